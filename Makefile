@@ -1,0 +1,30 @@
+# Two commands for a fresh machine: `make run` and `make test`. BUILD.md has the plain ones.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+run: $(VENV)/installed
+	$(BIN)/python -m must_keras.main $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not slow" --durations=15
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow --durations=0
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ $(VENV)/installed
+
+.PHONY: run test test-slow lint

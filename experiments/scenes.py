@@ -1,0 +1,191 @@
+"""The whole method on drawn scenes: the default run, small on purpose.
+
+Follows the main experiment of Ghiasi et al., "Multi-Task Self-Training for Learning General
+Representations" (ICCV 2021): specialised teachers for classes, boxes, maps and depth label a pool
+that none of them was trained on; a student learns all four; its backbone is fine-tuned on six
+downstream sets with other shapes, textures and cameras. Depth is metric here and its loss weight
+is this recipe's own: the paper's value is not known.
+
+Command:   python -m must_keras.main
+Arguments: python -m must_keras.main --experiment=scenes:seed=1,student_steps=800
+Hardware:  two CPU cores, 2 GB of memory, no GPU
+Time:      about 10 minutes
+Expected:  the student above the random start on at least five of the six downstream sets
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from must_keras.data.augmentation import Augmentation
+from must_keras.data.builders.scenes import SceneConfig
+from must_keras.data.sources import ScenesSource
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import Pool, Recipe, Splits, Student, Teacher, Transfer
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+
+
+def recipe(
+    *,
+    data_dir: str | None = None,
+    seed: int = 0,
+    data_seed: int = 0,
+    size: int = 64,
+    batch: int = 8,
+    pool_images: int = 3000,
+    teacher_steps: int = 500,
+    student_steps: int = 800,
+    transfer_steps: int = 150,
+    transfer_seeds: int = 1,
+    starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
+    neck: Literal["fpn", "backbone"] = "fpn",
+    downstream: Literal["dev", "final"] = "dev",
+) -> Recipe:
+    """The recipe.
+
+    Args:
+        data_dir: where TFDS keeps the drawn images.
+        seed: of weights, order, views and sampling.
+        data_seed: another one draws other worlds.
+        size: pixels a side.
+        batch: images of a training step.
+        pool_images: how many images the teachers label.
+        teacher_steps: optimizer steps of the classification teacher; the others follow.
+        student_steps: optimizer steps of the student.
+        transfer_steps: optimizer steps of each transfer.
+        transfer_seeds: how often each transfer is repeated.
+        starts: "random", "teacher-<name>", "student", or "all".
+        neck: whether transfers take the pyramid along.
+        downstream: "dev" sets to look at, "final" sets to score once for a published table.
+    """
+
+    def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
+        return SceneConfig(
+            family=family,
+            size=size,
+            data_seed=data_seed,
+            train=train,
+            validation=validation,
+            test=test,
+        )
+
+    def splits(config: SceneConfig, feature: str, head: str) -> Splits:
+        train, validation, test = (
+            ScenesSource(
+                name=config.family if split == "train" else f"{config.family}_{split}",
+                config=config,
+                split=split,
+                heads={feature: head},
+                data_dir=data_dir,
+            )
+            for split in ("train", "validation", "test")
+        )
+        return Splits(train=train, validation=validation, test=test)
+
+    def training(steps: int, learning_rate: float = 2e-3) -> Training:
+        return Training(
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            optimizer=AdamW(weight_decay=0.01),
+            augmentation=Augmentation(scale=(0.85, 1.2), brightness=0.2),
+        )
+
+    def detection(name: str, config: SceneConfig) -> Detection:
+        return Detection(name=name, classes=config.categories, **NARROW_DETECTION)
+
+    pixels = {"loss_stride": 2, "channels": 32, "num_convs": 2}
+    single = config("single", 2000, 100, 300)
+    crowd = config("crowd", 1500, 100, 300)
+    rooms = config("rooms", 1200, 100, 200)
+    ranges = config("depth", 800, 100, 200)
+    teachers = (
+        Teacher(
+            name="shapes",
+            task=Classification(name="shapes", classes=single.classes),
+            sets=splits(single, "class", "shapes"),
+            training=training(teacher_steps * 2),
+        ),
+        Teacher(
+            name="objects",
+            task=detection("objects", crowd),
+            sets=splits(crowd, "objects", "objects"),
+            training=training(teacher_steps * 2),
+            threshold=0.5,
+        ),
+        Teacher(
+            name="surfaces",
+            task=Segmentation(name="surfaces", classes=rooms.semantic_classes, **pixels),
+            sets=splits(rooms, "semantic", "surfaces"),
+            training=training(teacher_steps),
+            threshold=0.5,
+        ),
+        Teacher(
+            name="distance",
+            task=Depth(name="distance", kind="metric", **pixels),
+            sets=splits(ranges, "depth", "distance"),
+            training=training(teacher_steps * 3 // 5),
+            loss_weight=1.0,
+        ),
+    )
+    pool = config("pool", pool_images, 0, 0)
+    truth = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
+
+    def transfer(family: str, feature: str, task_of) -> Transfer:
+        downstream_config = config(f"{downstream}_{family}", 200, 50, 200)
+        task = task_of(downstream_config)
+        return Transfer(
+            name=downstream_config.family,
+            task=task,
+            sets=splits(downstream_config, feature, task.name),
+            training=training(transfer_steps, 1e-3),
+            aligned=_alignment(feature),
+        )
+
+    def maps(config: SceneConfig) -> Segmentation:
+        return Segmentation(name="map", classes=config.semantic_classes, **pixels)
+
+    transfers = (
+        transfer("class", "class", lambda c: Classification(name="class", classes=c.classes)),
+        transfer("boxes", "objects", lambda c: detection("boxes", c)),
+        transfer("map", "semantic", maps),
+        transfer("map2", "semantic", maps),
+        transfer("depth", "depth", lambda c: Depth(name="depth", kind="metric", **pixels)),
+        transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
+    )
+    return Recipe(
+        name="scenes",
+        seed=seed,
+        network=Network(backbone=ResNet.small(), size=size, channels=64),
+        teachers=teachers,
+        pools=(
+            Pool(
+                source=ScenesSource(
+                    name="pool", config=pool, split="train", heads={}, data_dir=data_dir
+                ),
+                truth=ScenesSource(
+                    name="pool", config=pool, split="train", heads=truth, data_dir=data_dir
+                ),
+            ),
+        ),
+        student=Student(training=training(student_steps)),
+        transfers=transfers,
+        starts=starts,
+        transfer_seeds=transfer_seeds,
+        neck=neck,
+    )
+
+
+# A box head that learns in a minute on two cores.
+NARROW_DETECTION = {}
+
+
+def _alignment(feature: str) -> dict[str, str]:
+    """Which starts were trained on the kind of task that a feature is the label of."""
+    teachers = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
+    if feature not in teachers:
+        return {}
+    return {f"teacher-{teachers[feature]}": "task", "student": "task"}

@@ -1,0 +1,84 @@
+"""What a training image goes through: one geometric view for all labels, and photometric changes.
+
+Every draw is a function of the example's key (ops/draws.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras import ops
+
+from must_keras.ops import draws
+from must_keras.ops.views import View
+
+Tensor = Any
+
+# Purposes of the draws that belong to one key.
+_VIEW, _COLOUR = 101, 102
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Values of one recipe.
+
+    Attributes:
+        scale: (low, high) size of the picture relative to the largest that fits; above 1 it is
+            cropped, below 1 padded.
+        mirror: whether half of the pictures are mirrored left to right.
+        brightness: largest relative change of brightness, contrast and saturation each; 0: none.
+    """
+
+    scale: tuple[float, float] = (0.8, 1.25)
+    mirror: bool = True
+    brightness: float = 0.2
+
+
+def random_view(
+    original_size: Tensor, size: tuple[int, int], key: Tensor, augmentation: Augmentation
+) -> View:
+    """A random scale, place and mirror image of the original.
+
+    Args:
+        original_size: [2], (height, width) in pixels.
+        size: (H, W) of the network's input.
+        key: int32 scalar.
+        augmentation: the ranges.
+    """
+    u = draws.uniform(key[None], 4, purpose=_VIEW)[0]
+    low, high = augmentation.scale
+    original = ops.cast(original_size, "float32")
+    limit = ops.convert_to_tensor(size, dtype="float32")
+    # Uniform in the logarithm: halving is as likely as doubling.
+    jitter = low * ops.power(high / low, u[0])
+    visible = ops.maximum(original * ops.min(limit / original) * jitter, 1.0)
+    # Negative where the picture is larger than the input: the crop's corner.
+    corner = u[1:3] * (limit - visible)
+    zero = ops.zeros((), "float32")
+    rows = ops.stack([1.0 / visible[0], zero, -corner[0] / visible[0]])
+    slope, shift = 1.0 / visible[1], -corner[1] / visible[1]
+    mirrored = ops.logical_and(augmentation.mirror, u[3] < 0.5)
+    # f becomes 1 - f.
+    slope = ops.where(mirrored, -slope, slope)
+    shift = ops.where(mirrored, 1.0 - shift, shift)
+    columns = ops.stack([zero, slope, shift])
+    return View(matrix=ops.stack([rows, columns]), size=size)
+
+
+def photometric(image: Tensor, key: Tensor, augmentation: Augmentation) -> Tensor:
+    """Brightness, contrast and saturation changed at random.
+
+    Args:
+        image: [H, W, 3] float32, [0, 255].
+        key: int32 scalar.
+        augmentation: `brightness` is the largest relative change of each.
+    """
+    if not augmentation.brightness:
+        return image
+    change = (draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0) * augmentation.brightness
+    grey = ops.mean(image, axis=-1, keepdims=True)
+    image = grey + (image - grey) * (1.0 + change[0])
+    middle = ops.mean(image)
+    image = middle + (image - middle) * (1.0 + change[1])
+    return ops.clip(image * (1.0 + change[2]), 0.0, 255.0)

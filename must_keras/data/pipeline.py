@@ -1,0 +1,171 @@
+"""From sources to batches: which example comes when, decoded, seen through one view, batched.
+
+The order is a function of (seed, position) alone, so that a run can start at any step without
+reading what came before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.ops import draws
+from must_keras.ops.views import View, letterbox, sample, visible_area
+from must_keras.tasks.base import Spec, Task
+
+# RGB mean of ImageNet's training images: the colour of padding.
+MEAN_COLOUR = (123.675, 116.28, 103.53)
+_PARALLEL_READS = 4
+
+
+class Examples(Protocol):
+    """Random access to images with a stored label for every head."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+        """[h, w, 3] uint8, and {head: stored label} with exactly the heads asked for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Reads examples as the flat lists of arrays that tf.numpy_function wants."""
+
+    examples: Examples
+    parts: tuple[tuple[str, str, Spec], ...]
+
+    @classmethod
+    def create(cls, examples: Examples, tasks: Sequence[Task]) -> _Reader:
+        return cls(
+            examples=examples,
+            parts=tuple(
+                (task.name, key, spec)
+                for task in tasks
+                for key, spec in sorted(task.stored_spec().items())
+            ),
+        )
+
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
+        def load(i: np.int64) -> list[np.ndarray]:
+            image, labels = self.examples.load(int(i))
+            flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in self.parts]
+            return [np.ascontiguousarray(image), *flat]
+
+        dtypes = [tf.uint8, *(tf.as_dtype(spec.dtype) for _, _, spec in self.parts)]
+        image, *flat = tf.numpy_function(load, [index], dtypes, stateful=False)
+        image.set_shape((None, None, 3))
+        labels: dict[str, dict[str, tf.Tensor]] = {}
+        for (head, key, spec), tensor in zip(self.parts, flat, strict=True):
+            tensor.set_shape(spec.shape)
+            labels.setdefault(head, {})[key] = tensor
+        return image, labels
+
+
+def see(image: tf.Tensor, view: View) -> tf.Tensor:
+    """An image through a view: [H, W, 3] float32 in [0, 255].
+
+    Where the view shrinks the picture by two or more, pixels are averaged first: bilinear
+    sampling alone would skip some.
+    """
+    m = view.matrix
+    shape = tf.shape(image)[:2]
+    steps = tf.stack([tf.norm(m[0, :2]), tf.norm(m[1, :2])]) * tf.cast(
+        shape, tf.float32
+    )  # original pixels for one pixel of the input
+    factor = tf.maximum(tf.cast(tf.floor(tf.reduce_min(steps) + 1e-3), tf.int32), 1)
+    smaller = tf.maximum(shape // factor, 1)
+
+    def shrink() -> tf.Tensor:
+        return tf.image.resize(image, smaller, method="area")
+
+    image = tf.cond(factor > 1, shrink, lambda: tf.cast(image, tf.float32))
+    image.set_shape((None, None, 3))
+    return sample(image - MEAN_COLOUR, view, interpolation="bilinear", fill=0.0) + MEAN_COLOUR
+
+
+def _example(
+    image: tf.Tensor,
+    stored: Mapping[str, Any],
+    view: View,
+    tasks: Sequence[Task],
+) -> tuple[dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]]:
+    labels = {}
+    for task in tasks:
+        label = task.warp(stored[task.name], view)
+        spec = task.label_spec(view.size)
+        labels[task.name] = {k: tf.ensure_shape(label[k], spec[k].shape) for k in spec}
+    return {"image": see(image, view), "area": visible_area(view)}, labels
+
+
+def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
+    """The example at a position of an endless stream: every epoch is another permutation.
+
+    Args:
+        position: int64 scalar, 0 and up.
+        num_examples: of one epoch.
+        seed: of the stream.
+    """
+    epoch, place = position // num_examples, position % num_examples
+    key = tf.cast(tf.stack([tf.cast(seed, tf.int64), epoch, tf.constant(0, tf.int64)]), tf.int32)
+    return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
+
+
+def training_batches(
+    examples: Examples,
+    tasks: Sequence[Task],
+    *,
+    size: int,
+    batch: int,
+    seed: int,
+    augmentation: Augmentation,
+    steps: range,
+) -> tf.data.Dataset:
+    """Batches for optimizer steps `steps.start` to `steps.stop` - 1.
+
+    Returns:
+        A dataset of ({"image", "area"}, {"labels": {head: label}, "keys": [B] int32}).
+    """
+    reader = _Reader.create(examples, tasks)
+
+    def build(position: tf.Tensor):
+        index = shuffled(position, num_examples=len(examples), seed=seed)
+        image, stored = reader.read(index)
+        stream = draws.fold(tf.constant([seed], tf.int32), 1)
+        key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
+        view = random_view(tf.shape(image)[:2], (size, size), key, augmentation)
+        x, labels = _example(image, stored, view, tasks)
+        x["image"] = photometric(x["image"], key, augmentation)
+        return x, {"labels": labels, "keys": key}
+
+    dataset = tf.data.Dataset.range(steps.start * batch, steps.stop * batch)
+    dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
+    return dataset.batch(batch, drop_remainder=True).prefetch(2)
+
+
+def evaluation_batches(
+    examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, indices: range
+) -> tf.data.Dataset:
+    """The whole of each image, letterboxed, in order; the last batch is filled up.
+
+    Returns:
+        A dataset of ({"image", "area"}, {"labels": {head: label}, "index": [B] int64}); an index
+        of -1 marks a filler.
+    """
+    reader = _Reader.create(examples, tasks)
+
+    def build(place: tf.Tensor):
+        index = indices.start + tf.minimum(place, len(indices) - 1)
+        image, stored = reader.read(index)
+        x, labels = _example(image, stored, letterbox(tf.shape(image)[:2], (size, size)), tasks)
+        is_filler = place >= len(indices)
+        return x, {"labels": labels, "index": tf.where(is_filler, tf.cast(-1, tf.int64), index)}
+
+    num_batches = -(-len(indices) // batch)
+    dataset = tf.data.Dataset.range(num_batches * batch)
+    dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
+    return dataset.batch(batch, drop_remainder=True).prefetch(2)

@@ -1,0 +1,141 @@
+"""From `--experiment=scenes:seed=1,starts=random+student` to a recipe."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import pathlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from must_keras.errors import UserError
+
+EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
+
+
+def nearest(word: str, allowed: Sequence[str]) -> str:
+    """ ", did you mean ...?" or "", and what is allowed: the end of an error message."""
+    close = difflib.get_close_matches(word, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed are {', '.join(allowed)}"
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """An experiment's name or path and its arguments, still as text.
+
+    Arguments are separated by commas; a value that holds a comma or a colon is quoted.
+
+    Raises:
+        UserError: an argument is not of the form name=value.
+    """
+    name, _, rest = text.partition(":")
+    arguments = {}
+    for piece in _split(rest):
+        key, equals, value = piece.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise UserError(f"--experiment: {piece!r} is not of the form name=value")
+        arguments[key.strip()] = _unquote(value.strip())
+    return name.strip(), arguments
+
+
+def _split(text: str) -> list[str]:
+    pieces, quote, piece = [], "", ""
+    for character in text:
+        if character in "'\"" and not quote:
+            quote = character
+        elif character == quote:
+            quote = ""
+        if character == "," and not quote:
+            pieces.append(piece)
+            piece = ""
+        else:
+            piece += character
+    if quote:
+        raise UserError(f"--experiment: a quote {quote} is not closed in {text!r}")
+    return [p for p in [*pieces, piece] if p.strip()]
+
+
+def _unquote(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
+
+
+def find(name: str) -> pathlib.Path:
+    """The file of an experiment: a name in experiments/ or a path to one's own file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if name.endswith(".py"):
+        path = pathlib.Path(name)
+        if not path.is_file():
+            raise UserError(f"--experiment: there is no file {name}")
+        return path.resolve()
+    path = EXPERIMENTS / f"{name}.py"
+    if not path.is_file():
+        names = sorted(p.stem for p in EXPERIMENTS.glob("*.py") if p.stem != "__init__")
+        raise UserError(f"--experiment: unknown recipe {name!r}; {nearest(name, names)}")
+    return path
+
+
+def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> Any:
+    """Calls the experiment's `recipe` function with its arguments, typed by their annotations.
+
+    Args:
+        name: see `find`.
+        arguments: {parameter: text}.
+        data_dir: where TFDS keeps its data sets; None: TFDS's own default.
+
+    Raises:
+        UserError: an argument is unknown or cannot be read.
+    """
+    path = find(name)
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parameters = inspect.signature(module.recipe, eval_str=True).parameters
+    values = {}
+    for key, text in arguments.items():
+        if key not in parameters or key == "data_dir":
+            allowed = [p for p in parameters if p != "data_dir"]
+            raise UserError(
+                f"--experiment={path.stem}: unknown argument {key!r}; {nearest(key, allowed)}"
+            )
+        values[key] = _typed(f"{path.stem}:{key}", text, parameters[key].annotation)
+    return module.recipe(data_dir=data_dir, **values)
+
+
+def _typed(where: str, text: str, annotation: Any) -> Any:
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in options:
+            return None
+        return _typed(where, text, next(o for o in options if o is not type(None)))
+    if origin is tuple:
+        return tuple(_typed(where, part, options[0]) for part in text.split("+") if part)
+    if origin is typing.Literal:
+        if text not in options:
+            raise UserError(f"--experiment={where}={text}: {nearest(text, options)}")
+        return text
+    if annotation is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise UserError(f"--experiment={where}={text}: expected true or false")
+        return text.lower() in ("true", "1")
+    try:
+        return annotation(text)
+    except ValueError:
+        raise UserError(f"--experiment={where}={text}: expected {annotation.__name__}") from None
+
+
+def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
+    """runs/<experiment>, with eight hexadecimal digits of the arguments where there are any."""
+    stem = find(name).stem
+    if not arguments:
+        return pathlib.Path("runs") / stem
+    text = ",".join(f"{key}={arguments[key]}" for key in sorted(arguments))
+    return pathlib.Path("runs") / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

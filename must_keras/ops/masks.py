@@ -1,0 +1,88 @@
+"""Instance masks that travel as crops of a box: cut again, pasted, run-length coded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+from pycocotools import mask as coco_mask
+
+Tensor = Any
+
+
+def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any, size: int):
+    """[..., size, cells]: how much each of `cells` cells over (low, high) counts in a sample.
+
+    The samples are the centres of `size` equal parts of (start, stop). Linear between the cells'
+    centres, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
+    """
+    step = (ops.arange(size, dtype="float32") + 0.5) / size
+    samples = start[..., None] + step * (stop - start)[..., None]
+    length = (high - low)[..., None]
+    share = (samples - low[..., None]) / ops.where(length > 0.0, length, 1.0)
+    inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
+    number = ops.cast(cells, "float32")
+    place = ops.clip(share * number - 0.5, 0.0, number - 1.0)
+    centres = ops.arange(cells, dtype="float32")
+    hat = ops.maximum(1.0 - ops.abs(place[..., None] - centres), 0.0)
+    return ops.where(inside[..., None], hat, 0.0)
+
+
+def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
+    """What other regions see of masks that are crops of their own boxes.
+
+    Args:
+        masks: [..., S, S], crops of `boxes`, any dtype, 0 to 1.
+        boxes: [..., 4], the masks' own boxes.
+        regions: [..., 4], in the same units.
+        size: side of the result.
+
+    Returns:
+        [..., size, size] float32, bilinear at the centres of the region's cells; 0 outside the
+        own box, where the object is not.
+    """
+    side = ops.shape(masks)[-1]
+    rows = _weights(boxes[..., 0], boxes[..., 2], regions[..., 0], regions[..., 2], side, size)
+    columns = _weights(boxes[..., 1], boxes[..., 3], regions[..., 1], regions[..., 3], side, size)
+    seen = ops.matmul(rows, ops.cast(masks, "float32"))
+    return ops.matmul(seen, ops.swapaxes(columns, -1, -2))
+
+
+def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask [S, S], 0 to 1, of a box in pixels, put into a picture: [H, W] uint8, 0 or 1.
+
+    A pixel belongs to the object where the mask, bilinear at the pixel's centre, is at least 0.5.
+    """
+    height, width = size
+    picture = np.zeros(size, np.uint8)
+    ymin, xmin, ymax, xmax = (float(v) for v in box)
+    side = mask.shape[0]
+    if ymax <= ymin or xmax <= xmin:
+        return picture
+
+    # Pixels whose centres are inside the box.
+    def axis(low: float, high: float, limit: int) -> tuple[int, int, np.ndarray]:
+        first = max(int(np.ceil(low - 0.5)), 0)
+        last = max(min(int(np.ceil(high - 0.5)), limit), first)
+        share = (np.arange(first, last) + 0.5 - low) / (high - low)
+        place = np.clip(share * side - 0.5, 0.0, side - 1.0)
+        weights = np.maximum(1.0 - np.abs(place[:, None] - np.arange(side)), 0.0)
+        return first, last, weights
+
+    top, bottom, rows = axis(ymin, ymax, height)
+    left, right, columns = axis(xmin, xmax, width)
+    values = rows @ mask.astype(np.float64) @ columns.T
+    # The tolerance: two halves of a weight need not add up to exactly a half.
+    picture[top:bottom, left:right] = values >= 0.5 - 1e-9
+    return picture
+
+
+def encode_rle(mask: np.ndarray) -> bytes:
+    """COCO's compressed run-length code of a mask [h, w], 0 or 1."""
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+
+
+def decode_rle(counts: bytes, size: tuple[int, int]) -> np.ndarray:
+    """The mask [h, w] uint8 of `encode_rle`'s bytes."""
+    return coco_mask.decode({"counts": counts, "size": list(size)})

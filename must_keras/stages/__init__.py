@@ -1,0 +1,92 @@
+"""What the program does: `--stage` names one of these files, and "all" runs them in this order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+
+import tensorflow as tf
+
+from must_keras.errors import UserError
+from must_keras.experiment import nearest
+from must_keras.files import write_json
+from must_keras.recipe import Recipe, student_weights
+from must_keras.stages import check, export, label, report, status, student, teacher, transfer
+from must_keras.training.strategy import make_strategy
+from must_keras.versions import git_commit, versions
+from must_keras.workdir import Workdir, describe
+
+_ORDER = {
+    "teacher": teacher.run,
+    "label": label.run,
+    "student": student.run,
+    "transfer": transfer.run,
+    "export": export.run,
+    "report": report.run,
+}
+_LOOKS = {"status": status.run, "check": check.run}
+
+
+def run(
+    stage: str, *, recipe: Recipe, workdir: pathlib.Path, only: tuple[str, ...], strategy: str
+) -> None:
+    """Runs one stage, or all of them in order.
+
+    Args:
+        stage: a name in this package, or "all".
+        recipe: the values.
+        workdir: the run's folder.
+        only: names of teachers or transfers; empty: all.
+        strategy: see training.strategy.make_strategy.
+
+    Raises:
+        UserError: the stage cannot run as asked.
+    """
+    if stage in _LOOKS:
+        _LOOKS[stage](recipe, Workdir(workdir))
+        return
+    _check_names(recipe, only)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; a folder is needed")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
+    _record(recipe, workdir, strategy)
+    stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
+    with make_strategy(strategy).scope():
+        for name, function in stages.items():
+            start = time.monotonic()
+            function(recipe, Workdir(workdir), only)
+            _add_seconds(workdir, name, time.monotonic() - start)
+            tf.keras.backend.clear_session()
+
+
+def _check_names(recipe: Recipe, only: tuple[str, ...]) -> None:
+    allowed = [t.name for t in recipe.teachers] + [t.name for t in recipe.transfers]
+    for name in only:
+        if name not in allowed:
+            raise UserError(f"--only={name}: {nearest(name, allowed)}")
+
+
+def _record(recipe: Recipe, workdir: pathlib.Path, strategy: str) -> None:
+    weights = {k: dataclasses.asdict(w) for k, w in student_weights(recipe).items()}
+    value = {
+        "recipe": describe(recipe),
+        "seed": recipe.seed,
+        "strategy": strategy,
+        "loss_weights": weights,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    write_json(workdir / "run.json", value)
+
+
+def _add_seconds(workdir: pathlib.Path, stage: str, seconds: float) -> None:
+    """Adds to {stage: seconds}; a stage that continues adds to what it took before."""
+    path = workdir / "seconds.json"
+    times = json.loads(path.read_text()) if path.is_file() else {}
+    times[stage] = round(times.get(stage, 0.0) + seconds, 1)
+    write_json(path, times)

@@ -1,0 +1,21 @@
+"""Stage 6: report.json for programs, report.html for people."""
+
+from __future__ import annotations
+
+from must_keras.files import write_json
+from must_keras.recipe import Recipe
+from must_keras.workdir import Workdir
+
+
+def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
+    """Writes both, from whatever is finished."""
+    del only
+    from must_keras.stages.report import page, summary  # matplotlib is slow to import.
+
+    report = summary.collect(recipe, workdir)
+    write_json(workdir.root / "report.json", report)
+    path = workdir.root / "report.html"
+    page.write(recipe, workdir, report, path)
+    if report["transfers"]:
+        print(summary.verdict(report["transfers"]))
+    print(f"report: {path}")

@@ -1,0 +1,108 @@
+"""Stage 3: one student with all heads, on true labels where there are any and pseudo labels."""
+
+from __future__ import annotations
+
+from must_keras.data.columns import Column
+from must_keras.data.labelled import Labelled, PseudoLabels, Union
+from must_keras.errors import UserError
+from must_keras.recipe import Recipe, student_weights
+from must_keras.stages import scoring
+from must_keras.stages.label import sources_to_label, student_sources
+from must_keras.training.inference import Predictor
+from must_keras.training.model import build_model
+from must_keras.training.summaries import Summaries
+from must_keras.training.trainer import compile_model, fit
+from must_keras.workdir import Workdir
+
+
+def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
+    """Trains the student if it is not finished."""
+    del only
+    part, student = workdir.student, recipe.student
+    examples = training_set(recipe, workdir)
+    if part.is_finished(inputs(recipe, workdir)):
+        print(f"student: finished before, {part.folder}")
+        return
+    folder, training = part.begin(), student.training
+    weights = {name: weight.value for name, weight in student_weights(recipe).items()}
+    for name, weight in student_weights(recipe).items():
+        print(f"student: loss weight of {name}: {weight.value:.4g} ({weight.source})")
+    seed = scoring.part_seed(recipe.seed, "student")
+    model = build_model(
+        recipe.network,
+        recipe.tasks,
+        seed=seed,
+        norm=training.norm(),
+        loss_weights=weights,
+        clip_norm=training.clip_norm,
+    )
+    compile_model(model, training)
+    summaries = Summaries(folder)
+    fit(model, examples, training, seed=seed, title="student", folder=folder, summaries=summaries)
+    model.clean_copy().save(part.model_path)
+    predictor = Predictor(model)
+    heads = {}
+    for teacher in recipe.teachers:
+        task, sets = teacher.task, teacher.sets
+        metrics = scoring.score(
+            predictor, task, sets, recipe, step=training.steps, summaries=summaries
+        )
+        scoring.show(
+            predictor, task, sets.validation, recipe, step=training.steps, summaries=summaries
+        )
+        trivial = workdir.teacher(teacher.name).result()["trivial"]
+        heads[task.name] = {"metrics": metrics, "trivial": trivial}
+        print(f"student, {task.name}: {scoring.headline(metrics)} on test")
+    summaries.close()
+    part.finish(
+        inputs(recipe, workdir),
+        {
+            "loss_weights": weights,
+            "parameters": model.count_params(),
+            "images_seen": training.images_seen,
+            "tasks": heads,
+        },
+    )
+
+
+def inputs(recipe: Recipe, workdir: Workdir) -> dict:
+    """What the student depends on: its own values and the columns as they were read."""
+    columns = {}
+    for teacher in recipe.teachers:
+        for source in sources_to_label(recipe, teacher):
+            part = workdir.labels(teacher.name, source.name)
+            columns[f"{teacher.name}/{source.name}"] = part.result()["teacher_sha256"]
+    return {
+        "seed": recipe.seed,
+        "network": recipe.network,
+        "tasks": recipe.tasks,
+        "sources": student_sources(recipe),
+        "student": recipe.student,
+        "loss_weights": student_weights(recipe),
+        "thresholds": {teacher.name: teacher.threshold for teacher in recipe.teachers},
+        "columns": columns,
+    }
+
+
+def training_set(recipe: Recipe, workdir: Workdir) -> Union:
+    """All that the student learns from.
+
+    Raises:
+        UserError: a label column is not finished.
+    """
+    parts = []
+    columns: dict[str, dict[str, PseudoLabels]] = {}
+    for teacher in recipe.teachers:
+        for source in sources_to_label(recipe, teacher):
+            part = workdir.labels(teacher.name, source.name)
+            if part.result() is None:
+                raise UserError(
+                    f"{part.folder} has no finished labels of teacher {teacher.name!r}: "
+                    "run --stage=label first"
+                )
+            columns.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
+                column=Column(part.folder, source), threshold=teacher.threshold
+            )
+    for source in student_sources(recipe):
+        parts.append(Labelled(source, recipe.tasks, columns.get(source.name, {})))
+    return Union(parts)

@@ -1,0 +1,209 @@
+"""What a task is: everything that depends on the meaning of a label stands in one file.
+
+Shapes: B images, H W pixels of the network's input, h w cells of a level or of a stored map,
+N boxes, K classes. Boxes are (ymin, xmin, ymax, xmax), half-open.
+
+A label has four forms, and a task names the parts of each:
+
+    stored      as a source or a label column gives it, at the original's resolution, any size
+    label       seen through a view: fixed shapes, pixels of the network's input; what a loss sees
+    outputs     what a trained head says in the same units and under the same keys as the label
+    record      as a label column keeps it on disk: before any threshold, scores included
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from must_keras.ops.views import View
+
+Tensor = Any
+Threshold = float | tuple[float, ...] | None
+
+
+class Spec(NamedTuple):
+    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Evaluator(abc.ABC):
+    """Gathers what a metric needs, batch by batch, and gives the field's standard numbers."""
+
+    @abc.abstractmethod
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Takes one batch, [B, ...] each. Images without a label count nothing."""
+
+    @abc.abstractmethod
+    def result(self) -> dict[str, float]:
+        """{metric: value}; the first is the headline. NaN where nothing was labelled."""
+
+
+class Prior(abc.ABC):
+    """The best prediction that never looks at the image: what any metric is compared with."""
+
+    @abc.abstractmethod
+    def update(self, label: Mapping[str, np.ndarray]) -> None:
+        """Takes a batch of training labels [B, ...]."""
+
+    @abc.abstractmethod
+    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+        """The same outputs for every image: [num_images, ...]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(abc.ABC):
+    """One head: a name and a label space, and all that follows from them.
+
+    Attributes:
+        name: the head's name in models, columns, logs and reports.
+    """
+
+    name: str
+
+    # ---- labels -------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def stored_spec(self) -> dict[str, Spec]:
+        """The parts of a stored label."""
+
+    @abc.abstractmethod
+    def missing(self) -> dict[str, np.ndarray]:
+        """A stored label in which nothing is labelled."""
+
+    @abc.abstractmethod
+    def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
+        """The parts of one image's label at an input of (H, W) pixels: no None."""
+
+    @abc.abstractmethod
+    def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        """The label of one image seen through a crop, resize or mirror."""
+
+    # ---- model --------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> tuple[str, ...]:
+        """The feature maps that the head reads: of "C2".."C5", "P2" (fused), "P3".."P7"."""
+
+    @abc.abstractmethod
+    def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        """A Keras layer, named `self.name`, for an input of (H, W) pixels.
+
+        It is called on one dict: `self.features`, each [B, h, w, C], and "area", [B, 4], the
+        picture without its padding, in pixels of the input. It returns a prediction: a tensor
+        or a (nested) dict of tensors.
+
+        Args:
+            size: (H, W).
+            norm: keyword arguments of every keras BatchNormalization.
+        """
+
+    @abc.abstractmethod
+    def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
+        """[B] float32: an image's number of valid elements; 0 where it has no label.
+
+        Pixels for a map; 1 for a labelled image elsewhere. From the label alone.
+        """
+
+    @abc.abstractmethod
+    def loss(
+        self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
+    ) -> Tensor:
+        """[B] float32: each image's loss summed over its valid elements; always finite.
+
+        Args:
+            label: as `warp` made it, batched.
+            prediction: what `head` returned.
+            head: the layer, for tasks that run parts of it on sampled regions.
+            keys: [B] int32, the only source of randomness (see ops/draws.py).
+        """
+
+    @abc.abstractmethod
+    def outputs(
+        self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """What the head says, in the label's units and under its keys, batched, in float32.
+
+        Args:
+            prediction: what `head` returned, in inference.
+            head: the layer.
+            map_size: (H', W') of per-pixel outputs; other outputs are in pixels of the input.
+        """
+
+    # ---- pseudo labels --------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def kind(self) -> str:
+        """What a label column says of itself: "classes", "boxes", "metric", ..."""
+
+    @property
+    @abc.abstractmethod
+    def unit(self) -> str:
+        """The unit of the stored values, "" where they have none."""
+
+    @property
+    def floor(self) -> float:
+        """The lowest score that a column keeps; no threshold can be below it."""
+        return 0.0
+
+    @abc.abstractmethod
+    def record_spec(self) -> dict[str, Spec]:
+        """The parts of a record in a label column."""
+
+    @abc.abstractmethod
+    def encode(
+        self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
+    ) -> dict[str, Any]:
+        """A record from the outputs of one image (no batch axis).
+
+        Args:
+            outputs: as `outputs` gave them; maps may be smaller than the input by a whole factor.
+            area: [4], the picture without its padding, in pixels of the input.
+            size: (H, W) of the input, to which `area` and boxes refer.
+        """
+
+    @abc.abstractmethod
+    def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        """A stored label from a record; scores below the threshold become what the task says."""
+
+    # ---- measuring and showing ----------------------------------------------------------------
+
+    @abc.abstractmethod
+    def evaluator(self) -> Evaluator:
+        """Compares labels with outputs."""
+
+    @abc.abstractmethod
+    def quality(self) -> Evaluator:
+        """Compares true labels with pseudo labels (both in the label form, batched)."""
+
+    @abc.abstractmethod
+    def prior(self) -> Prior:
+        """Learns the trivial prediction from training labels."""
+
+    @abc.abstractmethod
+    def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A picture, [H, W, 3] uint8, of one image's label or outputs (they share their keys)."""
+
+    # ---- saving -------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Task:
+        """The task from its fields; lists that JSON made of tuples become tuples again."""
+        return cls(**{key: _tuples(value) for key, value in config.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,94 @@
+"""A trained model over many images, batch by batch: for evaluation, labels and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from must_keras.tasks.base import Task
+from must_keras.training.model import MultiTaskModel
+
+
+class Predicted(NamedTuple):
+    """One batch without its fillers, as numpy arrays."""
+
+    x: dict[str, np.ndarray]
+    y: dict[str, Any]
+    outputs: dict[str, dict[str, np.ndarray]]
+
+
+class Predictor:
+    """Runs `model.read_out` under the model's strategy; traced once.
+
+    Args:
+        model: the model; its weights may be replaced between calls.
+        map_size: (H', W') of per-pixel outputs; default is the input's size.
+    """
+
+    def __init__(self, model: MultiTaskModel, map_size: tuple[int, int] | None = None):
+        self._strategy = model.distribute_strategy or tf.distribute.get_strategy()
+        strategy = self._strategy
+
+        @tf.function(reduce_retracing=True)
+        def step(x):
+            return strategy.run(lambda inputs: model.read_out(inputs, map_size), (x,))
+
+        self._step = step
+
+    def __call__(self, batches: tf.data.Dataset) -> Iterator[Predicted]:
+        """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
+        for x, y in batches:
+            outputs = self._run(x)
+            keep = y["index"].numpy() >= 0
+            yield Predicted(
+                *tf.nest.map_structure(lambda v, k=keep: np.asarray(v)[k], (x, y, outputs))
+            )
+
+    def _run(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+        replicas = self._strategy.num_replicas_in_sync
+        if replicas == 1:
+            return self._step(x)
+        share = next(iter(x.values())).shape[0] // replicas
+
+        def part(context: Any) -> dict[str, tf.Tensor]:
+            first = context.replica_id_in_sync_group * share
+            return {key: value[first : first + share] for key, value in x.items()}
+
+        shared = self._strategy.experimental_distribute_values_from_function(part)
+        return tf.nest.map_structure(
+            lambda v: tf.concat(self._strategy.experimental_local_results(v), axis=0),
+            self._step(shared),
+        )
+
+
+def evaluate(
+    predictor: Predictor, batches: tf.data.Dataset, tasks: Sequence[Task]
+) -> dict[str, dict[str, float]]:
+    """{task name: {metric: value}} of a model on batches that are labelled for `tasks`."""
+    evaluators = {task.name: task.evaluator() for task in tasks}
+    for predicted in predictor(batches):
+        for name, evaluator in evaluators.items():
+            evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
+    return {name: evaluator.result() for name, evaluator in evaluators.items()}
+
+
+def labels_of(batches: tf.data.Dataset, task: Task) -> Iterator[dict[str, np.ndarray]]:
+    """The labels of one task, batch by batch, without fillers."""
+    for _, y in batches:
+        keep = y["index"].numpy() >= 0
+        yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}
+
+
+def evaluate_trivial(
+    task: Task, *, train: tf.data.Dataset, test: tf.data.Dataset
+) -> dict[str, float]:
+    """{metric: value} on `test` of the prediction learned from `train` that never looks."""
+    prior, evaluator = task.prior(), task.evaluator()
+    for label in labels_of(train, task):
+        prior.update(label)
+    for label in labels_of(test, task):
+        evaluator.update(label, prior.outputs(len(next(iter(label.values())))))
+    return evaluator.result()

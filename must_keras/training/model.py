@@ -1,0 +1,232 @@
+"""The multi-task network: one backbone, one pyramid, a head for every task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from must_keras.models.backbone import ResNet
+from must_keras.models.fpn import build_neck
+from must_keras.tasks.base import Task
+from must_keras.training.strategy import num_replicas, sum_over_replicas
+
+Tensor = Any
+BACKBONE, NECK = "backbone", "neck"
+_PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """What teachers, student and transfers have in common.
+
+    Attributes:
+        backbone: the residual network.
+        size: height and width of the input in pixels, a multiple of 32.
+        channels: width of the feature pyramid.
+    """
+
+    backbone: ResNet
+    size: int
+    channels: int = 256
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+class MultiTaskModel(keras.Model):
+    """A functional model whose outputs are named by task, with the tasks' own losses.
+
+    Inputs are {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the picture without padding,
+    (ymin, xmin, ymax, xmax) in pixels}; outputs {task name: the head's prediction}. `fit` takes
+    pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
+    user wants to know: {task name: {"boxes": ..., "scores": ...}}.
+
+    Args:
+        inputs: as above.
+        outputs: as above.
+        tasks: the tasks, one for every output.
+        loss_weights: {task name: weight}; 1 where a name is absent.
+        clip_norm: largest global norm of the gradients of the whole batch; None: unlimited.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        tasks: Sequence[Task] = (),
+        loss_weights: Mapping[str, float] | None = None,
+        clip_norm: float | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.tasks = {task.name: task for task in tasks}
+        self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
+        self.clip_norm = clip_norm
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the input in pixels."""
+        return tuple(self.input["image"].shape[1:3])
+
+    def losses_by_task(self, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Each task's loss: the sum over this replica's valid elements, divided by the number of
+        valid elements in the whole batch of all replicas.
+        """
+        sums, counts = [], []
+        for name, task in self.tasks.items():
+            label = y["labels"][name]
+            sums.append(ops.sum(task.loss(label, y_pred[name], self.get_layer(name), y["keys"])))
+            counts.append(ops.sum(task.label_weight(label)))
+        counts = sum_over_replicas(ops.stack(counts))
+        return {
+            name: ops.cast(sums[i], counts.dtype) / ops.maximum(counts[i], 1.0)
+            for i, name in enumerate(self.tasks)
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
+        return self._weighted(self.losses_by_task(y, y_pred))
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        return sum(self.task_weights[name] * loss for name, loss in losses.items())
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            losses = self.losses_by_task(y, self(x, training=True))
+            loss = self._weighted(losses)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_weights
+        gradients = tape.gradient(scaled, [v.value for v in variables])
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        gradients = sum_over_replicas([tf.convert_to_tensor(g) for g, _ in pairs])
+        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
+        # The optimizer adds up over replicas once more: hand it each replica's equal share.
+        factor = 1.0 / num_replicas()
+        if self.clip_norm is not None:
+            factor = factor * self.clip_norm / ops.maximum(norm, self.clip_norm)
+        self.optimizer.apply(
+            [g * ops.cast(factor, g.dtype) for g in gradients], [v for _, v in pairs]
+        )
+        logs = {f"{name}_loss": value for name, value in losses.items()} | {"loss": loss}
+        logs = sum_over_replicas(logs)
+        logs["gradient_norm"] = norm
+        return logs
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """The losses in inference mode."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        losses = self.losses_by_task(y, self(x, training=False))
+        logs = {f"{name}_loss": value for name, value in losses.items()}
+        return sum_over_replicas(logs | {"loss": self._weighted(losses)})
+
+    def read_out(
+        self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None
+    ) -> dict[str, dict[str, Tensor]]:
+        """What every head says of a batch: {task name: outputs} (see `Task.outputs`).
+
+        Args:
+            x: the inputs.
+            map_size: (H', W') of per-pixel outputs; default is the input's size.
+        """
+        predictions = self(x, training=False)
+        return {
+            name: task.outputs(predictions[name], self.get_layer(name), map_size or self.size)
+            for name, task in self.tasks.items()
+        }
+
+    def predict_step(self, data: Any) -> dict[str, dict[str, Tensor]]:
+        """`read_out` of images alone ([B, H, W, 3]: no padding) or of {"image", "area"}."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.read_out(x if isinstance(x, dict) else self.without_padding(x))
+
+    def without_padding(self, image: Tensor) -> dict[str, Tensor]:
+        """The inputs for images, [B, H, W, 3], that have no padding."""
+        height, width = self.size
+        area = ops.convert_to_tensor([[0.0, 0.0, height, width]], dtype="float32")
+        image = ops.cast(image, "float32")
+        return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
+
+    def clean_copy(self) -> MultiTaskModel:
+        """The same layers without an optimizer: what is saved."""
+        return MultiTaskModel(
+            self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        network = keras.Model(self.input, self.output)
+        return {
+            "network": keras.saving.serialize_keras_object(network),
+            "tasks": [keras.saving.serialize_keras_object(t) for t in self.tasks.values()],
+            "loss_weights": dict(self.task_weights),
+            "clip_norm": self.clip_norm,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskModel:
+        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
+        tasks = [keras.saving.deserialize_keras_object(t) for t in config["tasks"]]
+        return cls(
+            network.input,
+            network.output,
+            tasks,
+            config["loss_weights"],
+            config["clip_norm"],
+            name=config["name"],
+        )
+
+
+def build_model(
+    network: Network,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    norm: Mapping[str, Any],
+    loss_weights: Mapping[str, float] | None = None,
+    clip_norm: float | None = None,
+) -> MultiTaskModel:
+    """A new network with random weights.
+
+    Args:
+        network: backbone, pyramid and size.
+        tasks: a head for each.
+        seed: of the initial weights.
+        norm: keyword arguments of every BatchNormalization.
+        loss_weights: see MultiTaskModel.
+        clip_norm: see MultiTaskModel.
+    """
+    keras.utils.set_random_seed(seed)
+    size = (network.size, network.size)
+    image = keras.Input((*size, 3), name="image")
+    area = keras.Input((4,), name="area")
+    backbone = network.backbone.build(size, norm, name=BACKBONE)
+    features = dict(backbone(image))
+    if any(level in _PYRAMID for task in tasks for level in task.features):
+        neck = build_neck(features, channels=network.channels, norm=norm, name=NECK)
+        features |= neck({level: features[level] for level in ("C3", "C4", "C5")})
+    outputs = {}
+    for task in tasks:
+        head = task.build_head(size, norm)
+        outputs[task.name] = head({key: features[key] for key in task.features} | {"area": area})
+    inputs = {"image": image, "area": area}
+    return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)
+
+
+def start_from(model: MultiTaskModel, start: keras.Model, *, with_neck: bool) -> list[str]:
+    """Copies the backbone, and the pyramid if wanted and there is one, of another model.
+
+    Returns:
+        The names of the copied parts.
+    """
+    copied = []
+    for part in (BACKBONE, NECK) if with_neck else (BACKBONE,):
+        names = {layer.name for layer in start.layers} & {layer.name for layer in model.layers}
+        if part in names:
+            model.get_layer(part).set_weights(start.get_layer(part).get_weights())
+            copied.append(part)
+    return copied

@@ -1,0 +1,71 @@
+"""Pictures for people: images, labels and predictions side by side."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from must_keras.tasks.base import Task
+
+_SHORTEST_SIDE = 160
+_GAP = 4
+
+
+def enlarge(picture: np.ndarray) -> np.ndarray:
+    """A small picture, [H, W, 3] uint8, enlarged by a whole factor so that a person can see it."""
+    factor = max(1, -(-_SHORTEST_SIDE // min(picture.shape[:2])))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures, [H, W, 3] uint8, in rows and columns with a white gap; sizes may differ."""
+    height = max(p.shape[0] for row in rows for p in row)
+    width = max(p.shape[1] for row in rows for p in row)
+    columns = max(len(row) for row in rows)
+    canvas = np.full(
+        (len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8
+    )
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            top, left = i * (height + _GAP), j * (width + _GAP)
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
+
+
+def beside(
+    task: Task,
+    image: np.ndarray,
+    *shown: Mapping[str, np.ndarray],
+) -> list[np.ndarray]:
+    """The image and what labels or outputs say of it: a row of a grid.
+
+    Args:
+        task: whose labels they are.
+        image: [H, W, 3] float32 or uint8, [0, 255].
+        shown: labels or outputs of this one image.
+    """
+    plain = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return [enlarge(plain), *(enlarge(task.draw(plain, label)) for label in shown)]
+
+
+def take(batch: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:
+    """One image's part of a batch of labels or outputs."""
+    return {key: np.asarray(value)[index] for key, value in batch.items()}
+
+
+def save(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(picture))
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture, [H, W, 3] uint8, as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

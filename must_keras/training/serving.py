@@ -1,0 +1,87 @@
+"""A trained model for others: images of any size in, every head's outputs in their own pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from must_keras.data.pipeline import MEAN_COLOUR
+from must_keras.ops.views import letterbox, visible_area
+from must_keras.training.model import BACKBONE, NECK, MultiTaskModel
+
+# Outputs that have a value for every pixel, and how they are resized to the image.
+_MAPS = {"map": "nearest", "confidence": "bilinear", "depth": "bilinear", "normals": "nearest"}
+
+
+def serve(model: MultiTaskModel, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Everything that the model says of images: {"<head>.<output>": tensor}.
+
+    Args:
+        model: the model.
+        images: [B, H, W, 3] RGB in [0, 255], uint8 or float32, of any size; they are letterboxed
+            to the network's input.
+
+    Returns:
+        `.boxes` [B, N, 4] (ymin, xmin, ymax, xmax) in pixels of the images, `.scores`,
+        `.classes` (-1: none), `.masks` [B, N, h, w] in their boxes, `.probabilities` [B, K],
+        `.map`, `.confidence`, `.depth` [B, H, W], `.normals` [B, H, W, 3].
+    """
+    images = tf.cast(images, tf.float32)
+    shape = tf.shape(images)
+    x, area = _letterbox(images, model.size)
+    outputs = model.read_out({"image": x, "area": tf.tile(area[None], (shape[0], 1))})
+    scale = tf.cast(shape[1:3], tf.float32) / (area[2:] - area[:2])
+    flat = {}
+    for head, parts in outputs.items():
+        for key, value in parts.items():
+            if key == "boxes":
+                value = value * tf.tile(scale, [2])
+            elif key in _MAPS:
+                value = _back(value, area, shape[1:3], _MAPS[key])
+            flat[f"{head}.{key}"] = value
+    return flat
+
+
+def _letterbox(images: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images at the top left of the network's input, and the area that they take."""
+    area = visible_area(letterbox(tf.shape(images)[1:3], size))
+    visible = tf.cast(tf.round(area[2:]), tf.int32)
+    smaller = tf.image.resize(images, visible, antialias=True) - MEAN_COLOUR
+    padding = [[0, 0], [0, size[0] - visible[0]], [0, size[1] - visible[1]], [0, 0]]
+    x = tf.pad(smaller, padding) + MEAN_COLOUR
+    return tf.ensure_shape(x, (None, *size, 3)), area
+
+
+def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
+    """The picture's part of maps, [B, h, w] or [B, h, w, C], at the size of the images."""
+    edge = tf.cast(tf.round(area[2:]), tf.int32)
+    values = values[:, : edge[0], : edge[1]]
+    flat = values[..., None] if values.shape.rank == 3 else values
+    resized = tf.cast(tf.image.resize(flat, size, method=method), values.dtype)
+    return resized[..., 0] if values.shape.rank == 3 else resized
+
+
+def export_saved_model(model: MultiTaskModel, folder: str) -> None:
+    """Writes a SavedModel whose `serve` takes uint8 and float32 images (see `serve`)."""
+    endpoint = tf.function(lambda images: serve(model, images))
+    for dtype in (tf.float32, tf.uint8):
+        endpoint.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype, name="images"))
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", endpoint)
+    archive.write_out(folder, verbose=False)
+
+
+def backbone_of(model: MultiTaskModel) -> keras.Model:
+    """Images to {"C2".."C5"}: plain Keras layers, with this model's weights."""
+    return model.get_layer(BACKBONE)
+
+
+def neck_of(model: MultiTaskModel) -> keras.Model:
+    """Images to {"P2".."P7"}: plain Keras layers, with this model's weights."""
+    backbone, neck = model.get_layer(BACKBONE), model.get_layer(NECK)
+    image = keras.Input(backbone.input.shape[1:], name="image")
+    levels: dict[str, Any] = backbone(image)
+    return keras.Model(image, neck({key: levels[key] for key in ("C3", "C4", "C5")}), name=NECK)

@@ -1,0 +1,166 @@
+"""How a model is fitted: the training loop around Keras' `fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Sequence
+
+import keras
+
+from must_keras.data.augmentation import Augmentation
+from must_keras.data.pipeline import Examples, training_batches
+from must_keras.models.normalization import averaging_momentum
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, reset
+from must_keras.training.progress import Progress
+from must_keras.training.strategy import num_replicas
+from must_keras.training.summaries import Summaries
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long, how fast and on what views a model is trained.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: images of a step, over all replicas.
+        learning_rate: the peak.
+        optimizer: AdamW(...) or SGD(...).
+        warmup: share of the steps in which the rate rises.
+        clip_norm: largest global norm of the gradients; None: unlimited.
+        augmentation: views and colours.
+        log_every: steps between two log lines.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    optimizer: AdamW | SGD
+    warmup: float = 0.05
+    clip_norm: float | None = 10.0
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    log_every: int = 20
+
+    @property
+    def images_seen(self) -> int:
+        """Images drawn in the whole run, repetitions counted."""
+        return self.steps * self.batch
+
+    def norm(self) -> dict[str, float | bool]:
+        """The keyword arguments of every BatchNormalization of a model trained so.
+
+        The momentum follows the length of the run: with the usual 0.997 the statistics of a short
+        run would still be those of the initial weights.
+        """
+        return {
+            "momentum": averaging_momentum(self.steps, 0.997),
+            "epsilon": 1e-4,
+            "synchronized": num_replicas() > 1,
+        }
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became infinite or not a number."""
+
+
+def compile_model(model: MultiTaskModel, training: Training) -> None:
+    """Gives the model its optimizer."""
+    schedule = WarmupCosine(training.learning_rate, training.steps, training.warmup)
+    model.compile(optimizer=training.optimizer.build(schedule), jit_compile=False)
+
+
+def fit(
+    model: MultiTaskModel,
+    examples: Examples,
+    training: Training,
+    *,
+    seed: int,
+    title: str,
+    folder: pathlib.Path,
+    summaries: Summaries,
+) -> None:
+    """Trains a compiled model from step 0.
+
+    A model that has been fitted before is not traced again: its optimizer is reset and its
+    schedule restarted, its weights are taken as they are.
+
+    Args:
+        model: the model.
+        examples: images with a stored label for every head.
+        training: the run's values; optimizer, warm-up and clipping are the compiled ones.
+        seed: of order, views and sampling.
+        title: beside the progress bar.
+        folder: where progress.json goes.
+        summaries: where losses go.
+
+    Raises:
+        NonFiniteLossError: says which task and step.
+    """
+    schedule = model.optimizer._learning_rate
+    schedule.restart(training.learning_rate, training.steps)
+    model.optimizer.build(model.trainable_variables)
+    reset(model.optimizer)
+    batches = training_batches(
+        examples,
+        list(model.tasks.values()),
+        size=model.size[0],
+        batch=training.batch,
+        seed=seed,
+        augmentation=training.augmentation,
+        steps=range(training.steps),
+    )
+    progress = Progress(title, training.steps, folder)
+    log = _Log(training, progress, summaries, schedule)
+    model.fit(
+        batches,
+        epochs=1,
+        steps_per_epoch=training.steps,
+        verbose=0,
+        callbacks=[log],
+        shuffle=False,
+    )
+    progress.close()
+
+
+class _Log(keras.callbacks.Callback):
+    """Losses, rate and speed to the summaries; stops on a loss that is not finite."""
+
+    def __init__(
+        self,
+        training: Training,
+        progress: Progress,
+        summaries: Summaries,
+        schedule: WarmupCosine,
+    ):
+        super().__init__()
+        self._training, self._progress = training, progress
+        self._summaries, self._schedule = summaries, schedule
+        self._since = time.monotonic()
+        self._rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {key: float(value) for key, value in (logs or {}).items()}
+        bad = sorted(key for key, value in logs.items() if not math.isfinite(value))
+        if bad:
+            raise NonFiniteLossError(f"step {batch + 1}: not finite: {', '.join(bad)}")
+        self._rows.append(logs)
+        self._progress.advance(note=f"loss {logs['loss']:.3f}")
+        step = batch + 1
+        if step % self._training.log_every and step != self._training.steps:
+            return
+        now = time.monotonic()
+        means = {key: _mean([row[key] for row in self._rows]) for key in logs}
+        speed = len(self._rows) * self._training.batch / max(now - self._since, 1e-9)
+        rate = float(self._schedule(batch))
+        self._summaries.numbers(
+            step, "train", means | {"learning_rate": rate, "images_per_second": speed}
+        )
+        self._progress.record()
+        self._rows, self._since = [], now
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

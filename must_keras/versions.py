@@ -1,0 +1,33 @@
+"""Which code and libraries a run was made with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "keras-cv", "tensorflow-datasets", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """{package: version} of Python and of the installed libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, None outside of one."""
+    folder = pathlib.Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None
