@@ -40,6 +40,7 @@ def recipe(
     student_steps: int = 800,
     transfer_steps: int = 150,
     transfer_seeds: int = 1,
+    images: int = 2000,
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
     neck: Literal["fpn", "backbone"] = "fpn",
     downstream: Literal["dev", "final"] = "dev",
@@ -57,6 +58,7 @@ def recipe(
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
+        images: labelled training images of the largest teacher's set; the others follow.
         starts: "random", "teacher-<name>", "student", or "all".
         neck: whether transfers take the pyramid along.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
@@ -98,10 +100,13 @@ def recipe(
         return Detection(name=name, classes=config.categories, **NARROW_DETECTION)
 
     pixels = {"loss_stride": 2, "channels": 32, "num_convs": 2}
-    single = config("single", 2000, 100, 300)
-    crowd = config("crowd", 1500, 100, 300)
-    rooms = config("rooms", 1200, 100, 200)
-    ranges = config("depth", 800, 100, 200)
+    def labelled(family: str, share: float, test: int) -> SceneConfig:
+        return config(family, round(images * share), min(100, images), min(test, images))
+
+    single = labelled("single", 1.0, 300)
+    crowd = labelled("crowd", 0.75, 300)
+    rooms = labelled("rooms", 0.6, 200)
+    ranges = labelled("depth", 0.4, 200)
     teachers = (
         Teacher(
             name="shapes",
@@ -125,7 +130,7 @@ def recipe(
         ),
         Teacher(
             name="distance",
-            task=Depth(name="distance", kind="metric", **pixels),
+            task=Depth(name="distance", **pixels),
             sets=splits(ranges, "depth", "distance"),
             training=training(teacher_steps * 3 // 5),
             loss_weight=1.0,
@@ -135,7 +140,9 @@ def recipe(
     truth = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
 
     def transfer(family: str, feature: str, task_of) -> Transfer:
-        downstream_config = config(f"{downstream}_{family}", 200, 50, 200)
+        downstream_config = config(
+            f"{downstream}_{family}", min(200, images), min(50, images), min(200, images)
+        )
         task = task_of(downstream_config)
         return Transfer(
             name=downstream_config.family,
@@ -153,7 +160,7 @@ def recipe(
         transfer("boxes", "objects", lambda c: detection("boxes", c)),
         transfer("map", "semantic", maps),
         transfer("map2", "semantic", maps),
-        transfer("depth", "depth", lambda c: Depth(name="depth", kind="metric", **pixels)),
+        transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
     return Recipe(
@@ -180,7 +187,25 @@ def recipe(
 
 
 # A box head that learns in a minute on two cores.
-NARROW_DETECTION = {}
+NARROW_DETECTION = {
+    "max_boxes": 12,
+    "max_stored": 16,
+    "anchor_scales": (2.0,),
+    "rpn_channels": 64,
+    "num_sampled_anchors": 64,
+    "num_candidates": 64,
+    "num_proposals": 16,
+    "num_regions": 12,
+    "foreground_share": 0.5,
+    "box_region": 5,
+    "box_channels": 32,
+    "box_units": 64,
+    "mask_region": 7,
+    "mask_channels": 32,
+    "mask_convs": 2,
+    "num_mask_regions": 6,
+    "max_detections": 16,
+}
 
 
 def _alignment(feature: str) -> dict[str, str]:

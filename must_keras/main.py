@@ -6,7 +6,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from must_keras import experiment
 from must_keras.errors import DataError, UserError
@@ -44,6 +44,8 @@ def main(argv: list[str]) -> None:
 
 
 def _main(argv: list[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
     try:
         main(argv)
     except UserError as error:

@@ -111,7 +111,7 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
         seed: of the stream.
     """
     epoch, place = position // num_examples, position % num_examples
-    key = tf.cast(tf.stack([tf.cast(seed, tf.int64), epoch, tf.constant(0, tf.int64)]), tf.int32)
+    key = tf.cast(tf.stack([tf.cast(seed, tf.int64), epoch]), tf.int32)
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
@@ -132,6 +132,7 @@ def training_batches(
     """
     reader = _Reader.create(examples, tasks)
 
+    @tf.autograph.experimental.do_not_convert
     def build(position: tf.Tensor):
         index = shuffled(position, num_examples=len(examples), seed=seed)
         image, stored = reader.read(index)
@@ -158,6 +159,7 @@ def evaluation_batches(
     """
     reader = _Reader.create(examples, tasks)
 
+    @tf.autograph.experimental.do_not_convert
     def build(place: tf.Tensor):
         index = indices.start + tf.minimum(place, len(indices) - 1)
         image, stored = reader.read(index)

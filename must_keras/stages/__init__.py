@@ -7,8 +7,6 @@ import json
 import pathlib
 import time
 
-import tensorflow as tf
-
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.files import write_json
@@ -61,7 +59,6 @@ def run(
             start = time.monotonic()
             function(recipe, Workdir(workdir), only)
             _add_seconds(workdir, name, time.monotonic() - start)
-            tf.keras.backend.clear_session()
 
 
 def _check_names(recipe: Recipe, only: tuple[str, ...]) -> None:

@@ -22,7 +22,7 @@ from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.training.inference import Predictor
 from must_keras.training.model import MultiTaskModel
-from must_keras.training.progress import Progress
+from must_keras.progress import Progress
 from must_keras.workdir import Part, Workdir, describe
 
 # Maps are stored with a long side of at most this many cells.
@@ -90,7 +90,13 @@ def _label(
     sha256: str,
 ) -> None:
     part.folder.mkdir(parents=True, exist_ok=True)
-    writer = ColumnWriter(part.folder, teacher.task, len(source))
+    writer = ColumnWriter(
+        part.folder,
+        teacher.task,
+        len(source),
+        teacher_sha256=sha256,
+        recipe=describe(inputs(recipe, teacher, source, sha256)),
+    )
     pending = writer.pending_ranges()
     title = f"labels of {teacher.name} for {source.name}"
     progress = Progress(title, sum(count for _, count in pending), part.folder)
@@ -102,7 +108,7 @@ def _label(
         written += count
     progress.close()
     seconds = time.monotonic() - start
-    writer.finish(teacher_sha256=sha256, recipe=describe(inputs(recipe, teacher, source, sha256)))
+    writer.finish()
     column = Column(part.folder, source)
     labelled = len(column) - sum(column.is_empty(i) for i in range(len(column)))
     if not labelled:
@@ -112,7 +118,7 @@ def _label(
         "teacher_sha256": sha256,
         "images": len(column),
         "labelled": labelled,
-        "bytes": sum(f.stat().st_size for f in part.folder.iterdir() if "tfrecord" in f.name),
+        "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": round(written / max(seconds, 1e-9), 1) if written else None,
         "quality": _quality(recipe, teacher, truth, column) if truth is not None else None,
     }

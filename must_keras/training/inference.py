@@ -32,7 +32,7 @@ class Predictor:
         self._strategy = model.distribute_strategy or tf.distribute.get_strategy()
         strategy = self._strategy
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False)
         def step(x):
             return strategy.run(lambda inputs: model.read_out(inputs, map_size), (x,))
 

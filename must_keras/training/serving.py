@@ -65,7 +65,7 @@ def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> t
 
 def export_saved_model(model: MultiTaskModel, folder: str) -> None:
     """Writes a SavedModel whose `serve` takes uint8 and float32 images (see `serve`)."""
-    endpoint = tf.function(lambda images: serve(model, images))
+    endpoint = tf.function(lambda images: serve(model, images), autograph=False)
     for dtype in (tf.float32, tf.uint8):
         endpoint.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype, name="images"))
     archive = keras.export.ExportArchive()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import auto as tqdm
 
 from must_keras.data.builders.scenes.config import SceneConfig
 from must_keras.data.builders.scenes.drawing import MASK_SIZE
 from must_keras.data.builders.scenes.workers import examples
+from must_keras.progress import track
 
 _PICTURES = ("image", "semantic", "depth", "normals")
 
@@ -84,8 +84,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         drawn = examples(config, split)
         total = config.splits[split]
-        bar = tqdm.tqdm(drawn, f"{config.family} {split}", total, unit="image", disable=None)
-        for index, example in enumerate(bar):
+        for index, example in enumerate(track(drawn, f"drawing {config.family} {split}", total)):
             yield index, _as_features(example)
 
     def download_and_prepare(self, **arguments) -> None:

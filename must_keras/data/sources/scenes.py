@@ -1,0 +1,158 @@
+"""Drawn scenes: the data that comes with the project."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import pathlib
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from must_keras.data.builders.scenes import SceneConfig, Scenes
+from must_keras.data.builders.scenes.drawing import MASK_SIZE, example_id
+from must_keras.data.builders.scenes.encoding import decode_normals
+from must_keras.data.records import Records
+from must_keras.data.sources.source import LabelSpace, Source, Stored
+
+_KINDS = {
+    "class": "classes",
+    "objects": "boxes",
+    "semantic": "map",
+    "depth": "metric",
+    "normals": "normals",
+}
+_preparing = threading.Lock()
+
+
+class ScenesSource(Source):
+    """A split of a scenes data set, drawn when it is first read.
+
+    Args:
+        name: of the source.
+        config: which scenes.
+        split: "train", "validation" or "test".
+        heads: {feature: head that it labels}, features being "class", "objects", "semantic",
+            "depth" and "normals"; empty for images alone.
+        data_dir: where TFDS keeps its data sets; None: its own default.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: SceneConfig,
+        split: str,
+        heads: Mapping[str, str],
+        data_dir: str | None = None,
+    ):
+        self.name = name
+        self._config, self._split, self._data_dir = config, split, data_dir
+        self._heads = dict(heads)
+        classes = {
+            "class": config.classes,
+            "objects": config.categories,
+            "semantic": config.semantic_classes,
+        }
+        self._spaces = {
+            head: LabelSpace(_KINDS[feature], tuple(classes.get(feature, ())))
+            for feature, head in self._heads.items()
+        }
+
+    @property
+    def label_spaces(self) -> Mapping[str, LabelSpace]:
+        return self._spaces
+
+    def __len__(self) -> int:
+        return self._config.splits[self._split]
+
+    def image_id(self, index: int) -> str:
+        return example_id(self._config, self._split, index)
+
+    def image(self, index: int) -> np.ndarray:
+        return _picture(self._example(index)["image"])
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        if not self._heads:
+            return {}
+        example = self._example(index)
+        found = {}
+        for feature, head in self._heads.items():
+            label = _STORED[feature](example, len(self._spaces[head].classes))
+            if label is not None:
+                found[head] = label
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "scenes": self._config.name,
+            "version": str(Scenes.VERSION),
+            "split": self._split,
+            "heads": self._heads,
+        }
+
+    @functools.cached_property
+    def _records(self) -> Records:
+        with _preparing:
+            builder = Scenes(config=self._config, data_dir=self._data_dir)
+            with contextlib.redirect_stdout(io.StringIO()):  # It speaks of a download.
+                builder.download_and_prepare()
+        folder = pathlib.Path(builder.data_path)
+        return Records(sorted(folder.glob(f"scenes-{self._split}.tfrecord-*")))
+
+    def _example(self, index: int) -> Mapping[str, Any]:
+        return tf.train.Example.FromString(self._records.read(index)).features.feature
+
+
+def _picture(feature: tf.train.Feature) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(feature.bytes_list.value[0])))
+
+
+def _class(example: Mapping[str, Any], num_classes: int) -> Stored | None:
+    index = example["class"].int64_list.value[0]
+    if index < 0:
+        return None
+    return {
+        "probabilities": np.eye(num_classes, dtype=np.float32)[index],
+        "labelled": np.ones((), np.float32),
+    }
+
+
+def _objects(example: Mapping[str, Any], num_classes: int) -> Stored:
+    classes = np.array(example["objects/label"].int64_list.value, np.int32)
+    masks = np.array(example["objects/mask"].int64_list.value, np.uint8)
+    return {
+        "boxes": np.array(example["objects/bbox"].float_list.value, np.float32).reshape(-1, 4),
+        "classes": classes,
+        "masks": masks.reshape(-1, MASK_SIZE, MASK_SIZE),
+        "has_mask": np.ones(len(classes), bool),
+        "ignore": np.zeros(len(classes), bool),
+        "labelled": np.ones((), np.float32),
+    }
+
+
+def _semantic(example: Mapping[str, Any], num_classes: int) -> Stored:
+    return {"map": _picture(example["semantic"])}
+
+
+def _depth(example: Mapping[str, Any], num_classes: int) -> Stored:
+    return {"depth": np.asarray(_picture(example["depth"]), np.float32) / 1000.0}
+
+
+def _normals(example: Mapping[str, Any], num_classes: int) -> Stored:
+    return {"normals": decode_normals(_picture(example["normals"]))}
+
+
+_STORED: dict[str, Callable[[Mapping[str, Any], int], Stored | None]] = {
+    "class": _class,
+    "objects": _objects,
+    "semantic": _semantic,
+    "depth": _depth,
+    "normals": _normals,
+}

@@ -1,0 +1,62 @@
+"""Maps with a value for every pixel: resizing, taking them at a stride, storing them as PNG."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from keras import ops
+from PIL import Image
+
+Tensor = Any
+
+
+def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, h, w, C] resized bilinearly, with half-pixel centres, to [B, H, W, C]."""
+    if tuple(values.shape[1:3]) == tuple(size):
+        return values
+    return ops.image.resize(values, size, interpolation="bilinear", antialias=False)
+
+
+def at_stride(values: Tensor, stride: int) -> Tensor:
+    """Every `stride`-th pixel of [B, H, W, ...]: the one that holds the centre of its cell.
+
+    Where the centre lies between pixels (an even stride), the one below and to the right.
+
+    Raises:
+        ValueError: H or W is not a multiple of the stride.
+    """
+    if any(side % stride for side in values.shape[1:3]):
+        raise ValueError(
+            f"height and width must be multiples of the stride {stride}, "
+            f"received {tuple(values.shape[1:3])}"
+        )
+    first = stride // 2
+    return values[:, first::stride, first::stride]
+
+
+def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The part of a map, [h, w, ...], that shows the picture.
+
+    Args:
+        values: a map of the whole input at any resolution.
+        area: [4], the picture (ymin, xmin, ymax, xmax) in pixels of the input.
+        size: (H, W) of the input.
+    """
+    scale = np.tile(np.asarray(values.shape[:2]) / np.asarray(size), 2)
+    top, left, bottom, right = np.round(np.asarray(area) * scale).astype(int)
+    return values[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def encode_png(values: np.ndarray) -> bytes:
+    """[h, w] uint8 or uint16, or [h, w, 3] uint8, as PNG; equal maps give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """The map that `encode_png` was given."""
+    picture = Image.open(io.BytesIO(data))
+    return np.asarray(picture, np.uint16 if picture.mode.startswith("I") else np.uint8)

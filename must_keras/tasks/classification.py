@@ -1,0 +1,192 @@
+"""Classification: one label for the whole image, hard or soft."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from PIL import Image, ImageDraw
+
+from must_keras.errors import UserError
+from must_keras.models.heads import ImageHead
+from must_keras.ops.views import View
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+
+_PICTURE_SIDE = 160
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """Which of K classes an image shows.
+
+    A label is {"probabilities": [K] float32, "labelled": 0 or 1}: one-hot where a person gave it,
+    a whole distribution where a teacher did.
+
+    Attributes:
+        classes: names, in the order of the indices.
+        label_smoothing: share of a label that is spread evenly over all classes.
+        top_k: how many probabilities a label column keeps; None: all of them.
+        hard: whether a pseudo label is the teacher's first class instead of its distribution.
+    """
+
+    classes: tuple[str, ...]
+    label_smoothing: float = 0.0
+    top_k: int | None = None
+    hard: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"{self.name}: classes must be distinct, received {self.classes}")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(
+                f"{self.name}: label_smoothing must be in [0, 1), received {self.label_smoothing}"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
+
+    def stored_spec(self) -> dict[str, Spec]:
+        return {
+            "probabilities": Spec((len(self.classes),), "float32"),
+            "labelled": Spec((), "float32"),
+        }
+
+    def missing(self) -> dict[str, np.ndarray]:
+        return {
+            "probabilities": np.zeros(len(self.classes), np.float32),
+            "labelled": np.zeros((), np.float32),
+        }
+
+    def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
+        return self.stored_spec()
+
+    def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        return dict(stored)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("C5",)
+
+    def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        return ImageHead(len(self.classes), size=size, name=self.name)
+
+    def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
+        return ops.cast(label["labelled"], "float32")
+
+    def loss(
+        self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
+    ) -> Tensor:
+        """Cross-entropy with the label's distribution."""
+        smooth = self.label_smoothing
+        target = label["probabilities"] * (1.0 - smooth) + smooth / len(self.classes)
+        entropy = -ops.sum(target * ops.log_softmax(prediction["logits"], axis=-1), axis=-1)
+        return ops.where(self.label_weight(label) > 0.0, entropy, 0.0)
+
+    def outputs(
+        self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        return {"probabilities": ops.softmax(ops.cast(prediction["logits"], "float32"))}
+
+    @property
+    def kind(self) -> str:
+        return "classes"
+
+    @property
+    def unit(self) -> str:
+        return ""
+
+    def record_spec(self) -> dict[str, Spec]:
+        return {"classes": Spec((None,), "int32"), "probabilities": Spec((None,), "float32")}
+
+    def encode(
+        self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
+    ) -> dict[str, Any]:
+        probabilities = np.asarray(outputs["probabilities"], np.float32)
+        kept = min(self.top_k or len(self.classes), len(self.classes))
+        order = np.argsort(-probabilities, kind="stable")[:kept].astype(np.int32)
+        return {"classes": order, "probabilities": probabilities[order]}
+
+    def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        """The whole distribution: what top-k left out is spread evenly over the other classes."""
+        if threshold is not None:
+            raise UserError(f"{self.name}: classes are soft labels and take no threshold")
+        order, kept = np.asarray(record["classes"]), np.asarray(record["probabilities"])
+        others = len(self.classes) - len(order)
+        rest = max(0.0, 1.0 - float(kept.sum())) / others if others else 0.0
+        probabilities = np.full(len(self.classes), rest, np.float32)
+        probabilities[order] = kept
+        if self.hard:
+            probabilities = np.eye(len(self.classes), dtype=np.float32)[probabilities.argmax()]
+        else:
+            probabilities /= probabilities.sum()
+        return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
+
+    def evaluator(self) -> Evaluator:
+        return _Accuracy(num_classes=len(self.classes))
+
+    def quality(self) -> Evaluator:
+        return self.evaluator()
+
+    def prior(self) -> Prior:
+        return _Frequency(num_classes=len(self.classes))
+
+    def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The three most likely classes over the darkened image, enlarged so that it is legible."""
+        picture = Image.fromarray(image).resize((_PICTURE_SIDE, _PICTURE_SIDE), Image.NEAREST)
+        canvas = Image.blend(picture, Image.new("RGB", picture.size), 0.45)
+        pen = ImageDraw.Draw(canvas)
+        probabilities = np.asarray(shown["probabilities"])
+        for line, index in enumerate(np.argsort(-probabilities)[:3]):
+            share = float(probabilities[index])
+            if share < 0.01:
+                continue
+            top = 8 + 22 * line
+            pen.rectangle((6, top + 14, 6 + share * 148, top + 17), fill=(255, 200, 60))
+            pen.text((6, top), f"{self.classes[index]} {share:.2f}", fill=(255, 255, 255))
+        return np.asarray(canvas)
+
+
+class _Accuracy(Evaluator):
+    """top1 and, of more than five classes, top5: the share of labelled images whose class is among
+    the 1 or 5 most likely ones. The class of a soft label is its most likely one.
+    """
+
+    def __init__(self, *, num_classes: int) -> None:
+        self._right = dict.fromkeys((1, 5) if num_classes > 5 else (1,), 0)
+        self._all = 0
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        # Pseudo labels say whether they are labels; outputs of a head always are.
+        labelled = np.asarray(label["labelled"]) > 0
+        labelled &= np.asarray(outputs.get("labelled", labelled)) > 0
+        true = np.asarray(label["probabilities"])[labelled].argmax(-1)
+        order = np.argsort(-np.asarray(outputs["probabilities"])[labelled], axis=-1, kind="stable")
+        for count in self._right:
+            self._right[count] += int((order[:, :count] == true[:, None]).sum())
+        self._all += int(labelled.sum())
+
+    def result(self) -> dict[str, float]:
+        return {
+            f"top{count}": right / self._all if self._all else math.nan
+            for count, right in self._right.items()
+        }
+
+
+class _Frequency(Prior):
+    """The frequencies of the classes, so that the most frequent one comes first."""
+
+    def __init__(self, *, num_classes: int) -> None:
+        self._sum = np.zeros(num_classes)
+
+    def update(self, label: Mapping[str, np.ndarray]) -> None:
+        labelled = np.asarray(label["labelled"])[:, None]
+        self._sum += (np.asarray(label["probabilities"]) * labelled).sum(0)
+
+    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+        share = self._sum / max(self._sum.sum(), 1.0)
+        return {"probabilities": np.tile(share.astype(np.float32), (num_images, 1))}

@@ -1,0 +1,115 @@
+"""What a label column keeps of a detector's outputs, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from must_keras.ops.masks import decode_rle, encode_rle
+from must_keras.tasks.base import Spec, Threshold
+from must_keras.tasks.detection.labels import missing
+
+
+def record_spec() -> dict[str, Spec]:
+    """See Task.record_spec. Boxes are fractions of the picture, by descending score.
+
+    "masks" are COCO's compressed run-length codes of [mask_size, mask_size] crops of the boxes,
+    empty where there is no mask. "truncated": the detector may have had more to say.
+    """
+    return {
+        "boxes": Spec((None, 4), "float32"),
+        "scores": Spec((None,), "float32"),
+        "classes": Spec((None,), "int32"),
+        "masks": Spec((None,), "bytes"),
+        "mask_size": Spec((), "int32"),
+        "truncated": Spec((), "bool"),
+    }
+
+
+def encode(
+    outputs: Mapping[str, np.ndarray], area: np.ndarray, *, floor: float, max_stored: int
+) -> dict[str, Any]:
+    """See Task.encode."""
+    scores = np.asarray(outputs["scores"], np.float32)
+    classes = np.asarray(outputs["classes"], np.int32)
+    order = np.argsort(-scores, kind="stable")
+    order = order[(classes[order] >= 0) & (scores[order] >= np.float32(floor))]
+    # A full list of detections may have been cut as well.
+    limit = min(max_stored, len(scores))
+    truncated = len(order) >= limit
+    order = order[:limit]
+    area = np.asarray(area, np.float64)
+    sides = np.maximum(area[2:] - area[:2], 1e-9)
+    boxes = np.asarray(outputs["boxes"], np.float64)[order]
+    boxes = (boxes - np.tile(area[:2], 2)) / np.tile(sides, 2)
+    has_masks = "masks" in outputs
+    masks = np.asarray(outputs["masks"])[order] >= 0.5 if has_masks else np.zeros((len(order), 1))
+    return {
+        "boxes": np.clip(boxes, 0.0, 1.0).astype(np.float32),
+        "scores": scores[order],
+        "classes": classes[order],
+        "masks": [encode_rle(mask) if has_masks else b"" for mask in masks],
+        "mask_size": np.int32(masks.shape[-1]),
+        "truncated": np.bool_(truncated),
+    }
+
+
+def decode(
+    record: Mapping[str, Any],
+    threshold: Threshold,
+    *,
+    floor: float,
+    classes: tuple[str, ...],
+) -> dict[str, np.ndarray]:
+    """See Task.decode. Boxes below the threshold of their class are dropped: background.
+
+    A truncated record whose lowest score is at least a threshold may lack objects: the whole
+    picture is then ignored where no stored box claims it.
+    """
+    limits = _thresholds(threshold, floor, classes)
+    scores = np.asarray(record["scores"], np.float32)
+    labels = np.asarray(record["classes"], np.int32)
+    keep = np.flatnonzero(scores >= limits[labels]) if len(scores) else np.zeros((0,), np.int64)
+    size = int(record["mask_size"])
+    codes = [_bytes(record["masks"][i]) for i in keep]
+    masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
+    label = {
+        "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
+        "classes": labels[keep],
+        "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
+        "has_mask": np.asarray([bool(c) for c in codes], bool),
+        "ignore": np.zeros(len(keep), bool),
+    }
+    if bool(record["truncated"]) and (not len(scores) or scores.min() >= limits.min()):
+        everything = missing() | {
+            "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
+            "classes": np.asarray([-1], np.int32),
+            "masks": np.zeros((1, size, size), np.uint8),
+            "has_mask": np.asarray([False]),
+            "ignore": np.asarray([True]),
+        }
+        label = {key: np.concatenate([label[key], everything[key]]) for key in label}
+    return label | {"labelled": np.asarray(1.0, np.float32)}
+
+
+def _thresholds(threshold: Threshold, floor: float, classes: tuple[str, ...]) -> np.ndarray:
+    """[K] float32: the lowest score that counts, of each class."""
+    values = floor if threshold is None else threshold
+    if isinstance(values, tuple | list) and len(values) != len(classes):
+        raise ValueError(
+            f"a threshold for each of {len(classes)} classes is needed, received {len(values)}"
+        )
+    limits = np.broadcast_to(np.asarray(values, np.float32), (len(classes),))
+    for name, limit in zip(classes, limits, strict=True):
+        if not np.float32(floor) <= limit <= 1.0:
+            raise ValueError(
+                f"threshold {limit:g} of class {name!r} is not within [{floor:g}, 1]: "
+                f"scores below {floor:g} are not stored"
+            )
+    return limits
+
+
+def _bytes(code: Any) -> bytes:
+    return code.encode() if isinstance(code, str) else bytes(code)

@@ -1,0 +1,127 @@
+"""A detection label: its parts, and how a view changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from must_keras.ops import boxes as box_ops
+from must_keras.ops import masks as mask_ops
+from must_keras.ops.views import View, visible_area, warp_boxes
+from must_keras.tasks.base import Spec
+
+Tensor = Any
+
+# Below these a box cut by a view is too little of its object to be learned from.
+_LEAST_SHARE, _LEAST_SIDE = 0.1, 1.0
+
+
+def stored_spec() -> dict[str, Spec]:
+    """See Task.stored_spec. Boxes are fractions of the upright original.
+
+    An ignored box of class -1 is ignored for every class.
+    """
+    return {
+        "boxes": Spec((None, 4), "float32"),
+        "classes": Spec((None,), "int32"),
+        "masks": Spec((None, None, None), "uint8"),
+        "has_mask": Spec((None,), "bool"),
+        "ignore": Spec((None,), "bool"),
+        "labelled": Spec((), "float32"),
+    }
+
+
+def missing() -> dict[str, np.ndarray]:
+    """See Task.missing."""
+    return {
+        "boxes": np.zeros((0, 4), np.float32),
+        "classes": np.zeros((0,), np.int32),
+        "masks": np.zeros((0, 1, 1), np.uint8),
+        "has_mask": np.zeros((0,), bool),
+        "ignore": np.zeros((0,), bool),
+        "labelled": np.zeros((), np.float32),
+    }
+
+
+def label_spec(*, max_boxes: int, mask_size: int) -> dict[str, Spec]:
+    """See Task.label_spec. Boxes are pixels of the input, clipped to the picture.
+
+    The true objects come first, then the ignored ones, then nothing (class -1, not ignored).
+    "surplus" counts the true objects that had no room; all boxes without room are in
+    "surplus_boxes", which are ignored: one each, and the last bounds whatever remains.
+    """
+    return {
+        "boxes": Spec((max_boxes, 4), "float32"),
+        "classes": Spec((max_boxes,), "int32"),
+        "masks": Spec((max_boxes, mask_size, mask_size), "uint8"),
+        "has_mask": Spec((max_boxes,), "bool"),
+        "ignore": Spec((max_boxes,), "bool"),
+        "labelled": Spec((), "float32"),
+        "surplus_boxes": Spec((max_boxes, 4), "float32"),
+        "surplus": Spec((), "int32"),
+    }
+
+
+def warp(
+    stored: Mapping[str, Tensor], view: View, *, max_boxes: int, mask_size: int
+) -> dict[str, Tensor]:
+    """See Task.warp.
+
+    A box outside of the view is gone; one of which less than 10 % is visible, or less than a
+    pixel a side, is ignored. A mask is cut to what is visible of its box. Views that rotate by
+    other than half turns are not supported: their masks would not be crops of boxes.
+    """
+    # One more object, of nothing, fills the places that remain, and no tensor is empty.
+    labelled = stored["labelled"]
+    stored = {key: _with_nothing(stored[key]) for key in stored if key != "labelled"}
+    whole = warp_boxes(ops.cast(stored["boxes"], "float32"), view)
+    seen = box_ops.clip(whole, visible_area(view))
+    share, sides = box_ops.area(seen), seen[:, 2:] - seen[:, :2]
+    exists = share > 0.0
+    barely = (share < _LEAST_SHARE * box_ops.area(whole)) | (ops.min(sides, axis=1) < _LEAST_SIDE)
+    ignore = exists & (barely | ops.cast(stored["ignore"], "bool"))
+    true = exists & ~ignore
+
+    number = ops.shape(whole)[0]
+    rank = ops.where(true, 0, ops.where(ignore, 1, 2)) * number + ops.arange(number, dtype="int32")
+    order = ops.cast(ops.argsort(rank), "int32")
+    order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
+    kept, rest = order[:max_boxes], order[max_boxes:]
+
+    masks = ops.cast(stored["masks"], "uint8")
+    masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
+    masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
+    boxes, exists = ops.take(seen, kept, axis=0), ops.take(exists, kept)
+    visible = mask_ops.crop(
+        ops.take(masks, kept, axis=0), ops.take(whole, kept, axis=0), boxes, size=mask_size
+    )
+    return {
+        "boxes": ops.where(exists[:, None], boxes, 0.0),
+        "classes": ops.where(exists, ops.take(ops.cast(stored["classes"], "int32"), kept), -1),
+        "masks": ops.cast(visible >= 0.5, "uint8"),
+        "has_mask": exists & ops.take(ops.cast(stored["has_mask"], "bool"), kept),
+        "ignore": ops.take(ignore, kept),
+        "labelled": ops.cast(labelled, "float32"),
+        "surplus_boxes": _surplus(ops.take(seen, rest, axis=0), max_boxes),
+        "surplus": ops.maximum(ops.sum(ops.cast(true, "int32")) - max_boxes, 0),
+    }
+
+
+def _with_nothing(values: Tensor) -> Tensor:
+    """Values [n, ...] with a row of zeros at the end."""
+    values = ops.convert_to_tensor(values)
+    return ops.concatenate([values, ops.zeros((1, *ops.shape(values)[1:]), values.dtype)], axis=0)
+
+
+def _surplus(boxes: Tensor, slots: int) -> Tensor:
+    """Boxes [n, 4], n >= slots, in fewer places: the last bounds all that do not fit."""
+    present = box_ops.area(boxes) > 0.0
+    boxes = ops.where(present[:, None], boxes, 0.0)
+    last, is_last = boxes[slots - 1 :], present[slots - 1 :, None]
+    low = ops.min(ops.where(is_last, last[:, :2], float("inf")), axis=0)
+    high = ops.max(ops.where(is_last, last[:, 2:], 0.0), axis=0)
+    bound = ops.where(ops.any(is_last), ops.concatenate([low, high]), 0.0)
+    return ops.concatenate([boxes[: slots - 1], bound[None]], axis=0)

@@ -1,0 +1,245 @@
+"""Average precision as pycocotools computes it, and how good pseudo boxes are."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from must_keras.ops.masks import encode_rle, paste
+from must_keras.tasks.base import Evaluator, Prior
+
+_EVERYWHERE = (0.0, 1e10)
+_MATCHED_IOU = 0.5
+
+
+class AveragePrecision(Evaluator):
+    """box_ap50, box_ap and mask_ap: pycocotools over all sizes of objects.
+
+    Ignored boxes are its crowds; one of class -1, and boxes without room, are crowds of every
+    class. For masks, an object without one is ignored within its box. Masks are compared as
+    pixels of the network's input.
+
+    Args:
+        num_classes: K.
+        with_masks: whether masks are scored.
+        max_detections: the largest number of detections of a class in an image that count.
+    """
+
+    def __init__(self, *, num_classes: int, with_masks: bool, max_detections: int):
+        self._num_classes = num_classes
+        self._with_masks = with_masks
+        self._max_detections = max_detections
+        self._images: list[dict[str, int]] = []
+        self._truth: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """See Evaluator."""
+        for i in np.flatnonzero(np.asarray(label["labelled"]) > 0):
+            truth = {key: np.asarray(value[i]) for key, value in label.items()}
+            found = {key: np.asarray(value[i]) for key, value in outputs.items()}
+            self._add(truth, found)
+
+    def _add(self, truth: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
+        corners = [truth["boxes"], truth["surplus_boxes"], found["boxes"]]
+        far = np.ceil(np.concatenate([c.reshape(-1, 4) for c in corners]).max(axis=0, initial=1.0))
+        size = (int(far[2]), int(far[3]))
+        image = len(self._images)
+        self._images.append({"id": image, "height": size[0], "width": size[1]})
+        seen = sorted({int(c) for c in found["classes"] if c >= 0})
+        for box, category, is_ignored, mask in _objects(truth):
+            # A crowd of every class matters where that class was detected.
+            for one in [category] if category >= 0 else seen:
+                known = mask is not None and not is_ignored
+                shape = mask if mask is not None else np.ones((1, 1))
+                self._truth.append(
+                    self._annotation(len(self._truth), image, one, box, shape, size)
+                    | {
+                        "iscrowd": int(is_ignored),
+                        "mask_iscrowd": int(not known),
+                        "ignore": int(is_ignored),
+                    }
+                )
+        masks = found.get("masks", np.ones((len(found["boxes"]), 1, 1)))
+        for box, score, category, mask in zip(
+            found["boxes"], found["scores"], found["classes"], masks, strict=True
+        ):
+            if category >= 0:
+                number = len(self._detections)
+                self._detections.append(
+                    self._annotation(number, image, int(category), box, mask, size)
+                    | {"score": float(score)}
+                )
+
+    def _annotation(
+        self,
+        number: int,
+        image: int,
+        category: int,
+        box: np.ndarray,
+        mask: np.ndarray,
+        size: tuple[int, int],
+    ) -> dict[str, Any]:
+        ymin, xmin, ymax, xmax = (float(v) for v in box)
+        annotation = {
+            # 0 means "unmatched" to pycocotools.
+            "id": number + 1,
+            "image_id": image,
+            "category_id": category,
+            "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+            "area": (xmax - xmin) * (ymax - ymin),
+            "iscrowd": 0,
+        }
+        if self._with_masks:
+            counts = encode_rle(paste(mask, box, size))
+            annotation["segmentation"] = {"size": list(size), "counts": counts}
+        return annotation
+
+    def result(self) -> dict[str, float]:
+        """See Evaluator. NaN where there is no object (with a mask) at all."""
+        precision = self._precision(self._truth, "bbox")
+        metrics = {"box_ap50": _mean(precision[:1]), "box_ap": _mean(precision)}
+        if self._with_masks:
+            truth = [
+                a | {"iscrowd": a["mask_iscrowd"], "ignore": a["mask_iscrowd"]} for a in self._truth
+            ]
+            metrics["mask_ap"] = _mean(self._precision(truth, "segm"))
+        return metrics
+
+    def _precision(self, truth: list[dict[str, Any]], kind: str) -> np.ndarray:
+        """[T, 101, K, 1, 1] precision at IoU 0.5, 0.55, ... and recall 0, 0.01, ...; -1: none."""
+        if not self._images:
+            return np.full((10, 101, self._num_classes, 1, 1), -1.0)
+        # Imported here: they bring matplotlib along.
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        categories = [{"id": k, "name": str(k)} for k in range(self._num_classes)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            sides = []
+            for annotations in (truth, self._detections):
+                side = COCO()
+                side.dataset = {
+                    "images": self._images,
+                    "categories": categories,
+                    # pycocotools writes into them.
+                    "annotations": [dict(a) for a in annotations],
+                }
+                side.createIndex()
+                sides.append(side)
+            evaluation = COCOeval(*sides, iouType=kind)
+            evaluation.params.areaRng = [list(_EVERYWHERE)]
+            evaluation.params.areaRngLbl = ["all"]
+            evaluation.params.maxDets = [self._max_detections]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return evaluation.eval["precision"]
+
+
+class PseudoBoxes(Evaluator):
+    """precision50, recall50 and mask_iou of pseudo labels, compared with true labels.
+
+    Pseudo boxes, in their order (of scores), each take the free true box of their class with the
+    highest IoU, if that is at least 0.5. A box left over of which half lies in an ignored one
+    counts nothing. mask_iou is the mean over matched pairs with masks, in pixels of the input.
+    """
+
+    def __init__(self) -> None:
+        self._matched, self._said, self._true = 0, 0, 0
+        self._mask_ious: list[float] = []
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """See Evaluator; `outputs` are labels as well."""
+        both = (np.asarray(label["labelled"]) > 0) & (np.asarray(outputs["labelled"]) > 0)
+        for i in np.flatnonzero(both):
+            truth = list(_objects({k: np.asarray(v[i]) for k, v in label.items()}))
+            said = list(_objects({k: np.asarray(v[i]) for k, v in outputs.items()}))
+            self._add(truth, [s for s in said if not s[2]])
+
+    def _add(self, truth: list[tuple], said: list[tuple]) -> None:
+        free = [t for t in truth if not t[2]]
+        crowds = [t for t in truth if t[2]]
+        self._true += len(free)
+        for box, category, _, mask in said:
+            overlaps = [_overlaps(box, t[0])[0] if t[1] == category else 0.0 for t in free]
+            place = int(np.argmax(overlaps)) if overlaps else -1
+            if place >= 0 and overlaps[place] >= _MATCHED_IOU:
+                own_box, _, _, own_mask = free.pop(place)
+                self._matched += 1
+                self._said += 1
+                if mask is not None and own_mask is not None:
+                    self._mask_ious.append(_mask_iou(mask, box, own_mask, own_box))
+            elif not any(c[1] in (-1, category) and _overlaps(box, c[0])[1] >= 0.5 for c in crowds):
+                self._said += 1
+
+    def result(self) -> dict[str, float]:
+        """See Evaluator."""
+        return {
+            "precision50": self._matched / self._said if self._said else math.nan,
+            "recall50": self._matched / self._true if self._true else math.nan,
+            "mask_iou": float(np.mean(self._mask_ious)) if self._mask_ious else math.nan,
+        }
+
+
+class NoBoxes(Prior):
+    """The prediction that there is nothing: of all that never look, none has a higher AP."""
+
+    def __init__(self, *, mask_size: int | None):
+        self._mask_size = mask_size
+
+    def update(self, label: Mapping[str, np.ndarray]) -> None:
+        """See Prior; there is nothing to learn."""
+
+    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+        """See Prior."""
+        outputs = {
+            "boxes": np.zeros((num_images, 1, 4), np.float32),
+            "scores": np.zeros((num_images, 1), np.float32),
+            "classes": np.full((num_images, 1), -1, np.int32),
+        }
+        if self._mask_size is not None:
+            shape = (num_images, 1, self._mask_size, self._mask_size)
+            outputs["masks"] = np.zeros(shape, np.float32)
+        return outputs
+
+
+def _objects(label: Mapping[str, np.ndarray]) -> Iterator[tuple]:
+    """(box, class, is ignored, mask or None) of everything in one image's label."""
+    for box, category, is_ignored, has_mask, mask in zip(
+        *(label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks")), strict=True
+    ):
+        if category >= 0 or is_ignored:
+            yield box, int(category), bool(is_ignored), mask if has_mask else None
+    for box in label["surplus_boxes"]:
+        if box[2] > box[0]:
+            yield box, -1, True, None
+
+
+def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """IoU, and the share of `box` that lies in `other`."""
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    common = float(np.prod(np.maximum(sides, 0.0)))
+    own, its = (float(np.prod(np.maximum(b[2:] - b[:2], 0.0))) for b in (box, other))
+    union = own + its - common
+    return (common / union if union > 0 else 0.0), (common / own if own > 0 else 0.0)
+
+
+def _mask_iou(mask: np.ndarray, box: np.ndarray, other: np.ndarray, its_box: np.ndarray) -> float:
+    far = np.ceil(np.maximum(box, its_box))
+    size = (int(far[2]), int(far[3]))
+    codes = [
+        {"size": list(size), "counts": encode_rle(paste(m, b, size))}
+        for m, b in ((mask, box), (other, its_box))
+    ]
+    return float(coco_mask.iou(codes[:1], codes[1:], [0])[0, 0])
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else math.nan

@@ -1,0 +1,187 @@
+"""Surface normals: a direction for every pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from must_keras.errors import UserError
+from must_keras.models.heads import PixelHead
+from must_keras.ops import maps
+from must_keras.ops.views import View, is_mirrored, sample
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+
+# Shorter vectors are no direction: (0, 0, 0) says that nobody knows.
+_SHORTEST = 0.1
+_DEGREES = (11.25, 22.5, 30.0)
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Normals(Task):
+    """Which way each visible surface faces, in the camera's axes (X right, Y down, Z forward).
+
+    A label is {"normals": [H, W, 3] float32}, unit vectors, (0, 0, 0) where nobody knows.
+
+    Attributes:
+        loss_stride: pixels between two that the loss sees; 4 is the head's own resolution.
+        channels: of the head's hidden convolutions.
+        num_convs: how many of them.
+    """
+
+    loss_stride: int = 4
+    channels: int = 256
+    num_convs: int = 3
+
+    def stored_spec(self) -> dict[str, Spec]:
+        return {"normals": Spec((None, None, 3), "float32")}
+
+    def missing(self) -> dict[str, np.ndarray]:
+        return {"normals": np.zeros((1, 1, 3), np.float32)}
+
+    def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
+        return {"normals": Spec((*size, 3), "float32")}
+
+    def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        """Nearest; a mirror turns x round."""
+        seen = sample(stored["normals"], view, interpolation="nearest", fill=0.0)
+        x = ops.where(is_mirrored(view), -1.0, 1.0)
+        return {"normals": _unit(seen * ops.stack([x, 1.0, 1.0]))[0]}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("P2",)
+
+    def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        return PixelHead(
+            3, channels=self.channels, num_convs=self.num_convs, norm=norm, name=self.name
+        )
+
+    def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
+        _, valid = _unit(maps.at_stride(label["normals"], self.loss_stride))
+        return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
+
+    def loss(
+        self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
+    ) -> Tensor:
+        """1 - cosine of the angle, summed over the valid pixels."""
+        target, valid = _unit(maps.at_stride(label["normals"], self.loss_stride))
+        values = maps.resize(prediction["values"], target.shape[1:3])
+        cosine = ops.sum(_direction(values) * target, axis=-1)
+        return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
+
+    def outputs(
+        self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        return {"normals": _direction(maps.resize(prediction["values"], map_size))}
+
+    @property
+    def kind(self) -> str:
+        return "normals"
+
+    @property
+    def unit(self) -> str:
+        return ""
+
+    def record_spec(self) -> dict[str, Spec]:
+        return {"normals": Spec((), "bytes")}
+
+    def encode(
+        self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
+    ) -> dict[str, Any]:
+        normals = maps.cut(np.asarray(outputs["normals"]), area, size)
+        return {"normals": maps.encode_png(as_colours(normals))}
+
+    def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        if threshold is not None:
+            raise UserError(f"{self.name}: normals have no confidence and take no threshold")
+        return {"normals": from_colours(maps.decode_png(record["normals"]))}
+
+    def evaluator(self) -> Evaluator:
+        return _Angles()
+
+    def quality(self) -> Evaluator:
+        return _Angles()
+
+    def prior(self) -> Prior:
+        return _MeanNormal()
+
+    def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The usual colours: each axis from -1 to 1 as red, green and blue."""
+        return as_colours(np.asarray(shown["normals"]))
+
+
+def as_colours(normals: np.ndarray) -> np.ndarray:
+    """[H, W, 3] unit vectors as uint8 round((n + 1) / 2 * 255); invalid ones as (0, 0, 0)."""
+    valid = np.linalg.norm(normals, axis=-1, keepdims=True) > _SHORTEST
+    colours = np.clip(np.round((normals + 1.0) * 127.5), 0, 255)
+    return np.where(valid, colours, 0).astype(np.uint8)
+
+
+def from_colours(colours: np.ndarray) -> np.ndarray:
+    """The unit vectors that `as_colours` stored, to within half a degree."""
+    normals = colours.astype(np.float32) / 127.5 - 1.0
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    return np.where(colours.any(-1, keepdims=True), normals, 0.0).astype(np.float32)
+
+
+def _unit(normals: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (zero where there is none) and which are valid, [..., H, W]."""
+    finite = ops.all(ops.isfinite(normals), axis=-1, keepdims=True)
+    normals = ops.where(finite, normals, ops.zeros_like(normals))
+    square = ops.sum(ops.square(normals), axis=-1, keepdims=True)
+    valid = square > _SHORTEST**2
+    length = ops.sqrt(ops.where(valid, square, ops.ones_like(square)))
+    return ops.where(valid, normals / length, ops.zeros_like(normals)), valid[..., 0]
+
+
+def _direction(values: Tensor) -> Tensor:
+    """Predicted vectors as unit vectors, with a finite gradient at zero."""
+    return values * ops.rsqrt(ops.sum(ops.square(values), axis=-1, keepdims=True) + 1e-8)
+
+
+class _Angles(Evaluator):
+    """Shares of valid pixels within 11.25, 22.5 and 30 degrees, and the mean angle in degrees."""
+
+    def __init__(self) -> None:
+        self._within = np.zeros(len(_DEGREES), np.int64)
+        self._sum = 0.0
+        self._count = 0
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        true = np.asarray(label["normals"], np.float64)
+        said = np.asarray(outputs["normals"], np.float64)
+        lengths = np.linalg.norm(true, axis=-1), np.linalg.norm(said, axis=-1)
+        valid = (lengths[0] > _SHORTEST) & (lengths[1] > 0)
+        cosine = (true * said).sum(-1)[valid] / (lengths[0] * lengths[1])[valid]
+        angle = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+        self._within += [int((angle < limit).sum()) for limit in _DEGREES]
+        self._sum += float(angle.sum())
+        self._count += angle.size
+
+    def result(self) -> dict[str, float]:
+        count = self._count or math.nan
+        shares = dict(zip(("within_11", "within_22", "within_30"), self._within, strict=True))
+        return {k: float(v / count) for k, v in shares.items()} | {"mean_angle": self._sum / count}
+
+
+class _MeanNormal(Prior):
+    """Each pixel's mean direction over the training labels."""
+
+    def __init__(self) -> None:
+        self._sum: Any = 0.0
+
+    def update(self, label: Mapping[str, np.ndarray]) -> None:
+        self._sum = self._sum + np.asarray(label["normals"], np.float64).sum(0)
+
+    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+        towards_camera = np.array([0.0, 0.0, -1.0])
+        length = np.linalg.norm(self._sum, axis=-1, keepdims=True)
+        mean = np.where(length > 1e-6, self._sum / np.maximum(length, 1e-6), towards_camera)
+        return {"normals": np.broadcast_to(mean.astype(np.float32), (num_images, *mean.shape))}

@@ -1,0 +1,242 @@
+"""Semantic segmentation: a class for every pixel."""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from must_keras.errors import UserError
+from must_keras.models.heads import PixelHead
+from must_keras.ops import maps
+from must_keras.ops.views import View, sample
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+
+IGNORE = 255
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmentation(Task):
+    """Which of K classes each pixel shows.
+
+    A label is {"map": [H, W] uint8}, 255 where nobody knows.
+
+    Attributes:
+        classes: names, in the order of the values; at most 255.
+        loss_stride: pixels between two that the loss sees; logits are resized to that resolution.
+            4 is the head's own.
+        channels: of the head's hidden convolutions.
+        num_convs: how many of them.
+    """
+
+    classes: tuple[str, ...]
+    loss_stride: int = 4
+    channels: int = 256
+    num_convs: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= IGNORE:
+            raise ValueError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"{self.name}: classes must be distinct, received {self.classes}")
+
+    def stored_spec(self) -> dict[str, Spec]:
+        return {"map": Spec((None, None), "uint8")}
+
+    def missing(self) -> dict[str, np.ndarray]:
+        return {"map": np.full((1, 1), IGNORE, np.uint8)}
+
+    def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
+        return {"map": Spec(tuple(size), "uint8")}
+
+    def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        seen = sample(stored["map"][:, :, None], view, interpolation="nearest", fill=IGNORE)
+        return {"map": seen[:, :, 0]}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("P2",)
+
+    def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        return PixelHead(
+            len(self.classes),
+            channels=self.channels,
+            num_convs=self.num_convs,
+            norm=norm,
+            name=self.name,
+        )
+
+    def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
+        valid = maps.at_stride(label["map"], self.loss_stride) != IGNORE
+        return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
+
+    def loss(
+        self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
+    ) -> Tensor:
+        """Softmax cross-entropy, summed over the pixels that have a class."""
+        target = ops.cast(maps.at_stride(label["map"], self.loss_stride), "int32")
+        logits = maps.resize(prediction["values"], target.shape[1:3])
+        valid = target != IGNORE
+        target = ops.where(valid, target, 0)
+        log_likelihood = ops.log_softmax(logits, axis=-1)
+        entropy = -ops.take_along_axis(log_likelihood, target[..., None], axis=-1)[..., 0]
+        return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
+
+    def outputs(
+        self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        logits = maps.resize(prediction["values"], map_size)
+        return {
+            "map": ops.cast(ops.argmax(logits, axis=-1), "uint8"),
+            "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1),
+        }
+
+    @property
+    def kind(self) -> str:
+        return "map"
+
+    @property
+    def unit(self) -> str:
+        return ""
+
+    def record_spec(self) -> dict[str, Spec]:
+        return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
+
+    def encode(
+        self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
+    ) -> dict[str, Any]:
+        classes = maps.cut(np.asarray(outputs["map"], np.uint8), area, size)
+        confidence = maps.cut(np.asarray(outputs["confidence"], np.float32), area, size)
+        # A float32 softmax can be a rounding error above 1.
+        confidence = np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(confidence)}
+
+    def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        """The map; pixels under the threshold (one, or one for each class) are ignored."""
+        classes = maps.decode_png(record["map"])
+        if threshold is None:
+            return {"map": classes}
+        limits = np.asarray(threshold, np.float64)
+        in_range = np.all((limits >= 0.0) & (limits <= 1.0))
+        if limits.shape not in ((), (len(self.classes),)) or not in_range:
+            raise UserError(
+                f"{self.name}: a threshold is a number in [0, 1], or one for each of "
+                f"{len(self.classes)} classes; received {threshold}"
+            )
+        # k / 255 * 255 may be a rounding error above k.
+        lowest = np.ceil(255.0 * limits - 1e-9)
+        if lowest.ndim:
+            lowest = lowest[classes]
+        kept = maps.decode_png(record["confidence"]) >= lowest
+        return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
+
+    def evaluator(self) -> Evaluator:
+        return _MeanIou(len(self.classes))
+
+    def quality(self) -> Evaluator:
+        return _Quality(len(self.classes))
+
+    def prior(self) -> Prior:
+        return _Frequency(len(self.classes))
+
+    def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The map in colours over the grey image; black where it is ignored."""
+        classes = np.asarray(shown["map"])
+        colours = palette(len(self.classes))[np.minimum(classes, len(self.classes) - 1)]
+        colours[classes == IGNORE] = 0
+        grey = image.mean(-1, keepdims=True)
+        return np.clip(0.75 * colours + 0.25 * grey, 0, 255).astype(np.uint8)
+
+
+def palette(num_colours: int) -> np.ndarray:
+    """[num_colours, 3] float32, [0, 255]: hues a golden ratio apart, in two levels of light."""
+    hues = (np.arange(num_colours) * 0.6180339887) % 1.0
+    light = np.where(np.arange(num_colours) % 2, 0.62, 0.45)
+    return np.array(
+        [
+            [255 * c for c in colorsys.hls_to_rgb(hue, level, 0.7)]
+            for hue, level in zip(hues, light, strict=True)
+        ],
+        np.float32,
+    )
+
+
+class _Confusion:
+    """Counts of (true class, predicted class) over all pixels that have a true class."""
+
+    def __init__(self, num_classes: int):
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, true: np.ndarray, predicted: np.ndarray) -> None:
+        num_classes = len(self.counts)
+        known = (true != IGNORE) & (predicted < num_classes)
+        pairs = true[known].astype(np.int64) * num_classes + predicted[known]
+        self.counts += np.bincount(pairs, minlength=num_classes**2).reshape(self.counts.shape)
+
+    def mean_iou(self) -> float:
+        """Classes that are in neither truth nor prediction are left out."""
+        both = np.diag(self.counts)
+        either = self.counts.sum(0) + self.counts.sum(1) - both
+        return float((both[either > 0] / either[either > 0]).mean()) if either.any() else math.nan
+
+
+class _MeanIou(Evaluator):
+    """miou over the set's summed confusion, and the share of right pixels."""
+
+    def __init__(self, num_classes: int):
+        self._confusion = _Confusion(num_classes)
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        self._confusion.update(np.asarray(label["map"]), np.asarray(outputs["map"]))
+
+    def result(self) -> dict[str, float]:
+        counts = self._confusion.counts
+        right = np.trace(counts) / counts.sum() if counts.sum() else math.nan
+        return {"miou": self._confusion.mean_iou(), "pixel_accuracy": float(right)}
+
+
+class _Quality(Evaluator):
+    """The same over the pixels that the pseudo label names, and their share."""
+
+    def __init__(self, num_classes: int):
+        self._named = _MeanIou(num_classes)
+        self._num_known = self._num_named = 0
+
+    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        self._named.update(label, outputs)
+        known = np.asarray(label["map"]) != IGNORE
+        self._num_known += int(known.sum())
+        self._num_named += int((known & (np.asarray(outputs["map"]) != IGNORE)).sum())
+
+    def result(self) -> dict[str, float]:
+        share = self._num_named / self._num_known if self._num_known else math.nan
+        return self._named.result() | {"labelled_share": share}
+
+
+class _Frequency(Prior):
+    """The most frequent class of each pixel of the input."""
+
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        self._counts: Any = 0
+
+    def update(self, label: Mapping[str, np.ndarray]) -> None:
+        classes = np.asarray(label["map"])
+        # Class by class: all at once would be K times the size of the batch.
+        counts = [(classes == k).sum(0, dtype=np.int32) for k in range(self._num_classes)]
+        self._counts = self._counts + np.stack(counts, axis=-1)
+
+    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+        most = self._counts.argmax(-1).astype(np.uint8)
+        share = self._counts.max(-1) / np.maximum(self._counts.sum(-1), 1)
+        return {
+            "map": np.broadcast_to(most, (num_images, *most.shape)),
+            "confidence": np.broadcast_to(share, (num_images, *most.shape)).astype(np.float32),
+        }

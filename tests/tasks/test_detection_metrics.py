@@ -1,0 +1,201 @@
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from must_keras.tasks.detection import Detection
+
+TASK = Detection(name="objects", classes=("cat", "dog", "owl"), max_detections=50, mask_region=2)
+ROOM = 6
+
+
+def label_of(images, labelled=None):
+    """From lists of (box, class, ignored)."""
+    number = len(images)
+    label = {
+        "boxes": np.zeros((number, ROOM, 4), np.float32),
+        "classes": np.full((number, ROOM), -1, np.int32),
+        "masks": np.zeros((number, ROOM, 4, 4), np.uint8),
+        "has_mask": np.zeros((number, ROOM), bool),
+        "ignore": np.zeros((number, ROOM), bool),
+        "labelled": np.ones(number, np.float32) if labelled is None else np.float32(labelled),
+        "surplus_boxes": np.zeros((number, ROOM, 4), np.float32),
+        "surplus": np.zeros(number, np.int32),
+    }
+    for i, image in enumerate(images):
+        for j, (box, category, ignored) in enumerate(image):
+            label["boxes"][i, j], label["classes"][i, j] = box, category
+            label["ignore"][i, j], label["has_mask"][i, j] = ignored, not ignored
+            label["masks"][i, j] = 1
+    return label
+
+
+def outputs_of(images):
+    """From lists of (box, class, score)."""
+    number = len(images)
+    outputs = {
+        "boxes": np.zeros((number, ROOM, 4), np.float32),
+        "scores": np.zeros((number, ROOM), np.float32),
+        "classes": np.full((number, ROOM), -1, np.int32),
+        "masks": np.ones((number, ROOM, 4, 4), np.float32),
+    }
+    for i, image in enumerate(images):
+        for j, (box, category, score) in enumerate(image):
+            outputs["boxes"][i, j], outputs["classes"][i, j] = box, category
+            outputs["scores"][i, j] = score
+    return outputs
+
+
+TRUTH = [
+    [([0, 0, 20, 20], 0, False), ([30, 30, 50, 60], 1, False), ([60, 0, 90, 90], 1, True)],
+    [([10, 10, 40, 40], 0, False), ([50, 50, 60, 60], 2, False)],
+    [],
+]
+FOUND = [
+    [([0, 0, 20, 18], 0, 0.9), ([30, 32, 50, 60], 1, 0.6), ([62, 5, 80, 40], 1, 0.95)],
+    [([10, 10, 40, 25], 0, 0.8), ([12, 10, 40, 40], 0, 0.7), ([0, 0, 9, 9], 2, 0.5)],
+    [([5, 5, 25, 25], 0, 0.4)],
+]
+
+
+def score(truth, found, task=TASK):
+    evaluator = task.evaluator()
+    evaluator.update(truth, found)
+    return evaluator.result()
+
+
+def reference(truth, found):
+    """pycocotools as its own demonstration uses it."""
+    annotations, detections = [], []
+    for image, objects in enumerate(truth):
+        for (ymin, xmin, ymax, xmax), category, crowd in objects:
+            box = [xmin, ymin, xmax - xmin, ymax - ymin]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image + 1, "category_id": category + 1}
+                | {"bbox": box, "area": box[2] * box[3], "iscrowd": int(crowd)}
+            )
+    for image, objects in enumerate(found):
+        for (ymin, xmin, ymax, xmax), category, chance in objects:
+            box = [xmin, ymin, xmax - xmin, ymax - ymin]
+            detections.append(
+                {"image_id": image + 1, "category_id": category + 1, "bbox": box, "score": chance}
+            )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": i + 1, "height": 100, "width": 100} for i in range(len(truth))],
+            "categories": [{"id": k + 1, "name": str(k)} for k in range(3)],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[0], evaluation.stats[1]
+
+
+def test_equals_pycocotools_with_a_crowd():
+    metrics = score(label_of(TRUTH), outputs_of(FOUND))
+    box_ap, box_ap50 = reference(TRUTH, FOUND)
+    assert list(metrics) == ["box_ap50", "box_ap", "mask_ap"]
+    assert metrics["box_ap"] == pytest.approx(box_ap)
+    assert metrics["box_ap50"] == pytest.approx(box_ap50)
+    assert 0 < metrics["box_ap"] < metrics["box_ap50"] < 1
+    # Full masks are boxes, and these boxes are whole pixels.
+    assert metrics["mask_ap"] == pytest.approx(box_ap)
+
+
+def test_equals_pycocotools_on_random_boxes():
+    rng = np.random.default_rng(0)
+    truth, found = [], []
+    for _ in range(20):
+        objects, said = [], []
+        for _ in range(rng.integers(0, ROOM + 1)):
+            corner, side = rng.integers(0, 50, 2), rng.integers(5, 40, 2)
+            box = np.concatenate([corner, corner + side]).tolist()
+            objects.append((box, int(rng.integers(3)), bool(rng.random() < 0.1)))
+            if rng.random() < 0.8:
+                moved = (np.array(box) + rng.integers(-3, 4, 4)).clip(0).tolist()
+                said.append((moved, objects[-1][1], float(np.float32(rng.random()))))
+        truth.append(objects)
+        found.append(said)
+    metrics = score(label_of(truth), outputs_of(found))
+    box_ap, box_ap50 = reference(truth, found)
+    assert metrics["box_ap"] == pytest.approx(box_ap)
+    assert metrics["box_ap50"] == pytest.approx(box_ap50)
+
+
+def test_nothing_is_printed(capsys):
+    score(label_of(TRUTH), outputs_of(FOUND))
+    assert capsys.readouterr().out == ""
+
+
+def test_no_detection_is_zero_and_no_object_is_unknown():
+    assert score(label_of(TRUTH), TASK.prior().outputs(3)) == {
+        "box_ap50": 0.0,
+        "box_ap": 0.0,
+        "mask_ap": 0.0,
+    }
+    assert all(math.isnan(v) for v in score(label_of([[]]), outputs_of([[]])).values())
+    unlabelled = score(label_of(TRUTH, [0, 0, 0]), outputs_of(FOUND))
+    assert all(math.isnan(v) for v in unlabelled.values())
+    assert all(math.isnan(v) for v in TASK.evaluator().result().values())
+
+
+def test_a_region_ignored_for_every_class_and_the_surplus_hide_false_detections():
+    truth = [[([0, 0, 20, 20], 0, False)]]
+    wrong = ([50, 50, 70, 70], 0, 0.9)
+    found = outputs_of([[([0, 0, 20, 20], 0, 0.5), wrong]])
+    assert score(label_of(truth), found)["box_ap"] == pytest.approx(0.5)
+    whole = [[*truth[0], ([0, 0, 100, 100], -1, True)]]
+    assert score(label_of(whole), found)["box_ap"] == pytest.approx(1.0)
+    surplus = label_of(truth)
+    surplus["surplus_boxes"][0, 0] = [45, 45, 75, 75]
+    assert score(surplus, found)["box_ap"] == pytest.approx(1.0)
+
+
+def test_masks_differ_from_boxes_and_objects_without_masks_are_not_scored():
+    truth = label_of([[([0, 0, 20, 20], 0, False), ([40, 40, 60, 60], 0, False)]])
+    found = outputs_of([[([0, 0, 20, 20], 0, 0.9), ([40, 40, 60, 60], 0, 0.8)]])
+    found["masks"][0, 0, :, 2:] = 0.0
+    metrics = score(truth, found)
+    assert metrics["box_ap"] == pytest.approx(1.0)
+    assert metrics["mask_ap"] < 1.0
+    truth["has_mask"][0, 0] = False
+    assert score(truth, found)["mask_ap"] == pytest.approx(1.0)
+    without = Detection(name="objects", classes=TASK.classes, with_masks=False)
+    assert list(score(truth, found, without)) == ["box_ap50", "box_ap"]
+
+
+def test_quality_of_pseudo_boxes_by_hand():
+    truth = label_of(
+        [[([0, 0, 20, 20], 0, False), ([30, 30, 50, 50], 1, False), ([60, 60, 99, 99], 0, True)]]
+    )
+    said = label_of(
+        [
+            [
+                ([0, 0, 20, 18], 0, False),  # right
+                ([0, 0, 20, 20], 0, False),  # a second one: wrong
+                ([30, 30, 50, 50], 0, False),  # another class: wrong
+                ([70, 70, 80, 80], 0, False),  # in a crowd: neither
+            ]
+        ]
+    )
+    evaluator = TASK.quality()
+    evaluator.update(truth, said)
+    metrics = evaluator.result()
+    assert list(metrics) == ["precision50", "recall50", "mask_iou"]
+    assert metrics["precision50"] == pytest.approx(1 / 3)
+    assert metrics["recall50"] == pytest.approx(1 / 2)
+    assert metrics["mask_iou"] == pytest.approx(0.9)
+
+
+def test_quality_counts_only_images_with_both_labels():
+    evaluator = TASK.quality()
+    evaluator.update(label_of(TRUTH), label_of(TRUTH, [0, 0, 0]))
+    assert all(math.isnan(v) for v in evaluator.result().values())
