@@ -110,3 +110,12 @@ for level, feature in expected.items():
 assert not any(name.startswith(("keras_cv", "must_keras")) for name in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_another_keras_backend_gets_resnet50_of_keras_itself(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model = ResNet.small().build((32, 64), NORM)
+    shapes = {level: tuple(feature.shape[1:]) for level, feature in model.output.items()}
+    assert shapes == {"C2": (8, 16, 256), "C3": (4, 8, 512), "C4": (2, 4, 1024), "C5": (1, 2, 2048)}
+    norms = [x for x in layers_of(model) if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == 53 and all(norm.momentum == 0.9 for norm in norms)

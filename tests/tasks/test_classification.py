@@ -66,7 +66,7 @@ def test_hard_takes_the_most_likely_class():
 
 def test_a_threshold_is_an_error():
     record = {"classes": np.array([0]), "probabilities": np.array([1.0], "float32")}
-    with pytest.raises(UserError, match="animal: .* no threshold"):
+    with pytest.raises(UserError, match=r"animal: .* no threshold"):
         task().decode(record, 0.5)
 
 

@@ -1,0 +1,52 @@
+"""Stored labels from plain values: what sources have in common when they say what they know."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Stored = dict[str, np.ndarray]
+
+
+def class_label(index: int, num_classes: int) -> Stored:
+    """The label of an image of one class: "probabilities" [K], one-hot.
+
+    Raises:
+        ValueError: the index is not in [0, num_classes).
+    """
+    if not 0 <= index < num_classes:
+        raise ValueError(f"class {index} of {num_classes}")
+    probabilities = np.zeros(num_classes, np.float32)
+    probabilities[index] = 1.0
+    return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
+
+
+def objects(
+    *,
+    boxes: ArrayLike,
+    classes: ArrayLike,
+    masks: ArrayLike | None = None,
+    has_mask: ArrayLike | None = None,
+    ignore: ArrayLike | None = None,
+) -> Stored:
+    """The label of an image on which somebody looked for objects; n may be 0.
+
+    Args:
+        boxes: [n, 4] (ymin, xmin, ymax, xmax), fractions of the upright image.
+        classes: [n].
+        masks: [n, S, S], 0 or 1, crops of the boxes; None: there are none.
+        has_mask: [n] bool; None: all where there are masks.
+        ignore: [n] bool, neither positive nor negative; None: no box.
+    """
+    classes = np.asarray(classes, np.int32).reshape(-1)
+    n = len(classes)
+    if has_mask is None:
+        has_mask = np.full(n, masks is not None)
+    return {
+        "boxes": np.asarray(boxes, np.float32).reshape(n, 4),
+        "classes": classes,
+        "masks": np.zeros((n, 1, 1), np.uint8) if masks is None else np.asarray(masks, np.uint8),
+        "has_mask": np.asarray(has_mask, bool).reshape(n),
+        "ignore": np.zeros(n, bool) if ignore is None else np.asarray(ignore, bool).reshape(n),
+        "labelled": np.ones((), np.float32),
+    }

@@ -1,0 +1,279 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_keras.errors import UserError
+from must_keras.ops import maps
+from must_keras.ops.views import View, letterbox
+from must_keras.tasks.depth import Depth, to_relative
+
+METRIC = Depth(name="depth", kind="metric", loss_stride=1)
+RELATIVE = Depth(name="depth", kind="relative_inverse", loss_stride=1)
+
+
+def depths(seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> np.ndarray:
+    """1 to 15 m with every kind of invalid pixel; the last image has none that is valid."""
+    random = np.random.default_rng(seed)
+    depth = np.exp(random.uniform(0, np.log(15), shape))
+    kind = random.uniform(size=shape)
+    for value, low in ((0.0, 0.0), (np.nan, 0.1), (np.inf, 0.15), (-1.0, 0.2)):
+        depth[(kind >= low) & (kind < low + 0.05)] = value
+    depth[-1] = 0.0
+    return depth.astype("float32")
+
+
+def known(depth: np.ndarray) -> np.ndarray:
+    return np.isfinite(depth) & (depth > 0)
+
+
+def values(seed: int = 5, shape: tuple[int, ...] = (3, 16, 16, 1)) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def loss_and_gradient(task: Depth, label: np.ndarray, prediction: np.ndarray):
+    variable = tf.Variable(prediction)
+    with tf.GradientTape() as tape:
+        loss = task.loss({"depth": label}, {"values": variable}, None, None)
+    return np.asarray(loss), np.asarray(tape.gradient(loss, variable))
+
+
+# ---- metric depth ---------------------------------------------------------------------------
+
+
+def test_the_metric_loss_is_the_difference_of_logarithms():
+    label, prediction = depths(), values()
+    loss, gradient = loss_and_gradient(METRIC, label, prediction)
+    expected = np.zeros(3)
+    for index in zip(*np.nonzero(known(label)), strict=True):
+        expected[index[0]] += abs(prediction[(*index, 0)] - np.log(label[index]))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_array_equal(METRIC.label_weight({"depth": label}), known(label).sum((1, 2)))
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[..., 0] != 0, known(label))
+
+
+def test_extreme_metres_give_finite_losses():
+    label = np.array([[[1e-40, 1e-30], [1e30, 3e38]]], "float32")
+    loss, gradient = loss_and_gradient(METRIC, label, np.full((1, 2, 2, 1), 50.0, "float32"))
+    assert np.isfinite(loss).all() and np.isfinite(gradient).all()
+    said = METRIC.outputs({"values": np.array([[[[-500.0], [500.0]]]], "float32")}, None, (1, 2))
+    np.testing.assert_allclose(said["depth"], [[[1e-3, 1e3]]], rtol=1e-5)
+
+
+def test_a_fresh_metric_head_says_a_few_metres():
+    norm = {"momentum": 0.9, "epsilon": 1e-4}
+    head = Depth(name="depth", channels=4, num_convs=1).build_head((64, 64), norm)
+    features = {"P2": np.zeros((1, 16, 16, 3), "float32"), "area": np.zeros((1, 4), "float32")}
+    said = METRIC.outputs(head(features), head, (64, 64))["depth"]
+    assert said.shape == (1, 64, 64)
+    np.testing.assert_allclose(said, 3.0, atol=0.1)
+
+
+# ---- relative inverse depth -----------------------------------------------------------------
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(x.astype(np.float64))) + 1e-6
+
+
+def reference_relative(label: np.ndarray, prediction: np.ndarray) -> float:
+    """One image, [H, W] each; every step as in the description, in float64."""
+    valid = known(label)
+    count = valid.sum()
+    target = np.where(valid, label, 0).astype(np.float64)
+    median = np.sort(target[valid])[(count - 1) // 2]
+    target = (target - median) / np.abs(target[valid] - median).mean()
+    said = softplus(prediction)
+    design = np.stack([said[valid], np.ones(count)], axis=1)
+    scale, shift = np.linalg.lstsq(design, target[valid], rcond=None)[0]
+    residual = np.where(valid, scale * said + shift - target, 0)
+    total = (residual[valid] ** 2).mean() / 2
+    for step in (1, 2, 4, 8):
+        r, v = residual[::step, ::step], valid[::step, ::step]
+        differences = 0.0
+        for y in range(r.shape[0]):
+            for x in range(r.shape[1]):
+                if x + 1 < r.shape[1] and v[y, x] and v[y, x + 1]:
+                    differences += abs(r[y, x + 1] - r[y, x])
+                if y + 1 < r.shape[0] and v[y, x] and v[y + 1, x]:
+                    differences += abs(r[y + 1, x] - r[y, x])
+        total += 0.5 * differences / max(v.sum(), 1)
+    return total * count
+
+
+def test_the_relative_loss_equals_the_obvious_one():
+    label, prediction = depths(), values()
+    loss, gradient = loss_and_gradient(RELATIVE, label, prediction)
+    expected = [reference_relative(label[i], prediction[i, :, :, 0]) for i in range(2)]
+    np.testing.assert_allclose(loss, [*expected, 0.0], rtol=1e-3)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[2], 0.0)
+    assert (gradient[:2] != 0).any(axis=(1, 2, 3)).all()
+
+
+def test_the_relative_loss_knows_neither_scale_nor_shift_of_the_label():
+    label, prediction = depths(), values()
+    loss, _ = loss_and_gradient(RELATIVE, label, prediction)
+    other, _ = loss_and_gradient(RELATIVE, np.where(known(label), 7 * label + 3, 0), prediction)
+    np.testing.assert_allclose(loss, other, rtol=1e-3)
+
+
+def test_an_affine_prediction_has_no_loss():
+    label = depths()[:1]
+    said = np.where(known(label), 0.1 * label + 0.2, 1.0).astype(np.float64)
+    prediction = np.log(np.expm1(said))[..., None].astype("float32")
+    loss, _ = loss_and_gradient(RELATIVE, label, prediction)
+    assert loss[0] / known(label).sum() < 1e-3
+
+
+@pytest.mark.parametrize("num_valid", [0, 1, 15, 16])
+def test_few_valid_pixels_have_no_weight(num_valid):
+    label = np.zeros((1, 16, 16), "float32")
+    label.flat[:num_valid] = np.arange(1, num_valid + 1)
+    loss, gradient = loss_and_gradient(RELATIVE, label, values(shape=(1, 16, 16, 1)))
+    weight = RELATIVE.label_weight({"depth": label})
+    assert (weight[0], bool(loss[0] > 0)) == ((16, True) if num_valid == 16 else (0, False))
+    assert np.isfinite(gradient).all() and gradient.any() == (num_valid == 16)
+
+
+def test_a_flat_label_has_no_weight():
+    label = np.full((1, 16, 16), 0.25, "float32")
+    loss, gradient = loss_and_gradient(RELATIVE, label, values(shape=(1, 16, 16, 1)))
+    assert RELATIVE.label_weight({"depth": label})[0] == 0 and loss[0] == 0 and not gradient.any()
+
+
+def test_a_flat_prediction_is_singular_and_has_no_gradient():
+    label = depths()[:1]
+    loss, gradient = loss_and_gradient(RELATIVE, label, np.zeros((1, 16, 16, 1), "float32"))
+    assert loss[0] == 0 and not gradient.any()
+
+
+def test_the_relative_gradient_is_that_of_finite_differences():
+    label, prediction = depths(3)[:1], values(7, (1, 16, 16, 1))
+    _, gradient = loss_and_gradient(RELATIVE, label, prediction)
+    direction = np.random.default_rng(0).normal(size=prediction.shape)
+    step = 1e-5
+    up, down = (
+        reference_relative(label[0], (prediction + sign * step * direction)[0, :, :, 0])
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose((gradient * direction).sum(), (up - down) / (2 * step), rtol=1e-2)
+
+
+@pytest.mark.parametrize("task", [METRIC, RELATIVE], ids=lambda t: t.kind)
+@pytest.mark.parametrize("stride", [2, 4])
+def test_the_loss_sees_every_other_pixel(task, stride):
+    label = depths(shape=(2, 64, 64))
+    coarse = Depth(name="depth", kind=task.kind, loss_stride=stride)
+    seen = label[:, stride // 2 :: stride, stride // 2 :: stride]
+    prediction = values(shape=(2, 16, 16, 1))
+    resized = np.asarray(maps.resize(prediction, seen.shape[1:]))
+    expected, _ = loss_and_gradient(task, seen, resized)
+    found, _ = loss_and_gradient(coarse, label, prediction)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(
+        coarse.label_weight({"depth": label}), task.label_weight({"depth": seen})
+    )
+
+
+# ---- labels ---------------------------------------------------------------------------------
+
+
+def test_metres_stay_metres_and_invalid_neighbours_take_no_part():
+    stored = np.full((8, 8), 4.0, "float32")
+    stored[2, 3], stored[5, 1], stored[6, 6] = 0.0, np.nan, -3.0
+    view = letterbox(tf.constant([8, 8]), (32, 32))
+    depth = np.asarray(METRIC.warp({"depth": tf.constant(stored)}, view)["depth"])
+    assert np.unique(np.round(depth, 4)).tolist() == [0.0, 4.0]
+    # Each of the three invalid pixels is 4 x 4 of the input.
+    assert 3 * 12 <= (depth == 0).sum() <= 3 * 24
+
+
+def test_a_mirror_and_padding():
+    stored = np.arange(1.0, 65.0, dtype="float32").reshape(8, 8)
+    mirror = View(matrix=tf.constant([[1 / 8, 0, 0], [0, -1 / 8, 1.0]]), size=(8, 8))
+    seen = METRIC.warp({"depth": tf.constant(stored)}, mirror)["depth"]
+    np.testing.assert_allclose(seen, stored[:, ::-1], rtol=1e-5)
+    padded = METRIC.warp({"depth": tf.constant(stored[:4])}, letterbox(tf.constant([4, 8]), (8, 8)))
+    np.testing.assert_array_equal(np.asarray(padded["depth"])[4:], 0.0)
+    assert (np.asarray(padded["depth"])[:4] > 0).all()
+
+
+def test_metres_serve_a_relative_head_as_their_inverse():
+    metres = np.array([2.0, 0.0, -1.0, np.nan, np.inf, 0.5], "float32")
+    np.testing.assert_allclose(to_relative(metres), [0.5, 0, 0, 0, 0, 2])
+    assert to_relative(metres).dtype == np.float32
+
+
+@pytest.mark.parametrize("low_high", [(0.9, 14.0), (1e-3, 1e3), (3.0, 3.0), (1e-6, 1e-5)])
+def test_a_record_has_sixteen_bits(low_high):
+    depth = np.random.default_rng(0).uniform(*low_high, (16, 20)).astype("float32")
+    record = METRIC.encode({"depth": depth}, np.array([0, 0, 32, 40]), (32, 40))
+    decoded = METRIC.decode(record, None)["depth"]
+    assert decoded.dtype == np.float32 and (decoded > 0).all()
+    step = (depth.max() - depth.min()) / 65535
+    np.testing.assert_allclose(decoded, depth, atol=0.51 * step + 1e-6 * depth.max())
+
+
+def test_a_threshold_is_an_error():
+    record = METRIC.encode({"depth": np.ones((2, 2))}, np.array([0, 0, 2, 2]), (2, 2))
+    with pytest.raises(UserError, match=r"depth: .* no threshold"):
+        METRIC.decode(record, 0.5)
+
+
+def test_an_unknown_kind_is_an_error():
+    with pytest.raises(ValueError, match="received 'inverse'"):
+        Depth(name="depth", kind="inverse")
+
+
+# ---- metrics --------------------------------------------------------------------------------
+
+
+def test_metric_errors_by_hand():
+    evaluator = METRIC.evaluator()
+    label = np.array([[[1.0, 2.0, 4.0, 0.0]], [[2.0, np.nan, np.inf, -1.0]], [[0.0] * 4]])
+    said = np.array([[[1.2, 1.0, 5.0, 9.0]], [[2.0, 1.0, 1.0, 1.0]], [[1.0] * 4]])
+    evaluator.update({"depth": label}, {"depth": said})
+    found = evaluator.result()
+    assert list(found) == ["delta1", "abs_rel", "rmse"]
+    # 5 / 4 = 1.25 is not under 1.25. The third image has no label.
+    assert found["delta1"] == pytest.approx((1 / 3 + 1) / 2)
+    assert found["abs_rel"] == pytest.approx(((0.2 + 0.5 + 0.25) / 3 + 0) / 2)
+    assert found["rmse"] == pytest.approx((np.sqrt((0.04 + 1 + 1) / 3) + 0) / 2)
+
+
+def test_metric_predictions_are_not_aligned_and_relative_ones_are():
+    metres = depths(1)
+    for task, label in ((METRIC, metres), (RELATIVE, to_relative(metres))):
+        evaluator = task.evaluator()
+        said = np.where(known(label), 3.0 * np.where(known(label), label, 1) + 1.0, 1.0)
+        evaluator.update({"depth": label}, {"depth": said})
+        delta1 = evaluator.result()["delta1"]
+        assert delta1 == (0.0 if task is METRIC else 1.0)
+
+
+def test_nothing_labelled_is_not_a_number():
+    for task in (METRIC, RELATIVE):
+        evaluator = task.evaluator()
+        evaluator.update({"depth": np.zeros((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
+        assert np.isnan(list(evaluator.result().values())).all()
+
+
+def test_the_trivial_answer_is_each_pixels_mean():
+    prior = METRIC.prior()
+    prior.update({"depth": np.array([[[1.0, 0.0, 4.0]], [[3.0, np.nan, 0.0]]])})
+    said = prior.outputs(2)["depth"]
+    # Nobody knows the second pixel: the mean of all.
+    np.testing.assert_allclose(said, [[[2.0, 8 / 3, 4.0]]] * 2, rtol=1e-6)
+    assert said.dtype == np.float32
+
+
+def test_near_and_far_have_the_same_colours_in_both_kinds():
+    metres = depths(2)[0]
+    image = np.zeros((16, 16, 3), np.uint8)
+    one = METRIC.draw(image, {"depth": metres})
+    other = RELATIVE.draw(image, {"depth": to_relative(metres)})
+    assert one.dtype == np.uint8 and one.shape == (16, 16, 3)
+    assert np.abs(one.astype(int) - other).max() <= 1
+    assert not one[~known(metres)].any()
+    assert not METRIC.draw(image, {"depth": np.zeros((16, 16))}).any()
