@@ -29,9 +29,7 @@ def crop(bitmap: np.ndarray, box: Sequence[float], *, size: int) -> np.ndarray:
     return (covered >= 0.5 - 1e-4).astype(np.uint8)
 
 
-def polygons_crop(
-    polygons: Sequence[np.ndarray], box: Sequence[float], *, size: int
-) -> np.ndarray:
+def polygons_crop(polygons: Sequence[np.ndarray], box: Sequence[float], *, size: int) -> np.ndarray:
     """The crop of an object bounded by polygons: [size, size] uint8.
 
     Only the box is rasterised, which gives the same pixels as the whole image and is faster.

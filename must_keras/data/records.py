@@ -24,17 +24,16 @@ class Records:
         paths: the shards, in order.
 
     Raises:
-        DataError: a file ends in the middle of a record.
+        DataError: a file is not there, or ends in the middle of a record.
     """
 
     def __init__(self, paths: Sequence[pathlib.Path]):
         self._paths = [pathlib.Path(path) for path in paths]
-        entries = [
-            (shard, offset, length)
-            for shard, path in enumerate(self._paths)
-            for offset, length in _scan(path)
-        ]
-        self._index = np.array(entries, np.int64).reshape(-1, 3)
+        found = [_scan(path) for path in self._paths]
+        shards = np.repeat(np.arange(len(found)), [len(entries) for entries in found])
+        self._index = np.column_stack(
+            [shards, np.concatenate([np.zeros((0, 2), np.int64), *found])]
+        )
 
     def __len__(self) -> int:
         return len(self._index)
@@ -49,10 +48,12 @@ class Records:
             os.close(descriptor)
 
 
-def _scan(path: pathlib.Path) -> list[tuple[int, int]]:
-    """(offset, length) of each payload."""
+def _scan(path: pathlib.Path) -> np.ndarray:
+    """[n, 2] int64: offset and length of each payload."""
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
     found, position, end = [], 0, path.stat().st_size
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:  # A buffer would read what is jumped over.
         while position < end:
             file.seek(position)
             header = file.read(_HEADER)
@@ -61,4 +62,4 @@ def _scan(path: pathlib.Path) -> list[tuple[int, int]]:
                 raise DataError(f"{path} ends in the middle of record {len(found)}")
             found.append((position + _HEADER, length))
             position += _HEADER + length + _FOOTER
-    return found
+    return np.array(found, np.int64).reshape(-1, 2)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import bisect
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.errors import UserError
 
 
 class Subset(Source):
@@ -17,15 +20,18 @@ class Subset(Source):
         source: the whole.
         indices: which images, in the order of the subset.
         name: of the subset.
+
+    Raises:
+        IndexError: the source has no such image.
     """
 
     def __init__(self, source: Source, indices: Sequence[int], *, name: str):
         self.name = name
+        self.label_spaces = source.label_spaces
         self._source, self._indices = source, [int(i) for i in indices]
-
-    @property
-    def label_spaces(self) -> Mapping[str, LabelSpace]:
-        return self._source.label_spaces
+        for index in self._indices:
+            if not 0 <= index < len(source):
+                raise IndexError(f"image {index} of {len(source)} in source {source.name!r}")
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -43,17 +49,92 @@ class Subset(Source):
         return {"name": self.name, "of": self._source.describe(), "indices": self._indices}
 
 
-class _WithoutLabels(Subset):
+class Concatenation(Source):
+    """The images of several sources, one source after the other.
+
+    An image's id is "<name of its source>/<its id there>". A head may be labelled by some of the
+    sources only.
+
+    Args:
+        sources: at least one, with different names.
+        name: of the whole.
+
+    Raises:
+        UserError: two sources share a name, or mean different things by the labels of a head.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, name: str):
+        self.name = name
+        self._sources = tuple(sources)
+        self._ends = list(itertools.accumulate(len(source) for source in self._sources))
+        names = [source.name for source in self._sources]
+        if not names or len(set(names)) != len(names):
+            raise UserError(f"{name!r} needs sources with different names, received {names}")
+        self.label_spaces = _common_spaces(self._sources)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def image_id(self, index: int) -> str:
+        source, local = self._locate(index)
+        return f"{source.name}/{source.image_id(local)}"
+
+    def image(self, index: int) -> np.ndarray:
+        source, local = self._locate(index)
+        return source.image(local)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        source, local = self._locate(index)
+        return source.labels(local)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "of": [source.describe() for source in self._sources]}
+
+    def _locate(self, index: int) -> tuple[Source, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)} in source {self.name!r}")
+        part = bisect.bisect_right(self._ends, index)
+        return self._sources[part], index - (self._ends[part - 1] if part else 0)
+
+
+class _WithoutLabels(Source):
     """A source's images alone."""
 
-    @property
-    def label_spaces(self) -> Mapping[str, LabelSpace]:
-        return {}
+    def __init__(self, source: Source):
+        self.name = source.name
+        self.label_spaces = {}
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def image_id(self, index: int) -> str:
+        return self._source.image_id(index)
+
+    def image(self, index: int) -> np.ndarray:
+        return self._source.image(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}
 
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "images_of": self._source.describe()}
+
 
 def without_labels(source: Source) -> Source:
     """The same images under the same name, with no label of any head."""
-    return _WithoutLabels(source, range(len(source)), name=source.name)
+    return _WithoutLabels(source)
+
+
+def _common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:
+    found: dict[str, tuple[str, LabelSpace]] = {}
+    for source in sources:
+        for head, space in source.label_spaces.items():
+            first, expected = found.setdefault(head, (source.name, space))
+            difference = space.difference(expected)
+            if difference:
+                raise UserError(
+                    f"source {source.name!r} does not fit source {first!r} (the other) "
+                    f"for head {head!r}: {difference}"
+                )
+    return {head: space for head, (_, space) in found.items()}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-Stored = dict[str, np.ndarray]
+from must_keras.data.stored import Stored
+from must_keras.tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +18,35 @@ class LabelSpace:
     """What the labels of a head mean.
 
     Attributes:
-        kind: as `Task.kind`: "classes", "boxes", "map", "metric", "normals".
+        kind: as `Task.kind`: "classes", "boxes", "map", "metric", "relative_inverse", "normals".
         classes: names in the order of the indices; empty where there are none.
     """
 
     kind: str
     classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, task: Task) -> LabelSpace:
+        """The label space that a task is bound to."""
+        return cls(task.kind, tuple(getattr(task, "classes", ())))
+
+    def difference(self, other: LabelSpace) -> str | None:
+        """What differs, for the end of a sentence about "this" and "the other"; None if nothing."""
+        if self.kind != other.kind:
+            return f"its labels are {self.kind!r}, the other's {other.kind!r}"
+        if self.classes == other.classes:
+            return None
+        counts = f"it has {len(self.classes)} classes, the other {len(other.classes)}"
+        odd = sorted(set(self.classes) ^ set(other.classes))
+        if not odd:
+            return f"{counts}; their order differs"
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        return f"{counts}; not in both: {', '.join(odd[:5])}{more}"
+
+
+def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
+    """The label spaces of a source whose labels serve one head, or (None) no head."""
+    return {} if head is None else {head: space}
 
 
 class Source(abc.ABC):
@@ -30,14 +54,11 @@ class Source(abc.ABC):
 
     Attributes:
         name: names its label columns; unlike that of any other source of a run.
+        label_spaces: {head: what its labels mean}; heads that are absent have no true label here.
     """
 
     name: str
-
-    @property
-    @abc.abstractmethod
-    def label_spaces(self) -> Mapping[str, LabelSpace]:
-        """{head: what its labels mean}; heads that are absent have no true label here."""
+    label_spaces: Mapping[str, LabelSpace]
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -56,4 +77,4 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What its content depends on, as plain data."""
+        """What its content depends on, not where its files lie: plain data and dataclasses."""

@@ -1,0 +1,334 @@
+"""The whole method on your own folders. Copy this file and change the sources.
+
+As it stands it reads seven small public sets of real images below one folder: teachers for
+Caltech-101 classes, nuclei (boxes and masks), playing cards (boxes), CamVid maps and 7-Scenes depth
+label each other's training images and a few photos without any label; one student learns all five
+tasks; its backbone is fine-tuned on CIFAR-10, on COCO boxes, and on the teachers' own sets. Those
+last ones are marked in the report: the student has seen them.
+
+Sections of Ghiasi et al. (2021): cross-dataset training (true label where there is one, pseudo
+labels for every other task, uniform sampling over the union). Schedules, sizes and the depth weight
+are this recipe's own.
+
+Command:   python -m must_keras.main --experiment=folders:data='../shared/data'
+Your own:  python -m must_keras.main --experiment=path/to/mine.py:data=path/to/folders
+Hardware:  two CPU cores, 4 GB of memory, no GPU
+Time:      within 30 minutes
+Expected:  the student above the random start on most sets; a few hundred images a task and 128 px
+           are too little for good boxes
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Literal
+
+from must_keras.data.augmentation import Augmentation
+from must_keras.data.sources import (
+    CocoJson,
+    DepthMaps,
+    FolderPerClass,
+    ImagesOnly,
+    LabelMaps,
+    NormalMaps,
+    Source,
+    Subset,
+    VocXml,
+)
+from must_keras.data.splits import carve_validation, contiguous_blocks, permutation
+from must_keras.errors import UserError
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import Pool, Recipe, Splits, Student, Teacher, Transfer
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+
+CARDS = ("nine", "ten", "jack", "queen", "king", "ace")
+STREET = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",
+    "pedestrian", "bicyclist",
+)  # fmt: skip
+
+# A detector that is narrow enough for a CPU; the paper's own values are Detection's defaults.
+NARROW_DETECTION = {
+    "rpn_channels": 64,
+    "num_sampled_anchors": 128,
+    "num_candidates": 256,
+    "num_proposals": 64,
+    "num_regions": 32,
+    "foreground_share": 0.5,
+    "box_region": 5,
+    "box_channels": 32,
+    "box_units": 128,
+    "mask_region": 7,
+    "mask_channels": 32,
+    "mask_convs": 2,
+    "num_mask_regions": 16,
+}
+
+
+def recipe(
+    *,
+    data_dir: str | None = None,
+    data: str = "",
+    seed: int = 0,
+    data_seed: int = 0,
+    size: int = 128,
+    batch: int = 8,
+    pool_images: int | None = None,
+    teacher_steps: int = 400,
+    student_steps: int = 600,
+    transfer_steps: int = 120,
+    transfer_seeds: int = 1,
+    starts: tuple[str, ...] = ("random", "teacher-caltech", "student"),
+    neck: Literal["fpn", "backbone"] = "fpn",
+) -> Recipe:
+    """The recipe.
+
+    Args:
+        data_dir: not used: nothing here comes from TFDS.
+        data: the folder that holds the sets.
+        seed: of weights, order, views and sampling.
+        data_seed: of the validation images that are carved out of training sets.
+        size: pixels a side, a multiple of 32.
+        batch: images of a training step.
+        pool_images: how many of the unlabelled photos are used; none: all.
+        teacher_steps: optimizer steps of each teacher.
+        student_steps: optimizer steps of the student.
+        transfer_steps: optimizer steps of each transfer.
+        transfer_seeds: how often each transfer is repeated.
+        starts: "random", "teacher-<name>", "student", or "all".
+        neck: whether transfers take the pyramid along.
+    """
+    del data_dir
+    if not data:
+        raise UserError(
+            "--experiment=folders needs the folder of your images: folders:data=path/to/folder"
+        )
+    root = pathlib.Path(data)
+
+    def training(steps: int, learning_rate: float = 2e-3) -> Training:
+        return Training(
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            optimizer=AdamW(weight_decay=0.01),
+            augmentation=Augmentation(scale=(0.7, 1.4), brightness=0.2),
+        )
+
+    pixels = {"loss_stride": 4, "channels": 64, "num_convs": 2}
+    caltech = _caltech(root, data_seed)
+    nuclei = _nuclei(root, data_seed)
+    cards = _cards(root, data_seed)
+    street = _street(root)
+    kitchen = _kitchen(root)
+    animals = Classification(name="caltech", classes=_classes(caltech, "caltech"))
+    cells = Detection(
+        name="nuclei",
+        classes=_classes(nuclei, "nuclei"),
+        max_boxes=160,
+        max_stored=160,
+        max_detections=160,
+        anchor_scales=(1.0, 2.0),
+        **NARROW_DETECTION,
+    )
+    faces = Detection(
+        name="cards", classes=CARDS, max_boxes=16, max_stored=32, max_detections=32,
+        anchor_scales=(2.0,), level_unit=112.0, with_masks=False, **NARROW_DETECTION,
+    )  # fmt: skip
+    parts = Segmentation(name="street", classes=STREET, **pixels)
+    metres = Depth(name="kitchen", **pixels)
+    steps = training(teacher_steps)
+    teachers = (
+        Teacher(name="caltech", task=animals, sets=caltech, training=steps),
+        Teacher(name="nuclei", task=cells, sets=nuclei, training=steps, threshold=0.5),
+        Teacher(name="cards", task=faces, sets=cards, training=steps, threshold=0.5),
+        Teacher(name="street", task=parts, sets=street, training=steps, threshold=0.5),
+        Teacher(name="kitchen", task=metres, sets=kitchen, training=steps, loss_weight=1.0),
+    )
+    photos = ImagesOnly(name="photos", root=root / "unlabelled_coco_photos" / "images")
+    order = permutation(photos, seed=data_seed)
+    pool = Subset(photos, order[:pool_images], name="photos")
+
+    cifar, coco = _cifar(root, data_seed), _coco(root, data_seed)
+    normals = _kitchen(root, "normal")
+    budget = training(transfer_steps, 1e-3)
+
+    def transfer(name: str, task, sets: Splits, **aligned: str) -> Transfer:
+        named = {key.replace("_", "-"): value for key, value in aligned.items()}
+        return Transfer(name=name, task=task, sets=sets, training=budget, aligned=named)
+
+    transfers = (
+        transfer(
+            "cifar10",
+            Classification(name="cifar10", classes=_classes(cifar, "cifar10")),
+            cifar,
+            teacher_caltech="task",
+            student="task",
+        ),
+        transfer(
+            "coco_boxes",
+            Detection(
+                name="coco_boxes",
+                classes=_classes(coco, "coco_boxes"),
+                max_boxes=64,
+                anchor_scales=(2.0,),
+                level_unit=112.0,
+                **NARROW_DETECTION,
+            ),
+            coco,
+            teacher_nuclei="task",
+            teacher_cards="task",
+            student="task",
+        ),
+        transfer("caltech_again", animals, caltech, teacher_caltech="set", student="set"),
+        transfer("nuclei_again", cells, nuclei, teacher_nuclei="set", student="set"),
+        transfer("cards_again", faces, cards, teacher_cards="set", student="set"),
+        transfer("street_again", parts, street, teacher_street="set", student="set"),
+        transfer("kitchen_again", metres, kitchen, teacher_kitchen="set", student="set"),
+        transfer(
+            "kitchen_normals",
+            Normals(name="kitchen_normals", **pixels),
+            normals,
+            teacher_kitchen="images",
+            student="images",
+        ),
+    )
+    return Recipe(
+        name="folders",
+        seed=seed,
+        network=Network(backbone=ResNet.small(), size=size, channels=64),
+        teachers=teachers,
+        pools=(Pool(source=pool),),
+        student=Student(training=training(student_steps)),
+        transfers=transfers,
+        starts=starts,
+        transfer_seeds=transfer_seeds,
+        neck=neck,
+        evaluation_batch=16,
+    )
+
+
+def _classes(sets: Splits, head: str) -> tuple[str, ...]:
+    return tuple(sets.train.label_spaces[head].classes)
+
+
+def _carved(train: Source, test: Source, *, count: int, seed: int, group=None) -> Splits:
+    """Validation images are taken out of the training set; the test set stays as it is."""
+    parts = carve_validation(train, count=count, seed=seed, group=group)
+    return Splits(train=parts.train, validation=parts.validation, test=test)
+
+
+def _caltech(root: pathlib.Path, seed: int) -> Splits:
+    """A folder per class, below train/ and test/."""
+    train, test = (
+        FolderPerClass(name=f"caltech{end}", root=root / "cls_caltech101_a" / part, head="caltech")
+        for part, end in (("train", ""), ("test", "_test"))
+    )
+    return _carved(train, test, count=100, seed=seed)
+
+
+def _nuclei(root: pathlib.Path, seed: int) -> Splits:
+    """COCO JSON with polygons; the set's val is the test split here."""
+    folder = root / "inst_nuclei_coco"
+    train, test = (
+        CocoJson(
+            name=f"nuclei{end}",
+            images=folder / part,
+            annotations=folder / "annotations" / f"instances_{part}.json",
+            head="nuclei",
+        )
+        for part, end in (("train", ""), ("val", "_test"))
+    )
+    return _carved(train, test, count=24, seed=seed)
+
+
+def _cards(root: pathlib.Path, seed: int) -> Splits:
+    """Pascal VOC XML; photos of one table have neighbouring numbers and stay together."""
+    train, test = (
+        VocXml(
+            name=f"cards{end}",
+            root=root / "det_cards_voc",
+            split=part,
+            head="cards",
+            classes=CARDS,
+        )
+        for part, end in (("train", ""), ("test", "_test"))
+    )
+    return _carved(train, test, count=30, seed=seed, group=_table)
+
+
+def _table(image_id: str) -> str:
+    stem = pathlib.PurePosixPath(image_id).stem
+    number = "".join(c for c in stem if c.isdigit())
+    return f"{stem.rstrip('0123456789')}{int(number or 0) // 10}"
+
+
+def _street(root: pathlib.Path) -> Splits:
+    """Images and label maps; 11 is CamVid's "unlabelled"."""
+    folder = root / "seg_camvid"
+    train, validation, test = (
+        LabelMaps(
+            name=f"street{end}",
+            images=folder / part,
+            maps=folder / f"{part}annot",
+            head="street",
+            classes=STREET,
+            ignore=(11,),
+        )
+        for part, end in (("train", ""), ("val", "_validation"), ("test", "_test"))
+    )
+    return Splits(train=train, validation=validation, test=test)
+
+
+def _kitchen(root: pathlib.Path, labels: str = "depth") -> Splits:
+    """Frames of one film: blocks with a gap, never frames at random."""
+    folder = root / "depth_7scenes_redkitchen"
+    if labels == "depth":
+        frames: Source = DepthMaps(
+            name="kitchen",
+            images=folder / "rgb",
+            depths=folder / "depth",
+            head="kitchen",
+            metres_per_count=0.001,
+        )
+    else:
+        frames = NormalMaps(
+            name="kitchen_normals",
+            images=folder / "rgb",
+            normals=folder / "normal",
+            head="kitchen_normals",
+        )
+    blocks = contiguous_blocks(len(frames), counts=(60, 8, 12), gap=4)
+    train, validation, test = (
+        Subset(frames, block, name=f"{frames.name}{end}")
+        for block, end in zip(blocks, ("", "_validation", "_test"), strict=True)
+    )
+    return Splits(train=train, validation=validation, test=test)
+
+
+def _cifar(root: pathlib.Path, seed: int) -> Splits:
+    """1,000 of the training images, 500 of the test images."""
+    train, test = (
+        FolderPerClass(name=f"cifar10{end}", root=root / "cls_cifar10" / part, head="cifar10")
+        for part, end in (("train", ""), ("test", "_test"))
+    )
+    few = Subset(train, sorted(permutation(train, seed=seed)[:1100]), name="cifar10")
+    some = Subset(test, sorted(permutation(test, seed=seed)[:500]), name="cifar10_test")
+    return _carved(few, some, count=100, seed=seed)
+
+
+def _coco(root: pathlib.Path, seed: int) -> Splits:
+    """COCO's own JSON with its 80 categories and crowds."""
+    folder = root / "inst_coco_mini"
+    train, test = (
+        CocoJson(
+            name=f"coco{end}",
+            images=folder / "images",
+            annotations=folder / "annotations" / f"instances_{part}.json",
+            head="coco_boxes",
+        )
+        for part, end in (("train", ""), ("val", "_test"))
+    )
+    return _carved(train, test, count=12, seed=seed)

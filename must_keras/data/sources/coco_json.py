@@ -1,0 +1,233 @@
+"""Images with boxes and instance masks, annotated in COCO's JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from must_keras.data import mask_crops
+from must_keras.data.folders import Path, content_digest, existing_folder
+from must_keras.data.images import read_image
+from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.stored import objects
+from must_keras.errors import UserError
+from must_keras.files import file_sha256
+
+# Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
+_MASK_SIZE = 56
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Object:
+    """An annotation; `shape` is a list of polygons, compressed run lengths or (None) unknown."""
+
+    box: tuple[float, float, float, float]  # (ymin, xmin, ymax, xmax), pixels
+    category: int
+    is_crowd: bool
+    shape: list[np.ndarray] | bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Picture:
+    file: str
+    size: tuple[int, int]  # (height, width)
+    objects: list[_Object]
+
+
+class CocoJson(Source):
+    """The images of a COCO annotation file, in its order; those without an object too.
+
+    Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
+    regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
+    rasterised, at the image's resolution, when an image's labels are asked for.
+
+    Args:
+        name: of the source.
+        images: the folder of the images' "file_name".
+        annotations: the JSON file; polygons and run lengths of both kinds.
+        head: the head that the boxes label; None: images alone.
+
+    Attributes:
+        num_dropped: annotations without an area.
+
+    Raises:
+        UserError: the file is not readable or does not fit the images.
+    """
+
+    def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
+        self.name = name
+        self._root = existing_folder(images)
+        self._path = pathlib.Path(annotations)
+        found = _load(self._path)
+        try:
+            classes, indices = _categories(found["categories"])
+            pictures = _pictures(found["images"], self._root)
+            self.num_dropped = _add_objects(found["annotations"], pictures, indices)
+        except _FormatError as error:
+            raise UserError(f"{self._path}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{self._path} is not in COCO's format: {detail}") from error
+        self._pictures = list(pictures.values())
+        self.label_spaces = spaces(head, LabelSpace("boxes", classes))
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def image_id(self, index: int) -> str:
+        return self._pictures[index].file
+
+    def image(self, index: int) -> np.ndarray:
+        picture = self._pictures[index]
+        image = read_image(self._root / picture.file)
+        if image.shape[:2] != picture.size:
+            height, width = picture.size
+            raise UserError(
+                f"{self._root / picture.file} is {image.shape[1]}x{image.shape[0]} pixels upright, "
+                f"{self._path} says {width}x{height} (width x height)"
+            )
+        return image
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {head: _label(self._pictures[index]) for head in self.label_spaces}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "label_spaces": self.label_spaces,
+            "annotations": file_sha256(self._path),
+            "files": content_digest(self._root, [picture.file for picture in self._pictures]),
+        }
+
+
+class _FormatError(Exception):
+    """What is wrong in the file, without its name."""
+
+
+def _load(path: pathlib.Path) -> Mapping[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not in COCO's format: expected an object, not a list")
+    return found
+
+
+def _categories(entries: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Names in the order of ids, and {id: index}."""
+    names = {entry["id"]: str(entry["name"]) for entry in entries}
+    if not entries or len(names) != len(entries) or len(set(names.values())) != len(names):
+        raise _FormatError(
+            "its categories need different ids and names, and at least one is needed"
+        )
+    ids = sorted(names)
+    return tuple(names[i] for i in ids), {category: index for index, category in enumerate(ids)}
+
+
+def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[Any, _Picture]:
+    """{image id: picture without objects}."""
+    found: dict[Any, _Picture] = {}
+    files = set()
+    for entry in entries:
+        file, size = entry["file_name"], (int(entry["height"]), int(entry["width"]))
+        if entry["id"] in found or file in files:
+            raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
+        if min(size) < 1:
+            raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
+        if not (root / file).is_file():
+            raise _FormatError(f"image {file} is not in {root}")
+        files.add(file)
+        found[entry["id"]] = _Picture(file, size, [])
+    if not found:
+        raise _FormatError("it lists no image")
+    return found
+
+
+def _add_objects(
+    entries: Sequence[Mapping[str, Any]],
+    pictures: Mapping[Any, _Picture],
+    indices: Mapping[Any, int],
+) -> int:
+    """Sorts the annotations into their pictures; how many of them have no area."""
+    num_dropped = 0
+    for number, entry in enumerate(entries):
+        where = f"annotation {entry.get('id', number)}"
+        picture = pictures.get(entry["image_id"])
+        if picture is None:
+            raise _FormatError(f"{where} is of image {entry['image_id']}, which is not listed")
+        if entry["category_id"] not in indices:
+            raise _FormatError(
+                f"{where} is of category {entry['category_id']}, which is not listed"
+            )
+        box = _box(entry["bbox"], picture.size, where)
+        if box[2] <= box[0] or box[3] <= box[1]:
+            num_dropped += 1
+            continue
+        shape = _shape(entry.get("segmentation"), picture.size, where)
+        is_crowd = bool(entry.get("iscrowd", 0))
+        picture.objects.append(_Object(box, indices[entry["category_id"]], is_crowd, shape))
+    return num_dropped
+
+
+def _box(
+    values: Sequence[float], size: tuple[int, int], where: str
+) -> tuple[float, float, float, float]:
+    """COCO's [x, y, width, height] as (ymin, xmin, ymax, xmax), cut to the image."""
+    if len(values) != 4 or not all(math.isfinite(v) for v in values):
+        raise _FormatError(f"{where} has the box {values}, expected [x, y, width, height]")
+    x, y, width, height = map(float, values)
+    return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
+
+
+def _shape(value: Any, size: tuple[int, int], where: str) -> list[np.ndarray] | bytes | None:
+    if not value:
+        return None
+    if isinstance(value, dict):
+        if list(value["size"]) != list(size):
+            raise _FormatError(
+                f"{where} has run lengths of a size of {value['size']}, its image has "
+                f"{list(size)} (height, width)"
+            )
+        counts = value["counts"]
+        if isinstance(counts, list):
+            if sum(counts) != size[0] * size[1]:
+                raise _FormatError(f"{where} has run lengths of {sum(counts)} pixels in all")
+            return coco_mask.frPyObjects(value, *size)["counts"]
+        return counts.encode("ascii")
+    polygons = [np.asarray(points, np.float64) for points in value]
+    if any(p.ndim != 1 or len(p) % 2 or not np.all(np.isfinite(p)) for p in polygons):
+        raise _FormatError(f"{where} has a polygon that is not [x0, y0, x1, y1, ...]")
+    # Two points bound nothing.
+    return [points for points in polygons if len(points) >= 6] or None
+
+
+def _label(picture: _Picture) -> Stored:
+    found = picture.objects
+    height, width = picture.size
+    boxes = np.array([o.box for o in found], np.float64).reshape(-1, 4)
+    return objects(
+        boxes=boxes / (height, width, height, width),
+        classes=[o.category for o in found],
+        masks=np.array([_mask(o, picture.size) for o in found]).reshape(-1, _MASK_SIZE, _MASK_SIZE),
+        has_mask=[o.shape is not None for o in found],
+        ignore=[o.is_crowd for o in found],
+    )
+
+
+def _mask(found: _Object, size: tuple[int, int]) -> np.ndarray:
+    if found.shape is None:
+        return np.zeros((_MASK_SIZE, _MASK_SIZE), np.uint8)
+    if isinstance(found.shape, bytes):
+        return mask_crops.rle_crop(found.shape, size, found.box, size=_MASK_SIZE)
+    return mask_crops.polygons_crop(found.shape, found.box, size=_MASK_SIZE)

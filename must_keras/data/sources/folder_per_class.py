@@ -1,0 +1,77 @@
+"""A folder of images for every class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.images import read_image
+from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.stored import class_label
+from must_keras.errors import UserError
+
+
+class FolderPerClass(Source):
+    """Images for classification: <root>/<class>/.../x.jpg, sorted by path.
+
+    Args:
+        name: of the source.
+        root: the folder of the classes' folders.
+        head: the head that its classes label; None: images alone.
+        classes: names in the order of the indices, folders or not; None: the folders, sorted. Give
+            them where a set may lack a class that another split has.
+
+    Raises:
+        UserError: no picture is there, one is in no class's folder, or a folder is no class.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        head: str | None,
+        classes: Sequence[str] | None = None,
+    ):
+        self.name = name
+        self._root = existing_folder(root)
+        self._files = picture_files(root)
+        for file in self._files:
+            if "/" not in file:
+                raise UserError(f"{self._root / file} is in no class's folder")
+        folders = [file.split("/")[0] for file in self._files]
+        names = tuple(sorted(set(folders)) if classes is None else classes)
+        indices = {class_name: index for index, class_name in enumerate(names)}
+        for folder in folders:
+            if folder not in indices:
+                raise UserError(
+                    f"{self._root / folder} is not one of the {len(names)} classes: "
+                    f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                )
+        self._classes = np.array([indices[folder] for folder in folders], np.int32)
+        self.label_spaces = spaces(head, LabelSpace("classes", names))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def image_id(self, index: int) -> str:
+        return self._files[index]
+
+    def image(self, index: int) -> np.ndarray:
+        return read_image(self._root / self._files[index])
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {
+            head: class_label(int(self._classes[index]), len(space.classes))
+            for head, space in self.label_spaces.items()
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "label_spaces": self.label_spaces,
+            "files": content_digest(self._root, self._files),
+        }

@@ -1,0 +1,193 @@
+"""A prepared TensorFlow data set, read by position."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from must_keras.data import images
+from must_keras.data.records import Records
+from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.errors import DataError, UserError
+
+Example = Mapping[str, Any]
+
+
+class Reading(NamedTuple):
+    """How the label of a head is made from an example.
+
+    Attributes:
+        space: what the label means.
+        read: {feature: array} to a stored label (see data/stored.py), or None where the image has
+            none. Only the features that it asks for are decoded.
+    """
+
+    space: LabelSpace
+    read: Callable[[Example], Stored | None]
+
+
+class TfdsSource(Source):
+    """A split of a TensorFlow data set that has been prepared as TFRecord files.
+
+    Args:
+        name: of the source.
+        builder: the data set; `tfds.builder(...)` or `tfds.builder_from_directory(...)`.
+        split: as TFDS writes it: "train", "train[:80%]", "train+test".
+        labels: {head: how its label is read}; empty for images alone. Changing what a function
+            does is not noticed by finished parts of a run.
+        image: the feature that is the image. As in TFDS, EXIF is not looked at.
+        image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
+
+    Raises:
+        UserError: the data set is not prepared, or its files are no TFRecord files.
+
+    Example:
+        names = builder.info.features["label"].names
+        TfdsSource(
+            name="flowers", builder=builder, split="train[:80%]",
+            labels={"flower": Reading(
+                LabelSpace("classes", tuple(names)),
+                lambda example: class_label(int(example["label"]), len(names)),
+            )},
+        )
+
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        builder: tfds.core.DatasetBuilder,
+        split: str,
+        labels: Mapping[str, Reading],
+        image: str = "image",
+        image_id: str | None = None,
+    ):
+        self.name = name
+        self.label_spaces = {head: reading.space for head, reading in labels.items()}
+        self._labels, self._image, self._image_id = dict(labels), image, image_id
+        self._builder, self._split = builder, split
+        self._instructions = _instructions(builder, split)
+        self._features = {
+            key: tfds.features.FeaturesDict({key: feature})
+            for key, feature in builder.info.features.items()
+        }
+        needed = {image} if image_id is None else {image, image_id}
+        for key in sorted(needed - self._features.keys()):
+            raise UserError(
+                f"{builder.info.full_name} has no feature {key!r}; it has "
+                f"{', '.join(self._features)}"
+            )
+        counts = [instruction.examples_in_shard for instruction in self._instructions]
+        firsts = np.cumsum([0, *counts])
+        self._positions = np.concatenate(
+            [
+                np.arange(first + part.skip, first + part.skip + part.take)
+                for first, part in zip(firsts[:-1], self._instructions, strict=True)
+            ]
+        )
+        self._shards = np.searchsorted(firsts, self._positions, side="right") - 1
+        self._firsts = firsts
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def image_id(self, index: int) -> str:
+        if self._image_id is not None:
+            return _text(self._example(index)[self._image_id])
+        shard = self._shards[index]
+        file = self._instructions[shard].filename.replace("\\", "/").rsplit("/", 1)[-1]
+        return f"{file}:{self._positions[index] - self._firsts[shard]}"
+
+    def image(self, index: int) -> np.ndarray:
+        return self._example(index)[self._image]
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        if not self._labels:
+            return {}
+        example = self._example(index)
+        found = {head: reading.read(example) for head, reading in self._labels.items()}
+        return {head: label for head, label in found.items() if label is not None}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "label_spaces": self.label_spaces,
+            "dataset": self._builder.info.full_name,
+            "split": self._split,
+            "images": len(self),
+        }
+
+    @functools.cached_property
+    def _records(self) -> Records:
+        records = Records([part.filename for part in self._instructions])
+        if len(records) != self._firsts[-1]:
+            raise DataError(
+                f"{self._builder.data_path} holds {len(records)} records for split "
+                f"{self._split!r}, its metadata say {self._firsts[-1]}"
+            )
+        return records
+
+    def _example(self, index: int) -> Example:
+        return _Decoded(self._records.read(int(self._positions[index])), self._features)
+
+
+class _Decoded(Mapping):
+    """The features of an example, each decoded when it is asked for."""
+
+    def __init__(self, payload: bytes, features: Mapping[str, tfds.features.FeaturesDict]):
+        self._payload, self._features = payload, features
+
+    def __getitem__(self, key: str) -> Any:
+        alone = self._features[key]
+        # TFDS's own decoding of pictures without OpenCV knows neither 16 bits nor grey JPEGs.
+        if isinstance(alone[key], tfds.features.Image):
+            return self._picture(key, alone[key])
+        return alone.deserialize_example_np(self._payload)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
+        """[h, w, C] of the feature's dtype."""
+        stored = tf.train.Example.FromString(self._payload).features.feature[key]
+        with Image.open(io.BytesIO(stored.bytes_list.value[0])) as image:
+            if feature.shape[-1] == 3:
+                return images.rgb(image)
+            pixels = np.asarray(image)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        return pixels.astype(feature.np_dtype, copy=False)
+
+
+def _instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
+    """TFDS's (filename, skip, take, examples_in_shard) of every shard of a split."""
+    info = builder.info
+    where = f"{info.full_name} in {builder.data_path}"
+    if not info.splits:
+        raise UserError(f"{where} is not prepared: call download_and_prepare() first")
+    if info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(f"{where} is stored as {info.file_format.value}, expected tfrecord")
+    try:
+        found = info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{where} has no split {split!r}; it has {', '.join(info.splits)} ({error})"
+        ) from None
+    if not found:
+        raise UserError(f"split {split!r} of {where} is empty")
+    return found
+
+
+def _text(value: Any) -> str:
+    value = np.asarray(value).item()
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,201 @@
+"""Images with boxes, annotated in Pascal VOC's XML."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.images import read_image, upright_size
+from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.stored import objects
+from must_keras.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Annotation:
+    """What an XML file says."""
+
+    size: tuple[int, int] | None  # (height, width); None: the tool did not say
+    names: list[str]
+    boxes: list[tuple[float, float, float, float]]  # (ymin, xmin, ymax, xmax), continuous pixels
+    is_difficult: list[bool]
+
+
+class VocXml(Source):
+    """A folder like Pascal VOC's: JPEGImages/, Annotations/*.xml and ImageSets/Main/*.txt.
+
+    VOC's pixels are counted from 1 and inclusive: xmin to xmax is [xmin - 1, xmax]. Boxes are cut
+    to the image; those without an area are dropped and counted. "Difficult" objects are ignored.
+    There are no masks.
+
+    Args:
+        name: of the source.
+        root: the folder.
+        split: the file in ImageSets/Main without its suffix: "train"; images are in its order.
+            None: every annotated image, sorted.
+        head: the head that the boxes label; None: images alone.
+        classes: names in the order of the indices; None: all that the annotations of any split
+            name, sorted.
+
+    Attributes:
+        num_dropped: boxes without an area.
+
+    Raises:
+        UserError: a file is missing, unreadable, or names something that is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        split: str | None,
+        head: str | None,
+        classes: Sequence[str] | None = None,
+    ):
+        self.name = name
+        self._images = existing_folder(pathlib.Path(root) / "JPEGImages")
+        self._folder = existing_folder(pathlib.Path(root) / "Annotations")
+        annotated = sorted(path.stem for path in self._folder.glob("*.xml"))
+        self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
+        if not self._stems:
+            raise UserError(f"{self._folder} holds no annotation (*.xml)")
+        files = {pathlib.PurePosixPath(f).stem: f for f in picture_files(self._images)}
+        for stem in self._stems:
+            if stem not in files:
+                raise UserError(f"there is no image {stem}.* in {self._images}")
+        self._files = [files[stem] for stem in self._stems]
+        needed = annotated if classes is None else []
+        known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
+        if classes is None:
+            classes = sorted({name for annotation in known.values() for name in annotation.names})
+        self._sizes = [
+            known[stem].size or upright_size(self._images / file)
+            for stem, file in zip(self._stems, self._files, strict=True)
+        ]
+        self._labels = [
+            _label(known[stem], size, classes, self._xml(stem))
+            for stem, size in zip(self._stems, self._sizes, strict=True)
+        ]
+        self.num_dropped = sum(
+            len(known[stem].boxes) - len(label["boxes"])
+            for stem, label in zip(self._stems, self._labels, strict=True)
+        )
+        self.label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def image_id(self, index: int) -> str:
+        return self._files[index]
+
+    def image(self, index: int) -> np.ndarray:
+        path = self._images / self._files[index]
+        image = read_image(path)
+        if image.shape[:2] != self._sizes[index]:
+            height, width = self._sizes[index]
+            raise UserError(
+                f"{path} is {image.shape[1]}x{image.shape[0]} pixels upright, "
+                f"{self._xml(self._stems[index])} says {width}x{height} (width x height)"
+            )
+        return image
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {head: dict(self._labels[index]) for head in self.label_spaces}
+
+    def describe(self) -> dict[str, Any]:
+        annotations = [self._xml(stem).name for stem in self._stems]
+        return {
+            "name": self.name,
+            "label_spaces": self.label_spaces,
+            "files": content_digest(self._images, self._files),
+            "annotations": content_digest(self._folder, annotations),
+        }
+
+    def _xml(self, stem: str) -> pathlib.Path:
+        return self._folder / f"{stem}.xml"
+
+
+def _label(
+    annotation: _Annotation, size: tuple[int, int], names: Sequence[str], path: pathlib.Path
+) -> Stored:
+    indices = {name: index for index, name in enumerate(names)}
+    for name in annotation.names:
+        if name not in indices:
+            raise UserError(
+                f"{path} names the class {name!r}, which is not one of {', '.join(names)}"
+            )
+    limits = (*size, *size)
+    boxes = np.clip(np.array(annotation.boxes, np.float64).reshape(-1, 4), 0.0, limits)
+    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return objects(
+        boxes=boxes[kept] / limits,
+        classes=np.array([indices[name] for name in annotation.names], np.int32)[kept],
+        ignore=np.array(annotation.is_difficult, bool)[kept],
+    )
+
+
+def _read_split(root: pathlib.Path, split: str) -> list[str]:
+    path = root / "ImageSets" / "Main" / f"{split}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    # A line of a class's own list says 1 or -1 behind the name.
+    stems = [line.split()[0] for line in lines if line.strip()]
+    if not stems:
+        raise UserError(f"{path} names no image")
+    if len(set(stems)) != len(stems):
+        raise UserError(f"{path} names an image twice")
+    return stems
+
+
+def _read_annotation(path: pathlib.Path) -> _Annotation:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (OSError, ElementTree.ParseError) as error:
+        raise UserError(f"{path} cannot be read as XML: {error}") from error
+    try:
+        annotation = _Annotation(_size(root), [], [], [])
+        for found in root.iter("object"):
+            box = found.find("bndbox")
+            if box is None:
+                raise ValueError("an object has no <bndbox>")
+            xmin, ymin, xmax, ymax = (_number(box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
+            annotation.names.append(_text(found, "name"))
+            annotation.boxes.append((ymin - 1.0, xmin - 1.0, ymax, xmax))
+            annotation.is_difficult.append((found.findtext("difficult") or "0").strip() == "1")
+    except ValueError as error:
+        raise UserError(f"{path} is not in Pascal VOC's format: {error}") from None
+    return annotation
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    size = root.find("size")
+    if size is None:
+        return None
+    height, width = int(_number(size, "height")), int(_number(size, "width"))
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _number(element: ElementTree.Element, key: str) -> float:
+    value = float(_text(element, key))
+    if not math.isfinite(value):
+        raise ValueError(f"<{key}> is {value}")
+    return value
+
+
+def _text(element: ElementTree.Element, key: str) -> str:
+    text = (element.findtext(key) or "").strip()
+    if not text:
+        raise ValueError(f"<{element.tag}> has no <{key}>")
+    return text

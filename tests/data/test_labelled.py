@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from must_keras.data.columns import Column, ColumnWriter
+from must_keras.data.labelled import Labelled, PseudoLabels, Union
+from must_keras.data.sources import LabelSpace, Source, Subset, without_labels
+from must_keras.errors import UserError
+from must_keras.tasks import Classification, Segmentation
+
+CLASSES = ("a", "b")
+KIND = Classification(name="kind", classes=CLASSES)
+PARTS = Segmentation(name="parts", classes=CLASSES)
+
+
+class Partly(Source):
+    """Six images; the even ones have a true class, none has a map."""
+
+    name = "partly"
+    label_spaces = {"kind": LabelSpace("classes", CLASSES)}  # noqa: RUF012
+
+    def __len__(self):
+        return 6
+
+    def image_id(self, index):
+        return f"image{index}"
+
+    def image(self, index):
+        return np.full((4, 4, 3), index, np.uint8)
+
+    def labels(self, index):
+        if index % 2:
+            return {}
+        return {
+            "kind": {
+                "probabilities": np.array([1, 0], np.float32),
+                "labelled": np.ones((), np.float32),
+            }
+        }
+
+    def describe(self):
+        return {"name": self.name}
+
+
+@pytest.fixture
+def columns(tmp_path):
+    """Teachers that say class b of every image but the last, and a map of class 1."""
+    source, area, found = Partly(), np.array([0, 0, 4, 4]), {}
+    for task in (KIND, PARTS):
+        writer = ColumnWriter(
+            tmp_path / task.name, task, len(source), teacher_sha256="0", recipe={}
+        )
+        outputs = {
+            "kind": {"probabilities": np.array([0.3, 0.7], np.float32)},
+            "parts": {
+                "map": np.ones((4, 4), np.uint8),
+                "confidence": np.full((4, 4), 0.6, np.float32),
+            },
+        }[task.name]
+        record = task.encode(outputs, area, (4, 4))
+        for first, count in writer.pending_ranges():
+            ids = range(first, first + count)
+            writer.write_shard(first, ((f"image{i}", record if i < 5 else None) for i in ids))
+        writer.finish()
+        found[task.name] = Column(tmp_path / task.name, source)
+    return found
+
+
+def use(columns, threshold=0.5):
+    return {
+        "kind": PseudoLabels(column=columns["kind"], threshold=None),
+        "parts": PseudoLabels(column=columns["parts"], threshold=threshold),
+    }
+
+
+def test_the_true_label_wins_per_image_and_head(columns):
+    labelled = Labelled(Partly(), [KIND, PARTS], use(columns))
+    assert [labelled.origins(i)["kind"] for i in range(6)] == [
+        "true", "pseudo", "true", "pseudo", "true", "missing",
+    ]  # fmt: skip
+    assert [labelled.origins(i)["parts"] for i in range(6)] == ["pseudo"] * 5 + ["missing"]
+    _, labels = labelled.load(0)
+    np.testing.assert_array_equal(labels["kind"]["probabilities"], [1, 0])
+    _, labels = labelled.load(1)
+    np.testing.assert_allclose(labels["kind"]["probabilities"], [0.3, 0.7], atol=1e-6)
+    _, labels = labelled.load(5)
+    assert labels["kind"]["labelled"] == 0
+    assert (labels["parts"]["map"] == 255).all()
+
+
+def test_a_threshold_moves_without_relabelling(columns):
+    for threshold, known in ((0.5, True), (0.7, False)):
+        _, labels = Labelled(Partly(), [PARTS], use(columns, threshold)).load(0)
+        assert bool((labels["parts"]["map"] != 255).all()) is known
+
+
+def test_without_columns_what_is_not_true_is_missing():
+    labelled = Labelled(Partly(), [KIND, PARTS])
+    assert labelled.origins(0) == {"kind": "true", "parts": "missing"}
+
+
+def test_no_truth_of_a_pool_is_left():
+    pool = without_labels(Partly())
+    assert pool.name == "partly" and not pool.label_spaces
+    assert all(pool.labels(i) == {} for i in range(len(pool)))
+    labelled = Labelled(pool, [KIND])
+    assert {labelled.origins(i)["kind"] for i in range(6)} == {"missing"}
+
+
+def test_a_union_is_its_parts_in_order():
+    parts = [Labelled(Partly(), [KIND]), Labelled(Subset(Partly(), [4, 1], name="two"), [KIND])]
+    union = Union(parts)
+    assert len(union) == 8
+    values = [int(union.load(i)[0][0, 0, 0]) for i in range(8)]
+    assert values == [0, 1, 2, 3, 4, 5, 4, 1]
+    assert union.locate(6) == (parts[1], 0)
+
+
+def test_other_classes_are_an_error():
+    with pytest.raises(UserError, match=r"'partly' has 2 classes for head 'kind', which has 3"):
+        Labelled(Partly(), [Classification(name="kind", classes=("a", "b", "c"))])
+    with pytest.raises(UserError, match="the order differs"):
+        Labelled(Partly(), [Classification(name="kind", classes=("b", "a"))])

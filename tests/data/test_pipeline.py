@@ -1,0 +1,141 @@
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_keras.data import pipeline
+from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.ops.views import View, letterbox, visible_area, warp_boxes
+from must_keras.tasks import Classification, Segmentation
+
+CLASSES = ("a", "b", "c")
+TASKS = (
+    Classification(name="kind", classes=CLASSES),
+    Segmentation(name="parts", classes=CLASSES),
+)
+STILL = Augmentation(scale=(1.0, 1.0), mirror=False, brightness=0.0)
+
+
+class Numbered:
+    """Image i has the grey value i, the class i % 3 and a map of the same."""
+
+    def __init__(self, count: int, size: tuple[int, int] = (48, 64)):
+        self._count, self._size = count, size
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def load(self, index):
+        self.reads.append(index)
+        image = np.full((*self._size, 3), index, np.uint8)
+        return image, {
+            "kind": {
+                "probabilities": np.eye(3, dtype=np.float32)[index % 3],
+                "labelled": np.ones((), np.float32),
+            },
+            "parts": {"map": np.full(self._size, index % 3, np.uint8)},
+        }
+
+
+def batches(examples, steps: range, seed: int = 3, augmentation=STILL):
+    return list(
+        pipeline.training_batches(
+            examples, TASKS, size=64, batch=4, seed=seed, augmentation=augmentation, steps=steps
+        )
+    )
+
+
+def numbers(found) -> list[int]:
+    return [int(v) for x, _ in found for v in np.round(x["image"][:, 32, 20, 0])]
+
+
+def test_every_epoch_shows_every_image_once_in_another_order():
+    shown = numbers(batches(Numbered(12), range(6)))
+    assert sorted(shown[:12]) == sorted(shown[12:]) == list(range(12))
+    assert shown[:12] != shown[12:]
+    assert numbers(batches(Numbered(12), range(6), seed=4)) != shown
+
+
+def test_a_run_resumes_at_a_step_without_reading_what_came_before():
+    augmentation = Augmentation()
+    whole = batches(Numbered(12), range(6), augmentation=augmentation)
+    examples = Numbered(12)
+    rest = batches(examples, range(4, 6), augmentation=augmentation)
+    assert len(examples.reads) == 8
+    for one, other in zip(whole[4:], rest, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+
+
+def test_labels_belong_to_their_image():
+    for x, y in batches(Numbered(9), range(5), augmentation=Augmentation(brightness=0.0)):
+        area = np.round(x["area"]).astype(int)
+        for i in range(4):
+            middle = (area[i, 0] + area[i, 2]) // 2, (area[i, 1] + area[i, 3]) // 2
+            number = round(float(x["image"][i, middle[0], middle[1], 0]))
+            assert int(np.argmax(y["labels"]["kind"]["probabilities"][i])) == number % 3
+            assert int(y["labels"]["parts"]["map"][i, middle[0], middle[1]]) == number % 3
+
+
+def test_padding_is_mean_colour_and_ignored():
+    ((x, y), *_) = batches(Numbered(12), range(1))
+    for i in range(4):
+        top, _, bottom, _ = np.round(x["area"][i]).astype(int)
+        assert bottom - top == 48
+        outside = np.ones(64, bool)
+        outside[top:bottom] = False
+        inner = outside & np.roll(outside, 1) & np.roll(outside, -1)
+        rows = x["image"][i].numpy()[inner]
+        np.testing.assert_allclose(
+            rows, np.broadcast_to(pipeline.MEAN_COLOUR, rows.shape), atol=1e-3
+        )
+        assert (y["labels"]["parts"]["map"][i].numpy()[inner] == 255).all()
+
+
+def test_evaluation_shows_each_image_once_and_marks_fillers():
+    found = list(
+        pipeline.evaluation_batches(Numbered(12), TASKS, size=64, batch=4, indices=range(3, 9))
+    )
+    indices = np.concatenate([y["index"] for _, y in found])
+    np.testing.assert_array_equal(indices, [3, 4, 5, 6, 7, 8, -1, -1])
+    assert all(x["image"].shape == (4, 64, 64, 3) for x, _ in found)
+    np.testing.assert_array_equal(numbers(found)[:6], range(3, 9))
+
+
+def test_shrinking_averages_instead_of_skipping():
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::4] = 255
+    seen = pipeline.see(tf.constant(stripes), letterbox(tf.constant([256, 256]), (64, 64)))
+    np.testing.assert_allclose(seen, 255 / 4, atol=1.0)
+
+
+def view_of(key: int, augmentation: Augmentation, size=(40, 80)) -> View:
+    return random_view(tf.constant(size), (64, 64), tf.constant(key), augmentation)
+
+
+@pytest.mark.parametrize("key", range(20))
+def test_a_view_keeps_the_aspect_and_stays_in_its_range(key):
+    view = view_of(key, Augmentation(scale=(0.5, 2.0)))
+    box = warp_boxes(tf.constant([[0.0, 0.0, 1.0, 1.0]]), view)[0].numpy()
+    height, width = box[2] - box[0], box[3] - box[1]
+    assert height / width == pytest.approx(0.5, rel=1e-3)
+    assert 0.5 <= width / 64 <= 2.0
+    area = visible_area(view).numpy()
+    # A crop fills the input; a smaller picture is whole.
+    assert area[3] - area[1] == pytest.approx(min(width, 64), abs=1e-2)
+
+
+def test_half_of_the_views_are_mirrored():
+    count = collections.Counter(
+        bool(view_of(key, Augmentation()).matrix[1, 1] < 0) for key in range(200)
+    )
+    assert 70 < count[True] < 130
+
+
+def test_photometric_changes_stay_in_range_and_depend_on_the_key():
+    image = tf.random.stateless_uniform((8, 8, 3), (1, 2), 0, 255)
+    one, other = (photometric(image, tf.constant(k), Augmentation(brightness=0.5)) for k in (1, 2))
+    assert float(tf.reduce_min(one)) >= 0 and float(tf.reduce_max(one)) <= 255
+    assert not np.allclose(one, other)
+    np.testing.assert_array_equal(photometric(image, tf.constant(1), STILL), image)
