@@ -37,7 +37,7 @@ def recipe(
     batch: int = 8,
     pool_images: int = 3000,
     teacher_steps: int = 500,
-    student_steps: int = 800,
+    student_steps: int = 1200,
     transfer_steps: int = 150,
     transfer_seeds: int = 1,
     images: int = 2000,
@@ -87,10 +87,10 @@ def recipe(
         )
         return Splits(train=train, validation=validation, test=test)
 
-    def training(steps: int, learning_rate: float = 2e-3) -> Training:
+    def training(steps: int, learning_rate: float = 3e-3, images: int = batch) -> Training:
         return Training(
             steps=steps,
-            batch=batch,
+            batch=images,
             learning_rate=learning_rate,
             optimizer=AdamW(weight_decay=0.01),
             augmentation=Augmentation(scale=(0.85, 1.2), brightness=0.2),
@@ -112,7 +112,7 @@ def recipe(
             name="shapes",
             task=Classification(name="shapes", classes=single.classes),
             sets=splits(single, "class", "shapes"),
-            training=training(teacher_steps * 2),
+            training=training(teacher_steps * 2, 4e-3, batch * 2),
         ),
         Teacher(
             name="objects",
@@ -132,7 +132,7 @@ def recipe(
             name="distance",
             task=Depth(name="distance", **pixels),
             sets=splits(ranges, "depth", "distance"),
-            training=training(teacher_steps * 3 // 5),
+            training=training(teacher_steps),
             loss_weight=1.0,
         ),
     )
@@ -190,12 +190,13 @@ def recipe(
 NARROW_DETECTION = {
     "max_boxes": 12,
     "max_stored": 16,
-    "anchor_scales": (2.0,),
+    "anchor_scales": (1.75,),
+    "level_unit": 56.0,
     "rpn_channels": 64,
     "num_sampled_anchors": 64,
     "num_candidates": 64,
-    "num_proposals": 16,
-    "num_regions": 12,
+    "num_proposals": 24,
+    "num_regions": 16,
     "foreground_share": 0.5,
     "box_region": 5,
     "box_channels": 32,
@@ -203,7 +204,7 @@ NARROW_DETECTION = {
     "mask_region": 7,
     "mask_channels": 32,
     "mask_convs": 2,
-    "num_mask_regions": 6,
+    "num_mask_regions": 8,
     "max_detections": 16,
 }
 

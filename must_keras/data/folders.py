@@ -79,12 +79,12 @@ class PairedFolders:
     def __init__(self, images: Path, labels: Path):
         self._images, self._labels = existing_folder(images), existing_folder(labels)
         self.names: Sequence[str] = picture_files(images)
-        by_stem = _by_stem(self._labels, picture_files(labels))
-        stems = _by_stem(self._images, self.names)
-        for stem, name in by_stem.items():
-            if stem not in stems:
+        label_names = by_stem(self._labels, picture_files(labels))
+        image_names = by_stem(self._images, self.names)
+        for stem, name in label_names.items():
+            if stem not in image_names:
                 raise UserError(f"{self._labels / name} has no image {stem}.* in {self._images}")
-        self._label_names = [by_stem.get(_stem(name)) for name in self.names]
+        self._label_names = [label_names.get(_stem(name)) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -133,7 +133,12 @@ def _stem(name: str) -> str:
     return pathlib.PurePosixPath(name).with_suffix("").as_posix()
 
 
-def _by_stem(root: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+def by_stem(root: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+    """{relative path without its suffix: relative path}.
+
+    Raises:
+        UserError: two names differ in their suffix alone.
+    """
     found: dict[str, str] = {}
     for name in names:
         other = found.setdefault(_stem(name), name)

@@ -149,9 +149,16 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, indices: range
+    examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, ranges: Sequence[range]
 ) -> tf.data.Dataset:
-    """The whole of each image, letterboxed, in order; the last batch is filled up.
+    """The whole of each image, letterboxed, in order; the last batch of a range is filled up.
+
+    Args:
+        examples: images with a stored label for every task.
+        tasks: the heads.
+        size: of the network's input.
+        batch: images of a batch: all batches are of one shape.
+        ranges: of indices; no batch holds images of two.
 
     Returns:
         A dataset of ({"image", "area"}, {"labels": {head: label}, "index": [B] int64}); an index
@@ -161,13 +168,13 @@ def evaluation_batches(
 
     @tf.autograph.experimental.do_not_convert
     def build(place: tf.Tensor):
-        index = indices.start + tf.minimum(place, len(indices) - 1)
+        index = tf.maximum(place, 0)
         image, stored = reader.read(index)
         x, labels = _example(image, stored, letterbox(tf.shape(image)[:2], (size, size)), tasks)
-        is_filler = place >= len(indices)
-        return x, {"labels": labels, "index": tf.where(is_filler, tf.cast(-1, tf.int64), index)}
+        return x, {"labels": labels, "index": place}
 
-    num_batches = -(-len(indices) // batch)
-    dataset = tf.data.Dataset.range(num_batches * batch)
+    places = [np.arange(r.start, r.start + -(-len(r) // batch) * batch) for r in ranges]
+    places = [np.where(p < r.stop, p, -1) for p, r in zip(places, ranges, strict=True)]
+    dataset = tf.data.Dataset.from_tensor_slices(np.concatenate(places).astype(np.int64))
     dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
     return dataset.batch(batch, drop_remainder=True).prefetch(2)

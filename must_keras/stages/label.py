@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -101,9 +102,10 @@ def _label(
     title = f"labels of {teacher.name} for {source.name}"
     progress = Progress(title, sum(count for _, count in pending), part.folder)
     start, written = time.monotonic(), 0
+    ranges = [range(first, first + count) for first, count in pending]
+    records = _counted(_records(recipe, teacher.task, source, predictor, ranges), progress)
     for first, count in pending:
-        records = _records(recipe, teacher.task, source, predictor, range(first, first + count))
-        writer.write_shard(first, _counted(records, progress))
+        writer.write_shard(first, itertools.islice(records, count))
         progress.record()
         written += count
     progress.close()
@@ -129,13 +131,13 @@ def _label(
 
 
 def _records(
-    recipe: Recipe, task: Task, source: Source, predictor: Predictor, indices: range
+    recipe: Recipe, task: Task, source: Source, predictor: Predictor, ranges: list[range]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(id, record) of every image of a range, in order."""
     size = recipe.network.size
     images = Labelled(without_labels(source), [])
     batches = evaluation_batches(
-        images, [], size=size, batch=recipe.evaluation_batch, indices=indices
+        images, [], size=size, batch=recipe.evaluation_batch, ranges=ranges
     )
     for predicted in predictor(batches):
         outputs = predicted.outputs[task.name]
@@ -174,7 +176,7 @@ def _pairs(
                 [task],
                 size=recipe.network.size,
                 batch=recipe.evaluation_batch,
-                indices=range(min(limit, len(truth))),
+                ranges=[range(min(limit, len(truth)))],
             )
             for examples in (Labelled(truth, [task]), told)
         ),

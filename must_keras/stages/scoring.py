@@ -24,7 +24,7 @@ def batches(source: Source, task: Task, recipe: Recipe, limit: int | None = None
         [task],
         size=recipe.network.size,
         batch=recipe.evaluation_batch,
-        indices=range(len(source) if limit is None else min(limit, len(source))),
+        ranges=[range(len(source) if limit is None else min(limit, len(source)))],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from must_keras.data.labelled import Labelled
 from must_keras.errors import UserError
@@ -106,6 +107,7 @@ class _Bench:
         compile_model(self._model, transfer.training)
         self._predictor = Predictor(self._model)
         self._trivial = scoring.trivial(transfer.task, transfer.sets, recipe)
+        self._fresh: dict[int, list[np.ndarray]] = {}
 
     def _build(self, seed: int) -> MultiTaskModel:
         training = self._transfer.training
@@ -123,7 +125,9 @@ class _Bench:
         training, task, folder = transfer.training, transfer.task, part.begin()
         # The same for all starts of a seed: fresh weights, order of the images, views.
         number = scoring.part_seed(recipe.seed, "transfer", transfer.name, str(seed))
-        model.set_weights(self._build(number).get_weights())
+        if number not in self._fresh:
+            self._fresh = {number: self._build(number).get_weights()}
+        model.set_weights(self._fresh[number])
         copied = []
         if origin is not None:
             copied = start_from(model, origin, with_neck=recipe.neck == "fpn")

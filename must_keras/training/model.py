@@ -117,6 +117,13 @@ class MultiTaskModel(keras.Model):
         logs["gradient_norm"] = norm
         return logs
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Nothing: a functional model without compiled losses is built.
+
+        Keras 3.15 would take the mean of the first batch over replicas, which fails for bools and
+        for several workers (keras issue 20585).
+        """
+
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses in inference mode."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)

@@ -54,9 +54,7 @@ def test_polygons_and_run_lengths_are_those_of_the_whole_image(seed):
     expected = crop(coco_mask.decode(rle), box, size=56)
     assert 0.2 < expected.mean() < 1
     np.testing.assert_array_equal(polygons_crop([points], box, size=56), expected)
-    np.testing.assert_array_equal(
-        rle_crop(rle["counts"], (height, width), box, size=56), expected
-    )
+    np.testing.assert_array_equal(rle_crop(rle["counts"], (height, width), box, size=56), expected)
 
 
 def test_pasting_gives_the_mask_back():

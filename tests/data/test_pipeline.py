@@ -95,10 +95,10 @@ def test_padding_is_mean_colour_and_ignored():
 
 def test_evaluation_shows_each_image_once_and_marks_fillers():
     found = list(
-        pipeline.evaluation_batches(Numbered(12), TASKS, size=64, batch=4, indices=range(3, 9))
+        pipeline.evaluation_batches(Numbered(12), TASKS, size=64, batch=4, ranges=[range(3, 9), range(10, 12)])
     )
     indices = np.concatenate([y["index"] for _, y in found])
-    np.testing.assert_array_equal(indices, [3, 4, 5, 6, 7, 8, -1, -1])
+    np.testing.assert_array_equal(indices, [3, 4, 5, 6, 7, 8, -1, -1, 10, 11, -1, -1])
     assert all(x["image"].shape == (4, 64, 64, 3) for x, _ in found)
     np.testing.assert_array_equal(numbers(found)[:6], range(3, 9))
 

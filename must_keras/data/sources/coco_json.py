@@ -72,7 +72,7 @@ class CocoJson(Source):
             self.num_dropped = _add_objects(found["annotations"], pictures, indices)
         except _FormatError as error:
             raise UserError(f"{self._path}: {error}") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's format: {detail}") from error
         self._pictures = list(pictures.values())

@@ -19,6 +19,7 @@ from must_keras.data.builders.scenes.drawing import MASK_SIZE, example_id
 from must_keras.data.builders.scenes.encoding import decode_normals
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.stored import class_label, objects
 
 _KINDS = {
     "class": "classes",
@@ -59,14 +60,10 @@ class ScenesSource(Source):
             "objects": config.categories,
             "semantic": config.semantic_classes,
         }
-        self._spaces = {
+        self.label_spaces = {
             head: LabelSpace(_KINDS[feature], tuple(classes.get(feature, ())))
             for feature, head in self._heads.items()
         }
-
-    @property
-    def label_spaces(self) -> Mapping[str, LabelSpace]:
-        return self._spaces
 
     def __len__(self) -> int:
         return self._config.splits[self._split]
@@ -83,7 +80,7 @@ class ScenesSource(Source):
         example = self._example(index)
         found = {}
         for feature, head in self._heads.items():
-            label = _STORED[feature](example, len(self._spaces[head].classes))
+            label = _STORED[feature](example, len(self.label_spaces[head].classes))
             if label is not None:
                 found[head] = label
         return found
@@ -118,23 +115,16 @@ def _class(example: Mapping[str, Any], num_classes: int) -> Stored | None:
     index = example["class"].int64_list.value[0]
     if index < 0:
         return None
-    return {
-        "probabilities": np.eye(num_classes, dtype=np.float32)[index],
-        "labelled": np.ones((), np.float32),
-    }
+    return class_label(index, num_classes)
 
 
 def _objects(example: Mapping[str, Any], num_classes: int) -> Stored:
-    classes = np.array(example["objects/label"].int64_list.value, np.int32)
     masks = np.array(example["objects/mask"].int64_list.value, np.uint8)
-    return {
-        "boxes": np.array(example["objects/bbox"].float_list.value, np.float32).reshape(-1, 4),
-        "classes": classes,
-        "masks": masks.reshape(-1, MASK_SIZE, MASK_SIZE),
-        "has_mask": np.ones(len(classes), bool),
-        "ignore": np.zeros(len(classes), bool),
-        "labelled": np.ones((), np.float32),
-    }
+    return objects(
+        boxes=example["objects/bbox"].float_list.value,
+        classes=example["objects/label"].int64_list.value,
+        masks=masks.reshape(-1, MASK_SIZE, MASK_SIZE),
+    )
 
 
 def _semantic(example: Mapping[str, Any], num_classes: int) -> Stored:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.folders import Path, by_stem, content_digest, existing_folder, picture_files
 from must_keras.data.images import read_image, upright_size
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.data.stored import objects
@@ -67,7 +67,7 @@ class VocXml(Source):
         self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
         if not self._stems:
             raise UserError(f"{self._folder} holds no annotation (*.xml)")
-        files = {pathlib.PurePosixPath(f).stem: f for f in picture_files(self._images)}
+        files = by_stem(self._images, picture_files(self._images))
         for stem in self._stems:
             if stem not in files:
                 raise UserError(f"there is no image {stem}.* in {self._images}")
