@@ -87,32 +87,39 @@ def recipe(
         )
         return Splits(train=train, validation=validation, test=test)
 
-    def training(steps: int, learning_rate: float = 3e-3, images: int = batch) -> Training:
+    def training(
+        steps: int,
+        learning_rate: float = 3e-3,
+        *,
+        images: int = batch,
+        scale: tuple[float, float] = (0.85, 1.2),
+    ) -> Training:
         return Training(
             steps=steps,
             batch=images,
             learning_rate=learning_rate,
             optimizer=AdamW(weight_decay=0.01),
-            augmentation=Augmentation(scale=(0.85, 1.2), brightness=0.2),
+            augmentation=Augmentation(scale=scale, brightness=0.2),
         )
 
     def detection(name: str, config: SceneConfig) -> Detection:
         return Detection(name=name, classes=config.categories, **NARROW_DETECTION)
 
     pixels = {"loss_stride": 2, "channels": 32, "num_convs": 2}
+
     def labelled(family: str, share: float, test: int) -> SceneConfig:
         return config(family, round(images * share), min(100, images), min(test, images))
 
     single = labelled("single", 1.0, 300)
     crowd = labelled("crowd", 0.75, 300)
     rooms = labelled("rooms", 0.6, 200)
-    ranges = labelled("depth", 0.4, 200)
+    ranges = labelled("depth", 0.6, 200)
     teachers = (
         Teacher(
             name="shapes",
             task=Classification(name="shapes", classes=single.classes),
             sets=splits(single, "class", "shapes"),
-            training=training(teacher_steps * 2, 4e-3, batch * 2),
+            training=training(teacher_steps * 2, 4e-3, images=2 * batch),
         ),
         Teacher(
             name="objects",
@@ -132,12 +139,12 @@ def recipe(
             name="distance",
             task=Depth(name="distance", **pixels),
             sets=splits(ranges, "depth", "distance"),
-            training=training(teacher_steps),
+            # A metric depth keeps its metres when the picture grows: do not let it grow.
+            training=training(teacher_steps, scale=(1.0, 1.0)),
             loss_weight=1.0,
         ),
     )
     pool = config("pool", pool_images, 0, 0)
-    truth = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
 
     def transfer(family: str, feature: str, task_of) -> Transfer:
         downstream_config = config(
@@ -148,7 +155,9 @@ def recipe(
             name=downstream_config.family,
             task=task,
             sets=splits(downstream_config, feature, task.name),
-            training=training(transfer_steps, 1e-3),
+            training=training(
+                transfer_steps, 1e-3, scale=(1.0, 1.0) if feature == "depth" else (0.85, 1.2)
+            ),
             aligned=_alignment(feature),
         )
 
@@ -174,17 +183,20 @@ def recipe(
                     name="pool", config=pool, split="train", heads={}, data_dir=data_dir
                 ),
                 truth=ScenesSource(
-                    name="pool", config=pool, split="train", heads=truth, data_dir=data_dir
+                    name="pool", config=pool, split="train", heads=TRUTH, data_dir=data_dir
                 ),
             ),
         ),
-        student=Student(training=training(student_steps)),
+        student=Student(training=training(student_steps, scale=(0.9, 1.1))),
         transfers=transfers,
         starts=starts,
         transfer_seeds=transfer_seeds,
         neck=neck,
     )
 
+
+# Which of the student's heads each feature of a drawn scene is the truth of.
+TRUTH = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
 
 # A box head that learns in a minute on two cores.
 NARROW_DETECTION = {
@@ -211,7 +223,6 @@ NARROW_DETECTION = {
 
 def _alignment(feature: str) -> dict[str, str]:
     """Which starts were trained on the kind of task that a feature is the label of."""
-    teachers = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
-    if feature not in teachers:
+    if feature not in TRUTH:
         return {}
-    return {f"teacher-{teachers[feature]}": "task", "student": "task"}
+    return {f"teacher-{TRUTH[feature]}": "task", "student": "task"}

@@ -18,7 +18,7 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
-    """ ", did you mean ...?" or "", and what is allowed: the end of an error message."""
+    """The end of an error message: the nearest allowed word, if one is near, and all of them."""
     close = difflib.get_close_matches(word, allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed are {', '.join(allowed)}"

@@ -5,14 +5,14 @@ import pytest
 from must_keras import experiment
 from must_keras.errors import UserError
 
-RECIPE = '''
+RECIPE = """
 import dataclasses
 
 def recipe(*, data_dir=None, seed: int = 0, rate: float = 0.1, big: bool = False,
            starts: tuple[str, ...] = ("a",), limit: int | None = None, data: str = ""):
     return dict(data_dir=data_dir, seed=seed, rate=rate, big=big, starts=starts, limit=limit,
                 data=data)
-'''
+"""
 
 
 @pytest.fixture

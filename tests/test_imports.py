@@ -9,7 +9,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "must_keras"
 # What each package may import besides itself; files at the top belong to nobody below them.
 ORDER = ["ops", "models", "tasks", "data", "training", "stages"]
-PLAIN = {"errors", "files", "versions", "experiment", "workdir", "progress"}  # know nothing of the method
+PLAIN = {
+    "errors",
+    "files",
+    "versions",
+    "experiment",
+    "workdir",
+    "progress",
+}  # know nothing of the method
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -28,7 +35,9 @@ def imported(path: pathlib.Path) -> set[str]:
 def test_arrows_go_one_way(path):
     package = path.relative_to(PACKAGE).parts[0]
     for name in imported(path):
-        assert not name.startswith("experiments"), "only main loads experiments, by the flag's value"
+        assert not name.startswith("experiments"), (
+            "only main loads experiments, by the flag's value"
+        )
         target = name.split(".")[1]
         if package in ORDER:
             allowed = set(ORDER[: ORDER.index(package) + 1]) | PLAIN

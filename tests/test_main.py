@@ -37,7 +37,9 @@ def test_help_imports_nothing_heavy():
     seconds = time.monotonic() - start
     assert "--experiment" in answer.stdout
     assert seconds < 5, seconds  # about 0.2 s; TensorFlow alone takes longer than this
-    code = "import sys, must_keras.main; print(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    code = (
+        "import sys, must_keras.main; print(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT).strip() == b"False"
 
 

@@ -66,9 +66,8 @@ def test_the_report_has_every_number(run):
         "top1", "box_ap50", "miou", "delta1", "within_11",
     }  # fmt: skip
     assert not any("final" in row["set"] for row in report["transfers"])
-    assert set(report["seconds"]) == {
-        "teacher", "label", "student", "transfer", "export", "report",
-    }  # fmt: skip
+    # The page's own time is not over yet when it is written.
+    assert list(report["seconds"]) == ["teacher", "label", "student", "transfer", "export"]
 
 
 def test_starts_share_their_fresh_weights_and_images(run):

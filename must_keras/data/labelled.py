@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from must_keras.data.columns import Column
-from must_keras.data.sources import Source
+from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import UserError
 from must_keras.tasks.base import Task, Threshold
 
@@ -97,15 +97,11 @@ class Union:
 
 
 def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:
-    """Raises UserError where a source's classes are not those of the head that they serve."""
+    """Raises UserError where a source's labels mean something else than the head's."""
     for task in tasks:
         space = source.label_spaces.get(task.name)
-        expected = tuple(getattr(task, "classes", ()))
-        if space is None or tuple(space.classes) == expected:
-            continue
-        odd = sorted(set(space.classes) ^ set(expected))
-        detail = f"not in both: {', '.join(odd[:5])}" if odd else "the order differs"
-        raise UserError(
-            f"source {source.name!r} has {len(space.classes)} classes for head {task.name!r}, "
-            f"which has {len(expected)}; {detail}"
-        )
+        difference = space and space.difference(LabelSpace.of(task))
+        if difference:
+            raise UserError(
+                f"source {source.name!r} does not fit head {task.name!r} (the other): {difference}"
+            )

@@ -6,14 +6,17 @@ reading what came before.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.errors import DataError, UserError
 from must_keras.ops import draws
 from must_keras.ops.views import View, letterbox, sample, visible_area
 from must_keras.tasks.base import Spec, Task
@@ -64,6 +67,19 @@ class _Reader:
             tensor.set_shape(spec.shape)
             labels.setdefault(head, {})[key] = tensor
         return image, labels
+
+
+@contextlib.contextmanager
+def errors_of_sources() -> Iterator[None]:
+    """Turns what TensorFlow makes of a source's UserError or DataError into that error again."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for kind in (UserError, DataError):
+            found = re.search(rf"\b{kind.__name__}: (.*)", error.message)
+            if found:
+                raise kind(found[1]) from None
+        raise
 
 
 def see(image: tf.Tensor, view: View) -> tf.Tensor:

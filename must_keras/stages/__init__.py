@@ -7,6 +7,7 @@ import json
 import pathlib
 import time
 
+from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.files import write_json
@@ -54,7 +55,7 @@ def run(
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
     _record(recipe, workdir, strategy)
     stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
-    with make_strategy(strategy).scope():
+    with errors_of_sources(), make_strategy(strategy).scope():
         for name, function in stages.items():
             start = time.monotonic()
             function(recipe, Workdir(workdir), only)

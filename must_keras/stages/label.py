@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
+from must_keras.progress import Progress
 from must_keras.recipe import Recipe, Teacher
 from must_keras.stages import scoring
 from must_keras.stages.teacher import selected
@@ -23,7 +25,6 @@ from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.training.inference import Predictor
 from must_keras.training.model import MultiTaskModel
-from must_keras.progress import Progress
 from must_keras.workdir import Part, Workdir, describe
 
 # Maps are stored with a long side of at most this many cells.
@@ -132,21 +133,44 @@ def _label(
 
 def _records(
     recipe: Recipe, task: Task, source: Source, predictor: Predictor, ranges: list[range]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(id, record) of every image of a range, in order."""
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """(id, record) of every image of a range, in order; None where it cannot be read."""
     size = recipe.network.size
-    images = Labelled(without_labels(source), [])
+    images = _Readable(without_labels(source))
     batches = evaluation_batches(
         images, [], size=size, batch=recipe.evaluation_batch, ranges=ranges
     )
     for predicted in predictor(batches):
         outputs = predicted.outputs[task.name]
         for i, index in enumerate(predicted.y["index"]):
+            if index in images.unreadable:
+                yield source.image_id(int(index)), None
+                continue
             one = pictures.take(outputs, i)
             yield (
                 source.image_id(int(index)),
                 task.encode(one, predicted.x["area"][i], (size, size)),
             )
+
+
+class _Readable:
+    """A source's images; those that cannot be read are black, and remembered."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.unreadable: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def load(self, index: int) -> tuple[np.ndarray, dict]:
+        """[h, w, 3] uint8 and no labels."""
+        try:
+            return self._source.image(index), {}
+        except (UserError, DataError) as error:
+            self.unreadable.add(index)
+            print(f"skipped: {error}", file=sys.stderr)
+            return np.zeros((1, 1, 3), np.uint8), {}
 
 
 def _counted(records: Iterator, progress: Progress) -> Iterator:

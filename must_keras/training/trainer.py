@@ -13,9 +13,9 @@ import keras
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import Examples, training_batches
 from must_keras.models.normalization import averaging_momentum
+from must_keras.progress import Progress
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, reset
-from must_keras.progress import Progress
 from must_keras.training.strategy import num_replicas
 from must_keras.training.summaries import Summaries
 

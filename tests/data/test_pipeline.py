@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from must_keras.data import pipeline
 from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.errors import DataError, UserError
 from must_keras.ops.views import View, letterbox, visible_area, warp_boxes
 from must_keras.tasks import Classification, Segmentation
 
@@ -95,7 +96,9 @@ def test_padding_is_mean_colour_and_ignored():
 
 def test_evaluation_shows_each_image_once_and_marks_fillers():
     found = list(
-        pipeline.evaluation_batches(Numbered(12), TASKS, size=64, batch=4, ranges=[range(3, 9), range(10, 12)])
+        pipeline.evaluation_batches(
+            Numbered(12), TASKS, size=64, batch=4, ranges=[range(3, 9), range(10, 12)]
+        )
     )
     indices = np.concatenate([y["index"] for _, y in found])
     np.testing.assert_array_equal(indices, [3, 4, 5, 6, 7, 8, -1, -1, 10, 11, -1, -1])
@@ -139,3 +142,18 @@ def test_photometric_changes_stay_in_range_and_depend_on_the_key():
     assert float(tf.reduce_min(one)) >= 0 and float(tf.reduce_max(one)) <= 255
     assert not np.allclose(one, other)
     np.testing.assert_array_equal(photometric(image, tf.constant(1), STILL), image)
+
+
+@pytest.mark.parametrize("kind", [UserError, DataError])
+def test_a_sources_error_comes_out_as_itself(kind):
+    examples = Numbered(4)
+
+    def load(index):
+        raise kind("photos/7.jpg is not a picture")
+
+    examples.load = load
+    with (
+        pytest.raises(kind, match=r"^photos/7.jpg is not a picture$"),
+        pipeline.errors_of_sources(),
+    ):
+        batches(examples, range(1))

@@ -70,7 +70,9 @@ def test_points_go_there_and_back():
     turned = View(matrix=tf.constant([[0.01, 0.004, 0.1], [-0.003, 0.012, 0.2]]), size=(64, 64))
     points = np.random.default_rng(0).uniform(0, 64, (10, 2)).astype("float32")
     fractions = np.c_[points, np.ones(10, "float32")] @ turned.matrix.numpy().T
-    np.testing.assert_allclose(fractions_to_input(tf.constant(fractions), turned), points, atol=1e-3)
+    np.testing.assert_allclose(
+        fractions_to_input(tf.constant(fractions), turned), points, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])

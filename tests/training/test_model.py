@@ -176,9 +176,7 @@ def test_starting_from_a_run_copies_backbone_and_pyramid_alone():
     classifier = build_model(NETWORK, [KIND], seed=3, norm=NORM)
     assert start_from(one, other, with_neck=True) == [BACKBONE, NECK]
     for name in (BACKBONE, NECK):
-        for a, b in zip(
-            one.get_layer(name).weights, other.get_layer(name).weights, strict=True
-        ):
+        for a, b in zip(one.get_layer(name).weights, other.get_layer(name).weights, strict=True):
             np.testing.assert_array_equal(a, b)
     head = [
         np.array_equal(a, b)

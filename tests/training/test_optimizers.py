@@ -30,7 +30,9 @@ def test_one_schedule_serves_runs_of_any_length():
 
 def test_decay_spares_all_but_kernels():
     for recipe in (AdamW(weight_decay=0.5), SGD(weight_decay=0.5)):
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, bias_initializer="ones")])
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(2, bias_initializer="ones")]
+        )
         optimizer = recipe.build(WarmupCosine(1.0, 10))
         optimizer.build(model.trainable_variables)
         before = [v.numpy() for v in model.trainable_variables]
