@@ -34,11 +34,11 @@ def recipe(
     seed: int = 0,
     data_seed: int = 0,
     size: int = 64,
-    batch: int = 8,
+    batch: int = 16,
     pool_images: int = 3000,
-    teacher_steps: int = 500,
-    student_steps: int = 1200,
-    transfer_steps: int = 150,
+    teacher_steps: int = 400,
+    student_steps: int = 800,
+    transfer_steps: int = 100,
     transfer_seeds: int = 1,
     images: int = 2000,
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
@@ -89,14 +89,13 @@ def recipe(
 
     def training(
         steps: int,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 4e-3,
         *,
-        images: int = batch,
         scale: tuple[float, float] = (0.85, 1.2),
     ) -> Training:
         return Training(
             steps=steps,
-            batch=images,
+            batch=batch,
             learning_rate=learning_rate,
             optimizer=AdamW(weight_decay=0.01),
             augmentation=Augmentation(scale=scale, brightness=0.2),
@@ -119,14 +118,14 @@ def recipe(
             name="shapes",
             task=Classification(name="shapes", classes=single.classes),
             sets=splits(single, "class", "shapes"),
-            training=training(teacher_steps * 2, 4e-3, images=2 * batch),
+            training=training(teacher_steps * 2),
         ),
         Teacher(
             name="objects",
             task=detection("objects", crowd),
             sets=splits(crowd, "objects", "objects"),
-            training=training(teacher_steps * 2),
-            threshold=0.5,
+            training=training(teacher_steps * 3 // 2),
+            threshold=0.3,
         ),
         Teacher(
             name="surfaces",
@@ -158,7 +157,6 @@ def recipe(
             training=training(
                 transfer_steps, 1e-3, scale=(1.0, 1.0) if feature == "depth" else (0.85, 1.2)
             ),
-            aligned=_alignment(feature),
         )
 
     def maps(config: SceneConfig) -> Segmentation:
@@ -219,10 +217,3 @@ NARROW_DETECTION = {
     "num_mask_regions": 8,
     "max_detections": 16,
 }
-
-
-def _alignment(feature: str) -> dict[str, str]:
-    """Which starts were trained on the kind of task that a feature is the label of."""
-    if feature not in TRUTH:
-        return {}
-    return {f"teacher-{TRUTH[feature]}": "task", "student": "task"}

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import pathlib
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -95,19 +96,40 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
         UserError: an argument is unknown or cannot be read.
     """
     path = find(name)
-    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    parameters = inspect.signature(module.recipe, eval_str=True).parameters
-    values = {}
+    function = getattr(_module(path), "recipe", None)
+    if not callable(function):
+        raise UserError(f"--experiment={name}: {path} has no function named recipe")
+    signature = inspect.signature(function, eval_str=True)
+    allowed = [p for p in signature.parameters if p != "data_dir"]
+    values: dict[str, Any] = {}
     for key, text in arguments.items():
-        if key not in parameters or key == "data_dir":
-            allowed = [p for p in parameters if p != "data_dir"]
+        if key not in allowed:
             raise UserError(
                 f"--experiment={path.stem}: unknown argument {key!r}; {nearest(key, allowed)}"
             )
-        values[key] = _typed(f"{path.stem}:{key}", text, parameters[key].annotation)
-    return module.recipe(data_dir=data_dir, **values)
+        values[key] = _typed(f"{path.stem}:{key}", text, _annotation(signature.parameters[key]))
+    if "data_dir" in signature.parameters:
+        values["data_dir"] = data_dir
+    try:
+        signature.bind(**values)
+    except TypeError as error:
+        raise UserError(f"--experiment={path.stem}: {error}") from None
+    return function(**values)
+
+
+def _module(path: pathlib.Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Dataclasses look their module up.
+    spec.loader.exec_module(module)
+    return module
+
+
+def _annotation(parameter: inspect.Parameter) -> Any:
+    """A parameter's type; that of its default where it is not annotated, else text."""
+    if parameter.annotation is not parameter.empty:
+        return parameter.annotation
+    return str if parameter.default in (parameter.empty, None) else type(parameter.default)
 
 
 def _typed(where: str, text: str, annotation: Any) -> Any:
@@ -116,8 +138,11 @@ def _typed(where: str, text: str, annotation: Any) -> Any:
         if text.lower() == "none" and type(None) in options:
             return None
         return _typed(where, text, next(o for o in options if o is not type(None)))
-    if origin is tuple:
-        return tuple(_typed(where, part, options[0]) for part in text.split("+") if part)
+    kind = origin or annotation
+    if kind in (tuple, list, Sequence):
+        of = options[0] if options else str
+        parts = [_typed(where, part, of) for part in text.split("+") if part]
+        return parts if kind is list else tuple(parts)
     if origin is typing.Literal:
         if text not in options:
             raise UserError(f"--experiment={where}={text}: {nearest(text, options)}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
+import tempfile
+from collections.abc import Iterator
 
 from absl import app, flags, logging
 
@@ -32,7 +35,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
-    from must_keras import stages  # TensorFlow is imported from here on.
+    with _without_greetings():
+        from must_keras import stages  # TensorFlow is imported from here on.
 
     stages.run(
         _STAGE.value,
@@ -41,6 +45,23 @@ def main(argv: list[str]) -> None:
         only=tuple(_ONLY.value),
         strategy=_STRATEGY.value,
     )
+
+
+@contextlib.contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Keeps back what TensorFlow writes to stderr, whatever its log level, when it is imported."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _main(argv: list[str]) -> int:
@@ -57,10 +78,23 @@ def _main(argv: list[str]) -> int:
     return 0
 
 
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+        hint = experiment.nearest(error.flagname, known)
+        print(f"error: unknown flag --{error.flagname}: {hint}", file=sys.stderr)
+        sys.exit(2)
+    except flags.Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def run() -> None:
     """The entry point of the installed command."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(_main)
+    app.run(_main, flags_parser=_parse)
 
 
 if __name__ == "__main__":

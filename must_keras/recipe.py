@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from typing import Literal
 
 from must_keras.data.sources import Source
+from must_keras.errors import UserError
+from must_keras.experiment import nearest
+from must_keras.tasks import Depth
 from must_keras.tasks.base import Task, Threshold
 from must_keras.training.model import Network
 from must_keras.training.trainer import Training
 
 Aligned = Literal["none", "task", "images", "set"]
+
+
+def _not_empty(source: Source) -> None:
+    if not len(source):
+        raise UserError(f"source {source.name!r} has no image")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +29,10 @@ class Splits:
     train: Source
     validation: Source
     test: Source
+
+    def __post_init__(self) -> None:
+        for source in (self.train, self.validation, self.test):
+            _not_empty(source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,9 @@ class Teacher:
     threshold: Threshold = None
     loss_weight: float | None = None
 
+    def __post_init__(self) -> None:
+        self.task.check_threshold(self.threshold)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pool:
@@ -55,6 +70,9 @@ class Pool:
 
     source: Source
     truth: Source | None = None
+
+    def __post_init__(self) -> None:
+        _not_empty(self.source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,8 +97,8 @@ class Transfer:
         task: with a fresh head.
         sets: its images.
         training: the same budget for every start.
-        aligned: {start: how far it has seen this before}: "task" (the kind of task), "images"
-            (the images, with any label) or "set"; "none" where a start is absent.
+        aligned: {start: "images" (it saw these images with any label) or "set"}; the kind of task
+            need not be said (see Recipe.alignment).
     """
 
     name: str
@@ -120,10 +138,42 @@ class Recipe:
     neck: Literal["fpn", "backbone"] = "fpn"
     evaluation_batch: int = 32
 
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("teachers", [t.name for t in self.teachers]),
+            ("heads", [t.task.name for t in self.teachers]),
+            ("transfers", [t.name for t in self.transfers]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise UserError(f"recipe {self.name}: two {what} are named {twice[0]!r}")
+        if self.transfer_seeds < 1:
+            raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
+        for start in self.starts:
+            if start not in (*self._all_starts, "all"):
+                raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
+
+    @property
+    def _all_starts(self) -> tuple[str, ...]:
+        return ("random", *(f"teacher-{t.name}" for t in self.teachers), "student")
+
+    @property
+    def start_names(self) -> tuple[str, ...]:
+        """Where transfers start from; "all" stands for every one."""
+        return self._all_starts if "all" in self.starts else self.starts
+
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The student's tasks."""
         return tuple(teacher.task for teacher in self.teachers)
+
+    def alignment(self, transfer: Transfer, start: str) -> Aligned:
+        """How far a start has seen a set: what the transfer says, else its kind of task."""
+        if start in transfer.aligned:
+            return transfer.aligned[start]
+        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers} | {"student": self.tasks}
+        same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
+        return "task" if same else "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +189,9 @@ def student_weights(recipe: Recipe) -> dict[str, Weight]:
 
     w_i = (b_s * lr_i) / (b_i * lr_s) from batch sizes b and peak learning rates lr of the student
     s and the teacher i (Ghiasi et al., 2021), where the recipe gives none.
+
+    Raises:
+        UserError: a depth head has no weight: the paper gives depth a number of its own.
     """
     student = recipe.student.training
     weights = {}
@@ -146,6 +199,11 @@ def student_weights(recipe: Recipe) -> dict[str, Weight]:
         training = teacher.training
         if teacher.loss_weight is not None:
             weights[teacher.task.name] = Weight(value=teacher.loss_weight, source="given")
+        elif isinstance(teacher.task, Depth):
+            raise UserError(
+                f"head {teacher.task.name!r}: depth takes no weight from the formula; "
+                f"give teacher {teacher.name!r} a loss_weight"
+            )
         else:
             value = (student.batch * training.learning_rate) / (
                 training.batch * student.learning_rate

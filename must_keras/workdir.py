@@ -14,7 +14,7 @@ from typing import Any
 from must_keras.errors import UserError
 from must_keras.files import write_json
 
-_FINISHED = "finished.json"
+FINISHED = "finished.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +75,11 @@ class Part:
     def finish(self, inputs: Any, result: Mapping[str, Any]) -> None:
         """Says that the part is whole."""
         value = {"inputs": describe(inputs), "result": describe(result)}
-        write_json(self.folder / _FINISHED, value)
+        write_json(self.folder / FINISHED, value)
 
     def result(self) -> dict[str, Any] | None:
         """What the part found; None while it is not finished."""
-        path = self.folder / _FINISHED
+        path = self.folder / FINISHED
         return json.loads(path.read_text())["result"] if path.is_file() else None
 
     def is_finished(self, inputs: Any) -> bool:
@@ -88,17 +88,14 @@ class Part:
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        path = self.folder / _FINISHED
+        path = self.folder / FINISHED
         if not path.is_file():
             return False
         difference = _first_difference(json.loads(path.read_text())["inputs"], describe(inputs))
         if difference is None:
             return True
         field, was, now = difference
-        raise UserError(
-            f"{self.folder} was made with {field} = {was}, the recipe now says {now}: "
-            "choose another --workdir, or delete that folder to make it again"
-        )
+        raise UserError(f"{self.folder} was made with {field} = {was}, the recipe now says {now}")
 
 
 def describe(value: Any) -> Any:

@@ -72,3 +72,33 @@ def test_default_workdir_depends_on_the_arguments():
     assert plain == pathlib.Path("runs/scenes")
     assert len({plain, one, two}) == 3
     assert one.name.startswith("scenes-") and len(one.name) == len("scenes-") + 8
+
+
+OWN_TASK = """
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+    size: int = 1
+
+def recipe(folder, names: list[str] = [], limit=3):
+    return Mine, folder, names, limit
+"""
+
+
+def test_a_recipe_file_may_define_dataclasses_and_leave_types_away(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN_TASK)
+    arguments = {"folder": "x", "names": "ab+cd", "limit": "4"}
+    _, folder, names, limit = experiment.load(str(path), arguments, data_dir="d")
+    assert (folder, names, limit) == ("x", ["ab", "cd"], 4)
+    with pytest.raises(UserError, match="missing a required argument: 'folder'"):
+        experiment.load(str(path), {}, data_dir=None)
+
+
+def test_a_file_without_a_recipe_is_said(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1")
+    with pytest.raises(UserError, match="has no function named recipe"):
+        experiment.load(str(path), {}, data_dir=None)

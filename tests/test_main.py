@@ -49,6 +49,8 @@ def test_mistakes_end_with_status_2_and_one_line(tmp_path):
         (["--experiment=scenes:sead=1"], r"did you mean 'seed'\?"),
         (["--experiment=scenes", "--strategy=tow", f"--workdir={tmp_path / 'w'}"], "auto, one"),
         (["surplus"], "unexpected argument 'surplus'"),
+        (["--stage=students"], "student"),
+        (["--stge=student"], "stage"),
     ]:
         answer = run(*arguments)
         assert answer.returncode == 2, answer.stderr

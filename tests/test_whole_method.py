@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = (
     "scenes:pool_images=48,teacher_steps=4,student_steps=4,transfer_steps=2,transfer_seeds=1,"
-    "images=40"
+    "images=40,batch=8"
 )
 
 
@@ -161,7 +161,7 @@ def test_check_counts_the_origins(run):
 def test_another_recipe_in_the_same_folder_is_refused(run):
     answer = subprocess.run(
         [
-            sys.executable, "-m", "must_keras.main", f"--experiment={TINY},batch=4",
+            sys.executable, "-m", "must_keras.main", f"--experiment={TINY.replace('batch=8', 'batch=4')}",
             f"--workdir={run}", f"--data_dir={run.parent / 'data'}",
         ],
         cwd=ROOT, capture_output=True, text=True, check=False,

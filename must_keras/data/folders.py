@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from must_keras.data.images import read_image, upright_size
 from must_keras.errors import UserError
+from must_keras.files import file_sha256
 
 Path = str | os.PathLike[str]
 
@@ -55,9 +57,30 @@ def picture_files(folder: Path) -> list[str]:
 
 
 def content_digest(folder: Path, files: Iterable[str]) -> str:
-    """16 hexadecimal digits of the files' names and sizes, in order; not of where they lie."""
+    """16 hexadecimal digits of the files' names and sizes, in order; not of where they lie.
+
+    For images, which are many and large, and which nobody corrects; see `label_digest`.
+    """
     root = pathlib.Path(folder)
-    described = [[name, (root / name).stat().st_size] for name in files]
+    return _digest([[name, (root / name).stat().st_size] for name in files])
+
+
+def label_digest(folder: Path, files: Iterable[str]) -> str:
+    """16 hexadecimal digits of the files' names and bytes, in order; not of where they lie.
+
+    A corrected label is often as large as the old one: a class's value in a map, a digit in XML.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    root = pathlib.Path(folder)
+    try:
+        return _digest([[name, file_sha256(root / name)] for name in files])
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _digest(described: list[Any]) -> str:
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
@@ -122,11 +145,16 @@ class PairedFolders:
 
     def describe(self) -> dict[str, Any]:
         """What the files are, as plain data."""
-        labels = [name for name in self._label_names if name is not None]
         return {
             "images": content_digest(self._images, self.names),
-            "labels": content_digest(self._labels, labels),
+            "labels": self._label_digest,
         }
+
+    @functools.cached_property
+    def _label_digest(self) -> str:
+        # Once: a run describes its sources many times, and a folder of labels may be large.
+        labels = [name for name in self._label_names if name is not None]
+        return label_digest(self._labels, labels)
 
 
 def _stem(name: str) -> str:

@@ -16,7 +16,7 @@ Path = str | os.PathLike[str]
 
 _ORIENTATION = 0x0112
 _ON_THEIR_SIDE = (5, 6, 7, 8)
-_ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 # What Pillow raises for files that are damaged or no pictures.
 _UNREADABLE = (
     OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError,
@@ -48,9 +48,21 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def read_values(path: Path) -> np.ndarray:
-    """A picture of one number a pixel: [h, w] integers, 8, 16 or 32 bits as in the file.
+    """A picture of one integer a pixel: [h, w], 8, 16 or 32 bits as in the file.
 
     Of a palette the indices, not the colours. Of equal colours one.
+
+    Raises:
+        UserError: see `read_numbers`; or they are floating point numbers.
+    """
+    found = read_numbers(path)
+    if found.dtype.kind == "f":
+        raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
+    return found
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """A picture of one number a pixel: as `read_values`, or [h, w] float32 of a TIFF of floats.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
@@ -61,6 +73,29 @@ def read_values(path: Path) -> np.ndarray:
     if found is None:
         raise UserError(f"{path} has colours (mode {image.mode}), expected one number a pixel")
     return found
+
+
+def read_triples(path: Path) -> np.ndarray:
+    """A picture whose colours are numbers, not a sight: [h, w, 3] uint8 as in the file.
+
+    (0, 0, 0) where it is wholly transparent; partly transparent pixels keep their colours.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, it has not three colours, or its EXIF
+            says to turn it: what the numbers mean would not turn with it.
+    """
+    with _opened(path) as image:
+        if image.mode not in ("RGB", "RGBA"):
+            raise UserError(f"{path} has mode {image.mode}, expected colours: RGB or RGBA")
+        # Before the pixels are loaded: Pillow then turns some TIFFs and forgets that it did.
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        if orientation != 1:
+            raise UserError(
+                f"{path} has the EXIF orientation {orientation}, expected 1 or none: turn its "
+                "pixels, and what they say, before storing it"
+            )
+        pixels = np.asarray(image.convert("RGBA"))
+    return np.where(pixels[:, :, 3:] > 0, pixels[:, :, :3], np.uint8(0))
 
 
 def rgb(image: Image.Image) -> np.ndarray:
@@ -78,7 +113,7 @@ def rgb(image: Image.Image) -> np.ndarray:
 
 
 def values(image: Image.Image) -> np.ndarray | None:
-    """[h, w] integers of a Pillow image; None if it has different colours in a pixel."""
+    """[h, w] numbers of a Pillow image; None if it has different colours in a pixel."""
     if image.mode in _ONE_VALUE:
         found = np.asarray(image)
         return found.astype(np.uint8) if image.mode == "1" else found

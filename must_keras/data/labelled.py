@@ -6,8 +6,10 @@ The rule is per image and head, and whole: a true label is never mixed with a ps
 from __future__ import annotations
 
 import bisect
+import collections
 import dataclasses
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -47,10 +49,16 @@ class Labelled:
         self.source = source
         self._tasks = tuple(tasks)
         self._pseudo = dict(pseudo or {})
+        self._told: set[str] = set()
         check_label_spaces(source, tasks)
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(task.name for task in self._tasks)
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """[h, w, 3] uint8, and {head: stored label}."""
@@ -66,13 +74,26 @@ class Labelled:
         for task in self._tasks:
             name, pseudo = task.name, self._pseudo.get(task.name)
             if name in true:
-                labels[name], origins[name] = true[name], "true"
+                kind = self.source.label_spaces[name].kind
+                labels[name], origins[name] = task.adapt(true[name], kind), "true"
             elif pseudo is not None and not pseudo.column.is_empty(index):
                 labels[name] = task.decode(pseudo.column.read(index), pseudo.threshold)
                 origins[name] = "pseudo"
             else:
                 labels[name], origins[name] = task.missing(), "missing"
+            self._tell_surplus(task, labels[name], index)
         return labels, origins
+
+    def _tell_surplus(self, task: Task, label: Mapping[str, np.ndarray], index: int) -> None:
+        """Warns of the first image that has more objects than a batch has room for."""
+        surplus = 0 if task.name in self._told else task.surplus(label)
+        if surplus:
+            self._told.add(task.name)
+            print(
+                f"warning: {self.source.name}: image {self.source.image_id(index)!r} has {surplus} "
+                f"more objects than head {task.name!r} has room for; they are ignored",
+                file=sys.stderr,
+            )
 
 
 class Union:
@@ -96,11 +117,42 @@ class Union:
         return part.load(local)
 
 
+def count_origins(
+    examples: Union, *, num_examples: int, seed: int
+) -> dict[str, dict[str, collections.Counter]]:
+    """{source: {head: {"true", "pseudo", "missing": how many}}} among uniformly drawn examples."""
+    random = np.random.default_rng(seed)
+    counts = {
+        part.source.name: {
+            head: collections.Counter(true=0, pseudo=0, missing=0) for head in part.heads
+        }
+        for part in examples.parts
+    }
+    for index in random.integers(len(examples), size=num_examples):
+        part, local = examples.locate(int(index))
+        for head, origin in part.origins(local).items():
+            counts[part.source.name][head][origin] += 1
+    return counts
+
+
+def labelled_shares(
+    counts: Mapping[str, Mapping[str, collections.Counter]],
+) -> dict[str, float]:
+    """{head: share of the examples of `count_origins` that have a label}."""
+    totals: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    for heads in counts.values():
+        for head, counter in heads.items():
+            totals[head] += counter
+    return {head: 1.0 - t["missing"] / t.total() for head, t in totals.items()}
+
+
 def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:
     """Raises UserError where a source's labels mean something else than the head's."""
     for task in tasks:
-        space = source.label_spaces.get(task.name)
-        difference = space and space.difference(LabelSpace.of(task))
+        space, own = source.label_spaces.get(task.name), LabelSpace.of(task)
+        if space and task.accepts(space.kind):
+            space = dataclasses.replace(space, kind=own.kind)
+        difference = space and space.difference(own)
         if difference:
             raise UserError(
                 f"source {source.name!r} does not fit head {task.name!r} (the other): {difference}"

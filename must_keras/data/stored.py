@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from must_keras.errors import UserError
+
 Stored = dict[str, np.ndarray]
 
 
@@ -12,10 +14,14 @@ def class_label(index: int, num_classes: int) -> Stored:
     """The label of an image of one class: "probabilities" [K], one-hot.
 
     Raises:
-        ValueError: the index is not in [0, num_classes).
+        UserError: the index is not in [0, num_classes), as where a set says -1 for "not labelled";
+            such an image has no label, not this one.
     """
     if not 0 <= index < num_classes:
-        raise ValueError(f"class {index} of {num_classes}")
+        raise UserError(
+            f"class {index} of {num_classes}: expected 0 to {num_classes - 1}, and no label at all "
+            "for an image without a class"
+        )
     probabilities = np.zeros(num_classes, np.float32)
     probabilities[index] = 1.0
     return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}

@@ -95,7 +95,7 @@ class ImageHead(keras.Layer):
 
     Call arguments:
         features: {"C5": [B, h, w, C], "area": [B, 4] (ymin, xmin, ymax, xmax)}; a cell counts
-            where its centre is in the area, all cells where none is.
+            as much as of it lies in the area.
 
     Returns:
         {"logits": [B, num_outputs]}, float32.
@@ -114,14 +114,17 @@ class ImageHead(keras.Layer):
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         x, area = ops.cast(features["C5"], "float32"), ops.cast(features["area"], "float32")
         h, w = x.shape[1:3]
-        y = (ops.arange(h, dtype="float32") + 0.5) * (self.size[0] / h)
-        z = (ops.arange(w, dtype="float32") + 0.5) * (self.size[1] / w)
-        rows = (y >= area[:, 0:1]) & (y < area[:, 2:3])
-        columns = (z >= area[:, 1:2]) & (z < area[:, 3:4])
-        valid = ops.cast(rows[:, :, None] & columns[:, None, :], "float32")
-        valid = ops.where(ops.any(valid > 0, axis=(1, 2), keepdims=True), valid, 1.0)
-        share = valid / ops.sum(valid, axis=(1, 2), keepdims=True)
+        rows = _overlaps(h, self.size[0] / h, area[:, 0:1], area[:, 2:3])
+        columns = _overlaps(w, self.size[1] / w, area[:, 1:2], area[:, 3:4])
+        share = rows[:, :, None] * columns[:, None, :]
         return {"logits": self.last(ops.sum(x * share[..., None], axis=(1, 2)))}
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_outputs": self.num_outputs, "size": self.size}
+
+
+def _overlaps(cells: int, side: float, low: Tensor, high: Tensor) -> Tensor:
+    """[B, cells]: shares of the interval from low to high, [B, 1], in cells of this side."""
+    first = ops.arange(cells, dtype="float32") * side
+    overlap = ops.maximum(ops.minimum(first + side, high) - ops.maximum(first, low), 0.0)
+    return overlap / ops.maximum(ops.sum(overlap, axis=1, keepdims=True), 1e-6)

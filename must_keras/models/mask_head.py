@@ -73,8 +73,10 @@ class MaskHead(keras.layers.Layer):
             channels = self.channels
             norm.build((None, self.region, self.region, channels))
         self.enlarge.build((None, self.region, self.region, channels))
+        # The variance of a convolution with `channels` inputs; Keras would count the classes.
+        normal = keras.initializers.RandomNormal(stddev=(2.0 / self.channels) ** 0.5)
         self.kernel = self.add_weight(
-            shape=(self.num_classes, self.channels), initializer="he_normal", name="kernel"
+            shape=(self.num_classes, self.channels), initializer=normal, name="kernel"
         )
         self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="bias")
 

@@ -9,6 +9,8 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
+from must_keras.errors import UserError
+
 Tensor = Any
 
 
@@ -34,6 +36,33 @@ def at_stride(values: Tensor, stride: int) -> Tensor:
         )
     first = stride // 2
     return values[:, first::stride, first::stride]
+
+
+def resize_at_stride(values: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """`at_stride(resize(values, size), stride)` without the large map: [B, h, w, C] float.
+
+    A loss so compares a coarse map with the labels of exactly the pixels that `at_stride` takes.
+    """
+    rows, columns = (
+        _interpolation(cells, side, stride)
+        for cells, side in zip(values.shape[1:3], size, strict=True)
+    )
+    values = ops.einsum("ah,bhwc->bawc", ops.cast(rows, values.dtype), values)
+    return ops.einsum("dw,bawc->badc", ops.cast(columns, values.dtype), values)
+
+
+def _interpolation(cells: int, side: int, stride: int) -> np.ndarray:
+    """[side / stride, cells]: how much of each cell lies in the pixels that `at_stride` takes."""
+    centre = (np.arange(stride // 2, side, stride) + 0.5) * cells / side - 0.5
+    centre = np.clip(centre, 0, cells - 1)
+    return np.maximum(0.0, 1.0 - np.abs(centre[:, None] - np.arange(cells))).astype(np.float32)
+
+
+def check_stride(name: str, stride: int, size: tuple[int, int] | None = None) -> None:
+    """Raises UserError where a task's loss_stride is no stride, or not one of this size."""
+    if stride < 1 or (size and any(side % stride for side in size)):
+        of = f" that divides {size[0]} x {size[1]} pixels" if size else " of at least 1"
+        raise UserError(f"{name}: loss_stride must be a whole number{of}, received {stride}")
 
 
 def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:

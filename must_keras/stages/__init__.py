@@ -12,7 +12,17 @@ from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.files import write_json
 from must_keras.recipe import Recipe, student_weights
-from must_keras.stages import check, export, label, report, status, student, teacher, transfer
+from must_keras.stages import (
+    check,
+    export,
+    label,
+    parts,
+    report,
+    status,
+    student,
+    teacher,
+    transfer,
+)
 from must_keras.training.strategy import make_strategy
 from must_keras.versions import git_commit, versions
 from must_keras.workdir import Workdir, describe
@@ -46,24 +56,29 @@ def run(
     if stage in _LOOKS:
         _LOOKS[stage](recipe, Workdir(workdir))
         return
-    _check_names(recipe, only)
+    _check_names(recipe, stage, only)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file; a folder is needed")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
+    scope = make_strategy(strategy).scope()
+    parts.check(recipe, Workdir(workdir))
     _record(recipe, workdir, strategy)
     stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
-    with errors_of_sources(), make_strategy(strategy).scope():
+    with errors_of_sources(), scope:
         for name, function in stages.items():
             start = time.monotonic()
             function(recipe, Workdir(workdir), only)
             _add_seconds(workdir, name, time.monotonic() - start)
 
 
-def _check_names(recipe: Recipe, only: tuple[str, ...]) -> None:
-    allowed = [t.name for t in recipe.teachers] + [t.name for t in recipe.transfers]
+def _check_names(recipe: Recipe, stage: str, only: tuple[str, ...]) -> None:
+    teachers, transfers = ([p.name for p in parts] for parts in (recipe.teachers, recipe.transfers))
+    allowed = {"teacher": teachers, "label": teachers, "transfer": transfers}.get(
+        stage, teachers + transfers
+    )
     for name in only:
         if name not in allowed:
             raise UserError(f"--only={name}: {nearest(name, allowed)}")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from must_keras.data.columns import Column, ColumnWriter
 from must_keras.data.labelled import Labelled, PseudoLabels
 from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source, without_labels
+from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
 from must_keras.progress import Progress
@@ -53,10 +51,22 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
 
 
 def student_sources(recipe: Recipe) -> list[Source]:
-    """What the student sees, each source once: the teachers' training sets and the pools."""
+    """What the student sees, each source once: the teachers' training sets and the pools.
+
+    Raises:
+        UserError: two different sources share a name.
+    """
     sources = [teacher.sets.train for teacher in recipe.teachers] if recipe.student.union else []
     sources += [pool.source for pool in recipe.pools]
-    return list({source.name: source for source in sources}.values())
+    found: dict[str, Source] = {}
+    for source in sources:
+        other = found.setdefault(source.name, source)
+        if other is not source and describe(other) != describe(source):
+            raise UserError(
+                f"two different sources of the student are named {source.name!r}: "
+                "a name stands for one source's label columns"
+            )
+    return list(found.values())
 
 
 def sources_to_label(recipe: Recipe, teacher: Teacher) -> list[Source]:
@@ -136,9 +146,9 @@ def _records(
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """(id, record) of every image of a range, in order; None where it cannot be read."""
     size = recipe.network.size
-    images = _Readable(without_labels(source))
+    images = TolerantSource(without_labels(source))
     batches = evaluation_batches(
-        images, [], size=size, batch=recipe.evaluation_batch, ranges=ranges
+        Labelled(images, []), [], size=size, batch=recipe.evaluation_batch, ranges=ranges
     )
     for predicted in predictor(batches):
         outputs = predicted.outputs[task.name]
@@ -151,26 +161,6 @@ def _records(
                 source.image_id(int(index)),
                 task.encode(one, predicted.x["area"][i], (size, size)),
             )
-
-
-class _Readable:
-    """A source's images; those that cannot be read are black, and remembered."""
-
-    def __init__(self, source: Source):
-        self._source = source
-        self.unreadable: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def load(self, index: int) -> tuple[np.ndarray, dict]:
-        """[h, w, 3] uint8 and no labels."""
-        try:
-            return self._source.image(index), {}
-        except (UserError, DataError) as error:
-            self.unreadable.add(index)
-            print(f"skipped: {error}", file=sys.stderr)
-            return np.zeros((1, 1, 3), np.uint8), {}
 
 
 def _counted(records: Iterator, progress: Progress) -> Iterator:
@@ -187,10 +177,17 @@ def _truth(recipe: Recipe, source: Source, task: Task) -> Source | None:
 
 
 def _pairs(
-    recipe: Recipe, teacher: Teacher, truth: Source, column: Column, limit: int
-) -> Iterator[tuple[dict, dict, np.ndarray]]:
-    """Batches of (true labels, pseudo labels, images) as the student would see them."""
+    recipe: Recipe,
+    teacher: Teacher,
+    truth: Source,
+    column: Column,
+    *,
+    ranges: list[range],
+    batch: int,
+) -> Iterator[tuple[dict, dict, dict]]:
+    """Batches of (true labels, pseudo labels, images and areas) as the student would see them."""
     task = teacher.task
+    truth = TolerantSource(truth)
     pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
     told = Labelled(without_labels(truth), [task], {task.name: pseudo})
     for (x, y), (_, z) in zip(
@@ -199,8 +196,8 @@ def _pairs(
                 examples,
                 [task],
                 size=recipe.network.size,
-                batch=recipe.evaluation_batch,
-                ranges=[range(min(limit, len(truth)))],
+                batch=batch,
+                ranges=ranges,
             )
             for examples in (Labelled(truth, [task]), told)
         ),
@@ -211,14 +208,16 @@ def _pairs(
             {k: v.numpy()[keep] for k, v in labels["labels"][task.name].items()}
             for labels in (y, z)
         )
-        yield true, said, x["image"].numpy()[keep]
+        yield true, said, {k: v.numpy()[keep] for k, v in x.items()}
 
 
 def _quality(
     recipe: Recipe, teacher: Teacher, truth: Source, column: Column
 ) -> dict[str, float | None]:
     evaluator = teacher.task.quality()
-    for true, said, _ in _pairs(recipe, teacher, truth, column, _QUALITY_IMAGES):
+    ranges = [range(min(_QUALITY_IMAGES, len(truth)))]
+    batch = recipe.evaluation_batch
+    for true, said, _ in _pairs(recipe, teacher, truth, column, ranges=ranges, batch=batch):
         evaluator.update(true, said)
     return scoring.finite(evaluator.result())
 
@@ -234,9 +233,9 @@ def _show(
     """A picture: image, truth where it is known, pseudo label."""
     shown = truth if truth is not None else source
     rows = []
-    for true, said, images in _pairs(recipe, teacher, shown, column, _PICTURES):
-        for i, image in enumerate(images):
-            labels = [pictures.take(true, i)] if truth is not None else []
-            labels.append(pictures.take(said, i))
-            rows.append(pictures.beside(teacher.task, image, *labels))
+    ranges = [range(i, i + 1) for i in pictures.spread(_PICTURES, len(shown))]
+    for true, said, x in _pairs(recipe, teacher, shown, column, ranges=ranges, batch=1):
+        labels = [pictures.take(true, 0)] if truth is not None else []
+        labels.append(pictures.take(said, 0))
+        rows.append(pictures.beside(teacher.task, x["image"][0], *labels, area=x["area"][0]))
     pictures.save(part.folder / "pictures" / f"{teacher.task.name}.png", pictures.grid(rows))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
 
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source
+from must_keras.data.sources import Source, Subset
+from must_keras.progress import track
 from must_keras.recipe import Recipe, Splits
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
@@ -38,12 +42,17 @@ def score(
     summaries: Summaries,
     splits: Sequence[str] = ("validation", "test"),
 ) -> dict[str, float]:
-    """Metrics of one head, written to the summaries; those of the last split are returned."""
+    """Metrics of one head, written to the summaries; those of the last split are returned.
+
+    They are written under the metric's name, or "<head>_<metric>" where the model has several.
+    """
+    prefix = f"{task.name}_" if len(predictor.heads) > 1 else ""
     metrics: dict[str, float] = {}
     for split in splits:
-        found = evaluate(predictor, batches(getattr(sets, split), task, recipe), [task])
+        labelled = batches(getattr(sets, split), task, recipe)
+        found = evaluate(predictor, _tracked(labelled, f"{task.name} on {split}"), [task])
         metrics = found[task.name]
-        summaries.numbers(step, split, {f"{task.name}/{k}": v for k, v in metrics.items()})
+        summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
     return finite(metrics)
 
 
@@ -52,10 +61,16 @@ def trivial(task: Task, sets: Splits, recipe: Recipe) -> dict[str, float]:
     return finite(
         evaluate_trivial(
             task,
-            train=batches(sets.train, task, recipe),
-            test=batches(sets.test, task, recipe),
+            train=_tracked(
+                batches(sets.train, task, recipe), f"{task.name} without looking, train"
+            ),
+            test=_tracked(batches(sets.test, task, recipe), f"{task.name} without looking, test"),
         )
     )
+
+
+def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:
+    return track(dataset, title, len(dataset))
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -73,7 +88,8 @@ def show(
     summaries: Summaries,
 ) -> None:
     """A picture of image, label and prediction, for TensorBoard and as <task>.png."""
-    predicted = next(predictor(batches(source, task, recipe, limit=recipe.evaluation_batch)))
+    few = Subset(source, pictures.spread(_ROWS, len(source)), name=source.name)
+    predicted = next(predictor(batches(few, task, recipe)))
     labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
     rows = [
         pictures.beside(
@@ -81,8 +97,9 @@ def show(
             predicted.x["image"][i],
             pictures.take(labels, i),
             pictures.take(outputs, i),
+            area=predicted.x["area"][i],
         )
-        for i in range(min(_ROWS, len(predicted.x["image"])))
+        for i in range(len(few))
     ]
     picture = pictures.grid(rows)
     summaries.picture(step, "validation", task.name, picture)

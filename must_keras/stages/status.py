@@ -5,36 +5,29 @@ from __future__ import annotations
 import json
 
 from must_keras.recipe import Recipe
-from must_keras.stages.label import sources_to_label
-from must_keras.stages.transfer import starts
-from must_keras.workdir import Part, Workdir
+from must_keras.stages import parts
+from must_keras.workdir import FINISHED, Part, Workdir
 
 
 def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Prints a line for every part, and the stage that comes next."""
-    following = None
-    for stage, name, part in _parts(recipe, workdir):
-        state = _state(part)
-        if state != "finished" and following is None:
-            following = stage
-        print(f"{stage:<9} {name:<40} {state}")
+    """Prints a line for every part, the stage that comes next, and what stands in its way."""
+    following, obstacle = None, None
+    steps = list(parts.steps(recipe, workdir))
+    for step in steps:
+        difference = step.difference()
+        state = "made with another recipe" if difference else _state(step.part)
+        if state != "finished":
+            following = following or step.stage
+        if step.stage == following:
+            obstacle = obstacle or difference
+        print(f"{step.stage:<9} {step.name:<40} {state}")
+    state = _report_state(workdir, [step.part for step in steps])
+    if state != "finished":
+        following = following or "report"
+    print(f"{'report':<9} {'':<40} {state}")
     print(f"next: --stage={following}" if following else "all stages are finished")
-
-
-def _parts(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str, Part]]:
-    parts = [("teacher", t.name, workdir.teacher(t.name)) for t in recipe.teachers]
-    for teacher in recipe.teachers:
-        for source in sources_to_label(recipe, teacher):
-            name = f"{teacher.name} for {source.name}"
-            parts.append(("label", name, workdir.labels(teacher.name, source.name)))
-    parts.append(("student", "", workdir.student))
-    for transfer in recipe.transfers:
-        for start in starts(recipe):
-            for seed in range(recipe.transfer_seeds):
-                part = workdir.transfer(transfer.name, start, recipe.neck, seed)
-                parts.append(("transfer", f"{transfer.name} from {start}, seed {seed}", part))
-    parts.append(("export", "", workdir.export))
-    return parts
+    if obstacle:
+        print(f"but {obstacle}")
 
 
 def _state(part: Part) -> str:
@@ -45,3 +38,14 @@ def _state(part: Part) -> str:
         state = json.loads(progress.read_text())
         return f"begun, {state['step']} of {state['of']}"
     return "not begun"
+
+
+def _report_state(workdir: Workdir, made_of: list[Part]) -> str:
+    """Finished where both of its files are at least as new as the newest finished part."""
+    files = [workdir.root / name for name in ("report.json", "report.html")]
+    if not all(path.is_file() for path in files):
+        return "not begun"
+    made = [path for part in made_of if (path := part.folder / FINISHED).is_file()]
+    newest = max((path.stat().st_mtime_ns for path in made), default=0)
+    oldest = min(path.stat().st_mtime_ns for path in files)
+    return "finished" if oldest >= newest else "older than a part"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+
 from must_keras.data.columns import Column
-from must_keras.data.labelled import Labelled, PseudoLabels, Union
+from must_keras.data.labelled import (
+    Labelled,
+    PseudoLabels,
+    Union,
+    count_origins,
+    labelled_shares,
+)
+from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import scoring
@@ -13,6 +23,11 @@ from must_keras.training.model import build_model
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Workdir
+
+# Examples of which the origins are counted before training.
+_COUNTED = 300
+# Under this share of labelled images a head learns little from the student's batches.
+_LOW_SHARE = 0.25
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -25,9 +40,13 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         return
     folder, training = part.begin(), student.training
     weights = {name: weight.value for name, weight in student_weights(recipe).items()}
-    for name, weight in student_weights(recipe).items():
-        print(f"student: loss weight of {name}: {weight.value:.4g} ({weight.source})")
     seed = scoring.part_seed(recipe.seed, "student")
+    shares = tell_shares(count_origins(examples, num_examples=_COUNTED, seed=seed))
+    for name, weight in student_weights(recipe).items():
+        print(
+            f"student: loss weight of {name}: {weight.value:.4g} ({weight.source}), "
+            f"{shares[name]:.0%} of images labelled"
+        )
     model = build_model(
         recipe.network,
         recipe.tasks,
@@ -63,6 +82,15 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             "tasks": heads,
         },
     )
+
+
+def tell_shares(counts: Mapping) -> dict[str, float]:
+    """The shares of labelled images by head, with a warning on stderr where one is low."""
+    shares = labelled_shares(counts)
+    for head, share in shares.items():
+        if share < _LOW_SHARE:
+            print(f"warning: only {share:.0%} of images have a label of {head}", file=sys.stderr)
+    return shares
 
 
 def inputs(recipe: Recipe, workdir: Workdir) -> dict:
@@ -104,5 +132,6 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
                 column=Column(part.folder, source), threshold=teacher.threshold
             )
     for source in student_sources(recipe):
-        parts.append(Labelled(source, recipe.tasks, columns.get(source.name, {})))
+        readable = TolerantSource(source)
+        parts.append(Labelled(readable, recipe.tasks, columns.get(source.name, {})))
     return Union(parts)

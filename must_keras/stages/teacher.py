@@ -23,7 +23,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
 
 
 def selected(items: tuple, only: tuple[str, ...]) -> tuple:
-    """Those that `only` names; all of them where it names none."""
+    """Those that `only` names; all of them where it names none of their kind."""
     return tuple(item for item in items if item.name in only) or items
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from must_keras.data.labelled import Labelled
 from must_keras.errors import UserError
-from must_keras.experiment import nearest
 from must_keras.recipe import Recipe, Transfer
 from must_keras.stages import scoring
 from must_keras.stages.teacher import selected
@@ -17,23 +16,6 @@ from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Part, Workdir
 
-ALL_STARTS = "all"
-
-
-def starts(recipe: Recipe) -> tuple[str, ...]:
-    """The names of the starts; "all" in the recipe stands for every one.
-
-    Raises:
-        UserError: a name is unknown.
-    """
-    allowed = ("random", *(f"teacher-{t.name}" for t in recipe.teachers), "student")
-    if ALL_STARTS in recipe.starts:
-        return allowed
-    for start in recipe.starts:
-        if start not in allowed:
-            raise UserError(f"starts={start}: {nearest(start, (*allowed, ALL_STARTS))}")
-    return recipe.starts
-
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains and scores the transfers that are not finished."""
@@ -42,7 +24,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         pending = [
             (start, seed)
             for seed in range(recipe.transfer_seeds)
-            for start in starts(recipe)
+            for start in recipe.start_names
             if not _part(recipe, workdir, transfer, start, seed).is_finished(
                 inputs(recipe, workdir, transfer, start, seed)
             )
@@ -50,10 +32,11 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         if not pending:
             print(f"transfer {transfer.name}: finished before")
             continue
-        bench = _Bench(recipe, transfer)
-        for start, seed in pending:
+        for start, _ in pending:
             if start not in models:
                 models[start] = load_start(workdir, start)
+        bench = _Bench(recipe, transfer)
+        for start, seed in pending:
             part = _part(recipe, workdir, transfer, start, seed)
             result = bench.run(models[start], start, seed, part)
             part.finish(inputs(recipe, workdir, transfer, start, seed), result)
@@ -63,7 +46,8 @@ def _part(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, seed
     return workdir.transfer(transfer.name, start, recipe.neck, seed)
 
 
-def _origin(workdir: Workdir, start: str) -> Part | None:
+def origin(workdir: Workdir, start: str) -> Part | None:
+    """The part that a start comes from; None for the random one."""
     if start == "random":
         return None
     return workdir.student if start == "student" else workdir.teacher(start[len("teacher-") :])
@@ -75,7 +59,7 @@ def load_start(workdir: Workdir, start: str) -> MultiTaskModel | None:
     Raises:
         UserError: it is not finished.
     """
-    part = _origin(workdir, start)
+    part = origin(workdir, start)
     if part is None:
         return None
     if part.result() is None:
@@ -85,7 +69,7 @@ def load_start(workdir: Workdir, start: str) -> MultiTaskModel | None:
 
 def inputs(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, seed: int) -> dict:
     """What one transfer depends on."""
-    part = _origin(workdir, start)
+    part = origin(workdir, start)
     return {
         "start": start,
         "made_from": part.result() if part else None,
@@ -165,7 +149,7 @@ class _Bench:
             "value": value,
             "metrics": metrics,
             "trivial": self._trivial[metric],
-            "aligned": transfer.aligned.get(start, "none"),
+            "aligned": recipe.alignment(transfer, start),
             "mode": "full",
             "neck": recipe.neck,
             "copied": copied,

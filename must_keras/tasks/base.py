@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from must_keras.errors import UserError
 from must_keras.ops.views import View
 
 Tensor = Any
@@ -77,6 +78,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def missing(self) -> dict[str, np.ndarray]:
         """A stored label in which nothing is labelled."""
+
+    def accepts(self, kind: str) -> bool:
+        """Whether true labels of a kind can serve the head (see `adapt`)."""
+        return kind == self.kind
+
+    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+        """A stored label of an accepted kind as one of the head's own kind."""
+        del kind
+        return stored
+
+    def surplus(self, stored: Mapping[str, Any]) -> int:
+        """How many objects of a stored label have no room in a batch: they are ignored."""
+        del stored
+        return 0
 
     @abc.abstractmethod
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
@@ -175,6 +190,11 @@ class Task(abc.ABC):
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """A stored label from a record; scores below the threshold become what the task says."""
 
+    def check_threshold(self, threshold: Threshold) -> None:
+        """Raises UserError where `decode` takes no such threshold; here it takes none at all."""
+        if threshold is not None:
+            raise UserError(f"{self.name}: labels of kind {self.kind!r} take no threshold")
+
     # ---- measuring and showing ----------------------------------------------------------------
 
     @abc.abstractmethod
@@ -207,3 +227,32 @@ class Task(abc.ABC):
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def thresholds_by_class(
+    name: str, threshold: Threshold, classes: tuple[str, ...], *, lowest: float
+) -> np.ndarray:
+    """[K] float64: the lowest score that counts, of each class; ``lowest`` where there is none.
+
+    Args:
+        name: of the task, for errors.
+        threshold: one for all classes, or one for each.
+        classes: their names.
+        lowest: the lowest one that is allowed.
+
+    Raises:
+        UserError: another number of thresholds, or one is not within [lowest, 1].
+    """
+    values = np.asarray(lowest if threshold is None else threshold, np.float64)
+    if values.shape not in ((), (len(classes),)):
+        raise UserError(
+            f"{name}: one threshold is needed, or one for each of {len(classes)} classes; "
+            f"received {threshold}"
+        )
+    values = np.broadcast_to(values, (len(classes),))
+    for label, value in zip(classes, values, strict=True):
+        if not lowest <= value <= 1.0:
+            raise UserError(
+                f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
+            )
+    return values

@@ -16,8 +16,7 @@ from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
-
-_PICTURE_SIDE = 160
+from must_keras.tasks.drawing import enlarge
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -42,13 +41,13 @@ class Classification(Task):
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"{self.name}: classes must be distinct, received {self.classes}")
+            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
         if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: label_smoothing must be in [0, 1), received {self.label_smoothing}"
             )
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
+            raise UserError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
 
     def stored_spec(self) -> dict[str, Spec]:
         return {
@@ -113,8 +112,7 @@ class Classification(Task):
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """The whole distribution: what top-k left out is spread evenly over the other classes."""
-        if threshold is not None:
-            raise UserError(f"{self.name}: classes are soft labels and take no threshold")
+        self.check_threshold(threshold)
         order, kept = np.asarray(record["classes"]), np.asarray(record["probabilities"])
         others = len(self.classes) - len(order)
         rest = max(0.0, 1.0 - float(kept.sum())) / others if others else 0.0
@@ -137,7 +135,7 @@ class Classification(Task):
 
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """The three most likely classes over the darkened image, enlarged so that it is legible."""
-        picture = Image.fromarray(image).resize((_PICTURE_SIDE, _PICTURE_SIDE), Image.NEAREST)
+        picture = Image.fromarray(enlarge(image))
         canvas = Image.blend(picture, Image.new("RGB", picture.size), 0.45)
         pen = ImageDraw.Draw(canvas)
         probabilities = np.asarray(shown["probabilities"])
@@ -146,7 +144,8 @@ class Classification(Task):
             if share < 0.01:
                 continue
             top = 8 + 22 * line
-            pen.rectangle((6, top + 14, 6 + share * 148, top + 17), fill=(255, 200, 60))
+            end = 6 + share * (canvas.width - 12)
+            pen.rectangle((6, top + 14, end, top + 17), fill=(255, 200, 60))
             pen.text((6, top), f"{self.classes[index]} {share:.2f}", fill=(255, 255, 255))
         return np.asarray(canvas)
 

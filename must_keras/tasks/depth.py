@@ -57,8 +57,9 @@ class Depth(Task):
     num_convs: int = 3
 
     def __post_init__(self) -> None:
+        maps.check_stride(self.name, self.loss_stride)
         if self.kind not in ("metric", "relative_inverse"):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: kind must be 'metric' or 'relative_inverse', received {self.kind!r}"
             )
 
@@ -67,6 +68,15 @@ class Depth(Task):
 
     def missing(self) -> dict[str, np.ndarray]:
         return {"depth": np.zeros((1, 1), np.float32)}
+
+    def accepts(self, kind: str) -> bool:
+        """Metres serve a relative head too, as 1 / metres; a relative label tells no metres."""
+        return kind in ("metric", self.kind)
+
+    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+        if kind == self.kind:
+            return stored
+        return {"depth": to_relative(np.asarray(stored["depth"]))}
 
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         return {"depth": Spec(tuple(size), "float32")}
@@ -88,6 +98,7 @@ class Depth(Task):
         return ("P2",)
 
     def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        maps.check_stride(self.name, self.loss_stride, size)
         return PixelHead(
             1,
             channels=self.channels,
@@ -126,7 +137,9 @@ class Depth(Task):
         """
         height, width = (side // self.loss_stride for side in label["depth"].shape[1:3])
         target, valid = self._target(label)
-        values = maps.resize(prediction["values"], (height, width))
+        values = maps.resize_at_stride(
+            prediction["values"], label["depth"].shape[1:3], self.loss_stride
+        )
         values = ops.reshape(values, (-1, height * width))
         if self.kind == "metric":
             target = ops.log(ops.clip(target, _NEAREST, _FARTHEST))
@@ -176,8 +189,7 @@ class Depth(Task):
         return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        if threshold is not None:
-            raise UserError(f"{self.name}: depth has no confidence and takes no threshold")
+        self.check_threshold(threshold)
         values = maps.decode_png(record["depth"]).astype(np.float32)
         return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
 
@@ -185,7 +197,9 @@ class Depth(Task):
         return _AlignedErrors() if self.kind == "relative_inverse" else _DepthErrors()
 
     def quality(self) -> Evaluator:
-        return self.evaluator()
+        if self.kind == "relative_inverse":
+            return _AlignedErrors(partly=True)
+        return _DepthErrors(partly=True)
 
     def prior(self) -> Prior:
         return _MeanDepth()
@@ -242,22 +256,28 @@ def _gradient_matching(residual: Tensor, valid: Tensor) -> Tensor:
 
 
 class _DepthErrors(Evaluator):
-    """delta1 (share of pixels with max(p/t, t/p) < 1.25), abs_rel and rmse: means over images."""
+    """delta1 (share of pixels with max(p/t, t/p) < 1.25), abs_rel and rmse: means over images.
 
-    def __init__(self) -> None:
+    Args:
+        partly: whether pixels may be left out that a pseudo label says nothing of; otherwise what
+            is no depth counts as 0: never within delta1, an error of all the true depth.
+    """
+
+    def __init__(self, *, partly: bool = False) -> None:
+        self._partly = partly
         self._rows: list[tuple[float, float, float]] = []
 
     def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        for true, said in _valid_pairs(label["depth"], outputs["depth"]):
+        for true, said in _valid_pairs(label["depth"], outputs["depth"], self._partly):
             self.add(true, said)
 
     def add(self, true: np.ndarray, said: np.ndarray) -> None:
-        """Takes the valid pixels of one image, [N] each, at least one, as depth."""
-        ratio = np.maximum(said / true, true / said)
+        """Takes the valid pixels of one image, [N] each, at least one, as depth (said: or 0)."""
+        near, far = np.minimum(said, true), np.maximum(said, true)
         error = said - true
         self._rows.append(
             (
-                float((ratio < 1.25).mean()),
+                float((far < 1.25 * near).mean()),
                 float((np.abs(error) / true).mean()),
                 float(np.sqrt((error**2).mean())),
             )
@@ -271,29 +291,41 @@ class _DepthErrors(Evaluator):
 class _AlignedErrors(Evaluator):
     """The same of relative inverse depth, whose scale and shift nobody knows.
 
-    Each prediction is first aligned to the label by least squares in inverse depth over the valid
-    pixels; then both are compared as depth, 1 / inverse depth.
+    Each prediction is first aligned to the label by least squares in inverse depth, over the valid
+    pixels that it says something of, then clipped to [min, max] of the image's valid label, as
+    MiDaS (Ranftl et al., 2020) caps depth: alignment may put a pixel beyond infinity, and one such
+    pixel would outweigh all others. Then both are compared as depth, 1 / inverse depth.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, partly: bool = False) -> None:
+        self._partly = partly
         self._errors = _DepthErrors()
 
     def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        for true, said in _valid_pairs(label["depth"], outputs["depth"]):
+        for true, said in _valid_pairs(label["depth"], outputs["depth"], self._partly):
+            told = said > 0
             design = np.stack([said, np.ones_like(said)], axis=1)
-            aligned = design @ np.linalg.lstsq(design, true, rcond=None)[0]
-            # A pixel that alignment puts beyond infinity is as far as can be told.
-            self._errors.add(1.0 / true, 1.0 / np.maximum(aligned, 1e-6))
+            aligned = design @ np.linalg.lstsq(design[told], true[told], rcond=None)[0]
+            depth = 1.0 / np.clip(aligned, true.min(), true.max())
+            self._errors.add(1.0 / true, np.where(told, depth, 0.0))
 
     def result(self) -> dict[str, float]:
         return self._errors.result()
 
 
-def _valid_pairs(label: np.ndarray, outputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(true, predicted), [N] float64, of the pixels that are known, for images that have any."""
+def _valid_pairs(
+    label: np.ndarray, outputs: np.ndarray, partly: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(true, predicted), [N] float64, of the pixels that are known, for images that have any.
+
+    Predicted is 0 where it is no depth; with `partly` such pixels are left out.
+    """
     for true, said in zip(label, outputs, strict=True):
         true, said = np.asarray(true, np.float64), np.asarray(said, np.float64)
-        valid = np.isfinite(true) & (true > 0) & np.isfinite(said) & (said > 0)
+        valid, told = np.isfinite(true) & (true > 0), np.isfinite(said) & (said > 0)
+        said = np.where(told, said, 0.0)
+        if partly:
+            valid &= told
         if valid.any():
             yield true[valid], said[valid]
 

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
@@ -39,6 +38,9 @@ class Normals(Task):
     channels: int = 256
     num_convs: int = 3
 
+    def __post_init__(self) -> None:
+        maps.check_stride(self.name, self.loss_stride)
+
     def stored_spec(self) -> dict[str, Spec]:
         return {"normals": Spec((None, None, 3), "float32")}
 
@@ -59,6 +61,7 @@ class Normals(Task):
         return ("P2",)
 
     def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        maps.check_stride(self.name, self.loss_stride, size)
         return PixelHead(
             3, channels=self.channels, num_convs=self.num_convs, norm=norm, name=self.name
         )
@@ -72,7 +75,8 @@ class Normals(Task):
     ) -> Tensor:
         """1 - cosine of the angle, summed over the valid pixels."""
         target, valid = _unit(maps.at_stride(label["normals"], self.loss_stride))
-        values = maps.resize(prediction["values"], target.shape[1:3])
+        size = label["normals"].shape[1:3]
+        values = maps.resize_at_stride(prediction["values"], size, self.loss_stride)
         cosine = ops.sum(_direction(values) * target, axis=-1)
         return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
 
@@ -99,15 +103,14 @@ class Normals(Task):
         return {"normals": maps.encode_png(as_colours(normals))}
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        if threshold is not None:
-            raise UserError(f"{self.name}: normals have no confidence and take no threshold")
+        self.check_threshold(threshold)
         return {"normals": from_colours(maps.decode_png(record["normals"]))}
 
     def evaluator(self) -> Evaluator:
         return _Angles()
 
     def quality(self) -> Evaluator:
-        return _Angles()
+        return _Angles(partly=True)
 
     def prior(self) -> Prior:
         return _MeanNormal()
@@ -147,9 +150,15 @@ def _direction(values: Tensor) -> Tensor:
 
 
 class _Angles(Evaluator):
-    """Shares of valid pixels within 11.25, 22.5 and 30 degrees, and the mean angle in degrees."""
+    """Shares of valid pixels within 11.25, 22.5 and 30 degrees, and the mean angle in degrees.
 
-    def __init__(self) -> None:
+    Args:
+        partly: whether pixels may be left out that a pseudo label says nothing of; otherwise what
+            is no direction is wrong by 180 degrees.
+    """
+
+    def __init__(self, *, partly: bool = False) -> None:
+        self._partly = partly
         self._within = np.zeros(len(_DEGREES), np.int64)
         self._sum = 0.0
         self._count = 0
@@ -157,9 +166,16 @@ class _Angles(Evaluator):
     def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         true = np.asarray(label["normals"], np.float64)
         said = np.asarray(outputs["normals"], np.float64)
-        lengths = np.linalg.norm(true, axis=-1), np.linalg.norm(said, axis=-1)
-        valid = (lengths[0] > _SHORTEST) & (lengths[1] > 0)
-        cosine = (true * said).sum(-1)[valid] / (lengths[0] * lengths[1])[valid]
+        valid = np.linalg.norm(true, axis=-1) > _SHORTEST
+        length = np.linalg.norm(said, axis=-1)
+        told = np.isfinite(length) & (length > 0)
+        if self._partly:
+            valid &= told
+        true, said, told = true[valid], said[valid], told[valid]
+        # What is no direction points away from the truth.
+        said = np.where(told[:, None], said, -true)
+        lengths = np.linalg.norm(true, axis=-1) * np.linalg.norm(said, axis=-1)
+        cosine = (true * said).sum(-1) / lengths
         angle = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
         self._within += [int((angle < limit).sum()) for limit in _DEGREES]
         self._sum += float(angle.sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -16,7 +15,16 @@ from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+    Threshold,
+    thresholds_by_class,
+)
+from must_keras.tasks.drawing import palette
 
 IGNORE = 255
 
@@ -42,10 +50,11 @@ class Segmentation(Task):
     num_convs: int = 3
 
     def __post_init__(self) -> None:
+        maps.check_stride(self.name, self.loss_stride)
         if not 1 <= len(self.classes) <= IGNORE:
-            raise ValueError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
+            raise UserError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"{self.name}: classes must be distinct, received {self.classes}")
+            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
 
     def stored_spec(self) -> dict[str, Spec]:
         return {"map": Spec((None, None), "uint8")}
@@ -65,6 +74,7 @@ class Segmentation(Task):
         return ("P2",)
 
     def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
+        maps.check_stride(self.name, self.loss_stride, size)
         return PixelHead(
             len(self.classes),
             channels=self.channels,
@@ -82,7 +92,8 @@ class Segmentation(Task):
     ) -> Tensor:
         """Softmax cross-entropy, summed over the pixels that have a class."""
         target = ops.cast(maps.at_stride(label["map"], self.loss_stride), "int32")
-        logits = maps.resize(prediction["values"], target.shape[1:3])
+        size = label["map"].shape[1:3]
+        logits = maps.resize_at_stride(prediction["values"], size, self.loss_stride)
         valid = target != IGNORE
         target = ops.where(valid, target, 0)
         log_likelihood = ops.log_softmax(logits, axis=-1)
@@ -123,19 +134,14 @@ class Segmentation(Task):
         classes = maps.decode_png(record["map"])
         if threshold is None:
             return {"map": classes}
-        limits = np.asarray(threshold, np.float64)
-        in_range = np.all((limits >= 0.0) & (limits <= 1.0))
-        if limits.shape not in ((), (len(self.classes),)) or not in_range:
-            raise UserError(
-                f"{self.name}: a threshold is a number in [0, 1], or one for each of "
-                f"{len(self.classes)} classes; received {threshold}"
-            )
+        limits = thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
         # k / 255 * 255 may be a rounding error above k.
         lowest = np.ceil(255.0 * limits - 1e-9)
-        if lowest.ndim:
-            lowest = lowest[classes]
-        kept = maps.decode_png(record["confidence"]) >= lowest
+        kept = maps.decode_png(record["confidence"]) >= lowest[np.minimum(classes, len(lowest) - 1)]
         return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
+
+    def check_threshold(self, threshold: Threshold) -> None:
+        thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
 
     def evaluator(self) -> Evaluator:
         return _MeanIou(len(self.classes))
@@ -153,19 +159,6 @@ class Segmentation(Task):
         colours[classes == IGNORE] = 0
         grey = image.mean(-1, keepdims=True)
         return np.clip(0.75 * colours + 0.25 * grey, 0, 255).astype(np.uint8)
-
-
-def palette(num_colours: int) -> np.ndarray:
-    """[num_colours, 3] float32, [0, 255]: hues a golden ratio apart, in two levels of light."""
-    hues = (np.arange(num_colours) * 0.6180339887) % 1.0
-    light = np.where(np.arange(num_colours) % 2, 0.62, 0.45)
-    return np.array(
-        [
-            [255 * c for c in colorsys.hls_to_rgb(hue, level, 0.7)]
-            for hue, level in zip(hues, light, strict=True)
-        ],
-        np.float32,
-    )
 
 
 class _Confusion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +26,13 @@ class Predictor:
     Args:
         model: the model; its weights may be replaced between calls.
         map_size: (H', W') of per-pixel outputs; default is the input's size.
+
+    Attributes:
+        heads: the names of the model's tasks.
     """
 
     def __init__(self, model: MultiTaskModel, map_size: tuple[int, int] | None = None):
+        self.heads = tuple(model.tasks)
         self._strategy = model.distribute_strategy or tf.distribute.get_strategy()
         strategy = self._strategy
 
@@ -38,7 +42,7 @@ class Predictor:
 
         self._step = step
 
-    def __call__(self, batches: tf.data.Dataset) -> Iterator[Predicted]:
+    def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
         """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
         for x, y in batches:
             outputs = self._run(x)
@@ -51,21 +55,24 @@ class Predictor:
         replicas = self._strategy.num_replicas_in_sync
         if replicas == 1:
             return self._step(x)
-        share = next(iter(x.values())).shape[0] // replicas
+        count = next(iter(x.values())).shape[0]
+        share = -(-count // replicas)
+        # All replicas get the same number of images: the last one is repeated, then cut off.
+        places = tf.minimum(tf.range(share * replicas), count - 1)
 
         def part(context: Any) -> dict[str, tf.Tensor]:
             first = context.replica_id_in_sync_group * share
-            return {key: value[first : first + share] for key, value in x.items()}
+            return {key: tf.gather(v, places[first : first + share]) for key, v in x.items()}
 
         shared = self._strategy.experimental_distribute_values_from_function(part)
         return tf.nest.map_structure(
-            lambda v: tf.concat(self._strategy.experimental_local_results(v), axis=0),
+            lambda v: tf.concat(self._strategy.experimental_local_results(v), axis=0)[:count],
             self._step(shared),
         )
 
 
 def evaluate(
-    predictor: Predictor, batches: tf.data.Dataset, tasks: Sequence[Task]
+    predictor: Predictor, batches: Iterable[Any], tasks: Sequence[Task]
 ) -> dict[str, dict[str, float]]:
     """{task name: {metric: value}} of a model on batches that are labelled for `tasks`."""
     evaluators = {task.name: task.evaluator() for task in tasks}
@@ -75,16 +82,14 @@ def evaluate(
     return {name: evaluator.result() for name, evaluator in evaluators.items()}
 
 
-def labels_of(batches: tf.data.Dataset, task: Task) -> Iterator[dict[str, np.ndarray]]:
+def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
     """The labels of one task, batch by batch, without fillers."""
     for _, y in batches:
         keep = y["index"].numpy() >= 0
         yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}
 
 
-def evaluate_trivial(
-    task: Task, *, train: tf.data.Dataset, test: tf.data.Dataset
-) -> dict[str, float]:
+def evaluate_trivial(task: Task, *, train: Iterable[Any], test: Iterable[Any]) -> dict[str, float]:
     """{metric: value} on `test` of the prediction learned from `train` that never looks."""
     prior, evaluator = task.prior(), task.evaluator()
     for label in labels_of(train, task):

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
 from must_keras.models.fpn import build_neck
 from must_keras.tasks.base import Task
@@ -34,6 +35,10 @@ class Network:
     size: int
     channels: int = 256
 
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.size % 32:
+            raise UserError(f"size must be a multiple of 32 pixels, received {self.size}")
+
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class MultiTaskModel(keras.Model):
@@ -43,6 +48,10 @@ class MultiTaskModel(keras.Model):
     (ymin, xmin, ymax, xmax) in pixels}; outputs {task name: the head's prediction}. `fit` takes
     pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
     user wants to know: {task name: {"boxes": ..., "scores": ...}}.
+
+    A training step returns its own batch's losses, which callbacks see; a test step the means over
+    the batches so far. The epoch's logs, `History` and `evaluate` give means over batches, of which
+    every one counts the same.
 
     Args:
         inputs: as above.
@@ -65,6 +74,20 @@ class MultiTaskModel(keras.Model):
         self.tasks = {task.name: task for task in tasks}
         self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.clip_norm = clip_norm
+        self._means: list[keras.metrics.Mean] = []
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Keras' own, with the optimizer built and a metric for each value that a step returns."""
+        super().compile(*args, **kwargs)
+        if self.optimizer is not None:  # Keras would do it in `_maybe_symbolic_build`.
+            self.optimizer.build(self.trainable_variables)
+        if not self._means:  # Here and not before: a saved model without optimizer has none.
+            names = [*(f"{name}_loss" for name in self.tasks), "gradient_norm"]
+            self._means = [keras.metrics.Mean(name=name) for name in names]
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model as it was; Keras leaves that to whoever overrides `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -115,6 +138,7 @@ class MultiTaskModel(keras.Model):
         logs = {f"{name}_loss": value for name, value in losses.items()} | {"loss": loss}
         logs = sum_over_replicas(logs)
         logs["gradient_norm"] = norm
+        self._add_to_means(logs)
         return logs
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
@@ -125,11 +149,19 @@ class MultiTaskModel(keras.Model):
         """
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        """The losses in inference mode."""
+        """The losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         losses = self.losses_by_task(y, self(x, training=False))
         logs = {f"{name}_loss": value for name, value in losses.items()}
-        return sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        self._add_to_means(logs)
+        return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
+
+    def _add_to_means(self, logs: Mapping[str, Tensor]) -> None:
+        """Counts one batch; "loss" is the metric that Keras makes itself."""
+        for mean in self.metrics:
+            if mean.name in logs:
+                mean.update_state(logs[mean.name])
 
     def read_out(
         self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None

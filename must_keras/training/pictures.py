@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from must_keras.ops import maps
 from must_keras.tasks.base import Task
+from must_keras.tasks.drawing import enlarge
 
-_SHORTEST_SIDE = 160
 _GAP = 4
-
-
-def enlarge(picture: np.ndarray) -> np.ndarray:
-    """A small picture, [H, W, 3] uint8, enlarged by a whole factor so that a person can see it."""
-    factor = max(1, -(-_SHORTEST_SIDE // min(picture.shape[:2])))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -41,6 +36,7 @@ def beside(
     task: Task,
     image: np.ndarray,
     *shown: Mapping[str, np.ndarray],
+    area: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """The image and what labels or outputs say of it: a row of a grid.
 
@@ -48,9 +44,16 @@ def beside(
         task: whose labels they are.
         image: [H, W, 3] float32 or uint8, [0, 255].
         shown: labels or outputs of this one image.
+        area: [4], the picture without padding, pixels; the rest is cut off. None: all of it.
     """
     plain = np.clip(np.round(image), 0, 255).astype(np.uint8)
-    return [enlarge(plain), *(enlarge(task.draw(plain, label)) for label in shown)]
+    row = [enlarge(plain), *(enlarge(task.draw(plain, label)) for label in shown)]
+    return row if area is None else [maps.cut(p, area, image.shape[:2]) for p in row]
+
+
+def spread(number: int, count: int) -> list[int]:
+    """Indices that are evenly spread over ``count`` images: neighbours are often alike."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(number, count))})
 
 
 def take(batch: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:

@@ -79,8 +79,13 @@ def backbone_of(model: MultiTaskModel) -> keras.Model:
     return model.get_layer(BACKBONE)
 
 
-def neck_of(model: MultiTaskModel) -> keras.Model:
-    """Images to {"P2".."P7"}: plain Keras layers, with this model's weights."""
+def neck_of(model: MultiTaskModel) -> keras.Model | None:
+    """Images to {"P2".."P7"}: plain Keras layers, with this model's weights.
+
+    None where no head reads the pyramid: such a model has none.
+    """
+    if NECK not in {layer.name for layer in model.layers}:
+        return None
     backbone, neck = model.get_layer(BACKBONE), model.get_layer(NECK)
     image = keras.Input(backbone.input.shape[1:], name="image")
     levels: dict[str, Any] = backbone(image)

@@ -12,6 +12,7 @@ import keras
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import Examples, training_batches
+from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
 from must_keras.progress import Progress
 from must_keras.training.model import MultiTaskModel
@@ -44,6 +45,11 @@ class Training:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     log_every: int = 20
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "learning_rate", "log_every"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be positive, received {getattr(self, name)}")
+
     @property
     def images_seen(self) -> int:
         """Images drawn in the whole run, repetitions counted."""
@@ -62,12 +68,26 @@ class Training:
         }
 
 
-class NonFiniteLossError(RuntimeError):
-    """A loss became infinite or not a number."""
+class NonFiniteLossError(UserError):
+    """A loss became infinite or not a number: most often the learning rate is too high."""
+
+
+def check_batch(batch: int, *, replicas: int) -> None:
+    """Raises UserError where the replicas cannot have the same number of images each."""
+    if batch % replicas:
+        raise UserError(
+            f"batch={batch} cannot be split over {replicas} replicas: "
+            f"choose a multiple of {replicas}, or --strategy=one"
+        )
 
 
 def compile_model(model: MultiTaskModel, training: Training) -> None:
-    """Gives the model its optimizer."""
+    """Gives the model its optimizer.
+
+    Raises:
+        UserError: the replicas do not divide the batch.
+    """
+    check_batch(training.batch, replicas=model.distribute_strategy.num_replicas_in_sync)
     schedule = WarmupCosine(training.learning_rate, training.steps, training.warmup)
     model.compile(optimizer=training.optimizer.build(schedule), jit_compile=False)
 
@@ -97,8 +117,10 @@ def fit(
         summaries: where losses go.
 
     Raises:
-        NonFiniteLossError: says which task and step.
+        NonFiniteLossError: says which head and step.
+        UserError: the replicas do not divide the batch.
     """
+    check_batch(training.batch, replicas=model.distribute_strategy.num_replicas_in_sync)
     schedule = model.optimizer._learning_rate
     schedule.restart(training.learning_rate, training.steps)
     model.optimizer.build(model.trainable_variables)
@@ -113,7 +135,7 @@ def fit(
         steps=range(training.steps),
     )
     progress = Progress(title, training.steps, folder)
-    log = _Log(training, progress, summaries, schedule)
+    log = _Log(title, training, progress, summaries, schedule)
     model.fit(
         batches,
         epochs=1,
@@ -130,13 +152,14 @@ class _Log(keras.callbacks.Callback):
 
     def __init__(
         self,
+        title: str,
         training: Training,
         progress: Progress,
         summaries: Summaries,
         schedule: WarmupCosine,
     ):
         super().__init__()
-        self._training, self._progress = training, progress
+        self._title, self._training, self._progress = title, training, progress
         self._summaries, self._schedule = summaries, schedule
         self._since = time.monotonic()
         self._rows: list[dict[str, float]] = []
@@ -145,7 +168,7 @@ class _Log(keras.callbacks.Callback):
         logs = {key: float(value) for key, value in (logs or {}).items()}
         bad = sorted(key for key, value in logs.items() if not math.isfinite(value))
         if bad:
-            raise NonFiniteLossError(f"step {batch + 1}: not finite: {', '.join(bad)}")
+            raise NonFiniteLossError(self._complaint(bad, batch + 1))
         self._rows.append(logs)
         self._progress.advance(note=f"loss {logs['loss']:.3f}")
         step = batch + 1
@@ -160,6 +183,14 @@ class _Log(keras.callbacks.Callback):
         )
         self._progress.record()
         self._rows, self._since = [], now
+
+    def _complaint(self, bad: Sequence[str], step: int) -> str:
+        heads = [key.removesuffix("_loss") for key in bad if key.endswith("_loss")]
+        what = f"the loss of {' and '.join(heads)}" if heads else "the gradient"
+        return (
+            f"{self._title}: {what} is not finite at step {step} of {self._training.steps}: "
+            f"try a lower learning rate than {self._training.learning_rate:g}"
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

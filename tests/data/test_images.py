@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.images import read_image, read_values, upright_size
+from must_keras.data.images import (
+    read_image,
+    read_numbers,
+    read_triples,
+    read_values,
+    upright_size,
+)
 from must_keras.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -90,7 +96,37 @@ def test_values_are_the_numbers_in_the_file(tmp_path):
         read_values(tmp_path / "colours.png")
 
 
-@pytest.mark.parametrize("read", [read_image, read_values, upright_size])
+def test_floats_are_numbers_and_not_colours(tmp_path):
+    numbers = np.array([[0.25, np.nan], [-1.5, 1e6]], np.float32)
+    Image.fromarray(numbers).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_numbers(tmp_path / "a.tif"), numbers)
+    for read in (read_values, read_image):
+        with pytest.raises(UserError, match=r"a\.tif .*floating point numbers"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_triples_are_what_is_stored(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOURS).save(path)
+    np.testing.assert_array_equal(read_triples(path), COLOURS)
+    alpha = np.full((5, 7, 1), 255, np.uint8)
+    alpha[:, 3], alpha[:, 4:] = 1, 0
+    Image.fromarray(np.concatenate([COLOURS, alpha], 2)).save(path)
+    np.testing.assert_array_equal(read_triples(path), COLOURS * (alpha > 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOURS).save(path, exif=exif)
+    with pytest.raises(UserError, match=rf"a\.{suffix} has the EXIF orientation 6, expected 1"):
+        read_triples(path)
+    Image.fromarray(COLOURS[:, :, 0]).save(path)
+    with pytest.raises(UserError, match=rf"a\.{suffix} has mode L, expected .*RGB or RGBA"):
+        read_triples(path)
+
+
+@pytest.mark.parametrize(
+    "read", [read_image, read_numbers, read_triples, read_values, upright_size]
+)
 def test_errors_name_the_file(tmp_path, read):
     with pytest.raises(UserError, match=r"no file .*gone\.png"):
         read(tmp_path / "gone.png")

@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 
 from must_keras.data.columns import Column, ColumnWriter
-from must_keras.data.labelled import Labelled, PseudoLabels, Union
-from must_keras.data.sources import LabelSpace, Source, Subset, without_labels
+from must_keras.data.labelled import (
+    Labelled,
+    PseudoLabels,
+    Union,
+    count_origins,
+    labelled_shares,
+)
+from must_keras.data.sources import LabelSpace, Source, Subset, TolerantSource, without_labels
 from must_keras.errors import UserError
-from must_keras.tasks import Classification, Segmentation
+from must_keras.tasks import Classification, Depth, Detection, Segmentation
 
 CLASSES = ("a", "b")
 KIND = Classification(name="kind", classes=CLASSES)
@@ -122,3 +128,85 @@ def test_other_classes_are_an_error():
         Labelled(Partly(), [Classification(name="kind", classes=("a", "b", "c"))])
     with pytest.raises(UserError, match="their order differs"):
         Labelled(Partly(), [Classification(name="kind", classes=("b", "a"))])
+
+
+def test_origins_are_counted_as_the_student_draws_them(columns):
+    examples = Union([Labelled(Partly(), [KIND, PARTS], use(columns))])
+    counts = count_origins(examples, num_examples=300, seed=0)["partly"]
+    assert sum(counts["kind"].values()) == sum(counts["parts"].values()) == 300
+    # Three of six classes are true; nobody has a true map.
+    assert 100 < counts["kind"]["true"] < 200 and counts["parts"]["true"] == 0
+    shares = labelled_shares({"partly": counts})
+    assert shares["kind"] == 1.0 - counts["kind"]["missing"] / 300
+
+
+class Damaged(Partly):
+    """Image 2 cannot be read."""
+
+    def image(self, index):
+        if index == 2:
+            raise UserError("image2 is not an image")
+        return super().image(index)
+
+
+def test_an_unreadable_image_of_a_pool_is_black_unlabelled_and_told_once(capsys):
+    examples = Labelled(TolerantSource(Damaged()), [KIND])
+    for _ in range(2):
+        image, labels = examples.load(2)
+        assert image.shape == (1, 1, 3) and not image.any()
+        assert labels["kind"]["labelled"] == 0
+    assert capsys.readouterr().err == "skipped: image2 is not an image\n"
+    assert examples.load(0)[1]["kind"]["labelled"] == 1
+    with pytest.raises(UserError, match="not an image"):
+        Labelled(Damaged(), [KIND]).load(2)
+
+
+class Crowded(Partly):
+    """Every image has three boxes."""
+
+    label_spaces = {"things": LabelSpace("boxes", CLASSES)}  # noqa: RUF012
+
+    def labels(self, index):
+        return {
+            "things": {
+                "boxes": np.tile(np.array([0, 0, 1, 1], np.float32), (3, 1)),
+                "classes": np.zeros(3, np.int32),
+                "masks": np.zeros((3, 1, 1), np.uint8),
+                "has_mask": np.zeros(3, bool),
+                "ignore": np.zeros(3, bool),
+                "labelled": np.ones((), np.float32),
+            }
+        }
+
+
+def test_more_objects_than_there_is_room_for_are_told_once(capsys):
+    things = Detection(name="things", classes=CLASSES, max_boxes=2)
+    examples = Labelled(Crowded(), [things])
+    for index in range(3):
+        examples.load(index)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "image 'image0' has 1 more objects" in told
+
+
+class Metres(Partly):
+    """Every image is two metres away, but for one pixel that nobody knows."""
+
+    label_spaces = {"far": LabelSpace("metric")}  # noqa: RUF012
+
+    def labels(self, index):
+        return {"far": {"depth": np.array([[2.0, 0.0]], np.float32)}}
+
+
+class Relative(Metres):
+    label_spaces = {"far": LabelSpace("relative_inverse")}  # noqa: RUF012
+
+
+def test_metres_serve_a_relative_head_and_not_the_other_way_round():
+    relative = Depth(name="far", kind="relative_inverse")
+    _, labels = Labelled(Metres(), [relative]).load(0)
+    np.testing.assert_array_equal(labels["far"]["depth"], [[0.5, 0.0]])
+    _, labels = Labelled(Metres(), [Depth(name="far")]).load(0)
+    np.testing.assert_array_equal(labels["far"]["depth"], [[2.0, 0.0]])
+    Labelled(Relative(), [relative])
+    with pytest.raises(UserError, match="'relative_inverse', the other's 'metric'"):
+        Labelled(Relative(), [Depth(name="far")])

@@ -17,6 +17,7 @@ from must_keras.data.builders.scenes.rendering import render
 from must_keras.data.builders.scenes.shapes import SHAPES
 from must_keras.data.builders.scenes.solids import Revolved, Torus
 from must_keras.data.builders.scenes.worlds import Paint, Thing, World, look_at
+from must_keras.errors import UserError
 
 GREY = Paint(colour=np.float32([0.5, 0.5, 0.5]), other=np.float32([0.5, 0.5, 0.5]))
 
@@ -265,9 +266,9 @@ def test_drawing_needs_no_tensorflow():
 
 
 def test_config_refuses_what_it_cannot_draw():
-    with pytest.raises(ValueError, match="family must be one of"):
+    with pytest.raises(UserError, match="family must be one of"):
         SceneConfig(family="coco")
-    with pytest.raises(ValueError, match="at least 16"):
+    with pytest.raises(UserError, match="at least 16"):
         SceneConfig(family="single", size=8)
     assert SceneConfig(family="single").name == "single-64px-seed0-2000-200-400"
     assert SceneConfig(family="single", validation=0).splits == {"train": 2000, "test": 400}

@@ -1,10 +1,12 @@
 """Small folders in the forms that users have, made by hand."""
 
 import concurrent.futures
+import io
 import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -18,7 +20,9 @@ from must_keras.data.sources import (
     LabelMaps,
     LabelSpace,
     NormalMaps,
+    Reading,
     Subset,
+    TfdsSource,
     VocXml,
     without_labels,
 )
@@ -284,6 +288,16 @@ def test_voc_folders_that_do_not_fit(voc):
         VocXml(split="bare", **arguments)
 
 
+def test_voc_lists_of_other_encodings(voc):
+    lists = voc / "ImageSets" / "Main"
+    (lists / "marked.txt").write_bytes("x3\r\nx1\r\n".encode("utf-8-sig"))
+    source = VocXml(name="v", root=voc, split="marked", head="h")
+    assert [source.image_id(i) for i in range(2)] == ["x3.jpg", "x1.jpg"]
+    (lists / "wide.txt").write_text("x3\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"wide\.txt is not UTF-8 text"):
+        VocXml(name="v", root=voc, split="wide", head="h")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -419,6 +433,15 @@ def test_depth_is_in_metres(street):
         source.labels(1)
 
 
+def test_depth_of_floats(street):
+    metres = np.tile(np.array([0, -1, np.nan, np.inf, 2.5], np.float32), (20, 6))
+    save(street / "depth" / "3.tif", metres)
+    arguments = {"name": "d", "images": street / "images", "depths": street / "depth"}
+    found = DepthMaps(head="far", metres_per_count=2, **arguments).labels(1)["far"]["depth"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.where(metres == 2.5, 5, 0))
+
+
 def test_normals_are_unit_vectors(street):
     random = np.random.default_rng(0).normal(size=(20, 30, 3))
     random[..., 2] = -np.abs(random[..., 2])
@@ -436,6 +459,120 @@ def test_normals_are_unit_vectors(street):
     save(street / "normals" / "1.png", 255 - coded)
     with pytest.raises(UserError, match=r"1\.png: most normals point away"):
         source.labels(0)
+
+
+def test_normals_are_no_photo(street):
+    arguments = {"name": "n", "images": street / "images", "normals": street / "normals"}
+    colours = np.full((20, 30, 4), (128, 128, 0, 255), np.uint8)
+    colours[:5, :, 3] = 0
+    save(street / "normals" / "1.png", colours)
+    found = NormalMaps(head="n", **arguments).labels(0)["n"]["normals"]
+    assert not found[:5].any()
+    np.testing.assert_allclose(found[5:, :, 2], -1, atol=1e-4)
+    save(street / "normals" / "1.png", colours[:, :, 2])
+    with pytest.raises(UserError, match=r"1\.png has mode L"):
+        NormalMaps(head="n", **arguments).labels(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(street / "normals" / "1.png", colours, exif=exif)
+    with pytest.raises(UserError, match=r"1\.png has the EXIF orientation 3"):
+        NormalMaps(head="n", **arguments).labels(0)
+
+
+# ---- TensorFlow data sets ---------------------------------------------------------------------
+
+TFDS_PIXELS = {
+    "grey": np.array([[0, 100], [7, 255]], np.uint8)[:, :, None],
+    "clear": np.array([[[9, 8, 7, 255], [9, 8, 7, 0]]], np.uint8),
+    "deep": np.array([[0, 65535], [257, 300]], np.uint16)[:, :, None],
+    "numbers": np.array([[0, 100], [7, 255]], np.uint8)[:, :, None],
+    "floats": np.zeros((2, 2, 1), np.float32),
+    "map": np.array([[0, 2], [255, 3]], np.uint8)[:, :, None],
+}
+
+
+class Odd(tfds.core.GeneratorBasedBuilder):
+    """One example whose pictures are not [h, w, 3] uint8."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            key: tfds.features.Image(
+                shape=pixels.shape, dtype=pixels.dtype.type, encoding_format="png"
+            )
+            for key, pixels in TFDS_PIXELS.items()
+        }
+        features["numbers"] = tfds.features.Tensor(shape=(2, 2, 1), dtype=np.uint8)
+        features["label"] = np.int64
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        example = {"label": -1} | TFDS_PIXELS
+        for key in ("grey", "clear", "deep", "map"):
+            stream = io.BytesIO()
+            pixels = TFDS_PIXELS[key]
+            pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+            Image.fromarray(pixels).save(stream, "PNG")
+            stream.seek(0)
+            example[key] = stream
+        yield 0, example
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    builder = Odd(data_dir=str(tmp_path_factory.mktemp("odd")))
+    builder.download_and_prepare()
+    return builder
+
+
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [
+        ("grey", [[0, 100], [7, 255]]),
+        ("clear", [[[9, 8, 7], [255, 255, 255]]]),
+        ("deep", [[0, 255], [1, 1]]),
+        ("numbers", [[0, 100], [7, 255]]),
+    ],
+)
+def test_every_tfds_image_is_rgb(odd, feature, expected):
+    image = TfdsSource(name="t", builder=odd, split="train", labels={}, image=feature).image(0)
+    expected = np.array(expected, np.uint8)
+    expected = expected if expected.ndim == 3 else np.repeat(expected[:, :, None], 3, 2)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("feature", ["floats", "label"])
+def test_tfds_features_that_are_no_image(odd, feature):
+    source = TfdsSource(name="t", builder=odd, split="train", labels={}, image=feature)
+    with pytest.raises(UserError, match=rf"'t', image 0 .*'{feature}' is no image of 8 or 16"):
+        source.image(0)
+
+
+def test_tfds_labels_outside_their_classes(odd):
+    def source(num_classes):
+        space = LabelSpace("map", tuple("abcd"[:num_classes]))
+        reading = Reading(space, lambda example: {"map": example["map"][:, :, 0]})
+        return TfdsSource(name="t", builder=odd, split="train", labels={"m": reading}, image="grey")
+
+    np.testing.assert_array_equal(source(4).labels(0)["m"]["map"], [[0, 2], [255, 3]])
+    with pytest.raises(
+        UserError, match=r"source 't', image 0 .*'m': its map has the value 3; classes are 0 to 2"
+    ):
+        source(3).labels(0)
+    reading = Reading(
+        LabelSpace("classes", ("a", "b")),
+        lambda example: stored.class_label(int(example["label"]), 2),
+    )
+    unlabelled = TfdsSource(
+        name="t", builder=odd, split="train", labels={"c": reading}, image="grey"
+    )
+    with pytest.raises(UserError, match=r"source 't', image 0 .*'c': class -1 of 2: expected 0 to"):
+        unlabelled.labels(0)
 
 
 # ---- all of them ------------------------------------------------------------------------------
@@ -522,6 +659,27 @@ def test_descriptions_follow_the_content_and_not_the_place(animals, tmp_path):
     assert described(tmp_path / "elsewhere") != before
 
 
+def test_a_corrected_label_of_the_same_size_is_another(street, voc):
+    def described():
+        pair = LabelMaps(
+            name="m", images=street / "images", maps=street / "maps", head="h", classes=("a", "b")
+        )
+        return [
+            json.dumps(describe(source))
+            for source in (pair, VocXml(name="v", root=voc, split="train", head="h"))
+        ]
+
+    label, annotation = street / "maps" / "1.bmp", voc / "Annotations" / "x3.xml"
+    save(label, MAP % 2)
+    before = described()
+    assert described() == before
+    sizes = label.stat().st_size, annotation.stat().st_size
+    save(label, 1 - MAP % 2)
+    annotation.write_text(annotation.read_text().replace("11", "12"))
+    assert (label.stat().st_size, annotation.stat().st_size) == sizes
+    assert all(a != b for a, b in zip(before, described(), strict=True))
+
+
 def test_every_source_can_be_described(street, voc, coco, animals, tmp_path):
     save(street / "maps" / "1.png", MAP)
     save(street / "depth" / "1.png", MAP)
@@ -547,9 +705,9 @@ def test_threads_see_the_same(coco, tmp_path):
 
 
 def test_stored_labels_from_plain_values():
-    with pytest.raises(ValueError, match="class 3 of 3"):
+    with pytest.raises(UserError, match="class 3 of 3"):
         stored.class_label(3, 3)
-    with pytest.raises(ValueError, match="class -1"):
+    with pytest.raises(UserError, match="class -1"):
         stored.class_label(-1, 3)
     empty = stored.objects(boxes=[], classes=[])
     assert empty["boxes"].shape == (0, 4) and empty["ignore"].shape == (0,)

@@ -88,3 +88,10 @@ def test_half_precision_gives_float32_outputs():
     assert keras.backend.standardize_dtype(scores.dtype) == "float32"
     assert keras.backend.standardize_dtype(deltas.dtype) == "float32"
     assert {layer.compute_dtype for layer in head.convs} == {"bfloat16"}
+
+
+@pytest.mark.parametrize("num_classes", [1, 80])
+def test_first_mask_logits_do_not_depend_on_the_number_of_classes(num_classes):
+    head = MaskHead(num_classes=num_classes, region=2, channels=512)
+    head.build((None, 2, 2, 8))
+    np.testing.assert_allclose(np.std(head.kernel), (2 / 512) ** 0.5, rtol=0.15)

@@ -67,22 +67,30 @@ def image_features(area: list[float]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("area", "rows", "columns"),
     [
-        (WHOLE, slice(0, 2), slice(0, 2)),
-        ([0, 0, 48, 64], slice(0, 1), slice(0, 2)),  # a centre on the edge is outside
-        ([0, 0, 49, 64], slice(0, 2), slice(0, 2)),
-        ([0, 0, 64, 20], slice(0, 2), slice(0, 1)),
-        ([20, 20, 64, 64], slice(1, 2), slice(1, 2)),
-        ([0, 0, 10, 10], slice(0, 2), slice(0, 2)),  # no centre inside: all cells
-        ([0, 0, 0, 0], slice(0, 2), slice(0, 2)),
+        (WHOLE, (1 / 2, 1 / 2), (1 / 2, 1 / 2)),
+        ([0, 0, 32, 64], (1, 0), (1 / 2, 1 / 2)),
+        ([0, 0, 48, 64], (2 / 3, 1 / 3), (1 / 2, 1 / 2)),
+        ([20, 16, 64, 64], (12 / 44, 32 / 44), (1 / 3, 2 / 3)),
+        ([0, 0, 10, 64], (1, 0), (1 / 2, 1 / 2)),  # thinner than half a cell
+        ([30, 0, 34, 1], (1 / 2, 1 / 2), (1, 0)),
+        ([0, 0, 0, 0], (0, 0), (0, 0)),  # no picture: the bias
     ],
 )
 def test_an_image_head_pools_the_picture_alone(area, rows, columns):
     head = ImageHead(4, size=(64, 64))
     features = image_features(area)
-    pooled = features["C5"][0, rows, columns].mean(axis=(0, 1))
+    pooled = np.einsum("h,w,hwc->c", rows, columns, features["C5"][0])
     logits = head(features)["logits"]
     kernel, bias = head.get_weights()
     np.testing.assert_allclose(logits[0], pooled @ kernel + bias, rtol=1e-5, atol=1e-6)
+
+
+def test_a_picture_without_padding_has_the_mean_of_all_cells():
+    c5 = np.random.default_rng(0).normal(size=(1, 3, 5, 4)).astype("float32")
+    head = ImageHead(4, size=(96, 160))
+    logits = head({"C5": c5, "area": np.array([[0, 0, 96, 160]], "float32")})["logits"]
+    kernel, bias = head.get_weights()
+    np.testing.assert_allclose(logits, c5.mean((1, 2)) @ kernel + bias, rtol=1e-5, atol=1e-6)
 
 
 def test_padding_does_not_matter_to_an_image_head():
@@ -97,8 +105,8 @@ def test_an_image_head_keeps_float32_and_whole_pixels_in_half_precision():
     head = ImageHead(4, size=(1024, 1024), dtype="mixed_bfloat16")
     c5 = np.zeros((1, 1024, 1, 1), "float32")
     c5[0, 511] = 1024.0
-    # In bfloat16, 511.4 would be 512 and the centre at 511.5 inside.
-    one = head({"C5": c5, "area": np.array([[0, 0, 511.4, 1024]], "float32")})["logits"]
+    # In bfloat16, 511 would be 512 and row 511 inside.
+    one = head({"C5": c5, "area": np.array([[0, 0, 511, 1024]], "float32")})["logits"]
     bias = head.get_weights()[1]
     np.testing.assert_allclose(one[0], bias, atol=1e-6)
     assert keras.backend.standardize_dtype(one.dtype) == "float32"

@@ -63,3 +63,11 @@ def test_png_keeps_every_value(values):
     assert found.dtype == values.dtype and data[:4] == b"\x89PNG"
     np.testing.assert_array_equal(found, values)
     assert maps.encode_png(values.copy()) == data
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 6, 12])
+def test_resizing_at_a_stride_is_resizing_and_taking(stride):
+    values = np.random.default_rng(0).normal(size=(2, 6, 3, 5)).astype("float32")
+    expected = maps.at_stride(maps.resize(values, (24, 12)), stride)
+    found = maps.resize_at_stride(values, (24, 12), stride)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

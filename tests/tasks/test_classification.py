@@ -74,9 +74,9 @@ def test_a_threshold_is_an_error():
     "fields", [{"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"top_k": 0}]
 )
 def test_impossible_values_are_errors(fields):
-    with pytest.raises(ValueError, match=next(iter(fields))):
+    with pytest.raises(UserError, match=next(iter(fields))):
         task(**fields)
-    with pytest.raises(ValueError, match="distinct"):
+    with pytest.raises(UserError, match="distinct"):
         Classification(name="x", classes=("a", "a"))
 
 

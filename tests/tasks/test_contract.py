@@ -23,6 +23,7 @@ INSTANCES = [
     tasks.Normals(name="normals", **NARROW),
     tasks.Detection(
         name="boxes", classes=("ant", "bee"), max_boxes=24, num_candidates=32, num_proposals=8,
+        max_detections=16,
         num_regions=8, num_sampled_anchors=16, rpn_channels=4, rpn_convs=1, box_region=3,
         box_channels=4, box_convs=1, box_units=8, mask_region=7, mask_channels=4, mask_convs=1,
     ),

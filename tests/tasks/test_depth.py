@@ -167,7 +167,7 @@ def test_the_loss_sees_every_other_pixel(task, stride):
     coarse = Depth(name="depth", kind=task.kind, loss_stride=stride)
     seen = label[:, stride // 2 :: stride, stride // 2 :: stride]
     prediction = values(shape=(2, 16, 16, 1))
-    resized = np.asarray(maps.resize(prediction, seen.shape[1:]))
+    resized = np.asarray(maps.at_stride(maps.resize(prediction, label.shape[1:]), stride))
     expected, _ = loss_and_gradient(task, seen, resized)
     found, _ = loss_and_gradient(coarse, label, prediction)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -221,8 +221,29 @@ def test_a_threshold_is_an_error():
         METRIC.decode(record, 0.5)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_loss_and_outputs_agree_on_where_a_pixel_is(stride):
+    # A ramp of x in the centres of the head's cells, 4 pixels wide: 2, 6, ..., 22.
+    prediction = {"values": np.tile(0.1 * (4 * np.arange(6.0) + 2), (1, 4, 1))[..., None]}
+    prediction["values"] = prediction["values"].astype("float32")
+    x = np.arange(24) + 0.5
+    inside = (x > 2) & (x < 22)
+    label = np.tile(np.where(inside, np.exp(0.1 * x), 0), (1, 16, 1)).astype("float32")
+    task = Depth(name="depth", loss_stride=stride)
+    assert task.loss({"depth": label}, prediction, None, None)[0] < 1e-4
+    said = np.asarray(task.outputs(prediction, None, (16, 24))["depth"])
+    np.testing.assert_allclose(said[..., inside], label[..., inside], rtol=1e-5)
+
+
+def test_a_stride_is_at_least_1_and_divides_the_size():
+    with pytest.raises(UserError, match="depth: loss_stride .* received 0"):
+        Depth(name="depth", loss_stride=0)
+    with pytest.raises(UserError, match="divides 64 x 32 pixels, received 5"):
+        Depth(name="depth", loss_stride=5).build_head((64, 32), {})
+
+
 def test_an_unknown_kind_is_an_error():
-    with pytest.raises(ValueError, match="received 'inverse'"):
+    with pytest.raises(UserError, match="received 'inverse'"):
         Depth(name="depth", kind="inverse")
 
 
@@ -277,3 +298,57 @@ def test_near_and_far_have_the_same_colours_in_both_kinds():
     assert np.abs(one.astype(int) - other).max() <= 1
     assert not one[~known(metres)].any()
     assert not METRIC.draw(image, {"depth": np.zeros((16, 16))}).any()
+
+
+@pytest.mark.parametrize("task", [METRIC, RELATIVE])
+def test_what_is_no_depth_is_wrong_and_not_left_out(task):
+    # The last two are the nearest and the furthest: neither end of the label's range is right.
+    label = np.array([[[1.0, 2.0, 3.0, 1.0, 4.0, 1e-3]]])
+    said = label if task is METRIC else 1e-4 * label + 1e-5
+    for bad in (np.nan, np.inf, 0.0, -1.0):
+        spoilt = np.concatenate([said[..., :4], np.full((1, 1, 2), bad)], axis=-1)
+        evaluator, quality = task.evaluator(), task.quality()
+        for found in (evaluator, quality):
+            found.update({"depth": label}, {"depth": spoilt})
+        assert evaluator.result()["delta1"] == pytest.approx(4 / 6)
+        assert evaluator.result()["abs_rel"] == pytest.approx(2 / 6)
+        assert quality.result()["delta1"] == 1.0
+        assert quality.result()["abs_rel"] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("task", [METRIC, RELATIVE])
+def test_a_prediction_without_any_depth_is_wrong_everywhere(task):
+    label = np.array([[[1.0, 2.0], [3.0, 0.0]]])
+    evaluator, quality = task.evaluator(), task.quality()
+    for found in (evaluator, quality):
+        found.update({"depth": label}, {"depth": np.full((1, 2, 2), np.nan)})
+    assert evaluator.result()["delta1"] == 0.0 and evaluator.result()["abs_rel"] == 1.0
+    assert np.isnan(quality.result()["delta1"])
+
+
+def test_aligned_errors_equal_the_obvious_ones():
+    true = np.array([0.05, 0.1, 0.3, 0.5, 0.9, 1.0])
+    said = np.array([0.2, 1.4, 1.5, 2.0, 2.9, 3.6])
+    centred = said - said.mean()
+    scale = (centred * (true - true.mean())).sum() / (centred**2).sum()
+    aligned = true.mean() + scale * centred
+    assert aligned.min() < 0 and aligned.max() > 1.0  # both ends are clipped
+    depth, found = 1 / true, 1 / np.clip(aligned, 0.05, 1.0)
+    evaluator = RELATIVE.evaluator()
+    evaluator.update({"depth": np.array([[[*true, 0.0]]])}, {"depth": np.array([[[*said, 9.0]]])})
+    expected = {
+        "delta1": (np.maximum(depth / found, found / depth) < 1.25).mean(),
+        "abs_rel": (np.abs(found - depth) / depth).mean(),
+        "rmse": np.sqrt(((found - depth) ** 2).mean()),
+    }
+    assert evaluator.result() == pytest.approx(expected)
+
+
+def test_one_aligned_pixel_beyond_infinity_does_not_outweigh_the_others():
+    random = np.random.default_rng(0)
+    true = np.linspace(0.02, 1.0, 400).reshape(1, 20, 20)
+    said = np.maximum(3.0 * true + 2.0 + random.normal(scale=0.15, size=true.shape), 1e-3)
+    evaluator = RELATIVE.evaluator()
+    evaluator.update({"depth": true}, {"depth": said})
+    # The furthest is 50, so no error can be more than 49 times the nearest depth.
+    assert evaluator.result()["abs_rel"] < 1.0 and evaluator.result()["rmse"] < 49

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from must_keras.errors import UserError
 from must_keras.tasks.detection import Detection
 
 SIZE = 64
@@ -100,8 +101,16 @@ def test_config_brings_the_task_back_through_json():
     assert again == TASK
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"num_regions": 0}, {"foreground_share": 0.0}, {"num_proposals": 49}]
+)
+def test_impossible_values_are_errors_that_name_the_field(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        Detection(name="objects", classes=("cat", "dog"), **wrong)
+
+
 def test_classes_must_be_distinct():
-    with pytest.raises(ValueError, match="distinct"):
+    with pytest.raises(UserError, match="distinct"):
         Detection(name="objects", classes=("cat", "cat"))
 
 

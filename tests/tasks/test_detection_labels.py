@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from must_keras.errors import UserError
 from must_keras.ops.views import View, letterbox
 from must_keras.tasks.detection import Detection
 
@@ -178,7 +179,7 @@ def test_thresholds_are_one_for_all_or_one_for_each_class():
 
 @pytest.mark.parametrize("threshold", [0.04, (0.5, 0.01), 1.5, float("nan"), (0.5,), (0.5,) * 3])
 def test_impossible_thresholds_are_errors(threshold):
-    with pytest.raises(ValueError, match="threshold"):
+    with pytest.raises(UserError, match="threshold"):
         TASK.decode(record_of([0.9], [0]), threshold)
 
 
@@ -221,10 +222,10 @@ def test_the_same_outputs_give_the_same_bytes():
 def test_drawing_shows_boxes_masks_and_leaves_the_rest():
     image = np.full((80, 80, 3), 100, np.uint8)
     label = warp(stored([[0.25, 0.25, 0.75, 0.75]]), WHOLE)
-    picture = TASK.draw(image, label)
-    assert picture.shape == image.shape and picture.dtype == np.uint8
-    assert (picture[:20] == 100).all() and (picture[60:] == 100).all()
-    assert (picture[20, 20:60] != 100).any(axis=-1).all()
-    assert (picture[55, 55] != 100).any()
+    picture = TASK.draw(image, label)  # Twice as large, so that a person can see it.
+    assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
+    assert (picture[:20] == 100).all() and (picture[120:] == 100).all()
+    assert (picture[40, 40:120] != 100).any(axis=-1).all()
+    assert (picture[110, 110] != 100).any()
     empty = TASK.draw(image, warp(stored([]), WHOLE))
-    assert (empty == image).all()
+    assert (empty == 100).all()

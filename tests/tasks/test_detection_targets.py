@@ -52,6 +52,10 @@ OBJECTS = [
 ]
 
 
+# A picture that holds all boxes of these tests.
+AREA = np.array([[-100, -100, 200, 200]] * 2, np.float32)
+
+
 def test_anchor_roles_by_hand():
     positive, negative = targets.anchor_roles(targets.match(BOXES, label_of(OBJECTS)))
     assert numpy_of(positive)[0].tolist() == [1, 1, 0, 0, 0, 1, 0, 0, 0]
@@ -149,7 +153,9 @@ def test_rpn_loss_by_hand():
     label = label_of([([0, 0, 10, 10], 0, False)], [])
     scores = np.tile(np.float32([1.0, -1.0, 9.0, 2.0, -3.0]), (2, 1))
     deltas = np.zeros((2, 5, 4), np.float32)
-    found = losses.rpn_loss(scores, deltas, anchors, label, np.zeros(2, np.int32), count=8)
+    found = losses.rpn_loss(
+        scores, deltas, anchors, label, np.zeros(2, np.int32), area=AREA, count=8
+    )
 
     def entropy(x, t):
         return np.log1p(np.exp(-x if t else x))
@@ -250,6 +256,19 @@ def test_losses_of_images_without_objects_are_finite(labelled):
         BOXES,
         label,
         np.zeros(1, np.int32),
+        area=AREA[:1],
         count=4,
     )
     np.testing.assert_allclose(numpy_of(found), [np.log(2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("area", [[0, 0, 64, 64], [0, 0, 40, 64]])
+def test_nothing_in_a_wholly_ignored_picture_is_background(area):
+    anchors = anchor_grid((64, 64), scales=(4.0, 8.0), ratios=(0.5, 1.0, 2.0))
+    label, area = label_of([(area, -1, True)]), np.array([area], np.float32)
+    # Anchors that lie in the padding alone are background of any picture.
+    seen = anchors[anchors[:, 0] < area[0, 2]]
+    positive, negative = targets.anchor_roles(targets.match(seen, label, area=area))
+    assert not numpy_of(positive).any() and not numpy_of(negative).any()
+    _, negative = targets.anchor_roles(targets.match(seen, label))
+    assert numpy_of(negative).any()

@@ -41,7 +41,8 @@ def test_the_loss_is_one_minus_the_cosine(stride):
     task, label = Normals(name="normals", loss_stride=stride), normals()
     prediction = np.random.default_rng(1).normal(size=(2, 4, 4, 3)).astype("float32")
     seen = label[:, stride // 2 :: stride, stride // 2 :: stride]
-    resized = np.asarray(maps.resize(prediction, seen.shape[1:3]), np.float64)
+    full = maps.resize(prediction, label.shape[1:3])
+    resized = np.asarray(maps.at_stride(full, stride), np.float64)
     expected = np.zeros(2)
     for index in zip(*np.nonzero(known(seen)), strict=True):
         expected[index[0]] += 1 - np.cos(np.radians(angle(seen[index], resized[index])))
@@ -137,3 +138,22 @@ def test_a_picture_has_the_usual_colours():
         np.zeros((1, 3, 3), np.uint8), {"normals": np.array([[[1, 0, 0], [0, 0, -1], [0, 0, 0]]])}
     )
     np.testing.assert_array_equal(picture, [[[255, 128, 128], [128, 128, 0], [0, 0, 0]]])
+
+
+def test_what_is_no_direction_is_wrong_by_180_degrees():
+    label = np.tile(np.array([0.0, 0.0, -1.0]), (1, 2, 2, 1))
+    for bad in (np.nan, np.inf):
+        said = label.copy()
+        said[0, 0, 0], said[0, 0, 1] = bad, 0.0
+        evaluator, quality = TASK.evaluator(), TASK.quality()
+        for found in (evaluator, quality):
+            found.update({"normals": label}, {"normals": said})
+        assert evaluator.result()["mean_angle"] == 90.0 and evaluator.result()["within_11"] == 0.5
+        assert quality.result()["mean_angle"] == 0.0
+
+
+def test_a_stride_is_at_least_1_and_divides_the_size():
+    with pytest.raises(UserError, match="normals: loss_stride .* received 0"):
+        Normals(name="normals", loss_stride=0)
+    with pytest.raises(UserError, match="divides 64 x 32 pixels, received 5"):
+        Normals(name="normals", loss_stride=5).build_head((64, 32), {})

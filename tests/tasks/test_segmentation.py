@@ -35,7 +35,7 @@ def test_the_loss_is_the_cross_entropy_of_pixels_with_a_class(stride):
     logits = np.random.default_rng(1).normal(size=(2, 4, 4, 3)).astype("float32")
     t = task(loss_stride=stride)
     seen = label[:, stride // 2 :: stride, stride // 2 :: stride]
-    resized = np.asarray(maps.resize(logits, seen.shape[1:]))
+    resized = np.asarray(maps.at_stride(maps.resize(logits, label.shape[1:]), stride))
     loss = t.loss({"map": label}, {"values": logits}, None, None)
     np.testing.assert_allclose(loss, reference_loss(resized, seen), rtol=1e-5)
     np.testing.assert_array_equal(t.label_weight({"map": label}), (seen != IGNORE).sum((1, 2)))
@@ -106,7 +106,7 @@ def test_a_threshold_of_a_whole_byte_keeps_that_byte():
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, (0.5, 0.5)])
 def test_an_impossible_threshold_is_an_error(threshold):
     record = record_of(np.ones((1, 1), "float32"), np.zeros((1, 1), np.uint8))
-    with pytest.raises(UserError, match="map: a threshold"):
+    with pytest.raises(UserError, match="map: .*threshold"):
         task().decode(record, threshold)
 
 
@@ -166,5 +166,16 @@ def test_the_trivial_answer_is_each_pixels_most_frequent_class():
 
 @pytest.mark.parametrize("classes", [(), ("a", "a"), tuple(map(str, range(256)))])
 def test_impossible_class_lists_are_errors(classes):
-    with pytest.raises(ValueError, match="classes"):
+    with pytest.raises(UserError, match="classes"):
         Segmentation(name="map", classes=classes)
+
+
+@pytest.mark.parametrize("stride", [0, -2])
+def test_a_stride_is_at_least_1(stride):
+    with pytest.raises(UserError, match="map: loss_stride"):
+        task(loss_stride=stride)
+
+
+def test_a_stride_divides_the_size():
+    with pytest.raises(UserError, match="divides 64 x 64"):
+        task(loss_stride=3).build_head((64, 64), {})

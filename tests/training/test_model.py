@@ -12,13 +12,20 @@ import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import training_batches
+from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.model import BACKBONE, NECK, Network, build_model, start_from
 from must_keras.training.optimizers import SGD
 from must_keras.training.serving import serve
 from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import NonFiniteLossError, Training, compile_model, fit
+from must_keras.training.trainer import (
+    NonFiniteLossError,
+    Training,
+    check_batch,
+    compile_model,
+    fit,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
@@ -227,8 +234,79 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     weights = model.get_weights()
     weights[-1] = np.full_like(weights[-1], np.nan)
     model.set_weights(weights)
-    with pytest.raises(NonFiniteLossError, match="step 1: not finite: .*kind_loss"):
+    wanted = (
+        "^test: the loss of kind is not finite at step 1 of 3: try a lower learning rate than 0.05$"
+    )
+    with pytest.raises(NonFiniteLossError, match=wanted) as caught:
         train(model, tmp_path, run, tasks=(KIND,))
+    assert isinstance(caught.value, UserError)
+
+
+def batches_of(count: int, tasks=(KIND, PARTS), batch: int = 4):
+    return training_batches(
+        Painted(tasks), tasks, size=64, batch=batch, seed=1, augmentation=Augmentation(),
+        steps=range(count),
+    )  # fmt: skip
+
+
+def test_keras_own_fit_and_evaluate_give_means_over_batches(tmp_path):
+    model = build_model(NETWORK, [KIND, PARTS], seed=1, norm=NORM, loss_weights={"parts": 0.5})
+    compile_model(model, training(3))
+    alone = [model.evaluate(b, verbose=0, return_dict=True) for b in split(batches_of(3))]
+    together = model.evaluate(batches_of(3), verbose=0, return_dict=True)
+    assert set(together) == {"loss", "kind_loss", "parts_loss"}
+    for key, value in together.items():
+        each = [row[key] for row in alone]
+        assert len(set(each)) == 3
+        assert value == pytest.approx(np.mean(each), rel=1e-5)
+    as_list = model.evaluate(batches_of(3), verbose=0)
+    assert as_list == pytest.approx([together[k] for k in ("loss", "kind_loss", "parts_loss")])
+
+    seen = []
+    log = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: seen.append(dict(logs)))
+    history = model.fit(
+        batches_of(3), epochs=2, steps_per_epoch=3, validation_data=batches_of(2), verbose=0,
+        callbacks=[log], shuffle=False,
+    ).history  # fmt: skip
+    assert set(history) == set(seen[0]) | {f"val_{key}" for key in together}
+    for key in seen[0]:
+        rows = [float(row[key]) for row in seen]
+        assert len(set(rows[:3])) == 3, "a step tells of its own batch"
+        assert history[key] == pytest.approx([np.mean(rows[:3]), np.mean(rows[3:])], rel=1e-5)
+    after = model.evaluate(batches_of(2), verbose=0, return_dict=True)
+    for key, value in after.items():
+        assert history[f"val_{key}"][-1] == pytest.approx(value, rel=1e-4)
+
+
+def split(batches):
+    return [batches.skip(i).take(1) for i in range(len(batches))]
+
+
+def test_a_compiled_model_and_its_clean_copy_can_be_saved(tmp_path):
+    model = build_model(NETWORK, [KIND], seed=1, norm=NORM)
+    bare = len(model.variables)
+    compile_model(model, training(3))
+    compile_model(model, training(3))
+    assert [m.name for m in model.metrics] == ["loss", "kind_loss", "gradient_norm"]
+    model.evaluate(batches_of(1, (KIND,)), verbose=0)
+    copy = model.clean_copy()
+    assert not copy.metrics and len(copy.variables) == bare
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    wanted = model.predict(images, verbose=0)["kind"]["probabilities"]
+    for name, saved in {"compiled": model, "copy": copy}.items():
+        saved.save(tmp_path / f"{name}.keras")
+        again = keras.saving.load_model(tmp_path / f"{name}.keras")
+        found = again.predict(images, verbose=0)["kind"]["probabilities"]
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+        assert again.compiled == (name == "compiled")
+        if again.compiled:
+            again.fit(batches_of(1, (KIND,)), verbose=0, shuffle=False)
+
+
+def test_a_batch_that_the_replicas_do_not_divide_is_refused():
+    check_batch(6, replicas=3)
+    with pytest.raises(UserError, match="batch=32 cannot be split over 3 replicas.*multiple of 3"):
+        check_batch(32, replicas=3)
 
 
 REPLICAS = """
@@ -278,3 +356,54 @@ def test_two_replicas_train_as_one():
         for key, value in one.items():
             assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
     np.testing.assert_allclose(found["one"]["said"], found["mirrored"]["said"], atol=1e-3)
+
+
+THREE = """
+import sys, json
+import tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+sys.path.insert(0, {tests!r})
+import test_model as t
+import numpy as np
+from must_keras.data.pipeline import evaluation_batches
+from must_keras.training.inference import Predictor
+from must_keras.training.strategy import make_strategy
+found = {{}}
+for name in ("one", "mirrored"):
+    with make_strategy(name).scope():
+        run = t.training(2, batch=6, learning_rate=0.01)
+        norm = run.norm() | {{"momentum": 0.9}}
+        model = t.build_model(t.NETWORK, [t.KIND], seed=3, norm=norm)
+        batches = evaluation_batches(
+            t.Painted([t.KIND]), [t.KIND], size=64, batch=4, ranges=[range(6)])
+        said = np.concatenate([
+            p.outputs["kind"]["probabilities"] for p in Predictor(model)(batches)]).tolist()
+        t.compile_model(model, run)
+        six = t.batches_of(2, [t.KIND], batch=6)
+        means = model.evaluate(six, verbose=0, return_dict=True)
+        history = model.fit(six, steps_per_epoch=2, verbose=0, shuffle=False).history
+        found[name] = {{"said": said, "means": means, "history": history}}
+        try:
+            t.compile_model(model, t.training(1, batch=4))
+        except t.UserError as error:
+            found["refused by " + name] = str(error)
+print(json.dumps(found))
+"""
+
+
+def test_three_replicas_predict_and_evaluate_as_one():
+    code = THREE.format(tests=str(pathlib.Path(__file__).parent))
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    found = json.loads(answer.stdout.splitlines()[-1])
+    one, three = found["one"], found["mirrored"]
+    assert np.shape(one["said"]) == (6, 3)
+    np.testing.assert_allclose(one["said"], three["said"], atol=1e-5)
+    assert three["means"] == pytest.approx(one["means"], rel=1e-4)
+    for key in ("loss", "kind_loss"):
+        assert three["history"][key] == pytest.approx(one["history"][key], rel=1e-3)
+    assert "batch=4 cannot be split over 3 replicas" in found["refused by mirrored"]
+    assert "refused by one" not in found

@@ -1,7 +1,12 @@
 """Where images and true labels come from: one file for every form of data."""
 
 from must_keras.data.sources.coco_json import CocoJson
-from must_keras.data.sources.composition import Concatenation, Subset, without_labels
+from must_keras.data.sources.composition import (
+    Concatenation,
+    Subset,
+    TolerantSource,
+    without_labels,
+)
 from must_keras.data.sources.depth_maps import DepthMaps
 from must_keras.data.sources.folder_per_class import FolderPerClass
 from must_keras.data.sources.images_only import ImagesOnly
@@ -26,6 +31,7 @@ __all__ = [
     "Source",
     "Subset",
     "TfdsSource",
+    "TolerantSource",
     "VocXml",
     "without_labels",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras.data.sources.source import LabelSpace, Source, Stored
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 
 
 class Subset(Source):
@@ -97,12 +98,12 @@ class Concatenation(Source):
         return self._sources[part], index - (self._ends[part - 1] if part else 0)
 
 
-class _WithoutLabels(Source):
-    """A source's images alone."""
+class _Wrapped(Source):
+    """The images of another source under its name."""
 
     def __init__(self, source: Source):
         self.name = source.name
-        self.label_spaces = {}
+        self.label_spaces = source.label_spaces
         self._source = source
 
     def __len__(self) -> int:
@@ -113,6 +114,47 @@ class _WithoutLabels(Source):
 
     def image(self, index: int) -> np.ndarray:
         return self._source.image(index)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return self._source.labels(index)
+
+    def describe(self) -> dict[str, Any]:
+        return self._source.describe()
+
+
+class TolerantSource(_Wrapped):
+    """A source in which an image that cannot be read is one black pixel without any label.
+
+    A large pool always has some. Each is told once, on stderr; an image counts as unreadable from
+    the first time that it is asked for.
+
+    Attributes:
+        unreadable: indices of such images.
+    """
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self.unreadable: set[int] = set()
+
+    def image(self, index: int) -> np.ndarray:
+        try:
+            return self._source.image(index)
+        except (UserError, DataError) as error:
+            if index not in self.unreadable:
+                self.unreadable.add(index)
+                print(f"skipped: {error}", file=sys.stderr)
+            return np.zeros((1, 1, 3), np.uint8)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {} if index in self.unreadable else self._source.labels(index)
+
+
+class _WithoutLabels(_Wrapped):
+    """A source's images alone."""
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self.label_spaces = {}
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}

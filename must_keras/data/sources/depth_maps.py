@@ -1,4 +1,4 @@
-"""Images with depth: a 16-bit picture that counts millimetres, or another unit."""
+"""Images with depth: pictures that count millimetres, or another unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.folders import PairedFolders, Path
-from must_keras.data.images import read_values
+from must_keras.data.images import read_numbers
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.errors import UserError
 
@@ -16,16 +16,18 @@ from must_keras.errors import UserError
 class DepthMaps(Source):
     """Images, and 16-bit PNGs of the same names: depth along the camera's axis, 0 where unknown.
 
+    TIFFs of 32-bit floats will do; what is not finite or not positive is unknown.
+
     Args:
         name: of the source.
         images: the images' folder.
         depths: the depths' folder; an image without a depth is not labelled.
         head: the head that they label, in metres; None: images alone.
         metres_per_count: 0.001 where the files count millimetres; 1 / 5000 in TUM's, 1 / 256 in
-            KITTI's.
+            KITTI's; 1 where floats are metres.
 
     Raises:
-        UserError: see PairedFolders; or a depth file has not 16 bits a pixel.
+        UserError: see PairedFolders; or a depth file has 8 bits a pixel.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class DepthMaps(Source):
         }
 
     def _read(self, path: pathlib.Path) -> np.ndarray:
-        counts = read_values(path)
+        counts = read_numbers(path)
         if counts.dtype.itemsize < 2:
-            raise UserError(f"{path} has 8 bits a pixel: expected a depth of 16 bits")
-        return counts.astype(np.float32) * np.float32(self._metres_per_count)
+            raise UserError(f"{path} has 8 bits a pixel: expected a depth of 16 bits or floats")
+        depth = counts.astype(np.float32) * np.float32(self._metres_per_count)
+        return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))

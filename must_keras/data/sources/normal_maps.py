@@ -9,13 +9,15 @@ import numpy as np
 
 from must_keras.data.builders.scenes.encoding import decode_normals
 from must_keras.data.folders import PairedFolders, Path
-from must_keras.data.images import read_image
+from must_keras.data.images import read_triples
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.errors import UserError
 
 
 class NormalMaps(Source):
     """Images, and RGB PNGs of the same names: round((n + 1) / 2 * 255), (0, 0, 0) where unknown.
+
+    With an alpha channel, what is wholly transparent is unknown as well.
 
     Normals are unit vectors in the camera's axes, X right, Y down, Z forward, towards the camera:
     n_z < 0.
@@ -27,8 +29,8 @@ class NormalMaps(Source):
         head: the head that they label; None: images alone.
 
     Raises:
-        UserError: see PairedFolders; or most normals of a file point away from the camera, so
-            that its axes are others.
+        UserError: see PairedFolders; or a file is grey or says in its EXIF to be turned; or most
+            of its normals point away from the camera, so that its axes are others.
     """
 
     def __init__(self, *, name: str, images: Path, normals: Path, head: str | None):
@@ -56,7 +58,7 @@ class NormalMaps(Source):
 
 
 def _read(path: pathlib.Path) -> np.ndarray:
-    normals = decode_normals(read_image(path))
+    normals = decode_normals(read_triples(path))
     forward = normals[:, :, 2]
     if np.count_nonzero(forward > 0) > np.count_nonzero(forward < 0):
         raise UserError(

@@ -66,7 +66,7 @@ class ScenesSource(Source):
         }
 
     def __len__(self) -> int:
-        return self._config.splits[self._split]
+        return self._config.splits.get(self._split, 0)
 
     def image_id(self, index: int) -> str:
         return example_id(self._config, self._split, index)

@@ -16,6 +16,7 @@ from must_keras.data import images
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.errors import DataError, UserError
+from must_keras.tasks.segmentation import IGNORE
 
 Example = Mapping[str, Any]
 
@@ -42,7 +43,8 @@ class TfdsSource(Source):
         split: as TFDS writes it: "train", "train[:80%]", "train+test".
         labels: {head: how its label is read}; empty for images alone. Changing what a function
             does is not noticed by finished parts of a run.
-        image: the feature that is the image. As in TFDS, EXIF is not looked at.
+        image: the feature that is the image, of 8 or 16 bits: grey and 16 bits become RGB, what
+            is transparent shows white. As in TFDS, EXIF is not looked at.
         image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
 
     Raises:
@@ -107,14 +109,29 @@ class TfdsSource(Source):
         return f"{file}:{self._positions[index] - self._firsts[shard]}"
 
     def image(self, index: int) -> np.ndarray:
-        return self._example(index)[self._image]
+        try:
+            return self._example(index).rgb(self._image)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{self._where(index)}: the feature {self._image!r} is no image of 8 or 16 bits, "
+                f"grey or RGB: {error}"
+            ) from error
 
     def labels(self, index: int) -> dict[str, Stored]:
         if not self._labels:
             return {}
         example = self._example(index)
-        found = {head: reading.read(example) for head, reading in self._labels.items()}
-        return {head: label for head, label in found.items() if label is not None}
+        found = {}
+        for head, reading in self._labels.items():
+            try:
+                label = reading.read(example)
+                if label is not None:
+                    if reading.space.kind == "map":
+                        _check_map(label["map"], len(reading.space.classes))
+                    found[head] = label
+            except UserError as error:
+                raise UserError(f"{self._where(index)}, head {head!r}: {error}") from error
+        return found
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -135,7 +152,10 @@ class TfdsSource(Source):
             )
         return records
 
-    def _example(self, index: int) -> Example:
+    def _where(self, index: int) -> str:
+        return f"source {self.name!r}, image {index} ({self.image_id(index)})"
+
+    def _example(self, index: int) -> _Decoded:
         return _Decoded(self._records.read(int(self._positions[index])), self._features)
 
 
@@ -158,15 +178,44 @@ class _Decoded(Mapping):
     def __len__(self) -> int:
         return len(self._features)
 
+    def rgb(self, key: str) -> np.ndarray:
+        """[h, w, 3] uint8 of a feature that is an image; see images.rgb.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        feature = self._features[key][key]
+        if feature.np_dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"it is of {np.dtype(feature.np_dtype).name}")
+        if isinstance(feature, tfds.features.Image):
+            with self._opened(key) as image:
+                return images.rgb(image)
+        pixels = self[key]
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = pixels[:, :, 0]
+        return images.rgb(Image.fromarray(pixels))
+
+    def _opened(self, key: str) -> Image.Image:
+        stored = tf.train.Example.FromString(self._payload).features.feature[key]
+        return Image.open(io.BytesIO(stored.bytes_list.value[0]))
+
     def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
         """[h, w, C] of the feature's dtype."""
-        stored = tf.train.Example.FromString(self._payload).features.feature[key]
-        with Image.open(io.BytesIO(stored.bytes_list.value[0])) as image:
+        with self._opened(key) as image:
             if feature.shape[-1] == 3:
                 return images.rgb(image)
             pixels = np.asarray(image)
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         return pixels.astype(feature.np_dtype, copy=False)
+
+
+def _check_map(classes: np.ndarray, num_classes: int) -> None:
+    odd = classes[~((classes >= 0) & (classes < num_classes)) & (classes != IGNORE)]
+    if odd.size:
+        raise UserError(
+            f"its map has the value {odd.flat[0]}; classes are 0 to {num_classes - 1}, "
+            f"{IGNORE} is ignored"
+        )
 
 
 def _instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:

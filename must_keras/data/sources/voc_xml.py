@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +12,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from must_keras.data.folders import Path, by_stem, content_digest, existing_folder, picture_files
+from must_keras.data.folders import (
+    Path,
+    by_stem,
+    content_digest,
+    existing_folder,
+    label_digest,
+    picture_files,
+)
 from must_keras.data.images import read_image, upright_size
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.data.stored import objects
@@ -111,13 +119,16 @@ class VocXml(Source):
         return {head: dict(self._labels[index]) for head in self.label_spaces}
 
     def describe(self) -> dict[str, Any]:
-        annotations = [self._xml(stem).name for stem in self._stems]
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
             "files": content_digest(self._images, self._files),
-            "annotations": content_digest(self._folder, annotations),
+            "annotations": self._annotation_digest,
         }
+
+    @functools.cached_property
+    def _annotation_digest(self) -> str:
+        return label_digest(self._folder, [self._xml(stem).name for stem in self._stems])
 
     def _xml(self, stem: str) -> pathlib.Path:
         return self._folder / f"{stem}.xml"
@@ -145,9 +156,11 @@ def _label(
 def _read_split(root: pathlib.Path, split: str) -> list[str]:
     path = root / "ImageSets" / "Main" / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text, one image's name a line: {error}") from None
     # A line of a class's own list says 1 or -1 behind the name.
     stems = [line.split()[0] for line in lines if line.strip()]
     if not stems:

@@ -8,7 +8,6 @@ from typing import Any
 
 from must_keras.recipe import Recipe
 from must_keras.stages.label import sources_to_label
-from must_keras.stages.transfer import starts
 from must_keras.workdir import Workdir
 
 
@@ -21,19 +20,21 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             if result:
                 kept = {k: v for k, v in result.items() if k != "teacher_sha256"}
                 labels.setdefault(teacher.name, {})[source.name] = kept
-    transfers = []
+    rows = []
     for transfer in recipe.transfers:
         for seed in range(recipe.transfer_seeds):
-            for start in starts(recipe):
+            for start in recipe.start_names:
                 part = workdir.transfer(transfer.name, start, recipe.neck, seed)
-                transfers.append(part.result())
+                rows.append(part.result())
+    transfers = [row for row in rows if row]
     seconds = workdir.root / "seconds.json"
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
     return {
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
         "student": workdir.student.result(),
-        "transfers": [row for row in transfers if row],
+        "transfers": transfers,
+        "transfer_means": means(transfers),
         "seconds": json.loads(seconds.read_text()) if seconds.is_file() else {},
     }
 
@@ -46,44 +47,124 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]
     return found
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric is the better one."""
-    return metric in ("abs_rel", "rmse", "mean_angle")
+def known_values(rows: list[dict[str, Any]]) -> list[float]:
+    """The values of some seeds' rows, without those of seeds that could not be scored."""
+    return [row["value"] for row in rows if row["value"] is not None]
+
+
+def sign(metric: str) -> int:
+    """+1 where a larger value of a metric is the better one, -1 where a smaller one is."""
+    return -1 if metric in ("abs_rel", "rmse", "mean_angle") else 1
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By start, the mean over sets of what its headline gains on the trivial prediction.
+
+    All starts have the same sets: those that every start is scored on and of which none has seen
+    the images. A gain in a metric of which less is better is turned round, so that more is better.
+
+    Returns:
+        {start: {"with_task", "without_task", "sets", "sets_without_task"}}: the mean over these
+        sets, None where there are none; the mean over those of them whose kind of task no start
+        was trained on; how many sets each is of.
+    """
+    starts = list(dict.fromkeys(row["start"] for row in rows))
+    with_task: list[dict[str, float]] = []
+    without_task: list[dict[str, float]] = []
+    for by_start in table(rows).values():
+        gains = {start: _gain(by_start.get(start, [])) for start in starts}
+        if None in gains.values() or any(_saw_images(seeds) for seeds in by_start.values()):
+            continue
+        with_task.append(gains)
+        if all(row["aligned"] == "none" for seeds in by_start.values() for row in seeds):
+            without_task.append(gains)
+    return {
+        start: {
+            "with_task": _mean([gains[start] for gains in with_task]),
+            "without_task": _mean([gains[start] for gains in without_task]),
+            "sets": len(with_task),
+            "sets_without_task": len(without_task),
+        }
+        for start in starts
+    }
 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
-    """One plain sentence about what the transfers show, and one about what they cannot."""
+    """What the transfers show in plain words, what was left out of it, and what they cannot show.
+
+    A set counts only where neither the student nor the starts that it is compared with saw its
+    images.
+    """
     cells = table(rows)
-    comparisons = {"random": 0, "best teacher": 0}
-    compared = {"random": 0, "best teacher": 0}
-    for by_start in cells.values():
-        means = {
-            start: statistics.fmean(row["value"] for row in seeds)
-            for start, seeds in by_start.items()
-            if all(row["value"] is not None for row in seeds)
-        }
-        sign = -1.0 if lower_is_better(next(iter(by_start.values()))[0]["metric"]) else 1.0
-        teachers = [sign * v for k, v in means.items() if k.startswith("teacher-")]
-        if "student" not in means:
-            continue
-        student = sign * means["student"]
-        if "random" in means:
-            compared["random"] += 1
-            comparisons["random"] += student > sign * means["random"]
-        if teachers:
-            compared["best teacher"] += 1
-            comparisons["best teacher"] += student > max(teachers)
-    said = [
-        f"above the {name} start on {comparisons[name]} of {compared[name]}"
-        for name in comparisons
-        if compared[name]
+    others = {
+        "random start": lambda start: start == "random",
+        "best teacher start": lambda start: start.startswith("teacher-"),
+    }
+    said, seen_by_student, seen_by_other = [], [], []
+    for name, is_other in others.items():
+        wins = compared = 0
+        for downstream, by_start in cells.items():
+            student = by_start.get("student", [])
+            rivals = [seeds for start, seeds in by_start.items() if is_other(start)]
+            rivals = [seeds for seeds in rivals if known_values(seeds)]
+            if not known_values(student) or not rivals:
+                continue
+            if _saw_images(student):
+                seen_by_student.append(downstream)
+            elif any(map(_saw_images, rivals)):
+                seen_by_other.append(downstream)
+            else:
+                better = sign(student[0]["metric"])
+                best = max(better * statistics.fmean(known_values(seeds)) for seeds in rivals)
+                compared += 1
+                wins += better * statistics.fmean(known_values(student)) > best
+        if compared:
+            said.append(f"above the {name} on {wins} of {compared}")
+    left_out = [
+        _left_out(seen_by_student, "", "the student"),
+        _left_out(seen_by_other, " of the comparison with the teachers", "a teacher"),
     ]
-    if not said:
+    if said:
+        sentences = [f"The student's backbone is {' and '.join(said)} downstream sets."]
+    elif seen_by_student or seen_by_other:
+        sentences = ["The student cannot be compared with another start on any downstream set."]
+    else:
         return "There is no student to compare with another start."
-    seeds = max(len(seeds) for by_start in cells.values() for seeds in by_start.values())
-    caution = (
-        "One seed is too few to tell a small difference from noise."
-        if seeds == 1
-        else f"With {seeds} seeds a difference smaller than their spread cannot be told from noise."
+    sentences += [sentence for sentence in left_out if sentence]
+    if said:
+        sentences.append(
+            _caution(max(len(r) for by_start in cells.values() for r in by_start.values()))
+        )
+    return " ".join(sentences)
+
+
+def _left_out(sets: list[str], of: str, who: str) -> str:
+    names = list(dict.fromkeys(sets))
+    if not names:
+        return ""
+    count, its = (f"{len(names)} sets are", "their") if len(names) > 1 else ("1 set is", "its")
+    return f"{count} left out{of}, because {who} was trained on {its} images: {', '.join(names)}."
+
+
+def _caution(num_seeds: int) -> str:
+    if num_seeds == 1:
+        return "One seed is too few to tell a small difference from noise."
+    return (
+        f"With {num_seeds} seeds a difference smaller than their spread cannot be told from noise."
     )
-    return f"The student's backbone is {' and '.join(said)} downstream sets. {caution}"
+
+
+def _saw_images(rows: list[dict[str, Any]]) -> bool:
+    return any(row["aligned"] in ("images", "set") for row in rows)
+
+
+def _gain(rows: list[dict[str, Any]]) -> float | None:
+    """The mean of some seeds minus the trivial prediction's value; None where one is unknown."""
+    values = known_values(rows)
+    if not values or rows[0]["trivial"] is None:
+        return None
+    return sign(rows[0]["metric"]) * (statistics.fmean(values) - rows[0]["trivial"])
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.ops.masks import decode_rle, encode_rle
-from must_keras.tasks.base import Spec, Threshold
+from must_keras.tasks.base import Spec
 from must_keras.tasks.detection.labels import missing
 
 
@@ -29,15 +29,15 @@ def record_spec() -> dict[str, Spec]:
 
 
 def encode(
-    outputs: Mapping[str, np.ndarray], area: np.ndarray, *, floor: float, max_stored: int
+    outputs: Mapping[str, np.ndarray], area: np.ndarray, *, floor: float, limit: int
 ) -> dict[str, Any]:
-    """See Task.encode."""
+    """See Task.encode; at most ``limit`` boxes, of which a full list may lack objects."""
     scores = np.asarray(outputs["scores"], np.float32)
     classes = np.asarray(outputs["classes"], np.int32)
     order = np.argsort(-scores, kind="stable")
     order = order[(classes[order] >= 0) & (scores[order] >= np.float32(floor))]
     # A full list of detections may have been cut as well.
-    limit = min(max_stored, len(scores))
+    limit = min(limit, len(scores))
     truncated = len(order) >= limit
     order = order[:limit]
     area = np.asarray(area, np.float64)
@@ -58,20 +58,20 @@ def encode(
 
 def decode(
     record: Mapping[str, Any],
-    threshold: Threshold,
-    *,
-    floor: float,
-    classes: tuple[str, ...],
+    limits: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """See Task.decode. Boxes below the threshold of their class are dropped: background.
 
     A truncated record whose lowest score is at least a threshold may lack objects: the whole
     picture is then ignored where no stored box claims it.
+
+    Args:
+        record: what `encode` made.
+        limits: [K], the threshold of each class.
     """
-    limits = _thresholds(threshold, floor, classes)
     scores = np.asarray(record["scores"], np.float32)
     labels = np.asarray(record["classes"], np.int32)
-    keep = np.flatnonzero(scores >= limits[labels]) if len(scores) else np.zeros((0,), np.int64)
+    keep = np.flatnonzero(scores >= np.float32(limits)[labels])
     size = int(record["mask_size"])
     codes = [_bytes(record["masks"][i]) for i in keep]
     masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
@@ -82,7 +82,7 @@ def decode(
         "has_mask": np.asarray([bool(c) for c in codes], bool),
         "ignore": np.zeros(len(keep), bool),
     }
-    if bool(record["truncated"]) and (not len(scores) or scores.min() >= limits.min()):
+    if bool(record["truncated"]) and (not len(scores) or scores.min() >= np.float32(limits.min())):
         everything = missing() | {
             "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
             "classes": np.asarray([-1], np.int32),
@@ -92,23 +92,6 @@ def decode(
         }
         label = {key: np.concatenate([label[key], everything[key]]) for key in label}
     return label | {"labelled": np.asarray(1.0, np.float32)}
-
-
-def _thresholds(threshold: Threshold, floor: float, classes: tuple[str, ...]) -> np.ndarray:
-    """[K] float32: the lowest score that counts, of each class."""
-    values = floor if threshold is None else threshold
-    if isinstance(values, tuple | list) and len(values) != len(classes):
-        raise ValueError(
-            f"a threshold for each of {len(classes)} classes is needed, received {len(values)}"
-        )
-    limits = np.broadcast_to(np.asarray(values, np.float32), (len(classes),))
-    for name, limit in zip(classes, limits, strict=True):
-        if not np.float32(floor) <= limit <= 1.0:
-            raise ValueError(
-                f"threshold {limit:g} of class {name!r} is not within [{floor:g}, 1]: "
-                f"scores below {floor:g} are not stored"
-            )
-    return limits
 
 
 def _bytes(code: Any) -> bytes:

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from must_keras.errors import UserError
 from must_keras.models.box_head import BoxHead
 from must_keras.models.mask_head import MaskHead
 from must_keras.models.roi_align import roi_align
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold, thresholds_by_class
 from must_keras.tasks.detection import columns, drawing, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import (
     LEVELS,
@@ -31,6 +32,10 @@ Tensor = Any
 
 # At 640 px: anchors of 3 strides, and 224 px for a region of level 4.
 _ANCHOR_STRIDES, _LEVEL_UNIT = 3.0, 224.0
+_COUNTS = (
+    "max_boxes", "rpn_channels", "num_sampled_anchors", "num_candidates", "num_regions",
+    "box_region", "box_channels", "box_units", "mask_region", "mask_channels", "num_mask_regions",
+)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -96,9 +101,19 @@ class Detection(Task):
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"{self.name}: classes must be distinct, received {self.classes}")
-        if self.max_boxes < 1:
-            raise ValueError(f"{self.name}: max_boxes must be at least 1, got {self.max_boxes}")
+            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+        for field in _COUNTS:
+            if getattr(self, field) < 1:
+                raise UserError(f"{self.name}: {field} must be at least 1")
+        most = self.num_proposals * len(self.classes)
+        if self.max_detections > most:
+            raise UserError(
+                f"{self.name}: max_detections is {self.max_detections}, but {self.num_proposals} "
+                f"proposals (num_proposals) of {len(self.classes)} classes are at most {most}"
+            )
+        for field in ("foreground_share", "score_floor", "proposal_nms", "detection_nms"):
+            if not 0.0 < getattr(self, field) < 1.0:
+                raise UserError(f"{self.name}: {field} must be between 0 and 1")
 
     # ---- labels -------------------------------------------------------------------------------
 
@@ -114,6 +129,10 @@ class Detection(Task):
     def missing(self) -> dict[str, np.ndarray]:
         """See Task."""
         return labels.missing()
+
+    def surplus(self, stored: Mapping[str, Any]) -> int:
+        """See Task."""
+        return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.max_boxes, 0)
 
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         """See Task."""
@@ -190,10 +209,11 @@ class Detection(Task):
             anchors,
             label,
             keys,
+            area=prediction["area"],
             count=self.num_sampled_anchors,
         )
         proposals, present = self._propose(prediction, head, anchors)
-        foreground = round(self.num_regions * self.foreground_share)
+        foreground = max(1, round(self.num_regions * self.foreground_share))
         regions = targets.sample_regions(
             proposals, present, label, keys, count=self.num_regions, foreground=foreground
         )
@@ -299,11 +319,20 @@ class Detection(Task):
         self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
     ) -> dict[str, Any]:
         """See Task."""
-        return columns.encode(outputs, area, floor=self.floor, max_stored=self.max_stored)
+        limit = min(self.max_stored, self.max_detections, self.num_proposals)
+        return columns.encode(outputs, area, floor=self.floor, limit=limit)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """See Task: a number for all classes, or one for each; below it is background."""
-        return columns.decode(record, threshold, floor=self.floor, classes=self.classes)
+        return columns.decode(record, self._limits(threshold))
+
+    def check_threshold(self, threshold: Threshold) -> None:
+        """See Task."""
+        self._limits(threshold)
+
+    def _limits(self, threshold: Threshold) -> np.ndarray:
+        """Scores below the floor are not stored."""
+        return thresholds_by_class(self.name, threshold, self.classes, lowest=self.floor)
 
     # ---- measuring and showing ----------------------------------------------------------------
 

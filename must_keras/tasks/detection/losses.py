@@ -52,6 +52,7 @@ def rpn_loss(
     label: Mapping[str, Tensor],
     keys: Tensor,
     *,
+    area: Tensor,
     count: int,
 ) -> Tensor:
     """Cross-entropy of sampled anchors and Huber loss (1/9) of the positive ones, over `count`.
@@ -62,9 +63,10 @@ def rpn_loss(
         anchors: [A, 4].
         label: the label.
         keys: [B] int32.
+        area: [B, 4], the picture without padding.
         count: anchors sampled an image, and the normaliser of both sums.
     """
-    matches = match(anchors, label)
+    matches = match(anchors, label, area=area)
     positives, negatives = sample_anchors(*anchor_roles(matches), keys, count=count)
     score_loss = _total(
         sigmoid_cross_entropy(take(scores, positives.indices), 1.0), positives.chosen

@@ -73,15 +73,23 @@ def is_true(label: Mapping[str, Tensor]) -> Tensor:
     return (label["classes"] >= 0) & ~ops.cast(label["ignore"], "bool")
 
 
-def match(boxes: Tensor, label: Mapping[str, Tensor]) -> Matches:
-    """Compares boxes, [A, 4] or [B, A, 4], with a label's."""
+def match(boxes: Tensor, label: Mapping[str, Tensor], *, area: Tensor | None = None) -> Matches:
+    """Compares boxes with a label's.
+
+    Args:
+        boxes: [A, 4] or [B, A, 4].
+        label: the label.
+        area: [B, 4], the picture without padding; of boxes that hang out of it, only what lies
+            in it can be covered by an ignored region. None: no box does.
+    """
     true = is_true(label)[:, None, :]
     overlap = ops.where(true, box_ops.iou(boxes, label["boxes"]), 0.0)
     highest = ops.max(overlap, axis=1, keepdims=True)
     best = ops.any((overlap == highest) & (highest > 0.0), axis=2)
     crowds = ops.where(ops.cast(label["ignore"], "bool")[:, :, None], label["boxes"], 0.0)
     regions = ops.concatenate([crowds, label["surplus_boxes"]], axis=1)
-    covered = ops.max(box_ops.coverage(boxes, regions), axis=2)
+    inside = boxes if area is None else box_ops.clip(boxes, area[:, None, :])
+    covered = ops.max(box_ops.coverage(inside, regions), axis=2)
     return Matches(
         iou=ops.max(overlap, axis=2),
         index=ops.cast(ops.argmax(overlap, axis=2), "int32"),

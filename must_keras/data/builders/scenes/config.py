@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from must_keras.data.builders.scenes.families import FAMILIES, Family
+from must_keras.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,11 +35,11 @@ class SceneConfig:
 
     def __post_init__(self):
         if self.family not in FAMILIES:
-            raise ValueError(f"family must be one of {sorted(FAMILIES)}, received {self.family!r}.")
+            raise UserError(f"family must be one of {sorted(FAMILIES)}, received {self.family!r}.")
         if self.size < 16:
-            raise ValueError(f"size must be at least 16 pixels, received {self.size}.")
+            raise UserError(f"size must be at least 16 pixels, received {self.size}.")
         if min(self.data_seed, self.train, self.validation, self.test) < 0:
-            raise ValueError(f"data_seed and numbers of images must not be negative: {self}.")
+            raise UserError(f"data_seed and numbers of images must not be negative: {self}.")
 
     @property
     def name(self) -> str:

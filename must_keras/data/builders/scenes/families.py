@@ -117,8 +117,16 @@ _rooms = Look(
     tilt=(-24, 2),
     patches=2,
 )
+# One kind of camera at about one height, so that a single picture can tell metres.
 _depth = Look(
-    shapes=_CROWD, count=(1, 4), span=(0.15, 0.5), view=(50, 70), tilt=(-16, 6), indoors=0.85
+    shapes=_CROWD,
+    count=(1, 4),
+    span=(0.15, 0.5),
+    radius=(0.35, 0.5),
+    eye=(1.2, 1.6),
+    view=(56, 64),
+    tilt=(-20, 4),
+    indoors=0.85,
 )
 
 

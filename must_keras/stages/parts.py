@@ -1,0 +1,111 @@
+"""Every part of a run: where it lies, what it is made from, and which must be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from must_keras.errors import UserError
+from must_keras.files import file_sha256
+from must_keras.recipe import Recipe
+from must_keras.stages import export, label, student, teacher, transfer
+from must_keras.workdir import Part, Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """A part and what the recipe says of it.
+
+    Attributes:
+        stage: what makes it.
+        name: of the part within its stage.
+        part: its folder.
+        inputs: what it is made from; None: that cannot be known yet.
+        needs: the parts that it is made from.
+    """
+
+    stage: str
+    name: str
+    part: Part
+    inputs: dict[str, Any] | None
+    needs: tuple[Part, ...] = ()
+
+    def difference(self) -> str | None:
+        """Why a finished part is not what the recipe asks for; None where it is, or unfinished."""
+        try:
+            if self.inputs is not None:
+                self.part.is_finished(self.inputs)
+        except UserError as error:
+            return str(error)
+        return None
+
+
+def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
+    """All parts in the order in which they are made."""
+    for item in recipe.teachers:
+        part, inputs = workdir.teacher(item.name), teacher.inputs(recipe, item)
+        yield Step(stage="teacher", name=item.name, part=part, inputs=inputs)
+    columns = list(_columns(recipe, workdir))
+    yield from columns
+    needs = tuple(column.part for column in columns)
+    inputs = student.inputs(recipe, workdir) if _all_finished(needs) else None
+    yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
+    for item in recipe.transfers:
+        for start in recipe.start_names:
+            for seed in range(recipe.transfer_seeds):
+                origin = transfer.origin(workdir, start)
+                needs = () if origin is None else (origin,)
+                inputs = transfer.inputs(recipe, workdir, item, start, seed)
+                yield Step(
+                    stage="transfer",
+                    name=f"{item.name} from {start}, seed {seed}",
+                    part=workdir.transfer(item.name, start, recipe.neck, seed),
+                    inputs=inputs if _all_finished(needs) else None,
+                    needs=needs,
+                )
+    needs = (workdir.student,)
+    inputs = export.inputs(workdir) if _all_finished(needs) else None
+    yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
+
+
+def check(recipe: Recipe, workdir: Workdir) -> None:
+    """Raises UserError where finished parts are not what the recipe asks for, naming all of them.
+
+    A part is that also where it was made from one that is gone or must be made again.
+    """
+    again: list[Part] = []
+    reason = None
+    for step in steps(recipe, workdir):
+        if step.part.result() is None:
+            continue
+        difference = step.difference()
+        orphaned = any(need.result() is None or need in again for need in step.needs)
+        if difference or orphaned:
+            again.append(step.part)
+            gone = f"{step.part.folder} was made from parts that are no longer there"
+            reason = reason or difference or gone
+    if again:
+        folders = " ".join(str(part.folder) for part in again)
+        raise UserError(
+            f"{reason}. Choose another --workdir, or delete what must be made again: {folders}"
+        )
+
+
+def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
+    for item in recipe.teachers:
+        origin = workdir.teacher(item.name)
+        known = origin.result() is not None and origin.model_path.is_file()
+        sha256 = file_sha256(origin.model_path) if known else None
+        for source in label.sources_to_label(recipe, item):
+            yield Step(
+                stage="label",
+                name=f"{item.name} for {source.name}",
+                part=workdir.labels(item.name, source.name),
+                inputs=label.inputs(recipe, item, source, sha256) if sha256 else None,
+                needs=(origin,),
+            )
+
+
+def _all_finished(parts: tuple[Part, ...]) -> bool:
+    return all(part.result() is not None for part in parts)

@@ -1,0 +1,30 @@
+"""What the tasks' pictures for people share: size and colours."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+
+_SHORTEST_SIDE = 160
+# Hues that follow each other by the golden ratio never come close.
+_GOLDEN = 0.618034
+
+
+def enlargement(height: int, width: int) -> int:
+    """The whole factor by which a small picture grows so that a person can see it."""
+    return max(1, -(-_SHORTEST_SIDE // min(height, width)))
+
+
+def enlarge(picture: np.ndarray) -> np.ndarray:
+    """A picture, [H, W, 3] uint8, times its `enlargement`."""
+    factor = enlargement(*picture.shape[:2])
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def palette(num_colours: int) -> np.ndarray:
+    """[num_colours, 3] uint8 RGB; neighbours differ clearly, in hue and in light."""
+    hues = (np.arange(num_colours) * _GOLDEN) % 1.0
+    light = np.where(np.arange(num_colours) % 2, 0.65, 0.48)
+    colours = [colorsys.hls_to_rgb(h, level, 0.85) for h, level in zip(hues, light, strict=True)]
+    return np.round(255 * np.array(colours)).astype(np.uint8)

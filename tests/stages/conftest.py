@@ -1,0 +1,40 @@
+import pytest
+
+from must_keras import experiment
+from must_keras.files import file_sha256
+from must_keras.stages import export, label, student, teacher, transfer
+from must_keras.workdir import Workdir
+
+TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return experiment.load("scenes", TINY, data_dir="nowhere")
+
+
+@pytest.fixture
+def workdir(recipe, tmp_path) -> Workdir:
+    """A run of which every stage says that it is finished; the models are not real."""
+    workdir = Workdir(tmp_path)
+    for item in recipe.teachers:
+        part = workdir.teacher(item.name)
+        (part.begin() / "model.keras").write_text(item.name)
+        part.finish(teacher.inputs(recipe, item), {})
+        sha256 = file_sha256(part.model_path)
+        for source in label.sources_to_label(recipe, item):
+            column = workdir.labels(item.name, source.name)
+            column.begin()
+            column.finish(label.inputs(recipe, item, source, sha256), {"teacher_sha256": sha256})
+    workdir.student.begin()
+    workdir.student.finish(student.inputs(recipe, workdir), {"parameters": 1})
+    for item in recipe.transfers:
+        for start in recipe.start_names:
+            part = workdir.transfer(item.name, start, recipe.neck, 0)
+            part.begin()
+            part.finish(transfer.inputs(recipe, workdir, item, start, 0), {})
+    workdir.export.begin()
+    workdir.export.finish(export.inputs(workdir), {})
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text("{}")
+    return workdir

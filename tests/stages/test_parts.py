@@ -1,0 +1,44 @@
+import dataclasses
+import shutil
+
+import pytest
+
+from must_keras.errors import UserError
+from must_keras.stages import parts
+
+
+def named(recipe, workdir) -> set[str]:
+    """The folders that the error asks to delete, below the workdir."""
+    with pytest.raises(UserError) as error:
+        parts.check(recipe, workdir)
+    folders = str(error.value).split("delete what must be made again: ")[1].split(" ")
+    return {folder.removeprefix(f"{workdir.root}/") for folder in folders}
+
+
+def test_a_whole_run_and_an_empty_one_are_as_asked(recipe, workdir, tmp_path):
+    parts.check(recipe, workdir)
+    parts.check(recipe, dataclasses.replace(workdir, root=tmp_path / "new"))
+
+
+def test_another_student_names_what_is_made_from_it_too(recipe, workdir):
+    training = dataclasses.replace(recipe.student.training, steps=7)
+    other = dataclasses.replace(
+        recipe, student=dataclasses.replace(recipe.student, training=training)
+    )
+    found = named(other, workdir)
+    assert found == {"student", "export"} | {
+        f"transfers/{t.name}/student/full-fpn-all/seed0" for t in recipe.transfers
+    }
+    with pytest.raises(UserError, match=r"student.training.steps = 800, the recipe now says 7"):
+        parts.check(other, workdir)
+
+
+def test_what_was_made_from_a_deleted_teacher_is_named_at_once(recipe, workdir):
+    shutil.rmtree(workdir.teacher("shapes").folder)
+    found = named(recipe, workdir)
+    assert {"labels/shapes/pool", "student", "export"} <= found
+    assert "transfers/dev_class/teacher-shapes/full-fpn-all/seed0" in found
+    assert not any(folder.startswith(("teachers", "labels/objects")) for folder in found)
+    for folder in found:
+        shutil.rmtree(workdir.root / folder)
+    parts.check(recipe, workdir)

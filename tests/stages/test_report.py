@@ -1,0 +1,174 @@
+import re
+import types
+
+import pytest
+
+from must_keras import experiment
+from must_keras.stages.report import page, summary
+from must_keras.workdir import Workdir
+
+
+def row(downstream, start, value, *, seed=0, aligned="none", metric="top1", trivial=0.1, copied=()):
+    return {
+        "set": downstream, "start": start, "seed": seed, "value": value, "metric": metric,
+        "trivial": trivial, "aligned": aligned, "copied": list(copied), "images": 200, "steps": 100,
+    }  # fmt: skip
+
+
+def test_the_verdict_counts_only_sets_of_which_nobody_saw_the_images():
+    rows = [
+        row("seen", "random", 0.2), row("seen", "student", 0.9, aligned="set"),
+        row("half", "random", 0.2), row("half", "student", 0.9, aligned="images"),
+        row("new", "random", 0.2), row("new", "student", 0.3, aligned="task"),
+        row("worse", "random", 0.4), row("worse", "student", 0.3),
+    ]  # fmt: skip
+    said = summary.verdict(rows)
+    assert "above the random start on 1 of 2 downstream sets" in said
+    assert (
+        "2 sets are left out, because the student was trained on their images: seen, half" in said
+    )
+    assert "One seed is too few" in said
+
+
+def test_a_teacher_that_saw_the_images_is_not_compared_with():
+    rows = [
+        row("a", "random", 0.2), row("a", "student", 0.3),
+        row("a", "teacher-x", 0.1, aligned="images"), row("a", "teacher-y", 0.25),
+        row("b", "random", 0.2), row("b", "student", 0.3), row("b", "teacher-y", 0.25),
+    ]  # fmt: skip
+    said = summary.verdict(rows)
+    assert "random start on 2 of 2 and above the best teacher start on 1 of 1 downstream" in said
+    assert (
+        "1 set is left out of the comparison with the teachers, because a teacher was trained on "
+        "its images: a." in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "no student to compare"),
+        ([row("a", "random", 0.2)], "no student to compare"),
+        ([row("a", "random", None), row("a", "student", 0.2)], "no student to compare"),
+        (
+            [row("a", "random", 0.1), row("a", "student", 0.2, aligned="set")],
+            "cannot be compared with another start on any downstream set. 1 set is left out",
+        ),
+    ],
+)
+def test_the_verdict_says_where_nothing_can_be_compared(rows, words):
+    said = summary.verdict(rows)
+    assert words in said and "above" not in said
+
+
+def test_less_is_better_for_errors():
+    rows = [
+        row("a", "random", 0.4, metric="abs_rel", trivial=0.5),
+        row("a", "student", 0.3, metric="abs_rel", trivial=0.5),
+    ]
+    assert "on 1 of 1" in summary.verdict(rows)
+    means = summary.means(rows)
+    assert means["random"]["with_task"] == pytest.approx(0.1)
+    assert means["student"]["with_task"] == pytest.approx(0.2)
+
+
+def test_means_are_over_the_same_sets_with_and_without_the_kind_of_task():
+    rows = [
+        row("plain", "random", 0.2), row("plain", "student", 0.4),
+        row("plain", "student", 0.6, seed=1),
+        row("kind", "random", 0.3), row("kind", "student", 0.9, aligned="task"),
+        row("seen", "random", 0.9), row("seen", "student", 0.9, aligned="set"),
+        row("pending", "random", 0.9),
+        row("unknown", "random", 0.9), row("unknown", "student", None),
+    ]  # fmt: skip
+    assert summary.means(rows) == {
+        "random": {
+            "with_task": pytest.approx(0.15), "without_task": pytest.approx(0.1),
+            "sets": 2, "sets_without_task": 1,
+        },
+        "student": {
+            "with_task": pytest.approx(0.6), "without_task": pytest.approx(0.4),
+            "sets": 2, "sets_without_task": 1,
+        },
+    }  # fmt: skip
+
+
+def test_means_of_no_set_are_none():
+    rows = [row("a", "random", 0.2), row("a", "student", 0.4, aligned="task")]
+    assert summary.means(rows)["student"]["with_task"] == pytest.approx(0.3)
+    assert summary.means(rows)["student"]["without_task"] is None
+    assert summary.means([]) == {}
+
+
+def html(tmp_path, rows, *, starts=("random", "student"), seeds=1) -> str:
+    """The page of a run that has only transfers."""
+    recipe = types.SimpleNamespace(
+        name="fake", seed=0, teachers=(), transfers=(), pools=(), start_names=starts,
+        transfer_seeds=seeds,
+    )  # fmt: skip
+    report = {
+        "teachers": {}, "labels": {}, "student": None, "transfers": rows,
+        "transfer_means": summary.means(rows), "seconds": {},
+    }  # fmt: skip
+    path = tmp_path / "report.html"
+    page.write(recipe, Workdir(tmp_path), report, path)
+    return path.read_text()
+
+
+def cells(text: str, first: str) -> list[tuple[str, str]]:
+    """(class, text) of the cells in the line of the table that begins so."""
+    line = next(x for x in text.splitlines() if re.match(rf"<tr><t[hd][^>]*>{re.escape(first)}", x))
+    return re.findall(r'<td(?: class="(.*?)" title=".*?")?>(.*?)</td>', line)
+
+
+def test_a_value_that_is_unknown_is_a_dash_and_never_the_best(tmp_path):
+    rows = [row("a", "random", None, metric="abs_rel"), row("a", "student", 0.4, metric="abs_rel")]
+    *_, random, student = cells(html(tmp_path, rows), "a")
+    assert random == ("", "–")
+    assert student == ("best", "0.400")
+    *_, random, student = cells(html(tmp_path, [row("a", "random", None)]), "a")
+    assert random == student == ("", "–")
+
+
+def test_seeds_are_averaged_over_those_that_are_known(tmp_path):
+    rows = [row("a", "random", value, seed=i) for i, value in enumerate((0.2, 0.4, None))]
+    rows += [row("a", "student", value, seed=i) for i, value in enumerate((None, 0.25))]
+    *_, random, student = cells(html(tmp_path, rows, seeds=3), "a")
+    assert random == ("best", "0.300 ± 0.141 (2)")
+    assert student == ("", "0.250 (1)")
+
+
+def test_the_lines_under_the_table(tmp_path):
+    rows = [
+        row("boxes", "random", 0.2),
+        row("boxes", "teacher-shapes", 0.3, copied=["backbone"]),
+        row("boxes", "student", 0.4, aligned="task", copied=["backbone", "neck"]),
+        row("classes", "random", 0.2),
+        row("classes", "teacher-shapes", 0.3, copied=["backbone"]),
+        row("classes", "student", 0.4, aligned="task", copied=["backbone"]),
+    ]
+    text = html(tmp_path, rows, starts=("random", "teacher-shapes", "teacher-x", "student"))
+    found = {first: [t for _, t in cells(text, first)] for first in ("mean gain (", "mean gain wh")}
+    assert found["mean gain ("] == ["+0.100", "+0.200", "–", "+0.300"]
+    assert found["mean gain wh"] == ["–"] * 4
+    assert [t for _, t in cells(text, "copied")] == [
+        "nothing", "backbone", "–", "backbone, pyramid (1 of 2 sets)",
+    ]  # fmt: skip
+
+
+def test_a_page_of_nothing(tmp_path):
+    assert "There is no student" in html(tmp_path, [])
+
+
+def test_pools_are_shown_before_the_teachers_training_sets(tmp_path):
+    recipe = experiment.load("scenes", {"images": "40", "pool_images": "48"}, data_dir="nowhere")
+    workdir = Workdir(tmp_path)
+    for teacher in ("shapes", "objects"):
+        for source in ("crowd" if teacher == "shapes" else "single", "pool"):
+            part = workdir.labels(teacher, source)
+            part.begin()
+            part.finish({}, {"images": 1})
+    found = [(column["teacher"], column["source"]) for column in page._labels(recipe, workdir)]
+    assert found == [
+        ("shapes", "pool"), ("objects", "pool"), ("shapes", "crowd"), ("objects", "single"),
+    ]  # fmt: skip

@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+
+from must_keras import experiment
+from must_keras.errors import UserError
+from must_keras.recipe import student_weights
+from must_keras.tasks import Classification
+
+TINY = {"images": "40", "pool_images": "48"}
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return experiment.load("scenes", TINY, data_dir="nowhere")
+
+
+def test_weights_follow_the_papers_formula(scenes):
+    """w = (b_s lr_i) / (b_i lr_s): a teacher with half the batch and twice the rate counts 4."""
+    student = scenes.student.training
+    faster = dataclasses.replace(
+        student, batch=student.batch // 2, learning_rate=2 * student.learning_rate
+    )
+    first = dataclasses.replace(scenes.teachers[0], training=faster)
+    recipe = dataclasses.replace(scenes, teachers=(first, *scenes.teachers[1:]))
+    weights = student_weights(recipe)
+    assert (weights["shapes"].value, weights["shapes"].source) == (4.0, "formula")
+    assert (weights["distance"].value, weights["distance"].source) == (1.0, "given")
+
+
+def test_depth_needs_a_weight_of_its_own(scenes):
+    depth = dataclasses.replace(scenes.teachers[-1], loss_weight=None)
+    recipe = dataclasses.replace(scenes, teachers=(*scenes.teachers[:-1], depth))
+    with pytest.raises(UserError, match=r"'distance': .* give teacher 'distance' a loss_weight"):
+        student_weights(recipe)
+
+
+def test_names_are_unlike_each_other(scenes):
+    task = Classification(name="surfaces", classes=scenes.teachers[0].task.classes)
+    twice = dataclasses.replace(scenes.teachers[0], task=task)
+    with pytest.raises(UserError, match="two heads are named 'surfaces'"):
+        dataclasses.replace(scenes, teachers=(twice, *scenes.teachers[1:]))
+
+
+def test_starts_are_checked_before_anything_is_trained(scenes):
+    with pytest.raises(UserError, match="did you mean 'student'"):
+        dataclasses.replace(scenes, starts=("random", "studnet"))
+    everything = dataclasses.replace(scenes, starts=("all",)).start_names
+    assert everything == (
+        "random", "teacher-shapes", "teacher-objects", "teacher-surfaces", "teacher-distance",
+        "student",
+    )  # fmt: skip
+
+
+def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
+    boxes = next(t for t in scenes.transfers if t.name == "dev_boxes")
+    starts = ("random", "teacher-shapes", "teacher-objects", "student")
+    assert [scenes.alignment(boxes, s) for s in starts] == ["none", "none", "task", "task"]
+    seen = dataclasses.replace(boxes, aligned={"student": "set"})
+    assert scenes.alignment(seen, "student") == "set"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pool_images": "0"}, "source 'pool' has no image"),
+        ({"pool_images": "-3"}, "must not be negative"),
+        ({"teacher_steps": "0"}, "steps must be positive"),
+        ({"batch": "0"}, "batch must be positive"),
+        ({"size": "50"}, "multiple of 32"),
+        ({"transfer_seeds": "0"}, "transfer_seeds=0"),
+    ],
+)
+def test_impossible_values_are_said(arguments, message):
+    with pytest.raises(UserError, match=message):
+        experiment.load("scenes", TINY | arguments, data_dir=None)
