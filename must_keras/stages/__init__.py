@@ -24,6 +24,7 @@ from must_keras.stages import (
     transfer,
 )
 from must_keras.training.strategy import make_strategy
+from must_keras.training.trainer import check_batch
 from must_keras.versions import git_commit, versions
 from must_keras.workdir import Workdir, describe
 
@@ -63,11 +64,13 @@ def run(
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
-    scope = make_strategy(strategy).scope()
+    devices = make_strategy(strategy)
+    for part in (*recipe.teachers, recipe.student, *recipe.transfers):
+        check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
     parts.check(recipe, Workdir(workdir))
     _record(recipe, workdir, strategy)
     stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
-    with errors_of_sources(), scope:
+    with errors_of_sources(), devices.scope():
         for name, function in stages.items():
             start = time.monotonic()
             function(recipe, Workdir(workdir), only)

@@ -118,9 +118,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: says which head and step.
-        UserError: the replicas do not divide the batch.
     """
-    check_batch(training.batch, replicas=model.distribute_strategy.num_replicas_in_sync)
     schedule = model.optimizer._learning_rate
     schedule.restart(training.learning_rate, training.steps)
     model.optimizer.build(model.trainable_variables)
