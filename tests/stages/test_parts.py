@@ -29,7 +29,7 @@ def test_another_student_names_what_is_made_from_it_too(recipe, workdir):
     assert found == {"student", "export"} | {
         f"transfers/{t.name}/student/full-fpn-all/seed0" for t in recipe.transfers
     }
-    with pytest.raises(UserError, match=r"student.training.steps = 800, the recipe now says 7"):
+    with pytest.raises(UserError, match=r"student.training.steps = \d+, the recipe now says 7"):
         parts.check(other, workdir)
 
 
