@@ -133,6 +133,7 @@ def test_the_exported_backbone_is_plain_keras(run, tmp_path):
         f"m = keras.saving.load_model({str(run / 'export' / 'backbone.keras')!r}); "
         "out = m(np.zeros((1, 64, 64, 3), 'float32')); "
         "assert list(out['C5'].shape) == [1, 2, 2, 512]; "
+        "assert list(m(np.zeros((2, 96, 160, 3), 'float32'))['C5'].shape) == [2, 3, 5, 512]; "
         f"n = keras.saving.load_model({str(run / 'export' / 'neck.keras')!r}); "
         "assert list(n(np.zeros((1, 64, 64, 3), 'float32'))['P2'].shape)[:3] == [1, 16, 16]; "
         "assert not any(name.startswith(('must_keras', 'keras_cv')) for name in sys.modules)"
@@ -153,7 +154,9 @@ def test_check_counts_the_origins(run):
     answer = main(f"--workdir={run}", f"--data_dir={run.parent / 'data'}", "--stage=check")
     counts = json.loads(answer.stdout)
     assert set(counts) == {"pool", "single", "crowd", "rooms", "depth"}
-    assert counts["pool"]["shapes"]["true"] == 0 and counts["pool"]["shapes"]["pseudo"] > 0
+    # The drawn pool's truth is for the report alone: none of it reaches a student's batch.
+    for head in ("shapes", "objects", "surfaces", "distance"):
+        assert counts["pool"][head]["true"] == 0 and counts["pool"][head]["pseudo"] > 0
     assert counts["single"]["shapes"]["pseudo"] == 0 and counts["single"]["shapes"]["true"] > 0
     assert sum(sum(c["shapes"].values()) for c in counts.values()) == 1000
 
@@ -176,3 +179,14 @@ def test_models_of_the_run_are_keras_models(run):
     model = keras.saving.load_model(run / "teachers" / "surfaces" / "model.keras")
     out = model.predict(np.zeros((1, 64, 64, 3), "float32"), verbose=0)
     assert out["surfaces"]["map"].shape == (1, 64, 64)
+
+
+def test_the_exported_backbone_is_the_students(run):
+    import must_keras.training.model  # noqa: F401
+
+    student = keras.saving.load_model(run / "student" / "model.keras")
+    exported = keras.saving.load_model(run / "export" / "backbone.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    own, found = student.get_layer("backbone")(images), exported(images)
+    for level in ("C2", "C3", "C4", "C5"):
+        np.testing.assert_allclose(found[level], own[level], rtol=1e-5, atol=1e-5)

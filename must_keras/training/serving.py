@@ -75,8 +75,12 @@ def export_saved_model(model: MultiTaskModel, folder: str) -> None:
 
 
 def backbone_of(model: MultiTaskModel) -> keras.Model:
-    """Images to {"C2".."C5"}: plain Keras layers, with this model's weights."""
-    return model.get_layer(BACKBONE)
+    """Images [B, H, W, 3] of any size to {"C2".."C5"}: plain Keras layers, this model's weights."""
+    backbone = model.get_layer(BACKBONE)
+    image = keras.Input((None, None, 3), name="image")
+    anywhere = keras.models.clone_model(backbone, input_tensors=image)
+    anywhere.set_weights(backbone.get_weights())
+    return anywhere
 
 
 def neck_of(model: MultiTaskModel) -> keras.Model | None:

@@ -27,6 +27,8 @@ def read(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
 
 def plot(title: str, series: dict[str, list[tuple[int, float]]]) -> bytes:
     """The series over the steps, as PNG; losses on a logarithmic scale."""
+    if len(series) == 2:  # One head: its loss is the whole one.
+        series = {name: points for name, points in series.items() if name != "loss"}
     figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
