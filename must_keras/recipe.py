@@ -14,6 +14,9 @@ from must_keras.tasks.base import Task, Threshold
 from must_keras.training.model import Network
 from must_keras.training.trainer import Training
 
+# The network's own layers.
+_RESERVED = ("image", "area", "backbone", "neck")
+
 Aligned = Literal["none", "task", "images", "set"]
 
 
@@ -147,6 +150,10 @@ class Recipe:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise UserError(f"recipe {self.name}: two {what} are named {twice[0]!r}")
+        tasks = (*self.tasks, *(t.task for t in self.transfers))
+        for task in tasks:
+            if task.name in _RESERVED:
+                raise UserError(f"recipe {self.name}: a head cannot be named {task.name!r}")
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:

@@ -42,6 +42,13 @@ def test_names_are_unlike_each_other(scenes):
         dataclasses.replace(scenes, teachers=(twice, *scenes.teachers[1:]))
 
 
+def test_a_head_is_not_named_like_a_layer_of_the_network(scenes):
+    task = Classification(name="neck", classes=scenes.teachers[0].task.classes)
+    first = dataclasses.replace(scenes.teachers[0], task=task)
+    with pytest.raises(UserError, match="cannot be named 'neck'"):
+        dataclasses.replace(scenes, teachers=(first, *scenes.teachers[1:]))
+
+
 def test_starts_are_checked_before_anything_is_trained(scenes):
     with pytest.raises(UserError, match="did you mean 'student'"):
         dataclasses.replace(scenes, starts=("random", "studnet"))

@@ -8,9 +8,21 @@ from typing import Any, Literal
 
 import keras
 
+from must_keras.errors import UserError
+
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
 _MEAN = (123.675, 116.28, 103.53)
 _DEVIATION = (58.395, 57.12, 57.375)
+
+
+# He et al. (arXiv 1512.03385), table 1: number of blocks of each stage.
+_PUBLISHED = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,15 +49,15 @@ class ResNet:
 
     @classmethod
     def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> ResNet:
-        """The published network with this many layers."""
-        blocks = {
-            18: (2, 2, 2, 2),
-            34: (3, 4, 6, 3),
-            50: (3, 4, 6, 3),
-            101: (3, 4, 23, 3),
-            152: (3, 8, 36, 3),
-        }[depth]
-        return cls(blocks=blocks, block_type="basic_block" if depth < 50 else "block")
+        """The published network with this many layers.
+
+        Raises:
+            UserError: none was published.
+        """
+        if depth not in _PUBLISHED:
+            allowed = ", ".join(map(str, _PUBLISHED))
+            raise UserError(f"a ResNet has {allowed} layers, received {depth}")
+        return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def build(
         self, size: tuple[int, int] | None, norm: Mapping[str, Any], name: str = "backbone"

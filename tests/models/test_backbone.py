@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
@@ -119,3 +120,8 @@ def test_another_keras_backend_gets_resnet50_of_keras_itself(monkeypatch):
     assert shapes == {"C2": (8, 16, 256), "C3": (4, 8, 512), "C4": (2, 4, 1024), "C5": (1, 2, 2048)}
     norms = [x for x in layers_of(model) if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 53 and all(norm.momentum == 0.9 for norm in norms)
+
+
+def test_a_depth_that_nobody_published_is_an_error():
+    with pytest.raises(UserError, match="18, 34, 50, 101, 152 layers, received 20"):
+        ResNet.of_depth(20)
