@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -292,3 +293,14 @@ def test_builder_stores_images_in_order_and_loads_without_its_class(tmp_path):
         assert example["class"] == drawn["class"]
         np.testing.assert_array_equal(example["depth"][..., 0], encode_depth(drawn["depth"]))
         np.testing.assert_array_equal(example["normals"], encode_normals(drawn["normals"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["single", "crowd", "rooms", "depth", "pool"])
+def test_a_core_draws_100_images_a_second_at_96_pixels(family):
+    config = SceneConfig(family=family, size=96)
+    draw(config, "train", 0)
+    start = time.process_time()
+    for index in range(1, 201):
+        draw(config, "train", index)
+    assert 200 / (time.process_time() - start) >= 100

@@ -125,3 +125,15 @@ def test_another_keras_backend_gets_resnet50_of_keras_itself(monkeypatch):
 def test_a_depth_that_nobody_published_is_an_error():
     with pytest.raises(UserError, match="18, 34, 50, 101, 152 layers, received 20"):
         ResNet.of_depth(20)
+
+
+@pytest.mark.slow
+def test_resnet152_is_the_published_network():
+    """torchvision's ResNet-152 has 60,192,808 weights, 2,049,000 of them in the classifier."""
+    model = ResNet.of_depth(152).build((64, 64), {"epsilon": 1e-4})
+    trainable = sum(int(np.prod(v.shape)) for v in model.trainable_weights)
+    assert trainable == 60_192_808 - 2_049_000
+    features = model(np.zeros((1, 64, 64, 3), "float32"))
+    assert [tuple(features[f"C{i}"].shape) for i in range(2, 6)] == [
+        (1, 16, 16, 256), (1, 8, 8, 512), (1, 4, 4, 1024), (1, 2, 2, 2048),
+    ]  # fmt: skip
