@@ -125,6 +125,7 @@ def recipe(
             task=detection("objects", crowd),
             sets=splits(crowd, "objects", "objects"),
             training=training(teacher_steps * 3 // 2),
+            # The paper's 0.5 belongs to a converged teacher; this one is rarely so sure.
             threshold=0.3,
         ),
         Teacher(

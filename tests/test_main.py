@@ -2,6 +2,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 from absl import flags
@@ -15,7 +16,7 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "must_keras.main", *arguments],
         cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir()},
     )  # fmt: skip
 
 
