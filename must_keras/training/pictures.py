@@ -19,16 +19,16 @@ _GAP = 4
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Pictures, [H, W, 3] uint8, in rows and columns with a white gap; sizes may differ."""
-    height = max(p.shape[0] for row in rows for p in row)
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
     width = max(p.shape[1] for row in rows for p in row)
     columns = max(len(row) for row in rows)
-    canvas = np.full(
-        (len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8
-    )
-    for i, row in enumerate(rows):
+    shape = (sum(heights) + _GAP * (len(rows) - 1), columns * (width + _GAP) - _GAP, 3)
+    canvas, top = np.full(shape, 255, np.uint8), 0
+    for row, height in zip(rows, heights, strict=True):
         for j, picture in enumerate(row):
-            top, left = i * (height + _GAP), j * (width + _GAP)
+            left = j * (width + _GAP)
             canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        top += height + _GAP
     return canvas
 
 
