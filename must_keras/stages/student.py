@@ -39,10 +39,11 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         print(f"student: finished before, {part.folder}")
         return
     folder, training = part.begin(), student.training
-    weights = {name: weight.value for name, weight in student_weights(recipe).items()}
+    sourced = student_weights(recipe)
+    weights = {name: weight.value for name, weight in sourced.items()}
     seed = scoring.part_seed(recipe.seed, "student")
     shares = tell_shares(count_origins(examples, num_examples=_COUNTED, seed=seed))
-    for name, weight in student_weights(recipe).items():
+    for name, weight in sourced.items():
         print(
             f"student: loss weight of {name}: {weight.value:.4g} ({weight.source}), "
             f"{shares[name]:.0%} of images labelled"
