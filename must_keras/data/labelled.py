@@ -62,7 +62,11 @@ class Labelled:
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """[h, w, 3] uint8, and {head: stored label}."""
-        return self.source.image(index), self._labels(index)[0]
+        return self.source.image(index), self.labels(index)
+
+    def labels(self, index: int) -> dict[str, dict[str, np.ndarray]]:
+        """{head: stored label}."""
+        return self._labels(index)[0]
 
     def origins(self, index: int) -> dict[str, Origin]:
         """{head: where the label of this image comes from}."""

@@ -1,13 +1,36 @@
-"""Training, validation and test images: carved by a seed, by groups, or out of a sequence."""
+"""Training, validation and test images: by lists, by a seed, by groups, or out of a sequence."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from must_keras.data.folders import Path, by_stem, stem
+from must_keras.data.lists import read_lines
 from must_keras.data.sources import Source, Subset
 from must_keras.errors import UserError
+from must_keras.experiment import nearest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A labelled set. Sweeps, thresholds and stopping see validation only.
+
+    Raises:
+        UserError: one of them has no image.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+
+    def __post_init__(self) -> None:
+        for source in (self.train, self.validation, self.test):
+            if not len(source):
+                raise UserError(f"source {source.name!r} has no image")
 
 
 class Carved(NamedTuple):
@@ -31,6 +54,7 @@ def carve_validation(
     count: int,
     seed: int,
     group: Callable[[str], str] | None = None,
+    end: str = "_validation",
 ) -> Carved:
     """Takes a validation set out of a training set; both keep the source's order.
 
@@ -40,6 +64,7 @@ def carve_validation(
         seed: another one takes others.
         group: image id to the name of its group, for near-duplicates: photos of one table, frames
             of one film. A group is never parted.
+        end: of the validation set's name.
 
     Raises:
         UserError: one of the parts would be empty.
@@ -61,8 +86,111 @@ def carve_validation(
     kept = [i for i in range(len(source)) if i not in taken]
     return Carved(
         train=Subset(source, kept, name=source.name),
-        validation=Subset(source, sorted(taken), name=f"{source.name}_validation"),
+        validation=Subset(source, sorted(taken), name=f"{source.name}{end}"),
     )
+
+
+def split_by_lists(source: Source, *, train: Path, validation: Path, test: Path) -> Splits:
+    """A set in three parts, each named by a text file of image ids; see `listed`.
+
+    Raises:
+        UserError: see `listed`; or an image is in two lists.
+    """
+    parts = {
+        path: listed(source, path, name=f"{source.name}{end}")
+        for path, end in ((train, ""), (validation, "_validation"), (test, "_test"))
+    }
+    owner: dict[str, Path] = {}
+    for path, part in parts.items():
+        for index in range(len(part)):
+            other = owner.setdefault(part.image_id(index), path)
+            if other != path:
+                raise UserError(f"{path} and {other} both list {part.image_id(index)}")
+    if len(parts) < 3:
+        raise UserError(f"three different lists are needed, received {train}, {validation}, {test}")
+    return Splits(train=parts[train], validation=parts[validation], test=parts[test])
+
+
+def listed(source: Source, path: Path, *, name: str) -> Subset:
+    """The images that a text file names, one a line, in its order.
+
+    A line is an image's id (a path relative to the images' folder), with or without its suffix;
+    further words on the line, such as a label's path, are not read unless the id holds spaces.
+
+    Raises:
+        UserError: the file cannot be read, or names an image that is not there, or one twice.
+    """
+    path = pathlib.Path(path)
+    ids = [source.image_id(i) for i in range(len(source))]
+    places = {image_id: index for index, image_id in enumerate(ids)}
+    stems = by_stem(path, ids)
+    found: dict[int, int] = {}
+    for number, line in read_lines(path):
+        words = (line, line.split()[0])
+        names = [name for word in words for name in (word, stems.get(stem(word)), stems.get(word))]
+        index = next((places[name] for name in names if name in places), None)
+        where = f"{path}, line {number}"
+        if index is None:
+            hint = nearest(line, ids) if len(ids) <= 20 else f"for example {ids[0]}"
+            raise UserError(f"{where}: {line!r} is no image of source {source.name!r}; {hint}")
+        if index in found:
+            raise UserError(f"{where}: {line!r} is also on line {found[index]}")
+        found[index] = number
+    return Subset(source, list(found), name=name)
+
+
+def split_by_fraction(
+    source: Source,
+    *,
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+    group: Callable[[str], str] | None = None,
+) -> Splits:
+    """A set in three parts at random, where images do not resemble their neighbours.
+
+    Args:
+        source: the whole set; the training part keeps its name.
+        validation: share of the images.
+        test: share of the images.
+        seed: another one takes others.
+        group: see `carve_validation`.
+
+    Raises:
+        UserError: one of the parts would be empty.
+    """
+    rest = carve_validation(
+        source, count=_count(source, test, "test"), seed=seed, group=group, end="_test"
+    )
+    count = _count(source, validation, "validation")
+    parts = carve_validation(rest.train, count=count, seed=seed, group=group)
+    return Splits(train=parts.train, validation=parts.validation, test=rest.validation)
+
+
+def split_sequence(
+    source: Source, *, validation: float = 0.1, test: float = 0.15, gap: int = 4
+) -> Splits:
+    """A film in three parts: training images first, then validation, then test.
+
+    Args:
+        source: the frames in order; the training part keeps its name.
+        validation: share of the images.
+        test: share of the images.
+        gap: frames that are dropped between two parts.
+
+    Raises:
+        UserError: one of the parts would be empty.
+    """
+    counts = [_count(source, test, "test"), _count(source, validation, "validation")]
+    train = len(source) - sum(counts) - 2 * gap
+    blocks = contiguous_blocks(len(source), counts=(train, counts[1], counts[0]), gap=gap)
+    parts = {
+        key: Subset(source, block, name=f"{source.name}{end}")
+        for (key, end), block in zip(
+            (("train", ""), ("validation", "_validation"), ("test", "_test")), blocks, strict=True
+        )
+    }
+    return Splits(**parts)
 
 
 def contiguous_blocks(num_images: int, *, counts: Sequence[int], gap: int) -> list[range]:
@@ -89,6 +217,12 @@ def contiguous_blocks(num_images: int, *, counts: Sequence[int], gap: int) -> li
         blocks.append(range(first, first + count))
         first += count + gap
     return blocks
+
+
+def _count(source: Source, share: float, what: str) -> int:
+    if not 0.0 < share < 1.0:
+        raise UserError(f"source {source.name!r}: {what}={share}: expected a share within (0, 1)")
+    return max(1, round(share * len(source)))
 
 
 def _rank(seed: int, name: str) -> bytes:

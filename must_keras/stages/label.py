@@ -10,34 +10,30 @@ from typing import Any
 import keras
 
 from must_keras.data.columns import Column, ColumnWriter
-from must_keras.data.labelled import Labelled, PseudoLabels
+from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
 from must_keras.progress import Progress
-from must_keras.recipe import Recipe, Teacher
-from must_keras.stages import scoring
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.stages import quality, scoring
 from must_keras.stages.teacher import selected
-from must_keras.tasks.base import Task
 from must_keras.training import pictures
+from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
-from must_keras.training.model import MultiTaskModel
 from must_keras.workdir import Part, Workdir, describe
 
 # Maps are stored with a long side of at most this many cells.
 MAX_MAP_SIDE = 320
-_QUALITY_IMAGES = 512
-_PICTURES = 6
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes the columns that are not finished."""
     for teacher in selected(recipe.teachers, only):
-        path = workdir.teacher(teacher.name).model_path
         if workdir.teacher(teacher.name).result() is None:
             raise UserError(f"teacher {teacher.name!r} is not finished: run --stage=teacher first")
-        sha256 = file_sha256(path)
+        sha256 = weights_sha256(workdir, teacher)
         predictor = None
         for source in sources_to_label(recipe, teacher):
             part = workdir.labels(teacher.name, source.name)
@@ -45,9 +41,30 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
                 print(f"labels of {teacher.name} for {source.name}: finished before")
                 continue
             if predictor is None:
-                model: MultiTaskModel = keras.saving.load_model(path)
-                predictor = Predictor(model, map_size(recipe.network.size))
+                predictor = _predictor(recipe, workdir, teacher)
             _label(recipe, teacher, source, predictor, part, sha256)
+
+
+def weights_sha256(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> str | None:
+    """Of the weights that label; None while they are not there."""
+    if isinstance(teacher, ForeignTeacher):
+        return teacher.model.sha256()
+    path = workdir.teacher(teacher.name).model_path
+    return file_sha256(path) if path.is_file() else None
+
+
+def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
+    """Pixels a side of the images that a teacher sees."""
+    return teacher.model.size if isinstance(teacher, ForeignTeacher) else recipe.network.size
+
+
+def _predictor(
+    recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher
+) -> Predictor | ForeignPredictor:
+    size = map_size(input_size(recipe, teacher))
+    if isinstance(teacher, ForeignTeacher):
+        return ForeignPredictor(teacher.model, teacher.task, size)
+    return Predictor(keras.saving.load_model(workdir.teacher(teacher.name).model_path), size)
 
 
 def student_sources(recipe: Recipe) -> list[Source]:
@@ -56,7 +73,7 @@ def student_sources(recipe: Recipe) -> list[Source]:
     Raises:
         UserError: two different sources share a name.
     """
-    sources = [teacher.sets.train for teacher in recipe.teachers] if recipe.student.union else []
+    sources = [t.sets.train for t in recipe.trained_teachers] if recipe.student.union else []
     sources += [pool.source for pool in recipe.pools]
     found: dict[str, Source] = {}
     for source in sources:
@@ -69,9 +86,10 @@ def student_sources(recipe: Recipe) -> list[Source]:
     return list(found.values())
 
 
-def sources_to_label(recipe: Recipe, teacher: Teacher) -> list[Source]:
+def sources_to_label(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> list[Source]:
     """The student's sources that a teacher labels: all but the set it was trained on."""
-    return [s for s in student_sources(recipe) if s.name != teacher.sets.train.name]
+    own = None if isinstance(teacher, ForeignTeacher) else teacher.sets.train.name
+    return [source for source in student_sources(recipe) if source.name != own]
 
 
 def map_size(size: int) -> tuple[int, int]:
@@ -82,12 +100,12 @@ def map_size(size: int) -> tuple[int, int]:
     return (size // factor, size // factor)
 
 
-def inputs(recipe: Recipe, teacher: Teacher, source: Source, sha256: str) -> dict:
+def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sha256: str) -> dict:
     """What a column depends on: not the threshold, which is applied when it is read."""
     return {
         "teacher_sha256": sha256,
         "task": teacher.task,
-        "size": recipe.network.size,
+        "size": input_size(recipe, teacher),
         "batch": recipe.evaluation_batch,
         "source": source,
     }
@@ -95,9 +113,9 @@ def inputs(recipe: Recipe, teacher: Teacher, source: Source, sha256: str) -> dic
 
 def _label(
     recipe: Recipe,
-    teacher: Teacher,
+    teacher: Teacher | ForeignTeacher,
     source: Source,
-    predictor: Predictor,
+    predictor: Predictor | ForeignPredictor,
     part: Part,
     sha256: str,
 ) -> None:
@@ -114,7 +132,7 @@ def _label(
     progress = Progress(title, sum(count for _, count in pending), part.folder)
     start, written = time.monotonic(), 0
     ranges = [range(first, first + count) for first, count in pending]
-    records = _counted(_records(recipe, teacher.task, source, predictor, ranges), progress)
+    records = _counted(_records(recipe, teacher, source, predictor, ranges), progress)
     for first, count in pending:
         writer.write_shard(first, itertools.islice(records, count))
         progress.record()
@@ -126,26 +144,28 @@ def _label(
     labelled = len(column) - sum(column.is_empty(i) for i in range(len(column)))
     if not labelled:
         raise DataError(f"{title}: not one of {len(column)} images has a label")
-    truth = _truth(recipe, source, teacher.task)
     result = {
         "teacher_sha256": sha256,
         "images": len(column),
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": round(written / max(seconds, 1e-9), 1) if written else None,
-        "quality": _quality(recipe, teacher, truth, column) if truth is not None else None,
+        "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }
-    _show(recipe, teacher, source, truth, column, part)
     part.finish(inputs(recipe, teacher, source, sha256), result)
-    quality = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
-    print(f"{title}: {labelled} of {len(column)} images{quality}")
+    told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
+    print(f"{title}: {labelled} of {len(column)} images{told}")
 
 
 def _records(
-    recipe: Recipe, task: Task, source: Source, predictor: Predictor, ranges: list[range]
+    recipe: Recipe,
+    teacher: Teacher | ForeignTeacher,
+    source: Source,
+    predictor: Predictor | ForeignPredictor,
+    ranges: list[range],
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """(id, record) of every image of a range, in order; None where it cannot be read."""
-    size = recipe.network.size
+    task, size = teacher.task, input_size(recipe, teacher)
     images = TolerantSource(without_labels(source))
     batches = evaluation_batches(
         Labelled(images, []), [], size=size, batch=recipe.evaluation_batch, ranges=ranges
@@ -167,75 +187,3 @@ def _counted(records: Iterator, progress: Progress) -> Iterator:
     for record in records:
         yield record
         progress.advance()
-
-
-def _truth(recipe: Recipe, source: Source, task: Task) -> Source | None:
-    """The same images with true labels of a task, where somebody knows them."""
-    known = [p.truth for p in recipe.pools if p.truth is not None and p.source.name == source.name]
-    known += [source]
-    return next((s for s in known if task.name in s.label_spaces), None)
-
-
-def _pairs(
-    recipe: Recipe,
-    teacher: Teacher,
-    truth: Source,
-    column: Column,
-    *,
-    ranges: list[range],
-    batch: int,
-) -> Iterator[tuple[dict, dict, dict]]:
-    """Batches of (true labels, pseudo labels, images and areas) as the student would see them."""
-    task = teacher.task
-    truth = TolerantSource(truth)
-    pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
-    told = Labelled(without_labels(truth), [task], {task.name: pseudo})
-    for (x, y), (_, z) in zip(
-        *(
-            evaluation_batches(
-                examples,
-                [task],
-                size=recipe.network.size,
-                batch=batch,
-                ranges=ranges,
-            )
-            for examples in (Labelled(truth, [task]), told)
-        ),
-        strict=True,
-    ):
-        keep = y["index"].numpy() >= 0
-        true, said = (
-            {k: v.numpy()[keep] for k, v in labels["labels"][task.name].items()}
-            for labels in (y, z)
-        )
-        yield true, said, {k: v.numpy()[keep] for k, v in x.items()}
-
-
-def _quality(
-    recipe: Recipe, teacher: Teacher, truth: Source, column: Column
-) -> dict[str, float | None]:
-    evaluator = teacher.task.quality()
-    ranges = [range(min(_QUALITY_IMAGES, len(truth)))]
-    batch = recipe.evaluation_batch
-    for true, said, _ in _pairs(recipe, teacher, truth, column, ranges=ranges, batch=batch):
-        evaluator.update(true, said)
-    return scoring.finite(evaluator.result())
-
-
-def _show(
-    recipe: Recipe,
-    teacher: Teacher,
-    source: Source,
-    truth: Source | None,
-    column: Column,
-    part: Part,
-) -> None:
-    """A picture: image, truth where it is known, pseudo label."""
-    shown = truth if truth is not None else source
-    rows = []
-    ranges = [range(i, i + 1) for i in pictures.spread(_PICTURES, len(shown))]
-    for true, said, x in _pairs(recipe, teacher, shown, column, ranges=ranges, batch=1):
-        labels = [pictures.take(true, 0)] if truth is not None else []
-        labels.append(pictures.take(said, 0))
-        rows.append(pictures.beside(teacher.task, x["image"][0], *labels, area=x["area"][0]))
-    pictures.save(part.folder / "pictures" / f"{teacher.task.name}.png", pictures.grid(rows))

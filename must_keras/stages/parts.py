@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from must_keras.errors import UserError
-from must_keras.files import file_sha256
 from must_keras.recipe import Recipe
 from must_keras.stages import export, label, student, teacher, transfer
 from must_keras.workdir import Part, Workdir
@@ -95,8 +94,8 @@ def check(recipe: Recipe, workdir: Workdir) -> None:
 def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     for item in recipe.teachers:
         origin = workdir.teacher(item.name)
-        known = origin.result() is not None and origin.model_path.is_file()
-        sha256 = file_sha256(origin.model_path) if known else None
+        known = origin.result() is not None
+        sha256 = label.weights_sha256(workdir, item) if known else None
         for source in label.sources_to_label(recipe, item):
             yield Step(
                 stage="label",

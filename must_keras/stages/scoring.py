@@ -11,8 +11,9 @@ import tensorflow as tf
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, Subset
+from must_keras.data.splits import Splits
 from must_keras.progress import track
-from must_keras.recipe import Recipe, Splits
+from must_keras.recipe import Recipe
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.training.inference import Predictor, evaluate, evaluate_trivial
@@ -21,52 +22,90 @@ from must_keras.training.summaries import Summaries
 _ROWS = 6
 
 
-def batches(source: Source, task: Task, recipe: Recipe, limit: int | None = None):
-    """Evaluation batches of a source for one task."""
+def batches(
+    source: Source, task: Task, recipe: Recipe, *, size: int, limit: int | None = None
+) -> tf.data.Dataset:
+    """Evaluation batches of a source for one task, at so many pixels a side."""
     return evaluation_batches(
         Labelled(source, [task]),
         [task],
-        size=recipe.network.size,
+        size=size,
         batch=recipe.evaluation_batch,
         ranges=[range(len(source) if limit is None else min(limit, len(source)))],
     )
 
 
-def score(
-    predictor: Predictor,
-    task: Task,
-    sets: Splits,
-    recipe: Recipe,
-    *,
-    step: int,
-    summaries: Summaries,
-    splits: Sequence[str] = ("validation", "test"),
-) -> dict[str, float]:
-    """Metrics of one head, written to the summaries; those of the last split are returned.
+class Scorer:
+    """Measures one head on a labelled set; inputs are built once for all models that come.
 
-    They are written under the metric's name, or "<head>_<metric>" where the model has several.
+    Args:
+        task: the head.
+        sets: its images.
+        recipe: how large batches are.
+        size: pixels a side of the network's input.
     """
-    prefix = f"{task.name}_" if len(predictor.heads) > 1 else ""
-    metrics: dict[str, float] = {}
-    for split in splits:
-        labelled = batches(getattr(sets, split), task, recipe)
-        found = evaluate(predictor, _tracked(labelled, f"{task.name} on {split}"), [task])
-        metrics = found[task.name]
-        summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
-    return finite(metrics)
 
+    def __init__(self, task: Task, sets: Splits, recipe: Recipe, *, size: int):
+        self._task, self._sets, self._recipe, self._size = task, sets, recipe, size
+        self._built: dict[str, tf.data.Dataset] = {}
 
-def trivial(task: Task, sets: Splits, recipe: Recipe) -> dict[str, float]:
-    """Metrics, on test, of the prediction that never looks at the image."""
-    return finite(
-        evaluate_trivial(
-            task,
-            train=_tracked(
-                batches(sets.train, task, recipe), f"{task.name} without looking, train"
-            ),
-            test=_tracked(batches(sets.test, task, recipe), f"{task.name} without looking, test"),
+    def score(
+        self,
+        predictor: Predictor,
+        *,
+        step: int,
+        summaries: Summaries,
+        splits: Sequence[str] = ("validation", "test"),
+    ) -> dict[str, float | None]:
+        """Metrics, written to the summaries; those of the last split are returned.
+
+        They are written under the metric's name, or "<head>_<metric>" where the model has several.
+        """
+        name = self._task.name
+        prefix = f"{name}_" if len(predictor.heads) > 1 else ""
+        metrics: dict[str, float] = {}
+        for split in splits:
+            labelled = _tracked(self._batches(split), f"{name} on {split}")
+            metrics = evaluate(predictor, labelled, [self._task])[name]
+            summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
+        return finite(metrics)
+
+    def trivial(self) -> dict[str, float | None]:
+        """Metrics, on test, of the prediction that never looks at the image."""
+        train, test = (
+            _tracked(self._batches(split), f"{self._task.name} without looking, {split}")
+            for split in ("train", "test")
         )
-    )
+        return finite(evaluate_trivial(self._task, train=train, test=test))
+
+    def show(self, predictor: Predictor, *, step: int, summaries: Summaries) -> None:
+        """A picture of image, label and prediction, for TensorBoard and as <task>.png."""
+        task = self._task
+        predicted = next(predictor(self._batches("few")))
+        labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
+        rows = [
+            pictures.beside(
+                task,
+                predicted.x["image"][i],
+                pictures.take(labels, i),
+                pictures.take(outputs, i),
+                area=predicted.x["area"][i],
+            )
+            for i in range(len(predicted.x["image"]))
+        ]
+        picture = pictures.grid(rows)
+        summaries.picture(step, "validation", task.name, picture)
+        pictures.save(summaries.folder / "pictures" / f"{task.name}.png", picture)
+
+    def _batches(self, part: str) -> tf.data.Dataset:
+        if part not in self._built:
+            source = self._few() if part == "few" else getattr(self._sets, part)
+            self._built[part] = batches(source, self._task, self._recipe, size=self._size)
+        return self._built[part]
+
+    def _few(self) -> Source:
+        whole = self._sets.validation
+        return Subset(whole, pictures.spread(_ROWS, len(whole)), name=whole.name)
 
 
 def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:
@@ -76,34 +115,6 @@ def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The same with None for what is not a number: nothing was labelled."""
     return {k: float(v) if math.isfinite(v) else None for k, v in metrics.items()}
-
-
-def show(
-    predictor: Predictor,
-    task: Task,
-    source: Source,
-    recipe: Recipe,
-    *,
-    step: int,
-    summaries: Summaries,
-) -> None:
-    """A picture of image, label and prediction, for TensorBoard and as <task>.png."""
-    few = Subset(source, pictures.spread(_ROWS, len(source)), name=source.name)
-    predicted = next(predictor(batches(few, task, recipe)))
-    labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
-    rows = [
-        pictures.beside(
-            task,
-            predicted.x["image"][i],
-            pictures.take(labels, i),
-            pictures.take(outputs, i),
-            area=predicted.x["area"][i],
-        )
-        for i in range(len(few))
-    ]
-    picture = pictures.grid(rows)
-    summaries.picture(step, "validation", task.name, picture)
-    pictures.save(summaries.folder / "pictures" / f"{task.name}.png", picture)
 
 
 def headline(metrics: Mapping[str, float | None]) -> str:

@@ -56,20 +56,23 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         loss_weights=weights,
         clip_norm=training.clip_norm,
     )
+    student.start.apply(model, recipe.network)
     compile_model(model, training)
     summaries = Summaries(folder)
-    fit(model, examples, training, seed=seed, title="student", folder=folder, summaries=summaries)
+    batches = training.batches(examples, recipe.tasks, size=recipe.network.size, seed=seed)
+    fit(model, batches, training, title="student", folder=folder, summaries=summaries)
     model.clean_copy().save(part.model_path)
     predictor = Predictor(model)
     heads = {}
     for teacher in recipe.teachers:
-        task, sets = teacher.task, teacher.sets
-        metrics = scoring.score(
-            predictor, task, sets, recipe, step=training.steps, summaries=summaries
-        )
-        scoring.show(
-            predictor, task, sets.validation, recipe, step=training.steps, summaries=summaries
-        )
+        task, step = teacher.task, training.steps
+        if teacher.sets is None:
+            heads[task.name] = {"metrics": {}, "trivial": {}}
+            print(f"student, {task.name}: not scored, no labelled set is given")
+            continue
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=recipe.network.size)
+        metrics = scorer.score(predictor, step=step, summaries=summaries)
+        scorer.show(predictor, step=step, summaries=summaries)
         trivial = workdir.teacher(teacher.name).result()["trivial"]
         heads[task.name] = {"metrics": metrics, "trivial": trivial}
         print(f"student, {task.name}: {scoring.headline(metrics)} on test")
@@ -96,7 +99,7 @@ def tell_shares(counts: Mapping) -> dict[str, float]:
 
 def inputs(recipe: Recipe, workdir: Workdir) -> dict:
     """What the student depends on: its own values and the columns as they were read."""
-    columns = {}
+    columns, training = {}, recipe.student.training
     for teacher in recipe.teachers:
         for source in sources_to_label(recipe, teacher):
             part = workdir.labels(teacher.name, source.name)
@@ -106,7 +109,8 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         "network": recipe.network,
         "tasks": recipe.tasks,
         "sources": student_sources(recipe),
-        "student": recipe.student,
+        "student": {"training": training, "union": recipe.student.union},
+        "start": recipe.student.start.depends_on(recipe.network),
         "loss_weights": student_weights(recipe),
         "thresholds": {teacher.name: teacher.threshold for teacher in recipe.teachers},
         "columns": columns,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from must_keras.data.labelled import Labelled
-from must_keras.recipe import Recipe, Teacher
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
+from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
 from must_keras.training.summaries import Summaries
@@ -18,6 +19,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         part = workdir.teacher(teacher.name)
         if part.is_finished(inputs(recipe, teacher)):
             print(f"teacher {teacher.name}: finished before, {part.folder}")
+        elif isinstance(teacher, ForeignTeacher):
+            _score_foreign(recipe, teacher, part)
         else:
             _train(recipe, teacher, part)
 
@@ -27,14 +30,17 @@ def selected(items: tuple, only: tuple[str, ...]) -> tuple:
     return tuple(item for item in items if item.name in only) or items
 
 
-def inputs(recipe: Recipe, teacher: Teacher) -> dict:
+def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> dict:
     """What a teacher depends on."""
+    if isinstance(teacher, ForeignTeacher):
+        return {"task": teacher.task, "sets": teacher.sets, "model": teacher.model}
     return {
         "seed": recipe.seed,
         "network": recipe.network,
         "task": teacher.task,
         "sets": teacher.sets,
         "training": teacher.training,
+        "start": teacher.start.depends_on(recipe.network),
     }
 
 
@@ -45,35 +51,55 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     model = build_model(
         recipe.network, [task], seed=seed, norm=training.norm(), clip_norm=training.clip_norm
     )
-    compile_model(model, training)
+    teacher.start.apply(model, recipe.network)
     summaries = Summaries(folder)
-    fit(
-        model,
-        Labelled(sets.train, [task]),
-        training,
-        seed=seed,
-        title=f"teacher {teacher.name}",
-        folder=folder,
-        summaries=summaries,
-    )
+    if training.steps:
+        compile_model(model, training)
+        images = Labelled(sets.train, [task])
+        batches = training.batches(images, [task], size=recipe.network.size, seed=seed)
+        title = f"teacher {teacher.name}"
+        fit(model, batches, training, title=title, folder=folder, summaries=summaries)
     model.clean_copy().save(part.model_path)
     predictor = Predictor(model)
-    metrics = scoring.score(predictor, task, sets, recipe, step=training.steps, summaries=summaries)
-    scoring.show(predictor, task, sets.validation, recipe, step=training.steps, summaries=summaries)
+    scorer, step = scoring.Scorer(task, sets, recipe, size=recipe.network.size), training.steps
+    metrics = scorer.score(predictor, step=step, summaries=summaries)
+    scorer.show(predictor, step=step, summaries=summaries)
     summaries.close()
-    trivial = scoring.trivial(task, sets, recipe)
-    part.finish(
-        inputs(recipe, teacher),
-        {
-            "task": task.name,
-            "kind": task.kind,
-            "parameters": model.count_params(),
-            "images_seen": training.images_seen,
-            "metrics": metrics,
-            "trivial": trivial,
-        },
-    )
-    print(
-        f"teacher {teacher.name}: {scoring.headline(metrics)} on test "
-        f"(without looking: {scoring.headline(trivial)})"
-    )
+    trivial = scorer.trivial()
+    result = _result(teacher, metrics, trivial)
+    result |= {"parameters": model.count_params(), "images_seen": training.images_seen}
+    part.finish(inputs(recipe, teacher), result)
+
+
+def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:
+    """There is nothing to train; where a set is given, it says how good the model is."""
+    task, folder = teacher.task, part.begin()
+    metrics: dict[str, float | None] = {}
+    trivial: dict[str, float | None] = {}
+    if teacher.sets is not None:
+        size = teacher.model.size
+        predictor = ForeignPredictor(teacher.model, task, (size, size))
+        scorer, summaries = scoring.Scorer(task, teacher.sets, recipe, size=size), Summaries(folder)
+        metrics = scorer.score(predictor, step=0, summaries=summaries)
+        scorer.show(predictor, step=0, summaries=summaries)
+        summaries.close()
+        trivial = scorer.trivial()
+    result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None}
+    part.finish(inputs(recipe, teacher), result)
+
+
+def _result(teacher: Teacher | ForeignTeacher, metrics: dict, trivial: dict) -> dict:
+    """What both kinds of teacher say of themselves; told on stdout too."""
+    if metrics:
+        print(
+            f"teacher {teacher.name}: {scoring.headline(metrics)} on test "
+            f"(without looking: {scoring.headline(trivial)})"
+        )
+    else:
+        print(f"teacher {teacher.name}: not scored, no labelled set is given")
+    return {
+        "task": teacher.task.name,
+        "kind": teacher.task.kind,
+        "metrics": metrics,
+        "trivial": trivial,
+    }

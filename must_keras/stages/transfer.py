@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from must_keras.data.labelled import Labelled
 from must_keras.errors import UserError
@@ -11,7 +12,8 @@ from must_keras.recipe import Recipe, Transfer
 from must_keras.stages import scoring
 from must_keras.stages.teacher import selected
 from must_keras.training.inference import Predictor
-from must_keras.training.model import MultiTaskModel, build_model, start_from
+from must_keras.training.model import BACKBONE, NECK, MultiTaskModel, build_model
+from must_keras.training.start import FromCheckpoint, copy_parts
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Part, Workdir
@@ -19,7 +21,7 @@ from must_keras.workdir import Part, Workdir
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains and scores the transfers that are not finished."""
-    models: dict[str, MultiTaskModel | None] = {}
+    models: dict[str, MultiTaskModel] = {}
     for transfer in selected(recipe.transfers, only):
         pending = [
             (start, seed)
@@ -33,12 +35,13 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             print(f"transfer {transfer.name}: finished before")
             continue
         for start, _ in pending:
-            if start not in models:
-                models[start] = load_start(workdir, start)
+            part = origin(workdir, start)
+            if part is not None and start not in models:
+                models[start] = _load(part, start)
         bench = _Bench(recipe, transfer)
         for start, seed in pending:
             part = _part(recipe, workdir, transfer, start, seed)
-            result = bench.run(models[start], start, seed, part)
+            result = bench.run(start, models.get(start), seed, part)
             part.finish(inputs(recipe, workdir, transfer, start, seed), result)
 
 
@@ -47,21 +50,13 @@ def _part(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, seed
 
 
 def origin(workdir: Workdir, start: str) -> Part | None:
-    """The part that a start comes from; None for the random one."""
-    if start == "random":
+    """The part that a start comes from; None where this run did not make it."""
+    if start in ("random", "checkpoint"):
         return None
     return workdir.student if start == "student" else workdir.teacher(start[len("teacher-") :])
 
 
-def load_start(workdir: Workdir, start: str) -> MultiTaskModel | None:
-    """The trained model that a start stands for; None for the random one.
-
-    Raises:
-        UserError: it is not finished.
-    """
-    part = origin(workdir, start)
-    if part is None:
-        return None
+def _load(part: Part, start: str) -> MultiTaskModel:
     if part.result() is None:
         raise UserError(f"start {start!r}: {part.folder} is not finished; run that stage first")
     return keras.saving.load_model(part.model_path)
@@ -69,10 +64,14 @@ def load_start(workdir: Workdir, start: str) -> MultiTaskModel | None:
 
 def inputs(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, seed: int) -> dict:
     """What one transfer depends on."""
-    part = origin(workdir, start)
+    part, made_from = origin(workdir, start), None
+    if part is not None:
+        made_from = part.result()
+    elif start == "checkpoint":
+        made_from = FromCheckpoint().depends_on(recipe.network)
     return {
         "start": start,
-        "made_from": part.result() if part else None,
+        "made_from": made_from,
         "seed": [recipe.seed, seed],
         "network": recipe.network,
         "task": transfer.task,
@@ -90,8 +89,11 @@ class _Bench:
         self._model = self._build(0)
         compile_model(self._model, transfer.training)
         self._predictor = Predictor(self._model)
-        self._trivial = scoring.trivial(transfer.task, transfer.sets, recipe)
-        self._fresh: dict[int, list[np.ndarray]] = {}
+        self._scorer = scoring.Scorer(
+            transfer.task, transfer.sets, recipe, size=recipe.network.size
+        )
+        self._trivial = self._scorer.trivial()
+        self._seeded: dict[int, tuple[list[np.ndarray], tf.data.Dataset]] = {}
 
     def _build(self, seed: int) -> MultiTaskModel:
         training = self._transfer.training
@@ -103,37 +105,26 @@ class _Bench:
             clip_norm=training.clip_norm,
         )
 
-    def run(self, origin: MultiTaskModel | None, start: str, seed: int, part: Part) -> dict:
+    def run(self, start: str, trained: MultiTaskModel | None, seed: int, part: Part) -> dict:
         """Trains from one start and scores it on test."""
         recipe, transfer, model = self._recipe, self._transfer, self._model
         training, task, folder = transfer.training, transfer.task, part.begin()
-        # The same for all starts of a seed: fresh weights, order of the images, views.
-        number = scoring.part_seed(recipe.seed, "transfer", transfer.name, str(seed))
-        if number not in self._fresh:
-            self._fresh = {number: self._build(number).get_weights()}
-        model.set_weights(self._fresh[number])
+        weights, batches = self._of_seed(seed)
+        model.set_weights(weights)
         copied = []
-        if origin is not None:
-            copied = start_from(model, origin, with_neck=recipe.neck == "fpn")
+        if trained is not None:
+            parts = (BACKBONE, NECK) if recipe.neck == "fpn" else (BACKBONE,)
+            copied = copy_parts(model, trained, parts)
+        elif start == "checkpoint":
+            copied = FromCheckpoint().apply(model, recipe.network)
         summaries = Summaries(folder)
-        fit(
-            model,
-            Labelled(transfer.sets.train, [task]),
-            training,
-            seed=number,
-            title=f"transfer {transfer.name} from {start}",
-            folder=folder,
-            summaries=summaries,
-        )
+        title = f"transfer {transfer.name} from {start}"
+        fit(model, batches, training, title=title, folder=folder, summaries=summaries)
         step = training.steps
-        metrics = scoring.score(
-            self._predictor, task, transfer.sets, recipe, step=step, summaries=summaries,
-            splits=("test",),
-        )  # fmt: skip
-        scoring.show(
-            self._predictor, task, transfer.sets.validation, recipe, step=step,
-            summaries=summaries,
-        )  # fmt: skip
+        metrics = self._scorer.score(
+            self._predictor, step=step, summaries=summaries, splits=("test",)
+        )
+        self._scorer.show(self._predictor, step=step, summaries=summaries)
         summaries.close()
         metric, value = next(iter(metrics.items()))
         print(f"transfer {transfer.name} from {start}, seed {seed}: {scoring.headline(metrics)}")
@@ -156,3 +147,17 @@ class _Bench:
             "shots": None,
             "split": "test",
         }
+
+    def _of_seed(self, seed: int) -> tuple[list[np.ndarray], tf.data.Dataset]:
+        """What all starts of a seed have in common: fresh weights, order of the images, views."""
+        if seed not in self._seeded:
+            recipe, transfer = self._recipe, self._transfer
+            number = scoring.part_seed(recipe.seed, "transfer", transfer.name, str(seed))
+            batches = transfer.training.batches(
+                Labelled(transfer.sets.train, [transfer.task]),
+                [transfer.task],
+                size=recipe.network.size,
+                seed=number,
+            )
+            self._seeded = {seed: (self._build(number).get_weights(), batches)}
+        return self._seeded[seed]

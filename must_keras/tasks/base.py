@@ -16,7 +16,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -195,6 +195,30 @@ class Task(abc.ABC):
         if threshold is not None:
             raise UserError(f"{self.name}: labels of kind {self.kind!r} take no threshold")
 
+    foreign_forms: ClassVar[tuple[str, ...]] = ()
+    """What a model that was made elsewhere may answer for the head to read it."""
+
+    def check_foreign_form(self, form: str) -> None:
+        """Raises UserError where `foreign_outputs` takes no such form."""
+        if form not in self.foreign_forms:
+            allowed = ", ".join(self.foreign_forms) or "none"
+            raise UserError(f"{self.name}: form={form!r} cannot be read; allowed are {allowed}")
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """`outputs` from the answers of a foreign model.
+
+        Args:
+            values: the answers for a batch, as numpy arrays: [B, ...], maps over the whole input.
+            form: what they are, one of `foreign_forms`.
+            map_size: (H', W') of per-pixel outputs.
+
+        Raises:
+            UserError: they are not of the shape that the form says.
+        """
+        raise NotImplementedError
+
     # ---- measuring and showing ----------------------------------------------------------------
 
     @abc.abstractmethod
@@ -256,3 +280,15 @@ def thresholds_by_class(
                 f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
             )
     return values
+
+
+def check_foreign_shape(name: str, values: Any, shape: tuple[int | None, ...], form: str) -> None:
+    """Raises UserError where a foreign model's answers, [B, *shape] (None: any), are of another."""
+    found = np.shape(values)
+    if len(found) != len(shape) + 1 or any(
+        n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
+    ):
+        expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
+        raise UserError(
+            f"{name}: a foreign model answers with the shape {found}; {form} are ({expected})"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -15,7 +15,15 @@ from PIL import Image, ImageDraw
 from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+    Threshold,
+    check_foreign_shape,
+)
 from must_keras.tasks.drawing import enlarge
 
 
@@ -124,6 +132,16 @@ class Classification(Task):
             probabilities /= probabilities.sum()
         return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
 
+    foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """[B, K], in the order of the task's classes."""
+        check_foreign_shape(self.name, values, (len(self.classes),), form)
+        values = np.asarray(values, np.float32)
+        return {"probabilities": values if form == "probabilities" else _softmax(values)}
+
     def evaluator(self) -> Evaluator:
         return _Accuracy(num_classes=len(self.classes))
 
@@ -189,3 +207,7 @@ class _Frequency(Prior):
     def outputs(self, num_images: int) -> dict[str, np.ndarray]:
         share = self._sum / max(self._sum.sum(), 1.0)
         return {"probabilities": np.tile(share.astype(np.float32), (num_images, 1))}
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.softmax(logits, axis=-1)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -22,7 +22,15 @@ from must_keras.ops.masked import (
     only_valid,
 )
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+    Threshold,
+    check_foreign_shape,
+)
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16
@@ -192,6 +200,24 @@ class Depth(Task):
         self.check_threshold(threshold)
         values = maps.decode_png(record["depth"]).astype(np.float32)
         return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
+
+    foreign_forms: ClassVar[tuple[str, ...]] = ("metres", "relative_inverse")
+
+    def check_foreign_form(self, form: str) -> None:
+        super().check_foreign_form(form)
+        if self.kind == "metric" and form != "metres":
+            raise UserError(f"{self.name}: a metric head needs form='metres', received {form!r}")
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """[B, h, w] or [B, h, w, 1]; metres serve a relative head as 1 / metres."""
+        values = np.asarray(values, np.float32)
+        values = values[..., None] if values.ndim == 3 else values
+        check_foreign_shape(self.name, values, (None, None, 1), form)
+        if form == "metres" and self.kind == "relative_inverse":
+            values = to_relative(values)
+        return {"depth": ops.convert_to_numpy(maps.resize(values, map_size))[..., 0]}
 
     def evaluator(self) -> Evaluator:
         return _AlignedErrors() if self.kind == "relative_inverse" else _DepthErrors()

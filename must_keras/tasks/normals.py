@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,7 +14,15 @@ from keras import ops
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor, Threshold
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+    Threshold,
+    check_foreign_shape,
+)
 
 # Shorter vectors are no direction: (0, 0, 0) says that nobody knows.
 _SHORTEST = 0.1
@@ -105,6 +113,16 @@ class Normals(Task):
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         return {"normals": from_colours(maps.decode_png(record["normals"]))}
+
+    foreign_forms: ClassVar[tuple[str, ...]] = ("normals",)
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where we see it."""
+        check_foreign_shape(self.name, values, (None, None, 3), form)
+        outputs = self.outputs({"values": np.asarray(values, np.float32)}, None, map_size)
+        return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}
 
     def evaluator(self) -> Evaluator:
         return _Angles()

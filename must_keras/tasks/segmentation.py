@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from must_keras.tasks.base import (
     Task,
     Tensor,
     Threshold,
+    check_foreign_shape,
     thresholds_by_class,
 )
 from must_keras.tasks.drawing import palette
@@ -142,6 +143,20 @@ class Segmentation(Task):
 
     def check_threshold(self, threshold: Threshold) -> None:
         thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
+
+    foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """[B, h, w, K], in the order of the task's classes."""
+        check_foreign_shape(self.name, values, (None, None, len(self.classes)), form)
+        logits = np.asarray(values, np.float32)
+        if form == "probabilities":
+            logits = np.log(np.maximum(logits, 1e-12))
+        # Probabilities are resized as logits too, as the column's own teachers do it.
+        outputs = self.outputs({"values": logits}, None, map_size)
+        return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}
 
     def evaluator(self) -> Evaluator:
         return _MeanIou(len(self.classes))

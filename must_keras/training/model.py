@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.models.backbone import ResNet
+from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
 from must_keras.tasks.base import Task
 from must_keras.training.strategy import num_replicas, sum_over_replicas
@@ -26,12 +26,12 @@ class Network:
     """What teachers, student and transfers have in common.
 
     Attributes:
-        backbone: the residual network.
+        backbone: ResNet(...), EfficientNetLite0(...) or KerasBackbone(...).
         size: height and width of the input in pixels, a multiple of 32.
         channels: width of the feature pyramid.
     """
 
-    backbone: ResNet
+    backbone: Backbone
     size: int
     channels: int = 256
 
@@ -254,18 +254,3 @@ def build_model(
         outputs[task.name] = head({key: features[key] for key in task.features} | {"area": area})
     inputs = {"image": image, "area": area}
     return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)
-
-
-def start_from(model: MultiTaskModel, start: keras.Model, *, with_neck: bool) -> list[str]:
-    """Copies the backbone, and the pyramid if wanted and there is one, of another model.
-
-    Returns:
-        The names of the copied parts.
-    """
-    copied = []
-    for part in (BACKBONE, NECK) if with_neck else (BACKBONE,):
-        names = {layer.name for layer in start.layers} & {layer.name for layer in model.layers}
-        if part in names:
-            model.get_layer(part).set_weights(start.get_layer(part).get_weights())
-            copied.append(part)
-    return copied

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -52,6 +53,47 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="must_keras")
+class FusedAdamW(keras.optimizers.Adam):
+    """Keras' AdamW with TensorFlow's one operation for each variable.
+
+    Keras' own writes some forty for each, the schedule among them: a small network spends as much
+    on these as on its gradients, and more when it is traced.
+
+    Args:
+        learning_rate: as in Keras.
+        kernel_decay: decoupled weight decay of variables of two and more axes.
+        **kwargs: of keras.optimizers.Adam.
+    """
+
+    def __init__(self, learning_rate: Any, kernel_decay: float = 0.0, **kwargs: Any):
+        super().__init__(learning_rate, **kwargs)
+        self.kernel_decay = kernel_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        rate, step = tf.cast(learning_rate, dtype), tf.cast(self.iterations + 1, dtype)
+        beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        if self.kernel_decay and variable.shape.rank > 1:
+            variable.assign_sub(variable * (rate * self.kernel_decay))
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.constant(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"kernel_decay": self.kernel_decay}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdamW:
     """Adam with decoupled weight decay on kernels (Loshchilov and Hutter, 2019)."""
@@ -60,9 +102,7 @@ class AdamW:
 
     def build(self, schedule: WarmupCosine) -> keras.optimizers.Optimizer:
         """The Keras optimizer."""
-        return _spare_all_but_kernels(
-            keras.optimizers.AdamW(learning_rate=schedule, weight_decay=self.weight_decay)
-        )
+        return FusedAdamW(schedule, kernel_decay=self.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import Examples, training_batches
 from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
 from must_keras.progress import Progress
+from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, reset
 from must_keras.training.strategy import num_replicas
@@ -26,7 +28,7 @@ class Training:
     """How long, how fast and on what views a model is trained.
 
     Attributes:
-        steps: optimizer steps.
+        steps: optimizer steps; 0: the weights stay those of the start.
         batch: images of a step, over all replicas.
         learning_rate: the peak.
         optimizer: AdamW(...) or SGD(...).
@@ -46,9 +48,11 @@ class Training:
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "log_every"):
+        for name in ("batch", "learning_rate", "log_every"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, received {getattr(self, name)}")
+        if self.steps < 0:
+            raise UserError(f"steps must be 0 or more, received {self.steps}")
 
     @property
     def images_seen(self) -> int:
@@ -62,10 +66,31 @@ class Training:
         run would still be those of the initial weights.
         """
         return {
-            "momentum": averaging_momentum(self.steps, 0.997),
+            "momentum": averaging_momentum(max(self.steps, 1), 0.997),
             "epsilon": 1e-4,
             "synchronized": num_replicas() > 1,
         }
+
+    def batches(
+        self, examples: Examples, tasks: Sequence[Task], *, size: int, seed: int
+    ) -> tf.data.Dataset:
+        """The input of the whole run for `fit`: see data.pipeline.training_batches.
+
+        Args:
+            examples: images with a stored label for every task.
+            tasks: the heads.
+            size: pixels a side.
+            seed: of order, views and sampling.
+        """
+        return training_batches(
+            examples,
+            tasks,
+            size=size,
+            batch=self.batch,
+            seed=seed,
+            augmentation=self.augmentation,
+            steps=range(self.steps),
+        )
 
 
 class NonFiniteLossError(UserError):
@@ -94,10 +119,9 @@ def compile_model(model: MultiTaskModel, training: Training) -> None:
 
 def fit(
     model: MultiTaskModel,
-    examples: Examples,
+    batches: tf.data.Dataset,
     training: Training,
     *,
-    seed: int,
     title: str,
     folder: pathlib.Path,
     summaries: Summaries,
@@ -109,9 +133,8 @@ def fit(
 
     Args:
         model: the model.
-        examples: images with a stored label for every head.
+        batches: see `Training.batches`; a dataset that is given again is not built again.
         training: the run's values; optimizer, warm-up and clipping are the compiled ones.
-        seed: of order, views and sampling.
         title: beside the progress bar.
         folder: where progress.json goes.
         summaries: where losses go.
@@ -123,15 +146,6 @@ def fit(
     schedule.restart(training.learning_rate, training.steps)
     model.optimizer.build(model.trainable_variables)
     reset(model.optimizer)
-    batches = training_batches(
-        examples,
-        list(model.tasks.values()),
-        size=model.size[0],
-        batch=training.batch,
-        seed=seed,
-        augmentation=training.augmentation,
-        steps=range(training.steps),
-    )
     progress = Progress(title, training.steps, folder)
     log = _Log(title, training, progress, summaries, schedule)
     model.fit(

@@ -274,7 +274,7 @@ def test_voc_folders_that_do_not_fit(voc):
         VocXml(split="val", **arguments)
     lists = voc / "ImageSets" / "Main"
     (lists / "empty.txt").write_text("\n")
-    with pytest.raises(UserError, match=r"empty\.txt names no image"):
+    with pytest.raises(UserError, match=r"empty\.txt is empty"):
         VocXml(split="empty", **arguments)
     (lists / "gone.txt").write_text("x9\n")
     with pytest.raises(UserError, match=r"no image x9\.\*"):

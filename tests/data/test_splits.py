@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from must_keras.data.sources import Source
-from must_keras.data.splits import carve_validation, contiguous_blocks, permutation
+from must_keras.data.splits import (
+    Splits,
+    carve_validation,
+    contiguous_blocks,
+    listed,
+    permutation,
+    split_by_fraction,
+    split_by_lists,
+    split_sequence,
+)
 from must_keras.errors import UserError
 
 
@@ -79,3 +88,79 @@ def test_blocks_of_a_sequence_lie_apart():
     for num_images, counts, gap in ((87, (60, 8, 12), 4), (9, (4, 0), 1), (9, (4, 4), -1)):
         with pytest.raises(UserError, match="the sequence has"):
             contiguous_blocks(num_images, counts=counts, gap=gap)
+
+
+def parts(splits):
+    return [ids(splits.train), ids(splits.validation), ids(splits.test)]
+
+
+def test_a_list_file_names_images_in_many_ways(tmp_path):
+    source = Named(["a/1.jpg", "a/2.jpg", "b c.png", "a/3.v2.jpg"])
+    (tmp_path / "list.txt").write_text("b c.png\n\na/2 labels/a/2.png\na/1.jpg 1\na/3.v2\n")
+    chosen = listed(source, tmp_path / "list.txt", name="some")
+    assert ids(chosen) == ["b c.png", "a/2.jpg", "a/1.jpg", "a/3.v2.jpg"] and chosen.name == "some"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a/1.jpg\na/4.jpg\n", r"line 2: 'a/4.jpg' is no image of source 'named'; did you mean"),
+        ("a/1.jpg\na/2.jpg\na/1\n", r"line 3: 'a/1' is also on line 1"),
+    ],
+)
+def test_a_list_file_that_does_not_fit(tmp_path, content, message):
+    (tmp_path / "list.txt").write_text(content)
+    with pytest.raises(UserError, match=f"list.txt, {message}"):
+        listed(Named(["a/1.jpg", "a/2.jpg"]), tmp_path / "list.txt", name="some")
+
+
+def test_three_lists_are_three_parts(tmp_path):
+    source = Named("abcd", name="letters")
+    for name, lines in (("train", "a\nd"), ("val", "b"), ("test", "c"), ("twice", "c\na")):
+        (tmp_path / name).write_text(lines)
+    found = split_by_lists(
+        source, train=tmp_path / "train", validation=tmp_path / "val", test=tmp_path / "test"
+    )
+    assert parts(found) == [["a", "d"], ["b"], ["c"]]
+    assert [p.name for p in (found.train, found.validation, found.test)] == [
+        "letters", "letters_validation", "letters_test",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="twice and .*train both list a"):
+        split_by_lists(
+            source, train=tmp_path / "train", validation=tmp_path / "val", test=tmp_path / "twice"
+        )
+    with pytest.raises(UserError, match="three different lists"):
+        split_by_lists(
+            source, train=tmp_path / "train", validation=tmp_path / "val", test=tmp_path / "val"
+        )
+
+
+def test_fractions_share_no_image_and_follow_the_seed():
+    source = Named(f"{i}.jpg" for i in range(50))
+    found = split_by_fraction(source, validation=0.2, test=0.1, seed=3)
+    train, validation, test = parts(found)
+    assert (len(train), len(validation), len(test)) == (35, 10, 5)
+    assert sorted(train + validation + test) == sorted(ids(source))
+    assert parts(split_by_fraction(source, validation=0.2, test=0.1, seed=3)) == parts(found)
+    assert parts(split_by_fraction(source, validation=0.2, test=0.1, seed=4))[2] != test
+    with pytest.raises(UserError, match="test=1.5: expected a share"):
+        split_by_fraction(source, test=1.5)
+
+
+def test_fractions_never_part_a_group():
+    source = Named(f"{i // 5}/{i}.jpg" for i in range(50))
+    found = split_by_fraction(source, validation=0.2, test=0.2, group=lambda i: i.split("/")[0])
+    groups = [{name.split("/")[0] for name in part} for part in parts(found)]
+    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+
+
+def test_a_sequence_is_cut_into_blocks_with_gaps():
+    source = Named(f"{i:03}.jpg" for i in range(40))
+    train, validation, test = parts(split_sequence(source, validation=0.1, test=0.2, gap=3))
+    assert train == ids(source)[:22] and validation == ids(source)[25:29]
+    assert test == ids(source)[32:]
+
+
+def test_splits_without_an_image_are_refused():
+    with pytest.raises(UserError, match="'none' has no image"):
+        Splits(train=Named("a"), validation=Named("b"), test=Named("", name="none"))

@@ -38,7 +38,9 @@ def test_metrics_are_named_as_losses_are(tasks, names, tmp_path, monkeypatch, ca
     sets = types.SimpleNamespace(train=Pictures(), validation=Pictures(), test=Pictures())
     summaries = Summaries(tmp_path)
     predictor = Predictor(build_model(NETWORK, tasks, seed=0, norm=NORM))
-    found = scoring.score(predictor, KIND, sets, RECIPE, step=7, summaries=summaries)
+    found = scoring.Scorer(KIND, sets, RECIPE, size=64).score(
+        predictor, step=7, summaries=summaries
+    )
     summaries.close()
     rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["split"] for row in rows] == ["validation", "test"]
@@ -49,6 +51,6 @@ def test_metrics_are_named_as_losses_are(tasks, names, tmp_path, monkeypatch, ca
 def test_the_trivial_prediction_is_shown_too(monkeypatch, capsys):
     monkeypatch.setattr(scoring, "Labelled", lambda source, tasks: source)
     sets = types.SimpleNamespace(train=Pictures(), test=Pictures())
-    assert scoring.trivial(KIND, sets, RECIPE)["top1"] == pytest.approx(1 / 3)
+    assert scoring.Scorer(KIND, sets, RECIPE, size=64).trivial()["top1"] == pytest.approx(1 / 3)
     said = capsys.readouterr().err
     assert "without looking, train: 2/2" in said and "without looking, test: 2/2" in said

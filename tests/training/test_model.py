@@ -15,7 +15,7 @@ from must_keras.data.pipeline import training_batches
 from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.model import BACKBONE, NECK, Network, build_model, start_from
+from must_keras.training.model import Network, build_model
 from must_keras.training.optimizers import SGD
 from must_keras.training.serving import serve
 from must_keras.training.summaries import Summaries
@@ -105,9 +105,8 @@ def training(steps: int, **changes) -> Training:
 
 def train(model, folder, run: Training, seed: int = 5, tasks=(KIND, PARTS)):
     summaries = Summaries(folder)
-    fit(
-        model, Painted(tasks), run, seed=seed, title="test", folder=folder, summaries=summaries,
-    )  # fmt: skip
+    batches = run.batches(Painted(tasks), list(tasks), size=model.size[0], seed=seed)
+    fit(model, batches, run, title="test", folder=folder, summaries=summaries)
     summaries.close()
 
 
@@ -175,25 +174,6 @@ def test_serving_takes_images_of_any_size(five):
     served = serve(five, tf.constant(square))
     np.testing.assert_allclose(served["far.depth"], direct["far"]["depth"], rtol=1e-4)
     np.testing.assert_array_equal(served["parts.map"], direct["parts"]["map"])
-
-
-def test_starting_from_a_run_copies_backbone_and_pyramid_alone():
-    one = build_model(NETWORK, [PARTS], seed=1, norm=NORM)
-    other = build_model(NETWORK, [PARTS], seed=2, norm=NORM)
-    classifier = build_model(NETWORK, [KIND], seed=3, norm=NORM)
-    assert start_from(one, other, with_neck=True) == [BACKBONE, NECK]
-    for name in (BACKBONE, NECK):
-        for a, b in zip(one.get_layer(name).weights, other.get_layer(name).weights, strict=True):
-            np.testing.assert_array_equal(a, b)
-    head = [
-        np.array_equal(a, b)
-        for a, b in zip(
-            one.get_layer("parts").weights, other.get_layer("parts").weights, strict=True
-        )
-    ]
-    assert not all(head)
-    assert start_from(one, other, with_neck=False) == [BACKBONE]
-    assert start_from(one, classifier, with_neck=True) == [BACKBONE]
 
 
 def test_the_same_seed_builds_the_same_weights():

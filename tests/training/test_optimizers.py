@@ -57,3 +57,31 @@ def test_reset_forgets_momenta_and_steps():
     assert not np.array_equal(first, run())
     reset(optimizer)
     np.testing.assert_array_equal(first, run())
+
+
+def test_the_fused_step_is_keras_own():
+    schedule = WarmupCosine(0.05, 30, warmup=0.2)
+    own = AdamW(weight_decay=0.3).build(schedule)
+    reference = keras.optimizers.AdamW(schedule, weight_decay=0.3)
+    reference.exclude_from_weight_decay(var_names=["bias"])
+    shapes = {"kernel": (3, 4), "bias": (4,)}
+    random = np.random.default_rng(0)
+    starts = {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    sides = [[keras.Variable(v, name=n) for n, v in starts.items()] for _ in range(2)]
+    for optimizer, variables in zip((own, reference), sides, strict=True):
+        optimizer.build(variables)
+    for step in range(30):
+        gradients = [
+            random.normal(size=s).astype("float32") * 10.0 ** -(step % 9) for s in shapes.values()
+        ]
+        for optimizer, variables in zip((own, reference), sides, strict=True):
+            optimizer.apply(gradients, variables)
+    for ours, theirs, start in zip(*sides, starts.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        assert not np.allclose(ours, start)
+
+
+def test_a_fused_optimizer_is_saved_with_its_values():
+    config = keras.optimizers.serialize(AdamW(weight_decay=0.3).build(WarmupCosine(0.05, 30)))
+    again = keras.optimizers.deserialize(config)
+    assert again.kernel_decay == 0.3 and again.get_config()["beta_1"] == 0.9

@@ -1,12 +1,9 @@
 """Where images and true labels come from: one file for every form of data."""
 
+from must_keras.data.sources.altered import Relabelled, TolerantSource, without_labels
 from must_keras.data.sources.coco_json import CocoJson
-from must_keras.data.sources.composition import (
-    Concatenation,
-    Subset,
-    TolerantSource,
-    without_labels,
-)
+from must_keras.data.sources.composition import Concatenation, Joined, Subset
+from must_keras.data.sources.csv_classes import CsvClasses
 from must_keras.data.sources.depth_maps import DepthMaps
 from must_keras.data.sources.folder_per_class import FolderPerClass
 from must_keras.data.sources.images_only import ImagesOnly
@@ -14,24 +11,40 @@ from must_keras.data.sources.label_maps import LabelMaps
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import LabelSpace, Source
-from must_keras.data.sources.tfds_source import Reading, TfdsSource
+from must_keras.data.sources.tfds_readings import (
+    Reading,
+    box_reading,
+    class_reading,
+    depth_reading,
+    map_reading,
+    tfds_builder,
+)
+from must_keras.data.sources.tfds_source import TfdsSource
 from must_keras.data.sources.voc_xml import VocXml
 
 __all__ = [
     "CocoJson",
     "Concatenation",
+    "CsvClasses",
     "DepthMaps",
     "FolderPerClass",
     "ImagesOnly",
+    "Joined",
     "LabelMaps",
     "LabelSpace",
     "NormalMaps",
     "Reading",
+    "Relabelled",
     "ScenesSource",
     "Source",
     "Subset",
     "TfdsSource",
     "TolerantSource",
     "VocXml",
+    "box_reading",
+    "class_reading",
+    "depth_reading",
+    "map_reading",
+    "tfds_builder",
     "without_labels",
 ]

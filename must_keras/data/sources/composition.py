@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras.data.sources.source import LabelSpace, Source, Stored
-from must_keras.errors import DataError, UserError
+from must_keras.errors import UserError
 
 
 class Subset(Source):
@@ -98,74 +97,64 @@ class Concatenation(Source):
         return self._sources[part], index - (self._ends[part - 1] if part else 0)
 
 
-class _Wrapped(Source):
-    """The images of another source under its name."""
+class Joined(Source):
+    """One source's images with the labels of several: some images are labelled for some heads.
 
-    def __init__(self, source: Source):
-        self.name = source.name
-        self.label_spaces = source.label_spaces
-        self._source = source
+    A label belongs to the image with the same id. So a pool brings the true labels that it has:
 
-    def __len__(self) -> int:
-        return len(self._source)
+        Joined([ImagesOnly(name="photos", root="photos"),
+                CsvClasses(name="tags", images="photos", csv="tags.csv", ...),
+                LabelMaps(name="maps", images="photos", maps="maps", ...)], name="photos")
 
-    def image_id(self, index: int) -> str:
-        return self._source.image_id(index)
+    Args:
+        sources: the first gives the images; the others give labels of some of them.
+        name: of the whole.
 
-    def image(self, index: int) -> np.ndarray:
-        return self._source.image(index)
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        return self._source.labels(index)
-
-    def describe(self) -> dict[str, Any]:
-        return self._source.describe()
-
-
-class TolerantSource(_Wrapped):
-    """A source in which an image that cannot be read is one black pixel without any label.
-
-    A large pool always has some. Each is told once, on stderr; an image counts as unreadable from
-    the first time that it is asked for.
-
-    Attributes:
-        unreadable: indices of such images.
+    Raises:
+        UserError: two sources label the same head, or one has an image that the first has not.
     """
 
-    def __init__(self, source: Source):
-        super().__init__(source)
-        self.unreadable: set[int] = set()
+    def __init__(self, sources: Sequence[Source], *, name: str):
+        self.name = name
+        self._sources = tuple(sources)
+        images = self._sources[0]
+        self.label_spaces = {}
+        for source in self._sources:
+            for head, space in source.label_spaces.items():
+                if head in self.label_spaces:
+                    raise UserError(f"two sources of {name!r} label the head {head!r}")
+                self.label_spaces[head] = space
+        known = {images.image_id(i) for i in range(len(images))}
+        self._places = []
+        for source in self._sources:
+            places = {source.image_id(i): i for i in range(len(source))}
+            odd = next((image_id for image_id in places if image_id not in known), None)
+            if odd is not None:
+                raise UserError(
+                    f"source {source.name!r} of {name!r} labels {odd!r}, "
+                    f"which is no image of {images.name!r}"
+                )
+            self._places.append(places)
+
+    def __len__(self) -> int:
+        return len(self._sources[0])
+
+    def image_id(self, index: int) -> str:
+        return self._sources[0].image_id(index)
 
     def image(self, index: int) -> np.ndarray:
-        try:
-            return self._source.image(index)
-        except (UserError, DataError) as error:
-            if index not in self.unreadable:
-                self.unreadable.add(index)
-                print(f"skipped: {error}", file=sys.stderr)
-            return np.zeros((1, 1, 3), np.uint8)
+        return self._sources[0].image(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
-        return {} if index in self.unreadable else self._source.labels(index)
-
-
-class _WithoutLabels(_Wrapped):
-    """A source's images alone."""
-
-    def __init__(self, source: Source):
-        super().__init__(source)
-        self.label_spaces = {}
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        return {}
+        image_id = self.image_id(index)
+        found = {}
+        for source, places in zip(self._sources, self._places, strict=True):
+            if image_id in places:
+                found |= source.labels(places[image_id])
+        return found
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "images_of": self._source.describe()}
-
-
-def without_labels(source: Source) -> Source:
-    """The same images under the same name, with no label of any head."""
-    return _WithoutLabels(source)
+        return {"name": self.name, "joined": [source.describe() for source in self._sources]}
 
 
 def _common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:

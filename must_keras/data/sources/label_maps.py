@@ -1,4 +1,4 @@
-"""Images with label maps: a picture whose values are classes."""
+"""Images with label maps: a picture whose values or colours are classes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import PairedFolders, Path
-from must_keras.data.images import read_values
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.folders import Path
+from must_keras.data.images import read_triples, read_values
+from must_keras.data.map_codes import Colour, Colours, Values
+from must_keras.data.sources.paired import PairedFolders
+from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
-
-# A map's value where nobody says what it shows.
-IGNORE = 255
-_UNKNOWN = -1
+from must_keras.tasks.segmentation import IGNORE
 
 
-class LabelMaps(Source):
-    """Images, and grey or palette PNGs of the same names that say what each pixel shows.
+class LabelMaps(PairedFolders):
+    """Images, and PNGs of the same names that say what each pixel shows.
+
+    A map is grey or a palette, and its values (of a palette the indices) are classes; or, where
+    `colours` is given, it is read as colours.
 
     Args:
         name: of the source.
@@ -29,6 +31,8 @@ class LabelMaps(Source):
         classes: names, at most 255.
         values: the value of each class in the files, in the order of `classes`; None: 0, 1, ...
         ignore: further values, of pixels that nobody labelled; 255 is one unless it is a class.
+        colours: the (R, G, B) of each class, in the order of `classes`, of colour-coded maps.
+        ignore_colours: of pixels that nobody labelled; what is wholly transparent is black.
 
     Raises:
         UserError: see PairedFolders; or a map has a value that is neither a class nor ignored.
@@ -38,6 +42,8 @@ class LabelMaps(Source):
                   classes=CLASSES, ignore=(11,))
 
     """
+
+    label_key = "map"
 
     def __init__(
         self,
@@ -49,78 +55,29 @@ class LabelMaps(Source):
         classes: Sequence[str],
         values: Sequence[int] | None = None,
         ignore: Sequence[int] = (),
+        colours: Sequence[Colour] | None = None,
+        ignore_colours: Sequence[Colour] = (),
     ):
-        self.name = name
-        self._pairs = PairedFolders(images, maps)
-        self._values = tuple(range(len(classes)) if values is None else map(int, values))
-        self._ignore = tuple(int(value) for value in ignore)
-        self._class_of = _table(name, len(classes), self._values, self._ignore)
-        self.label_spaces = spaces(head, LabelSpace("map", tuple(classes)))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def image_id(self, index: int) -> str:
-        return self._pairs.names[index]
-
-    def image(self, index: int) -> np.ndarray:
-        return self._pairs.image(index)
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        if not self.label_spaces:
-            return {}
-        found = self._pairs.read_label(index, self._read)
-        return {} if found is None else {head: {"map": found} for head in self.label_spaces}
+        if not 1 <= len(classes) <= IGNORE:
+            raise UserError(f"source {name!r}: 1 to {IGNORE} classes, received {len(classes)}")
+        if colours is not None:
+            if values is not None or ignore:
+                raise UserError(f"source {name!r}: give values or colours, not both")
+            self._code: Values | Colours = Colours(name, len(classes), colours, ignore_colours)
+        else:
+            self._code = Values(name, len(classes), values, ignore)
+        super().__init__(
+            name=name,
+            images=images,
+            labels=maps,
+            head=head,
+            space=LabelSpace("map", tuple(classes)),
+        )
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "label_spaces": self.label_spaces,
-            "values": self._values,
-            "ignore": self._ignore,
-            **self._pairs.describe(),
-        }
+        return super().describe() | self._code.describe()
 
-    def _read(self, path: pathlib.Path) -> np.ndarray:
-        values = read_values(path)
-        inside = (values >= 0) & (values < len(self._class_of))
-        classes = self._class_of[np.where(inside, values, len(self._class_of) - 1)]
-        unknown = ~inside | (classes == _UNKNOWN)
-        if np.any(unknown):
-            odd = np.unique(values[unknown])
-            shown = ", ".join(map(str, odd[:10])) + (", ..." if len(odd) > 10 else "")
-            raise UserError(
-                f"{path} has values that are neither a class nor to be ignored: {shown}; "
-                f"classes are {_ranges(self._values)}, ignored {_ranges((*self._ignore, IGNORE))}"
-            )
-        return classes.astype(np.uint8)
-
-
-def _table(name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]) -> np.ndarray:
-    """[65536] int16: the class of every value in the files, IGNORE or _UNKNOWN."""
-    if not 1 <= num_classes <= IGNORE:
-        raise UserError(f"source {name!r}: 1 to {IGNORE} classes, received {num_classes}")
-    if len(values) != num_classes or len({*values, *ignore}) != len(values) + len(ignore):
-        raise UserError(
-            f"source {name!r}: each of the {num_classes} classes needs one value that is not "
-            f"ignored, received values {_ranges(values)} and ignore {_ranges(ignore)}"
-        )
-    table = np.full(2**16, _UNKNOWN, np.int16)
-    table[IGNORE] = IGNORE
-    for value in (*values, *ignore):
-        if not 0 <= value < len(table):
-            raise UserError(f"source {name!r}: value {value} is not in 0 to {len(table) - 1}")
-    table[list(ignore)] = IGNORE
-    table[list(values)] = np.arange(num_classes)
-    return table
-
-
-def _ranges(values: Sequence[int]) -> str:
-    """Values as a person writes them: "0-10, 255"."""
-    runs: list[list[int]] = []
-    for value in sorted(set(values)):
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs) or "none"
+    def read_label(self, path: pathlib.Path) -> np.ndarray:
+        if isinstance(self._code, Colours):
+            return self._code.classes(read_triples(path, palette=True), str(path))
+        return self._code.classes(read_values(path), str(path))

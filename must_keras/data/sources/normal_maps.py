@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from must_keras.data.builders.scenes.encoding import decode_normals
-from must_keras.data.folders import PairedFolders, Path
+from must_keras.data.folders import Path
 from must_keras.data.images import read_triples
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.paired import PairedFolders
+from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
 
 
-class NormalMaps(Source):
+class NormalMaps(PairedFolders):
     """Images, and RGB PNGs of the same names: round((n + 1) / 2 * 255), (0, 0, 0) where unknown.
 
     With an alpha channel, what is wholly transparent is unknown as well.
@@ -33,36 +33,19 @@ class NormalMaps(Source):
             of its normals point away from the camera, so that its axes are others.
     """
 
+    label_key = "normals"
+
     def __init__(self, *, name: str, images: Path, normals: Path, head: str | None):
-        self.name = name
-        self._pairs = PairedFolders(images, normals)
-        self.label_spaces = spaces(head, LabelSpace("normals"))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def image_id(self, index: int) -> str:
-        return self._pairs.names[index]
-
-    def image(self, index: int) -> np.ndarray:
-        return self._pairs.image(index)
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        if not self.label_spaces:
-            return {}
-        found = self._pairs.read_label(index, _read)
-        return {} if found is None else {head: {"normals": found} for head in self.label_spaces}
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "label_spaces": self.label_spaces, **self._pairs.describe()}
-
-
-def _read(path: pathlib.Path) -> np.ndarray:
-    normals = decode_normals(read_triples(path))
-    forward = normals[:, :, 2]
-    if np.count_nonzero(forward > 0) > np.count_nonzero(forward < 0):
-        raise UserError(
-            f"{path}: most normals point away from the camera; expected X right, Y down, "
-            "Z forward, so that blue is below 128"
+        super().__init__(
+            name=name, images=images, labels=normals, head=head, space=LabelSpace("normals")
         )
-    return normals
+
+    def read_label(self, path: pathlib.Path) -> np.ndarray:
+        normals = decode_normals(read_triples(path))
+        forward = normals[:, :, 2]
+        if np.count_nonzero(forward > 0) > np.count_nonzero(forward < 0):
+            raise UserError(
+                f"{path}: most normals point away from the camera; expected X right, Y down, "
+                "Z forward, so that blue is below 128"
+            )
+        return normals

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,24 +14,10 @@ from PIL import Image
 
 from must_keras.data import images
 from must_keras.data.records import Records
-from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.sources.source import Source, Stored
+from must_keras.data.sources.tfds_readings import Reading
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.segmentation import IGNORE
-
-Example = Mapping[str, Any]
-
-
-class Reading(NamedTuple):
-    """How the label of a head is made from an example.
-
-    Attributes:
-        space: what the label means.
-        read: {feature: array} to a stored label (see data/stored.py), or None where the image has
-            none. Only the features that it asks for are decoded.
-    """
-
-    space: LabelSpace
-    read: Callable[[Example], Stored | None]
 
 
 class TfdsSource(Source):
@@ -51,14 +37,9 @@ class TfdsSource(Source):
         UserError: the data set is not prepared, or its files are no TFRecord files.
 
     Example:
-        names = builder.info.features["label"].names
-        TfdsSource(
-            name="flowers", builder=builder, split="train[:80%]",
-            labels={"flower": Reading(
-                LabelSpace("classes", tuple(names)),
-                lambda example: class_label(int(example["label"]), len(names)),
-            )},
-        )
+        builder = tfds_builder("cifar100")
+        TfdsSource(name="cifar", builder=builder, split="train[:80%]",
+                   labels={"things": class_reading(builder, "label")})
 
     """
 

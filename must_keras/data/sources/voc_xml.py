@@ -21,6 +21,7 @@ from must_keras.data.folders import (
     picture_files,
 )
 from must_keras.data.images import read_image, upright_size
+from must_keras.data.lists import read_lines
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError
@@ -155,16 +156,8 @@ def _label(
 
 def _read_split(root: pathlib.Path, split: str) -> list[str]:
     path = root / "ImageSets" / "Main" / f"{split}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text, one image's name a line: {error}") from None
     # A line of a class's own list says 1 or -1 behind the name.
-    stems = [line.split()[0] for line in lines if line.strip()]
-    if not stems:
-        raise UserError(f"{path} names no image")
+    stems = [line.split()[0] for _, line in read_lines(path)]
     if len(set(stems)) != len(stems):
         raise UserError(f"{path} names an image twice")
     return stems

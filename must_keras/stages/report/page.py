@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from must_keras.recipe import Recipe, Splits
+from must_keras.data.splits import Splits
+from must_keras.recipe import Recipe
 from must_keras.stages import scoring
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import curves, summary
@@ -159,11 +160,15 @@ def _picture(part: Part, task: Task) -> str | None:
 def _samples(recipe: Recipe) -> list[tuple[str, str]]:
     """(name of the set, picture): images of each set with their labels."""
     sets: dict[str, tuple[Task, Splits]] = {
-        item.name: (item.task, item.sets) for item in (*recipe.teachers, *recipe.transfers)
+        item.name: (item.task, item.sets)
+        for item in (*recipe.teachers, *recipe.transfers)
+        if item.sets is not None
     }
     found = []
     for name, (task, splits) in sets.items():
-        (x, y), *_ = scoring.batches(splits.train, task, recipe, limit=_SAMPLES).take(1)
+        (x, y), *_ = scoring.batches(
+            splits.train, task, recipe, size=recipe.network.size, limit=_SAMPLES
+        ).take(1)
         rows = [
             pictures.beside(
                 task,

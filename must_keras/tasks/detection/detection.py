@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,8 +17,23 @@ from must_keras.models.roi_align import roi_align
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold, thresholds_by_class
-from must_keras.tasks.detection import columns, drawing, inference, labels, losses, targets
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Spec,
+    Task,
+    Threshold,
+    thresholds_by_class,
+)
+from must_keras.tasks.detection import (
+    columns,
+    drawing,
+    foreign,
+    inference,
+    labels,
+    losses,
+    targets,
+)
 from must_keras.tasks.detection.anchors import (
     LEVELS,
     anchor_grid,
@@ -335,6 +350,16 @@ class Detection(Task):
         return thresholds_by_class(self.name, threshold, self.classes, lowest=self.floor)
 
     # ---- measuring and showing ----------------------------------------------------------------
+
+    foreign_forms: ClassVar[tuple[str, ...]] = foreign.FORMS
+
+    def foreign_outputs(
+        self, values: Any, form: str, map_size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """See foreign.outputs."""
+        return foreign.outputs(
+            self.name, values, form, num_classes=len(self.classes), with_masks=self.with_masks
+        )
 
     def evaluator(self) -> Evaluator:
         """See Task: box_ap50, box_ap, mask_ap."""

@@ -1,0 +1,155 @@
+"""A source's images under its name, with other labels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.stored import relabelled
+from must_keras.errors import DataError, UserError
+from must_keras.experiment import nearest
+
+
+class _Wrapped(Source):
+    """The images of another source under its name."""
+
+    def __init__(self, source: Source):
+        self.name = source.name
+        self.label_spaces = source.label_spaces
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def image_id(self, index: int) -> str:
+        return self._source.image_id(index)
+
+    def image(self, index: int) -> np.ndarray:
+        return self._source.image(index)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return self._source.labels(index)
+
+    def describe(self) -> dict[str, Any]:
+        return self._source.describe()
+
+
+class TolerantSource(_Wrapped):
+    """A source in which an image that cannot be read is one black pixel without any label.
+
+    A large pool always has some. Each is told once, on stderr; an image counts as unreadable from
+    the first time that it is asked for.
+
+    Attributes:
+        unreadable: indices of such images.
+    """
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self.unreadable: set[int] = set()
+
+    def image(self, index: int) -> np.ndarray:
+        try:
+            return self._source.image(index)
+        except (UserError, DataError) as error:
+            if index not in self.unreadable:
+                self.unreadable.add(index)
+                print(f"skipped: {error}", file=sys.stderr)
+            return np.zeros((1, 1, 3), np.uint8)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {} if index in self.unreadable else self._source.labels(index)
+
+
+class _WithoutLabels(_Wrapped):
+    """A source's images alone."""
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self.label_spaces = {}
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "images_of": self._source.describe()}
+
+
+class Relabelled(_Wrapped):
+    """A source whose classes of one head are given other names, or put together, or left out.
+
+    Objects of a class that is left out become background, its pixels are ignored, its images are
+    not labelled.
+
+    Args:
+        source: classes, boxes or maps.
+        head: whose labels are renamed.
+        classes: the head's whole list, in the order of its indices.
+        mapping: {class there: one of `classes`}; classes that are absent are left out.
+
+    Raises:
+        UserError: the source does not label the head with classes, a name is unknown, or one of
+            `classes` has no class there: the set cannot be labelled for such a head.
+
+    Example:
+        Relabelled(coco, head="animals", classes=("pet", "horse"),
+                   mapping={"cat": "pet", "dog": "pet", "horse": "horse"})
+
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        head: str,
+        classes: Sequence[str],
+        mapping: Mapping[str, str],
+    ):
+        super().__init__(source)
+        space = source.label_spaces.get(head)
+        if space is None or not space.classes:
+            raise UserError(f"source {source.name!r} has no classes for head {head!r}")
+        self._head, self._mapping = head, dict(mapping)
+        table = np.full(len(space.classes), -1, np.int64)
+        for old, new in mapping.items():
+            for name, known, what in ((old, space.classes, "there"), (new, classes, "here")):
+                if name not in known:
+                    raise UserError(
+                        f"source {source.name!r}: the mapping names the class {name!r}, which is "
+                        f"not one of those {what}; {nearest(name, known)}"
+                    )
+            table[space.classes.index(old)] = list(classes).index(new)
+        absent = [name for index, name in enumerate(classes) if index not in table]
+        if absent:
+            raise UserError(
+                f"source {source.name!r}: no class there becomes {', '.join(absent)}, so its "
+                f"labels would call such things background: it cannot label head {head!r}"
+            )
+        self._table = table
+        self.label_spaces = {**source.label_spaces, head: LabelSpace(space.kind, tuple(classes))}
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        found = dict(self._source.labels(index))
+        if self._head in found:
+            space = self.label_spaces[self._head]
+            label = relabelled(found.pop(self._head), self._table, len(space.classes))
+            if label is not None:
+                found[self._head] = label
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "of": self._source.describe(),
+            "label_spaces": self.label_spaces,
+            "mapping": self._mapping,
+        }
+
+
+def without_labels(source: Source) -> Source:
+    """The same images under the same name, with no label of any head."""
+    return _WithoutLabels(source)

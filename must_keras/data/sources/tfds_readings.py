@@ -1,0 +1,205 @@
+"""A TensorFlow data set by its name, and what its features mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from must_keras.data.map_codes import Values
+from must_keras.data.sources.source import LabelSpace, Stored
+from must_keras.data.stored import class_label, objects
+from must_keras.errors import UserError
+from must_keras.experiment import nearest
+
+Example = Mapping[str, Any]
+
+# Features of an object that keep it out of training and scores, where a data set has them.
+_IGNORED = ("is_crowd", "is_difficult", "is_group_of")
+
+
+class Reading(NamedTuple):
+    """How the label of a head is made from an example.
+
+    Attributes:
+        space: what the label means.
+        read: {feature: array} to a stored label (see data/stored.py), or None where the image has
+            none. Only the features that it asks for are decoded.
+    """
+
+    space: LabelSpace
+    read: Callable[[Example], Stored | None]
+
+
+def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBuilder:
+    """A data set by its name in TFDS ("coco/2017"), prepared: downloaded unless it is there.
+
+    Args:
+        name: "<data set>", "<data set>/<config>" or "<data set>:<version>".
+        data_dir: where TFDS keeps its data sets; None: its default.
+
+    Raises:
+        UserError: TFDS knows no such data set, or it could not be prepared.
+    """
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        short = name.split("/")[0].split(":")[0]
+        known = tfds.list_builders(with_community_datasets=False)
+        hint = str(error) if short in known else _near(short, known)
+        raise UserError(f"TFDS has no data set {name!r}: {hint}") from None
+    try:
+        builder.download_and_prepare()
+    except Exception as error:
+        # Whatever the data set's own code and the network may raise.
+        raise UserError(
+            f"TFDS could not prepare {name!r} in {builder.data_path}: {error}"
+        ) from error
+    return builder
+
+
+def class_reading(builder: tfds.core.DatasetBuilder, feature: str = "label") -> Reading:
+    """One class an image; -1, where a split is not labelled, is no label.
+
+    Raises:
+        UserError: there is no such feature, or it is no class.
+    """
+    names = _names(builder, builder.info.features, feature)
+
+    def read(example: Example) -> Stored | None:
+        index = int(example[feature])
+        return None if index < 0 else class_label(index, len(names))
+
+    return Reading(LabelSpace("classes", names), read)
+
+
+def box_reading(
+    builder: tfds.core.DatasetBuilder,
+    feature: str = "objects",
+    *,
+    box: str = "bbox",
+    label: str = "label",
+) -> Reading:
+    """Boxes with classes, without masks. Crowds, groups and difficult objects are ignored regions.
+
+    Args:
+        builder: the data set.
+        feature: a sequence of objects.
+        box: its feature that is the box.
+        label: its feature that is the class.
+
+    Raises:
+        UserError: there is no such feature, or it is not of that kind.
+    """
+    parts = _feature(builder, builder.info.features, feature)
+    inner = getattr(parts, "feature", None)
+    if not isinstance(inner, tfds.features.FeaturesDict):
+        raise UserError(f"{builder.info.full_name}: feature {feature!r} is no sequence of objects")
+    names = _names(builder, inner, label)
+    if not isinstance(_feature(builder, inner, box), tfds.features.BBoxFeature):
+        raise UserError(f"{builder.info.full_name}: feature {box!r} of {feature!r} is no box")
+    ignored = [key for key in _IGNORED if key in inner]
+
+    def read(example: Example) -> Stored:
+        found = example[feature]
+        boxes = np.asarray(found[box], np.float32).reshape(-1, 4)
+        ignore = np.zeros(len(boxes), bool)
+        for key in ignored:
+            ignore |= np.asarray(found[key], bool)
+        kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        classes = np.asarray(found[label], np.int64).reshape(-1)
+        odd = classes[(classes < 0) | (classes >= len(names))]
+        if odd.size:
+            raise UserError(f"an object is of class {odd[0]}; classes are 0 to {len(names) - 1}")
+        return objects(boxes=boxes[kept], classes=classes[kept], ignore=ignore[kept])
+
+    return Reading(LabelSpace("boxes", names), read)
+
+
+def map_reading(
+    builder: tfds.core.DatasetBuilder,
+    feature: str,
+    *,
+    classes: Sequence[str],
+    values: Sequence[int] | None = None,
+    ignore: Sequence[int] = (),
+) -> Reading:
+    """A label map: a picture or a tensor of one integer a pixel, or of three equal ones.
+
+    Args:
+        builder: the data set.
+        feature: the map.
+        classes: names, at most 255.
+        values: the value of each class; None: 0, 1, ...
+        ignore: further values, of pixels that nobody labelled.
+
+    Raises:
+        UserError: there is no such feature; or a class has no value, or a value two meanings.
+    """
+    _feature(builder, builder.info.features, feature)
+    code = Values(builder.info.full_name, len(classes), values, ignore)
+
+    def read(example: Example) -> Stored:
+        return {"map": code.classes(_plane(example[feature], feature), f"feature {feature!r}")}
+
+    return Reading(LabelSpace("map", tuple(classes)), read)
+
+
+def depth_reading(
+    builder: tfds.core.DatasetBuilder, feature: str = "depth", *, metres_per_count: float = 1.0
+) -> Reading:
+    """Depth along the camera's axis; what is not finite or not positive is unknown.
+
+    Args:
+        builder: the data set.
+        feature: a tensor or picture of one number a pixel.
+        metres_per_count: the unit.
+
+    Raises:
+        UserError: there is no such feature.
+    """
+    _feature(builder, builder.info.features, feature)
+
+    def read(example: Example) -> Stored:
+        depth = _plane(example[feature], feature).astype(np.float32) * metres_per_count
+        known = np.isfinite(depth) & (depth > 0)
+        return {"depth": np.where(known, depth, 0.0).astype(np.float32)}
+
+    return Reading(LabelSpace("metric"), read)
+
+
+def _plane(value: Any, feature: str) -> np.ndarray:
+    """[h, w] of [h, w], [h, w, 1] or three equal values a pixel."""
+    pixels = np.asarray(value)
+    if pixels.ndim == 3 and np.all(pixels == pixels[:, :, :1]):
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2:
+        raise UserError(f"feature {feature!r} has the shape {pixels.shape}: not one number a pixel")
+    return pixels
+
+
+def _feature(
+    builder: tfds.core.DatasetBuilder, features: Mapping[str, Any], name: str
+) -> tfds.features.FeatureConnector:
+    if name not in features:
+        raise UserError(
+            f"{builder.info.full_name} has no feature {name!r}; {nearest(name, list(features))}"
+        )
+    return features[name]
+
+
+def _names(
+    builder: tfds.core.DatasetBuilder, features: Mapping[str, Any], name: str
+) -> tuple[str, ...]:
+    feature = _feature(builder, features, name)
+    if not isinstance(feature, tfds.features.ClassLabel):
+        raise UserError(f"{builder.info.full_name}: feature {name!r} is no class")
+    return tuple(feature.names)
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"it knows {len(known)} others"

@@ -1,0 +1,133 @@
+"""PyTorch's files of weights, read as numbers: no PyTorch, and nothing in the file is executed."""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import os
+import pickle
+import zipfile
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from must_keras.errors import UserError
+
+_DTYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+# The first of the pickles in a file that torch.save wrote before 1.6.
+_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: np.dtype
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows what a dictionary of tensors is made of, and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if module == "torch" and name in _DTYPES:
+            return np.dtype(_DTYPES[name])
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of weights")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError(f"it refers to {kind!r}, which is no storage of numbers")
+        return _Storage(str(key), dtype)
+
+
+def _tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> _Tensor:
+    return _Tensor(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """{name: array} of a file that `torch.save(model.state_dict(), path)` made, of both formats.
+
+    Raises:
+        UserError: there is no such file, or it holds anything but a dictionary of dense tensors.
+    """
+    try:
+        with open(path, "rb") as file:
+            tensors, storages = _zipped(file) if zipfile.is_zipfile(file) else _legacy(file)
+        return {str(name): _array(tensor, storages) for name, tensor in tensors.items()}
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError,
+        pickle.UnpicklingError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
+        raise UserError(f"{path} cannot be read as a file of PyTorch weights: {error}") from error
+
+
+def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """<archive>/data.pkl and <archive>/data/<key>."""
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise ValueError("it has no data.pkl")
+        root = names[0].removesuffix("data.pkl")
+        order = root + "byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise ValueError("its numbers are big-endian")
+        tensors = _Unpickler(io.BytesIO(archive.read(names[0]))).load()
+        keys = {t.storage.key for t in tensors.values() if isinstance(t, _Tensor)}
+        return tensors, {key: archive.read(f"{root}data/{key}") for key in keys}
+
+
+def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Pickles one after the other, then for every storage its length and its numbers."""
+    file.seek(0)
+    if _Unpickler(file).load() != _MAGIC:
+        raise ValueError("it does not begin as one")
+    _Unpickler(file).load()  # The version of the protocol.
+    if not _Unpickler(file).load().get("little_endian"):
+        raise ValueError("its numbers are big-endian")
+    tensors = _Unpickler(file).load()
+    keys = _Unpickler(file).load()
+    widths = {
+        t.storage.key: t.storage.dtype.itemsize for t in tensors.values() if isinstance(t, _Tensor)
+    }
+    storages = {}
+    for key in keys:
+        count = int.from_bytes(file.read(8), "little")
+        storages[key] = file.read(count * widths[key])
+    return tensors, storages
+
+
+def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
+    if not isinstance(tensor, _Tensor):
+        raise ValueError(f"it holds {type(tensor).__name__}, expected tensors alone")
+    numbers = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
+    steps = zip(tensor.size, tensor.stride, strict=True)
+    last = tensor.offset + sum((n - 1) * step for n, step in steps)
+    if math.prod(tensor.size) and not 0 <= last < len(numbers):
+        raise ValueError(f"a tensor of shape {tensor.size} has only {len(numbers)} numbers")
+    if min((tensor.offset, *tensor.size, *tensor.stride)) < 0:
+        raise ValueError("a tensor has a negative offset, size or stride")
+    strides = [step * numbers.itemsize for step in tensor.stride]
+    view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.size, strides)
+    return view.copy()

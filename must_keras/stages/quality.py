@@ -1,0 +1,107 @@
+"""What pseudo labels are worth: beside the truth where somebody knows it, and to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from must_keras.data.columns import Column
+from must_keras.data.labelled import Labelled, PseudoLabels
+from must_keras.data.pipeline import evaluation_batches
+from must_keras.data.sources import Source, TolerantSource, without_labels
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.stages import scoring
+from must_keras.tasks.base import Task
+from must_keras.training import pictures
+
+# The first images of a source that are compared.
+_COMPARED = 512
+_SHOWN = 6
+# Beside the head's own name, and unlike any.
+_TRUTH = "(truth)"
+
+
+def judge(
+    recipe: Recipe,
+    teacher: Teacher | ForeignTeacher,
+    source: Source,
+    column: Column,
+    folder: pathlib.Path,
+) -> dict[str, float | None] | None:
+    """Compares a finished column with the truth and saves a picture of a few images.
+
+    Args:
+        recipe: the run.
+        teacher: whose column it is.
+        source: what it labelled.
+        column: what it said.
+        folder: the picture is <folder>/pictures/<head>.png: image, truth if known, pseudo label.
+
+    Returns:
+        {metric: value}; None where nobody knows the truth.
+    """
+    task, truth = teacher.task, _truth(recipe, source, teacher.task)
+    tasks = [task] if truth is None else [task, dataclasses.replace(task, name=_TRUTH)]
+    count = len(source) if truth is None else min(_COMPARED, len(source))
+    shown = pictures.spread(_SHOWN, count)
+    batches = evaluation_batches(
+        _Beside(teacher, source, column, truth),
+        tasks,
+        size=recipe.network.size,
+        batch=1 if truth is None else recipe.evaluation_batch,
+        ranges=[range(i, i + 1) for i in shown] if truth is None else [range(count)],
+    )
+    evaluator, rows = task.quality(), []
+    for x, y in batches:
+        indices = y["index"].numpy()
+        keep = indices >= 0
+        labels = [
+            {key: value.numpy()[keep] for key, value in y["labels"][name].items()}
+            for name in ([_TRUTH] if truth is not None else []) + [task.name]
+        ]
+        if truth is not None:
+            evaluator.update(*labels)
+        for i in np.flatnonzero(np.isin(indices, shown)):
+            told = [pictures.take(label, i) for label in labels]
+            rows.append(
+                pictures.beside(task, x["image"][i].numpy(), *told, area=x["area"][i].numpy())
+            )
+    pictures.save(folder / "pictures" / f"{task.name}.png", pictures.grid(rows))
+    return None if truth is None else scoring.finite(evaluator.result())
+
+
+class _Beside:
+    """A source's images with what a teacher said, and the truth under a name of its own."""
+
+    def __init__(
+        self,
+        teacher: Teacher | ForeignTeacher,
+        source: Source,
+        column: Column,
+        truth: Source | None,
+    ):
+        task = teacher.task
+        pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
+        images = TolerantSource(source if truth is None else truth)
+        self._said = Labelled(without_labels(images), [task], {task.name: pseudo})
+        self._truth = None if truth is None else Labelled(images, [task])
+        self._name = task.name
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def load(self, index: int) -> tuple[np.ndarray, dict[str, Mapping[str, np.ndarray]]]:
+        image, labels = self._said.load(index)
+        if self._truth is not None:
+            labels[_TRUTH] = self._truth.labels(index)[self._name]
+        return image, labels
+
+
+def _truth(recipe: Recipe, source: Source, task: Task) -> Source | None:
+    """The same images with true labels of a task, where somebody knows them."""
+    known = [p.truth for p in recipe.pools if p.truth is not None and p.source.name == source.name]
+    known += [source]
+    return next((s for s in known if task.name in s.label_spaces), None)

@@ -1,0 +1,157 @@
+"""Somebody else's model as a teacher: how it wants its images, and how its answers are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from must_keras.errors import UserError
+from must_keras.files import file_sha256
+from must_keras.tasks.base import Task
+from must_keras.training.inference import Predicted
+
+Colours = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForeignModel:
+    """A model that was not made here.
+
+    It sees the whole image, letterboxed with padding in the mean colour, as
+    [B, size, size, 3] float32 of (image - offset) / scale.
+
+    Attributes:
+        model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
+            default signature), or a function of such a batch of images.
+        size: pixels a side, a multiple of what the model needs.
+        form: what its answers are; each task says which it can read (`Task.foreign_forms`).
+        offset: of each colour, in the order R, G, B.
+        scale: of each colour.
+        colours: the order in which the model wants them.
+        output: which of several outputs is meant: a name or a place. None: there is only one.
+        version: names what a function does. Files are recognised by their bytes.
+
+    Example:
+        ForeignModel(model="midas.keras", size=256, form="relative_inverse",
+                     offset=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4))
+
+    """
+
+    model: str | os.PathLike[str] | Callable[[tf.Tensor], Any]
+    size: int
+    form: str
+    offset: Colours = (0.0, 0.0, 0.0)
+    scale: Colours = (1.0, 1.0, 1.0)
+    colours: Literal["rgb", "bgr"] = "rgb"
+    output: str | int | None = None
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        if self.colours not in ("rgb", "bgr"):
+            raise UserError(f"colours must be 'rgb' or 'bgr', received {self.colours!r}")
+        if self.size < 1 or not all(self.scale):
+            raise UserError(f"size={self.size} and scale={self.scale} must not be 0")
+        if callable(self.model) and not self.version:
+            raise UserError("a function as a teacher needs a version: another one labels anew")
+
+    def describe(self) -> dict[str, Any]:
+        """What the labels depend on, not where a file lies."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return fields | {"model": self.sha256()}
+
+    def sha256(self) -> str:
+        """Of the file, of all files of a SavedModel, or of a function's name and version.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if callable(self.model):
+            name = getattr(self.model, "__qualname__", type(self.model).__qualname__)
+            return hashlib.sha256(f"{name} {self.version}".encode()).hexdigest()
+        path = pathlib.Path(self.model)
+        if path.is_file():
+            return file_sha256(path)
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        if not files:
+            raise UserError(f"there is no model {path}")
+        lines = [f"{p.relative_to(path).as_posix()} {file_sha256(p)}" for p in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def load(self) -> Callable[[tf.Tensor], Any]:
+        """The model as a function from a batch of images, as it wants them, to its answers.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if callable(self.model):
+            return self.model
+        path = pathlib.Path(self.model)
+        self.sha256()
+        try:
+            if path.is_file():
+                model = keras.saving.load_model(path, compile=False, safe_mode=True)
+                return lambda images: model(images, training=False)
+            saved = tf.saved_model.load(str(path))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} cannot be read as a model: {error}") from error
+        serve = getattr(saved, "serve", None) or saved.signatures.get("serving_default")
+        if serve is None:
+            raise UserError(f"{path} has neither `serve` nor a default signature")
+        # A SavedModel is one object: its variables go with it.
+        serve.keep_alive = saved
+        return serve
+
+    def select(self, answers: Any) -> Any:
+        """The output that is meant.
+
+        Raises:
+            UserError: there are several, or none of that name.
+        """
+        if self.output is None:
+            if isinstance(answers, Mapping) and len(answers) == 1:
+                return next(iter(answers.values()))
+            if isinstance(answers, list | tuple) and len(answers) == 1:
+                return answers[0]
+            return answers
+        try:
+            return answers[self.output]
+        except (KeyError, IndexError, TypeError):
+            names = list(answers) if isinstance(answers, Mapping) else f"{type(answers).__name__}"
+            raise UserError(f"the model has no output {self.output!r}; it gives {names}") from None
+
+
+class ForeignPredictor:
+    """Runs a foreign model over batches: what `inference.Predictor` is for our own.
+
+    Args:
+        model: the model.
+        task: what it knows.
+        map_size: (H', W') of per-pixel outputs.
+    """
+
+    def __init__(self, model: ForeignModel, task: Task, map_size: tuple[int, int]):
+        self.heads = (task.name,)
+        self._model, self._task, self._map_size = model, task, map_size
+        self._function = model.load()
+
+    def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
+        """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
+        for x, y in batches:
+            keep = y["index"].numpy() >= 0
+            said = self._model.select(self._function(self._prepared(x["image"])))
+            arrays = tf.nest.map_structure(np.asarray, said)
+            outputs = self._task.foreign_outputs(arrays, self._model.form, self._map_size)
+            numbers = tf.nest.map_structure(np.asarray, (x, y, {self._task.name: outputs}))
+            yield Predicted(*tf.nest.map_structure(lambda v, k=keep: v[k], numbers))
+
+    def _prepared(self, images: tf.Tensor) -> tf.Tensor:
+        values = (images - tf.constant(self._model.offset)) / tf.constant(self._model.scale)
+        return values[..., ::-1] if self._model.colours == "bgr" else values

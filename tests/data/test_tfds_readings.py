@@ -1,0 +1,132 @@
+"""TensorFlow data sets by name, on the features and the generated data that TFDS itself mocks."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from must_keras.data.sources import (
+    LabelSpace,
+    TfdsSource,
+    box_reading,
+    class_reading,
+    depth_reading,
+    map_reading,
+    tfds_builder,
+)
+from must_keras.errors import UserError
+from must_keras.tasks import Classification, Depth, Detection, Segmentation
+
+ROOMS = tuple(f"class {i}" for i in range(1, 151))
+
+
+def prepared(name, tmp_path):
+    """A data set with the real features, filled with what TFDS mocks."""
+    with tfds.testing.mock_data(num_examples=3):
+        real = tfds.builder(name, data_dir=str(tmp_path / "mock"))
+        examples = list(tfds.as_numpy(real.as_dataset(split="train")))
+    features = real.info.features
+
+    class Stored(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for index, example in enumerate(examples):
+                if name == "scene_parse150":
+                    # A real annotation has three equal colours; 0 is "other".
+                    grey = example["annotation"][:, :, :1] % 151
+                    example["annotation"] = np.repeat(grey, 3, axis=2)
+                if "objects" in example:
+                    # The mock draws a length for every feature, and any corners.
+                    shortest = min(map(len, example["objects"].values()))
+                    found = {k: v[:shortest] for k, v in example["objects"].items()}
+                    corners = found["bbox"].reshape(-1, 2, 2)
+                    found["bbox"] = np.sort(corners, axis=1).reshape(-1, 4)
+                    example["objects"] = found
+                yield index, example
+
+    builder = Stored(data_dir=str(tmp_path / "stored"))
+    builder.download_and_prepare()
+    return builder
+
+
+CASES = {
+    "coco/2017": (lambda b: box_reading(b), Detection, 80),
+    "voc/2007": (lambda b: box_reading(b), Detection, 20),
+    "cifar100": (lambda b: class_reading(b, "label"), Classification, 100),
+    "imagenet2012": (lambda b: class_reading(b), Classification, 1000),
+    "nyu_depth_v2": (lambda b: depth_reading(b), Depth, 0),
+    "scene_parse150": (
+        lambda b: map_reading(b, "annotation", classes=ROOMS, values=range(1, 151), ignore=(0,)),
+        Segmentation,
+        150,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_data_set_by_its_name(name, tmp_path):
+    read, kind, num_classes = CASES[name]
+    builder = prepared(name, tmp_path)
+    source = TfdsSource(name="s", builder=builder, split="train", labels={"h": read(builder)})
+    space = source.label_spaces["h"]
+    assert len(space.classes) == num_classes and len(source) == 3
+    task = kind(name="h", **({"classes": space.classes} if num_classes else {}))
+    assert LabelSpace.of(task) == space
+    for index in range(3):
+        label, spec = source.labels(index)["h"], task.stored_spec()
+        assert label.keys() == spec.keys()
+        for key, part in spec.items():
+            assert label[key].dtype == part.dtype and label[key].ndim == len(part.shape)
+        assert source.image(index).dtype == np.uint8 and source.image(index).shape[2] == 3
+
+
+def test_crowds_and_difficult_objects_are_ignored(tmp_path):
+    builder = prepared("coco/2017", tmp_path)
+    reading = box_reading(builder)
+    found = {
+        "bbox": np.float32([[0, 0, 0.5, 0.5], [0.1, 0.1, 0.9, 0.9], [0.2, 0.2, 0.2, 0.4]]),
+        "label": np.int64([3, 4, 5]),
+        "is_crowd": np.array([False, True, False]),
+    }
+    label = reading.read({"objects": found})
+    # The third has no area.
+    assert label["classes"].tolist() == [3, 4] and label["ignore"].tolist() == [False, True]
+    with pytest.raises(UserError, match="an object is of class 80; classes are 0 to 79"):
+        reading.read({"objects": found | {"label": np.int64([3, 80, 5])}})
+
+
+def test_images_without_a_class_have_no_label(tmp_path):
+    reading = class_reading(prepared("cifar100", tmp_path), "coarse_label")
+    assert reading.read({"coarse_label": np.int64(-1)}) is None
+    assert reading.read({"coarse_label": np.int64(4)})["probabilities"].argmax() == 4
+
+
+def test_features_that_are_not_what_is_asked_for(tmp_path):
+    builder = prepared("coco/2017", tmp_path)
+    with pytest.raises(UserError, match="has no feature 'objcts'; did you mean 'objects'"):
+        box_reading(builder, "objcts")
+    with pytest.raises(UserError, match="feature 'image' is no class"):
+        class_reading(builder, "image")
+    with pytest.raises(UserError, match="feature 'image' is no sequence of objects"):
+        box_reading(builder, "image")
+    with pytest.raises(UserError, match="feature 'area' of 'objects' is no box"):
+        box_reading(builder, box="area")
+    with pytest.raises(UserError, match="has no feature 'depth'"):
+        depth_reading(builder)
+    pixels = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    reading = depth_reading(prepared("nyu_depth_v2", tmp_path))
+    with pytest.raises(UserError, match="not one number a pixel"):
+        reading.read({"depth": pixels})
+
+
+def test_unknown_names_are_answered_by_the_nearest(tmp_path):
+    with pytest.raises(
+        UserError, match="TFDS has no data set 'cifar1000': did you mean 'cifar100'"
+    ):
+        tfds_builder("cifar1000", str(tmp_path))
