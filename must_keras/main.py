@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
-import sys
-import tempfile
-from collections.abc import Iterator
 
-from absl import app, flags, logging
+from absl import flags
 
-from must_keras import experiment
-from must_keras.errors import DataError, UserError
+from must_keras import command, experiment
+from must_keras.errors import UserError
 
 STAGES = (
     "all", "teacher", "label", "student", "transfer", "export", "report", "status", "check",
@@ -25,6 +20,9 @@ _EXPERIMENT = flags.DEFINE_string(
 _STAGE = flags.DEFINE_enum("stage", "all", STAGES, "What to do; it continues what is there.")
 _ONLY = flags.DEFINE_list("only", [], "Names of the teachers or transfers to do; default is all.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default is runs/<experiment>.")
+_REUSE = flags.DEFINE_string(
+    "reuse", None, "The folder of another run: what is finished there and the same is taken."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data sets.")
 _STRATEGY = flags.DEFINE_string("strategy", "auto", "Devices to train on: auto, one or mirrored.")
 
@@ -35,7 +33,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
-    with _without_greetings():
+    with command.without_greetings():
         from must_keras import stages  # TensorFlow is imported from here on.
 
     stages.run(
@@ -44,57 +42,13 @@ def main(argv: list[str]) -> None:
         workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),
         only=tuple(_ONLY.value),
         strategy=_STRATEGY.value,
+        reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
     )
-
-
-@contextlib.contextmanager
-def _without_greetings() -> Iterator[None]:
-    """Keeps back what TensorFlow writes to stderr, whatever its log level, when it is imported."""
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _main(argv: list[str]) -> int:
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
-    try:
-        main(argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
-    return 0
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.UnrecognizedFlagError as error:
-        known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
-        hint = experiment.nearest(error.flagname, known)
-        print(f"error: unknown flag --{error.flagname}: {hint}", file=sys.stderr)
-        sys.exit(2)
-    except flags.Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def run() -> None:
     """The entry point of the installed command."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(_main, flags_parser=_parse)
+    command.run(main)
 
 
 if __name__ == "__main__":

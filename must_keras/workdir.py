@@ -6,15 +6,17 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from must_keras.errors import UserError
-from must_keras.files import write_json
+from must_keras.files import TEMPORARY, write_json
 
 FINISHED = "finished.json"
+RUN = "run.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,31 +25,51 @@ class Workdir:
 
     Attributes:
         root: the run's folder.
+        others: folders of other runs, whose finished parts are taken where they are the same.
     """
 
     root: pathlib.Path
+    others: tuple[pathlib.Path, ...] = ()
 
     def teacher(self, name: str) -> Part:
         """teachers/<name>/."""
-        return Part(self.root / "teachers" / name)
+        return self._part("teachers", name)
 
     def labels(self, teacher: str, source: str) -> Part:
         """labels/<teacher>/<source>/."""
-        return Part(self.root / "labels" / teacher / source)
+        return self._part("labels", teacher, source)
 
     @property
     def student(self) -> Part:
         """student/."""
-        return Part(self.root / "student")
+        return self._part("student")
 
     def transfer(self, name: str, start: str, neck: str, seed: int) -> Part:
         """transfers/<set>/<start>/full-<neck>-all/seed<k>/."""
-        return Part(self.root / "transfers" / name / start / f"full-{neck}-all" / f"seed{seed}")
+        return self._part("transfers", name, start, f"full-{neck}-all", f"seed{seed}")
 
     @property
     def export(self) -> Part:
         """export/."""
-        return Part(self.root / "export")
+        return self._part("export")
+
+    def _part(self, *names: str) -> Part:
+        return Part(self.root.joinpath(*names), tuple(o.joinpath(*names) for o in self.others))
+
+
+def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
+    """Where a run looks for parts that were made before: `reuse`, and its siblings below runs/.
+
+    Raises:
+        UserError: `reuse` is no run's folder.
+    """
+    if reuse is not None and not (reuse / RUN).is_file():
+        raise UserError(f"--reuse={reuse} is no folder of a run: it has no {RUN}")
+    siblings = []
+    if root.resolve().parent.name == "runs":
+        siblings = sorted(path.parent for path in root.resolve().parent.glob(f"*/{RUN}"))
+    given = [] if reuse is None else [reuse.resolve()]
+    return tuple(path for path in [*given, *siblings] if path != root.resolve())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +78,14 @@ class Part:
 
     `finished.json` is written last, by rename: {"inputs": what the part depends on, "result":
     what it found}. A part is made again only if it is not there.
+
+    Attributes:
+        folder: its own.
+        others: the same part's folders in other runs, which are only read.
     """
 
     folder: pathlib.Path
+    others: tuple[pathlib.Path, ...] = ()
 
     @property
     def model_path(self) -> pathlib.Path:
@@ -83,19 +110,40 @@ class Part:
         return json.loads(path.read_text())["result"] if path.is_file() else None
 
     def is_finished(self, inputs: Any) -> bool:
-        """Whether the part is there, made from these inputs.
+        """Whether the part is there, made from these inputs; if need be taken from another run.
 
         Raises:
             UserError: it was made from others; says which value differs.
         """
         path = self.folder / FINISHED
         if not path.is_file():
-            return False
+            return self._taken(describe(inputs))
         difference = _first_difference(json.loads(path.read_text())["inputs"], describe(inputs))
         if difference is None:
             return True
         field, was, now = difference
         raise UserError(f"{self.folder} was made with {field} = {was}, the recipe now says {now}")
+
+    def _taken(self, inputs: Any) -> bool:
+        for other in self.others:
+            path = other / FINISHED
+            if path.is_file() and json.loads(path.read_text())["inputs"] == inputs:
+                temporary = self.folder.with_name(self.folder.name + TEMPORARY)
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copytree(other, temporary, copy_function=_linked)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                temporary.rename(self.folder)
+                print(f"{self.folder}: the same part is in {other}, it is taken from there")
+                return True
+        return False
+
+
+def _linked(source: str, destination: str) -> None:
+    """The same file under another name; a copy where that cannot be."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)
 
 
 def describe(value: Any) -> Any:

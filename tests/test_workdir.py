@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from must_keras.errors import UserError
-from must_keras.workdir import Part, Workdir, describe
+from must_keras.workdir import Part, Workdir, describe, other_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +39,43 @@ def test_describe_makes_plain_data():
     }
     with pytest.raises(TypeError, match="cannot describe object"):
         describe(object())
+
+
+def test_the_same_part_is_taken_from_another_run(tmp_path, capsys):
+    theirs = Workdir(tmp_path / "one").teacher("a")
+    (theirs.begin() / "model.keras").write_text("weights")
+    theirs.finish(Run(3, (0.1,)), {"top1": 0.5})
+    mine = Workdir(tmp_path / "two", (tmp_path / "one",)).teacher("a")
+    assert not mine.is_finished(Run(4, (0.1,))) and not mine.folder.exists()
+    (mine.begin() / "half").write_text("unfinished")
+    assert mine.is_finished(Run(3, (0.1,)))
+    assert mine.result() == {"top1": 0.5} and mine.model_path.read_text() == "weights"
+    assert not (mine.folder / "half").exists() and "is taken from there" in capsys.readouterr().out
+    mine.begin()
+    assert theirs.model_path.read_text() == "weights"
+    assert not list((tmp_path / "two" / "teachers").glob("*.tmp"))
+
+
+def test_a_part_of_its_own_is_never_replaced(tmp_path):
+    for name, steps in (("one", 3), ("two", 4)):
+        part = Workdir(tmp_path / name).student
+        part.begin()
+        part.finish(Run(steps, ()), {"from": name})
+    mine = Workdir(tmp_path / "two", (tmp_path / "one",)).student
+    with pytest.raises(UserError, match="steps = 4, the recipe now says 3"):
+        mine.is_finished(Run(3, ()))
+    assert mine.result() == {"from": "two"}
+
+
+def test_runs_are_looked_for_beside_and_where_asked(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("a", "b", "no_run"):
+        (runs / name).mkdir(parents=True)
+    (tmp_path / "far").mkdir()
+    for folder in (runs / "a", runs / "b", tmp_path / "far"):
+        (folder / "run.json").write_text("{}")
+    assert other_runs(runs / "a", None) == (runs / "b",)
+    assert other_runs(runs / "new", tmp_path / "far") == (tmp_path / "far", runs / "a", runs / "b")
+    assert other_runs(tmp_path / "elsewhere", None) == ()
+    with pytest.raises(UserError, match=r"--reuse=.*no_run is no folder of a run"):
+        other_runs(runs / "a", runs / "no_run")

@@ -17,6 +17,7 @@ from must_keras.stages import (
     export,
     label,
     parts,
+    pools,
     report,
     status,
     student,
@@ -26,7 +27,7 @@ from must_keras.stages import (
 from must_keras.training.strategy import make_strategy
 from must_keras.training.trainer import check_batch
 from must_keras.versions import git_commit, versions
-from must_keras.workdir import Workdir, describe
+from must_keras.workdir import RUN, Workdir, describe, other_runs
 
 _ORDER = {
     "teacher": teacher.run,
@@ -40,7 +41,13 @@ _LOOKS = {"status": status.run, "check": check.run}
 
 
 def run(
-    stage: str, *, recipe: Recipe, workdir: pathlib.Path, only: tuple[str, ...], strategy: str
+    stage: str,
+    *,
+    recipe: Recipe,
+    workdir: pathlib.Path,
+    only: tuple[str, ...],
+    strategy: str,
+    reuse: pathlib.Path | None = None,
 ) -> None:
     """Runs one stage, or all of them in order.
 
@@ -50,12 +57,13 @@ def run(
         workdir: the run's folder.
         only: names of teachers or transfers; empty: all.
         strategy: see training.strategy.make_strategy.
+        reuse: the folder of another run whose finished parts may be taken.
 
     Raises:
         UserError: the stage cannot run as asked.
     """
     if stage in _LOOKS:
-        _LOOKS[stage](recipe, Workdir(workdir))
+        _LOOKS[stage](pools.frozen(recipe, Workdir(workdir), new=False), Workdir(workdir))
         return
     _check_names(recipe, stage, only)
     if workdir.exists() and not workdir.is_dir():
@@ -67,13 +75,15 @@ def run(
     devices = make_strategy(strategy)
     for part in (*recipe.trained_teachers, recipe.student, *recipe.transfers):
         check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
-    parts.check(recipe, Workdir(workdir))
+    run_folder = Workdir(workdir, other_runs(workdir, reuse))
+    recipe = pools.frozen(recipe, run_folder, new=True)
+    parts.check(recipe, run_folder)
     _record(recipe, workdir, strategy)
     stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
     with errors_of_sources(), devices.scope():
         for name, function in stages.items():
             start = time.monotonic()
-            function(recipe, Workdir(workdir), only)
+            function(recipe, run_folder, only)
             _add_seconds(workdir, name, time.monotonic() - start)
 
 
@@ -97,7 +107,7 @@ def _record(recipe: Recipe, workdir: pathlib.Path, strategy: str) -> None:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    write_json(workdir / "run.json", value)
+    write_json(workdir / RUN, value)
 
 
 def _add_seconds(workdir: pathlib.Path, stage: str, seconds: float) -> None:

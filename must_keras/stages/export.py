@@ -25,6 +25,9 @@ _TOLERANCE = 1e-4
 _AGREEMENT = 0.99
 _DETECTIONS = ("boxes", "scores", "classes", "masks")
 
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes export/, reloads everything and compares it with the student."""
@@ -71,7 +74,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
 
 def inputs(workdir: Workdir) -> dict:
     """What the export depends on."""
-    return {"student": workdir.student.result()}
+    return {"version": VERSION, "student": workdir.student.result()}
 
 
 @contextlib.contextmanager

@@ -27,6 +27,9 @@ from must_keras.workdir import Part, Workdir, describe
 # Maps are stored with a long side of at most this many cells.
 MAX_MAP_SIDE = 320
 
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes the columns that are not finished."""
@@ -103,6 +106,7 @@ def map_size(size: int) -> tuple[int, int]:
 def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sha256: str) -> dict:
     """What a column depends on: not the threshold, which is applied when it is read."""
     return {
+        "version": VERSION,
         "teacher_sha256": sha256,
         "task": teacher.task,
         "size": input_size(recipe, teacher),

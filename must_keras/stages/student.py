@@ -15,6 +15,7 @@ from must_keras.data.labelled import (
 )
 from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
+from must_keras.files import file_sha256
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import scoring
 from must_keras.stages.label import sources_to_label, student_sources
@@ -25,9 +26,12 @@ from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Workdir
 
 # Examples of which the origins are counted before training.
-_COUNTED = 300
+_COUNTED = 1000
 # Under this share of labelled images a head learns little from the student's batches.
 _LOW_SHARE = 0.25
+
+# Raised when the same inputs would give something else than before.
+VERSION = 1
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -42,7 +46,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     sourced = student_weights(recipe)
     weights = {name: weight.value for name, weight in sourced.items()}
     seed = scoring.part_seed(recipe.seed, "student")
-    shares = tell_shares(count_origins(examples, num_examples=_COUNTED, seed=seed))
+    origins = count_origins(examples, num_examples=_COUNTED, seed=seed)
+    shares = tell_shares(origins)
     for name, weight in sourced.items():
         print(
             f"student: loss weight of {name}: {weight.value:.4g} ({weight.source}), "
@@ -83,7 +88,9 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             "loss_weights": weights,
             "parameters": model.count_params(),
             "images_seen": training.images_seen,
+            "model_sha256": file_sha256(part.model_path),
             "tasks": heads,
+            "origins": origins,
         },
     )
 
@@ -105,6 +112,7 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
             part = workdir.labels(teacher.name, source.name)
             columns[f"{teacher.name}/{source.name}"] = part.result()["teacher_sha256"]
     return {
+        "version": VERSION,
         "seed": recipe.seed,
         "network": recipe.network,
         "tasks": recipe.tasks,

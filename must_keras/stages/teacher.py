@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from must_keras.data.labelled import Labelled
+from must_keras.files import file_sha256
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
 from must_keras.training.foreign import ForeignPredictor
@@ -11,6 +12,9 @@ from must_keras.training.model import build_model
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Part, Workdir
+
+# Raised when the same inputs would give something else than before.
+VERSION = 1
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -33,8 +37,14 @@ def selected(items: tuple, only: tuple[str, ...]) -> tuple:
 def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> dict:
     """What a teacher depends on."""
     if isinstance(teacher, ForeignTeacher):
-        return {"task": teacher.task, "sets": teacher.sets, "model": teacher.model}
+        return {
+            "version": VERSION,
+            "task": teacher.task,
+            "sets": teacher.sets,
+            "model": teacher.model,
+        }
     return {
+        "version": VERSION,
         "seed": recipe.seed,
         "network": recipe.network,
         "task": teacher.task,
@@ -67,7 +77,11 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     summaries.close()
     trivial = scorer.trivial()
     result = _result(teacher, metrics, trivial)
-    result |= {"parameters": model.count_params(), "images_seen": training.images_seen}
+    result |= {
+        "parameters": model.count_params(),
+        "images_seen": training.images_seen,
+        "model_sha256": file_sha256(part.model_path),
+    }
     part.finish(inputs(recipe, teacher), result)
 
 

@@ -18,6 +18,9 @@ from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Part, Workdir
 
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains and scores the transfers that are not finished."""
@@ -70,6 +73,7 @@ def inputs(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, see
     elif start == "checkpoint":
         made_from = FromCheckpoint().depends_on(recipe.network)
     return {
+        "version": VERSION,
         "start": start,
         "made_from": made_from,
         "seed": [recipe.seed, seed],

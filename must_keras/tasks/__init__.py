@@ -6,4 +6,7 @@ from must_keras.tasks.detection import Detection
 from must_keras.tasks.normals import Normals
 from must_keras.tasks.segmentation import Segmentation
 
-__all__ = ["Classification", "Depth", "Detection", "Normals", "Segmentation"]
+TASKS = (Classification, Detection, Segmentation, Depth, Normals)
+"""Every task that there is."""
+
+__all__ = ["TASKS", "Classification", "Depth", "Detection", "Normals", "Segmentation"]

@@ -69,6 +69,14 @@ class Task(abc.ABC):
 
     name: str
 
+    version: ClassVar[int] = 1
+    """Raised when the same inputs would give other labels, losses or scores than before."""
+
+    def describe(self) -> dict[str, Any]:
+        """The fields and the version: what a part that is made with the task depends on."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {"type": type(self).__name__, "version": self.version} | fields
+
     # ---- labels -------------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -237,7 +245,30 @@ class Task(abc.ABC):
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """A picture, [H, W, 3] uint8, of one image's label or outputs (they share their keys)."""
 
+    def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """One image's outputs as plain JSON data; maps as their summary.
+
+        Args:
+            outputs: of one image, at the image's own size; boxes in its pixels.
+        """
+        del outputs
+        return {}
+
+    def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes | None:
+        """One image's per-pixel output as PNG; None where there is none."""
+        del outputs
+        return None
+
     # ---- saving -------------------------------------------------------------------------------
+
+    kinds: ClassVar[tuple[str, ...]]
+    """What `kind` may be."""
+
+    @classmethod
+    def of_labels(cls, name: str, kind: str, classes: tuple[str, ...]) -> Task:
+        """A task that can show and tell what a saved model says, from what lies beside it."""
+        del kind
+        return cls(name=name, **({"classes": classes} if classes else {}))
 
     def get_config(self) -> dict[str, Any]:
         """The fields, as plain values."""

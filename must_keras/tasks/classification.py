@@ -151,6 +151,19 @@ class Classification(Task):
     def prior(self) -> Prior:
         return _Frequency(num_classes=len(self.classes))
 
+    kinds: ClassVar[tuple[str, ...]] = ("classes",)
+
+    def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """{"classes": the five most likely ones, {"name", "probability"}}."""
+        probabilities = np.asarray(outputs["probabilities"])
+        order = np.argsort(-probabilities, kind="stable")[:5]
+        return {
+            "classes": [
+                {"name": self.classes[i], "probability": round(float(probabilities[i]), 4)}
+                for i in order
+            ]
+        }
+
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """The three most likely classes over the darkened image, enlarged so that it is legible."""
         picture = Image.fromarray(enlarge(image))

@@ -133,6 +133,12 @@ class Normals(Task):
     def prior(self) -> Prior:
         return _MeanNormal()
 
+    kinds: ClassVar[tuple[str, ...]] = ("normals",)
+
+    def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes:
+        """Colours: round((n + 1) / 2 * 255)."""
+        return maps.encode_png(as_colours(np.asarray(outputs["normals"])))
+
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """The usual colours: each axis from -1 to 1 as red, green and blue."""
         return as_colours(np.asarray(shown["normals"]))

@@ -167,6 +167,19 @@ class Segmentation(Task):
     def prior(self) -> Prior:
         return _Frequency(len(self.classes))
 
+    kinds: ClassVar[tuple[str, ...]] = ("map",)
+
+    def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """{"shares": {class: its share of the pixels}}, the largest first; absent ones not."""
+        counts = np.bincount(np.asarray(outputs["map"]).reshape(-1), minlength=len(self.classes))
+        shares = counts / counts.sum()
+        order = np.argsort(-shares[: len(self.classes)], kind="stable")
+        return {"shares": {self.classes[i]: round(float(shares[i]), 4) for i in order if counts[i]}}
+
+    def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes:
+        """8 bits: the class of each pixel."""
+        return maps.encode_png(np.asarray(outputs["map"], np.uint8))
+
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """The map in colours over the grey image; black where it is ignored."""
         classes = np.asarray(shown["map"])

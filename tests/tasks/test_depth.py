@@ -5,7 +5,8 @@ import tensorflow as tf
 from must_keras.errors import UserError
 from must_keras.ops import maps
 from must_keras.ops.views import View, letterbox
-from must_keras.tasks.depth import Depth, to_relative
+from must_keras.tasks.depth import Depth
+from must_keras.tasks.depth.depth import to_relative
 
 METRIC = Depth(name="depth", kind="metric", loss_stride=1)
 RELATIVE = Depth(name="depth", kind="relative_inverse", loss_stride=1)

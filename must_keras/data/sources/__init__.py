@@ -8,6 +8,7 @@ from must_keras.data.sources.depth_maps import DepthMaps
 from must_keras.data.sources.folder_per_class import FolderPerClass
 from must_keras.data.sources.images_only import ImagesOnly
 from must_keras.data.sources.label_maps import LabelMaps
+from must_keras.data.sources.listed_files import ListedFile, ListedFiles
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import LabelSpace, Source
@@ -32,6 +33,8 @@ __all__ = [
     "Joined",
     "LabelMaps",
     "LabelSpace",
+    "ListedFile",
+    "ListedFiles",
     "NormalMaps",
     "Reading",
     "Relabelled",

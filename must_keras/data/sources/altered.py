@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,9 @@ class _Wrapped(Source):
 
     def image_id(self, index: int) -> str:
         return self._source.image_id(index)
+
+    def file(self, index: int) -> pathlib.Path | None:
+        return self._source.file(index)
 
     def image(self, index: int) -> np.ndarray:
         return self._source.image(index)

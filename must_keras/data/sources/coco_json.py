@@ -84,6 +84,9 @@ class CocoJson(Source):
     def image_id(self, index: int) -> str:
         return self._pictures[index].file
 
+    def file(self, index: int) -> pathlib.Path:
+        return self._root / self._pictures[index].file
+
     def image(self, index: int) -> np.ndarray:
         picture = self._pictures[index]
         image = read_image(self._root / picture.file)

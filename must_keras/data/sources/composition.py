@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ class Subset(Source):
 
     def image_id(self, index: int) -> str:
         return self._source.image_id(self._indices[index])
+
+    def file(self, index: int) -> pathlib.Path | None:
+        return self._source.file(self._indices[index])
 
     def image(self, index: int) -> np.ndarray:
         return self._source.image(self._indices[index])
@@ -78,6 +82,10 @@ class Concatenation(Source):
     def image_id(self, index: int) -> str:
         source, local = self._locate(index)
         return f"{source.name}/{source.image_id(local)}"
+
+    def file(self, index: int) -> pathlib.Path | None:
+        source, local = self._locate(index)
+        return source.file(local)
 
     def image(self, index: int) -> np.ndarray:
         source, local = self._locate(index)
@@ -141,6 +149,9 @@ class Joined(Source):
 
     def image_id(self, index: int) -> str:
         return self._sources[0].image_id(index)
+
+    def file(self, index: int) -> pathlib.Path | None:
+        return self._sources[0].file(index)
 
     def image(self, index: int) -> np.ndarray:
         return self._sources[0].image(index)

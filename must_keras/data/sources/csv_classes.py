@@ -81,8 +81,11 @@ class CsvClasses(Source):
     def image_id(self, index: int) -> str:
         return self._files[index]
 
+    def file(self, index: int) -> pathlib.Path:
+        return self._root / self._files[index]
+
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._root / self._files[index])
+        return read_image(self.file(index))
 
     def labels(self, index: int) -> dict[str, Stored]:
         found = self._class_of.get(self._files[index])

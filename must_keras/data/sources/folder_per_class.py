@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,11 @@ class FolderPerClass(Source):
     def image_id(self, index: int) -> str:
         return self._files[index]
 
+    def file(self, index: int) -> pathlib.Path:
+        return self._root / self._files[index]
+
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._root / self._files[index])
+        return read_image(self.file(index))
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {

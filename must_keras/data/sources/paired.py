@@ -77,8 +77,11 @@ class PairedFolders(Source):
     def image_id(self, index: int) -> str:
         return self._names[index]
 
+    def file(self, index: int) -> pathlib.Path:
+        return self._images / self._names[index]
+
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._images / self._names[index])
+        return read_image(self.file(index))
 
     def labels(self, index: int) -> dict[str, Stored]:
         name = self._label_names[index]

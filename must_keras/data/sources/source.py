@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,11 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def image_id(self, index: int) -> str:
         """A name of the image that stays the same: a relative path in folders."""
+
+    def file(self, index: int) -> pathlib.Path | None:
+        """The image's file; None where it has none of its own."""
+        del index
+        return None
 
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:

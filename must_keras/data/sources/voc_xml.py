@@ -105,6 +105,9 @@ class VocXml(Source):
     def image_id(self, index: int) -> str:
         return self._files[index]
 
+    def file(self, index: int) -> pathlib.Path:
+        return self._images / self._files[index]
+
     def image(self, index: int) -> np.ndarray:
         path = self._images / self._files[index]
         image = read_image(path)

@@ -377,6 +377,12 @@ class Detection(Task):
         """See Task."""
         return NoBoxes(mask_size=2 * self.mask_region if self.with_masks else None)
 
+    kinds: ClassVar[tuple[str, ...]] = ("boxes",)
+
+    def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """See drawing.tell."""
+        return drawing.tell(outputs, self.classes)
+
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """See Task."""
         return drawing.draw(image, shown, self.classes)

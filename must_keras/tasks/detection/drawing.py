@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -62,3 +63,19 @@ def draw(
                 pen.rectangle((x, y, x + width + 1, y + height + 1), fill=line)
                 pen.text((x + 1, y), name, fill=(0, 0, 0), font=font)
     return np.asarray(canvas)
+
+
+def tell(outputs: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> dict[str, Any]:
+    """{"objects": [{"class", "score", "box": [ymin, xmin, ymax, xmax] in pixels}]}."""
+    found = zip(outputs["boxes"], outputs["scores"], outputs["classes"], strict=True)
+    return {
+        "objects": [
+            {
+                "class": classes[int(index)],
+                "score": round(float(score), 4),
+                "box": [round(float(v), 2) for v in box],
+            }
+            for box, score, index in found
+            if index >= 0
+        ]
+    }

@@ -1,0 +1,77 @@
+"""What the programs of this package share: flags, exit status, a quiet TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from must_keras import experiment
+from must_keras.errors import DataError, UserError
+
+# What a user can mend: no space, no permission, a disk that cannot be written.
+_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextlib.contextmanager
+def without_greetings() -> Iterator[None]:
+    """Keeps back what TensorFlow writes to stderr, whatever its log level, when it is imported."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def run(main: Callable[[list[str]], None]) -> NoReturn:
+    """Parses the flags, runs a program, and exits with its status.
+
+    0 done, 2 a user's mistake, 3 data that failed a check; 1, with a traceback, a bug.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(lambda argv: _status(main, argv), flags_parser=_parse)
+
+
+def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    except OSError as error:
+        if error.errno not in _OUTSIDE:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+        hint = experiment.nearest(error.flagname, known)
+        print(f"error: unknown flag --{error.flagname}: {hint}", file=sys.stderr)
+        sys.exit(2)
+    except flags.Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""A model on pictures: `python -m must_keras.predict IMAGES... --model PATH --out DIR`."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import flags
+
+from must_keras import command
+from must_keras.errors import UserError
+from must_keras.prediction import pictures
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "A run's folder (its student), the folder of a teacher or student, a "
+    "model.keras, or an exported saved_model.",
+)  # fmt: skip
+_OUT = flags.DEFINE_string("out", None, "A new folder for what comes out.")
+
+
+def main(argv: list[str]) -> None:
+    """Predicts the pictures that the arguments name."""
+    for flag, value in (("model", _MODEL.value), ("out", _OUT.value)):
+        if not value:
+            raise UserError(f"--{flag} is missing")
+    files = pictures.find(argv[1:])
+    with command.without_greetings():
+        from must_keras.data.images import read_image
+        from must_keras.prediction.model import Model
+        from must_keras.prediction.results import Results
+        from must_keras.progress import track
+
+    model = Model.load(pathlib.Path(_MODEL.value))
+    results = Results(pathlib.Path(_OUT.value), model.tasks)
+    for name, file in track(files.items(), "predict", len(files)):
+        try:
+            image = read_image(file)
+        except UserError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        results.add(name, file, image, model.predict(image))
+    results.close()
+    if not results.num_pictures:
+        raise UserError(f"not one of {len(files)} pictures could be read")
+    print(f"{results.num_pictures} of {len(files)} pictures: {_OUT.value}")
+
+
+def run() -> None:
+    """The entry point of the installed command."""
+    command.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,140 @@
+"""What comes out: pictures, JSON lines, COCO files and PNG maps."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from must_keras.errors import UserError
+from must_keras.files import write_json
+from must_keras.ops.masks import encode_rle, paste
+from must_keras.tasks.base import Task
+from must_keras.tasks.drawing import enlarge
+from must_keras.training import pictures
+
+# A picture for people: wider ones are made smaller.
+_WIDEST = 2400
+
+
+class Results:
+    """Writes the predictions of one picture after the other.
+
+        predictions.jsonl      a line for every picture
+        pictures/<name>.png    the picture and what every head says of it
+        <head>/<name>.png      maps: classes, millimetres, normals
+        <head>.json            boxes, in COCO's format with scores
+
+    Args:
+        folder: a new or empty one.
+        tasks: the heads.
+
+    Raises:
+        UserError: there is something in the folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: pathlib.Path, tasks: Sequence[Task]):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out={folder} is a file; a folder is needed")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"--out={folder} is not empty; choose another folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = open(folder / "predictions.jsonl", "x", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UserError(f"--out={folder} cannot be written: {error.strerror}") from None
+        self._folder, self._tasks = folder, tuple(tasks)
+        self._coco = {task.name: _Coco(task.classes) for task in tasks if task.kind == "boxes"}
+        self.num_pictures = 0
+
+    def add(
+        self,
+        name: str,
+        file: pathlib.Path,
+        image: np.ndarray,
+        outputs: Mapping[str, Mapping[str, np.ndarray]],
+    ) -> None:
+        """Writes what the heads say of one picture.
+
+        Args:
+            name: of the picture, as `pictures.find` gave it.
+            file: where it lies.
+            image: [H, W, 3] uint8.
+            outputs: {head: outputs} in the image's pixels.
+        """
+        height, width = image.shape[:2]
+        line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
+        row = [enlarge(image)]
+        for task in self._tasks:
+            said = outputs[task.name]
+            line[task.name] = task.tell(said)
+            row.append(task.draw(image, said))
+            png = task.map_png(said)
+            if png is not None:
+                path = f"{task.name}/{name}.png"
+                line[task.name]["map"] = path
+                _write(self._folder / path, png)
+            if task.name in self._coco:
+                self._coco[task.name].add(name, file, (height, width), said)
+        canvas = Image.fromarray(pictures.grid([[enlarge(p) for p in row]]))
+        canvas.thumbnail((_WIDEST, canvas.height))
+        _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
+        self._lines.write(json.dumps(line) + "\n")
+        self.num_pictures += 1
+
+    def close(self) -> None:
+        """Writes the COCO files."""
+        self._lines.close()
+        for name, coco in self._coco.items():
+            write_json(self._folder / f"{name}.json", coco.content)
+
+
+class _Coco:
+    """Detections as a COCO data set: an annotation has a "score" too."""
+
+    def __init__(self, classes: Sequence[str]):
+        self.content: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(classes)],
+            "annotations": [],
+        }
+
+    def add(
+        self,
+        name: str,
+        file: pathlib.Path,
+        size: tuple[int, int],
+        outputs: Mapping[str, np.ndarray],
+    ) -> None:
+        images, annotations = self.content["images"], self.content["annotations"]
+        number = len(images) + 1
+        file_name = name + file.suffix
+        images.append({"id": number, "file_name": file_name, "height": size[0], "width": size[1]})
+        for i in np.flatnonzero(np.asarray(outputs["classes"]) >= 0):
+            ymin, xmin, ymax, xmax = (round(float(v), 2) for v in outputs["boxes"][i])
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": number,
+                "category_id": int(outputs["classes"][i]) + 1,
+                "bbox": [xmin, ymin, round(xmax - xmin, 2), round(ymax - ymin, 2)],
+                "area": round((xmax - xmin) * (ymax - ymin), 2),
+                "iscrowd": 0,
+                "score": round(float(outputs["scores"][i]), 4),
+            }
+            if "masks" in outputs:
+                inside = paste(outputs["masks"][i], np.asarray(outputs["boxes"][i]), size)
+                counts = encode_rle(inside).decode("ascii")
+                annotation["segmentation"] = {"size": list(size), "counts": counts}
+            annotations.append(annotation)
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,5 @@
+"""Depth: metres, or relative inverse depth."""
+
+from must_keras.tasks.depth.depth import Depth
+
+__all__ = ["Depth"]

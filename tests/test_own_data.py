@@ -1,0 +1,204 @@
+"""docs/own_data.md says what is true: its recipe, its commands and every source in it are run."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import OpenEXR
+import pytest
+from PIL import Image
+
+from must_keras import experiment
+from must_keras.data import sources, splits
+from must_keras.data.lists import read_class_names
+from must_keras.models.keras_backbone import KerasBackbone
+from must_keras.recipe import ForeignTeacher
+from must_keras.tasks import Classification
+from must_keras.training.foreign import ForeignModel, ForeignPredictor
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "own_data.md").read_text()
+NAMES = vars(sources) | vars(splits) | {
+    "read_class_names": read_class_names,
+    "ForeignTeacher": ForeignTeacher,
+    "ForeignModel": ForeignModel,
+    "Classification": Classification,
+}  # fmt: skip
+HEIGHT, WIDTH = 48, 64
+RANDOM = np.random.default_rng(0)
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def save(path: pathlib.Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def photo(path: pathlib.Path) -> None:
+    save(path, RANDOM.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+
+
+def coco(images: pathlib.Path, names: list[str], classes: list[str]) -> dict:
+    entries = [
+        {"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH}
+        for i, name in enumerate(names)
+    ]
+    boxes = [
+        {"id": i, "image_id": i, "category_id": 1 + i % len(classes), "bbox": [8, 8, 30, 24],
+         "segmentation": [[8, 8, 38, 8, 38, 32, 8, 32]], "iscrowd": 0}
+        for i in range(len(names))
+    ]  # fmt: skip
+    for name in names:
+        photo(images / name)
+    return {
+        "images": entries,
+        "annotations": boxes,
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(classes)],
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the data of every form that the page names."""
+    home = tmp_path_factory.mktemp("home")
+    for root in (home, home / "garden"):
+        for i in range(12):
+            photo(root / "species" / ("oak", "elm", "fir")[i % 3] / f"{i}.{('jpg', 'PNG')[i % 2]}")
+        (root / "fruit").mkdir()
+        classes = ["apple", "pear", "cherry"]
+        content = coco(root / "fruit" / "images", [f"{i}.jpg" for i in range(9)], classes)
+        (root / "fruit" / "instances.json").write_text(json.dumps(content))
+        for i in range(10):
+            photo(root / "depth" / "rgb" / f"{i:03}.jpg")
+            metres = RANDOM.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+            save(root / "depth" / "depth" / f"{i:03}.png", (metres * 1000).astype(np.uint16))
+            for kind in ("npy", "exr"):
+                (root / "depth" / kind).mkdir(exist_ok=True)
+            np.save(root / "depth" / "npy" / f"{i:03}.npy", metres)
+            header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+            with OpenEXR.File(header, {"Y": metres}) as file:
+                file.write(str(root / "depth" / "exr" / f"{i:03}.exr"))
+            towards = np.tile(np.uint8([128, 128, 0]), (HEIGHT, WIDTH, 1))
+            save(root / "depth" / "normals" / f"{i:03}.png", towards)
+    for i in range(6):
+        photo(home / "garden" / "pile" / "deep" / f"{i}.webp")
+        photo(home / "photos" / f"{i}.jpg")
+        photo(home / "street" / "images" / f"{i}.jpg")
+        classes = RANDOM.integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+        colours = np.uint8([(128, 64, 128), (70, 130, 180), (0, 0, 142), (0, 0, 0)])
+        save(home / "street" / "colours" / f"{i}.png", colours[np.where(classes == 2, 3, classes)])
+        save(
+            home / "street" / "maps" / f"{i}.png", np.where(classes == 2, 11, classes).astype("u1")
+        )
+    save(home / "photo_maps" / "3.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    (home / "classes.txt").write_text("elm\nfir\noak\n")
+    (home / "tags.csv").write_text("file,species\n0.jpg,oak\n1.jpg,elm\n")
+    (home / "lists").mkdir()
+    for name, content in (("train", "0\n1\n2\n3\n"), ("val", "4.jpg\n"), ("test", "5.jpg\n")):
+        (home / "lists" / f"{name}.txt").write_text(content)
+    voc = home / "voc"
+    photo(voc / "JPEGImages" / "1.jpg")
+    (voc / "Annotations").mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    (voc / "Annotations" / "1.xml").write_text(
+        f"<annotation><object><name>ace</name>{box}</object></annotation>"
+    )
+    (voc / "ImageSets" / "Main").mkdir(parents=True)
+    (voc / "ImageSets" / "Main" / "train.txt").write_text("1\n")
+    return home
+
+
+@pytest.mark.parametrize("code", blocks("source"), ids=lambda code: code.split("(")[0])
+def test_every_source_reads(code, home, monkeypatch):
+    monkeypatch.chdir(home)
+    source = eval(code, dict(NAMES))
+    assert len(source) > 0 and source.label_spaces
+    assert any(source.labels(i) for i in range(len(source)))
+    assert source.image(0).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_there_is_a_source_for_every_form():
+    named = {code.split("(")[0] for code in blocks("source")}
+    forms = {
+        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
+        "NormalMaps", "Concatenation", "Joined", "Relabelled",
+    }  # fmt: skip
+    assert named == forms
+
+
+@pytest.mark.parametrize("code", blocks("splits"), ids=lambda code: code.split("(")[0])
+def test_every_split_is_a_split(code, home, monkeypatch):
+    monkeypatch.chdir(home)
+    photos = sources.ImagesOnly(name="photos", root="photos")
+    found = eval(code, dict(NAMES) | {"photos": photos})
+    parts = [
+        {part.image_id(i) for i in range(len(part))}
+        for part in (found.train, found.validation, found.test)
+    ]
+    assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+
+
+def test_names_of_the_tfds_example_are_there():
+    (code,) = blocks("tfds")
+    for name in re.findall(r"\b(\w+)\(", code):
+        assert name in NAMES, name
+
+
+def test_the_foreign_teacher_answers(home, monkeypatch):
+    monkeypatch.chdir(home)
+    image = keras.Input((64, 64, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, keras.layers.Dense(3)(pooled)).save("classifier.keras")
+    (code,) = blocks("teacher")
+    teacher = eval(code, dict(NAMES))
+    assert teacher.task.classes == ("elm", "fir", "oak")
+    ForeignPredictor(teacher.model, teacher.task, (64, 64))
+    assert KerasBackbone.__name__ in PAGE
+
+
+# ---- the recipe and its commands ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def garden(home):
+    (code,) = blocks("recipe")
+    (home / "garden.py").write_text(code)
+    return home / "garden.py"
+
+
+def commands() -> list[str]:
+    return re.findall(r"^    python (-m must_keras\.[^\n]*)", PAGE, re.MULTILINE)
+
+
+def test_the_recipe_is_one(garden, home, monkeypatch):
+    monkeypatch.chdir(home)
+    recipe = experiment.load("garden.py", {"data": "garden"}, data_dir=None)
+    assert [t.name for t in recipe.teachers] == ["species", "fruit", "far"]
+    assert len(commands()) == 4
+
+
+@pytest.mark.slow
+def test_the_commands_take_a_newcomer_to_a_report(garden, home):
+    for command in commands():
+        # Four steps a training run and small images: every file is read, nothing is learned.
+        tiny = command.replace("data=garden", "data=garden,steps=4,size=64")
+        if "predict" in tiny:
+            tiny = tiny.replace("runs/garden", str(next((home / "runs").glob("garden-*"))))
+        answer = subprocess.run(
+            [sys.executable, *tiny.split()], cwd=home, capture_output=True, text=True, check=False,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
+        )  # fmt: skip
+        assert answer.returncode == 0, f"{tiny}\n{answer.stderr[-3000:]}"
+    (run,) = (home / "runs").glob("garden-*")
+    report = json.loads((run / "report.json").read_text())
+    assert set(report["teachers"]) == {"species", "fruit", "far"}
+    assert {row["start"] for row in report["transfers"]} == {"random", "student"}
+    assert (run / "report.html").is_file()
+    assert len((home / "predicted" / "predictions.jsonl").read_text().splitlines()) == 6

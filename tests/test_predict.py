@@ -1,0 +1,215 @@
+"""`python -m must_keras.predict` on pictures of several sizes and forms."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from must_keras.data.sources import CocoJson
+from must_keras.errors import UserError
+from must_keras.files import write_json
+from must_keras.models.backbone import ResNet
+from must_keras.prediction import pictures
+from must_keras.prediction.model import Model
+from must_keras.prediction.results import Results
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.model import Network, build_model
+from must_keras.training.serving import export_saved_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
+PIXELS = {"channels": 16, "num_convs": 1, "loss_stride": 4}
+TASKS = (
+    Classification(name="kind", classes=("a", "b", "c")),
+    Detection(
+        name="things", classes=("cat", "dog"), max_boxes=4, max_stored=8, anchor_scales=(2.0,),
+        rpn_channels=16, num_sampled_anchors=16, num_candidates=32, num_proposals=8, num_regions=8,
+        box_region=3, box_channels=8, box_units=16, mask_region=5, mask_channels=8, mask_convs=1,
+        num_mask_regions=4, max_detections=8,
+    ),
+    Segmentation(name="street", classes=("road", "sky"), **PIXELS),
+    Depth(name="far", **PIXELS),
+    Normals(name="walls", **PIXELS),
+)  # fmt: skip
+SIZES = {"one.jpg": (40, 60), "deep/two.PNG": (97, 50), "deep/er/three.webp": (64, 64)}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(root / name)
+    (root / "broken.jpg").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder as far as predicting needs it: a student and its export."""
+    root = tmp_path_factory.mktemp("run")
+    (root / "student").mkdir()
+    network = Network(backbone=ResNet.small(), size=64, channels=16)
+    model = build_model(network, TASKS, seed=0, norm=NORM)
+    # A fresh detector is sure of nothing.
+    layer = model.get_layer("things")
+    for variable in layer.weights:
+        if "class" in variable.path and variable.path.endswith("bias"):
+            variable.assign(np.array([-2.0, 1.0, 2.0], "float32"))
+    model.save(root / "student" / "model.keras")
+    export_saved_model(model, str(root / "export" / "saved_model"))
+    labels = {
+        t.name: {"kind": t.kind, "unit": t.unit, "classes": list(getattr(t, "classes", ()))}
+        for t in TASKS
+    }
+    write_json(root / "export" / "labels.json", labels)
+    return root
+
+
+def predict(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "must_keras.predict", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(photos, run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out") / "new"
+    answer = predict(photos, f"--model={run}", f"--out={folder}")
+    assert answer.returncode == 0, answer.stderr
+    assert re.search(r"skipped: .*broken.jpg cannot be read", answer.stderr)
+    assert "3 of 4 pictures" in answer.stdout
+    return folder
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_a_line_for_every_picture(out):
+    found = {line["name"]: line for line in lines(out)}
+    assert set(found) == {"one", "deep/two", "deep/er/three"}
+    line = found["deep/two"]
+    assert (line["height"], line["width"]) == SIZES["deep/two.PNG"]
+    probabilities = [entry["probability"] for entry in line["kind"]["classes"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1.0, abs=1e-3)
+    assert sum(line["street"]["shares"].values()) == pytest.approx(1.0, abs=1e-3)
+    depth = line["far"]
+    assert depth["unit"] == "m" and depth["nearest"] <= depth["median"] <= depth["farthest"]
+    for thing in line["things"]["objects"]:
+        assert thing["class"] in ("cat", "dog")
+        ymin, xmin, ymax, xmax = thing["box"]
+        assert 0 <= ymin <= ymax <= 97.01 and 0 <= xmin <= xmax <= 50.01
+    assert any(line["things"]["objects"] for line in found.values())
+
+
+def test_maps_have_the_pictures_size(out):
+    for name, size in SIZES.items():
+        stem = str(pathlib.PurePosixPath(name).with_suffix(""))
+        street, far, walls = (
+            np.asarray(Image.open(out / head / f"{stem}.png"))
+            for head in ("street", "far", "walls")
+        )
+        assert street.shape == far.shape == size and walls.shape == (*size, 3)
+        assert street.dtype == np.uint8 and street.max() <= 1 and far.dtype == np.uint16
+    line = next(line for line in lines(out) if line["name"] == "one")
+    far = np.asarray(Image.open(out / line["far"]["map"]))
+    assert np.median(far) / 1000 == pytest.approx(line["far"]["median"], rel=0.01)
+
+
+def test_a_picture_shows_every_head(out):
+    for name in SIZES:
+        path = (out / "pictures" / name).with_suffix(".png")
+        picture = np.asarray(Image.open(path))
+        assert picture.shape[1] > 6 * 150 or picture.shape[1] == 2400
+
+
+def test_boxes_are_a_coco_data_set(out, photos, tmp_path):
+    coco = COCO(str(out / "things.json"))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["cat", "dog"]
+    assert len(coco.getImgIds()) == 3 and coco.getAnnIds()
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        assert 0 < annotation["score"] <= 1
+        image = coco.loadImgs(annotation["image_id"])[0]
+        assert coco.annToMask(annotation).shape == (image["height"], image["width"])
+    source = CocoJson(name="said", images=photos, annotations=out / "things.json", head="things")
+    assert len(source) == 3 and set(source.labels(0)) == {"things"}
+
+
+def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
+    model = Model.load(run / "export" / "saved_model")
+    assert [task.name for task in model.tasks] == [task.name for task in TASKS]
+    results = Results(tmp_path / "out", model.tasks)
+    for name, file in pictures.find([str(photos)]).items():
+        if name != "broken":
+            image = np.asarray(Image.open(file).convert("RGB"))
+            results.add(name, file, image, model.predict(image))
+    results.close()
+    for said, expected in zip(lines(tmp_path / "out"), lines(out), strict=True):
+        assert said["name"] == expected["name"]
+        assert said["far"]["median"] == pytest.approx(expected["far"]["median"], rel=1e-3)
+        assert said["kind"] == expected["kind"]
+        assert len(said["things"]["objects"]) == len(expected["things"]["objects"])
+
+
+# ---- which pictures, which model ----------------------------------------------------------------
+
+
+def test_pictures_are_files_folders_and_globs(photos):
+    found = pictures.find([str(photos / "one.jpg"), str(photos / "deep"), str(photos / "*.jpg")])
+    assert list(found) == ["one", "er/three", "two", "broken"]
+    assert found["two"] == photos / "deep" / "two.PNG"
+
+
+def test_pictures_that_cannot_be_found(photos, tmp_path):
+    with pytest.raises(UserError, match="no picture is named"):
+        pictures.find([])
+    with pytest.raises(UserError, match=r"there is no picture .*gone.jpg"):
+        pictures.find([str(tmp_path / "gone.jpg")])
+    Image.new("RGB", (4, 4)).save(tmp_path / "one.png")
+    with pytest.raises(UserError, match="would both be called 'one'"):
+        pictures.find([str(photos / "one.jpg"), str(tmp_path / "one.png")])
+
+
+def test_models_are_found_where_runs_keep_them(run):
+    for path in (run, run / "student", run / "student" / "model.keras", run / "export"):
+        assert {task.name for task in Model.load(path).tasks} == {task.name for task in TASKS}
+
+
+def test_models_and_folders_that_cannot_be_used(photos, tmp_path):
+    with pytest.raises(UserError, match=r"gone is not there; expected a run's folder"):
+        Model.load(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"is no model; expected a run's folder"):
+        Model.load(photos)
+    (tmp_path / "odd.keras").write_text("no model")
+    with pytest.raises(UserError, match=r"odd.keras cannot be read"):
+        Model.load(tmp_path / "odd.keras")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match="file is a file; a folder is needed"):
+        Results(tmp_path / "file", TASKS)
+
+
+def test_mistakes_end_with_status_2_and_nothing_made(photos, run, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    new, model = tmp_path / "new", f"--model={run}"
+    for arguments, message in [
+        ([photos, f"--out={new}"], "--model is missing"),
+        ([photos, model], "--out is missing"),
+        ([photos, model, f"--out={tmp_path / 'full'}"], "full is not empty"),
+        ([tmp_path / "gone.jpg", model, f"--out={new}"], "there is no picture"),
+        ([photos, model, f"--outt={new}"], "unknown flag --outt: did you mean 'out'"),
+    ]:
+        answer = predict(*arguments)
+        assert answer.returncode == 2, answer.stderr
+        assert "Traceback" not in answer.stderr and message in answer.stderr, answer.stderr
+    assert not new.exists() and [p.name for p in (tmp_path / "full").iterdir()] == ["mine.txt"]
