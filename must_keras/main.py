@@ -17,7 +17,9 @@ _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scenes", "A recipe in experiments/ or the path of your own, with arguments: "
     "'scenes:seed=1,starts=random+student'.",
 )  # fmt: skip
-_STAGE = flags.DEFINE_enum("stage", "all", STAGES, "What to do; it continues what is there.")
+_STAGE = flags.DEFINE_string(
+    "stage", "all", f"What to do, one of {', '.join(STAGES)}; it continues what is there."
+)
 _ONLY = flags.DEFINE_list("only", [], "Names of the teachers or transfers to do; default is all.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default is runs/<experiment>.")
 _REUSE = flags.DEFINE_string(
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> None:
     """Runs the stages that the flags ask for."""
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
+    if _STAGE.value not in STAGES:
+        raise UserError(f"--stage={_STAGE.value}: {experiment.nearest(_STAGE.value, STAGES)}")
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
     with command.without_greetings():

@@ -68,11 +68,11 @@ class Results:
         """
         height, width = image.shape[:2]
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        row = [enlarge(image)]
+        row = [pictures.captioned(enlarge(image), name)]
         for task in self._tasks:
             said = outputs[task.name]
             line[task.name] = task.tell(said)
-            row.append(task.draw(image, said))
+            row.append(pictures.captioned(enlarge(task.draw(image, said)), task.name))
             png = task.map_png(said)
             if png is not None:
                 path = f"{task.name}/{name}.png"
@@ -80,7 +80,7 @@ class Results:
                 _write(self._folder / path, png)
             if task.name in self._coco:
                 self._coco[task.name].add(name, file, (height, width), said)
-        canvas = Image.fromarray(pictures.grid([[enlarge(p) for p in row]]))
+        canvas = Image.fromarray(pictures.grid([row]))
         canvas.thumbnail((_WIDEST, canvas.height))
         _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")

@@ -15,6 +15,7 @@ from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
     check,
     export,
+    first_look,
     label,
     parts,
     pools,
@@ -66,16 +67,19 @@ def run(
         _LOOKS[stage](pools.frozen(recipe, Workdir(workdir), new=False), Workdir(workdir))
         return
     _check_names(recipe, stage, only)
+    devices = make_strategy(strategy)
+    for part in (*recipe.trained_teachers, recipe.student, *recipe.transfers):
+        check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file; a folder is needed")
+    run_folder = Workdir(workdir, other_runs(workdir, reuse))
+    if stage in ("all", "teacher"):
+        with errors_of_sources():
+            first_look.run(recipe, run_folder)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
-    devices = make_strategy(strategy)
-    for part in (*recipe.trained_teachers, recipe.student, *recipe.transfers):
-        check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
-    run_folder = Workdir(workdir, other_runs(workdir, reuse))
     recipe = pools.frozen(recipe, run_folder, new=True)
     parts.check(recipe, run_folder)
     _record(recipe, workdir, strategy)

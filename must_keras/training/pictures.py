@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from must_keras.ops import maps
 from must_keras.tasks.base import Task
 from must_keras.tasks.drawing import enlarge
 
 _GAP = 4
+_BAND = 14
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -30,6 +31,13 @@ def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
             canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
         top += height + _GAP
     return canvas
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture, [H, W, 3] uint8, with a line of text above it."""
+    band = Image.new("RGB", (picture.shape[1], _BAND), "white")
+    ImageDraw.Draw(band).text((2, 1), text, fill="black")
+    return np.concatenate([np.asarray(band), picture])
 
 
 def beside(

@@ -1,0 +1,236 @@
+"""What a user does wrong: one clear line, status 2, and nothing made."""
+
+import errno
+import json
+import re
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from must_keras import command, main
+
+RECIPE = """
+import pathlib
+
+from must_keras.data.sources import CocoJson, DepthMaps, FolderPerClass, ImagesOnly, LabelMaps
+from must_keras.data.splits import Splits, split_by_fraction
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import Pool, Recipe, Student, Teacher
+from must_keras.tasks import Classification, Depth, Detection, Segmentation
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+
+
+def recipe(*, data: str, data_dir: str | None = None, steps: int = 1) -> Recipe:
+    root = pathlib.Path(data)
+    kinds = FolderPerClass(name="kinds", root=root / "kinds", head="kinds", classes=("a", "b"))
+    boxes = CocoJson(
+        name="boxes", images=root / "images", annotations=root / "boxes.json", head="boxes"
+    )
+    street = LabelMaps(
+        name="street", images=root / "images", maps=root / "maps", head="street",
+        classes=("road", "sky"),
+    )
+    far = DepthMaps(name="far", images=root / "images", depths=root / "depths", head="far")
+    training = Training(steps=steps, batch=2, learning_rate=1e-3, optimizer=AdamW())
+    pairs = (
+        (kinds, Classification(name="kinds", classes=("a", "b"))),
+        (boxes, Detection(name="boxes", classes=("cat",))),
+        (street, Segmentation(name="street", classes=("road", "sky"))),
+        (far, Depth(name="far")),
+    )
+    return Recipe(
+        name="mine",
+        seed=0,
+        network=Network(backbone=ResNet.small(), size=64, channels=16),
+        teachers=tuple(
+            Teacher(
+                name=source.name, task=task, sets=split_by_fraction(source), training=training,
+                loss_weight=1.0,
+            )
+            for source, task in pairs
+        ),
+        pools=(Pool(source=ImagesOnly(name="pool", root=root / "images")),),
+        student=Student(training=training),
+        transfers=(),
+        starts=("random",),
+    )
+"""
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with data that are as they should be, and a recipe for them."""
+    data = tmp_path / "data"
+    for i in range(6):
+        photo = np.full((8, 10, 3), 40 * i, np.uint8)
+        save(data / "images" / f"{i}.png", photo)
+        save(data / "kinds" / "ab"[i % 2] / f"{i}.png", photo)
+        save(data / "maps" / f"{i}.png", np.full((8, 10), i % 2, np.uint8))
+        save(data / "depths" / f"{i}.png", np.full((8, 10), 2000, np.uint16))
+    write_boxes(data, coco())
+    (tmp_path / "mine.py").write_text(RECIPE)
+    return tmp_path
+
+
+def coco():
+    return {
+        "images": [{"id": i, "file_name": f"{i}.png", "height": 8, "width": 10} for i in range(6)],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 5, 4]} for i in range(6)
+        ],
+    }
+
+
+def write_boxes(data, content):
+    (data / "boxes.json").write_text(json.dumps(content))
+
+
+def run(home, capsys, **values):
+    """(status, what stderr says last) of the program with these flags."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["main"])
+    settings = {
+        "experiment": f"{home / 'mine.py'}:data={home / 'data'}",
+        "workdir": str(home / "run"),
+        "strategy": "one",
+    }
+    with flagsaver.flagsaver(**(settings | values)):
+        status = command._status(main.main, ["main"])
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    return status, lines
+
+
+def spoiled(change):
+    content = coco()
+    change(content)
+    return lambda data: write_boxes(data, content)
+
+
+def other_classes(data):
+    (data / "kinds" / "b").rename(data / "kinds" / "c")
+
+
+def empty(folder):
+    def spoil(data):
+        for file in sorted((data / folder).rglob("*.png")):
+            file.unlink()
+
+    return spoil
+
+
+DATA = {
+    "an empty folder": (empty("kinds"), r"kinds holds no picture"),
+    "no folder": (lambda d: (d / "maps").rename(d / "map"), r"there is no folder .*maps"),
+    "a missing file": (lambda d: (d / "boxes.json").unlink(), r"there is no file .*boxes.json"),
+    "a folder that is no class": (other_classes, r"kinds/c is not one of the 2 classes: a, b"),
+    "a class id out of range": (
+        spoiled(lambda c: c["annotations"][2].update(category_id=7)),
+        r"boxes.json: annotation 2 is of category 7, which is not listed",
+    ),
+    "other classes than the head": (
+        spoiled(lambda c: c["categories"][0].update(name="dog")),
+        r"source 'boxes\w*' does not fit head 'boxes'.*not in both: cat, dog",
+    ),
+    "a map's value out of range": (
+        lambda d: save(d / "maps" / "3.png", np.full((8, 10), 9, np.uint8)),
+        r"maps/3.png has values that are neither a class nor to be ignored: 9; classes are 0-1",
+    ),
+    "an annotation for an absent image": (
+        spoiled(lambda c: c["annotations"][1].update(image_id=70)),
+        r"boxes.json: annotation 1 is of image 70, which is not listed",
+    ),
+    "an absent image": (
+        spoiled(lambda c: c["images"][1].update(file_name="gone.png")),
+        r"boxes.json: image gone.png is not in .*images",
+    ),
+    "a map of another size": (
+        lambda d: save(d / "maps" / "3.png", np.zeros((8, 9), np.uint8)),
+        r"maps/3.png is 9x8 pixels, its image .*3.png is 10x8",
+    ),
+    "a map without an image": (
+        lambda d: save(d / "maps" / "77.png", np.zeros((8, 10), np.uint8)),
+        r"maps/77.png has no image 77",
+    ),
+    "a depth in another unit": (
+        lambda d: save(d / "depths" / "3.png", np.full((8, 10), 3, np.uint16)),
+        r"depths/3.png: its median depth is 0.003 m with metres_per_count=0.001, which looks like",
+    ),
+    "an image that cannot be read": (
+        lambda d: (d / "kinds" / "a" / "2.png").write_bytes(b"no picture"),
+        r"a/2.png cannot be read as a picture",
+    ),
+    "JSON that is none": (
+        lambda d: (d / "boxes.json").write_text("{"),
+        r"boxes.json cannot be read as JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", DATA)
+def test_mistakes_in_data(mistake, home, capsys):
+    spoil, message = DATA[mistake]
+    spoil(home / "data")
+    status, lines = run(home, capsys)
+    assert status == 2 and len(lines) == 1
+    assert re.search(message, lines[0]), lines[0]
+    assert not (home / "run").exists()
+
+
+FLAGS = {
+    "an unknown recipe": ({"experiment": "folder"}, "did you mean 'folders'"),
+    "a file that is no recipe": ({"experiment": "gone.py"}, "gone.py"),
+    "an unknown argument": ({"experiment": "MINE,step=3"}, "did you mean 'steps'"),
+    "an argument of another type": ({"experiment": "MINE,steps=many"}, "steps=many"),
+    "an unknown stage": ({"stage": "students"}, "--stage=students: did you mean 'student'"),
+    "an unknown teacher": ({"only": ["kind"]}, "--only=kind: did you mean 'kinds'"),
+    "an unknown strategy": ({"strategy": "tow"}, "one"),
+    "a run that is none": ({"reuse": "."}, "--reuse=. is no folder of a run"),
+}
+
+
+@pytest.mark.parametrize("mistake", FLAGS)
+def test_mistakes_in_flags(mistake, home, capsys):
+    values, message = FLAGS[mistake]
+    mine = f"{home / 'mine.py'}:data={home / 'data'}"
+    values = {k: v.replace("MINE", mine) if isinstance(v, str) else v for k, v in values.items()}
+    status, lines = run(home, capsys, **values)
+    assert status == 2 and len(lines) == 1 and message in lines[0], lines
+    assert not (home / "run").exists()
+
+
+def test_a_workdir_that_is_a_file(home, capsys):
+    (home / "run").write_text("mine")
+    status, (line,) = run(home, capsys)
+    assert status == 2 and "is a file; a folder is needed" in line
+    assert (home / "run").read_text() == "mine"
+
+
+def test_a_workdir_that_cannot_be_made(home, capsys):
+    status, (line,) = run(home, capsys, workdir="/proc/must_keras")
+    assert status == 2 and "--workdir=/proc/must_keras cannot be made" in line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_takes_nothing(number, home, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(number, "reason", "run/run.json")
+
+    monkeypatch.setattr("must_keras.stages.write_json", full)
+    status, lines = run(home, capsys)
+    assert status == 2 and lines == ["error: run/run.json: reason"]
+
+
+def test_data_as_they_should_be(home, capsys):
+    status, lines = run(home, capsys, stage="status")
+    assert status == 0 and not lines and not (home / "run").exists()
