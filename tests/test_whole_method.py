@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -85,6 +87,41 @@ def test_the_page_is_one_small_file(run):
     assert len(page) < 15e6
     assert "downstream set" in page and "data:image/jpeg;base64," in page
     assert 'src="http' not in page
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_the_page_opens_in_a_browser(run, tmp_path, width):
+    """From a file, without an error on the console, and nothing wider than the window."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("neither chromium nor google-chrome is there")
+    page = (run / "report.html").read_text()
+    said = (
+        "<script>const e = document.documentElement; document.body.dataset.widths = "
+        "`${e.scrollWidth} ${e.clientWidth} ${[...document.images].every(i => i.naturalWidth)}`"
+        "</script></body>"
+    )
+    (tmp_path / "page.html").write_text(page.replace("</body>", said))
+    # A frame has the width that is asked for; a browser's window has a smallest one.
+    frame = f'<iframe src="page.html" width="{width}" height="900"></iframe>'
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=4000", "--window-size=1700,1000", "--dump-dom",
+    ]  # fmt: skip
+    reader = (
+        "<script>onload = () => document.body.dataset.found = "
+        "document.querySelector('iframe').contentDocument.body.dataset.widths</script>"
+    )
+    (tmp_path / "frame.html").write_text(f"<!doctype html><body>{frame}{reader}")
+    answer = subprocess.run(
+        [*command, (tmp_path / "frame.html").as_uri()],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "CONSOLE" not in answer.stderr, answer.stderr
+    found = re.search(r'data-found="(\d+) (\d+) (true|false)"', answer.stdout)
+    assert found, answer.stdout[-500:]
+    assert int(found[1]) <= int(found[2]) <= width and found[3] == "true"
 
 
 def test_every_training_folder_has_its_files(run):

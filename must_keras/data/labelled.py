@@ -121,6 +121,22 @@ class Union:
         return part.load(local)
 
 
+def count_classes(
+    examples: Labelled, task: Task, *, indices: Sequence[int]
+) -> dict[str, float] | None:
+    """{class: how much of it} in the labels of some images; None where a task has no classes.
+
+    Images, objects, or shares of images: see Task.count_classes.
+    """
+    total = 0.0
+    for index in indices:
+        counts = task.count_classes(examples.labels(index)[task.name])
+        if counts is None:
+            return None
+        total = total + counts
+    return dict(zip(task.classes, map(float, np.round(total, 3)), strict=True))
+
+
 def count_origins(
     examples: Union, *, num_examples: int, seed: int
 ) -> dict[str, dict[str, collections.Counter]]:

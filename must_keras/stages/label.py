@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from must_keras.data.columns import Column, ColumnWriter
-from must_keras.data.labelled import Labelled
+from must_keras.data.labelled import Labelled, PseudoLabels, count_classes
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError
@@ -26,6 +26,8 @@ from must_keras.workdir import Part, Workdir, describe
 
 # Maps are stored with a long side of at most this many cells.
 MAX_MAP_SIDE = 320
+# Images whose pseudo labels' classes are counted.
+_COUNTED = 512
 
 # Raised when the same inputs would give something else than before.
 VERSION = 1
@@ -154,11 +156,20 @@ def _label(
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": round(written / max(seconds, 1e-9), 1) if written else None,
+        "class_counts": _class_counts(teacher, source, column),
         "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }
     part.finish(inputs(recipe, teacher, source, sha256), result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
+
+
+def _class_counts(
+    teacher: Teacher | ForeignTeacher, source: Source, column: Column
+) -> dict[str, float] | None:
+    pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
+    said = Labelled(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
+    return count_classes(said, teacher.task, indices=pictures.spread(_COUNTED, len(source)))
 
 
 def _records(

@@ -16,7 +16,8 @@ from must_keras.progress import track
 from must_keras.recipe import Recipe
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
-from must_keras.training.inference import Predictor, evaluate, evaluate_trivial
+from must_keras.training.inference import Predicted, Predictor, evaluate, evaluate_trivial
+from must_keras.training.reliability import Reliability
 from must_keras.training.summaries import Summaries
 
 _ROWS = 6
@@ -43,11 +44,15 @@ class Scorer:
         sets: its images.
         recipe: how large batches are.
         size: pixels a side of the network's input.
+
+    Attributes:
+        reliability: of the answers to validation images that were scored.
     """
 
     def __init__(self, task: Task, sets: Splits, recipe: Recipe, *, size: int):
         self._task, self._sets, self._recipe, self._size = task, sets, recipe, size
         self._built: dict[str, tf.data.Dataset] = {}
+        self.reliability = Reliability()
 
     def score(
         self,
@@ -66,7 +71,8 @@ class Scorer:
         metrics: dict[str, float] = {}
         for split in splits:
             labelled = _tracked(self._batches(split), f"{name} on {split}")
-            metrics = evaluate(predictor, labelled, [self._task])[name]
+            watch = self._judge if split == "validation" else None
+            metrics = evaluate(predictor, labelled, [self._task], watch)[name]
             summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
         return finite(metrics)
 
@@ -96,6 +102,12 @@ class Scorer:
         picture = pictures.grid(rows)
         summaries.picture(step, "validation", task.name, picture)
         pictures.save(summaries.folder / "pictures" / f"{task.name}.png", picture)
+
+    def _judge(self, predicted: Predicted) -> None:
+        name = self._task.name
+        answers = self._task.certainty(predicted.y["labels"][name], predicted.outputs[name])
+        if answers is not None:
+            self.reliability.add(*answers)
 
     def _batches(self, part: str) -> tf.data.Dataset:
         if part not in self._built:

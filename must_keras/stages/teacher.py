@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from must_keras.data.labelled import Labelled
+from must_keras.data.labelled import Labelled, count_classes
 from must_keras.files import file_sha256
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
+from must_keras.training import pictures
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
@@ -15,6 +16,8 @@ from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
 VERSION = 1
+# Training images whose classes are counted.
+_COUNTED = 512
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -77,7 +80,10 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     summaries.close()
     trivial = scorer.trivial()
     result = _result(teacher, metrics, trivial)
+    counted = pictures.spread(_COUNTED, len(sets.train))
     result |= {
+        "reliability": scorer.reliability.result(),
+        "class_counts": count_classes(Labelled(sets.train, [task]), task, indices=counted),
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),

@@ -237,6 +237,24 @@ class Task(abc.ABC):
     def quality(self) -> Evaluator:
         """Compares true labels with pseudo labels (both in the label form, batched)."""
 
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray | None:
+        """[K] how much of each class a stored label has: images, objects, shares of an image.
+
+        None where there are no classes.
+        """
+        del stored
+        return None
+
+    def certainty(
+        self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """How sure each answer to a batch is, [N] in [0, 1], and whether it is right, [N] bool.
+
+        Answers where nothing is labelled are left out. None where answers are not right or wrong.
+        """
+        del label, outputs
+        return None
+
     @abc.abstractmethod
     def prior(self) -> Prior:
         """Learns the trivial prediction from training labels."""

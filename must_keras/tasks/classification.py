@@ -148,6 +148,20 @@ class Classification(Task):
     def quality(self) -> Evaluator:
         return self.evaluator()
 
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """1 for the image's most likely class."""
+        probabilities = np.asarray(stored["probabilities"])
+        most = np.arange(len(probabilities)) == probabilities.argmax()
+        return most * float(np.asarray(stored["labelled"]) > 0)
+
+    def certainty(
+        self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An answer is the most likely class."""
+        known = np.asarray(label["labelled"]) > 0
+        said, true = outputs["probabilities"][known], label["probabilities"][known]
+        return said.max(-1), said.argmax(-1) == true.argmax(-1)
+
     def prior(self) -> Prior:
         return _Frequency(num_classes=len(self.classes))
 

@@ -164,6 +164,20 @@ class Segmentation(Task):
     def quality(self) -> Evaluator:
         return _Quality(len(self.classes))
 
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """Shares of the image's pixels."""
+        classes = np.asarray(stored["map"]).reshape(-1)
+        counts = np.bincount(classes[classes != IGNORE], minlength=len(self.classes))
+        return counts / max(classes.size, 1)
+
+    def certainty(
+        self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An answer is a pixel's class."""
+        known = np.asarray(label["map"]) != IGNORE
+        right = np.asarray(outputs["map"]) == label["map"]
+        return np.asarray(outputs["confidence"])[known], right[known]
+
     def prior(self) -> Prior:
         return _Frequency(len(self.classes))
 
@@ -181,12 +195,17 @@ class Segmentation(Task):
         return maps.encode_png(np.asarray(outputs["map"], np.uint8))
 
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The map in colours over the grey image; black where it is ignored."""
+        """The map in colours over the grey image; black where it is ignored.
+
+        Of outputs the colours are the paler, the less sure they are.
+        """
         classes = np.asarray(shown["map"])
         colours = palette(len(self.classes))[np.minimum(classes, len(self.classes) - 1)]
         colours[classes == IGNORE] = 0
         grey = image.mean(-1, keepdims=True)
-        return np.clip(0.75 * colours + 0.25 * grey, 0, 255).astype(np.uint8)
+        sure = np.asarray(shown.get("confidence", np.ones(classes.shape)))[..., None]
+        weight = 0.75 * np.where(classes[..., None] == IGNORE, 1.0, sure)
+        return np.clip(weight * colours + (1.0 - weight) * grey, 0, 255).astype(np.uint8)
 
 
 class _Confusion:

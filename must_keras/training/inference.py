@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +72,23 @@ class Predictor:
 
 
 def evaluate(
-    predictor: Predictor, batches: Iterable[Any], tasks: Sequence[Task]
+    predictor: Predictor,
+    batches: Iterable[Any],
+    tasks: Sequence[Task],
+    watch: Callable[[Predicted], None] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """{task name: {metric: value}} of a model on batches that are labelled for `tasks`."""
+    """{task name: {metric: value}} of a model on batches that are labelled for `tasks`.
+
+    Args:
+        predictor: the model.
+        batches: see data.pipeline.evaluation_batches.
+        tasks: what is measured.
+        watch: is shown every batch.
+    """
     evaluators = {task.name: task.evaluator() for task in tasks}
     for predicted in predictor(batches):
+        if watch is not None:
+            watch(predicted)
         for name, evaluator in evaluators.items():
             evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
     return {name: evaluator.result() for name, evaluator in evaluators.items()}

@@ -33,6 +33,12 @@ def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return canvas
 
 
+def columns(picture: np.ndarray, count: int) -> list[np.ndarray]:
+    """The columns of a `grid` of so many."""
+    width = (picture.shape[1] + _GAP) // count
+    return [picture[:, i * width : (i + 1) * width - _GAP] for i in range(count)]
+
+
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A picture, [H, W, 3] uint8, with a line of text above it."""
     band = Image.new("RGB", (picture.shape[1], _BAND), "white")

@@ -1,10 +1,16 @@
+import base64
+import io
 import re
 import types
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from must_keras import experiment
-from must_keras.stages.report import page, summary
+from must_keras.stages.report import curves, page, summary
+from must_keras.tasks import Segmentation
+from must_keras.training import pictures
 from must_keras.workdir import Workdir
 
 
@@ -172,3 +178,47 @@ def test_pools_are_shown_before_the_teachers_training_sets(tmp_path):
     assert found == [
         ("shapes", "pool"), ("objects", "pool"), ("shapes", "crowd"), ("objects", "single"),
     ]  # fmt: skip
+
+
+def test_names_from_data_are_escaped(tmp_path):
+    odd = "<script>alert('x')</script>"
+    text = html(tmp_path, [row(odd, "random", 0.1), row(odd, "student", 0.2)])
+    assert "<script>" not in text and "&lt;script&gt;" in text
+
+
+def test_what_a_threshold_keeps_is_said():
+    found = {"answers": [0, 0, 0, 0, 60, 0, 0, 20, 10, 10], "right": [0] * 4 + [6, 0, 0, 10, 8, 9]}
+    said = page._sure(found, 0.5)
+    assert "threshold of 0.5 keeps 40% of its answers" in said and "68% of these are right" in said
+    assert "No answer to a validation image reaches" in page._sure(
+        {"answers": [5] + [0] * 9, "right": [1] + [0] * 9}, 0.5
+    )
+    assert page._sure(None, 0.5) is None and page._sure(found, None) is None
+
+
+def test_charts_take_any_name():
+    counts = {"true": {f"${i}_^": float(i) for i in range(40)}}
+    counts["pseudo"] = dict(counts["true"])
+    found = {"answers": [0] * 9 + [3], "right": [0] * 9 + [2]}
+    for picture in (
+        curves.shares("$a_{", counts),
+        curves.reliability("$b", found, 0.5),
+        curves.plot("c$", {"loss": [(1, 2.0)]}),
+    ):
+        assert picture.startswith(b"\x89PNG")
+
+
+def test_image_truth_teacher_and_student_stand_side_by_side(tmp_path):
+    task = Segmentation(name="street", classes=("road", "sky"))
+    workdir = Workdir(tmp_path)
+    colours = {"image": 0, "truth": 60, "teacher": 120, "student": 180}
+    for part, said in ((workdir.teacher("t"), "teacher"), (workdir.student, "student")):
+        row_of = [np.full((8, 10, 3), colours[key], np.uint8) for key in ("image", "truth", said)]
+        pictures.save(part.begin() / "pictures" / "street.png", pictures.grid([row_of, row_of]))
+    uri = page._side_by_side(task, workdir, "t")
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+    parts = pictures.columns(picture, 4)
+    assert [
+        abs(int(np.median(p[-6:])) - colour) < 8
+        for p, colour in zip(parts, colours.values(), strict=True)
+    ] == [True] * 4

@@ -1,15 +1,19 @@
-"""Training curves as pictures."""
+"""Training curves, class counts and reliability as pictures."""
 
 from __future__ import annotations
 
 import io
 import json
 import pathlib
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+# A chart with more of them is not legible.
+_MOST_CLASSES = 24
 
 
 def read(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
@@ -35,9 +39,57 @@ def plot(title: str, series: dict[str, list[tuple[int, float]]]) -> bytes:
         axes.plot(steps, values, label=name.removesuffix("_loss"), linewidth=1.4)
     if all(value > 0 for points in series.values() for _, value in points):
         axes.set_yscale("log")
-    axes.set_title(title, fontsize=9)
-    axes.set_xlabel("step", fontsize=8)
-    axes.set_ylabel("loss", fontsize=8)
+    return _png(figure, axes, title, "step", "loss")
+
+
+def shares(title: str, counts: dict[str, dict[str, float]]) -> bytes:
+    """Each class's share of the labels of several kinds, side by side, as PNG.
+
+    Args:
+        title: of the picture.
+        counts: {kind of labels: {class: how much of it}}, with the same classes.
+    """
+    first = next(iter(counts.values()))
+    classes = sorted(first, key=lambda name: -first[name])[:_MOST_CLASSES]
+    figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
+    width = 0.8 / len(counts)
+    for place, (kind, of_class) in enumerate(counts.items()):
+        total = sum(of_class.values()) or 1.0
+        heights = [of_class[name] / total for name in classes]
+        lefts = [i + place * width for i in range(len(classes))]
+        axes.bar(lefts, heights, width=width, align="edge", label=kind)
+    names = [name.replace("$", r"\$") for name in classes]
+    axes.set_xticks([i + 0.4 for i in range(len(classes))], names, rotation=60, ha="right")
+    left_out = len(first) - len(classes)
+    return _png(figure, axes, title, f"{left_out} more classes" if left_out else "", "share")
+
+
+def reliability(title: str, found: dict[str, list[int]], threshold: float | None) -> bytes:
+    """How often answers of a confidence are right, as PNG, with the threshold."""
+    figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
+    bins = len(found["answers"])
+    pairs = list(zip(found["right"], found["answers"], strict=True))
+    heights = [right / answers if answers else 0.0 for right, answers in pairs]
+    axes.bar(
+        [i / bins for i in range(bins)], heights, width=0.9 / bins, align="edge", label="right"
+    )
+    most = max(found["answers"])
+    of_all = [answers / most for answers in found["answers"]]
+    axes.step(
+        [i / bins for i in range(bins + 1)], [*of_all, of_all[-1]], where="post", linewidth=1.0,
+        color="grey", label="how many (relative)",
+    )  # fmt: skip
+    axes.plot([0, 1], [0, 1], linewidth=0.8, color="black")
+    if threshold is not None:
+        axes.axvline(threshold, linewidth=1.2, color="crimson", label="threshold")
+    return _png(figure, axes, title, "confidence", "share")
+
+
+def _png(figure: Any, axes: Any, title: str, x: str, y: str) -> bytes:
+    # Names come from data: a dollar sign is no formula.
+    axes.set_title(title.replace("$", r"\$"), fontsize=9)
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)

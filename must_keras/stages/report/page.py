@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import collections
 import io
+import math
 import pathlib
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+import numpy as np
 from PIL import Image
 
 from must_keras.data.splits import Splits
-from must_keras.recipe import Recipe
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import curves, summary
@@ -203,22 +205,81 @@ def _labels(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
 
 
 def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
+    """What the page says of every head: metrics, pictures side by side, charts."""
     student = workdir.student.result() or {"tasks": {}}
     found = []
     for teacher in recipe.teachers:
-        part, name = workdir.teacher(teacher.name), teacher.task.name
-        result = part.result()
+        name = teacher.task.name
+        result = workdir.teacher(teacher.name).result()
         if result:
             found.append(
                 {
                     "name": name,
+                    "threshold": teacher.threshold
+                    if isinstance(teacher.threshold, float)
+                    else None,
                     "teacher": result,
                     "student": student["tasks"].get(name),
-                    "teacher_picture": _picture(part, teacher.task),
-                    "student_picture": _picture(workdir.student, teacher.task),
+                    "picture": _side_by_side(teacher.task, workdir, teacher.name),
+                    "charts": _charts(teacher, workdir, result, recipe),
+                    "sure": _sure(result.get("reliability"), teacher.threshold),
                 }
             )
     return found
+
+
+def _side_by_side(task: Task, workdir: Workdir, teacher: str) -> str | None:
+    """Image, truth, teacher and student of the same validation images: one picture."""
+    parts = [workdir.teacher(teacher), workdir.student]
+    paths = [part.folder / "pictures" / f"{task.name}.png" for part in parts]
+    grids = [np.asarray(Image.open(p).convert("RGB")) for p in paths if p.is_file()]
+    if not grids:
+        return None
+    image, truth, said = pictures.columns(grids[0], 3)
+    shown = {"image": image, "truth": truth, "teacher": said}
+    # A teacher of another size is shown alone: its images are not cut as the student's.
+    if len(grids) == 2 and grids[1].shape == grids[0].shape:
+        shown["student"] = pictures.columns(grids[1], 3)[2]
+    row = [pictures.captioned(picture, text) for text, picture in shown.items()]
+    return _photo(Image.fromarray(pictures.grid([row])))
+
+
+def _charts(
+    teacher: Teacher | ForeignTeacher, workdir: Workdir, result: dict[str, Any], recipe: Recipe
+) -> list[tuple[str, str]]:
+    """(title, picture): class counts of true and pseudo labels, reliability."""
+    charts = []
+    counts = {"true": result["class_counts"]} if result.get("class_counts") else {}
+    for source in sources_to_label(recipe, teacher):
+        column = workdir.labels(teacher.name, source.name).result()
+        if column and column.get("class_counts"):
+            pseudo = counts.setdefault("pseudo", dict.fromkeys(column["class_counts"], 0.0))
+            for name, value in column["class_counts"].items():
+                pseudo[name] += value
+    if counts:
+        title = f"{teacher.task.name}: classes of its labels"
+        charts.append((title, _uri(curves.shares(title, counts), "png")))
+    if result.get("reliability"):
+        title = f"{teacher.task.name}: how often the teacher is right"
+        threshold = teacher.threshold if isinstance(teacher.threshold, float) else None
+        picture = curves.reliability(title, result["reliability"], threshold)
+        charts.append((title, _uri(picture, "png")))
+    return charts
+
+
+def _sure(found: dict[str, list[int]] | None, threshold: Any) -> str | None:
+    """One sentence about what a threshold keeps."""
+    if not found or not isinstance(threshold, float):
+        return None
+    first = math.ceil(threshold * len(found["answers"]) - 1e-9)
+    kept, right = sum(found["answers"][first:]), sum(found["right"][first:])
+    if not kept:
+        return f"No answer to a validation image reaches the threshold of {threshold:g}."
+    share = kept / sum(found["answers"])
+    return (
+        f"Its threshold of {threshold:g} keeps {share:.0%} of its answers to validation images; "
+        f"{right / kept:.0%} of these are right."
+    )
 
 
 def _curves(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str]]:

@@ -41,7 +41,7 @@ from must_keras.tasks.detection.anchors import (
     relative_size,
 )
 from must_keras.tasks.detection.head import DetectionHead
-from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes
+from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
 
 Tensor = Any
 
@@ -372,6 +372,17 @@ class Detection(Task):
     def quality(self) -> Evaluator:
         """See Task: precision50, recall50, mask_iou."""
         return PseudoBoxes()
+
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """Objects; ignored ones do not count."""
+        classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
+        return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
+
+    def certainty(
+        self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See metrics.certainty."""
+        return certainty(label, outputs)
 
     def prior(self) -> Prior:
         """See Task."""

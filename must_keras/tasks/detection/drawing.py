@@ -55,6 +55,8 @@ def draw(
         pen.rectangle((left, top, right, bottom), outline=line)
         if not ignored[i]:
             name = classes[int(labels[i])]
+            if "scores" in shown:
+                name = f"{name} {scores[i]:.2f}"
             # Above the box where there is room, inside the picture always.
             width, height = pen.textbbox((0, 0), name, font=font)[2:]
             x = min(left, max(canvas.width - width - 2, 0))

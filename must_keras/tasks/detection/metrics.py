@@ -243,3 +243,31 @@ def _mask_iou(mask: np.ndarray, box: np.ndarray, other: np.ndarray, its_box: np.
 def _mean(precision: np.ndarray) -> float:
     known = precision[precision > -1]
     return float(known.mean()) if known.size else math.nan
+
+
+def certainty(
+    label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The score of every detection, and whether it found an object of its class at IoU 0.5.
+
+    By descending score each takes the object that it overlaps most, once; what lies in an ignored
+    region by half is left out.
+    """
+    scores, right = [], []
+    for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
+        true = list(_objects({key: value[image] for key, value in label.items()}))
+        ignored = [box for box, _, is_ignored, _ in true if is_ignored]
+        left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
+        said = {key: outputs[key][image] for key in ("boxes", "scores", "classes")}
+        for i in np.argsort(-said["scores"], kind="stable"):
+            box, category = said["boxes"][i], int(said["classes"][i])
+            if category < 0 or any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                continue
+            fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
+            best = int(np.argmax(fits)) if fits else 0
+            hit = bool(fits) and fits[best] >= 0.5
+            if hit:
+                del left[best]
+            scores.append(float(said["scores"][i]))
+            right.append(hit)
+    return np.array(scores, np.float64), np.array(right, bool)
