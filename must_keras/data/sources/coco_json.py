@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from must_keras.data import mask_crops
 from must_keras.data.folders import Path, content_digest, existing_folder
-from must_keras.data.images import read_image
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
@@ -41,7 +41,7 @@ class _Picture:
     objects: list[_Object]
 
 
-class CocoJson(Source):
+class CocoJson(ImageFiles):
     """The images of a COCO annotation file, in its order; those without an object too.
 
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
@@ -62,13 +62,12 @@ class CocoJson(Source):
     """
 
     def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
-        self.name = name
-        self._root = existing_folder(images)
+        root = existing_folder(images)
         self._path = pathlib.Path(annotations)
         found = _load(self._path)
         try:
             classes, indices = _categories(found["categories"])
-            pictures = _pictures(found["images"], self._root)
+            pictures = _pictures(found["images"], root)
             self.num_dropped = _add_objects(found["annotations"], pictures, indices)
         except _FormatError as error:
             raise UserError(f"{self._path}: {error}") from None
@@ -76,24 +75,20 @@ class CocoJson(Source):
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's format: {detail}") from error
         self._pictures = list(pictures.values())
-        self.label_spaces = spaces(head, LabelSpace("boxes", classes))
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def image_id(self, index: int) -> str:
-        return self._pictures[index].file
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._root / self._pictures[index].file
+        super().__init__(
+            name=name,
+            root=root,
+            files=[picture.file for picture in self._pictures],
+            label_spaces=spaces(head, LabelSpace("boxes", classes)),
+        )
 
     def image(self, index: int) -> np.ndarray:
         picture = self._pictures[index]
-        image = read_image(self._root / picture.file)
+        image = super().image(index)
         if image.shape[:2] != picture.size:
             height, width = picture.size
             raise UserError(
-                f"{self._root / picture.file} is {image.shape[1]}x{image.shape[0]} pixels upright, "
+                f"{self.file(index)} is {image.shape[1]}x{image.shape[0]} pixels upright, "
                 f"{self._path} says {width}x{height} (width x height)"
             )
         return image
@@ -106,7 +101,7 @@ class CocoJson(Source):
             "name": self.name,
             "label_spaces": self.label_spaces,
             "annotations": file_sha256(self._path),
-            "files": content_digest(self._root, [picture.file for picture in self._pictures]),
+            "files": content_digest(self._root, self._files),
         }
 
 

@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from must_keras.data.folders import (
     Path,
     content_digest,
@@ -16,14 +14,14 @@ from must_keras.data.folders import (
     label_digest,
     picture_files,
 )
-from must_keras.data.images import read_image
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 
 
-class CsvClasses(Source):
+class CsvClasses(ImageFiles):
     """The pictures of a folder, and a CSV file with a header that says the class of some of them.
 
     Args:
@@ -51,15 +49,14 @@ class CsvClasses(Source):
         file_column: str = "file",
         class_column: str = "class",
     ):
-        self.name = name
-        self._root, self._csv = existing_folder(images), pathlib.Path(csv_file)
-        self._files = picture_files(images)
+        root, self._csv = existing_folder(images), pathlib.Path(csv_file)
+        files = picture_files(root)
         rows = _read(self._csv, file_column, class_column)
-        known, first = set(self._files), {}
+        known, first = set(files), {}
         for number, file, _ in rows:
             where = f"{self._csv}, line {number}"
             if file not in known:
-                raise UserError(f"{where}: there is no picture {file!r} in {self._root}")
+                raise UserError(f"{where}: there is no picture {file!r} in {root}")
             if file in first:
                 raise UserError(f"{where}: {file!r} is also on line {first[file]}")
             first[file] = number
@@ -73,19 +70,8 @@ class CsvClasses(Source):
                     f"{nearest(class_name, names)}"
                 )
         self._class_of = {file: names.index(c) for _, file, c in rows if c}
-        self.label_spaces = spaces(head, LabelSpace("classes", names))
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def image_id(self, index: int) -> str:
-        return self._files[index]
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._root / self._files[index]
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index))
+        label_spaces = spaces(head, LabelSpace("classes", names))
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
 
     def labels(self, index: int) -> dict[str, Stored]:
         found = self._class_of.get(self._files[index])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
-from must_keras.data.images import read_image
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
 from must_keras.errors import UserError
 
 
-class FolderPerClass(Source):
+class FolderPerClass(ImageFiles):
     """Images for classification: <root>/<class>/.../x.jpg, sorted by path.
 
     Args:
@@ -37,35 +36,23 @@ class FolderPerClass(Source):
         head: str | None,
         classes: Sequence[str] | None = None,
     ):
-        self.name = name
-        self._root = existing_folder(root)
-        self._files = picture_files(root)
-        for file in self._files:
+        root = existing_folder(root)
+        files = picture_files(root)
+        for file in files:
             if "/" not in file:
-                raise UserError(f"{self._root / file} is in no class's folder")
-        folders = [file.split("/")[0] for file in self._files]
+                raise UserError(f"{root / file} is in no class's folder")
+        folders = [file.split("/")[0] for file in files]
         names = tuple(sorted(set(folders)) if classes is None else classes)
         indices = {class_name: index for index, class_name in enumerate(names)}
         for folder in folders:
             if folder not in indices:
                 raise UserError(
-                    f"{self._root / folder} is not one of the {len(names)} classes: "
+                    f"{root / folder} is not one of the {len(names)} classes: "
                     f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
                 )
         self._classes = np.array([indices[folder] for folder in folders], np.int32)
-        self.label_spaces = spaces(head, LabelSpace("classes", names))
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def image_id(self, index: int) -> str:
-        return self._files[index]
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._root / self._files[index]
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index))
+        label_spaces = spaces(head, LabelSpace("classes", names))
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {

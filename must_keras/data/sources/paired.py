@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,12 +19,13 @@ from must_keras.data.folders import (
     picture_files,
     stem,
 )
-from must_keras.data.images import read_image, upright_size
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.images import upright_size
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
 
 
-class PairedFolders(Source):
+class PairedFolders(ImageFiles):
     """A folder of images and a folder of label files of the same names.
 
     A label belongs to the image with the same relative path but for the suffix: images/a/1.jpg
@@ -50,18 +50,15 @@ class PairedFolders(Source):
     def __init__(
         self, *, name: str, images: Path, labels: Path, head: str | None, space: LabelSpace
     ):
-        self.name = name
-        self.label_spaces = spaces(head, space)
-        self._images, self._label_folder = existing_folder(images), existing_folder(labels)
-        self._names: Sequence[str] = picture_files(images)
+        root, self._label_folder = existing_folder(images), existing_folder(labels)
+        files = picture_files(root)
+        super().__init__(name=name, root=root, files=files, label_spaces=spaces(head, space))
         label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
-        image_names = by_stem(self._images, self._names)
+        image_names = by_stem(root, files)
         for key, label in label_names.items():
             if key not in image_names:
-                raise UserError(
-                    f"{self._label_folder / label} has no image {key}.* in {self._images}"
-                )
-        self._label_names = [label_names.get(stem(name)) for name in self._names]
+                raise UserError(f"{self._label_folder / label} has no image {key}.* in {root}")
+        self._label_names = [label_names.get(stem(name)) for name in files]
 
     @abc.abstractmethod
     def read_label(self, path: pathlib.Path) -> np.ndarray:
@@ -71,23 +68,11 @@ class PairedFolders(Source):
             UserError: it cannot be read, or says what it should not.
         """
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def image_id(self, index: int) -> str:
-        return self._names[index]
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._images / self._names[index]
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index))
-
     def labels(self, index: int) -> dict[str, Stored]:
         name = self._label_names[index]
         if name is None or not self.label_spaces:
             return {}
-        path, image = self._label_folder / name, self._images / self._names[index]
+        path, image = self._label_folder / name, self.file(index)
         label, expected = self.read_label(path), upright_size(image)
         if label.shape[:2] != expected:
             height, width = label.shape[:2]
@@ -101,7 +86,7 @@ class PairedFolders(Source):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "images": content_digest(self._images, self._names),
+            "images": content_digest(self._root, self._files),
             "labels": self._label_digest,
         }
 

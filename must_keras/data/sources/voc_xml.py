@@ -20,9 +20,10 @@ from must_keras.data.folders import (
     label_digest,
     picture_files,
 )
-from must_keras.data.images import read_image, upright_size
+from must_keras.data.images import upright_size
 from must_keras.data.lists import read_lines
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError
 
@@ -37,7 +38,7 @@ class _Annotation:
     is_difficult: list[bool]
 
 
-class VocXml(Source):
+class VocXml(ImageFiles):
     """A folder like Pascal VOC's: JPEGImages/, Annotations/*.xml and ImageSets/Main/*.txt.
 
     VOC's pixels are counted from 1 and inclusive: xmin to xmax is [xmin - 1, xmax]. Boxes are cut
@@ -69,25 +70,24 @@ class VocXml(Source):
         head: str | None,
         classes: Sequence[str] | None = None,
     ):
-        self.name = name
-        self._images = existing_folder(pathlib.Path(root) / "JPEGImages")
+        images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
         annotated = sorted(path.stem for path in self._folder.glob("*.xml"))
         self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
         if not self._stems:
             raise UserError(f"{self._folder} holds no annotation (*.xml)")
-        files = by_stem(self._images, picture_files(self._images))
+        files = by_stem(images, picture_files(images))
         for stem in self._stems:
             if stem not in files:
-                raise UserError(f"there is no image {stem}.* in {self._images}")
-        self._files = [files[stem] for stem in self._stems]
+                raise UserError(f"there is no image {stem}.* in {images}")
+        chosen = [files[stem] for stem in self._stems]
         needed = annotated if classes is None else []
         known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
         if classes is None:
             classes = sorted({name for annotation in known.values() for name in annotation.names})
         self._sizes = [
-            known[stem].size or upright_size(self._images / file)
-            for stem, file in zip(self._stems, self._files, strict=True)
+            known[stem].size or upright_size(images / file)
+            for stem, file in zip(self._stems, chosen, strict=True)
         ]
         self._labels = [
             _label(known[stem], size, classes, self._xml(stem))
@@ -97,20 +97,11 @@ class VocXml(Source):
             len(known[stem].boxes) - len(label["boxes"])
             for stem, label in zip(self._stems, self._labels, strict=True)
         )
-        self.label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def image_id(self, index: int) -> str:
-        return self._files[index]
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._images / self._files[index]
+        label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
+        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces)
 
     def image(self, index: int) -> np.ndarray:
-        path = self._images / self._files[index]
-        image = read_image(path)
+        path, image = self.file(index), super().image(index)
         if image.shape[:2] != self._sizes[index]:
             height, width = self._sizes[index]
             raise UserError(
@@ -126,7 +117,7 @@ class VocXml(Source):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "files": content_digest(self._images, self._files),
+            "files": content_digest(self._root, self._files),
             "annotations": self._annotation_digest,
         }
 
