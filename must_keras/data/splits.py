@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from must_keras.data.folders import Path, by_stem, stem
+from must_keras.data.folders import Path, stem
 from must_keras.data.lists import read_lines
 from must_keras.data.sources import Source, Subset
 from must_keras.errors import UserError
@@ -114,8 +115,8 @@ def split_by_lists(source: Source, *, train: Path, validation: Path, test: Path)
 def listed(source: Source, path: Path, *, name: str) -> Subset:
     """The images that a text file names, one a line, in its order.
 
-    A line is an image's id (a path relative to the images' folder), with or without its suffix;
-    further words on the line, such as a label's path, are not read unless the id holds spaces.
+    A line is an image's id (a path relative to the images' folder), with its suffix, or without
+    where no other image differs from it in that alone; further words on the line, such as a label's path, are not read unless the id holds spaces.
 
     Raises:
         UserError: the file cannot be read, or names an image that is not there, or one twice.
@@ -123,7 +124,8 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     path = pathlib.Path(path)
     ids = [source.image_id(i) for i in range(len(source))]
     places = {image_id: index for index, image_id in enumerate(ids)}
-    stems = by_stem(path, ids)
+    counts = collections.Counter(stem(image_id) for image_id in ids)
+    stems = {stem(image_id): image_id for image_id in ids if counts[stem(image_id)] == 1}
     found: dict[int, int] = {}
     for number, line in read_lines(path):
         words = (line, line.split()[0])

@@ -101,6 +101,15 @@ def test_a_list_file_names_images_in_many_ways(tmp_path):
     assert ids(chosen) == ["b c.png", "a/2.jpg", "a/1.jpg", "a/3.v2.jpg"] and chosen.name == "some"
 
 
+def test_a_name_without_its_suffix_must_mean_one_image(tmp_path):
+    source = Named(["a.jpg", "a.png", "b.png"])
+    (tmp_path / "list.txt").write_text("a.png\nb\n")
+    assert ids(listed(source, tmp_path / "list.txt", name="some")) == ["a.png", "b.png"]
+    (tmp_path / "list.txt").write_text("a\n")
+    with pytest.raises(UserError, match="line 1: 'a' is no image"):
+        listed(source, tmp_path / "list.txt", name="some")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
