@@ -116,7 +116,8 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     """The images that a text file names, one a line, in its order.
 
     A line is an image's id (a path relative to the images' folder), with its suffix, or without
-    where no other image differs from it in that alone; further words on the line, such as a label's path, are not read unless the id holds spaces.
+    where no other image differs from it in that alone. Further words on the line, such as a label's
+    path, are not read unless the id holds spaces.
 
     Raises:
         UserError: the file cannot be read, or names an image that is not there, or one twice.
