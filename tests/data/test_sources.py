@@ -561,7 +561,7 @@ def test_tfds_labels_outside_their_classes(odd):
 
     np.testing.assert_array_equal(source(4).labels(0)["m"]["map"], [[0, 2], [255, 3]])
     with pytest.raises(
-        UserError, match=r"source 't', image 0 .*'m': its map has the value 3; classes are 0 to 2"
+        UserError, match=r"source 't', image 0 .*'m': class 3 is in its map; classes are 0 to 2"
     ):
         source(3).labels(0)
     reading = Reading(

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 
 from must_keras.data.sources import (
     LabelSpace,
+    Reading,
     TfdsSource,
     box_reading,
     class_reading,
@@ -99,6 +100,17 @@ def test_crowds_and_difficult_objects_are_ignored(tmp_path):
     assert label["classes"].tolist() == [3, 4] and label["ignore"].tolist() == [False, True]
     with pytest.raises(UserError, match="an object is of class 80; classes are 0 to 79"):
         reading.read({"objects": found | {"label": np.int64([3, 80, 5])}})
+
+
+def test_boxes_of_a_class_that_is_none_are_told(tmp_path):
+    builder = prepared("voc/2007", tmp_path)
+    few = Reading(LabelSpace("boxes", ("a", "b")), box_reading(builder).read)
+    source = TfdsSource(name="s", builder=builder, split="train", labels={"h": few})
+    with pytest.raises(
+        UserError, match=r"head 'h': class \\d+ is in its boxes; classes are 0 to 1"
+    ):
+        for index in range(3):
+            source.labels(index)
 
 
 def test_images_without_a_class_have_no_label(tmp_path):

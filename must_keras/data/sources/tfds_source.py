@@ -14,7 +14,7 @@ from PIL import Image
 
 from must_keras.data import images
 from must_keras.data.records import Records
-from must_keras.data.sources.source import Source, Stored
+from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.sources.tfds_readings import Reading
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.segmentation import IGNORE
@@ -107,8 +107,7 @@ class TfdsSource(Source):
             try:
                 label = reading.read(example)
                 if label is not None:
-                    if reading.space.kind == "map":
-                        _check_map(label["map"], len(reading.space.classes))
+                    _check_classes(label, reading.space)
                     found[head] = label
             except UserError as error:
                 raise UserError(f"{self._where(index)}, head {head!r}: {error}") from error
@@ -190,12 +189,18 @@ class _Decoded(Mapping):
         return pixels.astype(feature.np_dtype, copy=False)
 
 
-def _check_map(classes: np.ndarray, num_classes: int) -> None:
-    odd = classes[~((classes >= 0) & (classes < num_classes)) & (classes != IGNORE)]
-    if odd.size:
+def _check_classes(label: Stored, space: LabelSpace) -> None:
+    """Raises UserError where a map or a box is of a class that is none."""
+    if space.kind not in ("map", "boxes"):
+        return
+    what, classes = ("map", label["map"]) if space.kind == "map" else ("boxes", label["classes"])
+    odd = (classes < 0) | (classes >= len(space.classes))
+    odd &= classes != IGNORE if what == "map" else ~np.asarray(label["ignore"], bool)
+    if np.any(odd):
+        ignored = f", {IGNORE} is ignored" if what == "map" else ""
         raise UserError(
-            f"its map has the value {odd.flat[0]}; classes are 0 to {num_classes - 1}, "
-            f"{IGNORE} is ignored"
+            f"class {classes[odd].flat[0]} is in its {what}; classes are 0 to "
+            f"{len(space.classes) - 1}{ignored}"
         )
 
 
