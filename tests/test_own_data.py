@@ -186,7 +186,7 @@ def test_the_recipe_is_one(garden, home, monkeypatch):
 
 @pytest.mark.slow
 def test_the_commands_take_a_newcomer_to_a_report(garden, home):
-    for command in commands():
+    def run(command):
         # Four steps a training run and small images: every file is read, nothing is learned.
         tiny = command.replace("data=garden", "data=garden,steps=4,size=64")
         if "predict" in tiny:
@@ -196,9 +196,19 @@ def test_the_commands_take_a_newcomer_to_a_report(garden, home):
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
         )  # fmt: skip
         assert answer.returncode == 0, f"{tiny}\n{answer.stderr[-3000:]}"
-    (run,) = (home / "runs").glob("garden-*")
-    report = json.loads((run / "report.json").read_text())
+        return answer.stdout
+
+    for command in commands():
+        run(command)
+    (run_folder,) = (home / "runs").glob("garden-*")
+    report = json.loads((run_folder / "report.json").read_text())
     assert set(report["teachers"]) == {"species", "fruit", "far"}
     assert {row["start"] for row in report["transfers"]} == {"random", "student"}
-    assert (run / "report.html").is_file()
+    assert (run_folder / "report.html").is_file()
     assert len((home / "predicted" / "predictions.jsonl").read_text().splitlines()) == 6
+    # The pile grows: another run takes all that is the same, and labels what is new.
+    photo(home / "garden" / "pile" / "new.jpg")
+    said = run(f"{commands()[0]} --workdir=grown --reuse={run_folder} --stage=label")
+    assert "pile: new images: 1, block 2" in said
+    made = [line for line in said.splitlines() if line.startswith("labels of") and "images" in line]
+    assert len(made) == 3 and all("pile_block2: " in line for line in made), said

@@ -7,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from must_keras.data.sources import ListedFile, ListedFiles
+from must_keras.data.sources import ListedFile, ListedFiles, Source
 from must_keras.files import write_json
 from must_keras.progress import track
 from must_keras.recipe import Pool, Recipe
@@ -36,24 +36,43 @@ def _blocks(pool: Pool, workdir: Workdir, *, new: bool) -> Iterator[Pool]:
     if pool.truth is not None or source.file(0) is None:
         yield pool
         return
-    path = workdir.root / "pools" / f"{source.name}.json"
+    path = _path(workdir.root, source)
     blocks = _read(path)
     if new:
+        blocks = blocks or _of_another_run(source, workdir)
         known = {file.image_id for block in blocks for file in block}
         places = [i for i in range(len(source)) if source.image_id(i) not in known]
         if places:
             title = f"files of {source.name}"
-            block = [ListedFile.of(source, i) for i in track(places, title, len(places))]
-            blocks.append(block)
+            blocks.append([ListedFile.of(source, i) for i in track(places, title, len(places))])
+            if len(blocks) > 1:
+                print(f"{source.name}: new images: {len(places)}, block {len(blocks)}")
+        if places or not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, blocks)
-            if len(blocks) > 1:
-                print(f"{source.name}: {len(block)} new images are block {len(blocks)}")
     if not blocks:
         yield pool
     for number, block in enumerate(blocks, 1):
         name = source.name if number == 1 else f"{source.name}_block{number}"
         yield Pool(source=ListedFiles(source, block, name=name))
+
+
+def _path(root: pathlib.Path, source: Source) -> pathlib.Path:
+    return root / "pools" / f"{source.name}.json"
+
+
+def _of_another_run(source: Source, workdir: Workdir) -> list[list[ListedFile]]:
+    """The list of a run whose parts may be taken, where it is of the same files.
+
+    Then that run's labels are valid here too, and only what is new is labelled.
+    """
+    files = {source.image_id(i): source.file(i) for i in range(len(source))}
+    for other in workdir.others:
+        blocks = _read(_path(other, source))
+        known = [f for block in blocks for f in block if f.image_id in files]
+        if known and all(files[f.image_id].stat().st_size == f.size for f in known):
+            return blocks
+    return []
 
 
 def _read(path: pathlib.Path) -> list[list[ListedFile]]:

@@ -106,9 +106,7 @@ def test_boxes_of_a_class_that_is_none_are_told(tmp_path):
     builder = prepared("voc/2007", tmp_path)
     few = Reading(LabelSpace("boxes", ("a", "b")), box_reading(builder).read)
     source = TfdsSource(name="s", builder=builder, split="train", labels={"h": few})
-    with pytest.raises(
-        UserError, match=r"head 'h': class \d+ is in its boxes; classes are 0 to 1"
-    ):
+    with pytest.raises(UserError, match=r"head 'h': class \d+ is in its boxes; classes are 0 to 1"):
         for index in range(3):
             source.labels(index)
 

@@ -91,3 +91,18 @@ def test_looking_lists_nothing(recipe, photos, tmp_path):
 
 def test_drawn_pools_stay_as_they_are(recipe, tmp_path):
     assert pools.frozen(recipe, Workdir(tmp_path / "run"), new=True).pools == recipe.pools
+
+
+def test_another_runs_list_goes_on_where_its_labels_may_be_taken(recipe, photos, tmp_path, capsys):
+    first = freeze(recipe, photos, Workdir(tmp_path / "one")).pools
+    save(photos / "a.png", 20)
+    second = Workdir(tmp_path / "two", (tmp_path / "one",))
+    old, block = freeze(recipe, photos, second).pools
+    assert describe(old.source) == describe(first[0].source) and ids(block) == ["a.png"]
+    assert "photos: new images: 1, block 2" in capsys.readouterr().out
+    assert [ids(pool) for pool in freeze(recipe, photos, second).pools] == [ids(old), ids(block)]
+    # A pool of the same name with other files is another one.
+    for file in photos.rglob("*.png"):
+        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(file, compress_level=0)
+    (pool,) = freeze(recipe, photos, Workdir(tmp_path / "three", (tmp_path / "one",))).pools
+    assert ids(pool) == ["a.png", "b.png", "d.png", "deep/c.png"]
