@@ -69,14 +69,18 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
 
 
 def check(recipe: Recipe, workdir: Workdir) -> None:
-    """Raises UserError where finished parts are not what the recipe asks for, naming all of them.
+    """Takes what other runs have, and looks whether all that is finished is what is asked for.
 
-    A part is that also where it was made from one that is gone or must be made again.
+    Raises:
+        UserError: finished parts are not what the recipe asks for, or were made from parts that
+            are gone or must be made again; names all of them.
     """
     again: list[Part] = []
     reason = None
     for step in steps(recipe, workdir):
-        if step.part.result() is None:
+        if step.part.result() is None and (
+            step.inputs is None or not step.part.is_finished(step.inputs)
+        ):
             continue
         difference = step.difference()
         orphaned = any(need.result() is None or need in again for need in step.needs)

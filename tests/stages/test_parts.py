@@ -42,3 +42,13 @@ def test_what_was_made_from_a_deleted_teacher_is_named_at_once(recipe, workdir):
     for folder in found:
         shutil.rmtree(workdir.root / folder)
     parts.check(recipe, workdir)
+
+
+def test_all_that_another_run_has_is_taken_at_once(recipe, workdir, tmp_path):
+    shutil.rmtree(workdir.student.folder)
+    mine = dataclasses.replace(workdir, root=tmp_path / "mine", others=(workdir.root,))
+    parts.check(recipe, mine)
+    assert mine.teacher("shapes").result() == {} and mine.labels("shapes", "pool").result()
+    assert mine.student.result() is None and mine.export.result() is None
+    taken = {step.stage for step in parts.steps(recipe, mine) if step.part.result() is not None}
+    assert taken == {"teacher", "label", "transfer"}
