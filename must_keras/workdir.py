@@ -133,7 +133,7 @@ class Part:
                 shutil.copytree(other, temporary, copy_function=_linked)
                 shutil.rmtree(self.folder, ignore_errors=True)
                 temporary.rename(self.folder)
-                print(f"{self.folder}: the same part is in {other}, it is taken from there")
+                print(f"{self.folder}: taken from {other}")
                 return True
         return False
 
