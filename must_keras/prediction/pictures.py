@@ -6,7 +6,7 @@ import glob
 import pathlib
 from collections.abc import Sequence
 
-from must_keras.data.folders import picture_files
+from must_keras.data.folders import picture_files, stem
 from must_keras.errors import UserError
 
 
@@ -35,7 +35,7 @@ def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
                 raise UserError(f"there is no picture {argument}")
             pairs = [(pathlib.Path(p).name, pathlib.Path(p)) for p in matches]
         for relative, file in pairs:
-            name = pathlib.PurePath(relative).with_suffix("").as_posix()
+            name = stem(relative)
             other = found.setdefault(name, file)
             if other.resolve() != file.resolve():
                 raise UserError(

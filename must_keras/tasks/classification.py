@@ -140,7 +140,9 @@ class Classification(Task):
         """[B, K], in the order of the task's classes."""
         check_foreign_shape(self.name, values, (len(self.classes),), form)
         values = np.asarray(values, np.float32)
-        return {"probabilities": values if form == "probabilities" else _softmax(values)}
+        if form == "logits":
+            values = ops.convert_to_numpy(ops.softmax(values))
+        return {"probabilities": values}
 
     def evaluator(self) -> Evaluator:
         return _Accuracy(num_classes=len(self.classes))
@@ -234,7 +236,3 @@ class _Frequency(Prior):
     def outputs(self, num_images: int) -> dict[str, np.ndarray]:
         share = self._sum / max(self._sum.sum(), 1.0)
         return {"probabilities": np.tile(share.astype(np.float32), (num_images, 1))}
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(ops.convert_to_numpy(ops.softmax(logits, axis=-1)))
