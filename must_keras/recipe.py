@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from must_keras.data.sources import Source
+from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
@@ -91,8 +91,7 @@ class Pool:
     truth: Source | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.source):
-            raise UserError(f"source {self.source.name!r} has no image")
+        check_not_empty(self.source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from must_keras.data.folders import Path, stem
 from must_keras.data.lists import read_lines
-from must_keras.data.sources import Source, Subset
+from must_keras.data.sources import Source, Subset, check_not_empty
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 
@@ -30,8 +30,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         for source in (self.train, self.validation, self.test):
-            if not len(source):
-                raise UserError(f"source {source.name!r} has no image")
+            check_not_empty(source)
 
 
 class Carved(NamedTuple):

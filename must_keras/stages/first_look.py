@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 
 from must_keras.data.labelled import Labelled
 from must_keras.progress import track
@@ -24,12 +24,9 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         t for t in recipe.trained_teachers if not workdir.teacher(t.name).folder.exists()
     ]
     items += [t for t in recipe.transfers if not (workdir.root / "transfers" / t.name).exists()]
-    for item, split in track(list(_splits(items)), "first look at the data", 3 * len(items)):
+    pairs = list(itertools.product(items, ("train", "validation", "test")))
+    for item, split in track(pairs, "first look at the data", len(pairs)):
         source = getattr(item.sets, split)
         examples = Labelled(source, [item.task])
         for index in spread(_IMAGES, len(source)):
             examples.load(index)
-
-
-def _splits(items: Iterable[Teacher | Transfer]) -> Iterable[tuple[Teacher | Transfer, str]]:
-    return ((item, split) for item in items for split in ("train", "validation", "test"))

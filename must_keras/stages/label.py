@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from must_keras.data.columns import Column, ColumnWriter
-from must_keras.data.labelled import Labelled, PseudoLabels, count_classes
+from must_keras.data.labelled import Labelled, count_classes
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError
@@ -156,20 +156,16 @@ def _label(
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": round(written / max(seconds, 1e-9), 1) if written else None,
-        "class_counts": _class_counts(teacher, source, column),
+        "class_counts": count_classes(
+            quality.pseudo_labelled(teacher, source, column),
+            teacher.task,
+            indices=pictures.spread(_COUNTED, len(source)),
+        ),
         "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }
     part.finish(inputs(recipe, teacher, source, sha256), result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
-
-
-def _class_counts(
-    teacher: Teacher | ForeignTeacher, source: Source, column: Column
-) -> dict[str, float] | None:
-    pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
-    said = Labelled(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
-    return count_classes(said, teacher.task, indices=pictures.spread(_COUNTED, len(source)))
 
 
 def _records(

@@ -24,6 +24,12 @@ _SHOWN = 6
 _TRUTH = "(truth)"
 
 
+def pseudo_labelled(teacher: Teacher | ForeignTeacher, source: Source, column: Column) -> Labelled:
+    """A source's images with what a teacher said of them at its threshold, and no truth."""
+    pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
+    return Labelled(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
+
+
 def judge(
     recipe: Recipe,
     teacher: Teacher | ForeignTeacher,
@@ -83,12 +89,10 @@ class _Beside:
         column: Column,
         truth: Source | None,
     ):
-        task = teacher.task
-        pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
         images = TolerantSource(source if truth is None else truth)
-        self._said = Labelled(without_labels(images), [task], {task.name: pseudo})
-        self._truth = None if truth is None else Labelled(images, [task])
-        self._name = task.name
+        self._said = pseudo_labelled(teacher, images, column)
+        self._truth = None if truth is None else Labelled(images, [teacher.task])
+        self._name = teacher.task.name
 
     def __len__(self) -> int:
         return len(self._said)

@@ -11,7 +11,7 @@ from must_keras.data.sources.label_maps import LabelMaps
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
-from must_keras.data.sources.source import LabelSpace, Source
+from must_keras.data.sources.source import LabelSpace, Source, check_not_empty
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
@@ -45,6 +45,7 @@ __all__ = [
     "TolerantSource",
     "VocXml",
     "box_reading",
+    "check_not_empty",
     "class_reading",
     "depth_reading",
     "map_reading",

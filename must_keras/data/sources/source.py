@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.stored import Stored
+from must_keras.errors import UserError
 from must_keras.tasks.base import Task
 
 
@@ -48,6 +49,12 @@ class LabelSpace:
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     """The label spaces of a source whose labels serve one head, or (None) no head."""
     return {} if head is None else {head: space}
+
+
+def check_not_empty(source: Source) -> None:
+    """Raises UserError where a source has no image."""
+    if not len(source):
+        raise UserError(f"source {source.name!r} has no image")
 
 
 class Source(abc.ABC):

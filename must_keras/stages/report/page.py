@@ -215,9 +215,6 @@ def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": name,
-                    "threshold": teacher.threshold
-                    if isinstance(teacher.threshold, float)
-                    else None,
                     "teacher": result,
                     "student": student["tasks"].get(name),
                     "picture": _side_by_side(teacher.task, workdir, teacher.name),
