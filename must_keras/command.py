@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from must_keras import experiment
+from must_keras import experiment, interruption
 from must_keras.errors import DataError, UserError
 
 # What a user can mend: no space, no permission, a disk that cannot be written.
@@ -39,8 +39,10 @@ def without_greetings() -> Iterator[None]:
 def run(main: Callable[[list[str]], None]) -> NoReturn:
     """Parses the flags, runs a program, and exits with its status.
 
-    0 done, 2 a user's mistake, 3 data that failed a check; 1, with a traceback, a bug.
+    0 done, 2 a user's mistake, 3 data that failed a check, 75 stopped from outside: the same
+    command goes on; 1, with a traceback, a bug.
     """
+    interruption.listen()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(lambda argv: _status(main, argv), flags_parser=_parse)
 
@@ -56,6 +58,9 @@ def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except interruption.ToBeContinued as stop:
+        print(f"to be continued: {stop}; the same command goes on", file=sys.stderr)
+        return 75
     except OSError as error:
         if error.errno not in _OUTSIDE:
             raise

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib.util
 import inspect
 import pathlib
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 
@@ -96,7 +98,9 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
         UserError: an argument is unknown or cannot be read.
     """
     path = find(name)
-    function = getattr(_module(path), "recipe", None)
+    with _mistakes_of(path):
+        module = _module(path)
+    function = getattr(module, "recipe", None)
     if not callable(function):
         raise UserError(f"--experiment={name}: {path} has no function named recipe")
     signature = inspect.signature(function, eval_str=True)
@@ -114,7 +118,34 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
         signature.bind(**values)
     except TypeError as error:
         raise UserError(f"--experiment={path.stem}: {error}") from None
-    return function(**values)
+    with _mistakes_of(path):
+        recipe = function(**values)
+    if recipe is None:
+        raise UserError(f"--experiment={path.stem}: recipe(...) in {path} returns nothing")
+    return recipe
+
+
+@contextlib.contextmanager
+def _mistakes_of(path: pathlib.Path) -> Iterator[None]:
+    """Says in one line what a recipe's file did wrong, and in which of its lines.
+
+    Raises:
+        UserError: the file raised anything but that itself.
+    """
+    try:
+        yield
+    except (UserError, DataError, OSError, KeyboardInterrupt):
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        detail = str(error).strip().splitlines()
+        raise UserError(
+            f"{where}: {type(error).__name__}{f': {detail[0]}' if detail else ''}"
+        ) from error
 
 
 def _module(path: pathlib.Path) -> types.ModuleType:

@@ -24,10 +24,12 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         yield temporary
-    except BaseException:
+        _to_disk(temporary)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
         raise
-    _to_disk(temporary)
     os.replace(temporary, path)
     _to_disk(path.parent)
 

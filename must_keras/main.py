@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
     stages.run(
         _STAGE.value,
-        recipe=experiment.load(name, arguments, data_dir=_DATA_DIR.value),
+        recipe=lambda: experiment.load(name, arguments, data_dir=_DATA_DIR.value),
         workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),
         only=tuple(_ONLY.value),
         strategy=_STRATEGY.value,

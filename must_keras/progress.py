@@ -26,14 +26,19 @@ class Progress:
         title: what is being done.
         total: the number of steps.
         folder: where `progress.json` ({"pid", "step", "of"}) is kept; None: nowhere.
+        done: steps that an earlier process made.
     """
 
-    def __init__(self, title: str, total: int, folder: pathlib.Path | None = None):
+    def __init__(
+        self, title: str, total: int, folder: pathlib.Path | None = None, *, done: int = 0
+    ):
         self._title, self._total, self._folder = title, total, folder
-        self._step = 0
+        self._step = self._done = done
         self._start = self._last_line = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=title, leave=True, disable=not self._terminal)
+        self._bar = tqdm(
+            total=total, initial=done, desc=title, leave=True, disable=not self._terminal
+        )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Moves on by `count` steps; `note` stands beside the count."""
@@ -46,7 +51,8 @@ class Progress:
         now = time.monotonic()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES or self._step >= self._total:
             self._last_line = now
-            left = (now - self._start) / self._step * (self._total - self._step)
+            each = (now - self._start) / (self._step - self._done)
+            left = each * (self._total - self._step)
             print(
                 f"{self._title}: {self._step}/{self._total}, {left:.0f} s left  {note}",
                 file=sys.stderr,

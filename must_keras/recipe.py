@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
@@ -20,7 +21,29 @@ from must_keras.training.trainer import Training
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
 
+_HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
+
 Aligned = Literal["none", "task", "images", "set"]
+
+
+def _expect(where: str, value: Any, **kinds: type) -> None:
+    """Raises UserError where a field of a value is not of its kind."""
+    for field, kind in kinds.items():
+        found = getattr(value, field)
+        if not isinstance(found, kind):
+            name = getattr(kind, "__name__", str(kind))
+            raise UserError(f"{where}: {field} is a {type(found).__name__}, expected a {name}")
+
+
+def _expect_each(where: str, **fields: tuple[Any, type]) -> None:
+    """Raises UserError where a field is not a sequence of one kind."""
+    for field, (found, kind) in fields.items():
+        name = getattr(kind, "__name__", str(kind))
+        if not isinstance(found, tuple | list):
+            raise UserError(f"{where}: {field} is no tuple; with one {name}: ({field[:-1]},)")
+        for item in found:
+            if not isinstance(item, kind):
+                raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +69,9 @@ class Teacher:
     start: Start = dataclasses.field(default_factory=FromScratch)
 
     def __post_init__(self) -> None:
+        _expect(
+            f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
+        )
         self.task.check_threshold(self.threshold)
         if not self.training.steps and not isinstance(self.start, FromModel):
             raise UserError(
@@ -74,6 +100,8 @@ class ForeignTeacher:
     sets: Splits | None = None
 
     def __post_init__(self) -> None:
+        where = f"teacher {self.name!r}"
+        _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
         self.task.check_threshold(self.threshold)
         self.task.check_foreign_form(self.model.form)
 
@@ -91,6 +119,7 @@ class Pool:
     truth: Source | None = None
 
     def __post_init__(self) -> None:
+        _expect("a pool", self, source=Source, truth=Source | None)
         check_not_empty(self.source)
 
 
@@ -107,6 +136,9 @@ class Student:
     training: Training
     union: bool = True
     start: Start = dataclasses.field(default_factory=FromScratch)
+
+    def __post_init__(self) -> None:
+        _expect("the student", self, training=Training, start=Start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +159,9 @@ class Transfer:
     sets: Splits
     training: Training
     aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _expect(f"transfer {self.name!r}", self, task=Task, sets=Splits, training=Training)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,10 +196,15 @@ class Recipe:
     evaluation_batch: int = 32
 
     def __post_init__(self) -> None:
+        where = f"recipe {self.name}"
+        _expect(where, self, network=Network, student=Student, starts=tuple | list)
+        _expect_each(where, teachers=(self.teachers, Teacher | ForeignTeacher))
+        _expect_each(where, pools=(self.pools, Pool), transfers=(self.transfers, Transfer))
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
             ("heads", [t.task.name for t in self.teachers]),
             ("transfers", [t.name for t in self.transfers]),
+            ("pools", [p.source.name for p in self.pools]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -173,6 +213,24 @@ class Recipe:
         for task in tasks:
             if task.name in _RESERVED:
                 raise UserError(f"recipe {self.name}: a head cannot be named {task.name!r}")
+            if not _HEAD.fullmatch(task.name):
+                raise UserError(
+                    f"recipe {self.name}: a head cannot be named {task.name!r}: only a-z, A-Z, "
+                    "0-9, _ and - are allowed, and a letter comes first"
+                )
+        for name in (*(t.name for t in self.teachers), *(t.name for t in self.transfers)):
+            if not name or name.startswith(".") or set(name) & set("/\\,:"):
+                raise UserError(
+                    f"recipe {self.name}: {name!r} names a folder: / \\ , : and a leading dot "
+                    "are not allowed"
+                )
+        for transfer in self.transfers:
+            for start in transfer.aligned:
+                if start not in (*self._all_starts, "checkpoint"):
+                    raise UserError(
+                        f"transfer {transfer.name!r}: aligned names the start {start!r}; "
+                        f"{nearest(start, self._all_starts)}"
+                    )
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:

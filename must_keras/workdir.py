@@ -16,6 +16,10 @@ from must_keras.errors import UserError
 from must_keras.files import TEMPORARY, write_json
 
 FINISHED = "finished.json"
+BEGUN = "begun.json"
+CHECKPOINTS = "checkpoints"
+# Characters of a value in a message.
+_LONGEST = 80
 RUN = "run.json"
 
 
@@ -99,10 +103,20 @@ class Part:
         self.folder.mkdir(parents=True)
         return self.folder
 
+    def resume(self, inputs: Any) -> pathlib.Path:
+        """The folder as an interrupted process left it, if it made the same; else an empty one."""
+        path, inputs = self.folder / BEGUN, describe(inputs)
+        if not (path.is_file() and json.loads(path.read_text()) == inputs):
+            self.begin()
+            write_json(path, inputs)
+        return self.folder
+
     def finish(self, inputs: Any, result: Mapping[str, Any]) -> None:
-        """Says that the part is whole."""
+        """Says that the part is whole; what only an unfinished one needs goes."""
         value = {"inputs": describe(inputs), "result": describe(result)}
         write_json(self.folder / FINISHED, value)
+        (self.folder / BEGUN).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
     def result(self) -> dict[str, Any] | None:
         """What the part found; None while it is not finished."""
@@ -122,7 +136,10 @@ class Part:
         if difference is None:
             return True
         field, was, now = difference
-        raise UserError(f"{self.folder} was made with {field} = {was}, the recipe now says {now}")
+        raise UserError(
+            f"{self.folder} was made with {field} = {_short(was)}, "
+            f"the recipe now says {_short(now)}"
+        )
 
     def _taken(self, inputs: Any) -> bool:
         for other in self.others:
@@ -130,12 +147,21 @@ class Part:
             if path.is_file() and json.loads(path.read_text())["inputs"] == inputs:
                 temporary = self.folder.with_name(self.folder.name + TEMPORARY)
                 shutil.rmtree(temporary, ignore_errors=True)
-                shutil.copytree(other, temporary, copy_function=_linked)
+                try:
+                    shutil.copytree(other, temporary, copy_function=_linked)
+                except shutil.Error as error:
+                    file, target, reason = error.args[0][0]
+                    raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
                 shutil.rmtree(self.folder, ignore_errors=True)
                 temporary.rename(self.folder)
                 print(f"{self.folder}: taken from {other}")
                 return True
         return False
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def _linked(source: str, destination: str) -> None:

@@ -129,7 +129,28 @@ def empty(folder):
     return spoil
 
 
+def nothing_known(data):
+    for file in (data / "depths").glob("*.png"):
+        save(file, np.zeros((8, 10), np.uint16))
+
+
 DATA = {
+    "depths that know nothing": (
+        nothing_known,
+        r"source 'far\w*': none of \d images .* says anything of head 'far'",
+    ),
+    "an empty class": (
+        lambda d: (d / "maps" / "3.png").rename(d / "maps" / "3.txt") and empty("maps")(d),
+        r"maps holds no picture",
+    ),
+    "a box outside in": (
+        spoiled(lambda c: c["annotations"][2].update(bbox=[5, 5, -2, 3])),
+        r"boxes.json: annotation 2 has the box \[5, 5, -2, 3\], expected",
+    ),
+    "a link that leads nowhere": (
+        lambda d: (d / "images" / "7.png").symlink_to(d / "nowhere.png"),
+        r"there is no file .*images/7.png",
+    ),
     "an empty folder": (empty("kinds"), r"kinds holds no picture"),
     "no folder": (lambda d: (d / "maps").rename(d / "map"), r"there is no folder .*maps"),
     "a missing file": (lambda d: (d / "boxes.json").unlink(), r"there is no file .*boxes.json"),
@@ -192,11 +213,41 @@ FLAGS = {
     "a file that is no recipe": ({"experiment": "gone.py"}, "gone.py"),
     "an unknown argument": ({"experiment": "MINE,step=3"}, "did you mean 'steps'"),
     "an argument of another type": ({"experiment": "MINE,steps=many"}, "steps=many"),
+    "an unknown teacher's state": ({"stage": "status", "only": ["kind"]}, "did you mean 'kinds'"),
     "an unknown stage": ({"stage": "students"}, "--stage=students: did you mean 'student'"),
     "an unknown teacher": ({"only": ["kind"]}, "--only=kind: did you mean 'kinds'"),
     "an unknown strategy": ({"strategy": "tow"}, "one"),
     "a run that is none": ({"reuse": "."}, "--reuse=. is no folder of a run"),
 }
+
+
+RECIPES = {
+    "a field that is none": ("threshold=None", "treshold=0.5", r"line \d+: TypeError.*treshold"),
+    "one pool that is no tuple": ('"images")),),', '"images"))),', "pools is no tuple"),
+    "a set that is not split": (
+        "sets=split_by_fraction(source)",
+        "sets=source",
+        "expected a Splits",
+    ),
+    "an optimizer's name": ("optimizer=AdamW()", "optimizer='adamw'", "must be AdamW"),
+    "a recipe that gives nothing": ("return Recipe(", "Recipe(", "returns nothing"),
+    "a missing comma": ("seed=0,", "seed=0", r"mine.py, line \d+: .*comma"),
+    "an import of nothing": ("import pathlib", "import pathlip", "line 2: ModuleNotFoundError"),
+    "a start that is none": ('starts=("random",)', 'starts=("random")', "starts is a str"),
+    "a head with a space": ('name="kinds", classes', 'name="my kinds", classes', "cannot be named"),
+}
+
+
+@pytest.mark.parametrize("mistake", RECIPES)
+@pytest.mark.parametrize("stage", ["all", "status"])
+def test_mistakes_in_recipes(mistake, stage, home, capsys):
+    was, now, message = RECIPES[mistake]
+    text = RECIPE.replace("loss_weight=1.0,", "loss_weight=1.0, threshold=None,")
+    assert was in text
+    (home / "mine.py").write_text(text.replace(was, now))
+    status, lines = run(home, capsys, stage=stage)
+    assert status == 2 and len(lines) == 1 and re.search(message, lines[0]), lines
+    assert not (home / "run").exists()
 
 
 @pytest.mark.parametrize("mistake", FLAGS)

@@ -15,6 +15,7 @@ PLAIN = {
     "files",
     "versions",
     "experiment",
+    "interruption",
     "workdir",
     "progress",
 }  # know nothing of the method

@@ -175,9 +175,24 @@ def test_pictures_that_cannot_be_found(photos, tmp_path):
         pictures.find([])
     with pytest.raises(UserError, match=r"there is no picture .*gone.jpg"):
         pictures.find([str(tmp_path / "gone.jpg")])
-    Image.new("RGB", (4, 4)).save(tmp_path / "one.png")
-    with pytest.raises(UserError, match="would both be called 'one'"):
-        pictures.find([str(photos / "one.jpg"), str(tmp_path / "one.png")])
+
+
+def test_pictures_of_one_name_are_told_apart(photos, tmp_path):
+    for name in ("one.png", "one.PNG", "a/one.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    first, other = photos / "one.jpg", tmp_path / "one.png"
+    assert pictures.find([str(first), str(other)]) == {"one.jpg": first, "one.png": other}
+    assert list(pictures.find([str(tmp_path)])) == ["a/one", "one.PNG", "one.png"]
+    same = tmp_path / "a" / "one.jpg"
+    found = pictures.find([str(first), str(same), str(same)])
+    assert found == {f"{photos.name}/one.jpg": first, "a/one.jpg": same}
+
+
+def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):
+    results = Results(tmp_path / "out", TASKS)
+    results.close()
+    Results(tmp_path / "out", TASKS)
 
 
 def test_models_are_found_where_runs_keep_them(run):
@@ -186,8 +201,14 @@ def test_models_are_found_where_runs_keep_them(run):
 
 
 def test_models_and_folders_that_cannot_be_used(photos, tmp_path):
-    with pytest.raises(UserError, match=r"gone is not there; expected a run's folder"):
+    (tmp_path / "gone-1234").mkdir()
+    with pytest.raises(UserError, match=r"gone is not there: did you mean 'gone-1234'\?"):
         Model.load(tmp_path / "gone")
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
+    (tmp_path / "labels.json").write_text('{"kind": {}}')
+    with pytest.raises(UserError, match="labels.json does not say what the heads are"):
+        Model.load(tmp_path / "saved_model")
     with pytest.raises(UserError, match=r"is no model; expected a run's folder"):
         Model.load(photos)
     (tmp_path / "odd.keras").write_text("no model")

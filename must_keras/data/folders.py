@@ -32,7 +32,8 @@ def existing_folder(path: Path) -> pathlib.Path:
 def picture_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     """The pictures in a folder and below, as sorted relative paths ("a/b.jpg").
 
-    Hidden files and folders (".x") are passed over; links are followed.
+    Hidden files and folders (".x") are passed over; links are followed, but not to a folder that
+    is above them.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
@@ -40,25 +41,40 @@ def picture_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[str]
     root = existing_folder(folder)
     found = []
     for base, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [n for n in folders if not n.startswith(".") and not _is_loop(base, n)]
         below = pathlib.PurePath(os.path.relpath(base, root))
         found += [
             (below / name).as_posix()
             for name in files
             if name.lower().endswith(tuple(suffixes)) and not name.startswith(".")
         ]
+    for name in found:
+        if not name.isprintable():
+            raise UserError(f"{root} holds a picture whose name is not UTF-8 text: {name!r}")
     if not found:
         raise UserError(f"{root} holds no picture ({', '.join(suffixes)})")
     return sorted(found)
+
+
+def _is_loop(base: str, name: str) -> bool:
+    """Whether a link leads to a folder in which it lies itself."""
+    path = pathlib.Path(base, name)
+    return path.is_symlink() and pathlib.Path(base).resolve().is_relative_to(path.resolve())
 
 
 def content_digest(folder: Path, files: Iterable[str]) -> str:
     """16 hexadecimal digits of the files' names and sizes, in order; not of where they lie.
 
     For images, which are many and large, and which nobody corrects; see `label_digest`.
+
+    Raises:
+        UserError: a file is not there: a link that leads nowhere.
     """
     root = pathlib.Path(folder)
-    return _digest([[name, (root / name).stat().st_size] for name in files])
+    try:
+        return _digest([[name, (root / name).stat().st_size] for name in files])
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def label_digest(folder: Path, files: Iterable[str]) -> str:

@@ -64,6 +64,10 @@ class Labelled:
         """[h, w, 3] uint8, and {head: stored label}."""
         return self.source.image(index), self.labels(index)
 
+    def image_id(self, index: int) -> str:
+        """The source's name and the image's id in it."""
+        return f"{self.source.name}/{self.source.image_id(index)}"
+
     def labels(self, index: int) -> dict[str, dict[str, np.ndarray]]:
         """{head: stored label}."""
         return self._labels(index)[0]
@@ -73,10 +77,11 @@ class Labelled:
         return self._labels(index)[1]
 
     def _labels(self, index: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
-        true = self.source.labels(index)
+        gone = self.source.is_gone(index)
+        true = {} if gone else self.source.labels(index)
         labels, origins = {}, {}
         for task in self._tasks:
-            name, pseudo = task.name, self._pseudo.get(task.name)
+            name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
             if name in true:
                 kind = self.source.label_spaces[name].kind
                 labels[name], origins[name] = task.adapt(true[name], kind), "true"
@@ -119,6 +124,11 @@ class Union:
         """See Labelled.load."""
         part, local = self.locate(index)
         return part.load(local)
+
+    def image_id(self, index: int) -> str:
+        """See Labelled.image_id."""
+        part, local = self.locate(index)
+        return part.image_id(local)
 
 
 def count_classes(

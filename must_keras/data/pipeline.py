@@ -34,6 +34,9 @@ class Examples(Protocol):
     def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """[h, w, 3] uint8, and {head: stored label} with exactly the heads asked for."""
 
+    def image_id(self, index: int) -> str:
+        """What a person calls it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Reader:
@@ -140,16 +143,34 @@ def training_batches(
     seed: int,
     augmentation: Augmentation,
     steps: range,
+    share: int = 0,
+    shares: int = 1,
+    per_replica: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches for optimizer steps `steps.start` to `steps.stop` - 1.
+    """Batches for optimizer steps `steps.start` to `steps.stop` - 1, or one machine's share.
+
+    Args:
+        examples: images with a stored label for every task.
+        tasks: the heads.
+        size: pixels a side.
+        batch: images of a step, over all machines.
+        seed: of order, views and sampling.
+        augmentation: views and colours.
+        steps: the optimizer steps.
+        share: which machine's part of every batch.
+        shares: number of machines.
+        per_replica: a machine's part comes as batches of so many images; None: as one.
 
     Returns:
         A dataset of ({"image", "area"}, {"labels": {head: label}, "keys": [B] int32}).
     """
     reader = _Reader.create(examples, tasks)
 
+    own = batch // shares
+
     @tf.autograph.experimental.do_not_convert
-    def build(position: tf.Tensor):
+    def build(place: tf.Tensor):
+        position = place // own * batch + share * own + place % own
         index = shuffled(position, num_examples=len(examples), seed=seed)
         image, stored = reader.read(index)
         stream = draws.fold(tf.constant([seed], tf.int32), 1)
@@ -159,9 +180,9 @@ def training_batches(
         x["image"] = photometric(x["image"], key, augmentation)
         return x, {"labels": labels, "keys": key}
 
-    dataset = tf.data.Dataset.range(steps.start * batch, steps.stop * batch)
+    dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own)
     dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
-    return dataset.batch(batch, drop_remainder=True).prefetch(2)
+    return dataset.batch(per_replica or own, drop_remainder=True).prefetch(2)
 
 
 def evaluation_batches(

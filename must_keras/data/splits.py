@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from must_keras.data.folders import Path, stem
+from must_keras.data.folders import SUFFIXES, Path, stem
 from must_keras.data.lists import read_lines
 from must_keras.data.sources import Source, Subset, check_not_empty
 from must_keras.errors import UserError
@@ -115,8 +115,8 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     """The images that a text file names, one a line, in its order.
 
     A line is an image's id (a path relative to the images' folder), with its suffix, or without
-    where no other image differs from it in that alone. Further words on the line, such as a label's
-    path, are not read unless the id holds spaces.
+    where no other image differs from it in that alone, or with that of another kind of picture.
+    Further words, such as a label's path or a class's number, are not read.
 
     Raises:
         UserError: the file cannot be read, or names an image that is not there, or one twice.
@@ -128,8 +128,7 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     stems = {stem(image_id): image_id for image_id in ids if counts[stem(image_id)] == 1}
     found: dict[int, int] = {}
     for number, line in read_lines(path):
-        words = (line, line.split()[0])
-        names = [name for word in words for name in (word, stems.get(stem(word)), stems.get(word))]
+        names = (name for text in _readings(line) for name in (text, stems.get(_bare(text))))
         index = next((places[name] for name in names if name in places), None)
         where = f"{path}, line {number}"
         if index is None:
@@ -139,6 +138,22 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
             raise UserError(f"{where}: {line!r} is also on line {found[index]}")
         found[index] = number
     return Subset(source, list(found), name=name)
+
+
+def _readings(line: str) -> list[str]:
+    """What in a line may be an image's id: all of it, or its first word.
+
+    Not the first word of a picture's name that holds spaces: that would be another picture.
+    """
+    first, *others = line.split()
+    names = {_bare(pathlib.PurePosixPath(word).name) for word in others if _bare(word) != word}
+    is_id = first != _bare(first) or names <= {pathlib.PurePosixPath(first).name}
+    return [line, first] if is_id else [line]
+
+
+def _bare(name: str) -> str:
+    """A name without the suffix of a picture; "v1.5" has none."""
+    return stem(name) if name.lower().endswith(SUFFIXES) else name
 
 
 def split_by_fraction(
@@ -185,6 +200,11 @@ def split_sequence(
     """
     counts = [_count(source, test, "test"), _count(source, validation, "validation")]
     train = len(source) - sum(counts) - 2 * gap
+    if train < 1 or gap < 0:
+        raise UserError(
+            f"source {source.name!r}: {counts[1]} validation images, {counts[0]} test images and "
+            f"two gaps of {gap} leave {train} of {len(source)} for training"
+        )
     blocks = contiguous_blocks(len(source), counts=(train, counts[1], counts[0]), gap=gap)
     parts = {
         key: Subset(source, block, name=f"{source.name}{end}")

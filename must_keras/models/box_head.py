@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from must_keras.ops.precision import full
+
 Tensor = Any
 
 
@@ -98,7 +100,7 @@ class BoxHead(keras.layers.Layer):
         x = self.dense(ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3])))
         x = ops.relu(self.norms[-1](x, training=training))
         deltas = ops.reshape(self.delta(x), (-1, self.num_classes + 1, 4))
-        return ops.cast(self.score(x), "float32"), ops.cast(deltas, "float32")
+        return ops.cast(self.score(x), full()), ops.cast(deltas, full())
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from must_keras.ops.precision import full
+
 Tensor = Any
 
 
@@ -56,7 +58,7 @@ class PixelHead(keras.Layer):
             num_outputs,
             1,
             bias_initializer=keras.initializers.Constant(bias),
-            dtype="float32",
+            dtype=full(),
             name="outputs",
         )
 
@@ -105,14 +107,14 @@ class ImageHead(keras.Layer):
         # Areas are pixels: half precision would round them.
         super().__init__(autocast=False, **kwargs)
         self.num_outputs, self.size = num_outputs, tuple(size)
-        self.last = layers.Dense(num_outputs, dtype="float32", name="outputs")
+        self.last = layers.Dense(num_outputs, dtype=full(), name="outputs")
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         self.last.build((None, input_shape["C5"][-1]))
         self.built = True
 
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        x, area = ops.cast(features["C5"], "float32"), ops.cast(features["area"], "float32")
+        x, area = (ops.cast(features[key], full()) for key in ("C5", "area"))
         h, w = x.shape[1:3]
         rows = _overlaps(h, self.size[0] / h, area[:, 0:1], area[:, 2:3])
         columns = _overlaps(w, self.size[1] / w, area[:, 1:2], area[:, 3:4])
@@ -125,6 +127,6 @@ class ImageHead(keras.Layer):
 
 def _overlaps(cells: int, side: float, low: Tensor, high: Tensor) -> Tensor:
     """[B, cells]: shares of the interval from low to high, [B, 1], in cells of this side."""
-    first = ops.arange(cells, dtype="float32") * side
+    first = ops.arange(cells, dtype=full()) * side
     overlap = ops.maximum(ops.minimum(first + side, high) - ops.maximum(first, low), 0.0)
     return overlap / ops.maximum(ops.sum(overlap, axis=1, keepdims=True), 1e-6)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from must_keras.ops.precision import full
+
 Tensor = Any
 
 
@@ -90,7 +92,7 @@ class MaskHead(keras.layers.Layer):
         kernel = ops.take(ops.cast(self.kernel, x.dtype), classes, axis=0)
         bias = ops.take(ops.cast(self.bias, x.dtype), classes)
         x = ops.matmul(ops.reshape(x, (-1, side**2, self.channels)), kernel[:, :, None])
-        return ops.cast(ops.reshape(x, (-1, side, side)) + bias[:, None, None], "float32")
+        return ops.cast(ops.reshape(x, (-1, side, side)) + bias[:, None, None], full())
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""

@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
+from must_keras.ops.precision import full
 
 Tensor = Any
 
@@ -47,9 +48,9 @@ def _corners(low: Tensor, high: Tensor, stride: Tensor, cells: Tensor, size: int
         a bin add up to 1.
     """
     count = size * _SAMPLES
-    share = (ops.arange(count, dtype="float32") + 0.5) / count
+    share = (ops.arange(count, dtype=full()) + 0.5) / count
     position = low[..., None] + share * (high - low)[..., None]
-    last = ops.cast(cells, "float32")[..., None] - 1.0
+    last = ops.cast(cells, full())[..., None] - 1.0
     place = ops.minimum(ops.maximum(position / stride[..., None] - 0.5, 0.0), last)
     first = ops.floor(place)
     weight = place - first
@@ -89,13 +90,13 @@ def roi_align(pyramid: Mapping[str, Tensor], boxes: Tensor, *, size: int, unit: 
     )
     table = ops.reshape(table, (-1, channels))
 
-    boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
+    boxes = ops.stop_gradient(ops.cast(boxes, full()))
     level = region_levels(boxes, unit=unit, lowest=levels[0], highest=levels[-1]) - levels[0]
 
     def of_level(values: list[int], dtype: str) -> Tensor:
         return ops.take(ops.convert_to_tensor(values, dtype=dtype), level)
 
-    stride = of_level([2**n for n in levels], "float32")
+    stride = of_level([2**n for n in levels], full())
     height, width = of_level(heights, "int32"), of_level(widths, "int32")
     rows, row_weights = _corners(boxes[..., 0], boxes[..., 2], stride, height, size)
     columns, column_weights = _corners(boxes[..., 1], boxes[..., 3], stride, width, size)

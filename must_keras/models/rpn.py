@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from must_keras.ops.precision import full
+
 Tensor = Any
 
 
@@ -98,8 +100,8 @@ class RegionProposalNetwork(keras.layers.Layer):
             scores.append(ops.reshape(self.score(x), (-1, cells * self.num_anchors)))
             deltas.append(ops.reshape(self.delta(x), (-1, cells * self.num_anchors, 4)))
         return (
-            ops.cast(ops.concatenate(scores, axis=1), "float32"),
-            ops.cast(ops.concatenate(deltas, axis=1), "float32"),
+            ops.cast(ops.concatenate(scores, axis=1), full()),
+            ops.cast(ops.concatenate(deltas, axis=1), full()),
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""Boxes: (ymin, xmin, ymax, xmax), continuous and half-open, float32, in any one unit of length."""
+"""Boxes: (ymin, xmin, ymax, xmax), continuous and half-open, in any one unit of length.
+
+Keras' own functions compute the same in float32 whatever their arguments are.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import keras
 from keras import ops
 
 Tensor = Any
@@ -13,6 +15,8 @@ Tensor = Any
 # A scale delta of log(1000 / 16) makes an anchor 62 times larger: no box inside a picture needs
 # more, and its exponential stays finite (the bound of Fast R-CNN's public implementations).
 _LARGEST_SCALE = math.log(1000.0 / 16.0)
+# No side is taken for shorter when scales are compared.
+_SHORTEST = 1e-7
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -31,7 +35,9 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
     Returns:
         [N, M] or [B, N, M] in [0, 1]; 0 for two boxes without area.
     """
-    return keras.utils.bounding_boxes.compute_iou(boxes, others, bounding_box_format="yxyx")
+    common = _intersection(boxes, others)
+    union = area(boxes)[..., None] + area(others)[..., None, :] - common
+    return ops.where(union > 0.0, common / ops.where(union > 0.0, union, 1.0), 0.0)
 
 
 def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
@@ -44,12 +50,16 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
         regions: [B, M, 4].
     """
     own = area(boxes)[..., None]
-    # Side by side rather than as pairs of corners: half of the memory.
+    return ops.where(own > 0.0, _intersection(boxes, regions) / ops.where(own > 0.0, own, 1.0), 0.0)
+
+
+def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
+    """The area that every pair has in common; side by side, which halves the memory."""
     ymin, xmin, ymax, xmax = (boxes[..., :, None, i] for i in range(4))
-    top, left, bottom, right = (regions[..., None, :, i] for i in range(4))
+    top, left, bottom, right = (others[..., None, :, i] for i in range(4))
     height = ops.maximum(ops.minimum(ymax, bottom) - ops.maximum(ymin, top), 0.0)
     width = ops.maximum(ops.minimum(xmax, right) - ops.maximum(xmin, left), 0.0)
-    return ops.where(own > 0.0, height * width / ops.where(own > 0.0, own, 1.0), 0.0)
+    return height * width
 
 
 def encode(
@@ -65,13 +75,10 @@ def encode(
         anchors: [N, 4] or as `boxes`.
         weights: factors of (dy, dx, dh, dw).
     """
-    return keras.utils.bounding_boxes.encode_box_to_deltas(
-        anchors,
-        boxes,
-        anchor_format="yxyx",
-        box_format="yxyx",
-        variance=[1.0 / w for w in weights],
-    )
+    (centre, side), (middle, length) = _centre_and_sides(boxes), _centre_and_sides(anchors)
+    side, length = ops.maximum(side, _SHORTEST), ops.maximum(length, _SHORTEST)
+    deltas = ops.concatenate([(centre - middle) / length, ops.log(side / length)], axis=-1)
+    return deltas * ops.convert_to_tensor(weights, dtype=deltas.dtype)
 
 
 def decode(
@@ -81,16 +88,17 @@ def decode(
 
     The scales are limited to 62.5 times the anchor's side.
     """
-    deltas = ops.concatenate(
-        [deltas[..., :2], ops.minimum(deltas[..., 2:], _LARGEST_SCALE * min(weights[2:]))], axis=-1
-    )
-    return keras.utils.bounding_boxes.decode_deltas_to_boxes(
-        anchors,
-        deltas,
-        anchor_format="yxyx",
-        box_format="yxyx",
-        variance=[1.0 / w for w in weights],
-    )
+    middle, length = _centre_and_sides(anchors)
+    deltas = deltas / ops.convert_to_tensor(weights, dtype=deltas.dtype)
+    centre = deltas[..., :2] * length + middle
+    half = 0.5 * ops.exp(ops.minimum(deltas[..., 2:], _LARGEST_SCALE)) * length
+    return ops.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _centre_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """[..., 2] each, (y, x)."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return 0.5 * (low + high), high - low
 
 
 def clip(boxes: Tensor, limits: Tensor) -> Tensor:

@@ -17,14 +17,14 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any,
     The samples are the centres of `size` equal parts of (start, stop). Linear between the cells'
     centres, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
     """
-    step = (ops.arange(size, dtype="float32") + 0.5) / size
+    step = (ops.arange(size, dtype=start.dtype) + 0.5) / size
     samples = start[..., None] + step * (stop - start)[..., None]
     length = (high - low)[..., None]
     share = (samples - low[..., None]) / ops.where(length > 0.0, length, 1.0)
     inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
-    number = ops.cast(cells, "float32")
+    number = ops.cast(cells, start.dtype)
     place = ops.clip(share * number - 0.5, 0.0, number - 1.0)
-    centres = ops.arange(cells, dtype="float32")
+    centres = ops.arange(cells, dtype=start.dtype)
     hat = ops.maximum(1.0 - ops.abs(place[..., None] - centres), 0.0)
     return ops.where(inside[..., None], hat, 0.0)
 
@@ -39,13 +39,13 @@ def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
         size: side of the result.
 
     Returns:
-        [..., size, size] float32, bilinear at the centres of the region's cells; 0 outside the
+        [..., size, size], bilinear at the centres of the region's cells; 0 outside the
         own box, where the object is not.
     """
     side = ops.shape(masks)[-1]
     rows = _weights(boxes[..., 0], boxes[..., 2], regions[..., 0], regions[..., 2], side, size)
     columns = _weights(boxes[..., 1], boxes[..., 3], regions[..., 1], regions[..., 3], side, size)
-    seen = ops.matmul(rows, ops.cast(masks, "float32"))
+    seen = ops.matmul(rows, ops.cast(masks, rows.dtype))
     return ops.matmul(seen, ops.swapaxes(columns, -1, -2))
 
 
@@ -76,6 +76,26 @@ def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarra
     # The tolerance: two halves of a weight need not add up to exactly a half.
     picture[top:bottom, left:right] = values >= 0.5 - 1e-9
     return picture
+
+
+def run_lengths(runs: bytes) -> list[int]:
+    """The lengths that COCO's compressed run lengths hold; what is no such text gives a part of it.
+
+    Six bits a character, of which five count; from the fourth length on it is the difference to
+    the one before the last.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for character in runs:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths
 
 
 def encode_rle(mask: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import UserError
+from must_keras.experiment import nearest
 from must_keras.tasks import TASKS
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
@@ -48,6 +49,10 @@ class Model:
             if (folder / "saved_model.pb").is_file():
                 return cls._of_saved_model(folder)
         what = "is no model" if path.exists() else "is not there"
+        siblings = sorted(p.name for p in path.parent.glob("*") if p.is_dir())
+        close = [name for name in siblings if name.startswith(path.name)]
+        if not path.exists() and siblings:
+            what += f": {nearest(path.name, close or siblings)}"
         raise UserError(
             f"--model={path} {what}; expected a run's folder, one of its teachers or its student, "
             "a model.keras, or an exported saved_model"
@@ -72,7 +77,11 @@ class Model:
         path = folder.parent / "labels.json"
         if not path.is_file():
             raise UserError(f"{path} is not there: it says what {folder} predicts")
-        tasks = [_task(name, entry, path) for name, entry in json.loads(path.read_text()).items()]
+        try:
+            entries = json.loads(path.read_text())
+            tasks = [_task(name, entry, path) for name, entry in entries.items()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} does not say what the heads are: {error!r}") from error
         saved = tf.saved_model.load(str(folder))
         return cls(tasks, lambda images: saved.serve(images))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import glob
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from must_keras.data.folders import picture_files, stem
 from must_keras.errors import UserError
@@ -13,33 +14,39 @@ from must_keras.errors import UserError
 def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
     """{name: file} of files, folders (with all below them) and globs, in their order.
 
-    A name is the path inside its folder, or the file's own name, without the suffix.
+    A name is the path inside its folder, or the file's own name, without the suffix; where two
+    pictures would have one name, with the suffix, the folder before it, or the whole path.
 
     Raises:
-        UserError: something is not there, or two pictures would have one name.
+        UserError: something is not there.
     """
     if not arguments:
         raise UserError("no picture is named: give files, folders or globs")
-    found: dict[str, pathlib.Path] = {}
+    pairs: list[tuple[str, pathlib.Path]] = []
     for argument in arguments:
         path = pathlib.Path(argument)
         if path.is_dir():
-            pairs = [(name, path / name) for name in picture_files(path)]
+            pairs += [(name, path / name) for name in picture_files(path)]
         elif path.is_file():
-            pairs = [(path.name, path)]
+            pairs.append((path.name, path))
         else:
-            matches = sorted(
-                p for p in glob.glob(argument, recursive=True) if pathlib.Path(p).is_file()
-            )
+            matches = [pathlib.Path(p) for p in sorted(glob.glob(argument, recursive=True))]
+            matches = [match for match in matches if match.is_file()]
             if not matches:
                 raise UserError(f"there is no picture {argument}")
-            pairs = [(pathlib.Path(p).name, pathlib.Path(p)) for p in matches]
-        for relative, file in pairs:
-            name = stem(relative)
-            other = found.setdefault(name, file)
-            if other.resolve() != file.resolve():
-                raise UserError(
-                    f"{other} and {file} would both be called {name!r}: predict them into "
-                    "different folders"
-                )
-    return found
+            pairs += [(match.name, match) for match in matches]
+    files: dict[pathlib.Path, tuple[str, pathlib.Path]] = {}
+    for name, file in pairs:
+        files.setdefault(file.resolve(), (name, file))
+    return dict(_named(list(files.values())))
+
+
+def _named(pairs: Sequence[tuple[str, pathlib.Path]]) -> Iterator[tuple[str, pathlib.Path]]:
+    """Each file under the shortest of its names that no other file has."""
+    readings = [
+        (stem(name), name, f"{file.resolve().parent.name}/{name}", file.resolve().as_posix()[1:])
+        for name, file in pairs
+    ]
+    counts = [collections.Counter(level) for level in zip(*readings, strict=True)]
+    for (_, file), names in zip(pairs, readings, strict=True):
+        yield next(n for n, count in zip(names, counts, strict=True) if count[n] == 1), file

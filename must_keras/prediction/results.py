@@ -87,8 +87,11 @@ class Results:
         self.num_pictures += 1
 
     def close(self) -> None:
-        """Writes the COCO files."""
+        """Writes the COCO files; where there was no picture, nothing is left behind."""
         self._lines.close()
+        if not self.num_pictures:
+            (self._folder / "predictions.jsonl").unlink()
+            return
         for name, coco in self._coco.items():
             write_json(self._folder / f"{name}.json", coco.content)
 

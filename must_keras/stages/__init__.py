@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Callable
 
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
@@ -25,8 +26,13 @@ from must_keras.stages import (
     teacher,
     transfer,
 )
-from must_keras.training.strategy import make_strategy
-from must_keras.training.trainer import check_batch
+from must_keras.training.strategy import (
+    for_chief,
+    is_chief,
+    lost_workers,
+    make_strategy,
+    wait_for_all,
+)
 from must_keras.versions import git_commit, versions
 from must_keras.workdir import RUN, Workdir, describe, other_runs
 
@@ -38,13 +44,15 @@ _ORDER = {
     "export": export.run,
     "report": report.run,
 }
+# Those in which all processes take part.
+_TRAINING = ("teacher", "student", "transfer")
 _LOOKS = {"status": status.run, "check": check.run}
 
 
 def run(
     stage: str,
     *,
-    recipe: Recipe,
+    recipe: Callable[[], Recipe],
     workdir: pathlib.Path,
     only: tuple[str, ...],
     strategy: str,
@@ -52,9 +60,12 @@ def run(
 ) -> None:
     """Runs one stage, or all of them in order.
 
+    Where several processes train together, what is not training is the chief's work, and the
+    others wait for it.
+
     Args:
         stage: a name in this package, or "all".
-        recipe: the values.
+        recipe: gives the values; several processes must know of each other before TensorFlow runs.
         workdir: the run's folder.
         only: names of teachers or transfers; empty: all.
         strategy: see training.strategy.make_strategy.
@@ -62,33 +73,62 @@ def run(
 
     Raises:
         UserError: the stage cannot run as asked.
+        ToBeContinued: another process is gone.
     """
     if stage in _LOOKS:
-        _LOOKS[stage](pools.frozen(recipe, Workdir(workdir), new=False), Workdir(workdir))
+        run_folder = Workdir(workdir)
+        _check_folder(workdir)
+        _check_names(recipe(), stage, only)
+        _LOOKS[stage](pools.frozen(recipe(), run_folder, new=False), run_folder)
         return
-    _check_names(recipe, stage, only)
     devices = make_strategy(strategy)
-    for part in (*recipe.trained_teachers, recipe.student, *recipe.transfers):
-        check_batch(part.training.batch, replicas=devices.num_replicas_in_sync)
+    with errors_of_sources(), lost_workers(devices):
+        values = recipe()
+        _check_names(values, stage, only)
+        with devices.scope():
+            for part in (*values.trained_teachers, values.student, *values.transfers):
+                part.training.check_devices()
+            chief = is_chief()
+        run_folder = Workdir(workdir, other_runs(workdir, reuse))
+        if chief:
+            with for_chief(devices).scope():
+                _prepare(stage, values, run_folder, strategy)
+        with devices.scope():
+            wait_for_all()
+        values = pools.frozen(values, run_folder, new=False)
+        for name in _ORDER if stage == "all" else (stage,):
+            trains, start = name in _TRAINING, time.monotonic()
+            if chief or trains:
+                with (devices if trains else for_chief(devices)).scope():
+                    _ORDER[name](values, run_folder, only)
+            with devices.scope():
+                wait_for_all()
+            if chief:
+                _add_seconds(workdir, name, time.monotonic() - start)
+
+
+def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> None:
+    """What comes before the first stage: a look at the data, the folder, other runs' parts.
+
+    Raises:
+        UserError: the data or the folder are not what the stage needs.
+    """
+    _check_folder(workdir.root)
+    if stage in ("all", "teacher"):
+        first_look.run(recipe, workdir)
+    try:
+        workdir.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir.root} cannot be made: {error.strerror}") from None
+    recipe = pools.frozen(recipe, workdir, new=True)
+    parts.check(recipe, workdir, stage)
+    pools.keep(recipe, workdir)
+    _record(recipe, workdir.root, strategy)
+
+
+def _check_folder(workdir: pathlib.Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file; a folder is needed")
-    run_folder = Workdir(workdir, other_runs(workdir, reuse))
-    if stage in ("all", "teacher"):
-        with errors_of_sources():
-            first_look.run(recipe, run_folder)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from None
-    recipe = pools.frozen(recipe, run_folder, new=True)
-    parts.check(recipe, run_folder)
-    _record(recipe, workdir, strategy)
-    stages = _ORDER if stage == "all" else {stage: _ORDER[stage]}
-    with errors_of_sources(), devices.scope():
-        for name, function in stages.items():
-            start = time.monotonic()
-            function(recipe, run_folder, only)
-            _add_seconds(workdir, name, time.monotonic() - start)
 
 
 def _check_names(recipe: Recipe, stage: str, only: tuple[str, ...]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 
 from must_keras.data.labelled import Labelled
+from must_keras.data.sources import TolerantSource
+from must_keras.errors import UserError
 from must_keras.progress import track
-from must_keras.recipe import Recipe, Teacher, Transfer
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher, Transfer, student_weights
+from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.pictures import spread
 from must_keras.workdir import Workdir
 
@@ -17,16 +20,34 @@ _IMAGES = 8
 def run(recipe: Recipe, workdir: Workdir) -> None:
     """Reads images and labels of the sets of all teachers and transfers that are not begun.
 
+    And the true labels that pools bring; and lets foreign teachers see a picture.
+
     Raises:
         UserError: one cannot be read, or says what it should not; names the file.
     """
-    items: list[Teacher | Transfer] = [
-        t for t in recipe.trained_teachers if not workdir.teacher(t.name).folder.exists()
-    ]
+    student_weights(recipe)
+    for teacher in recipe.teachers:
+        if isinstance(teacher, ForeignTeacher) and not _begun(workdir, teacher):
+            size = teacher.model.size
+            ForeignPredictor(teacher.model, teacher.task, (size, size)).check()
+    for pool in recipe.pools:
+        if pool.source.label_spaces:
+            examples = Labelled(TolerantSource(pool.source), recipe.tasks)
+            for index in spread(_IMAGES, len(pool.source)):
+                examples.load(index)
+    items: list[Teacher | Transfer] = [t for t in recipe.trained_teachers if not _begun(workdir, t)]
     items += [t for t in recipe.transfers if not (workdir.root / "transfers" / t.name).exists()]
     pairs = list(itertools.product(items, ("train", "validation", "test")))
     for item, split in track(pairs, "first look at the data", len(pairs)):
         source = getattr(item.sets, split)
         examples = Labelled(source, [item.task])
-        for index in spread(_IMAGES, len(source)):
-            examples.load(index)
+        looked = [examples.load(i)[1][item.task.name] for i in spread(_IMAGES, len(source))]
+        if all(item.task.says_nothing(label) for label in looked):
+            raise UserError(
+                f"source {source.name!r}: none of {len(looked)} images from all over the set says "
+                f"anything of head {item.task.name!r}: every pixel is unknown"
+            )
+
+
+def _begun(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> bool:
+    return workdir.teacher(teacher.name).folder.exists()

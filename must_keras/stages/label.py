@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,17 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             if predictor is None:
                 predictor = _predictor(recipe, workdir, teacher)
             _label(recipe, teacher, source, predictor, part, sha256)
+        _check_any(recipe, workdir, teacher)
+
+
+def _check_any(recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher) -> None:
+    """Raises DataError where a teacher has labelled nothing at all."""
+    names = [source.name for source in sources_to_label(recipe, teacher)]
+    results = [workdir.labels(teacher.name, name).result() for name in names]
+    if results and not any(result["labelled"] for result in results):
+        raise DataError(
+            f"labels of {teacher.name}: not one image of {', '.join(names)} has a label"
+        )
 
 
 def weights_sha256(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> str | None:
@@ -113,7 +125,7 @@ def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sh
         "task": teacher.task,
         "size": input_size(recipe, teacher),
         "batch": recipe.evaluation_batch,
-        "source": source,
+        "source": without_labels(source),
     }
 
 
@@ -149,7 +161,7 @@ def _label(
     column = Column(part.folder, source)
     labelled = len(column) - sum(column.is_empty(i) for i in range(len(column)))
     if not labelled:
-        raise DataError(f"{title}: not one of {len(column)} images has a label")
+        print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
     result = {
         "teacher_sha256": sha256,
         "images": len(column),

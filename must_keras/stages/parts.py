@@ -68,30 +68,47 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
 
 
-def check(recipe: Recipe, workdir: Workdir) -> None:
-    """Takes what other runs have, and looks whether all that is finished is what is asked for.
+# The stages whose parts another stage makes or reads; the others need all of them.
+_CONCERNED = {
+    "teacher": ("teacher",),
+    "label": ("teacher", "label"),
+    "student": ("teacher", "label", "student"),
+    "export": ("teacher", "label", "student", "export"),
+}
+
+
+def check(recipe: Recipe, workdir: Workdir, stage: str = "all") -> None:
+    """Takes what other runs have, and looks whether what is finished is what is asked for.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder.
+        stage: what is to run: parts that it neither makes nor reads may be outdated.
 
     Raises:
-        UserError: finished parts are not what the recipe asks for, or were made from parts that
-            are gone or must be made again; names all of them.
+        UserError: finished parts are not what the recipe asks for, or need parts that are not
+            made, or that must be made again; names all of them.
     """
     again: list[Part] = []
     reason = None
     for step in steps(recipe, workdir):
+        if step.stage not in _CONCERNED.get(stage, (step.stage,)):
+            continue
         if step.part.result() is None and (
             step.inputs is None or not step.part.is_finished(step.inputs)
         ):
             continue
         difference = step.difference()
-        orphaned = any(need.result() is None or need in again for need in step.needs)
-        if difference or orphaned:
+        missing = [n for n in step.needs if n.result() is None or n in again]
+        if difference or missing:
             again.append(step.part)
-            gone = f"{step.part.folder} was made from parts that are no longer there"
-            reason = reason or difference or gone
+            without = f"{step.part.folder} was made without {missing[0].folder}" if missing else ""
+            reason = reason or difference or without
     if again:
         folders = " ".join(str(part.folder) for part in again)
         raise UserError(
-            f"{reason}. Choose another --workdir, or delete what must be made again: {folders}"
+            f"{reason}. Choose another --workdir (--reuse={workdir.root} takes along what stays "
+            f"the same), or delete what must be made again: {folders}"
         )
 
 

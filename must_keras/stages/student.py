@@ -18,11 +18,12 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import scoring
+from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.label import sources_to_label, student_sources
+from must_keras.training.feed import Feed
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
-from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import compile_model, fit
+from must_keras.training.strategy import is_chief
 from must_keras.workdir import Workdir
 
 # Examples of which the origins are counted before training.
@@ -31,7 +32,7 @@ _COUNTED = 1000
 _LOW_SHARE = 0.25
 
 # Raised when the same inputs would give something else than before.
-VERSION = 1
+VERSION = 2
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -39,10 +40,11 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     del only
     part, student = workdir.student, recipe.student
     examples = training_set(recipe, workdir)
-    if part.is_finished(inputs(recipe, workdir)):
+    made_from = inputs(recipe, workdir)
+    if is_finished(part, made_from):
         print(f"student: finished before, {part.folder}")
         return
-    folder, training = part.begin(), student.training
+    training = student.training
     sourced = student_weights(recipe)
     weights = {name: weight.value for name, weight in sourced.items()}
     seed = scoring.part_seed(recipe.seed, "student")
@@ -57,16 +59,17 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         recipe.network,
         recipe.tasks,
         seed=seed,
-        norm=training.norm(),
         loss_weights=weights,
-        clip_norm=training.clip_norm,
+        **training.of_model(),
     )
-    student.start.apply(model, recipe.network)
-    compile_model(model, training)
-    summaries = Summaries(folder)
-    batches = training.batches(examples, recipe.tasks, size=recipe.network.size, seed=seed)
-    fit(model, batches, training, title="student", folder=folder, summaries=summaries)
-    model.clean_copy().save(part.model_path)
+    origin = student.start.tell(student.start.apply(model, recipe.network))
+    training.compile(model)
+    feed = Feed(examples, recipe.tasks, training, size=recipe.network.size, seed=seed)
+    summaries = fit_part(part, made_from, model, feed, training, title="student", origin=origin)
+    trained = model.clean_copy()
+    if not is_chief():
+        return
+    trained.save(part.model_path)
     predictor = Predictor(model)
     heads = {}
     for teacher in recipe.teachers:
@@ -83,7 +86,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         print(f"student, {task.name}: {scoring.headline(metrics)} on test")
     summaries.close()
     part.finish(
-        inputs(recipe, workdir),
+        made_from,
         {
             "loss_weights": weights,
             "parameters": model.count_params(),

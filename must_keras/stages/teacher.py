@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from must_keras.data.labelled import Labelled, count_classes
+from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
+from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.training import pictures
+from must_keras.training.feed import Feed
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
+from must_keras.training.strategy import is_chief
 from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import compile_model, fit
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
-VERSION = 1
+VERSION = 2
 # Training images whose classes are counted.
 _COUNTED = 512
 
@@ -24,10 +27,11 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains the teachers that are not finished."""
     for teacher in selected(recipe.teachers, only):
         part = workdir.teacher(teacher.name)
-        if part.is_finished(inputs(recipe, teacher)):
+        if is_finished(part, inputs(recipe, teacher)):
             print(f"teacher {teacher.name}: finished before, {part.folder}")
         elif isinstance(teacher, ForeignTeacher):
-            _score_foreign(recipe, teacher, part)
+            if is_chief():
+                _score_foreign(recipe, teacher, part)
         else:
             _train(recipe, teacher, part)
 
@@ -59,20 +63,27 @@ def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> dict:
 
 def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     task, training, sets = teacher.task, teacher.training, teacher.sets
-    folder = part.begin()
+    made_from, title = inputs(recipe, teacher), f"teacher {teacher.name}"
     seed = scoring.part_seed(recipe.seed, "teacher", teacher.name)
-    model = build_model(
-        recipe.network, [task], seed=seed, norm=training.norm(), clip_norm=training.clip_norm
-    )
-    teacher.start.apply(model, recipe.network)
-    summaries = Summaries(folder)
+    model = build_model(recipe.network, [task], seed=seed, **training.of_model())
+    parts = teacher.start.apply(model, recipe.network)
+    if not training.steps and task.name not in parts:
+        raise UserError(
+            f"{title}: {teacher.start} has no head {task.name!r} of the same kind and values "
+            f"(it gave {', '.join(parts)}), and with steps=0 a new one would know nothing"
+        )
+    origin = teacher.start.tell(parts)
     if training.steps:
-        compile_model(model, training)
+        training.compile(model)
         images = Labelled(sets.train, [task])
-        batches = training.batches(images, [task], size=recipe.network.size, seed=seed)
-        title = f"teacher {teacher.name}"
-        fit(model, batches, training, title=title, folder=folder, summaries=summaries)
-    model.clean_copy().save(part.model_path)
+        feed = Feed(images, [task], training, size=recipe.network.size, seed=seed)
+        summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
+    else:
+        summaries = Summaries(part.begin() if is_chief() else None)
+    trained = model.clean_copy()
+    if not is_chief():
+        return
+    trained.save(part.model_path)
     predictor = Predictor(model)
     scorer, step = scoring.Scorer(task, sets, recipe, size=recipe.network.size), training.steps
     metrics = scorer.score(predictor, step=step, summaries=summaries)
@@ -88,7 +99,7 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),
     }
-    part.finish(inputs(recipe, teacher), result)
+    part.finish(made_from, result)
 
 
 def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from must_keras.data.labelled import Labelled
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe, Transfer
 from must_keras.stages import scoring
+from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.teacher import selected
+from must_keras.training.feed import Feed
 from must_keras.training.inference import Predictor
 from must_keras.training.model import BACKBONE, NECK, MultiTaskModel, build_model
 from must_keras.training.start import FromCheckpoint, copy_parts
-from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import compile_model, fit
+from must_keras.training.strategy import is_chief
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
-VERSION = 1
+VERSION = 2
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -30,8 +30,9 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             (start, seed)
             for seed in range(recipe.transfer_seeds)
             for start in recipe.start_names
-            if not _part(recipe, workdir, transfer, start, seed).is_finished(
-                inputs(recipe, workdir, transfer, start, seed)
+            if not is_finished(
+                _part(recipe, workdir, transfer, start, seed),
+                inputs(recipe, workdir, transfer, start, seed),
             )
         ]
         if not pending:
@@ -44,8 +45,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         bench = _Bench(recipe, transfer)
         for start, seed in pending:
             part = _part(recipe, workdir, transfer, start, seed)
-            result = bench.run(start, models.get(start), seed, part)
-            part.finish(inputs(recipe, workdir, transfer, start, seed), result)
+            made_from = inputs(recipe, workdir, transfer, start, seed)
+            bench.run(start, models.get(start), seed, part, made_from)
 
 
 def _part(recipe: Recipe, workdir: Workdir, transfer: Transfer, start: str, seed: int) -> Part:
@@ -91,13 +92,13 @@ class _Bench:
     def __init__(self, recipe: Recipe, transfer: Transfer):
         self._recipe, self._transfer = recipe, transfer
         self._model = self._build(0)
-        compile_model(self._model, transfer.training)
+        transfer.training.compile(self._model)
         self._predictor = Predictor(self._model)
         self._scorer = scoring.Scorer(
             transfer.task, transfer.sets, recipe, size=recipe.network.size
         )
-        self._trivial = self._scorer.trivial()
-        self._seeded: dict[int, tuple[list[np.ndarray], tf.data.Dataset]] = {}
+        self._trivial: dict[str, float | None] | None = None
+        self._seeded: dict[int, tuple[list[np.ndarray], Feed]] = {}
 
     def _build(self, seed: int) -> MultiTaskModel:
         training = self._transfer.training
@@ -105,15 +106,16 @@ class _Bench:
             self._recipe.network,
             [self._transfer.task],
             seed=seed,
-            norm=training.norm(),
-            clip_norm=training.clip_norm,
+            **training.of_model(),
         )
 
-    def run(self, start: str, trained: MultiTaskModel | None, seed: int, part: Part) -> dict:
-        """Trains from one start and scores it on test."""
+    def run(
+        self, start: str, trained: MultiTaskModel | None, seed: int, part: Part, made_from: dict
+    ) -> None:
+        """Trains from one start, scores it on test and finishes the part."""
         recipe, transfer, model = self._recipe, self._transfer, self._model
-        training, task, folder = transfer.training, transfer.task, part.begin()
-        weights, batches = self._of_seed(seed)
+        training, task = transfer.training, transfer.task
+        weights, feed = self._of_seed(seed)
         model.set_weights(weights)
         copied = []
         if trained is not None:
@@ -121,9 +123,12 @@ class _Bench:
             copied = copy_parts(model, trained, parts)
         elif start == "checkpoint":
             copied = FromCheckpoint().apply(model, recipe.network)
-        summaries = Summaries(folder)
-        title = f"transfer {transfer.name} from {start}"
-        fit(model, batches, training, title=title, folder=folder, summaries=summaries)
+        title = f"transfer {transfer.name} from {start}, seed {seed}"
+        origin = f"{start} ({', '.join(copied)})" if copied else "scratch"
+        summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
+        if not is_chief():
+            return
+        self._trivial = self._trivial or self._scorer.trivial()
         step = training.steps
         metrics = self._scorer.score(
             self._predictor, step=step, summaries=summaries, splits=("test",)
@@ -131,8 +136,8 @@ class _Bench:
         self._scorer.show(self._predictor, step=step, summaries=summaries)
         summaries.close()
         metric, value = next(iter(metrics.items()))
-        print(f"transfer {transfer.name} from {start}, seed {seed}: {scoring.headline(metrics)}")
-        return {
+        print(f"{title}: {scoring.headline(metrics)}")
+        result = {
             "set": transfer.name,
             "task": task.kind,
             "start": start,
@@ -151,17 +156,19 @@ class _Bench:
             "shots": None,
             "split": "test",
         }
+        part.finish(made_from, result)
 
-    def _of_seed(self, seed: int) -> tuple[list[np.ndarray], tf.data.Dataset]:
+    def _of_seed(self, seed: int) -> tuple[list[np.ndarray], Feed]:
         """What all starts of a seed have in common: fresh weights, order of the images, views."""
         if seed not in self._seeded:
             recipe, transfer = self._recipe, self._transfer
             number = scoring.part_seed(recipe.seed, "transfer", transfer.name, str(seed))
-            batches = transfer.training.batches(
+            feed = Feed(
                 Labelled(transfer.sets.train, [transfer.task]),
                 [transfer.task],
+                transfer.training,
                 size=recipe.network.size,
                 seed=number,
             )
-            self._seeded = {seed: (self._build(number).get_weights(), batches)}
+            self._seeded = {seed: (self._build(number).get_weights(), feed)}
         return self._seeded[seed]

@@ -96,6 +96,11 @@ class Task(abc.ABC):
         del kind
         return stored
 
+    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+        """Whether a stored label, of an image that somebody labelled, is empty all the same."""
+        del stored
+        return False
+
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """How many objects of a stored label have no room in a batch: they are ignored."""
         del stored
@@ -340,4 +345,15 @@ def check_foreign_shape(name: str, values: Any, shape: tuple[int | None, ...], f
         expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
         raise UserError(
             f"{name}: a foreign model answers with the shape {found}; {form} are ({expected})"
+        )
+
+
+def check_distribution(name: str, values: np.ndarray, form: str) -> None:
+    """Raises UserError where a foreign model's probabilities, [..., K], are none."""
+    sums = values.sum(axis=-1)
+    if not np.isfinite(values).all() or values.min() < -1e-3 or np.abs(sums - 1.0).max() > 1e-2:
+        raise UserError(
+            f"{name}: a foreign model's {form} lie in {values.min():.3g} to {values.max():.3g} and "
+            f"add up to {sums.min():.3g} to {sums.max():.3g}, expected 1: are they logits, or of "
+            "another output?"
         )

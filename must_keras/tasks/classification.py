@@ -22,6 +22,7 @@ from must_keras.tasks.base import (
     Task,
     Tensor,
     Threshold,
+    check_distribution,
     check_foreign_shape,
 )
 from must_keras.tasks.drawing import enlarge
@@ -142,6 +143,7 @@ class Classification(Task):
         values = np.asarray(values, np.float32)
         if form == "logits":
             values = ops.convert_to_numpy(ops.softmax(values))
+        check_distribution(self.name, values, form)
         return {"probabilities": values}
 
     def evaluator(self) -> Evaluator:

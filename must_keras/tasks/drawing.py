@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import colorsys
+import functools
+import importlib.util
+import pathlib
 
 import numpy as np
+from PIL import ImageFont
 
 _SHORTEST_SIDE = 160
 # Hues that follow each other by the golden ratio never come close.
 _GOLDEN = 0.618034
+
+
+@functools.cache
+def font(size: int = 10) -> ImageFont.FreeTypeFont:
+    """A font with the letters of most languages: Pillow's own has few accents."""
+    folder = pathlib.Path(importlib.util.find_spec("matplotlib").origin).parent
+    return ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def enlargement(height: int, width: int) -> int:

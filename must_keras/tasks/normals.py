@@ -62,7 +62,8 @@ class Normals(Task):
         """Nearest; a mirror turns x round."""
         seen = sample(stored["normals"], view, interpolation="nearest", fill=0.0)
         x = ops.where(is_mirrored(view), -1.0, 1.0)
-        return {"normals": _unit(seen * ops.stack([x, 1.0, 1.0]))[0]}
+        turn = ops.cast(ops.stack([x, 1.0, 1.0]), seen.dtype)
+        return {"normals": _unit(seen * turn)[0]}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -73,6 +74,9 @@ class Normals(Task):
         return PixelHead(
             3, channels=self.channels, num_convs=self.num_convs, norm=norm, name=self.name
         )
+
+    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+        return not np.asarray(stored["normals"]).any()
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         _, valid = _unit(maps.at_stride(label["normals"], self.loss_stride))

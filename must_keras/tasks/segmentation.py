@@ -22,6 +22,7 @@ from must_keras.tasks.base import (
     Task,
     Tensor,
     Threshold,
+    check_distribution,
     check_foreign_shape,
     thresholds_by_class,
 )
@@ -83,6 +84,9 @@ class Segmentation(Task):
             norm=norm,
             name=self.name,
         )
+
+    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+        return bool((np.asarray(stored["map"]) == IGNORE).all())
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         valid = maps.at_stride(label["map"], self.loss_stride) != IGNORE
@@ -153,6 +157,7 @@ class Segmentation(Task):
         check_foreign_shape(self.name, values, (None, None, len(self.classes)), form)
         logits = np.asarray(values, np.float32)
         if form == "probabilities":
+            check_distribution(self.name, logits, form)
             logits = np.log(np.maximum(logits, 1e-12))
         # Probabilities are resized as logits too, as the column's own teachers do it.
         outputs = self.outputs({"values": logits}, None, map_size)

@@ -146,11 +146,35 @@ class ForeignPredictor:
         """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
         for x, y in batches:
             keep = y["index"].numpy() >= 0
-            said = self._model.select(self._function(self._prepared(x["image"])))
+            said = self._answers(x["image"])
             arrays = tf.nest.map_structure(np.asarray, said)
             outputs = self._task.foreign_outputs(arrays, self._model.form, self._map_size)
             numbers = tf.nest.map_structure(np.asarray, (x, y, {self._task.name: outputs}))
             yield Predicted(*tf.nest.map_structure(lambda v, k=keep: v[k], numbers))
+
+    def check(self) -> None:
+        """Lets the model see a grey picture.
+
+        Raises:
+            UserError: it cannot take images of its size, or its answers are not of its form.
+        """
+        size = self._model.size
+        arrays = tf.nest.map_structure(
+            np.asarray, self._answers(tf.fill((1, size, size, 3), 128.0))
+        )
+        self._task.foreign_outputs(arrays, self._model.form, self._map_size)
+
+    def _answers(self, images: tf.Tensor) -> Any:
+        prepared = self._prepared(images)
+        try:
+            answers = self._function(prepared)
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise UserError(
+                f"{self._model.model} cannot take images of {tuple(prepared.shape)} "
+                f"{prepared.dtype.name}: {lines[0] if lines else type(error).__name__}"
+            ) from error
+        return self._model.select(answers)
 
     def _prepared(self, images: tf.Tensor) -> tf.Tensor:
         values = (images - tf.constant(self._model.offset)) / tf.constant(self._model.scale)

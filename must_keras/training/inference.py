@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
+from must_keras.training.strategy import local_replicas
 
 
 class Predicted(NamedTuple):
@@ -52,7 +53,8 @@ class Predictor:
             )
 
     def _run(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
-        replicas = self._strategy.num_replicas_in_sync
+        with self._strategy.scope():
+            replicas = local_replicas()
         if replicas == 1:
             return self._step(x)
         count = next(iter(x.values())).shape[0]
@@ -61,7 +63,7 @@ class Predictor:
         places = tf.minimum(tf.range(share * replicas), count - 1)
 
         def part(context: Any) -> dict[str, tf.Tensor]:
-            first = context.replica_id_in_sync_group * share
+            first = context.replica_id_in_sync_group % replicas * share
             return {key: tf.gather(v, places[first : first + share]) for key, v in x.items()}
 
         shared = self._strategy.experimental_distribute_values_from_function(part)

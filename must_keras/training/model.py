@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -13,11 +14,15 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
+from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
-from must_keras.training.strategy import num_replicas, sum_over_replicas
+from must_keras.training.optimizers import only_where
+from must_keras.training.recompute import recomputed
+from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
 BACKBONE, NECK = "backbone", "neck"
+Precision = Literal["float32", "mixed_bfloat16"]
 _PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
 
 
@@ -59,6 +64,12 @@ class MultiTaskModel(keras.Model):
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
         clip_norm: largest global norm of the gradients of the whole batch; None: unlimited.
+
+    Attributes:
+        accumulate: parts of a batch that are computed one after the other in a training step, to
+            save memory; image i belongs to part i mod `accumulate`.
+        recompute: whether a training step computes the backbone's features again for its
+            gradients instead of keeping them, to save memory.
     """
 
     def __init__(
@@ -74,6 +85,7 @@ class MultiTaskModel(keras.Model):
         self.tasks = {task.name: task for task in tasks}
         self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.clip_norm = clip_norm
+        self.accumulate, self.recompute = 1, False
         self._means: list[keras.metrics.Mean] = []
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -98,16 +110,25 @@ class MultiTaskModel(keras.Model):
         """Each task's loss: the sum over this replica's valid elements, divided by the number of
         valid elements in the whole batch of all replicas.
         """
-        sums, counts = [], []
-        for name, task in self.tasks.items():
-            label = y["labels"][name]
-            sums.append(ops.sum(task.loss(label, y_pred[name], self.get_layer(name), y["keys"])))
-            counts.append(ops.sum(task.label_weight(label)))
-        counts = sum_over_replicas(ops.stack(counts))
-        return {
-            name: ops.cast(sums[i], counts.dtype) / ops.maximum(counts[i], 1.0)
-            for i, name in enumerate(self.tasks)
-        }
+        return self._losses_over(y, y_pred, self._valid_counts(y))
+
+    def _valid_counts(self, y: Mapping[str, Any]) -> Tensor:
+        """Each task's number of valid elements in the whole batch of all replicas, at least 1."""
+        counts = [
+            ops.cast(ops.sum(task.label_weight(to_full(y["labels"][name]))), full())
+            for name, task in self.tasks.items()
+        ]
+        return ops.maximum(sum_over_replicas(ops.stack(counts)), 1.0)
+
+    def _losses_over(
+        self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
+    ) -> dict[str, Tensor]:
+        losses = {}
+        for i, (name, task) in enumerate(self.tasks.items()):
+            label = to_full(y["labels"][name])
+            terms = task.loss(label, y_pred[name], self.get_layer(name), y["keys"])
+            losses[name] = ops.cast(ops.sum(terms), counts.dtype) / counts[i]
+        return losses
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
@@ -117,29 +138,86 @@ class MultiTaskModel(keras.Model):
         return sum(self.task_weights[name] * loss for name, loss in losses.items())
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped."""
+        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped.
+
+        Where a loss or a gradient is not finite the weights stay as they were: see nonfinite.py.
+        """
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            losses = self.losses_by_task(y, self(x, training=True))
-            loss = self._weighted(losses)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_weights
-        gradients = tape.gradient(scaled, [v.value for v in variables])
-        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        gradients = sum_over_replicas([tf.convert_to_tensor(g) for g, _ in pairs])
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
+        losses, pairs = self._gradients(x, y)
+        gradients = sum_over_replicas([g for g, _ in pairs])
+        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
+        logs = {f"{name}_loss": value for name, value in losses.items()}
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        finite = ops.isfinite(norm) & ops.isfinite(logs["loss"])
         # The optimizer adds up over replicas once more: hand it each replica's equal share.
-        factor = 1.0 / num_replicas()
+        factor = ops.cast(1.0 / num_replicas(), norm.dtype)
         if self.clip_norm is not None:
             factor = factor * self.clip_norm / ops.maximum(norm, self.clip_norm)
-        self.optimizer.apply(
-            [g * ops.cast(factor, g.dtype) for g in gradients], [v for _, v in pairs]
-        )
-        logs = {f"{name}_loss": value for name, value in losses.items()} | {"loss": loss}
-        logs = sum_over_replicas(logs)
+        factor = ops.where(finite, factor, ops.zeros_like(factor))
+        gradients = [tf.math.multiply_no_nan(g, ops.cast(factor, g.dtype)) for g in gradients]
+        with only_where(finite, self.optimizer):
+            self.optimizer.apply(gradients, [v for _, v in pairs])
         logs["gradient_norm"] = norm
         self._add_to_means(logs)
         return logs
+
+    def _gradients(
+        self, x: Mapping[str, Tensor], y: Mapping[str, Any]
+    ) -> tuple[dict[str, Tensor], list[tuple[Tensor, keras.Variable]]]:
+        """This replica's losses and (gradient, variable), summed over the parts of its batch."""
+        counts, variables = self._valid_counts(y), self.trainable_weights
+        losses: dict[str, Tensor] = {}
+        total: list[Tensor | None] = [None] * len(variables)
+        for part in range(self.accumulate):
+            # A part waits for the gradients of the one before: their features need not coexist.
+            with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
+                some_x, some_y = tf.nest.map_structure(lambda v, i=part: self._part(v, i), (x, y))
+            with self._recomputing(), tf.GradientTape() as tape:
+                found = self._losses_over(some_y, self(some_x, training=True), counts)
+                scaled = self.optimizer.scale_loss(self._weighted(found))
+            gradients = tape.gradient(scaled, [v.value for v in variables])
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+            total = [g if t is None else t + g for t, g in zip(total, gradients, strict=True)]
+            losses = {name: losses.get(name, 0.0) + value for name, value in found.items()}
+        pairs = zip(total, variables, strict=True)
+        return losses, [(g, v) for g, v in pairs if g is not None]
+
+    def _part(self, values: Tensor, part: int) -> Tensor:
+        return values if self.accumulate == 1 else tf.identity(values[part :: self.accumulate])
+
+    def _recomputing(self) -> contextlib.AbstractContextManager[None]:
+        return recomputed(self.get_layer(BACKBONE)) if self.recompute else contextlib.nullcontext()
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' own; several workers need another (keras issue 20585)."""
+        if not is_multi_worker():
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = self._function_of_workers(self.train_step)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Keras' own; several workers need another (keras issue 20585)."""
+        if not is_multi_worker():
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            self.test_function = self._function_of_workers(self.test_step)
+
+    def _function_of_workers(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable:
+        """The steps give the same numbers on every replica, so the first one's are taken."""
+        strategy = self.distribute_strategy
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def on_batch(batch: Any) -> dict[str, Tensor]:
+            logs = strategy.run(step, (batch,))
+            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+
+        def function(iterator: Any) -> dict[str, Tensor]:
+            try:
+                return on_batch(next(iterator))
+            except tf.errors.OutOfRangeError:
+                raise StopIteration from None
+
+        return function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: a functional model without compiled losses is built.
@@ -191,10 +269,15 @@ class MultiTaskModel(keras.Model):
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
     def clean_copy(self) -> MultiTaskModel:
-        """The same layers without an optimizer: what is saved."""
-        return MultiTaskModel(
+        """The same layers without an optimizer, in full precision: what is saved."""
+        copy = MultiTaskModel(
             self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
         )
+        if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
+            return copy
+        full_precision = MultiTaskModel.from_config(_in_full_precision(copy.get_config()))
+        full_precision.set_weights(copy.get_weights())
+        return full_precision
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)
@@ -220,6 +303,17 @@ class MultiTaskModel(keras.Model):
         )
 
 
+def _in_full_precision(config: Any) -> Any:
+    """A serialized network whose layers compute in the type of their weights."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
+            return config | {"config": {"name": "float32"}}
+        return {key: _in_full_precision(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_in_full_precision(value) for value in config)
+    return "float32" if config == "mixed_bfloat16" else config
+
+
 def build_model(
     network: Network,
     tasks: Sequence[Task],
@@ -228,6 +322,7 @@ def build_model(
     norm: Mapping[str, Any],
     loss_weights: Mapping[str, float] | None = None,
     clip_norm: float | None = None,
+    precision: Precision | None = None,
 ) -> MultiTaskModel:
     """A new network with random weights.
 
@@ -238,8 +333,32 @@ def build_model(
         norm: keyword arguments of every BatchNormalization.
         loss_weights: see MultiTaskModel.
         clip_norm: see MultiTaskModel.
+        precision: in which layers compute; weights, predictions and losses are float32 with
+            "mixed_bfloat16" too. None: Keras' current policy.
     """
     keras.utils.set_random_seed(seed)
+    with _policy(precision):
+        return _build(network, tasks, norm, loss_weights, clip_norm)
+
+
+@contextlib.contextmanager
+def _policy(precision: Precision | None) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    if precision is not None:
+        keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(
+    network: Network,
+    tasks: Sequence[Task],
+    norm: Mapping[str, Any],
+    loss_weights: Mapping[str, float] | None,
+    clip_norm: float | None,
+) -> MultiTaskModel:
     size = (network.size, network.size)
     image = keras.Input((*size, 3), name="image")
     area = keras.Input((4,), name="area")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -27,6 +29,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak: float, num_steps: int, warmup: float = 0.05):
         super().__init__()
         self.warmup = warmup
+        self._factor: Any = None
         self.peak = keras.Variable(peak, trainable=False, dtype="float32", name="peak")
         self.num_steps = keras.Variable(
             float(num_steps), trainable=False, dtype="float32", name="num_steps"
@@ -37,13 +40,23 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.peak.assign(peak)
         self.num_steps.assign(float(num_steps))
 
+    @contextlib.contextmanager
+    def scaled(self, factor: Any) -> Iterator[None]:
+        """Multiplies the rate of what is traced within; with 0 a step leaves its weights alone."""
+        self._factor = factor
+        try:
+            yield
+        finally:
+            self._factor = None
+
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         rise = ops.maximum(ops.floor(self.warmup * self.num_steps), 1.0)
         rising = (step + 1.0) / rise
         progress = (step - rise) / ops.maximum(self.num_steps - rise, 1.0)
         falling = 0.5 * (1.0 + ops.cos(math.pi * ops.clip(progress, 0.0, 1.0)))
-        return self.peak * ops.where(step < rise, rising, falling)
+        rate = self.peak * ops.where(step < rise, rising, falling)
+        return rate if self._factor is None else rate * self._factor
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -94,15 +107,53 @@ class FusedAdamW(keras.optimizers.Adam):
         return super().get_config() | {"kernel_decay": self.kernel_decay}
 
 
+@keras.saving.register_keras_serializable(package="must_keras")
+class FusedSGD(keras.optimizers.SGD):
+    """Stochastic gradient descent with TensorFlow's one operation for each variable.
+
+    The momentum gathers gradients and the rate multiplies what it gathered (Sutskever's form, as
+    in PyTorch); in Keras' own the momentum holds rates of the past. At a constant rate they agree.
+
+    Args:
+        learning_rate: as in Keras.
+        kernel_decay: decoupled weight decay of variables of two and more axes.
+        **kwargs: of keras.optimizers.SGD.
+    """
+
+    def __init__(self, learning_rate: Any, kernel_decay: float = 0.0, **kwargs: Any):
+        super().__init__(learning_rate, **kwargs)
+        self.kernel_decay = kernel_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        dtype = variable.dtype
+        rate = tf.cast(learning_rate, dtype)
+        if self.kernel_decay and variable.shape.rank > 1:
+            variable.assign_sub(variable * (rate * self.kernel_decay))
+        if not self.momentums:
+            variable.assign_sub(rate * tf.cast(gradient, dtype))
+            return
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=rate,
+            grad=tf.cast(gradient, dtype),
+            momentum=tf.constant(self.momentum, dtype),
+            use_nesterov=self.nesterov,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"kernel_decay": self.kernel_decay}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdamW:
     """Adam with decoupled weight decay on kernels (Loshchilov and Hutter, 2019)."""
 
     weight_decay: float = 0.01
 
-    def build(self, schedule: WarmupCosine) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        return FusedAdamW(schedule, kernel_decay=self.weight_decay)
+    def build(self, schedule: WarmupCosine, ema: float | None = None) -> keras.optimizers.Optimizer:
+        """The Keras optimizer; see `averaging` for `ema`."""
+        return FusedAdamW(schedule, kernel_decay=self.weight_decay, **averaging(ema))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,18 +166,36 @@ class SGD:
     momentum: float = 0.9
     weight_decay: float = 4e-5
 
-    def build(self, schedule: WarmupCosine) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        return _spare_all_but_kernels(
-            keras.optimizers.SGD(
-                learning_rate=schedule, momentum=self.momentum, weight_decay=self.weight_decay
-            )
+    def build(self, schedule: WarmupCosine, ema: float | None = None) -> keras.optimizers.Optimizer:
+        """The Keras optimizer; see `averaging` for `ema`."""
+        return FusedSGD(
+            schedule, momentum=self.momentum, kernel_decay=self.weight_decay, **averaging(ema)
         )
 
 
-def _spare_all_but_kernels(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def averaging(momentum: float | None) -> dict[str, Any]:
+    """Keras' arguments for a running average of the weights with this momentum; None: without."""
+    return {} if momentum is None else {"use_ema": True, "ema_momentum": momentum}
+
+
+@contextlib.contextmanager
+def only_where(condition: Any, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """A step that is traced within leaves the weights alone where `condition` fails.
+
+    Its rate is 0 there, and its gradients must be: a branch would need code of its own under every
+    strategy. What the optimizer has gathered forgets a little.
+
+    Args:
+        condition: a scalar tensor, bool.
+        optimizer: a FusedAdamW or FusedSGD with a WarmupCosine; the weights of others move on by
+            what they have gathered.
+    """
+    schedule = optimizer._learning_rate
+    if not isinstance(schedule, WarmupCosine):
+        yield
+        return
+    with schedule.scaled(ops.cast(condition, "float32")):
+        yield
 
 
 def reset(optimizer: keras.optimizers.Optimizer) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from must_keras.ops import maps
 from must_keras.tasks.base import Task
-from must_keras.tasks.drawing import enlarge
+from must_keras.tasks.drawing import enlarge, font
 
 _GAP = 4
 _BAND = 14
@@ -42,7 +42,7 @@ def columns(picture: np.ndarray, count: int) -> list[np.ndarray]:
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A picture, [H, W, 3] uint8, with a line of text above it."""
     band = Image.new("RGB", (picture.shape[1], _BAND), "white")
-    ImageDraw.Draw(band).text((2, 1), text, fill="black")
+    ImageDraw.Draw(band).text((2, 1), text, fill="black", font=font())
     return np.concatenate([np.asarray(band), picture])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,10 @@ class Start(abc.ABC):
             UserError: the weights are not there, or do not fit.
         """
 
+    def tell(self, parts: Sequence[str]) -> str:
+        """What the weights are, for the log, where `apply` has given these parts."""
+        return f"{self} ({', '.join(parts)})" if parts else "scratch"
+
     @abc.abstractmethod
     def depends_on(self, network: Network) -> dict[str, Any]:
         """What the weights are, not where they lie: plain data.
@@ -37,6 +42,9 @@ class Start(abc.ABC):
 @dataclasses.dataclass(frozen=True)
 class FromScratch(Start):
     """Random weights."""
+
+    def __str__(self) -> str:
+        return "scratch"
 
     def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
         del model, network
@@ -51,6 +59,9 @@ class FromScratch(Start):
 class FromCheckpoint(Start):
     """The weights that the network's backbone brings: see Backbone.checkpoint."""
 
+    def __str__(self) -> str:
+        return "the backbone's own weights"
+
     def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
         model.get_layer(BACKBONE).set_weights(network.backbone.checkpoint())
         return [BACKBONE]
@@ -60,8 +71,8 @@ class FromCheckpoint(Start):
 
 
 @dataclasses.dataclass(frozen=True)
-class FromModel(Start):
-    """A model.keras that must_keras saved: its backbone, its pyramid, and the heads of both.
+class _FromFile(Start):
+    """Weights of a file.
 
     Attributes:
         path: the file.
@@ -69,23 +80,60 @@ class FromModel(Start):
 
     path: str | pathlib.Path
 
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
-        del network
-        found = keras.saving.load_model(self._file())
-        if not isinstance(found, MultiTaskModel):
-            raise UserError(f"{self.path} is no model that must_keras saved")
-        heads = [name for name, task in model.tasks.items() if found.tasks.get(name) == task]
-        return copy_parts(model, found, (BACKBONE, NECK, *heads))
+    def __str__(self) -> str:
+        return str(self.path)
 
     def depends_on(self, network: Network) -> dict[str, Any]:
         del network
-        return {"type": "FromModel", "sha256": file_sha256(self._file())}
+        return {"type": type(self).__name__, "sha256": file_sha256(self._file())}
 
     def _file(self) -> pathlib.Path:
         path = pathlib.Path(self.path)
         if not path.is_file():
             raise UserError(f"there is no file {path}")
         return path
+
+    def _load(self) -> keras.Model:
+        try:
+            return keras.saving.load_model(self._file(), compile=False)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{self.path} cannot be read as a model: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class FromModel(_FromFile):
+    """A model.keras that must_keras saved: its backbone, its pyramid, and the heads of both.
+
+    Or a .weights.h5 of a model with the same backbone, pyramid and heads.
+    """
+
+    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+        del network
+        if pathlib.Path(self.path).name.endswith(".weights.h5"):
+            return self._all_weights(model)
+        found = self._load()
+        if not isinstance(found, MultiTaskModel):
+            raise UserError(f"{self.path} is no model that must_keras saved")
+        heads = [name for name, task in model.tasks.items() if found.tasks.get(name) == task]
+        return copy_parts(model, found, (BACKBONE, NECK, *heads))
+
+    def _all_weights(self, model: MultiTaskModel) -> list[str]:
+        try:
+            model.load_weights(self._file())
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"the weights of {self.path} do not fit: {error}") from error
+        return [layer.name for layer in model.layers if layer.weights]
+
+
+@dataclasses.dataclass(frozen=True)
+class FromBackbone(_FromFile):
+    """The backbone alone of another run: of its model.keras or its export/backbone.keras."""
+
+    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+        del network
+        found = self._load()
+        backbone = found.get_layer(BACKBONE) if isinstance(found, MultiTaskModel) else found
+        return copy_layers({BACKBONE: model.get_layer(BACKBONE)}, {BACKBONE: backbone})
 
 
 def copy_parts(model: MultiTaskModel, start: keras.Model, parts: tuple[str, ...]) -> list[str]:
@@ -94,12 +142,24 @@ def copy_parts(model: MultiTaskModel, start: keras.Model, parts: tuple[str, ...]
     Raises:
         UserError: the weights of a part are of other shapes.
     """
-    names = {layer.name for layer in start.layers} & {layer.name for layer in model.layers}
-    copied = [part for part in parts if part in names]
-    for part in copied:
-        mine, others = model.get_layer(part), start.get_layer(part).get_weights()
-        shapes = [[tuple(w.shape) for w in weights] for weights in (mine.weights, others)]
+    sides = [
+        {layer.name: layer for layer in side.layers if layer.name in parts}
+        for side in (model, start)
+    ]
+    return copy_layers(*sides)
+
+
+def copy_layers(to: Mapping[str, keras.Layer], of: Mapping[str, keras.Layer]) -> list[str]:
+    """Copies the weights of layers of the same name, and names them.
+
+    Raises:
+        UserError: the weights of a layer are of other shapes.
+    """
+    copied = [name for name in to if name in of]
+    for name in copied:
+        weights = of[name].get_weights()
+        shapes = [[tuple(w.shape) for w in side] for side in (to[name].weights, weights)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"the start's {part} is another network: their weights differ in shape")
-        mine.set_weights(others)
+            raise UserError(f"the start's {name} is another network: their weights differ in shape")
+        to[name].set_weights(weights)
     return copied

@@ -1,33 +1,160 @@
-"""Where training runs: one device or several, chosen once, by name."""
+"""Where training runs: one device, several, or several machines; chosen once, by name."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from must_keras.errors import UserError
+from must_keras.experiment import nearest
+from must_keras.interruption import ToBeContinued
 
-NAMES = ("auto", "one", "mirrored")
+NAMES = ("auto", "one", "mirrored", "multiworker", "tpu")
+_OF_LOST_WORKERS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+_CANNOT_WORK = {
+    "parameter_server": "Keras' fit does not run under ParameterServerStrategy",
+    "central_storage": "Keras' fit does not run under CentralStorageStrategy",
+}
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy called `name`.
+    """The strategy called `name`; to be made before any TensorFlow operation has run.
 
     "one" uses the first GPU, or the CPU; "mirrored" every GPU of the machine, or every logical
-    CPU where there is none; "auto" is "mirrored" where there are several GPUs and "one" elsewhere.
+    CPU where there is none; "multiworker" the GPUs, or the CPU, of every machine that the
+    environment variable TF_CONFIG lists; "tpu" the TPU of this machine; "auto" is "multiworker"
+    where TF_CONFIG lists several machines, "mirrored" where there are several GPUs, else "one".
 
     Raises:
-        UserError: no strategy has this name.
+        UserError: no strategy has this name, or it cannot work here.
     """
+    if name in _CANNOT_WORK:
+        raise UserError(f"--strategy={name}: {_CANNOT_WORK[name]}; choose multiworker")
     if name not in NAMES:
-        raise UserError(f"--strategy={name}: allowed are {', '.join(NAMES)}")
+        raise UserError(f"--strategy={name}: {nearest(name, NAMES)}")
+    if name in ("auto", "multiworker"):
+        workers = _workers()
+        if len(workers) > 1:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        if name == "multiworker" and not workers:
+            raise UserError(
+                "--strategy=multiworker needs the environment variable TF_CONFIG on every machine: "
+                '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+                '"task": {"type": "worker", "index": 0}}'
+            )
+    if name == "tpu":
+        return _tpu()
     gpus = tf.config.list_logical_devices("GPU")
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+    if name == "mirrored" or (name != "one" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.OneDeviceStrategy(devices[0])
+
+
+def _workers() -> list[str]:
+    """The addresses in TF_CONFIG; empty where it is not set.
+
+    Raises:
+        UserError: it cannot be read, or lists what does not train synchronously.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        cluster, task = config.get("cluster", {}), config.get("task", {})
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        others = sorted(set(cluster) - {"chief", "worker", "evaluator"})
+        index, kind = int(task.get("index", 0)), task.get("type", "worker")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"TF_CONFIG cannot be read: {error}") from None
+    if others:
+        raise UserError(
+            f"TF_CONFIG lists tasks of type {others[0]!r}; only chief and worker train together"
+        )
+    if workers and not (kind in cluster and 0 <= index < len(cluster[kind])):
+        raise UserError(f"TF_CONFIG: the task {kind} {index} is not in the cluster {cluster}")
+    return workers
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver("local")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:  # TensorFlow raises whatever the missing piece raises.
+        first = str(error).strip().splitlines()
+        reason = first[0] if first else repr(error)
+        raise UserError(f"--strategy=tpu: no TPU answers here: {reason}") from None
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def for_chief(strategy: tf.distribute.Strategy) -> tf.distribute.Strategy:
+    """Where the chief works alone: under `strategy` itself if there is only one process.
+
+    Under that of several processes every new variable would wait for the others.
+    """
+    with strategy.scope():
+        if not is_multi_worker():
+            return strategy
+    return tf.distribute.OneDeviceStrategy(strategy.extended.worker_devices[0])
+
+
+@contextlib.contextmanager
+def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Says so where a process that trains with this one is gone.
+
+    Raises:
+        ToBeContinued: it is gone.
+    """
+    try:
+        yield
+    except _OF_LOST_WORKERS as error:
+        with strategy.scope():
+            alone = not is_multi_worker()
+        if alone:
+            raise
+        reason = str(error.message).strip().splitlines()[0]
+        raise ToBeContinued(
+            f"another worker is gone ({reason}); start all of them again, they go on from the "
+            "newest checkpoint"
+        ) from None
+
+
+def is_multi_worker() -> bool:
+    """Whether several processes train together under the current strategy."""
+    return _num_workers() > 1
+
+
+def is_chief() -> bool:
+    """Whether this process writes what a run leaves behind; exactly one of all does."""
+    return not is_multi_worker() or tf.distribute.get_strategy().extended._is_chief
+
+
+def _num_workers() -> int:
+    return getattr(tf.distribute.get_strategy().extended, "_num_workers", 1)
+
+
+def num_replicas() -> int:
+    """How many replicas train together under the current strategy."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def local_replicas() -> int:
+    """How many of them are in this process."""
+    return num_replicas() // _num_workers()
 
 
 def sum_over_replicas(value: Any) -> Any:
@@ -43,6 +170,35 @@ def sum_over_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def num_replicas() -> int:
-    """How many replicas train together under the current strategy."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+def sum_over_workers(values: Sequence[float]) -> list[float]:
+    """The sums over all processes of what each of them says; all wait for one another.
+
+    Raises:
+        tensorflow.errors.OpError: another one is gone.
+    """
+    if not is_multi_worker():
+        return list(values)
+    return [float(v) for v in _summed(tf.constant(values, tf.float64)).numpy()]
+
+
+@tf.function(autograph=False)
+def _summed(values: tf.Tensor) -> tf.Tensor:
+    strategy, local = tf.distribute.get_strategy(), local_replicas()
+
+    def mine(values: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        # A worker with several replicas speaks once.
+        first = context.replica_id_in_sync_group % local == 0
+        return context.all_reduce("SUM", tf.where(first, values, tf.zeros_like(values)))
+
+    return strategy.experimental_local_results(strategy.run(mine, (values,)))[0]
+
+
+def chief_says(question: Callable[[], float]) -> float:
+    """The chief's answer, in every process; only the chief is asked."""
+    return sum_over_workers([float(question()) if is_chief() else 0.0])[0]
+
+
+def wait_for_all() -> None:
+    """Returns when every process is here."""
+    sum_over_workers([0.0])

@@ -1,10 +1,13 @@
 """Sources made of others: joined labels, other class lists, classes in a table."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from must_keras.data.sources import (
+    CocoJson,
     CsvClasses,
     DepthMaps,
     FolderPerClass,
@@ -56,6 +59,7 @@ def test_a_table_labels_some_images(photos, tmp_path):
     ("text", "message"),
     [
         ("name,class\na.png,cat\n", "no column 'file'; allowed are name, class"),
+        ("file;class\na.png;cat\n", "has one column, 'file;class': expected columns separated by"),
         ("file,class\na.png,cat\ngone.png,cat\n", "line 3: there is no picture 'gone.png'"),
         ("file,class\na.png,cat\na.png,dog\n", "line 3: 'a.png' is also on line 2"),
         ("file,class\na.png,cow\n", "line 2: no class 'cow'; allowed are cat, dog"),
@@ -103,6 +107,18 @@ def test_a_pool_brings_the_labels_that_it_has(photos, tmp_path):
         "e.webp": ["animal"],
     }  # fmt: skip
     np.testing.assert_allclose(pool.labels(0)["far"]["depth"], np.full((4, 6), 1.5), rtol=1e-6)
+
+
+def test_joined_boxes_are_those_of_a_picture_of_their_size(photos, tmp_path):
+    """Their fractions would be wrong, though the pixels come from elsewhere."""
+    entry = {"id": 1, "file_name": "a.png", "height": 4, "width": 9}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}
+    content = {"images": [entry], "annotations": [box], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    boxes = CocoJson(name="boxes", images=photos, annotations=tmp_path / "boxes.json", head="boxes")
+    pool = Joined([ImagesOnly(name="photos", root=photos), boxes], name="photos")
+    with pytest.raises(UserError, match=r"a.png is 6x4 pixels upright, .*boxes.json says 9x4"):
+        pool.labels(0)
 
 
 def test_sources_that_cannot_be_joined(photos, tmp_path):

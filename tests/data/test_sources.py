@@ -182,11 +182,16 @@ def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
         (lambda c: c["annotations"][2].update(category_id=1), "annotation 3 is of category 1"),
         (lambda c: c["annotations"][2].update(bbox=[1, 2, 3]), "annotation 3 has the box"),
         (lambda c: c["annotations"][2].update(bbox=[1, 2, 3, float("nan")]), "annotation 3 has"),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2, -3, 4]), "annotation 3 has the box"),
+        (
+            lambda c: c["annotations"][1]["segmentation"].update(counts="\x7f~"),
+            "annotation 2 has run",
+        ),
         (lambda c: c["annotations"][1]["segmentation"].update(size=[3, 4]), "annotation 2 has run"),
         (lambda c: c["annotations"][1]["segmentation"].update(counts=[4]), "annotation 2 has run"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "annotation 1 has a poly"),
         (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "not in COCO's format"),
-        (lambda c: c["annotations"][0].pop("bbox"), "not in COCO's format: no 'bbox'"),
+        (lambda c: c["annotations"][0].pop("bbox"), "annotation 1 has no 'bbox'"),
         (lambda c: c["images"][0].update(file_name="gone.png"), r"image gone\.png is not in"),
         (lambda c: c["images"][0].update(id=3), "is listed twice"),
         (lambda c: c["images"][0].pop("width"), "no 'width'"),
@@ -200,6 +205,15 @@ def test_coco_files_that_do_not_fit(coco, tmp_path, change, message):
     change(coco)
     with pytest.raises(UserError, match=rf"a\.json.*{message}"):
         read_coco(coco, tmp_path)
+
+
+def test_coco_files_may_begin_with_a_mark_and_tell_of_boxes_without_area(coco, tmp_path, capsys):
+    read_coco(coco, tmp_path)
+    said = capsys.readouterr().err
+    assert "a.json: 2 boxes have no area" in said and "the first is that of annotation" in said
+    path = tmp_path / "a.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(CocoJson(name="c", images=tmp_path / "coco", annotations=path, head=None)) == 3
 
 
 def test_coco_files_that_are_no_json(tmp_path):

@@ -115,6 +115,8 @@ def test_a_name_without_its_suffix_must_mean_one_image(tmp_path):
     [
         ("a/1.jpg\na/4.jpg\n", r"line 2: 'a/4.jpg' is no image of source 'named'; did you mean"),
         ("a/1.jpg\na/2.jpg\na/1\n", r"line 3: 'a/1' is also on line 1"),
+        ("a/1 7.jpg\n", r"line 1: 'a/1 7.jpg' is no image"),
+        ("a/1.5\n", r"line 1: 'a/1.5' is no image"),
     ],
 )
 def test_a_list_file_that_does_not_fit(tmp_path, content, message):

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -85,3 +86,19 @@ def test_clip_cuts_to_a_rectangle_that_does_not_start_at_zero():
     limits = np.array([2, 3, 20, 20], np.float32)
     found = numpy_of(box_ops.clip(boxes, limits))
     assert found.tolist() == [[2, 3, 5, 20], [20, 20, 20, 20]]
+
+
+def test_keras_own_functions_agree():
+    rng = np.random.default_rng(5)
+    boxes, anchors = random_boxes(rng, 2, 6), random_boxes(rng, 6)
+    theirs = keras.utils.bounding_boxes
+    formats = {"anchor_format": "yxyx", "box_format": "yxyx", "variance": [0.1, 0.1, 0.2, 0.2]}
+    weights = (10.0, 10.0, 5.0, 5.0)
+    deltas = box_ops.encode(boxes, anchors, weights=weights)
+    wanted = theirs.encode_box_to_deltas(anchors, boxes, **formats)
+    np.testing.assert_allclose(numpy_of(deltas), numpy_of(wanted), rtol=1e-5, atol=1e-5)
+    wanted = theirs.decode_deltas_to_boxes(anchors, deltas, **formats)
+    found = box_ops.decode(deltas, anchors, weights=weights)
+    np.testing.assert_allclose(numpy_of(found), numpy_of(wanted), atol=1e-4)
+    wanted = theirs.compute_iou(anchors, boxes, bounding_box_format="yxyx")
+    np.testing.assert_allclose(numpy_of(box_ops.iou(anchors, boxes)), numpy_of(wanted), atol=1e-6)

@@ -65,3 +65,15 @@ def test_run_lengths_are_pycocotools_and_come_back():
     counts = mask_ops.encode_rle(mask)
     assert counts == coco_mask.encode(np.asfortranarray(mask))["counts"]
     assert (mask_ops.decode_rle(counts, (9, 5)) == mask).all()
+
+
+def test_run_lengths_are_those_of_pycocotools():
+    rng = np.random.default_rng(3)
+    for share in (0.02, 0.5, 0.98):
+        mask = (rng.random((37, 53)) < share).astype(np.uint8)
+        column = mask.ravel(order="F")
+        edges = np.flatnonzero(np.diff(column)) + 1
+        wanted = np.diff(np.concatenate([[0], edges, [column.size]])).tolist()
+        wanted = [0, *wanted] if column[0] else wanted
+        assert mask_ops.run_lengths(mask_ops.encode_rle(mask)) == wanted
+    assert mask_ops.run_lengths(b"") == []

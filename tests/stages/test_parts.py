@@ -44,6 +44,15 @@ def test_what_was_made_from_a_deleted_teacher_is_named_at_once(recipe, workdir):
     parts.check(recipe, workdir)
 
 
+def test_a_stage_minds_what_it_makes_and_reads(recipe, workdir):
+    """A pool that grew: what is new is labelled before anybody deletes the student."""
+    shutil.rmtree(workdir.labels("shapes", "pool").folder)
+    for stage in ("teacher", "label"):
+        parts.check(recipe, workdir, stage)
+    with pytest.raises(UserError, match=r"student was made without .*labels/shapes/pool\. Choose"):
+        parts.check(recipe, workdir, "student")
+
+
 def test_all_that_another_run_has_is_taken_at_once(recipe, workdir, tmp_path):
     shutil.rmtree(workdir.student.folder)
     mine = dataclasses.replace(workdir, root=tmp_path / "mine", others=(workdir.root,))

@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.sources import ImagesOnly, TolerantSource
+from must_keras.data.labelled import Labelled, PseudoLabels
+from must_keras.data.sources import (
+    CsvClasses,
+    ImagesOnly,
+    ListedFile,
+    ListedFiles,
+    TolerantSource,
+    without_labels,
+)
 from must_keras.errors import UserError
 from must_keras.recipe import Pool
 from must_keras.stages import label, pools
+from must_keras.tasks import Classification
 from must_keras.workdir import Workdir, describe
 
 
@@ -28,7 +37,10 @@ def save(path, value):
 
 def freeze(recipe, photos, workdir, *, new=True):
     pool = Pool(source=ImagesOnly(name="photos", root=photos))
-    return pools.frozen(dataclasses.replace(recipe, pools=(pool,)), workdir, new=new)
+    found = pools.frozen(dataclasses.replace(recipe, pools=(pool,)), workdir, new=new)
+    if new:
+        pools.keep(found, workdir)
+    return found
 
 
 def ids(pool):
@@ -72,15 +84,60 @@ def test_images_that_are_gone_or_other_cannot_be_read(recipe, photos, tmp_path, 
     freeze(recipe, photos, workdir)
     (photos / "d.png").unlink()
     (photos / "deep" / "c.png").write_bytes(b"other")
-    (pool,) = freeze(recipe, photos, workdir).pools
-    assert ids(pool) == ["b.png", "d.png", "deep/c.png"]
+    pool, block = freeze(recipe, photos, workdir).pools
+    assert ids(pool) == ["b.png", "d.png", "deep/c.png"] and ids(block) == ["deep/c.png"]
+    assert "photos: 2 images are gone or replaced" in capsys.readouterr().out
     with pytest.raises(UserError, match="'photos': d.png is gone since it was listed"):
         pool.source.image(1)
-    with pytest.raises(UserError, match="c.png has changed since it was listed: 5 bytes, then"):
+    with pytest.raises(UserError, match="c.png has changed since it was listed"):
         pool.source.image(2)
+    assert [pool.source.is_gone(i) for i in range(3)] == [False, True, True]
+    save(photos / "b.png", 11)
+    assert pool.source.is_gone(0) and not pool.source.is_missing(0), "as large as before"
+    save(photos / "b.png", 10)
     tolerant = TolerantSource(pool.source)
     assert [tolerant.image(i).shape for i in range(3)] == [(3, 4, 3), (1, 1, 3), (1, 1, 3)]
     assert tolerant.unreadable == {1, 2} and "is gone" in capsys.readouterr().err
+
+
+def test_what_is_gone_has_no_label(recipe, photos, tmp_path):
+    """Neither a teacher's, whose record is still there, nor a true one."""
+    save(photos / "f.png", 10)
+    (photos / "tags.csv").write_text("file,class\nb.png,x\nd.png,y\n")
+    tags = CsvClasses(name="photos", images=photos, csv_file=photos / "tags.csv", head="kind")
+    listed = ListedFiles(tags, [ListedFile.of(tags, i) for i in range(len(tags))], name="photos")
+    task = Classification(name="kind", classes=("x", "y"))
+    (photos / "d.png").unlink()
+    save(photos / "deep" / "c.png", 11)
+
+    class Record:
+        is_empty = staticmethod(lambda index: False)
+        read = staticmethod(lambda index: {"classes": [0, 1], "probabilities": [0.6, 0.4]})
+
+    said = Labelled(listed, [task], {"kind": PseudoLabels(column=Record(), threshold=None)})
+    found = {said.source.image_id(i): said.origins(i)["kind"] for i in range(len(said))}
+    assert found == {
+        "b.png": "true",
+        "d.png": "missing",
+        "deep/c.png": "missing",
+        "f.png": "pseudo",
+    }
+
+
+def test_true_labels_count_for_the_student_and_not_for_columns(recipe, photos, tmp_path):
+    def described(text):
+        (tmp_path / "tags.csv").write_text(f"file,class\nb.png,{text}\n")
+        tags = CsvClasses(
+            name="photos", images=photos, csv_file=tmp_path / "tags.csv", head="kind",
+            classes=("x", "y"),
+        )  # fmt: skip
+        listed = ListedFiles(
+            tags, [ListedFile.of(tags, i) for i in range(len(tags))], name="photos"
+        )
+        return describe(listed), describe(without_labels(listed))
+
+    (one, images), (other, same) = described("x"), described("y")
+    assert one != other and images == same
 
 
 def test_looking_lists_nothing(recipe, photos, tmp_path):
@@ -99,7 +156,7 @@ def test_another_runs_list_goes_on_where_its_labels_may_be_taken(recipe, photos,
     second = Workdir(tmp_path / "two", (tmp_path / "one",))
     old, block = freeze(recipe, photos, second).pools
     assert describe(old.source) == describe(first[0].source) and ids(block) == ["a.png"]
-    assert "photos: new images: 1, block 2" in capsys.readouterr().out
+    assert "photos: 1 new images, photos_block2" in capsys.readouterr().out
     assert [ids(pool) for pool in freeze(recipe, photos, second).pools] == [ids(old), ids(block)]
     # A pool of the same name with other files is another one.
     for file in photos.rglob("*.png"):

@@ -125,6 +125,13 @@ def test_no_steps_without_a_model_that_knows_the_task(tmp_path, saved):
         )  # fmt: skip
 
 
+def test_no_steps_with_a_model_of_another_head(tmp_path, saved, pool):
+    changed = dataclasses.replace(FAR, loss_stride=2 * FAR.loss_stride)
+    item = dataclasses.replace(depth_teacher(tmp_path, 0), task=changed)
+    with pytest.raises(UserError, match="has no head 'far' of the same kind and values"):
+        teacher.run(recipe_of(item, pool=pool), Workdir(tmp_path / "run"), ())
+
+
 def brightness(images):
     """A foreign model: how light a picture is."""
     # Padding is in the mean colour: the corner is always picture.

@@ -79,6 +79,25 @@ def test_one_of_several_outputs_is_named():
         predicted(odd, KIND)
 
 
+@pytest.mark.parametrize("values", [[[5.0, 5.0, 5.0]], [[-1.0, 1.0, 1.0]], [[np.nan, 0.5, 0.5]]])
+def test_probabilities_that_are_none(values):
+    model = ForeignModel(
+        model=lambda images: tf.constant(values * 3), version="1", size=SIZE, form="probabilities"
+    )
+    with pytest.raises(UserError, match=r"kind: a foreign model's probabilities lie in .* logits"):
+        predicted(model, KIND)
+
+
+def test_a_model_is_tried_before_it_labels(classifier, tmp_path):
+    classifier.save(tmp_path / "model.keras")
+    ForeignPredictor(
+        ForeignModel(model=tmp_path / "model.keras", size=SIZE, form="logits"), KIND, MAP
+    ).check()
+    large = ForeignModel(model=tmp_path / "model.keras", size=16, form="logits")
+    with pytest.raises(UserError, match=r"model.keras cannot take images of \(1, 16, 16, 3\)"):
+        ForeignPredictor(large, KIND, MAP).check()
+
+
 # ---- what the tasks read ------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@ import math
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
-from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, reset
+from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, only_where, reset
 
 
 def slow_rate(step: int, peak: float, num_steps: int, warmup: float) -> float:
@@ -79,6 +81,37 @@ def test_the_fused_step_is_keras_own():
     for ours, theirs, start in zip(*sides, starts.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
         assert not np.allclose(ours, start)
+
+
+def test_momentum_gathers_gradients_and_the_rate_multiplies_it():
+    """A slow loop in float64; at a constant rate it is Keras' own."""
+    rates = [0.1, 0.1, 0.05, 0.2]
+    schedule, variable = WarmupCosine(1.0, 4), keras.Variable(np.float32([[1.0, -2.0]]))
+    optimizer = SGD(momentum=0.9, weight_decay=0.1).build(schedule)
+    optimizer.build([variable])
+    value, gathered = np.array([[1.0, -2.0]]), 0.0
+    for step, rate in enumerate(rates):
+        gradient = np.array([[0.5, step - 1.0]])
+        schedule.peak.assign(rate / float(WarmupCosine(1.0, 4)(step)))
+        optimizer.apply([gradient.astype("float32")], [variable])
+        gathered = 0.9 * gathered + gradient
+        value = value * (1 - rate * 0.1) - rate * gathered
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [AdamW(weight_decay=0.3), SGD(weight_decay=0.3)])
+def test_a_step_can_be_left_out(recipe):
+    variable = keras.Variable(np.float32([[1.0, -2.0]]))
+    optimizer = recipe.build(WarmupCosine(0.5, 10))
+    optimizer.build([variable])
+    optimizer.apply([np.float32([[0.3, 0.4]])], [variable])
+    before = variable.numpy()
+    with only_where(tf.constant(False), optimizer):
+        optimizer.apply([np.zeros((1, 2), "float32")], [variable])
+    np.testing.assert_array_equal(variable.numpy(), before)
+    with only_where(tf.constant(True), optimizer):
+        optimizer.apply([np.zeros((1, 2), "float32")], [variable])
+    assert not np.array_equal(variable.numpy(), before)
 
 
 def test_a_fused_optimizer_is_saved_with_its_values():

@@ -10,7 +10,13 @@ from must_keras.models.keras_backbone import KerasBackbone
 from must_keras.tasks import Classification, Segmentation
 from must_keras.training.model import BACKBONE, NECK, Network, build_model
 from must_keras.training.serving import backbone_of
-from must_keras.training.start import FromCheckpoint, FromModel, FromScratch, copy_parts
+from must_keras.training.start import (
+    FromBackbone,
+    FromCheckpoint,
+    FromModel,
+    FromScratch,
+    copy_parts,
+)
 
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
@@ -58,6 +64,31 @@ def test_files_that_are_no_start(tmp_path):
     backbone_of(build(1, KIND)).save(tmp_path / "backbone.keras")
     with pytest.raises(UserError, match="is no model that must_keras saved"):
         FromModel(tmp_path / "backbone.keras").apply(build(1, KIND), NETWORK)
+
+
+def test_weights_of_the_same_network_are_a_start(tmp_path):
+    trained = build(1, PARTS)
+    trained.save_weights(tmp_path / "mine.weights.h5")
+    start, model = FromModel(tmp_path / "mine.weights.h5"), build(2, PARTS)
+    parts = start.apply(model, NETWORK)
+    assert set(parts) == {BACKBONE, NECK, "parts"} and start.tell(parts).startswith(str(tmp_path))
+    assert all(same(model, trained, part) for part in parts)
+    with pytest.raises(UserError, match=r"mine.weights.h5 do not fit"):
+        start.apply(build(2, KIND), NETWORK)
+
+
+def test_the_backbone_of_another_run_is_a_start(tmp_path):
+    trained = build(1, PARTS)
+    trained.save(tmp_path / "model.keras")
+    backbone_of(trained).save(tmp_path / "backbone.keras")
+    for name in ("model.keras", "backbone.keras"):
+        model = build(2, PARTS)
+        assert FromBackbone(tmp_path / name).apply(model, NETWORK) == [BACKBONE]
+        assert same(model, trained, BACKBONE) and not same(model, trained, NECK)
+    (tmp_path / "junk.keras").write_text("junk")
+    for start in (FromBackbone, FromModel):
+        with pytest.raises(UserError, match="junk.keras cannot be read as a model"):
+            start(tmp_path / "junk.keras").apply(build(2, PARTS), NETWORK)
 
 
 def test_random_weights_stay_as_they_are():

@@ -32,6 +32,9 @@ class _Wrapped(Source):
     def file(self, index: int) -> pathlib.Path | None:
         return self._source.file(index)
 
+    def is_gone(self, index: int) -> bool:
+        return self._source.is_gone(index)
+
     def image(self, index: int) -> np.ndarray:
         return self._source.image(index)
 
@@ -40,6 +43,9 @@ class _Wrapped(Source):
 
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
+
+    def describe_images(self) -> dict[str, Any]:
+        return self._source.describe_images()
 
 
 class TolerantSource(_Wrapped):
@@ -65,6 +71,9 @@ class TolerantSource(_Wrapped):
                 print(f"skipped: {error}", file=sys.stderr)
             return np.zeros((1, 1, 3), np.uint8)
 
+    def is_gone(self, index: int) -> bool:
+        return index in self.unreadable or self._source.is_gone(index)
+
     def labels(self, index: int) -> dict[str, Stored]:
         return {} if index in self.unreadable else self._source.labels(index)
 
@@ -80,7 +89,7 @@ class _WithoutLabels(_Wrapped):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "images_of": self._source.describe()}
+        return {"name": self.name, "images_of": self._source.describe_images()}
 
 
 class Relabelled(_Wrapped):

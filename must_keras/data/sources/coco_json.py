@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
+from must_keras.ops.masks import run_lengths
 
 # Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
 _MASK_SIZE = 56
@@ -68,12 +70,18 @@ class CocoJson(ImageFiles):
         try:
             classes, indices = _categories(found["categories"])
             pictures = _pictures(found["images"], root)
-            self.num_dropped = _add_objects(found["annotations"], pictures, indices)
+            self.num_dropped, first = _add_objects(found["annotations"], pictures, indices)
         except _FormatError as error:
             raise UserError(f"{self._path}: {error}") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's format: {detail}") from error
+        if self.num_dropped:
+            print(
+                f"warning: {self._path}: {self.num_dropped} boxes have no area within their image "
+                f"and are left out; the first is that of {first}",
+                file=sys.stderr,
+            )
         self._pictures = list(pictures.values())
         super().__init__(
             name=name,
@@ -83,17 +91,11 @@ class CocoJson(ImageFiles):
         )
 
     def image(self, index: int) -> np.ndarray:
-        picture = self._pictures[index]
-        image = super().image(index)
-        if image.shape[:2] != picture.size:
-            height, width = picture.size
-            raise UserError(
-                f"{self.file(index)} is {image.shape[1]}x{image.shape[0]} pixels upright, "
-                f"{self._path} says {width}x{height} (width x height)"
-            )
-        return image
+        self.check_size(index, self._pictures[index].size, self._path)
+        return super().image(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
+        self.check_size(index, self._pictures[index].size, self._path)
         return {head: _label(self._pictures[index]) for head in self.label_spaces}
 
     def describe(self) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class _FormatError(Exception):
 
 def _load(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             found = json.load(file)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
@@ -156,11 +158,14 @@ def _add_objects(
     entries: Sequence[Mapping[str, Any]],
     pictures: Mapping[Any, _Picture],
     indices: Mapping[Any, int],
-) -> int:
-    """Sorts the annotations into their pictures; how many of them have no area."""
-    num_dropped = 0
+) -> tuple[int, str]:
+    """Sorts the annotations into their pictures; how many have no area, and the first of them."""
+    num_dropped, first = 0, ""
     for number, entry in enumerate(entries):
         where = f"annotation {entry.get('id', number)}"
+        for key in ("image_id", "category_id", "bbox"):
+            if key not in entry:
+                raise _FormatError(f"{where} has no {key!r}")
         picture = pictures.get(entry["image_id"])
         if picture is None:
             raise _FormatError(f"{where} is of image {entry['image_id']}, which is not listed")
@@ -170,19 +175,19 @@ def _add_objects(
             )
         box = _box(entry["bbox"], picture.size, where)
         if box[2] <= box[0] or box[3] <= box[1]:
-            num_dropped += 1
+            num_dropped, first = num_dropped + 1, first or where
             continue
         shape = _shape(entry.get("segmentation"), picture.size, where)
         is_crowd = bool(entry.get("iscrowd", 0))
         picture.objects.append(_Object(box, indices[entry["category_id"]], is_crowd, shape))
-    return num_dropped
+    return num_dropped, first
 
 
 def _box(
     values: Sequence[float], size: tuple[int, int], where: str
 ) -> tuple[float, float, float, float]:
     """COCO's [x, y, width, height] as (ymin, xmin, ymax, xmax), cut to the image."""
-    if len(values) != 4 or not all(math.isfinite(v) for v in values):
+    if len(values) != 4 or not all(math.isfinite(v) for v in values) or min(values[2:]) < 0:
         raise _FormatError(f"{where} has the box {values}, expected [x, y, width, height]")
     x, y, width, height = map(float, values)
     return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
@@ -199,15 +204,24 @@ def _shape(value: Any, size: tuple[int, int], where: str) -> list[np.ndarray] | 
             )
         counts = value["counts"]
         if isinstance(counts, list):
-            if sum(counts) != size[0] * size[1]:
-                raise _FormatError(f"{where} has run lengths of {sum(counts)} pixels in all")
+            _check_runs(counts, size, where)
             return coco_mask.frPyObjects(value, *size)["counts"]
-        return counts.encode("ascii")
+        runs = counts.encode("ascii")
+        # pycocotools reads beyond the end of runs that are too short.
+        _check_runs(run_lengths(runs), size, where)
+        return runs
     polygons = [np.asarray(points, np.float64) for points in value]
     if any(p.ndim != 1 or len(p) % 2 or not np.all(np.isfinite(p)) for p in polygons):
         raise _FormatError(f"{where} has a polygon that is not [x0, y0, x1, y1, ...]")
     # Two points bound nothing.
     return [points for points in polygons if len(points) >= 6] or None
+
+
+def _check_runs(lengths: Sequence[int], size: tuple[int, int], where: str) -> None:
+    if sum(lengths) != size[0] * size[1] or min(lengths, default=-1) < 0:
+        raise _FormatError(
+            f"{where} has run lengths that are not those of {size[0]} x {size[1]} pixels"
+        )
 
 
 def _label(picture: _Picture) -> Stored:

@@ -43,6 +43,9 @@ class Subset(Source):
     def file(self, index: int) -> pathlib.Path | None:
         return self._source.file(self._indices[index])
 
+    def is_gone(self, index: int) -> bool:
+        return self._source.is_gone(self._indices[index])
+
     def image(self, index: int) -> np.ndarray:
         return self._source.image(self._indices[index])
 

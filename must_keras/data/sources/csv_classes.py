@@ -98,6 +98,11 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             for column in (file_column, class_column):
+                if len(columns) == 1 and column not in columns:
+                    raise UserError(
+                        f"{path} has one column, {columns[0]!r}: expected columns separated by "
+                        "commas"
+                    )
                 if column not in columns:
                     raise UserError(f"{path} has no column {column!r}; {nearest(column, columns)}")
             return [

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.folders import (
+    SUFFIXES,
+    Path,
+    content_digest,
+    existing_folder,
+    picture_files,
+)
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
@@ -25,7 +31,8 @@ class FolderPerClass(ImageFiles):
             them where a set may lack a class that another split has.
 
     Raises:
-        UserError: no picture is there, one is in no class's folder, or a folder is no class.
+        UserError: a class's folder holds no picture, a picture is in none, or a folder is no
+            class.
     """
 
     def __init__(
@@ -42,6 +49,9 @@ class FolderPerClass(ImageFiles):
             if "/" not in file:
                 raise UserError(f"{root / file} is in no class's folder")
         folders = [file.split("/")[0] for file in files]
+        there = {p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")}
+        for folder in sorted(there - set(folders)) if classes is None else ():
+            raise UserError(f"{root / folder} holds no picture ({', '.join(SUFFIXES)})")
         names = tuple(sorted(set(folders)) if classes is None else classes)
         indices = {class_name: index for index, class_name in enumerate(names)}
         for folder in folders:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from must_keras.data.images import read_image
+from must_keras.data.images import read_image, upright_size
 from must_keras.data.sources.source import LabelSpace, Source
+from must_keras.errors import UserError
 
 
 class ImageFiles(Source):
@@ -31,6 +32,7 @@ class ImageFiles(Source):
     ):
         self.name, self.label_spaces = name, label_spaces
         self._root, self._files = root, files
+        self._of_their_size: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._files)
@@ -43,3 +45,22 @@ class ImageFiles(Source):
 
     def image(self, index: int) -> np.ndarray:
         return read_image(self.file(index))
+
+    def check_size(self, index: int, size: tuple[int, int], where: str | pathlib.Path) -> None:
+        """Looks once whether an image is as large as its annotation says, (height, width).
+
+        Boxes are fractions of it, so it matters wherever the image's pixels come from.
+
+        Raises:
+            UserError: it is not; or it cannot be read.
+        """
+        if index in self._of_their_size:
+            return
+        file = self.file(index)
+        found = upright_size(file)
+        if found != size:
+            raise UserError(
+                f"{file} is {found[1]}x{found[0]} pixels upright, "
+                f"{where} says {size[1]}x{size[0]} (width x height)"
+            )
+        self._of_their_size.add(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -42,51 +43,90 @@ class ListedFile(NamedTuple):
             raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def _sha256_of(file: pathlib.Path, size: int, modified: int) -> str:
+    """Of a file's bytes; read again only when its size or time has changed."""
+    del size, modified
+    return file_sha256(file)
+
+
 class ListedFiles(Source):
     """The images of a source that a list names, in its order.
 
-    An image that the source no longer has, or whose file has another size now, cannot be read.
+    An image that the source no longer has, or whose file has other bytes now, is gone: it has no
+    label and cannot be read.
 
     Args:
         source: where the images are.
         files: the list.
         name: of the images.
+
+    Attributes:
+        files: the list.
+        of: the name of the source.
     """
 
     def __init__(self, source: Source, files: Sequence[ListedFile], *, name: str):
-        self.name = name
+        self.name, self.of = name, source.name
         self.label_spaces = source.label_spaces
-        self._source, self._files = source, tuple(files)
+        self._source, self.files = source, tuple(files)
         self._places = {source.image_id(i): i for i in range(len(source))}
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def image_id(self, index: int) -> str:
-        return self._files[index].image_id
+        return self.files[index].image_id
 
     def file(self, index: int) -> pathlib.Path | None:
-        place = self._places.get(self._files[index].image_id)
+        place = self._places.get(self.files[index].image_id)
         return None if place is None else self._source.file(place)
 
+    def is_gone(self, index: int) -> bool:
+        return self._why_gone(index) is not None
+
+    def is_missing(self, index: int) -> bool:
+        """Whether the file is not there or of another size: `is_gone` without reading it."""
+        file = self.file(index)
+        return file is None or not file.is_file() or file.stat().st_size != self.files[index].size
+
     def image(self, index: int) -> np.ndarray:
-        listed, file = self._files[index], self.file(index)
-        if file is None or not file.is_file():
-            raise UserError(f"source {self.name!r}: {listed.image_id} is gone since it was listed")
-        size = file.stat().st_size
-        if size != listed.size:
-            raise UserError(
-                f"{file} has changed since it was listed: {size} bytes, then {listed.size}"
-            )
-        return self._source.image(self._places[listed.image_id])
+        reason = self._why_gone(index)
+        if reason is not None:
+            raise UserError(reason)
+        return self._source.image(self._place(index))
 
     def labels(self, index: int) -> dict[str, Stored]:
-        place = self._places.get(self._files[index].image_id)
-        return {} if place is None else self._source.labels(place)
+        return {} if self.is_gone(index) else self._source.labels(self._place(index))
+
+    def _place(self, index: int) -> int:
+        return self._places[self.files[index].image_id]
+
+    def _why_gone(self, index: int) -> str | None:
+        listed, file = self.files[index], self.file(index)
+        if file is None or not file.is_file():
+            return f"source {self.name!r}: {listed.image_id} is gone since it was listed"
+        state = file.stat()
+        if state.st_size == listed.size and listed.sha256 == _sha256_of(
+            file, state.st_size, state.st_mtime_ns
+        ):
+            return None
+        return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "label_spaces": self.label_spaces,
-            "files": hashlib.sha256(json.dumps(self._files).encode()).hexdigest(),
-        }
+        labels = _without_images(self._source.describe()) if self.label_spaces else None
+        return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
+
+    def describe_images(self) -> dict[str, Any]:
+        files = hashlib.sha256(json.dumps(self.files).encode()).hexdigest()
+        return {"name": self.name, "files": files}
+
+
+def _without_images(description: Any) -> Any:
+    """A source's description without what says which images there are: the list says that."""
+    if isinstance(description, dict):
+        images = ("files", "images", "indices")
+        return {k: _without_images(v) for k, v in description.items() if k not in images}
+    if isinstance(description, list):
+        return [_without_images(value) for value in description]
+    return description

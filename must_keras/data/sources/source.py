@@ -80,6 +80,11 @@ class Source(abc.ABC):
         del index
         return None
 
+    def is_gone(self, index: int) -> bool:
+        """Whether the image is no longer what it was: then no label is its label."""
+        del index
+        return False
+
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
         """[h, w, 3] uint8 RGB, upright."""
@@ -91,3 +96,7 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """What its content depends on, not where its files lie: plain data and dataclasses."""
+
+    def describe_images(self) -> dict[str, Any]:
+        """The same of the images alone, where a source can tell them from their labels."""
+        return self.describe()

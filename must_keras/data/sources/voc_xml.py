@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -72,7 +73,9 @@ class VocXml(ImageFiles):
     ):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
-        annotated = sorted(path.stem for path in self._folder.glob("*.xml"))
+        xmls = [path for path in self._folder.iterdir() if path.suffix.lower() == ".xml"]
+        self._xmls = {path.stem: path for path in xmls}
+        annotated = sorted(self._xmls)
         self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
         if not self._stems:
             raise UserError(f"{self._folder} holds no annotation (*.xml)")
@@ -97,20 +100,21 @@ class VocXml(ImageFiles):
             len(known[stem].boxes) - len(label["boxes"])
             for stem, label in zip(self._stems, self._labels, strict=True)
         )
+        if self.num_dropped:
+            print(
+                f"warning: {self._folder}: {self.num_dropped} boxes have no area within their "
+                "image and are left out",
+                file=sys.stderr,
+            )
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
         super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces)
 
     def image(self, index: int) -> np.ndarray:
-        path, image = self.file(index), super().image(index)
-        if image.shape[:2] != self._sizes[index]:
-            height, width = self._sizes[index]
-            raise UserError(
-                f"{path} is {image.shape[1]}x{image.shape[0]} pixels upright, "
-                f"{self._xml(self._stems[index])} says {width}x{height} (width x height)"
-            )
-        return image
+        self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
+        return super().image(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
+        self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
         return {head: dict(self._labels[index]) for head in self.label_spaces}
 
     def describe(self) -> dict[str, Any]:
@@ -126,7 +130,7 @@ class VocXml(ImageFiles):
         return label_digest(self._folder, [self._xml(stem).name for stem in self._stems])
 
     def _xml(self, stem: str) -> pathlib.Path:
-        return self._folder / f"{stem}.xml"
+        return self._xmls.get(stem, self._folder / f"{stem}.xml")
 
 
 def _label(

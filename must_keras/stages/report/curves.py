@@ -36,7 +36,8 @@ def plot(title: str, series: dict[str, list[tuple[int, float]]]) -> bytes:
     figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=name.removesuffix("_loss"), linewidth=1.4)
+        marker = "o" if len(steps) == 1 else None
+        axes.plot(steps, values, label=name.removesuffix("_loss"), linewidth=1.4, marker=marker)
     if all(value > 0 for points in series.values() for _, value in points):
         axes.set_yscale("log")
     return _png(figure, axes, title, "step", "loss")

@@ -178,7 +178,7 @@ def _samples(recipe: Recipe) -> list[tuple[str, str]]:
                 pictures.take(y["labels"][task.name], i),
                 area=x["area"][i].numpy(),
             )
-            for i in range(min(_SAMPLES, len(splits.train)))
+            for i in range(min(_SAMPLES, len(splits.train), recipe.evaluation_batch))
         ]
         grid = pictures.grid([[picture for row in rows for picture in row]])
         found.append((name, _photo(Image.fromarray(grid))))

@@ -116,6 +116,10 @@ class Depth(Task):
             name=self.name,
         )
 
+    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+        depth = np.asarray(stored["depth"])
+        return not (np.isfinite(depth) & (depth > 0)).any()
+
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         """Valid pixels; for a relative head 0 where they determine no scale."""
         target, valid = self._target(label)

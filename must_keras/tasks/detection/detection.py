@@ -15,6 +15,7 @@ from must_keras.models.box_head import BoxHead
 from must_keras.models.mask_head import MaskHead
 from must_keras.models.roi_align import roi_align
 from must_keras.models.rpn import RegionProposalNetwork
+from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
 from must_keras.tasks.base import (
@@ -272,7 +273,7 @@ class Detection(Task):
 
     def _anchors(self, head: DetectionHead) -> Tensor:
         grid = anchor_grid(head.size, scales=self.scales(head.size), ratios=self.anchor_ratios)
-        return ops.convert_to_tensor(grid)
+        return ops.convert_to_tensor(grid, dtype=full())
 
     def _propose(self, prediction: Any, head: DetectionHead, anchors: Tensor):
         per_cell = len(self.scales(head.size)) * len(self.anchor_ratios)

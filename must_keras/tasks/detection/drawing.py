@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from must_keras.ops.masks import paste
-from must_keras.tasks.drawing import enlarge, enlargement, palette
+from must_keras.tasks.drawing import enlarge, enlargement, font, palette
 
 # A person wants to see what the detector is fairly sure of.
 _SHOWN_SCORE = 0.3
@@ -45,7 +45,7 @@ def draw(
             picture[inside] = (1.0 - _OPACITY) * picture[inside] + _OPACITY * tint
     canvas = Image.fromarray(picture.astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default()
+    letters = font()
     for i in wanted:
         ymin, xmin, ymax, xmax = boxes[i] + _ROUNDING
         line = _IGNORED if ignored[i] else tuple(colours[labels[i]].tolist())
@@ -58,12 +58,12 @@ def draw(
             if "scores" in shown:
                 name = f"{name} {scores[i]:.2f}"
             # Above the box where there is room, inside the picture always.
-            width, height = pen.textbbox((0, 0), name, font=font)[2:]
+            width, height = pen.textbbox((0, 0), name, font=letters)[2:]
             x = min(left, max(canvas.width - width - 2, 0))
             y = top - height - 2 if top > height else top
             if width <= right - left + _OVERHANG:
                 pen.rectangle((x, y, x + width + 1, y + height + 1), fill=line)
-                pen.text((x + 1, y), name, fill=(0, 0, 0), font=font)
+                pen.text((x + 1, y), name, fill=(0, 0, 0), font=letters)
     return np.asarray(canvas)
 
 

@@ -86,7 +86,8 @@ def warp(
     true = exists & ~ignore
 
     number = ops.shape(whole)[0]
-    rank = ops.where(true, 0, ops.where(ignore, 1, 2)) * number + ops.arange(number, dtype="int32")
+    group = ops.cast(ops.where(true, 0, ops.where(ignore, 1, 2)), "int32")
+    rank = group * number + ops.arange(number, dtype="int32")
     order = ops.cast(ops.argsort(rank), "int32")
     order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
     kept, rest = order[:max_boxes], order[max_boxes:]

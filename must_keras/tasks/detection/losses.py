@@ -94,7 +94,7 @@ def box_loss(
         label: the label.
         count: the normaliser of both sums: the recipe's number of regions.
     """
-    one_hot = ops.one_hot(regions.classes, scores.shape[-1], dtype="float32")
+    one_hot = ops.one_hot(regions.classes, scores.shape[-1], dtype=scores.dtype)
     entropy = ops.logsumexp(scores, axis=-1) - ops.sum(scores * one_hot, axis=-1)
     target = box_ops.encode(take(label["boxes"], regions.index), regions.boxes, weights=BOX_WEIGHTS)
     own = ops.sum(deltas * one_hot[..., None], axis=2)
@@ -114,7 +114,7 @@ def mask_targets(boxes: Tensor, index: Tensor, label: Mapping[str, Tensor], *, s
     """
     own = take(label["boxes"], index)
     seen = mask_ops.crop(take(label["masks"], index), own, boxes, size=size)
-    return ops.cast(seen >= 0.5, "float32")
+    return ops.cast(seen >= 0.5, seen.dtype)
 
 
 def mask_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
@@ -126,5 +126,5 @@ def mask_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         counts: [B, M] bool, foreground regions whose objects have masks.
     """
     entropy = ops.mean(sigmoid_cross_entropy(logits, targets), axis=(2, 3))
-    number = ops.sum(ops.cast(counts, "float32"), axis=1)
+    number = ops.sum(ops.cast(counts, entropy.dtype), axis=1)
     return _total(entropy, counts) / ops.maximum(number, 1.0)

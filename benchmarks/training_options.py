@@ -1,0 +1,80 @@
+"""What accumulation, recomputation and bfloat16 do to a training step's time and memory.
+
+    python -m benchmarks.training_options
+
+A four-task student with a ResNet-50 at 256 pixels, batch 8, on ready batches of drawn scenes. Every
+option is a fresh process; one JSON line each, with the plain step's figures beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+SIZE, BATCH, STEPS = 256, 8, 4
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulate=2": {"accumulate": 2},
+    "accumulate=4": {"accumulate": 4},
+    "recompute": {"recompute": True},
+    "accumulate=4, recompute": {"accumulate": 4, "recompute": True},
+    "mixed_bfloat16": {"precision": "mixed_bfloat16"},
+}
+
+
+def measure(options: dict[str, Any]) -> dict[str, float]:
+    """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
+    from experiments import scenes
+    from must_keras.data.labelled import Labelled
+    from must_keras.data.sources import ScenesSource
+    from must_keras.models.backbone import ResNet
+    from must_keras.training.feed import Feed
+    from must_keras.training.model import Network, build_model
+    from must_keras.training.strategy import make_strategy
+
+    recipe = scenes.recipe(size=SIZE, pool_images=2 * BATCH, images=BATCH)
+    pool = recipe.pools[0].truth
+    assert isinstance(pool, ScenesSource)
+    training = dataclasses.replace(recipe.student.training, steps=STEPS, batch=BATCH, **options)
+    with make_strategy("one").scope():
+        network = Network(backbone=ResNet.of_depth(50), size=SIZE)
+        model = build_model(network, recipe.tasks, seed=0, **training.of_model())
+        training.compile(model)
+        feed = Feed(Labelled(pool, recipe.tasks), recipe.tasks, training, size=SIZE, seed=0)
+        x, y = feed.batch_of(0)
+        seconds = []
+        for _ in range(STEPS + 1):
+            start = time.perf_counter()
+            model.train_on_batch(x, y)
+            seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "first_step_s": round(seconds[0], 1),
+        "step_s": round(statistics.median(seconds[1:]), 2),
+        "peak_GiB": round(peak, 2),
+    }
+
+
+def main() -> None:
+    """Measures every option in a process of its own, and prints it beside the plain step."""
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(OPTIONS[sys.argv[1]])))
+        return
+    plain: dict[str, float] = {}
+    for name in OPTIONS:
+        command = [sys.executable, "-m", "benchmarks.training_options", name]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = json.loads(answer.stdout.splitlines()[-1])
+        plain = plain or found
+        ratios = {f"{k}_of_plain": round(found[k] / plain[k], 2) for k in ("step_s", "peak_GiB")}
+        print(json.dumps({"option": name} | found | ratios), flush=True)
+
+
+if __name__ == "__main__":
+    main()

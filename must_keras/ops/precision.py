@@ -1,0 +1,24 @@
+"""The number type of losses and boxes, whatever the layers compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+def full() -> str:
+    """max(float32, Keras' floatx): half precision is for convolutions, not for sums or pixels."""
+    return "float64" if keras.config.floatx() == "float64" else "float32"
+
+
+def to_full(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors with floating-point ones in full precision."""
+    return {
+        key: ops.cast(v, full()) if keras.backend.is_float_dtype(v.dtype) else v
+        for key, v in values.items()
+    }

@@ -1,0 +1,54 @@
+"""What every training stage does with its model: trains it, on one process or many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from must_keras.training.feed import Feed
+from must_keras.training.loop import fit
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.strategy import chief_says, is_chief
+from must_keras.training.summaries import Summaries
+from must_keras.training.trainer import Training
+from must_keras.workdir import Part
+
+
+def is_finished(part: Part, inputs: Any) -> bool:
+    """Part.is_finished as the chief sees it, in every process.
+
+    Raises:
+        UserError: the part was made from other inputs.
+    """
+    return bool(chief_says(lambda: part.is_finished(inputs)))
+
+
+def fit_part(
+    part: Part,
+    inputs: Any,
+    model: MultiTaskModel,
+    feed: Feed,
+    training: Training,
+    *,
+    title: str,
+    origin: str,
+) -> Summaries:
+    """Trains a part's compiled model, from where an interrupted process stopped.
+
+    Args:
+        part: what is made.
+        inputs: what it depends on.
+        model: with the weights that it starts from.
+        feed: its input.
+        training: its values.
+        title: what it is called on the way.
+        origin: what the weights are.
+
+    Returns:
+        Where more numbers of the part go; nowhere in a process that is not the chief.
+    """
+    folder = part.resume(inputs) if is_chief() else part.folder
+    summaries = Summaries(folder if is_chief() else None)
+    fit(
+        model, feed, training, title=title, origin=origin, folder=folder, summaries=summaries
+    )  # fmt: skip
+    return summaries

@@ -1,0 +1,133 @@
+"""All that a training run needs to go on after it was killed: written aside, renamed, read back."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from must_keras.errors import UserError
+from must_keras.files import replacing
+from must_keras.workdir import CHECKPOINTS
+
+_KEPT = 3
+_STATE = "state"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        step: optimizer steps that were done.
+        arrays: the values of the variables, in their order.
+        state: the rest, plain data.
+    """
+
+    step: int
+    arrays: list[np.ndarray]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run: step-00000120.npz, of which the last three are kept.
+
+    Args:
+        folder: of the run; they lie in its folder checkpoints/.
+        variables: what is saved and restored; always the same ones in the same order.
+    """
+
+    def __init__(self, folder: pathlib.Path, variables: Sequence[keras.Variable]):
+        self.folder, self._folder = folder, folder / CHECKPOINTS
+        self._variables = list(variables)
+        self._names = [f"variable-{i}" for i in range(len(self._variables))]
+        self._writing: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self.last_seconds = 0.0
+        """How long the last one took until it was on the disk."""
+
+    def newest(self) -> Saved | None:
+        """The newest whole one; None where there is none. Broken ones are told on stderr."""
+        for path in reversed(self._paths()):
+            try:
+                return self.read(_step(path))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                print(f"warning: {path} is not whole and not used: {error}", file=sys.stderr)
+        return None
+
+    def read(self, step: int) -> Saved:
+        """The checkpoint of a step.
+
+        Raises:
+            UserError: it is of another network.
+            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: it is not whole.
+        """
+        path = self._path(step)
+        with np.load(path, allow_pickle=False) as file:
+            # Reading an array compares its checksum.
+            found = {name: file[name] for name in file.files}
+        state = json.loads(str(found.pop(_STATE)))
+        shapes = {n: tuple(v.shape) for n, v in zip(self._names, self._variables, strict=True)}
+        if {name: array.shape for name, array in found.items()} != shapes:
+            raise UserError(f"{path} is of another network: delete it to start afresh")
+        return Saved(step=step, arrays=[found[name] for name in self._names], state=state)
+
+    def restore(self, saved: Saved) -> None:
+        """Gives the variables their saved values."""
+        for variable, array in zip(self._variables, saved.arrays, strict=True):
+            variable.assign(array)
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Takes a copy of the variables now and writes it to the disk meanwhile.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self.wait()
+        # A copy: on a CPU a variable's numpy view is the variable itself.
+        arrays = {n: np.array(v) for n, v in zip(self._names, self._variables, strict=True)}
+        arrays[_STATE] = np.array(json.dumps(state))
+        self._writing = threading.Thread(target=self._write, args=(step, arrays))
+        self._writing.start()
+
+    def wait(self) -> None:
+        """Returns when the last one is on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        start = time.monotonic()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path(step)) as path, path.open("wb") as file:
+                np.savez(file, **arrays)
+            for path in self._paths()[:-_KEPT]:
+                path.unlink()
+            self.last_seconds = time.monotonic() - start
+        except BaseException as error:  # Told by `wait`, in the thread that trains.
+            self._error = error
+
+    def _path(self, step: int) -> pathlib.Path:
+        return self._folder / f"step-{step:08d}.npz"
+
+    def _paths(self) -> list[pathlib.Path]:
+        return sorted(self._folder.glob("step-*.npz"), key=_step)
+
+
+def _step(path: pathlib.Path) -> int:
+    return int(path.stem.removeprefix("step-"))

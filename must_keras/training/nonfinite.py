@@ -1,0 +1,170 @@
+"""A loss or gradient that is not finite: what stops the run, and what is kept to look into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from must_keras.errors import UserError
+from must_keras.files import replacing, write_json
+from must_keras.ops.precision import to_full
+from must_keras.training.model import MultiTaskModel
+
+_BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
+# How many ids a message names.
+_NAMED = 4
+
+
+class NonFiniteLossError(UserError):
+    """A loss or a gradient became infinite or not a number."""
+
+
+def bad_names(logs: Mapping[str, float]) -> list[str]:
+    """What is not finite among the numbers of a step: heads, else "the gradient"."""
+    bad = [key for key, value in logs.items() if not math.isfinite(value)]
+    heads = sorted(key.removesuffix("_loss") for key in bad if key.endswith("_loss"))
+    return heads or (["the gradient"] if bad else [])
+
+
+def describe(bad: Sequence[str]) -> str:
+    """What is not finite, as a person says it."""
+    if list(bad) == ["the gradient"]:
+        return bad[0]
+    return f"the loss of {' and '.join(bad)}"
+
+
+def shorten(ids: Sequence[str]) -> str:
+    """The first ids, and how many more there are."""
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
+
+
+def keep(
+    folder: pathlib.Path,
+    model: MultiTaskModel,
+    batch: tuple[Mapping[str, Any], Mapping[str, Any]],
+    *,
+    step: int,
+    ids: Sequence[str],
+    bad: Sequence[str],
+) -> pathlib.Path:
+    """Writes what `replay` reads, and gives the folder.
+
+    Args:
+        folder: of the part that is being trained.
+        model: with the weights that it had before the step.
+        batch: of all replicas.
+        step: the optimizer step, the first is 1.
+        ids: of the batch's images.
+        bad: what is not finite.
+    """
+    kept = folder / f"nonfinite-step-{step:08d}"
+    kept.mkdir(parents=True, exist_ok=True)
+    x, y = batch
+    arrays = {f"x/{key}": value for key, value in x.items()} | {"keys": y["keys"]}
+    for head, label in y["labels"].items():
+        arrays |= {f"labels/{head}/{key}": value for key, value in label.items()}
+    with replacing(kept / _BATCH) as path, path.open("wb") as file:
+        np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+    model.clean_copy().save(kept / _MODEL)
+    write_json(kept / _STEP, {"step": step, "ids": list(ids), "bad": list(bad)})
+    return kept
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A kept step, computed again.
+
+    Attributes:
+        step: the optimizer step.
+        ids: of the images.
+        losses: {head: [B]}, what each image adds to the sum before it is divided.
+        weights: {head: [B]}, each image's number of valid elements.
+        gradients: {part of the network: norm of the gradient}.
+    """
+
+    step: int
+    ids: tuple[str, ...]
+    losses: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    gradients: dict[str, float]
+
+    def __str__(self) -> str:
+        """A line for every image, then one for every part's gradient."""
+        width = max(len(name) for name in (*self.ids, "image"))
+        titles = [f"{head}: loss of pixels or images" for head in self.losses]
+        lines = [f"step {self.step}", "  ".join(["image".ljust(width), *titles])]
+        for i, name in enumerate(self.ids):
+            cells = [
+                f"{loss[i]:.5g} of {self.weights[head][i]:.0f}".rjust(len(title))
+                for (head, loss), title in zip(self.losses.items(), titles, strict=True)
+            ]
+            lines.append("  ".join([name.ljust(width), *cells]))
+        lines += ["", "norm of the gradient"]
+        for part, norm in self.gradients.items():
+            lines.append(f"{part}: {norm:.5g}" + ("" if math.isfinite(norm) else "  not finite"))
+        return "\n".join(lines)
+
+
+def replay(kept: pathlib.Path) -> Replayed:
+    """Computes a kept step's losses and gradients again.
+
+    Raises:
+        UserError: the folder holds no such step.
+    """
+    for name in (_BATCH, _MODEL, _STEP):
+        if not (kept / name).is_file():
+            raise UserError(f"{kept} holds no kept step: there is no {name}")
+    step = json.loads((kept / _STEP).read_text())
+    model = keras.saving.load_model(kept / _MODEL)
+    x, y = _read(kept / _BATCH)
+    y = y | {"labels": {head: to_full(label) for head, label in y["labels"].items()}}
+    with tf.GradientTape() as tape:
+        predictions = model(x, training=True)
+        losses, weights = {}, {}
+        for name, task in model.tasks.items():
+            label, head = y["labels"][name], model.get_layer(name)
+            losses[name] = task.loss(label, predictions[name], head, y["keys"])
+            weights[name] = task.label_weight(label)
+        total = model.compute_loss(x, y, predictions)
+    return Replayed(
+        step=step["step"],
+        ids=tuple(step["ids"]),
+        losses={name: value.numpy() for name, value in losses.items()},
+        weights={name: value.numpy() for name, value in weights.items()},
+        gradients=dict(_norms(model, tape, total)),
+    )
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
+    x: dict[str, tf.Tensor] = {}
+    labels: dict[str, dict[str, tf.Tensor]] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            kind, *rest = name.split("/")
+            if kind == "x":
+                x[rest[0]] = tf.constant(file[name])
+            elif kind == "labels":
+                labels.setdefault(rest[0], {})[rest[1]] = tf.constant(file[name])
+        keys = tf.constant(file["keys"])
+    return x, {"labels": labels, "keys": keys}
+
+
+def _norms(model: MultiTaskModel, tape: tf.GradientTape, loss: Any) -> Iterator[tuple[str, float]]:
+    owners = [(layer.name, v) for layer in model.layers for v in layer.trainable_variables]
+    gradients = tape.gradient(loss, [v.value for _, v in owners])
+    squares: dict[str, float] = {}
+    for (owner, _), gradient in zip(owners, gradients, strict=True):
+        if gradient is not None:
+            square = float(tf.reduce_sum(tf.square(tf.convert_to_tensor(gradient))))
+            squares[owner] = squares.get(owner, 0.0) + square
+    for owner, square in squares.items():
+        yield owner, math.sqrt(square) if square >= 0 else math.nan

@@ -1,0 +1,88 @@
+"""Random pictures with labels of every task, and a tiny network: what tests of training share."""
+
+import numpy as np
+
+from must_keras.models.backbone import ResNet
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.feed import Feed
+from must_keras.training.loop import fit
+from must_keras.training.model import Network
+from must_keras.training.optimizers import SGD
+from must_keras.training.summaries import Summaries
+from must_keras.training.trainer import Training
+
+NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
+NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
+CLASSES = ("a", "b", "c")
+PIXELS = {"channels": 8, "num_convs": 1}
+KIND = Classification(name="kind", classes=CLASSES)
+PARTS = Segmentation(name="parts", classes=CLASSES, **PIXELS)
+THINGS = Detection(
+    name="things", classes=CLASSES, max_boxes=4, rpn_channels=8, num_sampled_anchors=16,
+    num_candidates=32, num_proposals=8, num_regions=8, box_region=3, box_channels=8, box_units=8,
+    box_convs=1, mask_region=4, mask_channels=8, mask_convs=1, num_mask_regions=4,
+    max_detections=4,
+)  # fmt: skip
+ALL = (
+    KIND, THINGS, PARTS, Depth(name="far", **PIXELS), Normals(name="facing", **PIXELS),
+)  # fmt: skip
+
+
+class Painted:
+    """Random pictures; image i is labelled for task t where (i + t) % 3, so all are partly."""
+
+    def __init__(self, tasks=ALL, count: int = 12):
+        self._tasks, self._count = tasks, count
+
+    def __len__(self):
+        return self._count
+
+    def image_id(self, index):
+        return f"painted/{index}"
+
+    def load(self, index):
+        random = np.random.default_rng(index)
+        image = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        return image, {
+            t.name: self._label(t, random) if (index + i) % 3 else t.missing()
+            for i, t in enumerate(self._tasks)
+        }
+
+    def _label(self, task, random):
+        if isinstance(task, Classification):
+            return {
+                "probabilities": random.dirichlet(np.ones(3)).astype(np.float32),
+                "labelled": np.ones((), np.float32),
+            }
+        if isinstance(task, Detection):
+            corners = random.uniform(0, 0.5, (2, 2))
+            return {
+                "boxes": np.concatenate([corners, corners + 0.4], axis=1).astype(np.float32),
+                "classes": random.integers(0, 3, 2).astype(np.int32),
+                "masks": np.ones((2, 28, 28), np.uint8),
+                "has_mask": np.array([True, False]),
+                "ignore": np.zeros(2, bool),
+                "labelled": np.ones((), np.float32),
+            }
+        if isinstance(task, Segmentation):
+            return {"map": random.choice([0, 1, 2, 255], (64, 64)).astype(np.uint8)}
+        if isinstance(task, Depth):
+            return {"depth": random.uniform(-1, 5, (64, 64)).astype(np.float32)}
+        return {"normals": random.normal(size=(64, 64, 3)).astype(np.float32)}
+
+
+def training(steps: int, **changes) -> Training:
+    """A short run."""
+    values = {
+        "steps": steps, "batch": 4, "learning_rate": 0.05, "optimizer": SGD(), "log_every": 2,
+    }  # fmt: skip
+    return Training(**(values | changes))
+
+
+def train(model, folder, run: Training, seed: int = 5, tasks=(KIND, PARTS), checkpoints=None):
+    """`fit` on painted pictures; a process that is not the chief has no folder of its own."""
+    summaries = Summaries(folder)
+    feed = Feed(Painted(tasks), tasks, run, size=model.size[0], seed=seed)
+    folder = checkpoints or folder
+    fit(model, feed, run, title="test", origin="scratch", folder=folder, summaries=summaries)
+    summaries.close()

@@ -1,0 +1,93 @@
+"""A program of the tests: trains one small network in some layout of devices and tells of it.
+
+python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or worker (with
+TF_CONFIG set); every one writes FOLDER/<layout><index>.npz: each step's losses and the final
+weights. The kind is "equal" (all tasks, 20 steps) or "killed" (two tasks, many steps, a checkpoint
+after each).
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from must_keras import command
+from must_keras.data.augmentation import Augmentation
+from must_keras.data.pipeline import evaluation_batches, training_batches
+from must_keras.training.inference import Predictor
+from must_keras.training.model import build_model
+from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
+from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
+
+KINDS = {"equal": (ALL, 20, 60.0), "killed": ((KIND, PARTS), 30, 0.0)}
+TASKS, STEPS, SAVE_SECONDS = KINDS[sys.argv[3]]
+RUN = training(
+    STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, accumulate=2, clip_norm=1.0,
+    save_seconds=SAVE_SECONDS,
+)  # fmt: skip
+
+
+def build(tasks):
+    options = RUN.of_model() | {"norm": RUN.norm() | {"momentum": 0.9}}
+    return build_model(NETWORK, tasks, seed=3, loss_weights={"far": 0.5}, **options)
+
+
+def said_of_six(model) -> np.ndarray:
+    """What a model says of six images, in batches that two replicas cannot share evenly."""
+    batches = evaluation_batches(Painted([KIND]), [KIND], size=64, batch=3, ranges=[range(6)])
+    return np.concatenate([p.outputs["kind"]["probabilities"] for p in Predictor(model)(batches)])
+
+
+def means_of_keras(model) -> list[float]:
+    """Keras' own evaluate."""
+    four = training_batches(
+        Painted([KIND]), [KIND], size=64, batch=4, seed=1, augmentation=Augmentation(),
+        steps=range(2),
+    )  # fmt: skip
+    return model.evaluate(four, verbose=0)
+
+
+def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> None:
+    index = json.loads(os.environ.get("TF_CONFIG", '{"task": {}}'))["task"].get("index", 0)
+    model = build(TASKS)
+    RUN.compile(model)
+    found = {"replicas": num_replicas()}
+    work = folder / f"work-{layout}"
+    if layout == "worker":
+        train(model, work if is_chief() else None, RUN, tasks=TASKS, checkpoints=work)
+    else:
+        train(model, work, RUN, tasks=TASKS)
+    if layout != "worker" and sys.argv[3] == "equal":
+        small = build([KIND])
+        RUN.compile(small)
+        found |= {"said": said_of_six(small), "means": means_of_keras(small)}
+    if is_chief():
+        rows = [json.loads(row) for row in (work / "metrics.jsonl").read_text().splitlines()]
+        names = sorted(key for key in rows[0] if key.endswith("loss"))
+        found |= {"losses": [[row[name] for name in names] for row in rows]}
+        found |= {"steps": [row["step"] for row in rows]}
+    found |= {f"weight {i}": w for i, w in enumerate(model.get_weights())}
+    np.savez(folder / f"{layout}{index}.npz", **found)
+
+
+def main(argv: list[str]) -> None:
+    for layout in argv[4:]:
+        strategy = make_strategy("multiworker" if layout == "worker" else layout)
+        with lost_workers(strategy), strategy.scope():
+            run(pathlib.Path(argv[1]), layout, strategy)
+
+
+if __name__ == "__main__":
+    keras.config.set_floatx(sys.argv[2])
+    # Optimizing the graphs takes longer than 20 steps of so small a network.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if "mirrored" in sys.argv:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    command.run(main)

@@ -1,0 +1,68 @@
+"""Processes that are killed with -9 at a random moment, and go on."""
+
+import random
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from processes import finish, load, start, start_workers, weights
+
+STEPS = list(range(1, 31))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Steps, losses and weights of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish([start(folder, "float64", "killed", "one")])
+    return load(folder, "one0")["one0"]
+
+
+def wait_for_checkpoint(folder, process: subprocess.Popen) -> None:
+    while not list(folder.glob("checkpoints/*.npz")):
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        time.sleep(0.05)
+
+
+def moment(longest: float) -> float:
+    """A random time after the first checkpoint; the seed is printed where a test fails."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed).uniform(0.0, longest)
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, whole):
+    """Losses of every step once, and weights, as without the kill."""
+    process = start(tmp_path, "float64", "killed", "one")
+    wait_for_checkpoint(tmp_path / "work-one", process)
+    time.sleep(moment(0.6))
+    process.kill()
+    process.communicate()
+    resumed = start(tmp_path, "float64", "killed", "one")
+    answer = resumed.communicate(timeout=600)[0]
+    assert resumed.returncode == 0 and "starts from its own checkpoint at step" in answer, answer
+    found = load(tmp_path, "one0")["one0"]
+    assert found["steps"].tolist() == STEPS
+    np.testing.assert_array_equal(found["losses"], whole["losses"])
+    for ours, wanted in zip(weights(found), weights(whole), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+
+
+def test_a_killed_worker_ends_the_other_and_both_go_on(tmp_path, whole):
+    workers = start_workers(tmp_path, "float64", "killed")
+    wait_for_checkpoint(tmp_path / "work-worker", workers[0])
+    time.sleep(moment(8.0))
+    killed = random.SystemRandom().randrange(2)
+    workers[killed].kill()
+    answer = workers[1 - killed].communicate(timeout=60)[0]
+    assert workers[1 - killed].returncode == 75, answer[-3000:]
+    assert "to be continued: another worker is gone" in answer
+    workers[killed].communicate()
+    finish(start_workers(tmp_path, "float64", "killed"))
+    found = load(tmp_path, "worker0")["worker0"]
+    assert found["steps"].tolist() == STEPS
+    np.testing.assert_allclose(found["losses"], whole["losses"], rtol=0, atol=1e-5)
+    for ours, wanted in zip(weights(found), weights(whole), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5)

@@ -1,0 +1,51 @@
+"""One device, two devices and two processes train the same network, step by step."""
+
+import numpy as np
+import pytest
+
+from processes import finish, load, start, start_workers, weights
+
+
+def run_all(folder, dtype: str) -> dict[str, dict[str, np.ndarray]]:
+    single = start(folder, dtype, "equal", "one", "mirrored")
+    finish([single, *start_workers(folder, dtype, "equal")])
+    return load(folder, "one0", "mirrored0", "worker0", "worker1")
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory):
+    return run_all(tmp_path_factory.mktemp("float64"), "float64")
+
+
+def test_the_layouts_are_what_they_say(exact):
+    assert [int(found["replicas"]) for found in exact.values()] == [1, 2, 2, 2]
+    assert len(exact["one0"]["losses"]) == 20
+    losses = exact["one0"]["losses"]
+    assert (losses[0] != losses[-1]).all() and (losses > 0).any(axis=0).all()
+
+
+@pytest.mark.parametrize("layout", ["mirrored0", "worker0"])
+def test_losses_of_20_steps_are_equal(exact, layout):
+    np.testing.assert_allclose(exact[layout]["losses"], exact["one0"]["losses"], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", ["mirrored0", "worker0", "worker1"])
+def test_weights_after_20_steps_are_equal(exact, layout):
+    for found, wanted in zip(weights(exact[layout]), weights(exact["one0"]), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
+
+
+def test_replicas_predict_and_evaluate_as_one_device(exact):
+    one, two = exact["one0"], exact["mirrored0"]
+    assert one["said"].shape == (6, 3)
+    np.testing.assert_allclose(one["said"], two["said"], atol=1e-8)
+    np.testing.assert_allclose(one["means"], two["means"], atol=1e-8)
+
+
+@pytest.mark.slow
+def test_float32_begins_equal(tmp_path):
+    """Later a proposal that flips at 1e-7 may change everything."""
+    found = run_all(tmp_path, "float32")
+    for layout in ("mirrored0", "worker0"):
+        ours, wanted = found[layout]["losses"][:3], found["one0"]["losses"][:3]
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5)

@@ -1,0 +1,162 @@
+"""Training that stops at any step and goes on as if it had not."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from must_keras import interruption
+from must_keras.errors import UserError
+from must_keras.training import loop, nonfinite
+from must_keras.training.checkpoints import Checkpoints
+from must_keras.training.model import build_model
+from must_keras.training.optimizers import AdamW
+from must_keras.training.strategy import make_strategy
+from painted import KIND, NETWORK, NORM, PARTS, train, training
+
+RUN = training(
+    12, batch=4, learning_rate=0.01, optimizer=AdamW(), ema=True, accumulate=2, save_seconds=0.0,
+    log_every=8,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_device():
+    with make_strategy("one").scope():
+        yield
+    interruption._State.asked = False
+
+
+def build(run, tasks=(KIND, PARTS), seed=3):
+    model = build_model(NETWORK, tasks, seed=seed, **(run.of_model() | {"norm": NORM}))
+    run.compile(model)
+    return model
+
+
+def without_speed(folder):
+    rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+
+
+def equal(one, other):
+    return all(
+        np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    with make_strategy("one").scope():
+        folder, model = tmp_path_factory.mktemp("whole"), build(RUN)
+        train(model, folder, RUN)
+    return model, without_speed(folder)
+
+
+@pytest.mark.parametrize("step", [5, 12])
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, uninterrupted, monkeypatch, step):
+    """The stop lies between two log lines: the numbers of both sides make the next one."""
+    sums = loop.sum_over_workers
+    asked = iter(range(1, 13))
+    monkeypatch.setattr(
+        loop, "sum_over_workers", lambda v: [1.0] if next(asked) == step else sums(v)
+    )
+    with pytest.raises(interruption.ToBeContinued, match=f"step {step} of 12, which is saved"):
+        train(build(RUN), tmp_path, RUN)
+    monkeypatch.undo()
+    whole, rows = uninterrupted
+    again = build(RUN, seed=9)
+    train(again, tmp_path, RUN)
+    assert equal(again, whole)
+    assert without_speed(tmp_path) == rows
+    assert [row["step"] for row in rows] == [8, 12]
+
+
+def test_the_result_is_the_average_of_the_weights(tmp_path, uninterrupted):
+    whole, _ = uninterrupted
+    plain = dataclasses.replace(RUN, ema=False)
+    model = build(plain)
+    train(model, tmp_path, plain)
+    assert not equal(model, whole)
+
+
+def test_sigterm_is_postponed_to_the_end_of_the_step(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    interruption.listen()
+    try:
+        model = build(RUN)
+        send = keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda batch, logs: os.kill(os.getpid(), signal.SIGTERM)
+        )
+        fit = model.fit
+        model.fit = lambda *a, callbacks, **k: fit(*a, callbacks=[send, *callbacks], **k)
+        with pytest.raises(interruption.ToBeContinued, match="step 1 of 12, which is saved"):
+            train(model, tmp_path, RUN)
+        assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001.npz"]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "a second one ends it"
+        interruption.listen()
+        with pytest.raises(interruption.ToBeContinued, match="finished parts are kept"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_newest_whole_checkpoint_is_used(tmp_path, capsys):
+    variables = [keras.Variable([1.0, 2.0], name="a"), keras.Variable(3, dtype="int64", name="b")]
+    checkpoints = Checkpoints(tmp_path, variables)
+    assert checkpoints.newest() is None
+    for step in (1, 2, 3, 4):
+        variables[0].assign([step, -step])
+        checkpoints.save(step, {"rows": [step]})
+        variables[0].assign([0.0, 0.0])
+    checkpoints.wait()
+    paths = sorted((tmp_path / "checkpoints").iterdir())
+    assert [p.name for p in paths] == [f"step-0000000{i}.npz" for i in (2, 3, 4)]
+    data = bytearray(paths[-1].read_bytes())
+    data[data.index(np.float32(4.0).tobytes())] ^= 1
+    paths[-1].write_bytes(bytes(data))
+    (tmp_path / "checkpoints" / "step-00000005.npz").write_bytes(b"PK")
+    (tmp_path / "checkpoints" / "step-00000006.npz.tmp").write_bytes(b"half")
+    saved = checkpoints.newest()
+    assert saved.step == 3 and saved.state == {"rows": [3]}
+    told = capsys.readouterr().err
+    assert "step-00000005.npz is not whole" in told and "step-00000004.npz is not whole" in told
+    checkpoints.restore(saved)
+    assert variables[0].numpy().tolist() == [3.0, -3.0] and int(variables[1]) == 3
+    with pytest.raises(UserError, match="another network"):
+        Checkpoints(tmp_path, variables[:1]).newest()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    checkpoints = Checkpoints(tmp_path, [keras.Variable(1.0)])
+    checkpoints.save(1, {})
+    with pytest.raises(OSError, match="checkpoints"):
+        checkpoints.wait()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
+    run = training(3, log_every=1, optimizer=AdamW())
+    model = build(run, tasks=(KIND,))
+    weights = model.get_weights()
+    weights[-1] = np.full_like(weights[-1], np.inf)
+    model.set_weights(weights)
+    before = [np.array(v) for v in model.trainable_variables]
+    wanted = r"the loss of kind is not finite at step 1 of 3 \(images painted/\d+, painted/\d+"
+    with pytest.raises(nonfinite.NonFiniteLossError, match=wanted) as caught:
+        train(model, tmp_path, run, tasks=(KIND,))
+    assert isinstance(caught.value, UserError) and "must_keras.replay" in str(caught.value)
+    for value, variable in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(value, variable), "the step was not taken"
+    kept = tmp_path / "nonfinite-step-00000001"
+    replayed = nonfinite.replay(kept)
+    assert len(replayed.ids) == 4 and replayed.step == 1
+    labelled = replayed.weights["kind"] > 0
+    assert labelled.any() and not np.isfinite(replayed.losses["kind"][labelled]).any()
+    assert np.isfinite(replayed.losses["kind"][~labelled]).all()
+    assert "not finite" in str(replayed) and replayed.ids[0] in str(replayed)
+    with pytest.raises(UserError, match="holds no kept step"):
+        nonfinite.replay(tmp_path)
