@@ -3,17 +3,20 @@
     python -m benchmarks.training_options
 
 A four-task student with a ResNet-50 at 256 pixels, batch 8, on ready batches of drawn scenes. Every
-option is a fresh process; one JSON line each, with the plain step's figures beside it.
+option is a fresh process; one JSON line each, with the plain step's figures beside it. The plain
+line also says for how long training stands still for a checkpoint, and when it is on the disk.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -34,6 +37,7 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
     from must_keras.data.labelled import Labelled
     from must_keras.data.sources import ScenesSource
     from must_keras.models.backbone import ResNet
+    from must_keras.training.checkpoints import Checkpoints
     from must_keras.training.feed import Feed
     from must_keras.training.model import Network, build_model
     from must_keras.training.strategy import make_strategy
@@ -53,11 +57,21 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
             start = time.perf_counter()
             model.train_on_batch(x, y)
             seconds.append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
+            saved = [*model.variables, *model.optimizer.variables]
+            checkpoints = Checkpoints(pathlib.Path(folder), saved)
+            start = time.perf_counter()
+            checkpoints.save(1, {})
+            still = time.perf_counter() - start
+            checkpoints.wait()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "first_step_s": round(seconds[0], 1),
         "step_s": round(statistics.median(seconds[1:]), 2),
         "peak_GiB": round(peak, 2),
+        "checkpoint_MB": round(sum(v.numpy().nbytes for v in saved) / 1e6),
+        "stands_still_s": round(still, 2),
+        "on_disk_s": round(checkpoints.last_seconds, 2),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from must_keras import interruption
+from must_keras.errors import UserError
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
@@ -95,7 +96,13 @@ def _agreed(checkpoints: Checkpoints) -> Saved | None:
     step = int(chief_says(lambda: newest.step if newest else -1))
     if step < 0 or is_chief():
         return newest
-    return checkpoints.read(step)
+    try:
+        return checkpoints.read(step)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or checkpoints.folder} is there for the chief and not here: all "
+            "machines must see the same --workdir"
+        ) from None
 
 
 class _Run(keras.callbacks.Callback):

@@ -82,7 +82,10 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    keras.config.set_floatx(sys.argv[2])
+    if sys.argv[2] == "mixed_bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    else:
+        keras.config.set_floatx(sys.argv[2])
     # Optimizing the graphs takes longer than 20 steps of so small a network.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if "mirrored" in sys.argv:

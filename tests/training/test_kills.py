@@ -20,10 +20,15 @@ def whole(tmp_path_factory):
     return load(folder, "one0")["one0"]
 
 
-def wait_for_checkpoint(folder, process: subprocess.Popen) -> None:
-    while not list(folder.glob("checkpoints/*.npz")):
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        time.sleep(0.05)
+def wait_for_checkpoint(folder, process: subprocess.Popen) -> bool:
+    """Whether a process has saved a step of its own; False where it had nothing left to do."""
+    before = set(folder.glob("checkpoints/*.npz"))
+    while not set(folder.glob("checkpoints/*.npz")) - before:
+        if process.poll() is not None:
+            assert process.returncode == 0, process.communicate()[0][-3000:]
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def moment(longest: float) -> float:
@@ -66,3 +71,38 @@ def test_a_killed_worker_ends_the_other_and_both_go_on(tmp_path, whole):
     np.testing.assert_allclose(found["losses"], whole["losses"], rtol=0, atol=1e-5)
     for ours, wanted in zip(weights(found), weights(whole), strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("layout", ["one", "mirrored", "worker"])
+def test_seven_kills_in_every_layout_and_type(tmp_path, layout, dtype):
+    def begin(folder) -> list[subprocess.Popen]:
+        if layout == "worker":
+            return start_workers(folder, dtype, "killed")
+        return [start(folder, dtype, "killed", layout)]
+
+    unkilled, again = tmp_path / "unkilled", tmp_path / "again"
+    for folder in (unkilled, again):
+        folder.mkdir()
+    finish(begin(unkilled))
+    kills, longest = 0, 0.8 if layout == "worker" else 0.05
+    while kills < 7:
+        processes = begin(again)
+        if not wait_for_checkpoint(again / f"work-{layout}", processes[0]):
+            break
+        time.sleep(moment(longest))
+        killed = random.SystemRandom().choice(processes)
+        killed.kill()
+        kills += killed.wait() == -9
+        for process in processes:
+            process.communicate(timeout=60)
+    print(f"{layout}, {dtype}: {kills} kills")
+    finish(begin(again))
+    name = f"{layout}0"
+    found, wanted = load(again, name)[name], load(unkilled, name)[name]
+    assert found["steps"].tolist() == STEPS
+    tolerance = 0.0 if layout == "one" else 1e-5
+    np.testing.assert_allclose(found["losses"], wanted["losses"], rtol=0, atol=tolerance)
+    for ours, theirs in zip(weights(found), weights(wanted), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)

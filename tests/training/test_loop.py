@@ -13,10 +13,13 @@ from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.training import loop, nonfinite
 from must_keras.training.checkpoints import Checkpoints
+from must_keras.training.feed import Feed
+from must_keras.training.loop import fit
 from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
-from painted import KIND, NETWORK, NORM, PARTS, train, training
+from must_keras.training.summaries import Summaries
+from painted import ALL, KIND, NETWORK, NORM, PARTS, Painted, train, training
 
 RUN = training(
     12, batch=4, learning_rate=0.01, optimizer=AdamW(), ema=True, accumulate=2, save_seconds=0.0,
@@ -136,6 +139,38 @@ def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path):
     checkpoints.save(1, {})
     with pytest.raises(OSError, match="checkpoints"):
         checkpoints.wait()
+
+
+class Meagre(Painted):
+    """Pictures without objects, with five pixels of depth, with a wholly unknown map."""
+
+    def load(self, index):
+        image, labels = super().load(index)
+        things, far = labels["things"], labels["far"]
+        few = {key: things[key][:0] for key in ("boxes", "classes", "masks", "has_mask", "ignore")}
+        depth = np.zeros((64, 64), np.float32)
+        depth[5, :5] = 2.0
+        return image, labels | {
+            "things": things | few | {"labelled": np.ones((), np.float32)},
+            "far": far | {"depth": depth},
+            "parts": {"map": np.full((64, 64), 255, np.uint8)},
+        }
+
+
+@pytest.mark.parametrize("kind", ["metric", "relative_inverse"])
+def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
+    tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in ALL]
+    run = training(3, batch=1, log_every=1, optimizer=AdamW())
+    model = build(run, tasks=tasks)
+    feed = Feed(Meagre(tasks), tasks, run, size=64, seed=5)
+    summaries = Summaries(tmp_path)
+    fit(model, feed, run, title="test", origin="scratch", folder=tmp_path, summaries=summaries)
+    rows = without_speed(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    largest = {key: max(row[key] for row in rows) for key in rows[0]}
+    assert (largest["far_loss"] > 0) == (kind == "metric") and largest["parts_loss"] == 0
+    assert largest["things_loss"] > 0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
