@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import platform
 from collections.abc import Iterator
 from typing import Any
 
+from must_keras.errors import UserError
+
 # What an interrupted write leaves behind ends in this; nobody reads such a file.
 TEMPORARY = ".tmp"
+LOCK = "lock"
 
 
 @contextlib.contextmanager
@@ -32,6 +37,28 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise
     os.replace(temporary, path)
     _to_disk(path.parent)
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes out of a folder; a process that dies, however, lets them in.
+
+    Raises:
+        UserError: another process is there.
+    """
+    with open(folder / LOCK, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{folder}: another process works here ({file.read().strip()}); wait for it, or "
+                "choose another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -25,6 +25,13 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default is ru
 _REUSE = flags.DEFINE_string(
     "reuse", None, "The folder of another run: what is finished there and the same is taken."
 )
+_VERIFY = flags.DEFINE_bool("verify", False, "With --stage=label: read the columns back instead.")
+_PLAN = flags.DEFINE_bool("plan", False, "With --stage=label: say what it will take instead.")
+_DIFF = flags.DEFINE_string(
+    "diff",
+    None,
+    "With --stage=label: compare with another run's labels/<teacher>/<source> instead.",
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data sets.")
 _STRATEGY = flags.DEFINE_string("strategy", "auto", "Devices to train on: auto, one or mirrored.")
 
@@ -47,6 +54,9 @@ def main(argv: list[str]) -> None:
         only=tuple(_ONLY.value),
         strategy=_STRATEGY.value,
         reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
+        verify=_VERIFY.value,
+        plan=_PLAN.value,
+        diff=pathlib.Path(_DIFF.value) if _DIFF.value else None,
     )
 
 

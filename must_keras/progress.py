@@ -62,12 +62,16 @@ class Progress:
     def record(self) -> None:
         """Renames a new progress.json into place."""
         if self._folder is not None:
-            state = {"pid": os.getpid(), "step": self._step, "of": self._total}
-            write_json(self._folder / "progress.json", state)
+            record(self._folder, self._step, self._total)
 
     def close(self) -> None:
         """Ends the bar."""
         self._bar.close()
+
+
+def record(folder: pathlib.Path, step: int, of: int) -> None:
+    """Renames a new progress.json ({"pid", "step", "of"}) into place."""
+    write_json(folder / "progress.json", {"pid": os.getpid(), "step": step, "of": of})
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:

@@ -181,6 +181,7 @@ class Recipe:
         transfer_seeds: how often each transfer is repeated with other random numbers.
         neck: "fpn" transfers the pyramid too where the start has one; "backbone" never does.
         evaluation_batch: images of a batch when nothing is trained.
+        max_unreadable: share of a source's images that may be unreadable; more end the labelling.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Recipe:
     transfer_seeds: int = 1
     neck: Literal["fpn", "backbone"] = "fpn"
     evaluation_batch: int = 32
+    max_unreadable: float = 0.1
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"

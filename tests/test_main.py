@@ -22,7 +22,10 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
 
 def test_the_list_of_flags():
     found = {f.name for f in flags.FLAGS.get_flags_for_module("must_keras.main")}
-    assert found == {"experiment", "stage", "only", "workdir", "reuse", "data_dir", "strategy"}
+    assert found == {
+        "experiment", "stage", "only", "workdir", "reuse", "data_dir", "strategy", "verify", "plan",
+        "diff",
+    }  # fmt: skip
 
 
 def test_every_stage_is_a_file():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -185,6 +185,31 @@ def training_batches(
     return dataset.batch(per_replica or own, drop_remainder=True).prefetch(2)
 
 
+def images_in_sizes(
+    examples: Examples, *, sizes: Sequence[int], batch: int, ranges: Sequence[range]
+) -> tf.data.Dataset:
+    """As `evaluation_batches` of images alone, each decoded once for inputs of several sizes.
+
+    Args:
+        examples: images.
+        sizes: of the networks' inputs.
+        batch: images of a batch: all batches are of one shape.
+        ranges: of indices; no batch holds images of two.
+
+    Returns:
+        A dataset of (({"image", "area"} of each size), [B] int64); an index of -1 is a filler.
+    """
+    reader = _Reader.create(examples, [])
+
+    @tf.autograph.experimental.do_not_convert
+    def build(place: tf.Tensor):
+        image, _ = reader.read(tf.maximum(place, 0))
+        views = [letterbox(tf.shape(image)[:2], (size, size)) for size in sizes]
+        return tuple({"image": see(image, v), "area": visible_area(v)} for v in views), place
+
+    return _whole_batches(build, batch, ranges)
+
+
 def evaluation_batches(
     examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, ranges: Sequence[range]
 ) -> tf.data.Dataset:
@@ -210,6 +235,13 @@ def evaluation_batches(
         x, labels = _example(image, stored, letterbox(tf.shape(image)[:2], (size, size)), tasks)
         return x, {"labels": labels, "index": place}
 
+    return _whole_batches(build, batch, ranges)
+
+
+def _whole_batches(
+    build: Callable[[tf.Tensor], Any], batch: int, ranges: Sequence[range]
+) -> tf.data.Dataset:
+    """Batches of one shape of what is built for each index; the last of a range is filled up."""
     places = [np.arange(r.start, r.start + -(-len(r) // batch) * batch) for r in ranges]
     places = [np.where(p < r.stop, p, -1) for p, r in zip(places, ranges, strict=True)]
     dataset = tf.data.Dataset.from_tensor_slices(np.concatenate(places).astype(np.int64))

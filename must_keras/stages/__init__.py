@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
-from must_keras.files import write_json
+from must_keras.files import locked, write_json
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
     check,
     export,
     first_look,
     label,
+    label_checks,
     parts,
     pools,
     report,
@@ -57,6 +59,9 @@ def run(
     only: tuple[str, ...],
     strategy: str,
     reuse: pathlib.Path | None = None,
+    verify: bool = False,
+    plan: bool = False,
+    diff: pathlib.Path | None = None,
 ) -> None:
     """Runs one stage, or all of them in order.
 
@@ -70,16 +75,29 @@ def run(
         only: names of teachers or transfers; empty: all.
         strategy: see training.strategy.make_strategy.
         reuse: the folder of another run whose finished parts may be taken.
+        verify: with the stage label: reads the finished columns back instead.
+        plan: with the stage label: says what labelling will take instead.
+        diff: with the stage label: compares a column with this one instead.
 
     Raises:
         UserError: the stage cannot run as asked.
         ToBeContinued: another process is gone.
     """
-    if stage in _LOOKS:
-        run_folder = Workdir(workdir)
+    if (verify or plan or diff) and stage != "label":
+        raise UserError("--verify, --plan and --diff belong to --stage=label")
+    if stage in _LOOKS or verify or plan or diff:
+        run_folder, values = Workdir(workdir), recipe()
         _check_folder(workdir)
-        _check_names(recipe(), stage, only)
-        _LOOKS[stage](pools.frozen(recipe(), run_folder, new=False), run_folder)
+        _check_names(values, stage, only)
+        values = pools.frozen(values, run_folder, new=plan)
+        if verify:
+            label_checks.verify(values, run_folder, only)
+        elif plan:
+            label_checks.plan(values, run_folder, only)
+        elif diff:
+            label_checks.compare(values, run_folder, diff)
+        else:
+            _LOOKS[stage](values, run_folder)
         return
     devices = make_strategy(strategy)
     with errors_of_sources(), lost_workers(devices):
@@ -92,23 +110,26 @@ def run(
         run_folder = Workdir(workdir, other_runs(workdir, reuse))
         if chief:
             with for_chief(devices).scope():
+                _look(stage, values, run_folder)
+        with locked(workdir) if chief else contextlib.nullcontext():
+            if chief:
                 _prepare(stage, values, run_folder, strategy)
-        with devices.scope():
-            wait_for_all()
-        values = pools.frozen(values, run_folder, new=False)
-        for name in _ORDER if stage == "all" else (stage,):
-            trains, start = name in _TRAINING, time.monotonic()
-            if chief or trains:
-                with (devices if trains else for_chief(devices)).scope():
-                    _ORDER[name](values, run_folder, only)
             with devices.scope():
                 wait_for_all()
-            if chief:
-                _add_seconds(workdir, name, time.monotonic() - start)
+            values = pools.frozen(values, run_folder, new=False)
+            for name in _ORDER if stage == "all" else (stage,):
+                trains, start = name in _TRAINING, time.monotonic()
+                if chief or trains:
+                    with (devices if trains else for_chief(devices)).scope():
+                        _ORDER[name](values, run_folder, only)
+                with devices.scope():
+                    wait_for_all()
+                if chief:
+                    _add_seconds(workdir, name, time.monotonic() - start)
 
 
-def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> None:
-    """What comes before the first stage: a look at the data, the folder, other runs' parts.
+def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:
+    """Looks at the data, and makes the folder where nothing is wrong with them.
 
     Raises:
         UserError: the data or the folder are not what the stage needs.
@@ -120,6 +141,14 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
         workdir.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir.root} cannot be made: {error.strerror}") from None
+
+
+def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> None:
+    """Takes what other runs have, and writes down what this one is.
+
+    Raises:
+        UserError: what is finished is not what the recipe asks for.
+    """
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
     pools.keep(recipe, workdir)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import json
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
-
-import keras
+from collections.abc import Iterator, Sequence
 
 from must_keras.data.columns import Column, ColumnWriter
-from must_keras.data.labelled import Labelled, count_classes
-from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source, TolerantSource, without_labels
+from must_keras.data.labelled import count_classes
+from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
-from must_keras.files import file_sha256
-from must_keras.progress import Progress
+from must_keras.files import file_sha256, replacing
+from must_keras.progress import Progress, record
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import quality, scoring
+from must_keras.stages.labelling import Labeller, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
-from must_keras.training.foreign import ForeignPredictor
-from must_keras.training.inference import Predictor
 from must_keras.workdir import Part, Workdir, describe
 
-# Maps are stored with a long side of at most this many cells.
-MAX_MAP_SIDE = 320
 # Images whose pseudo labels' classes are counted.
 _COUNTED = 512
 
@@ -35,21 +29,63 @@ VERSION = 1
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Writes the columns that are not finished."""
-    for teacher in selected(recipe.teachers, only):
+    """Writes the columns that are not finished: one pass over each source for all its teachers."""
+    teachers = selected(recipe.teachers, only)
+    labeller = None
+    for source in student_sources(recipe):
+        pending = list(_pending(recipe, workdir, teachers, source))
+        if not pending:
+            continue
+        # Traced once, for all sources.
+        labeller = labeller or Labeller(recipe, workdir, teachers)
+        _label(recipe, source, pending, labeller)
+    for teacher in teachers:
+        _check_any(recipe, workdir, teacher)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Pending:
+    """A column that is not finished.
+
+    Attributes:
+        teacher: whose it is.
+        part: its folder.
+        inputs: what it is made from.
+        writer: writes its shards.
+    """
+
+    teacher: Teacher | ForeignTeacher
+    part: Part
+    inputs: dict
+    writer: ColumnWriter
+
+
+def _pending(
+    recipe: Recipe,
+    workdir: Workdir,
+    teachers: Sequence[Teacher | ForeignTeacher],
+    source: Source,
+) -> Iterator[_Pending]:
+    for teacher in teachers:
         if workdir.teacher(teacher.name).result() is None:
             raise UserError(f"teacher {teacher.name!r} is not finished: run --stage=teacher first")
+        if source.name not in [s.name for s in sources_to_label(recipe, teacher)]:
+            continue
+        part = workdir.labels(teacher.name, source.name)
         sha256 = weights_sha256(workdir, teacher)
-        predictor = None
-        for source in sources_to_label(recipe, teacher):
-            part = workdir.labels(teacher.name, source.name)
-            if part.is_finished(inputs(recipe, teacher, source, sha256)):
-                print(f"labels of {teacher.name} for {source.name}: finished before")
-                continue
-            if predictor is None:
-                predictor = _predictor(recipe, workdir, teacher)
-            _label(recipe, teacher, source, predictor, part, sha256)
-        _check_any(recipe, workdir, teacher)
+        made_from = inputs(recipe, teacher, source, sha256)
+        if part.is_finished(made_from):
+            print(f"labels of {teacher.name} for {source.name}: finished before")
+            continue
+        part.folder.mkdir(parents=True, exist_ok=True)
+        writer = ColumnWriter(
+            part.folder,
+            teacher.task,
+            len(source),
+            teacher_sha256=sha256,
+            recipe=describe(made_from),
+        )
+        yield _Pending(teacher=teacher, part=part, inputs=made_from, writer=writer)
 
 
 def _check_any(recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher) -> None:
@@ -68,20 +104,6 @@ def weights_sha256(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> str |
         return teacher.model.sha256()
     path = workdir.teacher(teacher.name).model_path
     return file_sha256(path) if path.is_file() else None
-
-
-def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
-    """Pixels a side of the images that a teacher sees."""
-    return teacher.model.size if isinstance(teacher, ForeignTeacher) else recipe.network.size
-
-
-def _predictor(
-    recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher
-) -> Predictor | ForeignPredictor:
-    size = map_size(input_size(recipe, teacher))
-    if isinstance(teacher, ForeignTeacher):
-        return ForeignPredictor(teacher.model, teacher.task, size)
-    return Predictor(keras.saving.load_model(workdir.teacher(teacher.name).model_path), size)
 
 
 def student_sources(recipe: Recipe) -> list[Source]:
@@ -109,14 +131,6 @@ def sources_to_label(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> list[
     return [source for source in student_sources(recipe) if source.name != own]
 
 
-def map_size(size: int) -> tuple[int, int]:
-    """(H', W') in which maps are predicted for storing: a whole part of the input's size."""
-    factor = -(-size // MAX_MAP_SIDE)
-    while size % factor:
-        factor += 1
-    return (size // factor, size // factor)
-
-
 def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sha256: str) -> dict:
     """What a column depends on: not the threshold, which is applied when it is read."""
     return {
@@ -129,45 +143,41 @@ def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sh
     }
 
 
-def _label(
-    recipe: Recipe,
-    teacher: Teacher | ForeignTeacher,
-    source: Source,
-    predictor: Predictor | ForeignPredictor,
-    part: Part,
-    sha256: str,
-) -> None:
-    part.folder.mkdir(parents=True, exist_ok=True)
-    writer = ColumnWriter(
-        part.folder,
-        teacher.task,
-        len(source),
-        teacher_sha256=sha256,
-        recipe=describe(inputs(recipe, teacher, source, sha256)),
-    )
-    pending = writer.pending_ranges()
-    title = f"labels of {teacher.name} for {source.name}"
-    progress = Progress(title, sum(count for _, count in pending), part.folder)
+def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Labeller) -> None:
+    ranges = pending_ranges({item.teacher.name: item.writer for item in pending})
+    names = ", ".join(item.teacher.name for item in pending)
+    progress = Progress(f"labels of {names} for {source.name}", sum(r.count for r in ranges))
     start, written = time.monotonic(), 0
-    ranges = [range(first, first + count) for first, count in pending]
-    records = _counted(_records(recipe, teacher, source, predictor, ranges), progress)
-    for first, count in pending:
-        writer.write_shard(first, itertools.islice(records, count))
-        progress.record()
-        written += count
+    writers = {item.teacher.name: item.writer for item in pending}
+    missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
+    for part in labeller.write(source, writers, ranges):
+        written += part.count
+        progress.advance(part.count)
+        for item in pending:
+            missing[item.teacher.name] -= part.count * (item.teacher.name in part.teachers)
+            record(item.part.folder, len(source) - missing[item.teacher.name], len(source))
     progress.close()
-    seconds = time.monotonic() - start
-    writer.finish()
+    speed = written / max(time.monotonic() - start, 1e-9)
+    for item in pending:
+        item.writer.finish()
+        _finish(recipe, source, item, round(speed, 1) if written else None)
+
+
+def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None) -> None:
+    """Looks at a whole column and says that it is finished."""
+    teacher, part = item.teacher, item.part
+    title = f"labels of {teacher.name} for {source.name}"
     column = Column(part.folder, source)
-    labelled = len(column) - sum(column.is_empty(i) for i in range(len(column)))
+    quarantined = _quarantine(source, column, part)
+    labelled = len(column) - quarantined
     if not labelled:
         print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
     result = {
-        "teacher_sha256": sha256,
+        "teacher_sha256": column.ledger["teacher_sha256"],
         "images": len(column),
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
-        "images_per_second": round(written / max(seconds, 1e-9), 1) if written else None,
+        "images_per_second": speed,
         "class_counts": count_classes(
             quality.pseudo_labelled(teacher, source, column),
             teacher.task,
@@ -175,38 +185,26 @@ def _label(
         ),
         "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }
-    part.finish(inputs(recipe, teacher, source, sha256), result)
+    part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
 
 
-def _records(
-    recipe: Recipe,
-    teacher: Teacher | ForeignTeacher,
-    source: Source,
-    predictor: Predictor | ForeignPredictor,
-    ranges: list[range],
-) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """(id, record) of every image of a range, in order; None where it cannot be read."""
-    task, size = teacher.task, input_size(recipe, teacher)
-    images = TolerantSource(without_labels(source))
-    batches = evaluation_batches(
-        Labelled(images, []), [], size=size, batch=recipe.evaluation_batch, ranges=ranges
-    )
-    for predicted in predictor(batches):
-        outputs = predicted.outputs[task.name]
-        for i, index in enumerate(predicted.y["index"]):
-            if index in images.unreadable:
-                yield source.image_id(int(index)), None
-                continue
-            one = pictures.take(outputs, i)
-            yield (
-                source.image_id(int(index)),
-                task.encode(one, predicted.x["area"][i], (size, size)),
-            )
+def _quarantine(source: Source, column: Column, part: Part) -> int:
+    """Writes quarantine.jsonl, a line for every image without labels; how many there are."""
+    lines = []
+    for index in range(len(column)):
+        if column.is_empty(index):
+            entry = {"index": index, "id": source.image_id(index), "reason": _why(source, index)}
+            lines.append(json.dumps(entry) + "\n")
+    with replacing(part.folder / "quarantine.jsonl") as path:
+        path.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
 
 
-def _counted(records: Iterator, progress: Progress) -> Iterator:
-    for record in records:
-        yield record
-        progress.advance()
+def _why(source: Source, index: int) -> str:
+    try:
+        source.image(index)
+    except (UserError, DataError) as error:
+        return str(error)
+    return "it could not be read when it was labelled"

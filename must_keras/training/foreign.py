@@ -146,11 +146,14 @@ class ForeignPredictor:
         """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
         for x, y in batches:
             keep = y["index"].numpy() >= 0
-            said = self._answers(x["image"])
-            arrays = tf.nest.map_structure(np.asarray, said)
-            outputs = self._task.foreign_outputs(arrays, self._model.form, self._map_size)
-            numbers = tf.nest.map_structure(np.asarray, (x, y, {self._task.name: outputs}))
+            numbers = tf.nest.map_structure(np.asarray, (x, y, self.outputs(x)))
             yield Predicted(*tf.nest.map_structure(lambda v, k=keep: v[k], numbers))
+
+    def outputs(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
+        """See Predictor.outputs."""
+        arrays = tf.nest.map_structure(np.asarray, self._answers(x["image"]))
+        said = self._task.foreign_outputs(arrays, self._model.form, self._map_size)
+        return {self._task.name: said}
 
     def check(self) -> None:
         """Lets the model see a grey picture.

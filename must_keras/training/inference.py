@@ -46,13 +46,14 @@ class Predictor:
     def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
         """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
         for x, y in batches:
-            outputs = self._run(x)
+            outputs = self.outputs(x)
             keep = y["index"].numpy() >= 0
             yield Predicted(
                 *tf.nest.map_structure(lambda v, k=keep: np.asarray(v)[k], (x, y, outputs))
             )
 
-    def _run(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+    def outputs(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
+        """{head: outputs} of one batch; all batches are of one shape."""
         with self._strategy.scope():
             replicas = local_replicas()
         if replicas == 1:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ from must_keras.versions import versions
 
 # Between 2 MB (class probabilities) and 100 MB (maps) a shard; a whole number of usual batches.
 RECORDS_PER_SHARD = 512
+
+
+def num_bytes(image_id: str, parts: Mapping[str, Any] | None, task: Task) -> int:
+    """What a record takes on the disk."""
+    payload = record.serialise(image_id, parts, task.record_spec())
+    return layout.HEADER + len(payload) + layout.FOOTER + layout.INDEX_DTYPE.itemsize
 
 
 class ColumnWriter:
@@ -110,6 +117,17 @@ class ColumnWriter:
                 one by one.
 
         Raises:
+            ValueError: see `shard`.
+        """
+        with self.shard(first) as add:
+            for image_id, parts in records:
+                add(image_id, parts)
+
+    @contextlib.contextmanager
+    def shard(self, first: int) -> Iterator[Callable[[str, Mapping[str, Any] | None], None]]:
+        """`write_shard` for who has the records one by one: gives what adds one.
+
+        Raises:
             ValueError: `first` starts no shard, there are more or fewer records than the shard
                 has, or one does not fit the task's `record_spec`.
         """
@@ -120,19 +138,20 @@ class ColumnWriter:
         written, position = 0, 0
         with replacing(self._folder / shard.name) as temporary:
             with tf.io.TFRecordWriter(os.fspath(temporary)) as file:
-                for image_id, parts in records:
+
+                def add(image_id: str, parts: Mapping[str, Any] | None) -> None:
+                    nonlocal written, position
                     if written == shard.count:
                         raise ValueError(f"more than {shard.count} records for {shard.name}")
                     payload = record.serialise(image_id, parts, self._specs)
                     file.write(payload)
-                    index[written] = (
-                        position + layout.HEADER,
-                        len(payload),
-                        layout.id_hash(image_id),
-                        parts is None,
-                    )
-                    position += layout.HEADER + len(payload) + layout.FOOTER
+                    place = position + layout.HEADER
+                    digest = layout.id_hash(image_id)
+                    index[written] = (place, len(payload), digest, parts is None)
+                    position = place + len(payload) + layout.FOOTER
                     written += 1
+
+                yield add
             if written != shard.count:
                 raise ValueError(f"{written} records for {shard.name}, expected {shard.count}")
             # The index is in place before its shard is: a shard that is there can be read.

@@ -55,19 +55,19 @@ class TolerantSource(_Wrapped):
     the first time that it is asked for.
 
     Attributes:
-        unreadable: indices of such images.
+        unreadable: {index of such an image: why}.
     """
 
     def __init__(self, source: Source):
         super().__init__(source)
-        self.unreadable: set[int] = set()
+        self.unreadable: dict[int, str] = {}
 
     def image(self, index: int) -> np.ndarray:
         try:
             return self._source.image(index)
         except (UserError, DataError) as error:
             if index not in self.unreadable:
-                self.unreadable.add(index)
+                self.unreadable[index] = str(error)
                 print(f"skipped: {error}", file=sys.stderr)
             return np.zeros((1, 1, 3), np.uint8)
 

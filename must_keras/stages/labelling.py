@@ -1,0 +1,186 @@
+"""Labels being made: one pass over a source for all teachers, each image decoded once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from must_keras.data.columns import ColumnWriter
+from must_keras.data.labelled import Labelled
+from must_keras.data.pipeline import images_in_sizes
+from must_keras.data.sources import Source, TolerantSource, without_labels
+from must_keras.errors import DataError
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.training import pictures
+from must_keras.training.foreign import ForeignPredictor
+from must_keras.training.inference import Predictor
+from must_keras.workdir import Workdir
+
+# Maps are stored with a long side of at most this many cells.
+MAX_MAP_SIDE = 320
+# So many images of a source may be unreadable whatever their share.
+_FEW = 10
+_THREADS = 2
+
+Add = Callable[[str, Mapping[str, Any] | None], None]
+
+
+class Range(NamedTuple):
+    """Images of a source that some teachers label: one shard of each one's column."""
+
+    first: int
+    count: int
+    teachers: tuple[str, ...]
+
+
+class Said(NamedTuple):
+    """What one teacher said of one image: a record, or None where it could not be read."""
+
+    teacher: str
+    image_id: str
+    record: dict[str, Any] | None
+
+
+def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
+    """Pixels a side of the images that a teacher sees."""
+    return teacher.model.size if isinstance(teacher, ForeignTeacher) else recipe.network.size
+
+
+def map_size(size: int) -> tuple[int, int]:
+    """(H', W') in which maps are predicted for storing: a whole part of the input's size."""
+    factor = -(-size // MAX_MAP_SIDE)
+    while size % factor:
+        factor += 1
+    return (size // factor, size // factor)
+
+
+def pending_ranges(writers: Mapping[str, ColumnWriter]) -> list[Range]:
+    """What is to be labelled, in order: ranges that are missing in the columns of some teachers."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name, writer in writers.items():
+        for pending in writer.pending_ranges():
+            found.setdefault(pending, []).append(name)
+    return [Range(*pending, tuple(names)) for pending, names in sorted(found.items())]
+
+
+class Labeller:
+    """Teachers, loaded and traced once.
+
+    Args:
+        recipe: the run's values.
+        workdir: where the teachers are.
+        teachers: those that label.
+    """
+
+    def __init__(
+        self, recipe: Recipe, workdir: Workdir, teachers: Sequence[Teacher | ForeignTeacher]
+    ):
+        self._recipe = recipe
+        self._teachers = {teacher.name: teacher for teacher in teachers}
+        self._sizes = sorted({input_size(recipe, teacher) for teacher in teachers})
+        self._predictors = {t.name: self._load(workdir, t) for t in teachers}
+        self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
+
+    def _load(
+        self, workdir: Workdir, teacher: Teacher | ForeignTeacher
+    ) -> Predictor | ForeignPredictor:
+        size = map_size(input_size(self._recipe, teacher))
+        if isinstance(teacher, ForeignTeacher):
+            return ForeignPredictor(teacher.model, teacher.task, size)
+        return Predictor(keras.saving.load_model(workdir.teacher(teacher.name).model_path), size)
+
+    def write(
+        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+    ) -> Iterator[Range]:
+        """Writes the shards of the ranges; gives each range when all of its shards are there.
+
+        Raises:
+            DataError: more images than `Recipe.max_unreadable` allows cannot be read.
+        """
+        batches = self.say(source, ranges)
+        for part in ranges:
+            with contextlib.ExitStack() as stack:
+                add: dict[str, Add] = {
+                    name: stack.enter_context(writers[name].shard(part.first))
+                    for name in part.teachers
+                }
+                for _ in range(_num_batches(part, self._recipe.evaluation_batch)):
+                    for said in next(batches):
+                        add[said.teacher](said.image_id, said.record)
+            yield part
+
+    def say(self, source: Source, ranges: Sequence[Range]) -> Iterator[list[Said]]:
+        """What the teachers say of the images of the ranges, batch by batch, in order.
+
+        While one batch is encoded in threads the teachers see the next.
+        """
+        images = TolerantSource(without_labels(source))
+        batch = self._recipe.evaluation_batch
+        dataset = images_in_sizes(
+            Labelled(images, []),
+            sizes=self._sizes,
+            batch=batch,
+            ranges=[range(part.first, part.first + part.count) for part in ranges],
+        )
+        asked = (part.teachers for part in ranges for _ in range(_num_batches(part, batch)))
+        waiting: list[concurrent.futures.Future[Said]] = []
+        first = True
+        for teachers, (views, places) in zip(asked, dataset, strict=True):
+            indices = [int(i) for i in places.numpy() if i >= 0]
+            self._check_readable(source, images)
+            seen = [
+                (name, tf.nest.map_structure(np.asarray, view), outputs)
+                for name in teachers
+                for view, outputs in [self._outputs(name, views)]
+            ]
+            if not first:
+                yield [future.result() for future in waiting]
+            first = False
+            waiting = [
+                self._threads.submit(
+                    self._encode, name, source.image_id(index), None if unreadable else one, area
+                )
+                for name, view, outputs in seen
+                for i, index in enumerate(indices)
+                for unreadable in [index in images.unreadable]
+                for one, area in [(pictures.take(outputs, i), view["area"][i])]
+            ]
+        if not first:
+            yield [future.result() for future in waiting]
+
+    def _outputs(self, name: str, views: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
+        """The view of a teacher's size, and what it says of it."""
+        teacher = self._teachers[name]
+        view = views[self._sizes.index(input_size(self._recipe, teacher))]
+        outputs = self._predictors[name].outputs(view)[teacher.task.name]
+        return view, tf.nest.map_structure(np.asarray, outputs)
+
+    def _encode(
+        self, name: str, image_id: str, outputs: Mapping[str, np.ndarray] | None, area: np.ndarray
+    ) -> Said:
+        if outputs is None:
+            return Said(name, image_id, None)
+        teacher = self._teachers[name]
+        size = input_size(self._recipe, teacher)
+        return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
+
+    def _check_readable(self, source: Source, images: TolerantSource) -> None:
+        unreadable = [i for i in images.unreadable if not source.is_gone(i)]
+        limit = max(_FEW, self._recipe.max_unreadable * len(source))
+        if len(unreadable) > limit:
+            reason = images.unreadable[unreadable[0]]
+            raise DataError(
+                f"source {source.name!r}: {len(unreadable)} of {len(source)} images cannot be "
+                f"read so far, more than max_unreadable={self._recipe.max_unreadable:g} of them; "
+                f"the first: {reason}"
+            )
+
+
+def _num_batches(part: Range, batch: int) -> int:
+    return -(-part.count // batch)

@@ -1,0 +1,246 @@
+"""Label columns of several teachers: made in one pass, continued, verified, compared, planned."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from must_keras.data.columns import Column
+from must_keras.data.sources import ImagesOnly
+from must_keras.errors import DataError, UserError
+from must_keras.files import locked
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
+from must_keras.stages import label, label_checks, labelling, parts, teacher
+from must_keras.tasks import Classification, Segmentation
+from must_keras.training.foreign import ForeignModel
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+from must_keras.workdir import Workdir
+
+COUNT, PER_SHARD = 23, 5
+
+
+def light(images):
+    """How light the upper left corner is: padding is elsewhere."""
+    share = np.asarray(images)[:, :8, :8].mean((1, 2, 3)) / 255.0
+    return np.stack([1.0 - share, share], axis=1).astype("float32")
+
+
+def lights(images):
+    share = np.asarray(images).mean(-1) / 255.0
+    return np.stack([1.0 - share, share], axis=-1).astype("float32")
+
+
+def foreign(name, function, size, task) -> ForeignTeacher:
+    model = ForeignModel(model=function, version="1", size=size, form="probabilities")
+    return ForeignTeacher(name=name, task=task, model=model, loss_weight=1.0)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    writer = label.ColumnWriter
+    monkeypatch.setattr(
+        label, "ColumnWriter", lambda *a, **k: writer(*a, **k, records_per_shard=PER_SHARD)
+    )
+
+
+@pytest.fixture
+def pool(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "pool").mkdir()
+    for i in range(COUNT):
+        pixels = rng.integers(0, 256, (20 + i % 3, 30, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pool" / f"{i:02}.png")
+    return tmp_path / "pool"
+
+
+def recipe_of(pool, **changes) -> Recipe:
+    training = Training(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
+    values = {
+        "name": "labels",
+        "seed": 0,
+        "network": Network(backbone=ResNet.small(), size=64, channels=16),
+        "teachers": (
+            foreign("light", light, 16, Classification(name="kind", classes=("dark", "light"))),
+            foreign("lights", lights, 32, Segmentation(name="parts", classes=("dark", "light"))),
+        ),
+        "pools": (Pool(source=ImagesOnly(name="pool", root=pool)),),
+        "student": Student(training=training),
+        "transfers": (),
+        "starts": ("random",),
+        "evaluation_batch": 2,
+    }
+    return Recipe(**(values | changes))
+
+
+def made(workdir) -> dict[str, bytes]:
+    files = sorted((workdir.root / "labels").rglob("*"))
+    kept = (".npy", ".json", ".jsonl")
+    return {
+        str(path.relative_to(workdir.root)): path.read_bytes()
+        for path in files
+        if path.is_file()
+        and ("tfrecord" in path.name or path.suffix in kept)
+        and path.name not in ("progress.json", "finished.json")
+    }
+
+
+def run(recipe, root, only=()) -> Workdir:
+    workdir = Workdir(root)
+    teacher.run(recipe, workdir, ())
+    label.run(recipe, workdir, only)
+    return workdir
+
+
+def test_one_pass_decodes_once_and_gives_the_bytes_of_one_teacher_at_a_time(
+    pool, tmp_path, monkeypatch
+):
+    recipe, reads = recipe_of(pool), []
+    image = ImagesOnly.image
+    monkeypatch.setattr(labelling, "TolerantSource", counting(reads, labelling.TolerantSource))
+    together = run(recipe, tmp_path / "together")
+    # The last image of a range that ends in half a batch fills it up.
+    assert set(reads) == set(range(COUNT)) and len(reads) <= COUNT + 5
+    assert ImagesOnly.image is image
+    apart = Workdir(tmp_path / "apart")
+    teacher.run(recipe, apart, ())
+    for name in ("lights", "light"):
+        label.run(recipe, apart, (name,))
+    assert made(together) == made(apart) and len(made(together)) > 20
+    results = [together.labels(name, "pool").result() for name in ("light", "lights")]
+    assert [result["labelled"] for result in results] == [COUNT, COUNT]
+    parts.check(recipe, together)
+
+
+def counting(reads, tolerant):
+    class Counting(tolerant):
+        def image(self, index):
+            reads.append(index)
+            return super().image(index)
+
+    return Counting
+
+
+@pytest.mark.parametrize("after", [1, 7, 20])
+def test_what_is_interrupted_goes_on_to_the_same_bytes(pool, tmp_path, monkeypatch, after):
+    recipe = recipe_of(pool)
+    whole = run(recipe, tmp_path / "whole")
+    reads = []
+
+    class Interrupted(labelling.TolerantSource):
+        def image(self, index):
+            reads.append(index)
+            if len(reads) > after:
+                raise KeyboardInterrupt
+            return super().image(index)
+
+    workdir = Workdir(tmp_path / "again")
+    teacher.run(recipe, workdir, ())
+    with monkeypatch.context() as patch:
+        patch.setattr(labelling, "TolerantSource", Interrupted)
+        with pytest.raises((KeyboardInterrupt, tf.errors.OpError)):
+            label.run(recipe, workdir, ())
+    label.run(recipe, workdir, ())
+    assert made(workdir) == made(whole)
+
+
+def test_unreadable_images_are_in_quarantine(pool, tmp_path):
+    (pool / "03.png").write_bytes(b"no picture")
+    data = (pool / "11.png").read_bytes()
+    (pool / "11.png").write_bytes(data[: len(data) // 2])
+    recipe = recipe_of(pool)
+    workdir = run(recipe, tmp_path / "run")
+    for name in ("light", "lights"):
+        part = workdir.labels(name, "pool")
+        lines = [json.loads(x) for x in (part.folder / "quarantine.jsonl").read_text().splitlines()]
+        assert [(line["index"], line["id"]) for line in lines] == [(3, "03.png"), (11, "11.png")]
+        assert all("cannot be read as a picture" in line["reason"] for line in lines)
+        assert part.result()["labelled"] == COUNT - 2
+        assert Column(part.folder, recipe.pools[0].source).is_empty(3)
+
+
+def test_too_many_unreadable_images_end_the_labelling(pool, tmp_path):
+    for i in range(1, 12):
+        (pool / f"{i:02}.png").write_bytes(b"no picture")
+    recipe = recipe_of(pool, max_unreadable=0.2)
+    message = (
+        r"source 'pool': 11 of 23 images cannot be read so far, .*=0.2 of them; the first: .*01"
+    )
+    with pytest.raises(DataError, match=message):
+        run(recipe, tmp_path / "run")
+    run(recipe_of(pool, max_unreadable=0.5), tmp_path / "other")
+
+
+def test_a_broken_shard_is_named_and_made_again(pool, tmp_path, capsys):
+    recipe = recipe_of(pool)
+    workdir = run(recipe, tmp_path / "run")
+    label_checks.verify(recipe, workdir, ())
+    assert capsys.readouterr().out.count("23 records, as they were written") == 2
+    before = made(workdir)
+    folder = workdir.labels("lights", "pool").folder
+    shard = sorted(folder.glob("labels-*"))[2]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="1 label columns are broken"):
+        label_checks.verify(recipe, workdir, ())
+    assert f"{folder}: {shard.name}: its bytes are not those" in capsys.readouterr().out
+    untouched = {p: p.stat().st_mtime_ns for p in folder.glob("labels-*") if p != shard}
+    label.run(recipe, workdir, ())
+    assert made(workdir) == before
+    assert all(path.stat().st_mtime_ns == time for path, time in untouched.items())
+
+
+def test_two_columns_are_compared(pool, tmp_path, capsys):
+    recipe = recipe_of(pool)
+    one = run(recipe, tmp_path / "one")
+    dark = foreign(
+        "light", lambda images: light(255.0 - np.asarray(images)), 16, recipe.teachers[0].task
+    )
+    other = run(recipe_of(pool, teachers=(dark, recipe.teachers[1])), tmp_path / "other")
+    for name, expected in (("light", 0.0), ("lights", 1.0)):
+        label_checks.compare(recipe, one, other.labels(name, "pool").folder)
+        said = capsys.readouterr().out
+        values = [float(line.split(":")[1]) for line in said.splitlines() if line.startswith("  ")]
+        assert values[0] == pytest.approx(expected, abs=0.3 if name == "light" else 1e-6), said
+    with pytest.raises(UserError, match="has no column light/pond; did you mean 'light/pool'"):
+        label_checks.compare(recipe, one, tmp_path / "light" / "pond")
+
+
+def test_a_plan_writes_nothing(pool, tmp_path, capsys):
+    recipe = recipe_of(pool)
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(UserError, match="'light' is not finished"):
+        label_checks.plan(recipe, workdir, ())
+    teacher.run(recipe, workdir, ())
+    before = sorted(workdir.root.rglob("*"))
+    label_checks.plan(recipe, workdir, ())
+    said = capsys.readouterr().out
+    assert "pool: 23 images, about" in said and "for light, lights" in said
+    assert "bytes an image" in said and "GiB of memory" in said
+    assert sorted(workdir.root.rglob("*")) == before
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path):
+    code = f"""
+import pathlib, time
+from must_keras.files import locked
+with locked(pathlib.Path({str(tmp_path)!r})):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "in\n"
+    message = rf"another process works here \(process {other.pid} on"
+    with pytest.raises(UserError, match=message), locked(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with locked(tmp_path):
+        pass
