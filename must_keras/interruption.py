@@ -27,9 +27,14 @@ def listen() -> None:
     signal.signal(signal.SIGTERM, _handle)
 
 
+def stop_listening() -> None:
+    """Until the next `listen` SIGTERM ends the process at once: there is nothing to save."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
     del number, frame
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_listening()
     _State.asked = True
     if not _State.postponed:
         raise ToBeContinued("stopped by SIGTERM; finished parts are kept")

@@ -33,7 +33,9 @@ _DIFF = flags.DEFINE_string(
     "With --stage=label: compare with another run's labels/<teacher>/<source> instead.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data sets.")
-_STRATEGY = flags.DEFINE_string("strategy", "auto", "Devices to train on: auto, one or mirrored.")
+_STRATEGY = flags.DEFINE_string(
+    "strategy", "auto", "Devices to train on: auto, one, mirrored, multiworker or tpu."
+)
 
 
 def main(argv: list[str]) -> None:

@@ -18,6 +18,8 @@ from must_keras.files import TEMPORARY, write_json
 FINISHED = "finished.json"
 BEGUN = "begun.json"
 CHECKPOINTS = "checkpoints"
+# Begins the names of folders of steps that were not finite.
+EVIDENCE = "nonfinite-step-"
 # Characters of a value in a message.
 _LONGEST = 80
 RUN = "run.json"
@@ -97,10 +99,12 @@ class Part:
         return self.folder / "model.keras"
 
     def begin(self) -> pathlib.Path:
-        """An empty folder for work that starts afresh."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
+        """The folder for work that starts afresh; steps that were not finite stay in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            # What a person may want to look into stays.
+            if not path.name.startswith(EVIDENCE):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         return self.folder
 
     def resume(self, inputs: Any) -> pathlib.Path:

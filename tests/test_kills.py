@@ -96,5 +96,6 @@ def test_twenty_kills_of_every_training_stage(tmp_path):
                 break
             assert process.returncode == -9, answer[-3000:]
         print(f"{stage}: {kills} kills")
+        assert kills == (0 if stage == "label" else KILLS)
         run(recipe, killed, stage)
     assert made(killed) == made(whole) and len(made(whole)) > 10

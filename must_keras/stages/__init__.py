@@ -29,7 +29,7 @@ from must_keras.stages import (
     transfer,
 )
 from must_keras.training.strategy import (
-    for_chief,
+    chief_alone,
     is_chief,
     lost_workers,
     make_strategy,
@@ -108,22 +108,24 @@ def run(
                 part.training.check_devices()
             chief = is_chief()
         run_folder = Workdir(workdir, other_runs(workdir, reuse))
-        if chief:
-            with for_chief(devices).scope():
+        with chief_alone(devices):
+            if chief:
                 _look(stage, values, run_folder)
         with locked(workdir) if chief else contextlib.nullcontext():
-            if chief:
-                _prepare(stage, values, run_folder, strategy)
-            with devices.scope():
-                wait_for_all()
+            with chief_alone(devices):
+                if chief:
+                    _prepare(stage, values, run_folder, strategy)
             values = pools.frozen(values, run_folder, new=False)
             for name in _ORDER if stage == "all" else (stage,):
-                trains, start = name in _TRAINING, time.monotonic()
-                if chief or trains:
-                    with (devices if trains else for_chief(devices)).scope():
+                start = time.monotonic()
+                if name in _TRAINING:
+                    with devices.scope():
                         _ORDER[name](values, run_folder, only)
-                with devices.scope():
-                    wait_for_all()
+                        wait_for_all()
+                else:
+                    with chief_alone(devices):
+                        if chief:
+                            _ORDER[name](values, run_folder, only)
                 if chief:
                     _add_seconds(workdir, name, time.monotonic() - start)
 

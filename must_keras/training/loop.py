@@ -17,7 +17,12 @@ from must_keras.training.checkpoints import Checkpoints, Saved
 from must_keras.training.feed import Feed
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import reset
-from must_keras.training.strategy import chief_says, is_chief, sum_over_workers
+from must_keras.training.strategy import (
+    chief_says,
+    is_chief,
+    is_multi_worker,
+    sum_over_workers,
+)
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import Training
 
@@ -68,6 +73,8 @@ def fit(
     summaries.rewind(state.get("files", {}))
     if is_chief():
         print(f"{title}: starts from {origin}")
+    if not training.steps:
+        return
     if first == training.steps:
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return
@@ -84,6 +91,8 @@ def fit(
                 callbacks=[run],
                 shuffle=False,
             )
+            # Keras takes a moment to end; what comes now waits for nothing.
+            _stop_if_asked(training.steps, training.steps)
     finally:
         checkpoints.wait()
         if progress is not None:
@@ -103,6 +112,17 @@ def _agreed(checkpoints: Checkpoints) -> Saved | None:
             f"{error.filename or checkpoints.folder} is there for the chief and not here: all "
             "machines must see the same --workdir"
         ) from None
+
+
+def _stop_if_asked(step: int, of: int) -> None:
+    """Raises ToBeContinued in all processes where SIGTERM has come to one of them."""
+    (stop,) = sum_over_workers([float(interruption.asked())])
+    if stop:
+        raise _stopped(step, of)
+
+
+def _stopped(step: int, of: int) -> interruption.ToBeContinued:
+    return interruption.ToBeContinued(f"stopped by SIGTERM at step {step} of {of}, which is saved")
 
 
 class _Run(keras.callbacks.Callback):
@@ -139,9 +159,7 @@ class _Run(keras.callbacks.Callback):
         if self._progress is not None and (stop or step == self._training.steps or self._is_due()):
             self._save(step)
         if stop:
-            raise interruption.ToBeContinued(
-                f"stopped by SIGTERM at step {step} of {self._training.steps}, which is saved"
-            )
+            raise _stopped(step, self._training.steps)
 
     def _is_due(self) -> bool:
         least = max(self._training.save_seconds, _LEAST_SHARE * self._checkpoints.last_seconds)
@@ -181,6 +199,8 @@ class _Run(keras.callbacks.Callback):
                 ids=ids,
                 bad=bad,
             )
+            if bad == [nonfinite.GRADIENT] and not is_multi_worker():
+                bad = nonfinite.heads_of_gradient(folder) or bad
             kept = f"; python -m must_keras.replay {folder} computes the step again"
         return nonfinite.NonFiniteLossError(
             f"{self._checkpoints.folder}: {nonfinite.describe(bad)} is not finite at step {step} "

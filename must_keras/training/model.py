@@ -17,12 +17,14 @@ from must_keras.models.fpn import build_neck
 from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
 from must_keras.training.optimizers import only_where
-from must_keras.training.recompute import recomputed
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
 BACKBONE, NECK = "backbone", "neck"
 Precision = Literal["float32", "mixed_bfloat16"]
+# On a CPU TensorFlow 2.21's bfloat16 gradient of a 3x3 convolution with stride 2 reads memory that
+# is not its own where the map has a single cell: P6 of smaller images.
+_LEAST_HALF = 128
 _PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
 
 
@@ -68,8 +70,6 @@ class MultiTaskModel(keras.Model):
     Attributes:
         accumulate: parts of a batch that are computed one after the other in a training step, to
             save memory; image i belongs to part i mod `accumulate`.
-        recompute: whether a training step computes the backbone's features again for its
-            gradients instead of keeping them, to save memory.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class MultiTaskModel(keras.Model):
         self.tasks = {task.name: task for task in tasks}
         self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.clip_norm = clip_norm
-        self.accumulate, self.recompute = 1, False
+        self.accumulate = 1
         self._means: list[keras.metrics.Mean] = []
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -172,7 +172,7 @@ class MultiTaskModel(keras.Model):
             # A part waits for the gradients of the one before: their features need not coexist.
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
                 some_x, some_y = tf.nest.map_structure(lambda v, i=part: self._part(v, i), (x, y))
-            with self._recomputing(), tf.GradientTape() as tape:
+            with tf.GradientTape() as tape:
                 found = self._losses_over(some_y, self(some_x, training=True), counts)
                 scaled = self.optimizer.scale_loss(self._weighted(found))
             gradients = tape.gradient(scaled, [v.value for v in variables])
@@ -184,9 +184,6 @@ class MultiTaskModel(keras.Model):
 
     def _part(self, values: Tensor, part: int) -> Tensor:
         return values if self.accumulate == 1 else tf.identity(values[part :: self.accumulate])
-
-    def _recomputing(self) -> contextlib.AbstractContextManager[None]:
-        return recomputed(self.get_layer(BACKBONE)) if self.recompute else contextlib.nullcontext()
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras' own; several workers need another (keras issue 20585)."""
@@ -268,11 +265,15 @@ class MultiTaskModel(keras.Model):
         image = ops.cast(image, "float32")
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
-    def clean_copy(self) -> MultiTaskModel:
-        """The same layers without an optimizer, in full precision: what is saved."""
-        copy = MultiTaskModel(
+    def without_optimizer(self) -> MultiTaskModel:
+        """The same layers, in the same precision, without an optimizer."""
+        return MultiTaskModel(
             self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
         )
+
+    def clean_copy(self) -> MultiTaskModel:
+        """`without_optimizer` in full precision: what is saved."""
+        copy = self.without_optimizer()
         if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
             return copy
         full_precision = MultiTaskModel.from_config(_in_full_precision(copy.get_config()))
@@ -335,10 +336,22 @@ def build_model(
         clip_norm: see MultiTaskModel.
         precision: in which layers compute; weights, predictions and losses are float32 with
             "mixed_bfloat16" too. None: Keras' current policy.
+
+    Raises:
+        UserError: the images are too small for this precision.
     """
+    if precision == "mixed_bfloat16" and network.size < _LEAST_HALF and not _has_gpu():
+        raise UserError(
+            f"precision='mixed_bfloat16' needs images of at least {_LEAST_HALF} pixels on a CPU, "
+            f"size is {network.size}"
+        )
     keras.utils.set_random_seed(seed)
     with _policy(precision):
         return _build(network, tasks, norm, loss_weights, clip_norm)
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from must_keras.errors import UserError
 from must_keras.files import replacing, write_json
 from must_keras.ops.precision import to_full
 from must_keras.training.model import MultiTaskModel
+from must_keras.workdir import EVIDENCE
 
+GRADIENT = "the gradient"
 _BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
 # How many ids a message names.
 _NAMED = 4
@@ -31,13 +33,13 @@ def bad_names(logs: Mapping[str, float]) -> list[str]:
     """What is not finite among the numbers of a step: heads, else "the gradient"."""
     bad = [key for key, value in logs.items() if not math.isfinite(value)]
     heads = sorted(key.removesuffix("_loss") for key in bad if key.endswith("_loss"))
-    return heads or (["the gradient"] if bad else [])
+    return heads or ([GRADIENT] if bad else [])
 
 
 def describe(bad: Sequence[str]) -> str:
     """What is not finite, as a person says it."""
-    if list(bad) == ["the gradient"]:
-        return bad[0]
+    if list(bad) == [GRADIENT] or bad[0].startswith(GRADIENT):
+        return " and ".join(bad)
     return f"the loss of {' and '.join(bad)}"
 
 
@@ -66,7 +68,7 @@ def keep(
         ids: of the batch's images.
         bad: what is not finite.
     """
-    kept = folder / f"nonfinite-step-{step:08d}"
+    kept = folder / f"{EVIDENCE}{step:08d}"
     kept.mkdir(parents=True, exist_ok=True)
     x, y = batch
     arrays = {f"x/{key}": value for key, value in x.items()} | {"keys": y["keys"]}
@@ -74,7 +76,7 @@ def keep(
         arrays |= {f"labels/{head}/{key}": value for key, value in label.items()}
     with replacing(kept / _BATCH) as path, path.open("wb") as file:
         np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
-    model.clean_copy().save(kept / _MODEL)
+    model.without_optimizer().save(kept / _MODEL)
     write_json(kept / _STEP, {"step": step, "ids": list(ids), "bad": list(bad)})
     return kept
 
@@ -89,6 +91,7 @@ class Replayed:
         losses: {head: [B]}, what each image adds to the sum before it is divided.
         weights: {head: [B]}, each image's number of valid elements.
         gradients: {part of the network: norm of the gradient}.
+        heads: {head: norm of its loss's own gradient}.
     """
 
     step: int
@@ -96,6 +99,7 @@ class Replayed:
     losses: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
     gradients: dict[str, float]
+    heads: dict[str, float]
 
     def __str__(self) -> str:
         """A line for every image, then one for every part's gradient."""
@@ -109,7 +113,8 @@ class Replayed:
             ]
             lines.append("  ".join([name.ljust(width), *cells]))
         lines += ["", "norm of the gradient"]
-        for part, norm in self.gradients.items():
+        norms = self.gradients | {f"loss of {head}": norm for head, norm in self.heads.items()}
+        for part, norm in norms.items():
             lines.append(f"{part}: {norm:.5g}" + ("" if math.isfinite(norm) else "  not finite"))
         return "\n".join(lines)
 
@@ -127,21 +132,30 @@ def replay(kept: pathlib.Path) -> Replayed:
     model = keras.saving.load_model(kept / _MODEL)
     x, y = _read(kept / _BATCH)
     y = y | {"labels": {head: to_full(label) for head, label in y["labels"].items()}}
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         predictions = model(x, training=True)
         losses, weights = {}, {}
         for name, task in model.tasks.items():
             label, head = y["labels"][name], model.get_layer(name)
             losses[name] = task.loss(label, predictions[name], head, y["keys"])
             weights[name] = task.label_weight(label)
+        sums = {name: tf.reduce_sum(value) for name, value in losses.items()}
         total = model.compute_loss(x, y, predictions)
+    variables = [v.value for v in model.trainable_variables]
     return Replayed(
         step=step["step"],
         ids=tuple(step["ids"]),
         losses={name: value.numpy() for name, value in losses.items()},
         weights={name: value.numpy() for name, value in weights.items()},
         gradients=dict(_norms(model, tape, total)),
+        heads={name: _norm(tape.gradient(value, variables)) for name, value in sums.items()},
     )
+
+
+def heads_of_gradient(kept: pathlib.Path) -> list[str]:
+    """The heads whose losses alone have a gradient that is not finite."""
+    heads = replay(kept).heads
+    return [f"{GRADIENT} of {name}" for name, norm in heads.items() if not math.isfinite(norm)]
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
@@ -161,10 +175,11 @@ def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
 def _norms(model: MultiTaskModel, tape: tf.GradientTape, loss: Any) -> Iterator[tuple[str, float]]:
     owners = [(layer.name, v) for layer in model.layers for v in layer.trainable_variables]
     gradients = tape.gradient(loss, [v.value for _, v in owners])
-    squares: dict[str, float] = {}
-    for (owner, _), gradient in zip(owners, gradients, strict=True):
-        if gradient is not None:
-            square = float(tf.reduce_sum(tf.square(tf.convert_to_tensor(gradient))))
-            squares[owner] = squares.get(owner, 0.0) + square
-    for owner, square in squares.items():
-        yield owner, math.sqrt(square) if square >= 0 else math.nan
+    for name in dict.fromkeys(owner for owner, _ in owners):
+        own = [g for (owner, _), g in zip(owners, gradients, strict=True) if owner == name]
+        yield name, _norm(own)
+
+
+def _norm(gradients: Sequence[Any]) -> float:
+    dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    return float(tf.linalg.global_norm(dense)) if dense else 0.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,31 +12,33 @@ from must_keras.errors import UserError
 Tensor = Any
 
 
-@contextlib.contextmanager
-def recomputed(backbone: keras.Model) -> Iterator[None]:
-    """Calls of the backbone keep its levels alone; their gradients compute what lies between.
+def recompute(backbone: keras.Model) -> None:
+    """From now on training keeps the backbone's levels alone and computes what lies between again.
 
-    The running averages of BatchNormalization move in the first pass only.
+    The running averages of BatchNormalization move in the first pass only. What is saved of the
+    backbone stays as it is.
 
     Args:
         backbone: a functional model from an image to {"C2", ..., "C5"} or more levels, each
             computed from the one before.
 
+    Raises:
+        UserError: a level is not computed from the one before.
+
     Reference: Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
     """
-    segments = _segments(backbone)
+    segments, plain = _segments(backbone), type(backbone).call
 
-    def call(image: Tensor, training: bool | None = None, **_: Any) -> dict[str, Tensor]:
+    def call(image: Tensor, training: bool | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        if not training:
+            return plain(backbone, image, training=training, **kwargs)
         levels, x = {}, image
         for level, segment in segments.items():
-            levels[level] = x = _forgetful(segment, x, training)
+            levels[level] = x = _forgetful(segment, x)
         return levels
 
+    # Of this object alone: its class, and so what is saved, is that of any functional model.
     backbone.call = call
-    try:
-        yield
-    finally:
-        del backbone.call
 
 
 def _segments(backbone: keras.Model) -> dict[str, keras.Model]:
@@ -55,7 +55,7 @@ def _segments(backbone: keras.Model) -> dict[str, keras.Model]:
     return segments
 
 
-def _forgetful(segment: keras.Model, x: Tensor, training: bool | None) -> Tensor:
+def _forgetful(segment: keras.Model, x: Tensor) -> Tensor:
     @tf.custom_gradient
     def run(x: Tensor) -> Any:
         def gradient(dy: Tensor, variables: Any = ()) -> Any:
@@ -64,9 +64,9 @@ def _forgetful(segment: keras.Model, x: Tensor, training: bool | None) -> Tensor
                 again = tf.identity(x)
             with keras.StatelessScope(), tf.GradientTape() as tape:
                 tape.watch(again)
-                y = segment(again, training=training)
+                y = segment(again, training=True)
             return tape.gradient(y, [again, list(variables)], output_gradients=dy)
 
-        return segment(x, training=training), gradient
+        return segment(x, training=True), gradient
 
     return run(x)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.interruption import ToBeContinued
@@ -47,7 +49,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name in ("auto", "multiworker"):
         workers = _workers()
         if len(workers) > 1:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            return _multi_worker(workers)
         if name == "multiworker" and not workers:
             raise UserError(
                 "--strategy=multiworker needs the environment variable TF_CONFIG on every machine: "
@@ -63,6 +65,15 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy(devices[0])
 
 
+def _multi_worker(workers: Sequence[str]) -> tf.distribute.Strategy:
+    print(f"waiting for all of {', '.join(workers)}", file=sys.stderr, flush=True)
+    # TensorFlow waits where no signal is heard, and puts a handler of its own in place.
+    interruption.stop_listening()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    interruption.listen()
+    return strategy
+
+
 def _workers() -> list[str]:
     """The addresses in TF_CONFIG; empty where it is not set.
 
@@ -76,7 +87,7 @@ def _workers() -> list[str]:
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
         workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        others = sorted(set(cluster) - {"chief", "worker", "evaluator"})
+        others = sorted(set(cluster) - {"chief", "worker"})
         index, kind = int(task.get("index", 0)), task.get("type", "worker")
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f"TF_CONFIG cannot be read: {error}") from None
@@ -84,8 +95,8 @@ def _workers() -> list[str]:
         raise UserError(
             f"TF_CONFIG lists tasks of type {others[0]!r}; only chief and worker train together"
         )
-    if workers and not (kind in cluster and 0 <= index < len(cluster[kind])):
-        raise UserError(f"TF_CONFIG: the task {kind} {index} is not in the cluster {cluster}")
+    if workers and not (kind in ("chief", "worker") and 0 <= index < len(cluster.get(kind, []))):
+        raise UserError(f"TF_CONFIG: the task {kind} {index} does not train in {cluster}")
     return workers
 
 
@@ -101,15 +112,38 @@ def _tpu() -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def for_chief(strategy: tf.distribute.Strategy) -> tf.distribute.Strategy:
-    """Where the chief works alone: under `strategy` itself if there is only one process.
+@contextlib.contextmanager
+def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Work of the chief within, for which the others wait at the end.
 
-    Under that of several processes every new variable would wait for the others.
+    It is done under `strategy` itself if there is only one process; under that of several every
+    new variable would wait for the others.
+
+    Raises:
+        UserError: in the others, where the chief's work has failed.
+        ToBeContinued: in the others, where the chief was stopped from outside.
     """
     with strategy.scope():
-        if not is_multi_worker():
-            return strategy
-    return tf.distribute.OneDeviceStrategy(strategy.extended.worker_devices[0])
+        several, chief = is_multi_worker(), is_chief()
+    if not several:
+        with strategy.scope():
+            yield
+        return
+    failure: Exception | None = None
+    try:
+        with tf.distribute.OneDeviceStrategy(strategy.extended.worker_devices[0]).scope():
+            yield
+    except Exception as error:  # Raised again below, when the others know.
+        failure = error
+    with strategy.scope():
+        stopped = chief_says(lambda: float(isinstance(failure, ToBeContinued)))
+        failed = chief_says(lambda: float(failure is not None))
+    if failure is not None:
+        raise failure
+    if stopped and not chief:
+        raise ToBeContinued("the chief was stopped")
+    if failed and not chief:
+        raise UserError("the chief has stopped: its own message says why")
 
 
 @contextlib.contextmanager
@@ -126,7 +160,9 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
             alone = not is_multi_worker()
         if alone:
             raise
-        reason = str(error.message).strip().splitlines()[0]
+        lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+        told = [line for line in lines if "unhealthy" in line or "onnection" in line]
+        reason = (told or [type(error).__name__])[0]
         raise ToBeContinued(
             f"another worker is gone ({reason}); start all of them again, they go on from the "
             "newest checkpoint"

@@ -8,8 +8,9 @@ from typing import Any
 from must_keras.data.augmentation import Augmentation
 from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
-from must_keras.training.model import MultiTaskModel, Precision
+from must_keras.training.model import BACKBONE, MultiTaskModel, Precision
 from must_keras.training.optimizers import SGD, AdamW, WarmupCosine
+from must_keras.training.recompute import recompute
 from must_keras.training.strategy import local_replicas, num_replicas
 
 # Limits of the momenta of running averages, for long runs.
@@ -121,10 +122,12 @@ class Training:
         """Gives a model its optimizer and its way of computing a step.
 
         Raises:
-            UserError: the current strategy cannot train so.
+            UserError: the current strategy cannot train so, or this backbone cannot be recomputed.
         """
         self.check_devices()
-        model.accumulate, model.recompute = self.accumulate, self.recompute
+        model.accumulate = self.accumulate
+        if self.recompute:
+            recompute(model.get_layer(BACKBONE))
         schedule = WarmupCosine(self.learning_rate, self.steps, self.warmup)
         ema = averaging_momentum(max(self.steps, 1), _WEIGHTS) if self.ema else None
         model.compile(optimizer=self.optimizer.build(schedule, ema), jit_compile=self.jit_compile)

@@ -6,6 +6,7 @@ weights. The kind is "equal" (all tasks, 20 steps) or "killed" (two tasks, many 
 after each).
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -25,15 +26,18 @@ from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
 KINDS = {"equal": (ALL, 20, 60.0), "killed": ((KIND, PARTS), 30, 0.0)}
 TASKS, STEPS, SAVE_SECONDS = KINDS[sys.argv[3]]
+PRECISION = "mixed_bfloat16" if sys.argv[2] == "mixed_bfloat16" else None
+SIZE = 128 if PRECISION else NETWORK.size
 RUN = training(
     STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, accumulate=2, clip_norm=1.0,
-    save_seconds=SAVE_SECONDS,
+    save_seconds=SAVE_SECONDS, recompute=sys.argv[3] == "equal", precision=PRECISION,
 )  # fmt: skip
 
 
 def build(tasks):
     options = RUN.of_model() | {"norm": RUN.norm() | {"momentum": 0.9}}
-    return build_model(NETWORK, tasks, seed=3, loss_weights={"far": 0.5}, **options)
+    network = dataclasses.replace(NETWORK, size=SIZE)
+    return build_model(network, tasks, seed=3, loss_weights={"far": 0.5}, **options)
 
 
 def said_of_six(model) -> np.ndarray:
@@ -82,9 +86,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "mixed_bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    else:
+    if not PRECISION:
         keras.config.set_floatx(sys.argv[2])
     # Optimizing the graphs takes longer than 20 steps of so small a network.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

@@ -58,13 +58,20 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, whole):
 def test_a_killed_worker_ends_the_other_and_both_go_on(tmp_path, whole):
     workers = start_workers(tmp_path, "float64", "killed")
     wait_for_checkpoint(tmp_path / "work-worker", workers[0])
-    time.sleep(moment(8.0))
-    killed = random.SystemRandom().randrange(2)
+    later = moment(4.0)
+    time.sleep(later)
+    killed = int(later * 1000) % 2
     workers[killed].kill()
     answer = workers[1 - killed].communicate(timeout=60)[0]
     assert workers[1 - killed].returncode == 75, answer[-3000:]
     assert "to be continued: another worker is gone" in answer
     workers[killed].communicate()
+    workers = start_workers(tmp_path, "float64", "killed")
+    if wait_for_checkpoint(tmp_path / "work-worker", workers[0]):
+        workers[1].terminate()
+        answers = [worker.communicate(timeout=60)[0] for worker in workers]
+        assert [worker.returncode for worker in workers] == [75, 75], answers
+        assert all("stopped by SIGTERM at step" in answer for answer in answers), answers
     finish(start_workers(tmp_path, "float64", "killed"))
     found = load(tmp_path, "worker0")["worker0"]
     assert found["steps"].tolist() == STEPS
@@ -91,13 +98,15 @@ def test_seven_kills_in_every_layout_and_type(tmp_path, layout, dtype):
         processes = begin(again)
         if not wait_for_checkpoint(again / f"work-{layout}", processes[0]):
             break
-        time.sleep(moment(longest))
-        killed = random.SystemRandom().choice(processes)
+        later = moment(longest)
+        time.sleep(later)
+        killed = processes[int(later * 10000) % len(processes)]
         killed.kill()
         kills += killed.wait() == -9
         for process in processes:
             process.communicate(timeout=60)
     print(f"{layout}, {dtype}: {kills} kills")
+    assert kills == 7
     finish(begin(again))
     name = f"{layout}0"
     found, wanted = load(again, name)[name], load(unkilled, name)[name]

@@ -19,6 +19,7 @@ from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
 from must_keras.training.summaries import Summaries
+from must_keras.workdir import Part
 from painted import ALL, KIND, NETWORK, NORM, PARTS, Painted, train, training
 
 RUN = training(
@@ -171,6 +172,44 @@ def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
     largest = {key: max(row[key] for row in rows) for key in rows[0]}
     assert (largest["far_loss"] > 0) == (kind == "metric") and largest["parts_loss"] == 0
     assert largest["things_loss"] > 0
+
+
+def test_no_steps_leave_the_weights_alone(tmp_path):
+    run = dataclasses.replace(RUN, steps=0)
+    model, same = build(run), build(run)
+    train(model, tmp_path, run)
+    assert equal(model, same)
+
+
+def test_sigterm_after_the_last_step_stops_before_what_follows(tmp_path, monkeypatch):
+    sums, answers = loop.sum_over_workers, iter(range(100))
+    monkeypatch.setattr(
+        loop, "sum_over_workers", lambda v: [1.0] if next(answers) == 12 else sums(v)
+    )
+    with pytest.raises(interruption.ToBeContinued, match="step 12 of 12, which is saved"):
+        train(build(RUN), tmp_path, RUN)
+    assert (tmp_path / "checkpoints" / "step-00000012.npz").is_file()
+
+
+def test_a_gradient_that_is_not_finite_names_the_head(tmp_path):
+    """The loss is finite; its gradient is too large for a float32."""
+    run = training(2, log_every=1, optimizer=AdamW())
+    model = build(run, tasks=(KIND, PARTS))
+    head = model.get_layer("parts")
+    # What comes last gives scores of 1e25: their gradient's square is more than a float32 holds.
+    last = [np.sign(w) * 1e25 if w.shape[2:] == (8, 3) else w for w in head.get_weights()]
+    head.set_weights(last)
+    backbone = [np.array(v) for v in model.get_layer("backbone").trainable_variables]
+    with pytest.raises(nonfinite.NonFiniteLossError) as caught:
+        train(model, tmp_path, run)
+    assert "parts" in str(caught.value) and "kind" not in str(caught.value).split("not finite")[0]
+    for value, variable in zip(
+        backbone, model.get_layer("backbone").trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(value, variable)
+    part = Part(tmp_path)
+    part.begin()
+    assert [path.name for path in tmp_path.iterdir()] == ["nonfinite-step-00000001"], "kept"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):

@@ -33,7 +33,14 @@ CLUSTER = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
     [
         ("{", "TF_CONFIG cannot be read"),
         (json.dumps({"cluster": {"ps": ["a:1"], **CLUSTER}, "task": {"index": 0}}), "type 'ps'"),
-        (json.dumps({"cluster": CLUSTER, "task": {"index": 2}}), "the task worker 2 is not in"),
+        (
+            json.dumps({"cluster": CLUSTER, "task": {"index": 2}}),
+            "the task worker 2 does not train",
+        ),
+        (
+            json.dumps({"cluster": CLUSTER, "task": {"type": "evaluator", "index": 0}}),
+            "evaluator 0",
+        ),
         (json.dumps([]), "TF_CONFIG cannot be read"),
     ],
 )
