@@ -1,6 +1,6 @@
 """What accumulation, recomputation and bfloat16 do to a training step's time and memory.
 
-    python -m benchmarks.training_options
+    python -m benchmarks.training_options [PIXELS]
 
 A four-task student with a ResNet-50 at 256 pixels, batch 8, on ready batches of drawn scenes. Every
 option is a fresh process; one JSON line each, with the plain step's figures beside it. The plain
@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-SIZE, BATCH, STEPS = 256, 8, 4
+SIZE, BATCH, STEPS = 256, 8, 3
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulate=2": {"accumulate": 2},
@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(options: dict[str, Any]) -> dict[str, float]:
+def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
     """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
     from experiments import scenes
     from must_keras.data.labelled import Labelled
@@ -42,17 +42,17 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
     from must_keras.training.model import Network, build_model
     from must_keras.training.strategy import make_strategy
 
-    recipe = scenes.recipe(size=SIZE, pool_images=2 * BATCH, images=BATCH)
+    recipe = scenes.recipe(size=size, pool_images=2 * BATCH, images=BATCH)
     pool = recipe.pools[0].truth
     assert isinstance(pool, ScenesSource)
     training = dataclasses.replace(recipe.student.training, steps=STEPS, batch=BATCH, **options)
     with make_strategy("one").scope():
-        network = Network(backbone=ResNet.of_depth(50), size=SIZE)
+        network = Network(backbone=ResNet.of_depth(50), size=size)
         model = build_model(network, recipe.tasks, seed=0, **training.of_model())
         training.compile(model)
-        feed = Feed(Labelled(pool, recipe.tasks), recipe.tasks, training, size=SIZE, seed=0)
+        feed = Feed(Labelled(pool, recipe.tasks), recipe.tasks, training, size=size, seed=0)
         x, y = feed.batch_of(0)
-        seconds = []
+        before, seconds = _peak(), []
         for _ in range(STEPS + 1):
             start = time.perf_counter()
             model.train_on_batch(x, y)
@@ -64,25 +64,31 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
             checkpoints.save(1, {})
             still = time.perf_counter() - start
             checkpoints.wait()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "first_step_s": round(seconds[0], 1),
         "step_s": round(statistics.median(seconds[1:]), 2),
-        "peak_GiB": round(peak, 2),
+        "before_GiB": round(before, 2),
+        "peak_GiB": round(_peak(), 2),
         "checkpoint_MB": round(sum(v.numpy().nbytes for v in saved) / 1e6),
         "stands_still_s": round(still, 2),
         "on_disk_s": round(checkpoints.last_seconds, 2),
     }
 
 
+def _peak() -> float:
+    """The most memory that this process has had so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main() -> None:
     """Measures every option in a process of its own, and prints it beside the plain step."""
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(OPTIONS[sys.argv[1]])))
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else SIZE
+    if len(sys.argv) > 2:
+        print(json.dumps(measure(size, OPTIONS[sys.argv[2]])))
         return
     plain: dict[str, float] = {}
     for name in OPTIONS:
-        command = [sys.executable, "-m", "benchmarks.training_options", name]
+        command = [sys.executable, "-m", "benchmarks.training_options", str(size), name]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(answer.stdout.splitlines()[-1])
         plain = plain or found

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,8 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
                 f"{folder}: another process works here ({file.read().strip()}); wait for it, or "
                 "choose another --workdir"
             ) from None
+        except OSError as error:  # Some network file systems know no locks.
+            print(f"warning: {folder} cannot be locked: {error.strerror}", file=sys.stderr)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
