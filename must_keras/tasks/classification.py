@@ -25,7 +25,7 @@ from must_keras.tasks.base import (
     check_distribution,
     check_foreign_shape,
 )
-from must_keras.tasks.drawing import enlarge
+from must_keras.tasks.drawing import enlarge, font
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -195,7 +195,8 @@ class Classification(Task):
             top = 8 + 22 * line
             end = 6 + share * (canvas.width - 12)
             pen.rectangle((6, top + 14, end, top + 17), fill=(255, 200, 60))
-            pen.text((6, top), f"{self.classes[index]} {share:.2f}", fill=(255, 255, 255))
+            text = f"{self.classes[index]} {share:.2f}"
+            pen.text((6, top), text, fill=(255, 255, 255), font=font())
         return np.asarray(canvas)
 
 
