@@ -221,6 +221,17 @@ FLAGS = {
 }
 
 
+def test_one_bad_map_among_many_shows_before_anything_is_made(home, capsys):
+    for i in range(6, 60):
+        save(home / "data" / "images" / f"{i}.png", np.full((8, 10, 3), 4 * i, np.uint8))
+        save(home / "data" / "maps" / f"{i}.png", np.full((8, 10), i % 2, np.uint8))
+        save(home / "data" / "depths" / f"{i}.png", np.full((8, 10), 2000, np.uint16))
+    save(home / "data" / "maps" / "41.png", np.zeros((9, 10), np.uint8))
+    status, lines = run(home, capsys)
+    assert status == 2 and "maps/41.png is 10x9 pixels" in lines[0]
+    assert not (home / "run").exists()
+
+
 RECIPES = {
     "a field that is none": ("threshold=None", "treshold=0.5", r"line \d+: TypeError.*treshold"),
     "one pool that is no tuple": ('"images")),),', '"images"))),', "pools is no tuple"),

@@ -1,11 +1,11 @@
-"""A few images of every set are read before anything is made: mistakes in data show at once."""
+"""Images and labels of every set are read before anything is made: mistakes show at once."""
 
 from __future__ import annotations
 
 import itertools
 
 from must_keras.data.labelled import Labelled
-from must_keras.data.sources import TolerantSource
+from must_keras.data.sources import Source, TolerantSource
 from must_keras.errors import UserError
 from must_keras.progress import track
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher, Transfer, student_weights
@@ -13,8 +13,8 @@ from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.pictures import spread
 from must_keras.workdir import Workdir
 
-# Of each training, validation and test set.
-_IMAGES = 8
+# Of each training, validation and test set: of a user's files, and of what a program wrote.
+_FILES, _IMAGES = 512, 8
 
 
 def run(recipe: Recipe, workdir: Workdir) -> None:
@@ -33,7 +33,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
     for pool in recipe.pools:
         if pool.source.label_spaces:
             examples = Labelled(TolerantSource(pool.source), recipe.tasks)
-            for index in spread(_IMAGES, len(pool.source)):
+            for index in _some(pool.source):
                 examples.load(index)
     items: list[Teacher | Transfer] = [t for t in recipe.trained_teachers if not _begun(workdir, t)]
     items += [t for t in recipe.transfers if not (workdir.root / "transfers" / t.name).exists()]
@@ -41,7 +41,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
     for item, split in track(pairs, "first look at the data", len(pairs)):
         source = getattr(item.sets, split)
         examples = Labelled(source, [item.task])
-        looked = [examples.load(i)[1][item.task.name] for i in spread(_IMAGES, len(source))]
+        looked = [examples.load(i)[1][item.task.name] for i in _some(source)]
         if all(item.task.says_nothing(label) for label in looked):
             raise UserError(
                 f"source {source.name!r}: none of {len(looked)} images from all over the set says "
@@ -51,3 +51,9 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
 
 def _begun(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> bool:
     return workdir.teacher(teacher.name).folder.exists()
+
+
+def _some(source: Source) -> list[int]:
+    """Indices from all over a source."""
+    is_of_files = len(source) > 0 and source.file(0) is not None
+    return spread(_FILES if is_of_files else _IMAGES, len(source))
