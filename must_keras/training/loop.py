@@ -171,10 +171,10 @@ class _Run(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def _log(self, step: int, numbers: dict[str, float]) -> None:
-        self.rows.append(numbers)
-        self._steps_since += 1
         if self._progress is None:
             return
+        self.rows.append(numbers)
+        self._steps_since += 1
         now = time.monotonic()
         speed = self._steps_since * self._training.batch / max(now - self._since, 1e-9)
         self._progress.advance(note=f"{_tell(numbers)}, {speed:.3g} images/s")

@@ -66,30 +66,43 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-@keras.saving.register_keras_serializable(package="must_keras")
-class FusedAdamW(keras.optimizers.Adam):
-    """Keras' AdamW with TensorFlow's one operation for each variable.
-
-    Keras' own writes some forty for each, the schedule among them: a small network spends as much
-    on these as on its gradients, and more when it is traced.
+class _DecaysKernels:
+    """Decoupled weight decay of variables of two and more axes, for a Keras optimizer.
 
     Args:
         learning_rate: as in Keras.
-        kernel_decay: decoupled weight decay of variables of two and more axes.
-        **kwargs: of keras.optimizers.Adam.
+        kernel_decay: how much of a kernel a step at a rate of 1 takes away.
+        **kwargs: of the optimizer.
     """
 
     def __init__(self, learning_rate: Any, kernel_decay: float = 0.0, **kwargs: Any):
         super().__init__(learning_rate, **kwargs)
         self.kernel_decay = kernel_decay
 
+    def decay(self, variable: Any, rate: Any) -> None:
+        """Shrinks a kernel."""
+        if self.kernel_decay and variable.shape.rank > 1:
+            variable.assign_sub(variable * (rate * self.kernel_decay))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return super().get_config() | {"kernel_decay": self.kernel_decay}
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+class FusedAdamW(_DecaysKernels, keras.optimizers.Adam):
+    """Keras' AdamW with TensorFlow's one operation for each variable.
+
+    Keras' own writes some forty for each, the schedule among them: a small network spends as much
+    on these as on its gradients, and more when it is traced.
+    """
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         rate, step = tf.cast(learning_rate, dtype), tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
-        if self.kernel_decay and variable.shape.rank > 1:
-            variable.assign_sub(variable * (rate * self.kernel_decay))
+        self.decay(variable, rate)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -103,32 +116,19 @@ class FusedAdamW(keras.optimizers.Adam):
             grad=tf.cast(gradient, dtype),
         )
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"kernel_decay": self.kernel_decay}
-
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class FusedSGD(keras.optimizers.SGD):
+class FusedSGD(_DecaysKernels, keras.optimizers.SGD):
     """Stochastic gradient descent with TensorFlow's one operation for each variable.
 
     The momentum gathers gradients and the rate multiplies what it gathered (Sutskever's form, as
     in PyTorch); in Keras' own the momentum holds rates of the past. At a constant rate they agree.
-
-    Args:
-        learning_rate: as in Keras.
-        kernel_decay: decoupled weight decay of variables of two and more axes.
-        **kwargs: of keras.optimizers.SGD.
     """
-
-    def __init__(self, learning_rate: Any, kernel_decay: float = 0.0, **kwargs: Any):
-        super().__init__(learning_rate, **kwargs)
-        self.kernel_decay = kernel_decay
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
         rate = tf.cast(learning_rate, dtype)
-        if self.kernel_decay and variable.shape.rank > 1:
-            variable.assign_sub(variable * (rate * self.kernel_decay))
+        self.decay(variable, rate)
         if not self.momentums:
             variable.assign_sub(rate * tf.cast(gradient, dtype))
             return
@@ -140,9 +140,6 @@ class FusedSGD(keras.optimizers.SGD):
             momentum=tf.constant(self.momentum, dtype),
             use_nesterov=self.nesterov,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"kernel_decay": self.kernel_decay}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
