@@ -160,7 +160,8 @@ class Meagre(Painted):
 
 @pytest.mark.parametrize("kind", ["metric", "relative_inverse"])
 def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
-    tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in ALL]
+    some = [task for task in ALL if task.name in ("things", "parts", "far")]
+    tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in some]
     run = training(3, batch=1, log_every=1, optimizer=AdamW())
     model = build(run, tasks=tasks)
     feed = Feed(Meagre(tasks), tasks, run, size=64, seed=5)
