@@ -171,7 +171,8 @@ class Labeller:
         return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
 
     def _check_readable(self, source: Source, images: TolerantSource) -> None:
-        unreadable = [i for i in images.unreadable if not source.is_gone(i)]
+        # In the order of the images, whichever thread was first; it may add to them meanwhile.
+        unreadable = sorted(i for i in list(images.unreadable) if not source.is_gone(i))
         limit = max(_FEW, self._recipe.max_unreadable * len(source))
         if len(unreadable) > limit:
             reason = images.unreadable[unreadable[0]]
