@@ -35,9 +35,10 @@ def _expect(where: str, value: Any, **kinds: type) -> None:
             raise UserError(f"{where}: {field} is a {type(found).__name__}, expected a {name}")
 
 
-def _expect_each(where: str, **fields: tuple[Any, type]) -> None:
-    """Raises UserError where a field is not a sequence of one kind."""
-    for field, (found, kind) in fields.items():
+def _expect_each(where: str, value: Any, **kinds: type) -> None:
+    """Raises UserError where a field of a value is not a sequence of its kind."""
+    for field, kind in kinds.items():
+        found = getattr(value, field)
         name = getattr(kind, "__name__", str(kind))
         if not isinstance(found, tuple | list):
             raise UserError(f"{where}: {field} is no tuple; with one {name}: ({field[:-1]},)")
@@ -200,8 +201,8 @@ class Recipe:
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         _expect(where, self, network=Network, student=Student, starts=tuple | list)
-        _expect_each(where, teachers=(self.teachers, Teacher | ForeignTeacher))
-        _expect_each(where, pools=(self.pools, Pool), transfers=(self.transfers, Transfer))
+        kinds = {"teachers": Teacher | ForeignTeacher, "pools": Pool, "transfers": Transfer}
+        _expect_each(where, self, **kinds)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
             ("heads", [t.task.name for t in self.teachers]),

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from must_keras.data import columns
 from must_keras.data.columns import Column
-from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.errors import DataError, UserError
@@ -24,7 +23,6 @@ from must_keras.stages.teacher import selected
 from must_keras.workdir import FINISHED, Workdir
 
 _TIMED_BATCHES = 4
-_OTHER = "(other)"
 
 
 def verify(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -85,8 +83,8 @@ def difference(
     sides = [quality.pseudo_labelled(teacher, images, column) for column in (mine, other)]
     count = len(source)
     batches = evaluation_batches(
-        _Both(*sides, name=task.name),
-        [task, dataclasses.replace(task, name=_OTHER)],
+        quality.Beside(*sides, task),
+        [task, dataclasses.replace(task, name=quality.TRUTH)],
         size=recipe.network.size,
         batch=recipe.evaluation_batch,
         ranges=[range(count)],
@@ -96,27 +94,10 @@ def difference(
         keep = y["index"].numpy() >= 0
         labels = [
             {key: value.numpy()[keep] for key, value in y["labels"][name].items()}
-            for name in (_OTHER, task.name)
+            for name in (quality.TRUTH, task.name)
         ]
         evaluator.update(*labels)
     return scoring.finite(evaluator.result())
-
-
-class _Both:
-    """Images with the labels of two columns."""
-
-    def __init__(self, mine: Labelled, other: Labelled, *, name: str):
-        self._mine, self._other, self._name = mine, other, name
-
-    def __len__(self) -> int:
-        return len(self._mine)
-
-    def image_id(self, index: int) -> str:
-        return self._mine.image_id(index)
-
-    def load(self, index: int):
-        image, labels = self._mine.load(index)
-        return image, labels | {_OTHER: self._other.labels(index)[self._name]}
 
 
 def plan(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from must_keras.training import pictures
 _COMPARED = 512
 _SHOWN = 6
 # Beside the head's own name, and unlike any.
-_TRUTH = "(truth)"
+TRUTH = "(truth)"
 
 
 def pseudo_labelled(teacher: Teacher | ForeignTeacher, source: Source, column: Column) -> Labelled:
@@ -50,11 +50,13 @@ def judge(
         {metric: value}; None where nobody knows the truth.
     """
     task, truth = teacher.task, _truth(recipe, source, teacher.task)
-    tasks = [task] if truth is None else [task, dataclasses.replace(task, name=_TRUTH)]
+    images = TolerantSource(source if truth is None else truth)
+    known = None if truth is None else Labelled(images, [task])
+    tasks = [task] if truth is None else [task, dataclasses.replace(task, name=TRUTH)]
     count = len(source) if truth is None else min(_COMPARED, len(source))
     shown = pictures.spread(_SHOWN, count)
     batches = evaluation_batches(
-        _Beside(teacher, source, column, truth),
+        Beside(pseudo_labelled(teacher, images, column), known, task),
         tasks,
         size=recipe.network.size,
         batch=1 if truth is None else recipe.evaluation_batch,
@@ -66,7 +68,7 @@ def judge(
         keep = indices >= 0
         labels = [
             {key: value.numpy()[keep] for key, value in y["labels"][name].items()}
-            for name in ([_TRUTH] if truth is not None else []) + [task.name]
+            for name in ([TRUTH] if truth is not None else []) + [task.name]
         ]
         if truth is not None:
             evaluator.update(*labels)
@@ -79,28 +81,30 @@ def judge(
     return None if truth is None else scoring.finite(evaluator.result())
 
 
-class _Beside:
-    """A source's images with what a teacher said, and the truth under a name of its own."""
+class Beside:
+    """Images with what a teacher said of them, and other labels under the name TRUTH.
 
-    def __init__(
-        self,
-        teacher: Teacher | ForeignTeacher,
-        source: Source,
-        column: Column,
-        truth: Source | None,
-    ):
-        images = TolerantSource(source if truth is None else truth)
-        self._said = pseudo_labelled(teacher, images, column)
-        self._truth = None if truth is None else Labelled(images, [teacher.task])
-        self._name = teacher.task.name
+    Args:
+        said: the images with the teacher's labels.
+        truth: the same images with what these are compared with; None: there is nothing.
+        task: the head.
+    """
+
+    def __init__(self, said: Labelled, truth: Labelled | None, task: Task):
+        self._said, self._truth, self._name = said, truth, task.name
 
     def __len__(self) -> int:
         return len(self._said)
 
+    def image_id(self, index: int) -> str:
+        """See data.pipeline.Examples."""
+        return self._said.image_id(index)
+
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Mapping[str, np.ndarray]]]:
+        """See data.pipeline.Examples."""
         image, labels = self._said.load(index)
         if self._truth is not None:
-            labels[_TRUTH] = self._truth.labels(index)[self._name]
+            labels[TRUTH] = self._truth.labels(index)[self._name]
         return image, labels
 
 

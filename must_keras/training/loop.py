@@ -92,7 +92,8 @@ def fit(
                 shuffle=False,
             )
             # Keras takes a moment to end; what comes now waits for nothing.
-            _stop_if_asked(training.steps, training.steps)
+            if _is_stopped():
+                raise _stopped(training.steps, training.steps)
     finally:
         checkpoints.wait()
         if progress is not None:
@@ -114,11 +115,9 @@ def _agreed(checkpoints: Checkpoints) -> Saved | None:
         ) from None
 
 
-def _stop_if_asked(step: int, of: int) -> None:
-    """Raises ToBeContinued in all processes where SIGTERM has come to one of them."""
-    (stop,) = sum_over_workers([float(interruption.asked())])
-    if stop:
-        raise _stopped(step, of)
+def _is_stopped() -> bool:
+    """In all processes, whether SIGTERM has come to one of them."""
+    return bool(sum_over_workers([float(interruption.asked())])[0])
 
 
 def _stopped(step: int, of: int) -> interruption.ToBeContinued:
@@ -155,7 +154,7 @@ class _Run(keras.callbacks.Callback):
         if bad:
             raise self._keep(step, bad)
         self._log(step, numbers)
-        (stop,) = sum_over_workers([float(interruption.asked())])
+        stop = _is_stopped()
         if self._progress is not None and (stop or step == self._training.steps or self._is_due()):
             self._save(step)
         if stop:
