@@ -66,6 +66,12 @@ def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
             raise
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 2
+    except Exception:
+        # TensorFlow's own code makes something else of what SIGTERM raises within it.
+        if not interruption.asked():
+            raise
+        print("to be continued: stopped by SIGTERM; the same command goes on", file=sys.stderr)
+        return 75
     return 0
 
 

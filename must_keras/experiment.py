@@ -27,8 +27,8 @@ def nearest(word: str, allowed: Sequence[str]) -> str:
     return f"{hint}allowed are {', '.join(allowed)}"
 
 
-def parse(text: str) -> tuple[str, dict[str, str]]:
-    """An experiment's name or path and its arguments, still as text.
+def parse(text: str, flag: str = "--experiment") -> tuple[str, dict[str, str]]:
+    """The name or path that a flag gives and its arguments, still as text.
 
     Arguments are separated by commas; a value that holds a comma or a colon is quoted.
 
@@ -37,15 +37,15 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     """
     name, _, rest = text.partition(":")
     arguments = {}
-    for piece in _split(rest):
+    for piece in _split(rest, flag):
         key, equals, value = piece.partition("=")
         if not equals or not key.strip().isidentifier():
-            raise UserError(f"--experiment: {piece!r} is not of the form name=value")
+            raise UserError(f"{flag}: {piece!r} is not of the form name=value")
         arguments[key.strip()] = _unquote(value.strip())
     return name.strip(), arguments
 
 
-def _split(text: str) -> list[str]:
+def _split(text: str, flag: str) -> list[str]:
     pieces, quote, piece = [], "", ""
     for character in text:
         if character in "'\"" and not quote:
@@ -58,7 +58,7 @@ def _split(text: str) -> list[str]:
         else:
             piece += character
     if quote:
-        raise UserError(f"--experiment: a quote {quote} is not closed in {text!r}")
+        raise UserError(f"{flag}: a quote {quote} is not closed in {text!r}")
     return [p for p in [*pieces, piece] if p.strip()]
 
 

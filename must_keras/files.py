@@ -10,6 +10,7 @@ import os
 import pathlib
 import platform
 import sys
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,13 +22,19 @@ LOCK = "lock"
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.Path]:
     """Gives a temporary path to write to; it becomes `path` when the block ends without an error.
 
     The contents are on the disk before the name is, so that a loss of power leaves the old file
-    or the new one. One writer at a time.
+    or the new one.
+
+    Args:
+        path: of the file.
+        shared: several processes may write it at the same time, each to a temporary path of its
+            own; what a killed one leaves is not overwritten by the next.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    own = f".{uuid.uuid4().hex[:8]}" if shared else ""
+    temporary = path.with_name(path.name + own + TEMPORARY)
     try:
         yield temporary
         _to_disk(temporary)

@@ -7,9 +7,15 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+_STOPPED = "stopped by SIGTERM; finished parts are kept"
 
-class ToBeContinued(Exception):  # noqa: N818
-    """The run stops here and the same command goes on; says what was saved."""
+
+class ToBeContinued(BaseException):
+    """The run stops here and the same command goes on; says what was saved.
+
+    It can rise anywhere, as KeyboardInterrupt can: no `except Exception` may take it for a mistake
+    of what it interrupts.
+    """
 
 
 class _State:
@@ -37,7 +43,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     stop_listening()
     _State.asked = True
     if not _State.postponed:
-        raise ToBeContinued("stopped by SIGTERM; finished parts are kept")
+        raise ToBeContinued(_STOPPED)
 
 
 @contextlib.contextmanager
@@ -48,6 +54,12 @@ def postponed() -> Iterator[None]:
         yield
     finally:
         _State.postponed = False
+
+
+def stop_if_asked() -> None:
+    """Raises ToBeContinued where SIGTERM has come and was postponed."""
+    if _State.asked:
+        raise ToBeContinued(_STOPPED)
 
 
 def asked() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 from absl import flags
@@ -32,6 +33,10 @@ _DIFF = flags.DEFINE_string(
     None,
     "With --stage=label: compare with another run's labels/<teacher>/<source> instead.",
 )
+_LABEL_ENGINE = flags.DEFINE_string(
+    "label_engine", "local", "Where labels are made: local, in this process, or on Ray: ray, or "
+    "ray:workers=4.",
+)  # fmt: skip
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its data sets.")
 _STRATEGY = flags.DEFINE_string(
     "strategy", "auto", "Devices to train on: auto, one, mirrored, multiworker or tpu."
@@ -51,10 +56,11 @@ def main(argv: list[str]) -> None:
 
     stages.run(
         _STAGE.value,
-        recipe=lambda: experiment.load(name, arguments, data_dir=_DATA_DIR.value),
+        recipe=functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value),
         workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),
         only=tuple(_ONLY.value),
         strategy=_STRATEGY.value,
+        label_engine=_LABEL_ENGINE.value,
         reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
         verify=_VERIFY.value,
         plan=_PLAN.value,

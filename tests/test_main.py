@@ -23,8 +23,8 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
 def test_the_list_of_flags():
     found = {f.name for f in flags.FLAGS.get_flags_for_module("must_keras.main")}
     assert found == {
-        "experiment", "stage", "only", "workdir", "reuse", "data_dir", "strategy", "verify", "plan",
-        "diff",
+        "experiment", "stage", "only", "workdir", "reuse", "label_engine", "data_dir", "strategy",
+        "verify", "plan", "diff",
     }  # fmt: skip
 
 

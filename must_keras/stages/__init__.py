@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
-from must_keras.experiment import nearest
+from must_keras.experiment import nearest, parse
 from must_keras.files import locked, write_json
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
@@ -22,12 +23,14 @@ from must_keras.stages import (
     label_checks,
     parts,
     pools,
+    ray_labelling,
     report,
     status,
     student,
     teacher,
     transfer,
 )
+from must_keras.stages.labelling import Labeller, Writes
 from must_keras.training.strategy import (
     chief_alone,
     is_chief,
@@ -58,6 +61,7 @@ def run(
     workdir: pathlib.Path,
     only: tuple[str, ...],
     strategy: str,
+    label_engine: str = "local",
     reuse: pathlib.Path | None = None,
     verify: bool = False,
     plan: bool = False,
@@ -70,10 +74,12 @@ def run(
 
     Args:
         stage: a name in this package, or "all".
-        recipe: gives the values; several processes must know of each other before TensorFlow runs.
+        recipe: gives the values; several processes must know of each other before TensorFlow runs,
+            and workers on Ray call it themselves.
         workdir: the run's folder.
         only: names of teachers or transfers; empty: all.
         strategy: see training.strategy.make_strategy.
+        label_engine: where labels are made: "local", "ray" or "ray:workers=<number>".
         reuse: the folder of another run whose finished parts may be taken.
         verify: with the stage label: reads the finished columns back instead.
         plan: with the stage label: says what labelling will take instead.
@@ -99,6 +105,9 @@ def run(
         else:
             _LOOKS[stage](values, run_folder)
         return
+    order = _ORDER | {
+        "label": functools.partial(label.run, labellers=_labellers(label_engine, recipe))
+    }
     devices = make_strategy(strategy)
     with errors_of_sources(), lost_workers(devices):
         values = recipe()
@@ -120,14 +129,34 @@ def run(
                 start = time.monotonic()
                 if name in _TRAINING:
                     with devices.scope():
-                        _ORDER[name](values, run_folder, only)
+                        order[name](values, run_folder, only)
                         wait_for_all()
                 else:
                     with chief_alone(devices):
                         if chief:
-                            _ORDER[name](values, run_folder, only)
+                            order[name](values, run_folder, only)
                 if chief:
                     _add_seconds(workdir, name, time.monotonic() - start)
+
+
+def _labellers(engine: str, recipe: Callable[[], Recipe]) -> Callable[..., Writes]:
+    """What makes labels (see label.run).
+
+    Raises:
+        UserError: there is no such engine, or it takes no such argument.
+    """
+    name, arguments = parse(engine, "--label_engine")
+    if name == "local" and not arguments:
+        return Labeller
+    if name != "ray":
+        raise UserError(f"--label_engine={engine}: {nearest(engine, ('local', 'ray'))}")
+    workers = arguments.pop("workers", None)
+    if arguments or not (workers is None or (workers.isdecimal() and int(workers))):
+        raise UserError(f"--label_engine={engine}: allowed are ray and ray:workers=<1 and up>")
+    ray_labelling.check_installed()
+    return functools.partial(
+        ray_labelling.RayLabeller, load=recipe, workers=workers and int(workers)
+    )
 
 
 def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:

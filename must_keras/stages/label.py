@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from must_keras import interruption
 from must_keras.data.columns import Column, ColumnWriter
 from must_keras.data.labelled import count_classes
 from must_keras.data.sources import Source, without_labels
@@ -16,7 +19,7 @@ from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import quality, scoring
-from must_keras.stages.labelling import Labeller, input_size, pending_ranges
+from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
 from must_keras.workdir import Part, Workdir, describe
@@ -28,17 +31,30 @@ _COUNTED = 512
 VERSION = 1
 
 
-def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Writes the columns that are not finished: one pass over each source for all its teachers."""
+def run(
+    recipe: Recipe,
+    workdir: Workdir,
+    only: tuple[str, ...],
+    labellers: Callable[..., Writes] = Labeller,
+) -> None:
+    """Writes the columns that are not finished: one pass over each source for all its teachers.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder.
+        only: names of teachers; empty: all.
+        labellers: called with (recipe, workdir, teachers) gives what writes the shards.
+    """
     teachers = selected(recipe.teachers, only)
-    labeller = None
-    for source in student_sources(recipe):
-        pending = list(_pending(recipe, workdir, teachers, source))
-        if not pending:
-            continue
-        # Traced once, for all sources.
-        labeller = labeller or Labeller(recipe, workdir, teachers)
-        _label(recipe, source, pending, labeller)
+    with contextlib.ExitStack() as stack:
+        labeller = None
+        for source in student_sources(recipe):
+            pending = list(_pending(recipe, workdir, teachers, source))
+            if not pending:
+                continue
+            # Loaded and traced once, for all sources.
+            labeller = labeller or stack.enter_context(labellers(recipe, workdir, teachers))
+            _label(recipe, source, pending, labeller)
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
 
@@ -72,20 +88,27 @@ def _pending(
         if source.name not in [s.name for s in sources_to_label(recipe, teacher)]:
             continue
         part = workdir.labels(teacher.name, source.name)
-        sha256 = weights_sha256(workdir, teacher)
-        made_from = inputs(recipe, teacher, source, sha256)
+        made_from = inputs(recipe, teacher, source, weights_sha256(workdir, teacher))
         if part.is_finished(made_from):
             print(f"labels of {teacher.name} for {source.name}: finished before")
             continue
-        part.folder.mkdir(parents=True, exist_ok=True)
-        writer = ColumnWriter(
-            part.folder,
-            teacher.task,
-            len(source),
-            teacher_sha256=sha256,
-            recipe=describe(made_from),
-        )
+        writer = writer_of(recipe, workdir, teacher, source)
+        writer.clear()
         yield _Pending(teacher=teacher, part=part, inputs=made_from, writer=writer)
+
+
+def writer_of(
+    recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher, source: Source
+) -> ColumnWriter:
+    """Writes the column of a finished teacher for a source."""
+    sha256 = weights_sha256(workdir, teacher)
+    return ColumnWriter(
+        workdir.labels(teacher.name, source.name).folder,
+        teacher.task,
+        len(source),
+        teacher_sha256=sha256,
+        recipe=describe(inputs(recipe, teacher, source, sha256)),
+    )
 
 
 def _check_any(recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher) -> None:
@@ -143,24 +166,38 @@ def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sh
     }
 
 
-def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Labeller) -> None:
+def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Writes) -> None:
     ranges = pending_ranges({item.teacher.name: item.writer for item in pending})
     names = ", ".join(item.teacher.name for item in pending)
     progress = Progress(f"labels of {names} for {source.name}", sum(r.count for r in ranges))
     start, written = time.monotonic(), 0
     writers = {item.teacher.name: item.writer for item in pending}
     missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
-    for part in labeller.write(source, writers, ranges):
-        written += part.count
-        progress.advance(part.count)
-        for item in pending:
-            missing[item.teacher.name] -= part.count * (item.teacher.name in part.teachers)
-            record(item.part.folder, len(source) - missing[item.teacher.name], len(source))
+    with interruption.postponed():
+        for part in labeller.write(source, writers, ranges):
+            written += part.count
+            progress.advance(part.count)
+            if part is ranges[0] and len(ranges) > 1:
+                _tell_size(source, pending)
+            for item in pending:
+                missing[item.teacher.name] -= part.count * (item.teacher.name in part.teachers)
+                record(item.part.folder, len(source) - missing[item.teacher.name], len(source))
     progress.close()
     speed = written / max(time.monotonic() - start, 1e-9)
     for item in pending:
         item.writer.finish()
         _finish(recipe, source, item, round(speed, 1) if written else None)
+
+
+def _tell_size(source: Source, pending: Sequence[_Pending]) -> None:
+    """Says after the first shards what the columns will take, and whether there is room."""
+    each = {item.teacher.name: item.writer.bytes_per_record() for item in pending}
+    told = ", ".join(f"{name} {size:.0f}" for name, size in each.items())
+    needed = sum(each.values()) * len(source) / 1e9
+    free = shutil.disk_usage(pending[0].part.folder).free / 1e9
+    print(f"{source.name}: bytes an image: {told}; {needed:.2f} GB in all, {free:.0f} GB are free")
+    if needed > free:
+        print(f"warning: the labels of {source.name} have no room on the disk", file=sys.stderr)
 
 
 def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None) -> None:

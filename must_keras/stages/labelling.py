@@ -5,12 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from must_keras import interruption
 from must_keras.data.columns import ColumnWriter
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import images_in_sizes
@@ -69,13 +70,39 @@ def pending_ranges(writers: Mapping[str, ColumnWriter]) -> list[Range]:
     return [Range(*pending, tuple(names)) for pending, names in sorted(found.items())]
 
 
+class Writes(Protocol):
+    """What makes labels: this process (Labeller) or many (ray_labelling.RayLabeller)."""
+
+    def __enter__(self) -> Writes: ...
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    def write(
+        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+    ) -> Iterator[Range]:
+        """Writes the shards of the ranges; gives each range when all of its shards are there.
+
+        Args:
+            source: the images.
+            writers: {teacher: of its column}.
+            ranges: what is missing there (see `pending_ranges`).
+
+        Raises:
+            DataError: more images than `Recipe.max_unreadable` allows cannot be read.
+            ToBeContinued: SIGTERM came.
+        """
+
+
 class Labeller:
-    """Teachers, loaded and traced once.
+    """Teachers in this process, loaded and traced once; ranges are done in their order.
 
     Args:
         recipe: the run's values.
         workdir: where the teachers are.
         teachers: those that label.
+
+    Attributes:
+        unreadable: {source: {index: why the image could not be read}}.
     """
 
     def __init__(
@@ -86,6 +113,13 @@ class Labeller:
         self._sizes = sorted({input_size(recipe, teacher) for teacher in teachers})
         self._predictors = {t.name: self._load(workdir, t) for t in teachers}
         self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
+        self.unreadable: dict[str, dict[int, str]] = {}
+
+    def __enter__(self) -> Labeller:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def _load(
         self, workdir: Workdir, teacher: Teacher | ForeignTeacher
@@ -98,11 +132,7 @@ class Labeller:
     def write(
         self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
     ) -> Iterator[Range]:
-        """Writes the shards of the ranges; gives each range when all of its shards are there.
-
-        Raises:
-            DataError: more images than `Recipe.max_unreadable` allows cannot be read.
-        """
+        """See Writes."""
         batches = self.say(source, ranges)
         for part in ranges:
             with contextlib.ExitStack() as stack:
@@ -111,6 +141,7 @@ class Labeller:
                     for name in part.teachers
                 }
                 for _ in range(_num_batches(part, self._recipe.evaluation_batch)):
+                    interruption.stop_if_asked()
                     for said in next(batches):
                         add[said.teacher](said.image_id, said.record)
             yield part
@@ -121,6 +152,7 @@ class Labeller:
         While one batch is encoded in threads the teachers see the next.
         """
         images = TolerantSource(without_labels(source))
+        self.unreadable[source.name] = images.unreadable
         batch = self._recipe.evaluation_batch
         dataset = images_in_sizes(
             Labelled(images, []),
@@ -133,7 +165,8 @@ class Labeller:
         first = True
         for teachers, (views, places) in zip(asked, dataset, strict=True):
             indices = [int(i) for i in places.numpy() if i >= 0]
-            self._check_readable(source, images)
+            # Threads may add to it meanwhile.
+            check_readable(self._recipe, source, dict(images.unreadable))
             seen = [
                 (name, tf.nest.map_structure(np.asarray, view), outputs)
                 for name in teachers
@@ -170,17 +203,23 @@ class Labeller:
         size = input_size(self._recipe, teacher)
         return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
 
-    def _check_readable(self, source: Source, images: TolerantSource) -> None:
-        # In the order of the images, whichever thread was first; it may add to them meanwhile.
-        unreadable = sorted(i for i in list(images.unreadable) if not source.is_gone(i))
-        limit = max(_FEW, self._recipe.max_unreadable * len(source))
-        if len(unreadable) > limit:
-            reason = images.unreadable[unreadable[0]]
-            raise DataError(
-                f"source {source.name!r}: {len(unreadable)} of {len(source)} images cannot be "
-                f"read so far, more than max_unreadable={self._recipe.max_unreadable:g} of them; "
-                f"the first: {reason}"
-            )
+
+def check_readable(recipe: Recipe, source: Source, unreadable: Mapping[int, str]) -> None:
+    """Raises DataError where more images than `Recipe.max_unreadable` allows cannot be read.
+
+    Args:
+        recipe: says how many.
+        source: the images; those that are known to be gone do not count.
+        unreadable: {index: why}.
+    """
+    # In the order of the images, whichever thread was first.
+    found = sorted(i for i in unreadable if not source.is_gone(i))
+    if len(found) > max(_FEW, recipe.max_unreadable * len(source)):
+        raise DataError(
+            f"source {source.name!r}: {len(found)} of {len(source)} images cannot be read so far, "
+            f"more than max_unreadable={recipe.max_unreadable:g} of them; the first: "
+            f"{unreadable[found[0]]}"
+        )
 
 
 def _num_batches(part: Range, batch: int) -> int:

@@ -129,11 +129,11 @@ def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[None]:
         with strategy.scope():
             yield
         return
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         with tf.distribute.OneDeviceStrategy(strategy.extended.worker_devices[0]).scope():
             yield
-    except Exception as error:  # Raised again below, when the others know.
+    except (Exception, ToBeContinued) as error:  # Raised again below, when the others know.
         failure = error
     with strategy.scope():
         stopped = chief_says(lambda: float(isinstance(failure, ToBeContinued)))

@@ -1,6 +1,7 @@
 """Label columns of several teachers: made in one pass, continued, verified, compared, planned."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from must_keras import stages
 from must_keras.data.columns import Column
 from must_keras.data.sources import ImagesOnly
 from must_keras.errors import DataError, UserError
@@ -225,6 +227,38 @@ def test_a_plan_writes_nothing(pool, tmp_path, capsys):
     assert "pool: 23 images, about" in said and "for light, lights" in said
     assert "bytes an image" in said and "GiB of memory" in said
     assert sorted(workdir.root.rglob("*")) == before
+
+
+def test_the_size_is_told_after_the_first_shard(pool, tmp_path, capsys):
+    workdir = run(recipe_of(pool), tmp_path / "run")
+    said = re.search(
+        r"pool: bytes an image: light (\d+), lights (\d+); 0.00 GB in all, \d+ GB",
+        (capsys.readouterr().out),
+    )
+    for name, each in zip(("light", "lights"), said.groups(), strict=True):
+        # Shards and their indices; an .npy file has a head of its own.
+        files = [*workdir.labels(name, "pool").folder.glob("*-of-00005*")]
+        total = sum(path.stat().st_size for path in files if path.suffix != ".json")
+        assert int(each) == pytest.approx(total / COUNT, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("rey", "did you mean 'ray'"),
+        ("local:workers=2", "--label_engine=local:workers=2"),
+        ("ray:workers=0", "ray:workers=<1 and up>"),
+        ("ray:cpus=2", "ray:workers=<1 and up>"),
+        ("ray:workers", "--label_engine: 'workers' is not of the form"),
+    ],
+)
+def test_mistakes_in_the_engine(pool, tmp_path, engine, message):
+    with pytest.raises(UserError, match=message):
+        stages.run(
+            "label", recipe=lambda: recipe_of(pool), workdir=tmp_path / "run", only=(),
+            strategy="one", label_engine=engine,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):

@@ -34,7 +34,8 @@ def num_bytes(image_id: str, parts: Mapping[str, Any] | None, task: Task) -> int
 class ColumnWriter:
     """What one teacher says of one source, record i for image i, before any threshold.
 
-    The bytes depend on the ids and the records alone. One process writes a column at a time.
+    The bytes depend on the ids and the records alone. Several processes may write shards of one
+    column; where two write the same one, either's is the whole.
 
     Args:
         folder: the column's own; made if absent. Shards that are whole stay.
@@ -49,6 +50,7 @@ class ColumnWriter:
 
     Example:
         writer = ColumnWriter(folder, task, len(source), teacher_sha256=sha256, recipe={})
+        writer.clear()
         for first, count in writer.pending_ranges():
             writer.write_shard(first, label(range(first, first + count)))
         writer.finish()
@@ -86,6 +88,9 @@ class ColumnWriter:
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         self._check_origin()
+
+    def clear(self) -> None:
+        """Removes what an interrupted process left unfinished; nobody else may write meanwhile."""
         for leftover in self._folder.glob("*" + TEMPORARY):
             leftover.unlink()
 
@@ -105,6 +110,13 @@ class ColumnWriter:
                 and shard_problem(self._folder, shard, told[shard.name]) is not None
             )
         ]
+
+    def bytes_per_record(self) -> float:
+        """What a record takes on the disk, the mean of the shards that are there; 0: none is."""
+        whole = [shard for shard in self._shards if self._is_whole(shard)]
+        names = [name for shard in whole for name in (shard.name, shard.index_name)]
+        size = sum((self._folder / name).stat().st_size for name in names)
+        return size / max(sum(shard.count for shard in whole), 1)
 
     def write_shard(
         self, first: int, records: Iterable[tuple[str, Mapping[str, Any] | None]]
@@ -136,7 +148,7 @@ class ColumnWriter:
             raise ValueError(f"no shard starts at record {first}")
         index = np.zeros(shard.count, layout.INDEX_DTYPE)
         written, position = 0, 0
-        with replacing(self._folder / shard.name) as temporary:
+        with replacing(self._folder / shard.name, shared=True) as temporary:
             with tf.io.TFRecordWriter(os.fspath(temporary)) as file:
 
                 def add(image_id: str, parts: Mapping[str, Any] | None) -> None:
@@ -156,7 +168,7 @@ class ColumnWriter:
                 raise ValueError(f"{written} records for {shard.name}, expected {shard.count}")
             # The index is in place before its shard is: a shard that is there can be read.
             index_path = self._folder / shard.index_name
-            with replacing(index_path) as unfinished, open(unfinished, "wb") as file:
+            with replacing(index_path, shared=True) as unfinished, open(unfinished, "wb") as file:
                 np.save(file, index)
 
     def finish(self) -> None:
@@ -168,6 +180,7 @@ class ColumnWriter:
         missing = [s.name for s in self._shards if not self._is_whole(s)]
         if missing:
             raise ValueError(f"not written yet: {', '.join(missing)}")
+        self.clear()
         self._write_metadata()
         empty = sum(
             int(layout.load_index(self._folder, shard)["empty"].sum()) for shard in self._shards

@@ -1,0 +1,153 @@
+"""Labelling from JPEG files to shards, beside the teachers' bare forward passes on ready batches.
+
+    python -m benchmarks.labelling [large | small]
+
+large: four ResNet-50-FPN teachers at 256 pixels, batch 8, 200 proposals and 100 masks an image, all
+of which are stored. small: the four teachers of experiments/scenes.py at 64 pixels, batch 32.
+Photos are of 480 x 640. Both kinds of work take turns; one JSON line of their medians.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+# Batches of a turn, and how many turns each side has.
+BATCHES, TURNS = {"large": 8, "small": 24}, 5
+
+
+def _photos(folder: pathlib.Path, count: int) -> pathlib.Path:
+    """JPEG files with the amount of detail of a photo: 1.3 bits a pixel."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(count):
+        coarse = random.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC))
+        noisy = smooth + random.normal(0.0, 6.0, smooth.shape)
+        picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+        picture.save(folder / f"{i:04}.jpg", quality=85)
+    return folder
+
+
+def _setting(name: str, data: pathlib.Path) -> Any:
+    """A recipe, of which the teachers' tasks, the network and the batch count."""
+    from experiments import scenes
+    from must_keras.data.sources import ImagesOnly
+    from must_keras.models.backbone import ResNet
+    from must_keras.recipe import Pool
+    from must_keras.tasks import Detection
+    from must_keras.training.model import Network
+
+    recipe = scenes.recipe(size=256 if name == "large" else 64)
+    pool = Pool(source=ImagesOnly(name="photos", root=data))
+    if name == "small":
+        return dataclasses.replace(recipe, pools=(pool,), evaluation_batch=32)
+    teachers = []
+    for teacher in recipe.teachers:
+        task: Any = teacher.task
+        if isinstance(task, Detection):
+            task = Detection(
+                name=task.name,
+                classes=tuple(f"class {k}" for k in range(80)),
+                num_candidates=1000,
+                num_proposals=200,
+                max_detections=100,
+                score_floor=0.0,
+            )
+        teachers.append(dataclasses.replace(teacher, task=task))
+    return dataclasses.replace(
+        recipe,
+        network=Network(backbone=ResNet.of_depth(50), size=256),
+        teachers=tuple(teachers),
+        pools=(pool,),
+        evaluation_batch=8,
+    )
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Images per second of both sides, and their ratio turn by turn."""
+    from must_keras.data.columns import ColumnWriter
+    from must_keras.data.labelled import Labelled
+    from must_keras.data.pipeline import images_in_sizes
+    from must_keras.stages.labelling import Labeller, Range
+    from must_keras.training.inference import Predictor
+    from must_keras.training.model import build_model
+    from must_keras.workdir import Workdir
+
+    batch = 8 if name == "large" else 32
+    count = BATCHES[name] * batch
+    recipe = _setting(name, _photos(folder / "photos", count * (TURNS + 1)))
+    source, workdir = recipe.pools[0].source, Workdir(folder / "run")
+    for teacher in recipe.teachers:
+        part = workdir.teacher(teacher.name)
+        part.folder.mkdir(parents=True)
+        model = build_model(recipe.network, [teacher.task], seed=0, **teacher.training.of_model())
+        model.save(part.model_path)
+    labeller = Labeller(recipe, workdir, recipe.teachers)
+    size = recipe.network.size
+    ready = [
+        views[0]
+        for views, _ in images_in_sizes(
+            Labelled(source, []), sizes=[size], batch=batch, ranges=[range(count)]
+        )
+    ]
+    predictors: list[Predictor] = [*labeller._predictors.values()]
+    writers = {
+        teacher.name: ColumnWriter(
+            workdir.labels(teacher.name, source.name).folder,
+            teacher.task,
+            len(source),
+            teacher_sha256="",
+            recipe={},
+            records_per_shard=count,
+        )
+        for teacher in recipe.teachers
+    }
+
+    def bare() -> None:
+        for x in ready:
+            for predictor in predictors:
+                predictor.outputs(x)
+
+    def label(turn: int) -> None:
+        part = Range(turn * count, count, tuple(writers))
+        assert list(labeller.write(source, writers, [part])) == [part]
+
+    # The first turn traces.
+    pairs = [(_timed(bare), _timed(lambda t=turn: label(t))) for turn in range(TURNS + 1)][1:]
+    bare_seconds, label_seconds = zip(*pairs, strict=True)
+    return {
+        "setting": name,
+        "bare_images_per_s": round(count / statistics.median(bare_seconds), 2),
+        "labelling_images_per_s": round(count / statistics.median(label_seconds), 2),
+        "share": round(statistics.median(b / t for b, t in pairs), 3),
+        "shares": [round(b / t, 3) for b, t in pairs],
+        "bytes_per_image": {k: round(w.bytes_per_record()) for k, w in writers.items()},
+    }
+
+
+def main() -> None:
+    """Prints a line for the setting that is asked for, or for both."""
+    for name in sys.argv[1:] or BATCHES:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure(name, pathlib.Path(folder))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
