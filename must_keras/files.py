@@ -11,7 +11,7 @@ import pathlib
 import platform
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from must_keras.errors import UserError
@@ -87,6 +87,15 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_sha256(items: Iterable[Any]) -> str:
+    """The SHA-256 of plain data as one JSON list, however long, in hexadecimal."""
+    digest = hashlib.sha256(b"[")
+    for number, item in enumerate(items):
+        digest.update((", " if number else "").encode() + json.dumps(item).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _to_disk(path: pathlib.Path) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from must_keras.errors import UserError
-from must_keras.files import file_sha256
+from must_keras.files import file_sha256, list_sha256
 
 Path = str | os.PathLike[str]
 
+# Of a digest of a folder's content.
+_DIGITS = 16
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
@@ -72,7 +71,7 @@ def content_digest(folder: Path, files: Iterable[str]) -> str:
     """
     root = pathlib.Path(folder)
     try:
-        return _digest([[name, (root / name).stat().st_size] for name in files])
+        return list_sha256([name, (root / name).stat().st_size] for name in files)[:_DIGITS]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
@@ -87,13 +86,9 @@ def label_digest(folder: Path, files: Iterable[str]) -> str:
     """
     root = pathlib.Path(folder)
     try:
-        return _digest([[name, file_sha256(root / name)] for name in files])
+        return list_sha256([name, file_sha256(root / name)] for name in files)[:_DIGITS]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def _digest(described: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
 def stem(name: str) -> str:

@@ -51,7 +51,7 @@ def keep(recipe: Recipe, workdir: Workdir) -> None:
             blocks.setdefault(pool.source.of, []).append(pool.source)
     for name, sources in blocks.items():
         path = _path(workdir.root, name)
-        lists = [list(source.files) for source in sources]
+        lists = [list(source.files()) for source in sources]
         known = len(_read(path))
         if known < len(lists):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from must_keras.data.sources.source import Source, Stored
 from must_keras.errors import UserError
-from must_keras.files import file_sha256
+from must_keras.files import file_sha256, list_sha256
 
 
 class ListedFile(NamedTuple):
@@ -43,18 +40,11 @@ class ListedFile(NamedTuple):
             raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _sha256_of(file: pathlib.Path, size: int, modified: int) -> str:
-    """Of a file's bytes; read again only when its size or time has changed."""
-    del size, modified
-    return file_sha256(file)
-
-
 class ListedFiles(Source):
     """The images of a source that a list names, in its order.
 
     An image that the source no longer has, or whose file has other bytes now, is gone: it has no
-    label and cannot be read.
+    label and cannot be read. 56 bytes an image are kept in memory besides the source's own.
 
     Args:
         source: where the images are.
@@ -62,25 +52,40 @@ class ListedFiles(Source):
         name: of the images.
 
     Attributes:
-        files: the list.
         of: the name of the source.
     """
 
     def __init__(self, source: Source, files: Sequence[ListedFile], *, name: str):
         self.name, self.of = name, source.name
         self.label_spaces = source.label_spaces
-        self._source, self.files = source, tuple(files)
-        self._places = {source.image_id(i): i for i in range(len(source))}
+        self._source = source
+        places = {source.image_id(i): i for i in range(len(source))}
+        # Where the source has them; -1: nowhere.
+        self._places = np.array([places.get(file.image_id, -1) for file in files], np.int64)
+        self._lost = {i: files[i].image_id for i in np.flatnonzero(self._places < 0).tolist()}
+        self._sizes = np.array([file.size for file in files], np.int64)
+        self._sha256 = b"".join(bytes.fromhex(file.sha256) for file in files)
+        # The file's time of change when its bytes were found to be the listed ones.
+        self._right = np.full(len(files), -1, np.int64)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._places)
+
+    def files(self) -> Iterator[ListedFile]:
+        """The list."""
+        return map(self._listed, range(len(self)))
+
+    def _listed(self, index: int) -> ListedFile:
+        digest = self._sha256[32 * index : 32 * (index + 1)]
+        return ListedFile(self.image_id(index), int(self._sizes[index]), digest.hex())
 
     def image_id(self, index: int) -> str:
-        return self.files[index].image_id
+        place = int(self._places[index])
+        return self._source.image_id(place) if place >= 0 else self._lost[index]
 
     def file(self, index: int) -> pathlib.Path | None:
-        place = self._places.get(self.files[index].image_id)
-        return None if place is None else self._source.file(place)
+        place = int(self._places[index])
+        return self._source.file(place) if place >= 0 else None
 
     def is_gone(self, index: int) -> bool:
         return self._why_gone(index) is not None
@@ -88,29 +93,29 @@ class ListedFiles(Source):
     def is_missing(self, index: int) -> bool:
         """Whether the file is not there or of another size: `is_gone` without reading it."""
         file = self.file(index)
-        return file is None or not file.is_file() or file.stat().st_size != self.files[index].size
+        return file is None or not file.is_file() or file.stat().st_size != self._sizes[index]
 
     def image(self, index: int) -> np.ndarray:
         reason = self._why_gone(index)
         if reason is not None:
             raise UserError(reason)
-        return self._source.image(self._place(index))
+        return self._source.image(int(self._places[index]))
 
     def labels(self, index: int) -> dict[str, Stored]:
-        return {} if self.is_gone(index) else self._source.labels(self._place(index))
-
-    def _place(self, index: int) -> int:
-        return self._places[self.files[index].image_id]
+        return {} if self.is_gone(index) else self._source.labels(int(self._places[index]))
 
     def _why_gone(self, index: int) -> str | None:
-        listed, file = self.files[index], self.file(index)
+        file = self.file(index)
         if file is None or not file.is_file():
-            return f"source {self.name!r}: {listed.image_id} is gone since it was listed"
+            return f"source {self.name!r}: {self.image_id(index)} is gone since it was listed"
         state = file.stat()
-        if state.st_size == listed.size and listed.sha256 == _sha256_of(
-            file, state.st_size, state.st_mtime_ns
-        ):
-            return None
+        if state.st_size == self._sizes[index]:
+            # Read again only when its time has changed.
+            if state.st_mtime_ns == self._right[index]:
+                return None
+            if file_sha256(file) == self._listed(index).sha256:
+                self._right[index] = state.st_mtime_ns
+                return None
         return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
@@ -118,8 +123,7 @@ class ListedFiles(Source):
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:
-        files = hashlib.sha256(json.dumps(self.files).encode()).hexdigest()
-        return {"name": self.name, "files": files}
+        return {"name": self.name, "files": list_sha256(self.files())}
 
 
 def _without_images(description: Any) -> Any:
