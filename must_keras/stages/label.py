@@ -15,7 +15,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
-from must_keras.stages import quality, scoring
+from must_keras.stages import leaks, quality, scoring
 from must_keras.stages.labelling import Labeller, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
@@ -29,7 +29,11 @@ VERSION = 1
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Writes the columns that are not finished: one pass over each source for all its teachers."""
+    """Writes the columns that are not finished: one pass over each source for all its teachers.
+
+    First it looks which images of the pools are in a test split; see stages.leaks.
+    """
+    leaks.run(recipe, workdir)
     teachers = selected(recipe.teachers, only)
     labeller = None
     for source in student_sources(recipe):
