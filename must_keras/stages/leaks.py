@@ -189,7 +189,10 @@ def _show(source: Source, splits: dict[str, Source], found: list[_Found], part: 
     rows = [
         [
             _small(source.image(item.match.index), source.name),
-            _small(splits[item.test].image(item.match.other), f"{item.test}, test split"),
+            _small(
+                splits[item.test].image(item.match.other),
+                f"{item.test}, test split{', mirrored' if item.match.mirrored else ''}",
+            ),
         ]
         for item in sorted(found, key=lambda item: item.match.correlation)[:_SHOWN]
     ]
