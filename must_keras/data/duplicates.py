@@ -19,13 +19,13 @@ from must_keras.errors import DataError, UserError
 
 # Of 64 bits. Measured on seven sets of real images (LOG.md, 2026-11-21): a copy in JPEG of quality
 # 50, of half the size, lighter or cut by 2 % is within 8 bits for 99 of 100 images, cut by 4 %
-# within 10. At 16 bits ten to fifty times as many pairs of different pictures come as at 10.
+# within 10. Within 16 bits are ten to seventy times as many pairs of different pictures.
 MAX_DISTANCE = 10
 # Measured as above: 99 of 100 copies cut by 2 % are above it. Of different pictures two pairs of
-# Caltech-101's 865,270 are (pianos and tubas on white), none of nuclei, cards, photos, drawn scenes;
-# of frames of a film those that are close.
+# Caltech-101's 865,270 are (pianos and tubas on white), none of nuclei, cards, photos and drawn
+# scenes; of frames of a film those that are close.
 MIN_CORRELATION = 0.95
-# Grey levels. What varies less shows nothing that could be recognised: no copy is ever told of it.
+# Grey levels. What varies by less shows nothing that could be recognised: it is nothing's copy.
 FLAT = 4.0
 
 # Pixels a side of the picture that is hashed, and of the one that is compared: at 16 a cut by 2 %

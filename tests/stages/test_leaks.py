@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from blobs import jpeg, picture, resized
+from must_keras import stages
 from must_keras.data import duplicates
 from must_keras.data.columns import Column
 from must_keras.data.sources import FolderPerClass, ImagesOnly
@@ -16,7 +17,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.models.backbone import ResNet
 from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Transfer
-from must_keras.stages import check, label, leaks, parts, status, student, teacher
+from must_keras.stages import check, label, leaks, parts, pools, status, student, teacher
 from must_keras.stages.report import page, summary
 from must_keras.tasks import Classification
 from must_keras.training.feed import Feed
@@ -195,6 +196,36 @@ def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(dat
         parts.check(two, workdir)
 
 
+def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, workdir, monkeypatch):
+    def trained(recipe, workdir, only):
+        if workdir.student.result() is None:
+            workdir.student.begin()
+            workdir.student.finish(student.inputs(recipe, workdir), {})
+        after.append("student")
+
+    after: list[str] = []
+    monkeypatch.setitem(stages._ORDER, "student", trained)
+    for name in ("transfer", "export", "report"):
+        monkeypatch.setitem(stages._ORDER, name, lambda *_, name=name: after.append(name))
+
+    def everything(*names):
+        values = recipe_of(data, *names)
+        stages.run(
+            "all", recipe=lambda: values, workdir=workdir.root, only=(), strategy="one"
+        )  # fmt: skip
+
+    everything("trees")
+    assert after == ["student", "transfer", "export", "report"]
+    everything("trees")
+    assert len(after) == 8
+    with pytest.raises(UserError, match=r"left_out.pile = .*--reuse=.* delete .*run/student"):
+        everything("trees", "houses")
+    assert len(after) == 8 and workdir.student.result() == {}
+    shutil.rmtree(workdir.student.folder)
+    everything("trees", "houses")
+    assert len(after) == 12
+
+
 def test_a_pool_that_changed_is_compared_again(data, workdir):
     run(recipe_of(data, "trees"), workdir)
     save(data / "pile" / "00.png", picture(100))
@@ -207,6 +238,27 @@ def test_a_pool_that_changed_is_compared_again(data, workdir):
     leaks.run(recipe, workdir)
     assert entries(workdir) == []
     assert not (workdir.leaks("pile").folder / leaks.PICTURE).exists()
+
+
+def test_only_the_new_block_of_a_pool_that_grew_is_compared(data, workdir, monkeypatch):
+    def frozen() -> Recipe:
+        recipe = pools.frozen(recipe_of(data, "trees"), workdir, new=True)
+        pools.keep(recipe, workdir)
+        return recipe
+
+    leaks.run(frozen(), workdir)
+    save(data / "pile" / "000.png", picture(60))
+    save(data / "pile" / "copy.jpg", picture(100))
+    read, names = duplicates.read, []
+    monkeypatch.setattr(
+        duplicates, "read", lambda source: names.append(source.name) or read(source)
+    )
+    recipe = frozen()
+    leaks.run(recipe, workdir)
+    assert names == ["trees_test", "pile_block2"]
+    assert leaks.left_out(recipe, workdir) == {
+        "pile": {i: f"{i:02}.png" for i in IN_TREES}, "pile_block2": {1: "copy.jpg"}
+    }  # fmt: skip
 
 
 def test_the_students_inputs_name_what_it_did_not_see(data, workdir):
