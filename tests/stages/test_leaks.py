@@ -227,7 +227,7 @@ def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, work
 
 
 def test_a_pool_that_changed_is_compared_again(data, workdir):
-    run(recipe_of(data, "trees"), workdir)
+    leaks.run(recipe_of(data, "trees"), workdir)
     save(data / "pile" / "00.png", picture(100))
     recipe = recipe_of(data, "trees")
     leaks.run(recipe, workdir)
@@ -282,7 +282,7 @@ def test_without_transfers_there_is_nothing_to_compare(data, workdir):
 def test_unreadable_images_are_skipped_and_told(data, workdir, capsys):
     (data / "pile" / "02.png").write_bytes(b"no picture")
     recipe = recipe_of(data, "trees")
-    run(recipe, workdir)
+    leaks.run(recipe, workdir)
     assert [e["index"] for e in entries(workdir)] == [5]
     assert "1 of 12 images are also in test splits (trees: 1)" in capsys.readouterr().out
     assert leaks.results(recipe, workdir)["pile"]["unreadable"] == 1
@@ -291,14 +291,14 @@ def test_unreadable_images_are_skipped_and_told(data, workdir, capsys):
 
 def test_a_list_that_somebody_changed_is_refused(data, workdir):
     recipe = recipe_of(data, "trees")
-    run(recipe, workdir)
+    leaks.run(recipe, workdir)
     path = workdir.leaks("pile").folder / leaks.LIST
     path.write_text(path.read_text().splitlines()[0] + "\n")
     with pytest.raises(DataError, match="names 1 images, not 2: delete .*leaks/pile"):
-        student.training_set(recipe, workdir)
+        leaks.left_out(recipe, workdir)
     path.unlink()
     with pytest.raises(DataError, match="duplicates.jsonl cannot be read"):
-        student.training_set(recipe, workdir)
+        leaks.left_out(recipe, workdir)
 
 
 def test_a_student_with_nothing_left_says_so(data, workdir):
@@ -313,7 +313,7 @@ def test_a_student_with_nothing_left_says_so(data, workdir):
 
 def test_the_report_shows_pairs_side_by_side(data, workdir):
     recipe = recipe_of(data, "trees", "houses")
-    run(recipe, workdir)
+    leaks.run(recipe, workdir)
     found = summary.collect(recipe, workdir)["leaks"]
     assert found == {
         "pile": {
