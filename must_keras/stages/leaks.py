@@ -103,8 +103,8 @@ def results(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, Any]]:
     return {name: result for name, result in found.items() if result is not None}
 
 
-def told(name: str, result: dict[str, Any], *, see: pathlib.Path = pathlib.Path(LIST)) -> str:
-    """One line about a pool that is compared."""
+def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
+    """One line about a pool that is compared; `see` is where the list of its duplicates is."""
     count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
     line = f"{name}: none of {total} images is in a test split"
     if count:

@@ -210,13 +210,14 @@ def _leaks(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str | None]]:
     known = leaks.results(recipe, workdir)
     found = []
     for source in leaks.sources(recipe):
-        picture = workdir.leaks(source.name).folder / leaks.PICTURE
+        folder = workdir.leaks(source.name).folder
+        picture, see = folder / leaks.PICTURE, (folder / leaks.LIST).relative_to(workdir.root)
         if source.name not in known:
             sentence = f"{source.name}: not compared with the test splits as they are now"
             found.append((sentence, None))
             continue
         shown = _photo(Image.open(picture)) if picture.is_file() else None
-        found.append((leaks.told(source.name, known[source.name]), shown))
+        found.append((leaks.told(source.name, known[source.name], see=see), shown))
     return found
 
 
