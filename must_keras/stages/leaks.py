@@ -50,7 +50,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
     for source in sources(recipe):
         part, made_from = workdir.leaks(source.name), inputs(recipe, source)
         if part.result() is not None and part.result_of(made_from) is None:
-            part.begin()
+            part.begin()  # Another run may have what is asked for now.
         if not part.is_finished(made_from):
             part.begin()
             tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
@@ -159,7 +159,7 @@ def _compare(
         first += len(block)
         unreadable += int((~block.readable).sum())
     with replacing(part.folder / LIST) as path:
-        lines = [json.dumps(_entry(source, splits[f.test], f), ensure_ascii=False) for f in found]
+        lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if found:
         _show(source, splits, found, part)
