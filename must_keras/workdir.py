@@ -45,6 +45,10 @@ class Workdir:
         """labels/<teacher>/<source>/."""
         return self._part("labels", teacher, source)
 
+    def leaks(self, source: str) -> Part:
+        """leaks/<source>/."""
+        return self._part("leaks", source)
+
     @property
     def student(self) -> Part:
         """student/."""
@@ -126,6 +130,14 @@ class Part:
         """What the part found; None while it is not finished."""
         path = self.folder / FINISHED
         return json.loads(path.read_text())["result"] if path.is_file() else None
+
+    def result_of(self, inputs: Any) -> dict[str, Any] | None:
+        """What the part found, if it was made from these inputs; None otherwise."""
+        path = self.folder / FINISHED
+        if not path.is_file():
+            return None
+        value = json.loads(path.read_text())
+        return value["result"] if value["inputs"] == describe(inputs) else None
 
     def is_finished(self, inputs: Any) -> bool:
         """Whether the part is there, made from these inputs; if need be taken from another run.

@@ -38,6 +38,7 @@ class Labelled:
         source: images, and the true labels of some heads.
         tasks: the heads asked for.
         pseudo: {head: what a teacher said of this source}; for heads without a true label.
+        indices: which images of the source, in their order; None: all.
     """
 
     def __init__(
@@ -45,15 +46,18 @@ class Labelled:
         source: Source,
         tasks: Sequence[Task],
         pseudo: Mapping[str, PseudoLabels] | None = None,
+        *,
+        indices: Sequence[int] | None = None,
     ):
         self.source = source
         self._tasks = tuple(tasks)
         self._pseudo = dict(pseudo or {})
+        self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
         self._told: set[str] = set()
         check_label_spaces(source, tasks)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._places)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -62,19 +66,23 @@ class Labelled:
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """[h, w, 3] uint8, and {head: stored label}."""
-        return self.source.image(index), self.labels(index)
+        return self.source.image(self._place(index)), self.labels(index)
 
     def image_id(self, index: int) -> str:
         """The source's name and the image's id in it."""
-        return f"{self.source.name}/{self.source.image_id(index)}"
+        return f"{self.source.name}/{self.source.image_id(self._place(index))}"
 
     def labels(self, index: int) -> dict[str, dict[str, np.ndarray]]:
         """{head: stored label}."""
-        return self._labels(index)[0]
+        return self._labels(self._place(index))[0]
 
     def origins(self, index: int) -> dict[str, Origin]:
         """{head: where the label of this image comes from}."""
-        return self._labels(index)[1]
+        return self._labels(self._place(index))[1]
+
+    def _place(self, index: int) -> int:
+        """Where an image is in the source, and its record in a column."""
+        return int(self._places[index])
 
     def _labels(self, index: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
         gone = self.source.is_gone(index)

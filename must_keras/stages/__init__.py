@@ -135,6 +135,9 @@ def run(
                     with chief_alone(devices):
                         if chief:
                             order[name](values, run_folder, only)
+                            if name == "label":
+                                # What it found in the pools may concern a finished student.
+                                parts.check(values, run_folder, stage)
                 if chief:
                     _add_seconds(workdir, name, time.monotonic() - start)
 

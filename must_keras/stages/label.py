@@ -18,7 +18,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
-from must_keras.stages import quality, scoring
+from must_keras.stages import leaks, quality, scoring
 from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
@@ -39,12 +39,15 @@ def run(
 ) -> None:
     """Writes the columns that are not finished: one pass over each source for all its teachers.
 
+    First it looks which images of the pools are in a test split; see stages.leaks.
+
     Args:
         recipe: the run's values.
         workdir: the run's folder.
         only: names of teachers; empty: all.
         labellers: called with (recipe, workdir, teachers) gives what writes the shards.
     """
+    leaks.run(recipe, workdir)
     teachers = selected(recipe.teachers, only)
     with contextlib.ExitStack() as stack:
         labeller = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe
-from must_keras.stages import export, label, student, teacher, transfer
+from must_keras.stages import export, label, leaks, student, teacher, transfer
 from must_keras.workdir import Part, Workdir
 
 
@@ -22,6 +22,7 @@ class Step:
         part: its folder.
         inputs: what it is made from; None: that cannot be known yet.
         needs: the parts that it is made from.
+        is_renewed: whether its stage makes it again by itself where it is outdated.
     """
 
     stage: str
@@ -29,15 +30,24 @@ class Step:
     part: Part
     inputs: dict[str, Any] | None
     needs: tuple[Part, ...] = ()
+    is_renewed: bool = False
 
     def difference(self) -> str | None:
-        """Why a finished part is not what the recipe asks for; None where it is, or unfinished."""
+        """Why a finished part is not what the recipe asks for; None where it is, or unfinished.
+
+        Also None where the part is renewed: then nobody has to do anything about it.
+        """
         try:
-            if self.inputs is not None:
+            if self.inputs is not None and not self.is_renewed:
                 self.part.is_finished(self.inputs)
         except UserError as error:
             return str(error)
         return None
+
+    def is_outdated(self) -> bool:
+        """Whether the part is there, and will be renewed."""
+        was_made = self.is_renewed and self.part.result() is not None
+        return was_made and self.part.result_of(self.inputs) is None
 
 
 def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
@@ -45,10 +55,19 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     for item in recipe.teachers:
         part, inputs = workdir.teacher(item.name), teacher.inputs(recipe, item)
         yield Step(stage="teacher", name=item.name, part=part, inputs=inputs)
+    for source in leaks.sources(recipe):
+        yield Step(
+            stage="label",
+            name=f"duplicates in {source.name}",
+            part=workdir.leaks(source.name),
+            inputs=leaks.inputs(recipe, source),
+            is_renewed=True,
+        )
     columns = list(_columns(recipe, workdir))
     yield from columns
     needs = tuple(column.part for column in columns)
-    inputs = student.inputs(recipe, workdir) if _all_finished(needs) else None
+    known = _all_finished(needs) and leaks.are_known(recipe, workdir)
+    inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
     for item in recipe.transfers:
         for start in recipe.start_names:

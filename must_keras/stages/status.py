@@ -16,6 +16,8 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
     for step in steps:
         difference = step.difference()
         state = "made with another recipe" if difference else _state(step.part)
+        if step.is_outdated():
+            state = "outdated, is made again"
         if state != "finished":
             following = following or step.stage
         if step.stage == following:

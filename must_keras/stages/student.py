@@ -17,7 +17,7 @@ from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import Recipe, student_weights
-from must_keras.stages import scoring
+from must_keras.stages import leaks, scoring
 from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.training.feed import Feed
@@ -114,6 +114,8 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         for source in sources_to_label(recipe, teacher):
             part = workdir.labels(teacher.name, source.name)
             columns[f"{teacher.name}/{source.name}"] = part.result()["teacher_sha256"]
+    left_out = leaks.left_out(recipe, workdir)
+    ids = {name: list(images.values()) for name, images in left_out.items()}
     return {
         "version": VERSION,
         "seed": recipe.seed,
@@ -125,14 +127,17 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         "loss_weights": student_weights(recipe),
         "thresholds": {teacher.name: teacher.threshold for teacher in recipe.teachers},
         "columns": columns,
+        # Only where there are some: what was made without the leak guard stays valid.
+        **({"left_out": ids} if ids else {}),
     }
 
 
 def training_set(recipe: Recipe, workdir: Workdir) -> Union:
-    """All that the student learns from.
+    """All that the student learns from: images of the test splits are not among it.
 
     Raises:
-        UserError: a label column is not finished.
+        UserError: a label column is not finished, or a pool is not compared with the test splits;
+            or nothing is left to learn from.
     """
     parts = []
     columns: dict[str, dict[str, PseudoLabels]] = {}
@@ -147,7 +152,15 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
             columns.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
                 column=Column(part.folder, source), threshold=teacher.threshold
             )
+    left_out = leaks.left_out(recipe, workdir)
     for source in student_sources(recipe):
         readable = TolerantSource(source)
-        parts.append(Labelled(readable, recipe.tasks, columns.get(source.name, {})))
-    return Union(parts)
+        out = left_out.get(source.name)
+        indices = [i for i in range(len(source)) if i not in out] if out else None
+        parts.append(
+            Labelled(readable, recipe.tasks, columns.get(source.name, {}), indices=indices)
+        )
+    examples = Union(parts)
+    if not len(examples):
+        raise UserError("the student has no image to learn from: all are in test splits")
+    return examples

@@ -2,7 +2,7 @@ import pytest
 
 from must_keras import experiment
 from must_keras.files import file_sha256
-from must_keras.stages import export, label, student, teacher, transfer
+from must_keras.stages import export, label, leaks, student, teacher, transfer
 from must_keras.workdir import Workdir
 
 TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
@@ -26,6 +26,11 @@ def workdir(recipe, tmp_path) -> Workdir:
             column = workdir.labels(item.name, source.name)
             column.begin()
             column.finish(label.inputs(recipe, item, source, sha256), {"teacher_sha256": sha256})
+    for source in leaks.sources(recipe):
+        part = workdir.leaks(source.name)
+        part.begin()
+        nothing = {"images": len(source), "unreadable": 0, "left_out": 0, "by_set": {}}
+        part.finish(leaks.inputs(recipe, source), nothing)
     workdir.student.begin()
     workdir.student.finish(student.inputs(recipe, workdir), {"parameters": 1})
     for item in recipe.transfers:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from must_keras.data.splits import Splits
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
-from must_keras.stages import scoring
+from must_keras.stages import leaks, scoring
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import curves, summary
 from must_keras.tasks.base import Task
@@ -54,6 +54,7 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         copied=[_copied(report["transfers"], start) for start in recipe.start_names],
         samples=_samples(recipe),
         labels=_labels(recipe, workdir),
+        leaks=_leaks(recipe, workdir),
         heads=_heads(recipe, workdir),
         curves=_curves(recipe, workdir),
         downstream=_downstream(recipe, workdir),
@@ -202,6 +203,22 @@ def _labels(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
                     }
                 )
     return sorted(found, key=lambda column: column["source"] not in pools)
+
+
+def _leaks(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str | None]]:
+    """(sentence, picture) of every pool beside the test splits."""
+    known = leaks.results(recipe, workdir)
+    found = []
+    for source in leaks.sources(recipe):
+        folder = workdir.leaks(source.name).folder
+        picture, see = folder / leaks.PICTURE, (folder / leaks.LIST).relative_to(workdir.root)
+        if source.name not in known:
+            sentence = f"{source.name}: not compared with the test splits as they are now"
+            found.append((sentence, None))
+            continue
+        shown = _photo(Image.open(picture)) if picture.is_file() else None
+        found.append((leaks.told(source.name, known[source.name], see=see), shown))
+    return found
 
 
 def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from must_keras.recipe import Recipe
+from must_keras.stages import leaks
 from must_keras.stages.label import sources_to_label
 from must_keras.workdir import Workdir
 
@@ -32,6 +33,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
     return {
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
+        "leaks": leaks.results(recipe, workdir),
         "student": workdir.student.result(),
         "transfers": transfers,
         "transfer_means": means(transfers),

@@ -1,0 +1,336 @@
+"""Images of a pool that are also in a downstream test split: found, told, and left out."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blobs import jpeg, picture, resized
+from must_keras import stages
+from must_keras.data import duplicates
+from must_keras.data.columns import Column
+from must_keras.data.sources import FolderPerClass, ImagesOnly
+from must_keras.data.splits import Splits
+from must_keras.errors import DataError, UserError
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Transfer
+from must_keras.stages import check, label, leaks, parts, pools, status, student, teacher
+from must_keras.stages.report import page, summary
+from must_keras.tasks import Classification
+from must_keras.training.feed import Feed
+from must_keras.training.foreign import ForeignModel
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+from must_keras.workdir import Workdir
+
+# Pictures of the pool that the test splits of "trees" and of "houses" hold too.
+IN_TREES, IN_HOUSES, COUNT = (2, 5), (8,), 12
+TRAINING = Training(steps=20, batch=4, learning_rate=1e-3, optimizer=AdamW())
+
+
+def light(images):
+    share = np.asarray(images)[:, :8, :8].mean((1, 2, 3)) / 255.0
+    return np.stack([1.0 - share, share], axis=1).astype("float32")
+
+
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A pool of pictures, and two sets of which the test splits have copies of some."""
+    for i in range(COUNT):
+        save(tmp_path / "pile" / f"{i:02}.png", picture(i))
+    save(tmp_path / "trees" / "test" / "oak" / "a.png", jpeg(picture(2)))
+    save(tmp_path / "trees" / "test" / "elm" / "b.png", resized(picture(5), 1.5)[:, ::-1])
+    save(tmp_path / "houses" / "test" / "low" / "c.png", resized(picture(8), 0.5))
+    for i, kind in enumerate(("trees/test/oak", "trees/test/elm", "houses/test/low")):
+        save(tmp_path / kind / "other.png", picture(100 + i))
+    for i, kind in enumerate(("trees/train/oak", "trees/train/elm", "houses/train/low")):
+        # Copies in a training split are no leak.
+        save(tmp_path / kind / "x.png", picture(i))
+    save(tmp_path / "houses" / "train" / "high" / "y.png", picture(200))
+    save(tmp_path / "houses" / "test" / "high" / "z.png", picture(201))
+    return tmp_path
+
+
+def transfer(data, name) -> Transfer:
+    train, test = (
+        FolderPerClass(name=f"{name}_{part}", root=data / name / part, head=name)
+        for part in ("train", "test")
+    )
+    task = Classification(name=name, classes=train.label_spaces[name].classes)
+    sets = Splits(train=train, validation=train, test=test)
+    return Transfer(name=name, task=task, sets=sets, training=TRAINING)
+
+
+def recipe_of(data, *names, **changes) -> Recipe:
+    model = ForeignModel(model=light, version="1", size=16, form="probabilities")
+    task = Classification(name="kind", classes=("dark", "light"))
+    values = {
+        "name": "leaks",
+        "seed": 0,
+        "network": Network(backbone=ResNet.small(), size=64, channels=16),
+        "teachers": (ForeignTeacher(name="light", task=task, model=model, loss_weight=1.0),),
+        "pools": (Pool(source=ImagesOnly(name="pile", root=data / "pile")),),
+        "student": Student(training=TRAINING),
+        "transfers": tuple(transfer(data, name) for name in names),
+        "starts": ("random",),
+        "evaluation_batch": 4,
+    }
+    return Recipe(**(values | changes))
+
+
+def run(recipe, workdir) -> Workdir:
+    teacher.run(recipe, workdir, ())
+    label.run(recipe, workdir, ())
+    return workdir
+
+
+@pytest.fixture
+def workdir(data) -> Workdir:
+    return Workdir(data / "run")
+
+
+def entries(workdir) -> list[dict]:
+    path = workdir.root / "leaks" / "pile" / "duplicates.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_what_is_in_a_test_split_is_listed(data, workdir, capsys):
+    run(recipe_of(data, "trees", "houses"), workdir)
+    found = entries(workdir)
+    assert [(e["index"], e["id"], e["set"], e["test_id"], e["mirrored"]) for e in found] == [
+        (2, "02.png", "trees", "oak/a.png", False),
+        (5, "05.png", "trees", "elm/b.png", True),
+        (8, "08.png", "houses", "low/c.png", False),
+    ]
+    assert all(0 <= e["distance"] <= 10 and 0.95 < e["correlation"] <= 1.0 for e in found)
+    said = capsys.readouterr().out
+    assert (
+        "pile: 3 of 12 images are also in test splits (trees: 2, houses: 1): left out, see "
+        f"{workdir.root}/leaks/pile/duplicates.jsonl\n"
+    ) in said
+    assert said.index("pile: 3 of 12") < said.index("labels of light for pile")
+
+
+def test_the_student_never_sees_it_and_labels_stay_with_their_images(data, workdir):
+    recipe = recipe_of(data, "trees", "houses")
+    run(recipe, workdir)
+    source = recipe.pools[0].source
+    column = Column(workdir.labels("light", "pile").folder, source)
+    assert len(column) == COUNT and not any(column.is_empty(i) for i in range(COUNT))
+    examples = student.training_set(recipe, workdir)
+    kept = [i for i in range(COUNT) if i not in (*IN_TREES, *IN_HOUSES)]
+    assert [examples.image_id(i) for i in range(len(examples))] == [
+        f"pile/{i:02}.png" for i in kept
+    ]
+    seen = set()
+    for number, place in enumerate(kept):
+        image, labels = examples.load(number)
+        np.testing.assert_array_equal(image, picture(place))
+        expected = light(resized(picture(place), 1.0)[None])
+        assert abs(labels["kind"]["probabilities"] - expected).max() < 0.3
+        record = column.read(place)
+        own = dict(zip(record["classes"], record["probabilities"], strict=True))
+        for index, probability in enumerate(labels["kind"]["probabilities"]):
+            assert probability == pytest.approx(own[index], abs=1e-5)
+        seen.add(round(float(labels["kind"]["probabilities"][0]), 4))
+    assert len(seen) == len(kept), "labels that cannot be told apart prove nothing"
+    feed = Feed(examples, recipe.tasks, TRAINING, size=64, seed=3)
+    drawn = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
+    assert drawn == {f"pile/{i:02}.png" for i in kept}
+
+
+def test_check_counts_what_the_student_draws(data, workdir, capsys):
+    recipe = recipe_of(data, "trees", "houses")
+    run(recipe, workdir)
+    capsys.readouterr()
+    check.run(recipe, workdir)
+    counts = json.loads(capsys.readouterr().out)
+    assert counts == {"pile": {"kind": {"true": 0, "pseudo": 1000, "missing": 0}}}
+
+
+def test_nothing_is_compared_again_while_nothing_changes(data, workdir, monkeypatch, capsys):
+    recipe = recipe_of(data, "trees")
+    run(recipe, workdir)
+    before = (workdir.leaks("pile").folder / "finished.json").stat().st_mtime_ns
+    said = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(duplicates, "read", None)
+    label.run(recipe, workdir, ())
+    parts.check(recipe, workdir)
+    assert (workdir.leaks("pile").folder / "finished.json").stat().st_mtime_ns == before
+    again = capsys.readouterr().out
+    (line,) = [x for x in said if x.startswith("pile: ")]
+    assert "2 of 12" in line and line in again
+    # Another run takes it, as it takes columns.
+    other = Workdir(data / "other", (workdir.root,))
+    run(recipe, other)
+    assert [e["index"] for e in entries(other)] == [*IN_TREES]
+
+
+def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(data, workdir, capsys):
+    one, two = recipe_of(data, "trees"), recipe_of(data, "trees", "houses")
+    run(one, workdir)
+    workdir.student.begin()
+    workdir.student.finish(student.inputs(one, workdir), {})
+    parts.check(one, workdir)
+    # Outdated, but nobody has to delete it.
+    parts.check(two, workdir)
+    capsys.readouterr()
+    status.run(two, workdir)
+    said = capsys.readouterr().out
+    assert "duplicates in pile" in said and "outdated, is made again" in said
+    assert "next: --stage=label" in said and "\nbut " not in said
+    with pytest.raises(UserError, match="pile has not been compared .* run --stage=label first"):
+        student.training_set(two, workdir)
+    label.run(two, workdir, ())
+    assert [e["index"] for e in entries(workdir)] == [*IN_TREES, *IN_HOUSES]
+    with pytest.raises(UserError, match=r"left_out.pile = .*02.png.* delete .*run/student"):
+        parts.check(two, workdir)
+
+
+def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, workdir, monkeypatch):
+    def trained(recipe, workdir, only):
+        if workdir.student.result() is None:
+            workdir.student.begin()
+            workdir.student.finish(student.inputs(recipe, workdir), {})
+        after.append("student")
+
+    after: list[str] = []
+    monkeypatch.setitem(stages._ORDER, "student", trained)
+    for name in ("transfer", "export", "report"):
+        monkeypatch.setitem(stages._ORDER, name, lambda *_, name=name: after.append(name))
+
+    def everything(*names):
+        values = recipe_of(data, *names)
+        stages.run(
+            "all", recipe=lambda: values, workdir=workdir.root, only=(), strategy="one"
+        )  # fmt: skip
+
+    everything("trees")
+    assert after == ["student", "transfer", "export", "report"]
+    everything("trees")
+    assert len(after) == 8
+    with pytest.raises(UserError, match=r"left_out.pile = .*--reuse=.* delete .*run/student"):
+        everything("trees", "houses")
+    assert len(after) == 8 and workdir.student.result() == {}
+    shutil.rmtree(workdir.student.folder)
+    everything("trees", "houses")
+    assert len(after) == 12
+
+
+def test_a_pool_that_changed_is_compared_again(data, workdir):
+    leaks.run(recipe_of(data, "trees"), workdir)
+    save(data / "pile" / "00.png", picture(100))
+    recipe = recipe_of(data, "trees")
+    leaks.run(recipe, workdir)
+    assert [e["index"] for e in entries(workdir)] == [0, *IN_TREES]
+    shutil.rmtree(data / "pile")
+    save(data / "pile" / "new.png", picture(50))
+    recipe = recipe_of(data, "trees")
+    leaks.run(recipe, workdir)
+    assert entries(workdir) == []
+    assert not (workdir.leaks("pile").folder / leaks.PICTURE).exists()
+
+
+def test_only_the_new_block_of_a_pool_that_grew_is_compared(data, workdir, monkeypatch):
+    def frozen() -> Recipe:
+        recipe = pools.frozen(recipe_of(data, "trees"), workdir, new=True)
+        pools.keep(recipe, workdir)
+        return recipe
+
+    leaks.run(frozen(), workdir)
+    save(data / "pile" / "000.png", picture(60))
+    save(data / "pile" / "copy.jpg", picture(100))
+    read, names = duplicates.read, []
+    monkeypatch.setattr(
+        duplicates, "read", lambda source: names.append(source.name) or read(source)
+    )
+    recipe = frozen()
+    leaks.run(recipe, workdir)
+    assert names == ["trees_test", "pile_block2"]
+    assert leaks.left_out(recipe, workdir) == {
+        "pile": {i: f"{i:02}.png" for i in IN_TREES}, "pile_block2": {1: "copy.jpg"}
+    }  # fmt: skip
+
+
+def test_the_students_inputs_name_what_it_did_not_see(data, workdir):
+    with_leaks, without = recipe_of(data, "trees"), recipe_of(data)
+    run(with_leaks, workdir)
+    assert student.inputs(with_leaks, workdir)["left_out"] == {"pile": ["02.png", "05.png"]}
+    assert "left_out" not in student.inputs(without, workdir)
+    assert len(student.training_set(without, workdir)) == COUNT
+    for i in IN_TREES:
+        (data / "pile" / f"{i:02}.png").unlink()
+    clean = recipe_of(data, "trees")
+    leaks.run(clean, workdir)
+    assert leaks.left_out(clean, workdir) == {}
+
+
+def test_without_transfers_there_is_nothing_to_compare(data, workdir):
+    run(recipe_of(data), workdir)
+    assert not (workdir.root / "leaks").exists()
+
+
+def test_unreadable_images_are_skipped_and_told(data, workdir, capsys):
+    (data / "pile" / "02.png").write_bytes(b"no picture")
+    recipe = recipe_of(data, "trees")
+    leaks.run(recipe, workdir)
+    assert [e["index"] for e in entries(workdir)] == [5]
+    said = capsys.readouterr().out
+    assert "1 of 12 images are also in test splits (trees: 1)" in said
+    assert said.endswith("duplicates.jsonl; 1 cannot be read\n")
+    assert leaks.results(recipe, workdir)["pile"]["unreadable"] == 1
+
+
+def test_a_list_that_somebody_changed_is_refused(data, workdir):
+    recipe = recipe_of(data, "trees")
+    leaks.run(recipe, workdir)
+    path = workdir.leaks("pile").folder / leaks.LIST
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="names 1 images, not 2: delete .*leaks/pile"):
+        leaks.left_out(recipe, workdir)
+    path.unlink()
+    with pytest.raises(DataError, match="duplicates.jsonl cannot be read"):
+        leaks.left_out(recipe, workdir)
+
+
+def test_a_student_with_nothing_left_says_so(data, workdir):
+    for i in range(COUNT):
+        if i not in IN_TREES:
+            (data / "pile" / f"{i:02}.png").unlink()
+    recipe = recipe_of(data, "trees")
+    run(recipe, workdir)
+    with pytest.raises(UserError, match="no image to learn from: all are in test splits"):
+        student.training_set(recipe, workdir)
+
+
+def test_the_report_shows_pairs_side_by_side(data, workdir):
+    recipe = recipe_of(data, "trees", "houses")
+    leaks.run(recipe, workdir)
+    found = summary.collect(recipe, workdir)["leaks"]
+    assert found == {
+        "pile": {
+            "images": COUNT, "unreadable": 0, "left_out": 3, "by_set": {"trees": 2, "houses": 1}
+        }
+    }  # fmt: skip
+    ((sentence, shown),) = page._leaks(recipe, workdir)
+    assert sentence.endswith("left out, see leaks/pile/duplicates.jsonl") and shown.startswith(
+        "data:image/jpeg"
+    )
+    with Image.open(workdir.leaks("pile").folder / leaks.PICTURE) as image:
+        grid = np.asarray(image)
+    # Pairs of 240 pixels and a gap of 4; the least alike is the JPEG.
+    left, right = grid[20:180, :240].astype(float), grid[20:180, 244:].astype(float)
+    assert left.shape == right.shape and left.std() > 20 and abs(left - right).mean() < 12
+    fewer = dataclasses.replace(recipe, transfers=recipe.transfers[:1])
+    assert summary.collect(fewer, workdir)["leaks"] == {}
+    ((sentence, shown),) = page._leaks(fewer, workdir)
+    assert sentence == "pile: not compared with the test splits as they are now" and shown is None
