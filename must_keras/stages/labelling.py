@@ -16,14 +16,13 @@ from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError
+from must_keras.ops.maps import MAX_STORED_SIDE
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.training import pictures
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.workdir import Workdir
 
-# Maps are stored with a long side of at most this many cells.
-MAX_MAP_SIDE = 320
 # So many images of a source may be unreadable whatever their share.
 _FEW = 10
 _THREADS = 2
@@ -54,7 +53,7 @@ def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
 
 def map_size(size: int) -> tuple[int, int]:
     """(H', W') in which maps are predicted for storing: a whole part of the input's size."""
-    factor = -(-size // MAX_MAP_SIDE)
+    factor = -(-size // MAX_STORED_SIDE)
     while size % factor:
         factor += 1
     return (size // factor, size // factor)

@@ -199,6 +199,22 @@ class Task(abc.ABC):
             size: (H, W) of the input, to which `area` and boxes refer.
         """
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A record from a stored label that was made elsewhere: the reverse of `decode`.
+
+        What comes without a score is sure. What a record has no room for is lost: each task says
+        what that is.
+
+        Args:
+            stored: of an image that is labelled.
+
+        Raises:
+            UserError: the task cannot store labels that were made elsewhere.
+        """
+        raise UserError(
+            f"{self.name}: labels of kind {self.kind!r} made elsewhere cannot be stored"
+        )
+
     @abc.abstractmethod
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """A stored label from a record; scores below the threshold become what the task says."""

@@ -114,6 +114,11 @@ class Normals(Task):
         normals = maps.cut(np.asarray(outputs["normals"]), area, size)
         return {"normals": maps.encode_png(as_colours(normals))}
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """To within half a degree; a map above `maps.MAX_STORED_SIDE` becomes coarser."""
+        normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
+        return {"normals": maps.encode_png(as_colours(normals))}
+
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         return {"normals": from_colours(maps.decode_png(record["normals"]))}

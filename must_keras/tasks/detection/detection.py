@@ -18,29 +18,9 @@ from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
-from must_keras.tasks.base import (
-    Evaluator,
-    Prior,
-    Spec,
-    Task,
-    Threshold,
-    thresholds_by_class,
-)
-from must_keras.tasks.detection import (
-    columns,
-    drawing,
-    foreign,
-    inference,
-    labels,
-    losses,
-    targets,
-)
-from must_keras.tasks.detection.anchors import (
-    LEVELS,
-    anchor_grid,
-    level_counts,
-    relative_size,
-)
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold, thresholds_by_class
+from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
+from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
 from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
 
@@ -337,6 +317,10 @@ class Detection(Task):
         """See Task."""
         limit = min(self.max_stored, self.max_detections, self.num_proposals)
         return columns.encode(outputs, area, floor=self.floor, limit=limit)
+
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """See columns.record_of."""
+        return columns.record_of(stored, floor=self.floor, limit=self.max_stored)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """See Task: a number for all classes, or one for each; below it is background."""
