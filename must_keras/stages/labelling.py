@@ -17,7 +17,7 @@ from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError
 from must_keras.ops.maps import MAX_STORED_SIDE
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignTeacher, Recipe, Teacher
 from must_keras.training import pictures
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
@@ -46,7 +46,7 @@ class Said(NamedTuple):
     record: dict[str, Any] | None
 
 
-def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
+def input_size(recipe: Recipe, teacher: AnyTeacher) -> int:
     """Pixels a side of the images that a teacher sees."""
     return teacher.model.size if isinstance(teacher, ForeignTeacher) else recipe.network.size
 
@@ -132,7 +132,7 @@ class Labeller:
         first = True
         for teachers, (views, places) in zip(asked, dataset, strict=True):
             indices = [int(i) for i in places.numpy() if i >= 0]
-            self._check_readable(source, images)
+            check_readable(source, images.unreadable, self._recipe.max_unreadable)
             seen = [
                 (name, tf.nest.map_structure(np.asarray, view), outputs)
                 for name in teachers
@@ -169,17 +169,23 @@ class Labeller:
         size = input_size(self._recipe, teacher)
         return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
 
-    def _check_readable(self, source: Source, images: TolerantSource) -> None:
-        # In the order of the images, whichever thread was first; it may add to them meanwhile.
-        unreadable = sorted(i for i in list(images.unreadable) if not source.is_gone(i))
-        limit = max(_FEW, self._recipe.max_unreadable * len(source))
-        if len(unreadable) > limit:
-            reason = images.unreadable[unreadable[0]]
-            raise DataError(
-                f"source {source.name!r}: {len(unreadable)} of {len(source)} images cannot be "
-                f"read so far, more than max_unreadable={self._recipe.max_unreadable:g} of them; "
-                f"the first: {reason}"
-            )
+
+def check_readable(source: Source, reasons: Mapping[int, str], max_unreadable: float) -> None:
+    """Raises DataError where more than a share of a source's images cannot be read.
+
+    Args:
+        source: the images.
+        reasons: {index of an unreadable one: why}; another thread may add to it meanwhile.
+        max_unreadable: the share.
+    """
+    # In the order of the images, whichever thread was first.
+    unreadable = sorted(i for i in list(reasons) if not source.is_gone(i))
+    if len(unreadable) > max(_FEW, max_unreadable * len(source)):
+        raise DataError(
+            f"source {source.name!r}: {len(unreadable)} of {len(source)} images cannot be "
+            f"read so far, more than max_unreadable={max_unreadable:g} of them; "
+            f"the first: {reasons[unreadable[0]]}"
+        )
 
 
 def _num_batches(part: Range, batch: int) -> int:

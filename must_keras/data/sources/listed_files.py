@@ -68,7 +68,7 @@ class ListedFiles(Source):
 
     def __init__(self, source: Source, files: Sequence[ListedFile], *, name: str):
         self.name, self.of = name, source.name
-        self.label_spaces = source.label_spaces
+        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
         self._source, self.files = source, tuple(files)
         self._places = {source.image_id(i): i for i in range(len(source))}
 

@@ -63,10 +63,12 @@ class Source(abc.ABC):
     Attributes:
         name: names its label columns; unlike that of any other source of a run.
         label_spaces: {head: what its labels mean}; heads that are absent have no true label here.
+        has_scores: whether objects come with scores: a model found them, and not all are sure.
     """
 
     name: str
     label_spaces: Mapping[str, LabelSpace]
+    has_scores: bool = False
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
