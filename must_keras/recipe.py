@@ -124,6 +124,8 @@ class ForeignTeacher:
         _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
         self.task.check_threshold(self.threshold)
         self.task.check_foreign_form(self.model.form)
+        if self.model.class_ids is not None:
+            self.task.check_class_ids(self.model.class_ids)
 
     def depends_on(self, recipe: Recipe) -> dict[str, Any]:
         """See Teacher.depends_on."""

@@ -233,8 +233,18 @@ class Task(abc.ABC):
             allowed = ", ".join(self.foreign_forms) or "none"
             raise UserError(f"{self.name}: form={form!r} cannot be read; allowed are {allowed}")
 
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """Raises UserError where a foreign model's classes cannot be given by their numbers."""
+        raise UserError(f"{self.name}: class_ids={class_ids} belong to a detector")
+
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self,
+        values: Any,
+        form: str,
+        map_size: tuple[int, int],
+        *,
+        size: tuple[int, int],
+        class_ids: tuple[int, ...] | None = None,
     ) -> dict[str, np.ndarray]:
         """`outputs` from the answers of a foreign model.
 
@@ -242,6 +252,8 @@ class Task(abc.ABC):
             values: the answers for a batch, as numpy arrays: [B, ...], maps over the whole input.
             form: what they are, one of `foreign_forms`.
             map_size: (H', W') of per-pixel outputs.
+            size: (H, W) of the images that the model saw.
+            class_ids: the model's number of each class; None: see ForeignModel.
 
         Raises:
             UserError: they are not of the shape that the form says.

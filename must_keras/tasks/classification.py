@@ -140,7 +140,7 @@ class Classification(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, K], in the order of the task's classes."""
         check_foreign_shape(self.name, values, (len(self.classes),), form)

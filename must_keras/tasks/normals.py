@@ -126,7 +126,7 @@ class Normals(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("normals",)
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where we see it."""
         check_foreign_shape(self.name, values, (None, None, 3), form)

@@ -157,7 +157,7 @@ class Segmentation(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, K], in the order of the task's classes."""
         check_foreign_shape(self.name, values, (None, None, len(self.classes)), form)

@@ -220,7 +220,7 @@ class Depth(Task):
             raise UserError(f"{self.name}: a metric head needs form='metres', received {form!r}")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w] or [B, h, w, 1]; metres serve a relative head as 1 / metres."""
         values = np.asarray(values, np.float32)

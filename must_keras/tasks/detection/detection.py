@@ -338,12 +338,17 @@ class Detection(Task):
 
     foreign_forms: ClassVar[tuple[str, ...]] = foreign.FORMS
 
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """See Task."""
+        foreign.check_class_ids(self.name, class_ids, len(self.classes))
+
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **how: Any
     ) -> dict[str, np.ndarray]:
         """See foreign.outputs."""
+        count, with_masks = len(self.classes), self.with_masks
         return foreign.outputs(
-            self.name, values, form, num_classes=len(self.classes), with_masks=self.with_masks
+            self.name, values, form, num_classes=count, with_masks=with_masks, **how
         )
 
     def evaluator(self) -> Evaluator:
