@@ -1,19 +1,26 @@
-"""experiments/foreign_teachers.py: what its teachers say of pictures whose right answer is known."""
+"""experiments/foreign_teachers.py and its page: teachers whose right answers are known."""
 
 import json
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras import experiment
+from must_keras import experiment, tasks
+from must_keras.data import sources
 from must_keras.data.columns import Column
+from must_keras.data.lists import read_class_names
 from must_keras.data.sources import ImagesOnly
-from must_keras.recipe import student_weights
+from must_keras.recipe import ForeignLabels, ForeignTeacher, student_weights
 from must_keras.stages import label, teacher
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.foreign import ForeignModel, ForeignPredictor
 from must_keras.workdir import Workdir
 from tests.training import published
 
@@ -105,6 +112,77 @@ def test_three_teachers_label_a_folder(arguments, tmp_path):
             assert found["boxes"].tolist() == ([[0, 0, 0.5, 1]] if i % 2 == 0 else [])
     weights = student_weights(recipe)
     assert {weight.source for weight in weights.values()} == {"given"}
+
+
+# ---- docs/foreign_teachers.md -------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "foreign_teachers.md").read_text()
+NAMES = vars(sources) | vars(tasks) | {
+    "read_class_names": read_class_names,
+    "ForeignTeacher": ForeignTeacher,
+    "ForeignModel": ForeignModel,
+    "ForeignLabels": ForeignLabels,
+}  # fmt: skip
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def home(arguments, tmp_path, monkeypatch):
+    """What the page's examples name."""
+    data = pathlib.Path(arguments["data"])
+    shutil.copytree(data / "images" / "deep", tmp_path / "images" / "deep")
+    shutil.copy(data / "boxes.json", tmp_path)
+    found = [{"image_id": 2, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    for i in range(COUNT):
+        pixels = (picture(i)[..., 0] > 100).astype(np.uint8)
+        (tmp_path / "maps" / "deep").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "maps" / "deep" / f"{i}.png")
+    (tmp_path / "classes.txt").write_text("elm\nfir\noak\n")
+    image = keras.Input((64, 64, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, keras.layers.Dense(3)(pooled)).save(tmp_path / "classifier.keras")
+    published.midas(tmp_path / "midas.keras", 256)
+    published.midas_of_tf_hub(tmp_path / "midas_v2_1_small", 256)
+    published.detector(tmp_path / "detector" / "saved_model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_teacher_of_the_page_answers(home):
+    found = [eval(code, dict(NAMES)) for code in blocks("teacher")]
+    assert [t.name for t in found] == ["imagenet", "midas", "midas", "detector", "detector"]
+    for item in found:
+        ForeignPredictor(item.model, item.task, (64, 64)).check()
+
+
+def test_all_labels_of_the_page_come_in(home):
+    pool = ImagesOnly(name="pool", root="images")
+    found = [eval(code, dict(NAMES)) for code in blocks("labels")]
+    assert [item.has_scores for item in found] == [False, True, False]
+    for item in found:
+        item.check_pools([pool])
+        record = item.record("deep/2.png")
+        assert record.keys() == item.task.record_spec().keys()
+
+
+def test_the_page_names_every_form_and_its_command_is_one(arguments):
+    forms = {
+        form
+        for kind in (Classification, Depth, Detection, Normals, Segmentation)
+        for form in kind.foreign_forms
+    }
+    assert all(f'`"{form}"`' in PAGE for form in forms)
+    (command,) = re.findall(r"^    python -m must_keras\.main --experiment=(\S+)$", PAGE, re.M)
+    name, given = experiment.parse(command)
+    assert given.keys() <= arguments.keys()
+    assert experiment.load(name, arguments, data_dir=None).name == name
+
+
+# ---- the whole recipe ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
