@@ -60,6 +60,7 @@ class Teacher:
         threshold: pseudo labels below it become what the task says; None: all are used.
         loss_weight: of the student's head; None: the formula (see student_weights).
         start: where its weights come from; with training.steps=0 they stay as they are.
+        has_scores: whether its labels come with scores, as a model's do.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ForeignTeacher:
         loss_weight: of the student's head: no formula knows how the model was trained.
         threshold: see Teacher.
         sets: a labelled set to score it on; None: there is none.
+        has_scores: see Teacher.
     """
 
     name: str

@@ -200,7 +200,7 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "class_counts": count_classes(
             quality.pseudo_labelled(teacher, source, column),
             teacher.task,
-            indices=pictures.spread(_COUNTED, len(source)),
+            indices=column.filled[pictures.spread(_COUNTED, labelled)].tolist() or [0],
         ),
         "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }

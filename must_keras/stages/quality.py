@@ -54,7 +54,8 @@ def judge(
     known = None if truth is None else Labelled(images, [task])
     tasks = [task] if truth is None else [task, dataclasses.replace(task, name=TRUTH)]
     count = len(source) if truth is None else min(_COMPARED, len(source))
-    shown = pictures.spread(_SHOWN, count)
+    filled = column.filled[column.filled < count]
+    shown = filled[pictures.spread(_SHOWN, len(filled))].tolist() or [0]
     batches = evaluation_batches(
         Beside(pseudo_labelled(teacher, images, column), known, task),
         tasks,
