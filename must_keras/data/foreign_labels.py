@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from must_keras.data.labelled import check_label_spaces
-from must_keras.data.sources import ListedFiles, Source
+from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.experiment import nearest
@@ -84,17 +84,18 @@ class ForeignLabels:
     def depends_on(self, recipe: Any) -> dict[str, Any]:
         """See recipe.Teacher.depends_on."""
         del recipe
-        return {"task": self.task, "sets": self.sets, "labels": self.labels}
+        return {"task": self.task, "sets": self.sets, "labels": self._described}
 
     def sha256(self) -> str:
-        """Of what the labels depend on."""
-        return self._sha256
+        """Of what the labels depend on: not of which other images lie in their folder."""
+        text = json.dumps(self._described, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def provenance(self) -> dict[str, Any]:
         """What the ledger says of them."""
         return {
             "made_by": self.origin,
-            "labels": describe(self.labels),
+            "labels": self._described,
             "scores": self.has_scores,
         }
 
@@ -164,9 +165,8 @@ class ForeignLabels:
         return {self.labels.image_id(i): i for i in range(len(self.labels))}
 
     @functools.cached_property
-    def _sha256(self) -> str:
-        text = json.dumps(describe(self.labels), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def _described(self) -> dict[str, Any]:
+        return without_keys(describe(self.labels), ("files", "images"))
 
 
 def _pool_name(source: Source) -> str:

@@ -15,9 +15,10 @@ from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
 from must_keras.recipe import Recipe
 from must_keras.stages.labelling import Range, check_readable
+from must_keras.training.pictures import spread
 
 _THREADS = 2
-# Labels that are encoded to know how large they are.
+# Images that are looked up to know how many are labelled, and how large a label is.
 _MEASURED = 64
 
 
@@ -71,14 +72,13 @@ def _record(
 
 def tell_plan(teacher: ForeignLabels, source: Source) -> None:
     """Says how many images of a source have foreign labels, and how large their column will be."""
-    ids = [source.image_id(index) for index in range(len(source))]
-    sizes = []
-    for image_id in ids:
-        record = teacher.record(image_id)
-        if record is not None:
-            sizes.append(num_bytes(image_id, record, teacher.task))
-        if len(sizes) == _MEASURED:
-            break
-    known, each = sum(teacher.known(source)), statistics.fmean(sizes) if sizes else 0.0
-    print(f"{source.name}: labels of {known} of {len(source)} images are copied for {teacher.name}")
-    print(f"  {teacher.name}: {each:.0f} bytes a label, {each * known / 1e9:.3f} GB")
+    named = [source.image_id(i) for i, known in enumerate(teacher.known(source)) if known]
+    looked = [named[place] for place in spread(_MEASURED, len(named))]
+    records = [(image_id, teacher.record(image_id)) for image_id in looked]
+    sizes = [num_bytes(*one, teacher.task) for one in records if one[1] is not None]
+    count = round(len(named) * len(sizes) / max(len(looked), 1))
+    each = statistics.fmean(sizes) if sizes else 0.0
+    print(
+        f"{source.name}: labels of about {count} of {len(source)} images come from {teacher.name}"
+    )
+    print(f"  {teacher.name}: {each:.0f} bytes a label, {each * count / 1e9:.3f} GB")

@@ -231,10 +231,12 @@ def test_verify_diff_plan_and_status(home, capsys):
     assert f"teacher detector: 9 labels by {BY}" in capsys.readouterr().out
     label_checks.plan(recipe, workdir, ())
     said = capsys.readouterr().out
-    assert "photos: labels of 9 of 12 images are copied for detector" in said
+    assert "photos: labels of about 9 of 12 images come from detector" in said
     assert "bytes a label" in said and "in all about 0.0 minutes" in said
     label.run(recipe, workdir, ())
     assert "labels of detector for photos: 9 of 12 images" in capsys.readouterr().out
+    counts = workdir.labels("detector", "photos").result()["class_counts"]
+    assert counts == {"apple": 0.0, "pear": 5.0}
     label_checks.verify(recipe, workdir, ())
     assert "12 records, as they were written" in capsys.readouterr().out
     label_checks.compare(recipe, workdir, workdir.labels("detector", "photos").folder)
@@ -325,17 +327,30 @@ def test_labels_that_cannot_be_read_are_no_label(home, capsys):
     assert "04.png" in (folder / "quarantine.jsonl").read_text().splitlines()[0]
 
 
-def test_an_image_that_comes_later_has_no_label(home, monkeypatch):
-    """A pool that grows: the new block has no image that the labels name, so it has no column."""
+def test_an_image_that_comes_later_leaves_the_labels_of_the_others(home):
+    """A pool that grows; its folder is that of the maps' images, too."""
+    (home / "maps" / "deep").mkdir(parents=True)
+    Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(home / "maps" / "deep" / "02.png")
+
+    def recipe():
+        maps = LabelMaps(
+            name="m", images=home / "photos", maps=home / "maps", head="parts", classes=("x", "y")
+        )
+        item = ForeignLabels(name="maps", task=PARTS, labels=maps, origin="x", loss_weight=1.0)
+        return recipe_of(home, fruit(home), item)
+
     workdir = Workdir(home / "run")
-    first = pools.frozen(recipe_of(home), workdir, new=True)
+    first = pools.frozen(recipe(), workdir, new=True)
     pools.keep(first, workdir)
     run(first, home / "run")
     Image.new("RGB", (WIDTH, HEIGHT)).save(home / "photos" / "deep" / "99.png")
-    grown = pools.frozen(recipe_of(home), workdir, new=True)
+    grown = pools.frozen(recipe(), workdir, new=True)
     assert [pool.source.name for pool in grown.pools] == ["photos", "photos_block2"]
-    assert [s.name for s in label.sources_to_label(grown, grown.teachers[0])] == ["photos"]
     parts.check(grown, workdir)
+    # The file of boxes does not name the new image; the maps' folder of images has it, unlabelled.
+    covered = [[s.name for s in label.sources_to_label(grown, t)] for t in grown.teachers]
+    assert covered == [["photos"], ["photos", "photos_block2"]]
+    label.run(grown, workdir, ("detector",))
 
 
 # ---- mistakes -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.data.sources.source import Source, Stored
+from must_keras.data.sources.source import Source, Stored, without_keys
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 
@@ -114,19 +114,11 @@ class ListedFiles(Source):
         return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
-        labels = _without_images(self._source.describe()) if self.label_spaces else None
+        # The list says which images there are.
+        images = ("files", "images", "indices")
+        labels = without_keys(self._source.describe(), images) if self.label_spaces else None
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:
         files = hashlib.sha256(json.dumps(self.files).encode()).hexdigest()
         return {"name": self.name, "files": files}
-
-
-def _without_images(description: Any) -> Any:
-    """A source's description without what says which images there are: the list says that."""
-    if isinstance(description, dict):
-        images = ("files", "images", "indices")
-        return {k: _without_images(v) for k, v in description.items() if k not in images}
-    if isinstance(description, list):
-        return [_without_images(value) for value in description]
-    return description

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,15 @@ class LabelSpace:
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     """The label spaces of a source whose labels serve one head, or (None) no head."""
     return {} if head is None else {head: space}
+
+
+def without_keys(description: Any, keys: Sequence[str]) -> Any:
+    """A source's description without some of its entries, at any depth."""
+    if isinstance(description, dict):
+        return {k: without_keys(v, keys) for k, v in description.items() if k not in keys}
+    if isinstance(description, list):
+        return [without_keys(value, keys) for value in description]
+    return description
 
 
 def check_not_empty(source: Source) -> None:
