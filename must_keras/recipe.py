@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from must_keras.data.foreign_labels import ForeignLabels
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
@@ -59,6 +60,7 @@ class Teacher:
         threshold: pseudo labels below it become what the task says; None: all are used.
         loss_weight: of the student's head; None: the formula (see student_weights).
         start: where its weights come from; with training.steps=0 they stay as they are.
+        has_scores: whether its labels come with scores, as a model's do.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Teacher:
     threshold: Threshold = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
+    has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _expect(
@@ -78,6 +81,22 @@ class Teacher:
             raise UserError(
                 f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
             )
+
+    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
+        """What it is made from, of a recipe."""
+        return {
+            "seed": recipe.seed,
+            "network": recipe.network,
+            "task": self.task,
+            "sets": self.sets,
+            "training": self.training,
+            "start": self.start.depends_on(recipe.network),
+        }
+
+    def covers(self, source: Source, *, is_pool: bool) -> bool:
+        """Whether it labels a source that the student sees: all but its own training set."""
+        del is_pool
+        return source.name != self.sets.train.name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +110,7 @@ class ForeignTeacher:
         loss_weight: of the student's head: no formula knows how the model was trained.
         threshold: see Teacher.
         sets: a labelled set to score it on; None: there is none.
+        has_scores: see Teacher.
     """
 
     name: str
@@ -99,12 +119,32 @@ class ForeignTeacher:
     loss_weight: float
     threshold: Threshold = None
     sets: Splits | None = None
+    has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
         self.task.check_threshold(self.threshold)
         self.task.check_foreign_form(self.model.form)
+        if self.model.class_ids is not None:
+            self.task.check_class_ids(self.model.class_ids)
+
+    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
+        """See Teacher.depends_on."""
+        del recipe
+        return {"task": self.task, "sets": self.sets, "model": self.model}
+
+    def sha256(self) -> str:
+        """Of the model."""
+        return self.model.sha256()
+
+    def covers(self, source: Source, *, is_pool: bool) -> bool:
+        """See Teacher.covers: all."""
+        del source, is_pool
+        return True
+
+
+AnyTeacher = Teacher | ForeignTeacher | ForeignLabels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,7 +228,7 @@ class Recipe:
     name: str
     seed: int
     network: Network
-    teachers: tuple[Teacher | ForeignTeacher, ...]
+    teachers: tuple[AnyTeacher, ...]
     pools: tuple[Pool, ...]
     student: Student
     transfers: tuple[Transfer, ...]
@@ -201,7 +241,7 @@ class Recipe:
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         _expect(where, self, network=Network, student=Student, starts=tuple | list)
-        kinds = {"teachers": Teacher | ForeignTeacher, "pools": Pool, "transfers": Transfer}
+        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer}
         _expect_each(where, self, **kinds)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
@@ -234,6 +274,9 @@ class Recipe:
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
                         f"{nearest(start, self._all_starts)}"
                     )
+        for teacher in self.teachers:
+            if isinstance(teacher, ForeignLabels):
+                teacher.check_pools([pool.source for pool in self.pools])
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import OpenEXR
 import pytest
@@ -15,19 +14,10 @@ from PIL import Image
 from must_keras import experiment
 from must_keras.data import sources, splits
 from must_keras.data.lists import read_class_names
-from must_keras.models.keras_backbone import KerasBackbone
-from must_keras.recipe import ForeignTeacher
-from must_keras.tasks import Classification
-from must_keras.training.foreign import ForeignModel, ForeignPredictor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "own_data.md").read_text()
-NAMES = vars(sources) | vars(splits) | {
-    "read_class_names": read_class_names,
-    "ForeignTeacher": ForeignTeacher,
-    "ForeignModel": ForeignModel,
-    "Classification": Classification,
-}  # fmt: skip
+NAMES = vars(sources) | vars(splits) | {"read_class_names": read_class_names}
 HEIGHT, WIDTH = 48, 64
 RANDOM = np.random.default_rng(0)
 
@@ -150,18 +140,6 @@ def test_names_of_the_tfds_example_are_there():
     (code,) = blocks("tfds")
     for name in re.findall(r"\b(\w+)\(", code):
         assert name in NAMES, name
-
-
-def test_the_foreign_teacher_answers(home, monkeypatch):
-    monkeypatch.chdir(home)
-    image = keras.Input((64, 64, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(image)
-    keras.Model(image, keras.layers.Dense(3)(pooled)).save("classifier.keras")
-    (code,) = blocks("teacher")
-    teacher = eval(code, dict(NAMES))
-    assert teacher.task.classes == ("elm", "fir", "oak")
-    ForeignPredictor(teacher.model, teacher.task, (64, 64))
-    assert KerasBackbone.__name__ in PAGE
 
 
 # ---- the recipe and its commands ----------------------------------------------------------------

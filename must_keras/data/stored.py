@@ -35,6 +35,7 @@ def objects(
     masks: ArrayLike | None = None,
     has_mask: ArrayLike | None = None,
     ignore: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
 ) -> Stored:
     """The label of an image on which somebody looked for objects; n may be 0.
 
@@ -44,12 +45,14 @@ def objects(
         masks: [n, S, S], 0 or 1, crops of the boxes; None: there are none.
         has_mask: [n] bool; None: all where there are masks.
         ignore: [n] bool, neither positive nor negative; None: no box.
+        scores: [n], 0 to 1, where a model found the objects; None: they are sure.
     """
     classes = np.asarray(classes, np.int32).reshape(-1)
     n = len(classes)
     if has_mask is None:
         has_mask = np.full(n, masks is not None)
-    return {
+    told = {} if scores is None else {"scores": np.asarray(scores, np.float32).reshape(n)}
+    return told | {
         "boxes": np.asarray(boxes, np.float32).reshape(n, 4),
         "classes": classes,
         "masks": np.zeros((n, 1, 1), np.uint8) if masks is None else np.asarray(masks, np.uint8),
@@ -80,7 +83,8 @@ def relabelled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | N
     if "boxes" in label:
         classes = table[label["classes"]]
         kept = classes >= 0
-        parts = {key: label[key][kept] for key in ("boxes", "masks", "has_mask", "ignore")}
+        keys = ("boxes", "masks", "has_mask", "ignore", "scores")
+        parts = {key: label[key][kept] for key in keys if key in label}
         return label | parts | {"classes": classes[kept].astype(np.int32)}
     bytes_ = np.full(256, IGNORE, np.uint8)
     bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)

@@ -13,6 +13,9 @@ from must_keras.errors import UserError
 
 Tensor = Any
 
+# A label column's maps have a long side of at most this many cells.
+MAX_STORED_SIDE = 320
+
 
 def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
     """[B, h, w, C] resized bilinearly, with half-pixel centres, to [B, H, W, C]."""
@@ -76,6 +79,22 @@ def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarr
     scale = np.tile(np.asarray(values.shape[:2]) / np.asarray(size), 2)
     top, left, bottom, right = np.round(np.asarray(area) * scale).astype(int)
     return values[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def shrink(values: np.ndarray, side: int) -> np.ndarray:
+    """A map [h, w, ...] with a long side of at most ``side``, in its proportions.
+
+    Each cell takes the pixel that holds its centre: no value is mixed of two.
+    """
+    longest = max(values.shape[:2])
+    if longest <= side:
+        return values
+    rows, columns = (
+        ((np.arange(cells) + 0.5) * length / cells).astype(int)
+        for length in values.shape[:2]
+        for cells in [max(1, round(length * side / longest))]
+    )
+    return values[rows[:, None], columns[None]]
 
 
 def encode_png(values: np.ndarray) -> bytes:

@@ -142,7 +142,9 @@ def run(
                     _add_seconds(workdir, name, time.monotonic() - start)
 
 
-def _labellers(engine: str, recipe: Callable[[], Recipe]) -> Callable[..., Writes]:
+def _labellers(
+    engine: str, recipe: Callable[[], Recipe]
+) -> Callable[..., contextlib.AbstractContextManager[Writes]]:
     """What makes labels (see label.run).
 
     Raises:

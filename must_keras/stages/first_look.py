@@ -6,9 +6,17 @@ import itertools
 
 from must_keras.data.labelled import Labelled
 from must_keras.data.sources import Source, TolerantSource
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.progress import track
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher, Transfer, student_weights
+from must_keras.recipe import (
+    AnyTeacher,
+    ForeignLabels,
+    ForeignTeacher,
+    Recipe,
+    Teacher,
+    Transfer,
+    student_weights,
+)
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.pictures import spread
 from must_keras.workdir import Workdir
@@ -30,6 +38,8 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         if isinstance(teacher, ForeignTeacher) and not _begun(workdir, teacher):
             size = teacher.model.size
             ForeignPredictor(teacher.model, teacher.task, (size, size)).check()
+        if isinstance(teacher, ForeignLabels) and not _begun(workdir, teacher):
+            _look_at_labels(teacher)
     for pool in recipe.pools:
         if pool.source.label_spaces:
             examples = Labelled(TolerantSource(pool.source), recipe.tasks)
@@ -49,7 +59,20 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
             )
 
 
-def _begun(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> bool:
+def _look_at_labels(teacher: ForeignLabels) -> None:
+    """Some may be unreadable, as images of a pool may be; not the most of them."""
+    looked = _some(teacher.labels)
+    errors = []
+    for index in looked:
+        try:
+            teacher.record(teacher.labels.image_id(index))
+        except (UserError, DataError) as error:
+            errors.append(error)
+    if len(errors) > len(looked) / 2:
+        raise errors[0]
+
+
+def _begun(workdir: Workdir, teacher: AnyTeacher) -> bool:
     return workdir.teacher(teacher.name).folder.exists()
 
 

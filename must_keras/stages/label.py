@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from must_keras import interruption
-from must_keras.data.columns import Column, ColumnWriter
+from must_keras.data.columns import Column, ColumnWriter, tell_origin
 from must_keras.data.labelled import count_classes
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
 from must_keras.stages import leaks, quality, scoring
+from must_keras.stages.copying import Copier
 from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
@@ -35,7 +36,7 @@ def run(
     recipe: Recipe,
     workdir: Workdir,
     only: tuple[str, ...],
-    labellers: Callable[..., Writes] = Labeller,
+    labellers: Callable[..., contextlib.AbstractContextManager[Writes]] = Labeller,
 ) -> None:
     """Writes the columns that are not finished: one pass over each source for all its teachers.
 
@@ -45,7 +46,7 @@ def run(
         recipe: the run's values.
         workdir: the run's folder.
         only: names of teachers; empty: all.
-        labellers: called with (recipe, workdir, teachers) gives what writes the shards.
+        labellers: called with (recipe, workdir, teachers) gives what makes the labels.
     """
     leaks.run(recipe, workdir)
     teachers = selected(recipe.teachers, only)
@@ -53,13 +54,23 @@ def run(
         labeller = None
         for source in student_sources(recipe):
             pending = list(_pending(recipe, workdir, teachers, source))
-            if not pending:
-                continue
-            # Loaded and traced once, for all sources.
-            labeller = labeller or stack.enter_context(labellers(recipe, workdir, teachers))
-            _label(recipe, source, pending, labeller)
+            copied = [item for item in pending if isinstance(item.teacher, ForeignLabels)]
+            seen = [item for item in pending if not isinstance(item.teacher, ForeignLabels)]
+            if seen:
+                # Loaded and traced once, for all sources.
+                labeller = labeller or stack.enter_context(
+                    labellers(recipe, workdir, that_look(teachers))
+                )
+                _label(recipe, source, seen, labeller)
+            if copied:
+                _label(recipe, source, copied, Copier(recipe, [item.teacher for item in copied]))
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
+
+
+def that_look(teachers: Sequence[AnyTeacher]) -> list[Teacher | ForeignTeacher]:
+    """The teachers that look at images: not those whose labels exist already."""
+    return [teacher for teacher in teachers if not isinstance(teacher, ForeignLabels)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +84,7 @@ class _Pending:
         writer: writes its shards.
     """
 
-    teacher: Teacher | ForeignTeacher
+    teacher: AnyTeacher
     part: Part
     inputs: dict
     writer: ColumnWriter
@@ -82,7 +93,7 @@ class _Pending:
 def _pending(
     recipe: Recipe,
     workdir: Workdir,
-    teachers: Sequence[Teacher | ForeignTeacher],
+    teachers: Sequence[AnyTeacher],
     source: Source,
 ) -> Iterator[_Pending]:
     for teacher in teachers:
@@ -94,6 +105,7 @@ def _pending(
         made_from = inputs(recipe, teacher, source, weights_sha256(workdir, teacher))
         if part.is_finished(made_from):
             print(f"labels of {teacher.name} for {source.name}: finished before")
+            tell_origin(part.folder, _origin(teacher))
             continue
         writer = writer_of(recipe, workdir, teacher, source)
         writer.clear()
@@ -101,7 +113,7 @@ def _pending(
 
 
 def writer_of(
-    recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher, source: Source
+    recipe: Recipe, workdir: Workdir, teacher: AnyTeacher, source: Source
 ) -> ColumnWriter:
     """Writes the column of a finished teacher for a source."""
     sha256 = weights_sha256(workdir, teacher)
@@ -111,10 +123,16 @@ def writer_of(
         len(source),
         teacher_sha256=sha256,
         recipe=describe(inputs(recipe, teacher, source, sha256)),
+        origin=_origin(teacher),
     )
 
 
-def _check_any(recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeacher) -> None:
+def _origin(teacher: AnyTeacher) -> dict | None:
+    """What the ledger says of labels that were made elsewhere."""
+    return teacher.provenance() if isinstance(teacher, ForeignLabels) else None
+
+
+def _check_any(recipe: Recipe, workdir: Workdir, teacher: AnyTeacher) -> None:
     """Raises DataError where a teacher has labelled nothing at all."""
     names = [source.name for source in sources_to_label(recipe, teacher)]
     results = [workdir.labels(teacher.name, name).result() for name in names]
@@ -124,10 +142,10 @@ def _check_any(recipe: Recipe, workdir: Workdir, teacher: Teacher | ForeignTeach
         )
 
 
-def weights_sha256(workdir: Workdir, teacher: Teacher | ForeignTeacher) -> str | None:
-    """Of the weights that label; None while they are not there."""
-    if isinstance(teacher, ForeignTeacher):
-        return teacher.model.sha256()
+def weights_sha256(workdir: Workdir, teacher: AnyTeacher) -> str | None:
+    """Of the weights that label, or of the labels that exist; None while they are not there."""
+    if not isinstance(teacher, Teacher):
+        return teacher.sha256()
     path = workdir.teacher(teacher.name).model_path
     return file_sha256(path) if path.is_file() else None
 
@@ -151,22 +169,27 @@ def student_sources(recipe: Recipe) -> list[Source]:
     return list(found.values())
 
 
-def sources_to_label(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> list[Source]:
-    """The student's sources that a teacher labels: all but the set it was trained on."""
-    own = None if isinstance(teacher, ForeignTeacher) else teacher.sets.train.name
-    return [source for source in student_sources(recipe) if source.name != own]
+def sources_to_label(recipe: Recipe, teacher: AnyTeacher) -> list[Source]:
+    """The student's sources that a teacher labels."""
+    pools = {pool.source.name for pool in recipe.pools}
+    return [
+        source
+        for source in student_sources(recipe)
+        if teacher.covers(source, is_pool=source.name in pools)
+    ]
 
 
-def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, sha256: str) -> dict:
+def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> dict:
     """What a column depends on: not the threshold, which is applied when it is read."""
-    return {
+    found = {
         "version": VERSION,
         "teacher_sha256": sha256,
         "task": teacher.task,
-        "size": input_size(recipe, teacher),
-        "batch": recipe.evaluation_batch,
         "source": without_labels(source),
     }
+    if isinstance(teacher, ForeignLabels):
+        return found
+    return found | {"size": input_size(recipe, teacher), "batch": recipe.evaluation_batch}
 
 
 def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Writes) -> None:
@@ -185,6 +208,7 @@ def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller
             for item in pending:
                 missing[item.teacher.name] -= part.count * (item.teacher.name in part.teachers)
                 record(item.part.folder, len(source) - missing[item.teacher.name], len(source))
+            interruption.stop_if_asked()
     progress.close()
     speed = written / max(time.monotonic() - start, 1e-9)
     for item in pending:
@@ -208,7 +232,7 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
     teacher, part = item.teacher, item.part
     title = f"labels of {teacher.name} for {source.name}"
     column = Column(part.folder, source)
-    quarantined = _quarantine(source, column, part)
+    quarantined = _quarantine(teacher, source, column, part)
     labelled = len(column) - quarantined
     if not labelled:
         print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
@@ -221,7 +245,7 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "class_counts": count_classes(
             quality.pseudo_labelled(teacher, source, column),
             teacher.task,
-            indices=pictures.spread(_COUNTED, len(source)),
+            indices=column.filled[pictures.spread(_COUNTED, labelled)].tolist() or [0],
         ),
         "quality": quality.judge(recipe, teacher, source, column, part.folder),
     }
@@ -230,19 +254,22 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
     print(f"{title}: {labelled} of {len(column)} images{told}")
 
 
-def _quarantine(source: Source, column: Column, part: Part) -> int:
+def _quarantine(teacher: AnyTeacher, source: Source, column: Column, part: Part) -> int:
     """Writes quarantine.jsonl, a line for every image without labels; how many there are."""
     lines = []
     for index in range(len(column)):
         if column.is_empty(index):
-            entry = {"index": index, "id": source.image_id(index), "reason": _why(source, index)}
+            reason = _why(teacher, source, index)
+            entry = {"index": index, "id": source.image_id(index), "reason": reason}
             lines.append(json.dumps(entry) + "\n")
     with replacing(part.folder / "quarantine.jsonl") as path:
         path.write_text("".join(lines), encoding="utf-8")
     return len(lines)
 
 
-def _why(source: Source, index: int) -> str:
+def _why(teacher: AnyTeacher, source: Source, index: int) -> str:
+    if isinstance(teacher, ForeignLabels) and not source.is_gone(index):
+        return teacher.why_none(source.image_id(index))
     try:
         source.image(index)
     except (UserError, DataError) as error:

@@ -15,9 +15,10 @@ from must_keras.data.sources import Source, TolerantSource
 from must_keras.errors import DataError, UserError
 from must_keras.experiment import nearest
 from must_keras.progress import track
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import quality, scoring
-from must_keras.stages.label import sources_to_label, student_sources
+from must_keras.stages.copying import tell_plan
+from must_keras.stages.label import sources_to_label, student_sources, that_look
 from must_keras.stages.labelling import Labeller, Range
 from must_keras.stages.teacher import selected
 from must_keras.workdir import FINISHED, Workdir
@@ -75,7 +76,7 @@ def compare(recipe: Recipe, workdir: Workdir, other: pathlib.Path) -> None:
 
 
 def difference(
-    recipe: Recipe, teacher: Teacher | ForeignTeacher, source: Source, mine: Column, other: Column
+    recipe: Recipe, teacher: AnyTeacher, source: Source, mine: Column, other: Column
 ) -> dict[str, float | None]:
     """The task's measures of pseudo labels, with the other column in the place of the truth."""
     task = teacher.task
@@ -110,18 +111,22 @@ def plan(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     for teacher in teachers:
         if workdir.teacher(teacher.name).result() is None:
             raise UserError(f"teacher {teacher.name!r} is not finished: run --stage=teacher first")
-    labeller, hours = Labeller(recipe, workdir, teachers), 0.0
+    labeller, hours = Labeller(recipe, workdir, that_look(teachers)), 0.0
     for source in student_sources(recipe):
-        names = tuple(t.name for t, s in _columns(recipe, only) if s.name == source.name)
+        said = [t for t, s in _columns(recipe, only) if s.name == source.name]
+        for teacher in said:
+            if isinstance(teacher, ForeignLabels):
+                tell_plan(teacher, source)
+        names = tuple(teacher.name for teacher in that_look(said))
         if not names:
             continue
         count = min(len(source), (_TIMED_BATCHES + 1) * recipe.evaluation_batch)
         sizes = dict.fromkeys(names, 0)
         start, timed = time.monotonic(), 0
         for number, batch in enumerate(labeller.say(source, [Range(0, count, names)])):
-            for said in batch:
-                teacher = next(t for t in teachers if t.name == said.teacher)
-                sizes[said.teacher] += columns.num_bytes(said.image_id, said.record, teacher.task)
+            for one in batch:
+                teacher = next(t for t in teachers if t.name == one.teacher)
+                sizes[one.teacher] += columns.num_bytes(one.image_id, one.record, teacher.task)
             if number == 0 and count > recipe.evaluation_batch:
                 # The first batch traces.
                 start = time.monotonic()
@@ -141,9 +146,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
-def _columns(
-    recipe: Recipe, only: tuple[str, ...]
-) -> Iterator[tuple[Teacher | ForeignTeacher, Source]]:
+def _columns(recipe: Recipe, only: tuple[str, ...]) -> Iterator[tuple[AnyTeacher, Source]]:
     for teacher in selected(recipe.teachers, only):
         for source in sources_to_label(recipe, teacher):
             yield teacher, source

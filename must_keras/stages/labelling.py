@@ -17,14 +17,13 @@ from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.ops.maps import MAX_STORED_SIDE
+from must_keras.recipe import AnyTeacher, ForeignTeacher, Recipe, Teacher
 from must_keras.training import pictures
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.workdir import Workdir
 
-# Maps are stored with a long side of at most this many cells.
-MAX_MAP_SIDE = 320
 # So many images of a source may be unreadable whatever their share.
 _FEW = 10
 _THREADS = 2
@@ -48,14 +47,14 @@ class Said(NamedTuple):
     record: dict[str, Any] | None
 
 
-def input_size(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> int:
+def input_size(recipe: Recipe, teacher: AnyTeacher) -> int:
     """Pixels a side of the images that a teacher sees."""
     return teacher.model.size if isinstance(teacher, ForeignTeacher) else recipe.network.size
 
 
 def map_size(size: int) -> tuple[int, int]:
     """(H', W') in which maps are predicted for storing: a whole part of the input's size."""
-    factor = -(-size // MAX_MAP_SIDE)
+    factor = -(-size // MAX_STORED_SIDE)
     while size % factor:
         factor += 1
     return (size // factor, size // factor)
@@ -71,11 +70,10 @@ def pending_ranges(writers: Mapping[str, ColumnWriter]) -> list[Range]:
 
 
 class Writes(Protocol):
-    """What makes labels: this process (Labeller) or many (ray_labelling.RayLabeller)."""
+    """What makes labels.
 
-    def __enter__(self) -> Writes: ...
-
-    def __exit__(self, *raised: object) -> None: ...
+    This process (Labeller), many (ray_labelling.RayLabeller), or nobody (copying.Copier).
+    """
 
     def write(
         self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
@@ -165,8 +163,7 @@ class Labeller:
         first = True
         for teachers, (views, places) in zip(asked, dataset, strict=True):
             indices = [int(i) for i in places.numpy() if i >= 0]
-            # Threads may add to it meanwhile.
-            check_readable(self._recipe, source, dict(images.unreadable))
+            check_readable(source, images.unreadable, self._recipe.max_unreadable)
             seen = [
                 (name, tf.nest.map_structure(np.asarray, view), outputs)
                 for name in teachers
@@ -204,21 +201,21 @@ class Labeller:
         return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
 
 
-def check_readable(recipe: Recipe, source: Source, unreadable: Mapping[int, str]) -> None:
-    """Raises DataError where more images than `Recipe.max_unreadable` allows cannot be read.
+def check_readable(source: Source, reasons: Mapping[int, str], max_unreadable: float) -> None:
+    """Raises DataError where more than a share of a source's images cannot be read.
 
     Args:
-        recipe: says how many.
-        source: the images; those that are known to be gone do not count.
-        unreadable: {index: why}.
+        source: the images.
+        reasons: {index of an unreadable one: why}; another thread may add to it meanwhile.
+        max_unreadable: the share.
     """
     # In the order of the images, whichever thread was first.
-    found = sorted(i for i in unreadable if not source.is_gone(i))
-    if len(found) > max(_FEW, recipe.max_unreadable * len(source)):
+    unreadable = sorted(i for i in list(reasons) if not source.is_gone(i))
+    if len(unreadable) > max(_FEW, max_unreadable * len(source)):
         raise DataError(
-            f"source {source.name!r}: {len(found)} of {len(source)} images cannot be read so far, "
-            f"more than max_unreadable={recipe.max_unreadable:g} of them; the first: "
-            f"{unreadable[found[0]]}"
+            f"source {source.name!r}: {len(unreadable)} of {len(source)} images cannot be "
+            f"read so far, more than max_unreadable={max_unreadable:g} of them; "
+            f"the first: {reasons[unreadable[0]]}"
         )
 
 

@@ -12,7 +12,7 @@ from must_keras.data.columns import Column
 from must_keras.data.labelled import Labelled, PseudoLabels
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, Recipe
 from must_keras.stages import scoring
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
@@ -24,7 +24,7 @@ _SHOWN = 6
 TRUTH = "(truth)"
 
 
-def pseudo_labelled(teacher: Teacher | ForeignTeacher, source: Source, column: Column) -> Labelled:
+def pseudo_labelled(teacher: AnyTeacher, source: Source, column: Column) -> Labelled:
     """A source's images with what a teacher said of them at its threshold, and no truth."""
     pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
     return Labelled(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
@@ -32,7 +32,7 @@ def pseudo_labelled(teacher: Teacher | ForeignTeacher, source: Source, column: C
 
 def judge(
     recipe: Recipe,
-    teacher: Teacher | ForeignTeacher,
+    teacher: AnyTeacher,
     source: Source,
     column: Column,
     folder: pathlib.Path,
@@ -54,7 +54,8 @@ def judge(
     known = None if truth is None else Labelled(images, [task])
     tasks = [task] if truth is None else [task, dataclasses.replace(task, name=TRUTH)]
     count = len(source) if truth is None else min(_COMPARED, len(source))
-    shown = pictures.spread(_SHOWN, count)
+    filled = column.filled[column.filled < count]
+    shown = filled[pictures.spread(_SHOWN, len(filled))].tolist() or [0]
     batches = evaluation_batches(
         Beside(pseudo_labelled(teacher, images, column), known, task),
         tasks,

@@ -113,7 +113,7 @@ class RayLabeller:
             if part is not None:
                 left -= 1
                 unreadable |= answer
-                check_readable(self._recipe, source, unreadable)
+                check_readable(source, unreadable, self._recipe.max_unreadable)
                 yield part
 
     def _start_workers(self, count: int) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from must_keras.data.labelled import Labelled, count_classes
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
 from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.labelling import input_size
 from must_keras.training import pictures
 from must_keras.training.feed import Feed
 from must_keras.training.foreign import ForeignPredictor
@@ -29,11 +30,10 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         part = workdir.teacher(teacher.name)
         if is_finished(part, inputs(recipe, teacher)):
             print(f"teacher {teacher.name}: finished before, {part.folder}")
-        elif isinstance(teacher, ForeignTeacher):
-            if is_chief():
-                _score_foreign(recipe, teacher, part)
-        else:
+        elif isinstance(teacher, Teacher):
             _train(recipe, teacher, part)
+        elif is_chief():
+            _score(recipe, teacher, part)
 
 
 def selected(items: tuple, only: tuple[str, ...]) -> tuple:
@@ -41,24 +41,9 @@ def selected(items: tuple, only: tuple[str, ...]) -> tuple:
     return tuple(item for item in items if item.name in only) or items
 
 
-def inputs(recipe: Recipe, teacher: Teacher | ForeignTeacher) -> dict:
+def inputs(recipe: Recipe, teacher: AnyTeacher) -> dict:
     """What a teacher depends on."""
-    if isinstance(teacher, ForeignTeacher):
-        return {
-            "version": VERSION,
-            "task": teacher.task,
-            "sets": teacher.sets,
-            "model": teacher.model,
-        }
-    return {
-        "version": VERSION,
-        "seed": recipe.seed,
-        "network": recipe.network,
-        "task": teacher.task,
-        "sets": teacher.sets,
-        "training": teacher.training,
-        "start": teacher.start.depends_on(recipe.network),
-    }
+    return {"version": VERSION} | teacher.depends_on(recipe)
 
 
 def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
@@ -102,30 +87,39 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     part.finish(made_from, result)
 
 
-def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:
-    """There is nothing to train; where a set is given, it says how good the model is."""
+def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) -> None:
+    """There is nothing to train; where a set is given, it says how good a model is.
+
+    Labels say nothing of the set's images: what they are worth shows in the student's head.
+    """
     task, folder = teacher.task, part.begin()
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
     if teacher.sets is not None:
-        size = teacher.model.size
-        predictor = ForeignPredictor(teacher.model, task, (size, size))
-        scorer, summaries = scoring.Scorer(task, teacher.sets, recipe, size=size), Summaries(folder)
-        metrics = scorer.score(predictor, step=0, summaries=summaries)
-        scorer.show(predictor, step=0, summaries=summaries)
-        summaries.close()
+        size = input_size(recipe, teacher)
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
+        if isinstance(teacher, ForeignTeacher):
+            predictor, summaries = (
+                ForeignPredictor(teacher.model, task, (size, size)),
+                Summaries(folder),
+            )
+            metrics = scorer.score(predictor, step=0, summaries=summaries)
+            scorer.show(predictor, step=0, summaries=summaries)
+            summaries.close()
         trivial = scorer.trivial()
     result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None}
     part.finish(inputs(recipe, teacher), result)
 
 
-def _result(teacher: Teacher | ForeignTeacher, metrics: dict, trivial: dict) -> dict:
-    """What both kinds of teacher say of themselves; told on stdout too."""
+def _result(teacher: AnyTeacher, metrics: dict, trivial: dict) -> dict:
+    """What every kind of teacher says of itself; told on stdout too."""
     if metrics:
         print(
             f"teacher {teacher.name}: {scoring.headline(metrics)} on test "
             f"(without looking: {scoring.headline(trivial)})"
         )
+    elif isinstance(teacher, ForeignLabels):
+        print(f"teacher {teacher.name}: {len(teacher.labels)} labels by {teacher.origin}")
     else:
         print(f"teacher {teacher.name}: not scored, no labelled set is given")
     return {

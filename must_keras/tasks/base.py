@@ -199,6 +199,22 @@ class Task(abc.ABC):
             size: (H, W) of the input, to which `area` and boxes refer.
         """
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A record from a stored label that was made elsewhere: the reverse of `decode`.
+
+        What comes without a score is sure. What a record has no room for is lost: each task says
+        what that is.
+
+        Args:
+            stored: of an image that is labelled.
+
+        Raises:
+            UserError: the task cannot store labels that were made elsewhere.
+        """
+        raise UserError(
+            f"{self.name}: labels of kind {self.kind!r} made elsewhere cannot be stored"
+        )
+
     @abc.abstractmethod
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """A stored label from a record; scores below the threshold become what the task says."""
@@ -217,8 +233,18 @@ class Task(abc.ABC):
             allowed = ", ".join(self.foreign_forms) or "none"
             raise UserError(f"{self.name}: form={form!r} cannot be read; allowed are {allowed}")
 
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """Raises UserError where a foreign model's classes cannot be given by their numbers."""
+        raise UserError(f"{self.name}: class_ids={class_ids} belong to a detector")
+
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self,
+        values: Any,
+        form: str,
+        map_size: tuple[int, int],
+        *,
+        size: tuple[int, int],
+        class_ids: tuple[int, ...] | None = None,
     ) -> dict[str, np.ndarray]:
         """`outputs` from the answers of a foreign model.
 
@@ -226,6 +252,8 @@ class Task(abc.ABC):
             values: the answers for a batch, as numpy arrays: [B, ...], maps over the whole input.
             form: what they are, one of `foreign_forms`.
             map_size: (H', W') of per-pixel outputs.
+            size: (H, W) of the images that the model saw.
+            class_ids: the model's number of each class; None: see ForeignModel.
 
         Raises:
             UserError: they are not of the shape that the form says.

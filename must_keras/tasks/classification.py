@@ -119,6 +119,10 @@ class Classification(Task):
         order = np.argsort(-probabilities, kind="stable")[:kept].astype(np.int32)
         return {"classes": order, "probabilities": probabilities[order]}
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a soft label with top_k the rest is lost; what is one-hot is kept as it is."""
+        return self.encode(stored, np.zeros(4), (1, 1))
+
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """The whole distribution: what top-k left out is spread evenly over the other classes."""
         self.check_threshold(threshold)
@@ -136,7 +140,7 @@ class Classification(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, K], in the order of the task's classes."""
         check_foreign_shape(self.name, values, (len(self.classes),), form)

@@ -114,6 +114,11 @@ class Normals(Task):
         normals = maps.cut(np.asarray(outputs["normals"]), area, size)
         return {"normals": maps.encode_png(as_colours(normals))}
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """To within half a degree; a map above `maps.MAX_STORED_SIDE` becomes coarser."""
+        normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
+        return {"normals": maps.encode_png(as_colours(normals))}
+
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         return {"normals": from_colours(maps.decode_png(record["normals"]))}
@@ -121,7 +126,7 @@ class Normals(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("normals",)
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where we see it."""
         check_foreign_shape(self.name, values, (None, None, 3), form)

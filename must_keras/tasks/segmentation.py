@@ -134,6 +134,12 @@ class Segmentation(Task):
         confidence = np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(confidence)}
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Every pixel is sure; a map with a side above `maps.MAX_STORED_SIDE` becomes coarser."""
+        classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
+        sure = np.full_like(classes, 255)
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(sure)}
+
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """The map; pixels under the threshold (one, or one for each class) are ignored."""
         classes = maps.decode_png(record["map"])
@@ -151,7 +157,7 @@ class Segmentation(Task):
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, K], in the order of the task's classes."""
         check_foreign_shape(self.name, values, (None, None, len(self.classes)), form)

@@ -17,6 +17,7 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.base import Task
 from must_keras.training.inference import Predicted
+from must_keras.training.signatures import SavedFunction
 
 Colours = tuple[float, float, float]
 
@@ -26,7 +27,8 @@ class ForeignModel:
     """A model that was not made here.
 
     It sees the whole image, letterboxed with padding in the mean colour, as
-    [B, size, size, 3] float32 of (image - offset) / scale.
+    [B, size, size, 3] float32 of (image - offset) / scale. A SavedModel's signature says whether
+    it takes whole numbers (uint8), and one image at a time.
 
     Attributes:
         model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
@@ -36,12 +38,17 @@ class ForeignModel:
         offset: of each colour, in the order R, G, B.
         scale: of each colour.
         colours: the order in which the model wants them.
+        layout: "channels_first" where it wants [B, 3, size, size]; a map of several channels that
+            it answers has them first then, too.
+        class_ids: a detector's number of each of the task's classes, in their order; detections
+            of other numbers are left out. None: 0, 1, ..., or from 1 on in the form
+            "tf2_detection".
         output: which of several outputs is meant: a name or a place. None: there is only one.
         version: names what a function does. Files are recognised by their bytes.
 
     Example:
         ForeignModel(model="midas.keras", size=256, form="relative_inverse",
-                     offset=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4))
+                     offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
 
     """
 
@@ -51,12 +58,18 @@ class ForeignModel:
     offset: Colours = (0.0, 0.0, 0.0)
     scale: Colours = (1.0, 1.0, 1.0)
     colours: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["channels_last", "channels_first"] = "channels_last"
+    class_ids: tuple[int, ...] | None = None
     output: str | int | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
         if self.colours not in ("rgb", "bgr"):
             raise UserError(f"colours must be 'rgb' or 'bgr', received {self.colours!r}")
+        if self.layout not in ("channels_last", "channels_first"):
+            raise UserError(
+                f"layout must be 'channels_last' or 'channels_first', received {self.layout!r}"
+            )
         if self.size < 1 or not all(self.scale):
             raise UserError(f"size={self.size} and scale={self.scale} must not be 0")
         if callable(self.model) and not self.version:
@@ -99,15 +112,29 @@ class ForeignModel:
             if path.is_file():
                 model = keras.saving.load_model(path, compile=False, safe_mode=True)
                 return lambda images: model(images, training=False)
-            saved = tf.saved_model.load(str(path))
+            saved = SavedFunction(path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} cannot be read as a model: {error}") from error
-        serve = getattr(saved, "serve", None) or saved.signatures.get("serving_default")
-        if serve is None:
-            raise UserError(f"{path} has neither `serve` nor a default signature")
-        # A SavedModel is one object: its variables go with it.
-        serve.keep_alive = saved
-        return serve
+        self._check_fits(saved, path)
+        return saved
+
+    def _check_fits(self, saved: SavedFunction, path: pathlib.Path) -> None:
+        """Raises UserError where a SavedModel's signature says that it wants other images."""
+        changed = any(self.offset) or any(value != 1.0 for value in self.scale)
+        if saved.dtype is not None and saved.dtype.is_integer and changed:
+            raise UserError(
+                f"{path} takes images as {saved.dtype.name}, 0 to 255: offset and scale cannot be "
+                "given, it has its own"
+            )
+        sides = (self.size, self.size)
+        wanted = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
+        if saved.shape and any(
+            n not in (None, m) for n, m in zip(saved.shape[1:], wanted, strict=False)
+        ):
+            raise UserError(
+                f"{path} takes images of the shape {saved.shape}, and size={self.size} with "
+                f"layout={self.layout!r} gives ({', '.join(map(str, ('batch', *wanted)))})"
+            )
 
     def select(self, answers: Any) -> Any:
         """The output that is meant.
@@ -151,9 +178,7 @@ class ForeignPredictor:
 
     def outputs(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
         """See Predictor.outputs."""
-        arrays = tf.nest.map_structure(np.asarray, self._answers(x["image"]))
-        said = self._task.foreign_outputs(arrays, self._model.form, self._map_size)
-        return {self._task.name: said}
+        return {self._task.name: self._said(x["image"])}
 
     def check(self) -> None:
         """Lets the model see a grey picture.
@@ -161,11 +186,20 @@ class ForeignPredictor:
         Raises:
             UserError: it cannot take images of its size, or its answers are not of its form.
         """
-        size = self._model.size
-        arrays = tf.nest.map_structure(
-            np.asarray, self._answers(tf.fill((1, size, size, 3), 128.0))
+        self._said(tf.fill((1, self._model.size, self._model.size, 3), 128.0))
+
+    def _said(self, images: tf.Tensor) -> dict[str, np.ndarray]:
+        model = self._model
+        arrays = tf.nest.map_structure(np.asarray, self._answers(images))
+        if model.layout == "channels_first" and np.ndim(arrays) == 4:
+            arrays = np.moveaxis(arrays, 1, -1)
+        return self._task.foreign_outputs(
+            arrays,
+            model.form,
+            self._map_size,
+            size=(model.size, model.size),
+            class_ids=model.class_ids,
         )
-        self._task.foreign_outputs(arrays, self._model.form, self._map_size)
 
     def _answers(self, images: tf.Tensor) -> Any:
         prepared = self._prepared(images)
@@ -181,4 +215,7 @@ class ForeignPredictor:
 
     def _prepared(self, images: tf.Tensor) -> tf.Tensor:
         values = (images - tf.constant(self._model.offset)) / tf.constant(self._model.scale)
-        return values[..., ::-1] if self._model.colours == "bgr" else values
+        values = values[..., ::-1] if self._model.colours == "bgr" else values
+        if self._model.layout == "channels_first":
+            values = tf.transpose(values, (0, 3, 1, 2))
+        return values

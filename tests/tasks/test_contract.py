@@ -231,6 +231,18 @@ def test_what_a_column_keeps_is_what_the_head_said(subject):
     assert headline > 0.98
 
 
+def test_a_stored_label_can_be_stored_again(subject):
+    task = subject.task
+    for stored in subject.stored:
+        again = task.record_of(stored)
+        assert again.keys() == task.record_spec().keys()
+        for key, spec in task.record_spec().items():
+            assert_fits(again[key], spec, key)
+        for key, value in task.decode(again, None).items():
+            # A step of 8 bits of a normal.
+            np.testing.assert_allclose(value, stored[key], atol=0.01, err_msg=key)
+
+
 def test_half_a_picture_of_padding_is_cut_off(subject):
     area = np.array([0, 0, 32, 64], "float32")
     task = subject.task

@@ -105,7 +105,7 @@ def test_maps_are_resized_and_judged():
     probabilities = np.zeros((1, 2, 2, 2), np.float32)
     probabilities[..., 0], probabilities[..., 1] = 0.25, 0.75
     for form, values in (("probabilities", probabilities), ("logits", np.log(probabilities))):
-        found = PARTS.foreign_outputs(values, form, (4, 4))
+        found = PARTS.foreign_outputs(values, form, (4, 4), size=MAP)
         assert found["map"].shape == (1, 4, 4) and (found["map"] == 1).all()
         np.testing.assert_allclose(found["confidence"], 0.75, rtol=1e-5)
 
@@ -113,11 +113,13 @@ def test_maps_are_resized_and_judged():
 def test_depth_is_metres_or_larger_where_nearer():
     metric, relative = Depth(name="d"), Depth(name="d", kind="relative_inverse")
     values = np.full((1, 2, 2), 4.0, np.float32)
-    np.testing.assert_allclose(metric.foreign_outputs(values, "metres", (4, 4))["depth"], 4.0)
     np.testing.assert_allclose(
-        relative.foreign_outputs(values[..., None], "metres", (2, 2))["depth"], 0.25
+        metric.foreign_outputs(values, "metres", (4, 4), size=MAP)["depth"], 4.0
     )
-    said = relative.foreign_outputs(values, "relative_inverse", (2, 2))["depth"]
+    np.testing.assert_allclose(
+        relative.foreign_outputs(values[..., None], "metres", (2, 2), size=MAP)["depth"], 0.25
+    )
+    said = relative.foreign_outputs(values, "relative_inverse", (2, 2), size=MAP)["depth"]
     np.testing.assert_allclose(said, 4.0)
     with pytest.raises(UserError, match="a metric head needs form='metres'"):
         metric.check_foreign_form("relative_inverse")
@@ -125,7 +127,7 @@ def test_depth_is_metres_or_larger_where_nearer():
 
 def test_normals_become_unit_vectors():
     values = np.tile(np.float32([0, 0, -3]), (1, 2, 2, 1))
-    found = Normals(name="n").foreign_outputs(values, "normals", (4, 4))["normals"]
+    found = Normals(name="n").foreign_outputs(values, "normals", (4, 4), size=MAP)["normals"]
     np.testing.assert_allclose(found, np.tile([0, 0, -1.0], (1, 4, 4, 1)), atol=1e-6)
 
 
@@ -136,17 +138,19 @@ def test_boxes_are_sorted_and_turned():
         "scores": np.float32([[0.3, 0.9]]),
         "classes": np.int64([[1, 0]]),
     }
-    found = task.foreign_outputs(said, "xyxy", MAP)
+    found = task.foreign_outputs(said, "xyxy", MAP, size=MAP)
     assert found["boxes"].tolist() == [[[0, 0, 4, 8], [2, 1, 4, 3]]]
     assert found["classes"].tolist() == [[0, 1]]
     np.testing.assert_allclose(found["scores"], [[0.9, 0.3]])
-    assert task.foreign_outputs(said, "yxyx", MAP)["boxes"][0, 1].tolist() == [1, 2, 3, 4]
+    assert task.foreign_outputs(said, "yxyx", MAP, size=MAP)["boxes"][0, 1].tolist() == [1, 2, 3, 4]
     record = task.encode({k: v[0] for k, v in found.items()}, np.float32([0, 0, 8, 8]), MAP)
     np.testing.assert_allclose(record["boxes"][0], [0, 0, 0.5, 1])
     with pytest.raises(UserError, match="class 2, there are 2"):
-        task.foreign_outputs(said | {"classes": np.int64([[1, 2]])}, "xyxy", MAP)
+        task.foreign_outputs(said | {"classes": np.int64([[1, 2]])}, "xyxy", MAP, size=MAP)
     with pytest.raises(UserError, match=r"does not answer \['scores'\]"):
-        task.foreign_outputs({k: v for k, v in said.items() if k != "scores"}, "xyxy", MAP)
+        task.foreign_outputs(
+            {k: v for k, v in said.items() if k != "scores"}, "xyxy", MAP, size=MAP
+        )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_boxes_are_sorted_and_turned():
 )
 def test_answers_of_another_shape(task, values, form, message):
     with pytest.raises(UserError, match=message):
-        task.foreign_outputs(values, form, MAP)
+        task.foreign_outputs(values, form, MAP, size=MAP)
 
 
 def test_models_that_cannot_be_used(tmp_path):

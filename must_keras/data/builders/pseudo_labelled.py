@@ -16,7 +16,7 @@ from must_keras.data.columns import Column
 from must_keras.tasks.base import Spec, Task
 
 # What is told of each column beside its records.
-_TOLD = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored")
+_TOLD = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored", "origin")
 
 
 class Pool(Protocol):
@@ -112,7 +112,7 @@ class PseudoLabelled(tfds.core.GeneratorBasedBuilder):
                 for teacher, column in self._columns.items()
             }
         told = {
-            teacher: {key: column.ledger[key] for key in _TOLD}
+            teacher: {key: column.ledger[key] for key in _TOLD if key in column.ledger}
             for teacher, column in self._columns.items()
         }
         return tfds.core.DatasetInfo(

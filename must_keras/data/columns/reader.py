@@ -58,8 +58,13 @@ class Column:
         return len(self._index)
 
     def is_empty(self, index: int) -> bool:
-        """Whether the image could not be read, so that nothing was said of it."""
+        """Whether nothing was said of an image: it could not be read, or has no label."""
         return bool(self._index["empty"][self._position(index)])
+
+    @property
+    def filled(self) -> np.ndarray:
+        """The places of the records that are not empty."""
+        return np.flatnonzero(~self._index["empty"])
 
     def read(self, index: int) -> dict[str, Any]:
         """A record: {part: array of its spec's shape and dtype}.

@@ -31,6 +31,13 @@ def num_bytes(image_id: str, parts: Mapping[str, Any] | None, task: Task) -> int
     return layout.HEADER + len(payload) + layout.FOOTER + layout.INDEX_DTYPE.itemsize
 
 
+def tell_origin(folder: pathlib.Path, origin: Mapping[str, Any] | None) -> None:
+    """Makes a finished column's ledger say who made its labels; None: a teacher of this run."""
+    ledger = layout.load_ledger(folder)
+    if ledger is not None and ledger.get("origin") != origin:
+        write_json(folder / layout.LEDGER, ledger | {"origin": origin})
+
+
 class ColumnWriter:
     """What one teacher says of one source, record i for image i, before any threshold.
 
@@ -43,6 +50,7 @@ class ColumnWriter:
         num_records: the source's length, 1 and up.
         teacher_sha256: of the teacher's weights.
         recipe: plain data; what else the labels depend on.
+        origin: plain data; who made the labels, where no teacher of this run did.
         records_per_shard: how many records are lost when the writing is interrupted.
 
     Raises:
@@ -65,6 +73,7 @@ class ColumnWriter:
         *,
         teacher_sha256: str,
         recipe: Mapping[str, Any],
+        origin: Mapping[str, Any] | None = None,
         records_per_shard: int = RECORDS_PER_SHARD,
     ):
         if num_records < 1 or records_per_shard < 1:
@@ -77,6 +86,7 @@ class ColumnWriter:
         self._specs = task.record_spec()
         self._features = record.features_of(self._specs)
         self._num_records = num_records
+        self._made_by = origin
         self._shards = layout.shards_of(num_records, records_per_shard)
         self._origin = {
             "teacher_sha256": teacher_sha256,
@@ -206,6 +216,8 @@ class ColumnWriter:
                 for s in self._shards
             ],
         }
+        if self._made_by is not None:
+            ledger["origin"] = self._made_by
         write_json(self._folder / layout.LEDGER, ledger)
 
     def _check_origin(self) -> None:

@@ -11,7 +11,7 @@ from must_keras.data.sources.label_maps import LabelMaps
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
-from must_keras.data.sources.source import LabelSpace, Source, check_not_empty
+from must_keras.data.sources.source import LabelSpace, Source, check_not_empty, without_keys
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
@@ -50,5 +50,6 @@ __all__ = [
     "depth_reading",
     "map_reading",
     "tfds_builder",
+    "without_keys",
     "without_labels",
 ]

@@ -21,6 +21,7 @@ class _Wrapped(Source):
     def __init__(self, source: Source):
         self.name = source.name
         self.label_spaces = source.label_spaces
+        self.has_scores = source.has_scores
         self._source = source
 
     def __len__(self) -> int:
@@ -83,7 +84,7 @@ class _WithoutLabels(_Wrapped):
 
     def __init__(self, source: Source):
         super().__init__(source)
-        self.label_spaces = {}
+        self.label_spaces, self.has_scores = {}, False
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,16 @@ _MASK_SIZE = 56
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Object:
-    """An annotation; `shape` is a list of polygons, compressed run lengths or (None) unknown."""
+    """An annotation; `shape` is a list of polygons, compressed run lengths or (None) unknown.
+
+    `score` is None where a person said it.
+    """
 
     box: tuple[float, float, float, float]  # (ymin, xmin, ymax, xmax), pixels
     category: int
     is_crowd: bool
     shape: list[np.ndarray] | bytes | None
+    score: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class _Picture:
 class CocoJson(ImageFiles):
     """The images of a COCO annotation file, in its order; those without an object too.
 
+    What a detector says comes in COCO's format of results, a list without images and categories:
+    `results` is that list, and `annotations` the file that it is for. Or annotations have a
+    "score" themselves. Such boxes are for `recipe.ForeignLabels`, whose column keeps the scores.
+
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
     rasterised, at the image's resolution, when an image's labels are asked for.
@@ -55,6 +64,9 @@ class CocoJson(ImageFiles):
         images: the folder of the images' "file_name".
         annotations: the JSON file; polygons and run lengths of both kinds.
         head: the head that the boxes label; None: images alone.
+        results: a JSON list of {"image_id", "category_id", "bbox", "score"}, with "segmentation"
+            as run lengths beside "bbox" or instead of it; it takes the place of the annotations
+            of that file. An image of which it says nothing has no object.
 
     Attributes:
         num_dropped: annotations without an area.
@@ -63,26 +75,34 @@ class CocoJson(ImageFiles):
         UserError: the file is not readable or does not fit the images.
     """
 
-    def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
+    def __init__(
+        self,
+        *,
+        name: str,
+        images: Path,
+        annotations: Path,
+        head: str | None,
+        results: Path | None = None,
+    ):
         root = existing_folder(images)
         self._path = pathlib.Path(annotations)
+        self._of_boxes = self._path if results is None else pathlib.Path(results)
         found = _load(self._path)
-        try:
+        with _format_errors(self._path):
             classes, indices = _categories(found["categories"])
             pictures = _pictures(found["images"], root)
-            self.num_dropped, first = _add_objects(found["annotations"], pictures, indices)
-        except _FormatError as error:
-            raise UserError(f"{self._path}: {error}") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{self._path} is not in COCO's format: {detail}") from error
+        with _format_errors(self._of_boxes):
+            entries = found["annotations"] if results is None else _load_results(self._of_boxes)
+            self.num_dropped, first = _add_objects(entries, pictures, indices)
         if self.num_dropped:
             print(
-                f"warning: {self._path}: {self.num_dropped} boxes have no area within their image "
-                f"and are left out; the first is that of {first}",
+                f"warning: {self._of_boxes}: {self.num_dropped} boxes have no area within their "
+                f"image and are left out; the first is that of {first}",
                 file=sys.stderr,
             )
         self._pictures = list(pictures.values())
+        scores = {o.score for picture in self._pictures for o in picture.objects}
+        self.has_scores = head is not None and not scores <= {None, 1.0}
         super().__init__(
             name=name,
             root=root,
@@ -96,7 +116,8 @@ class CocoJson(ImageFiles):
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index, self._pictures[index].size, self._path)
-        return {head: _label(self._pictures[index]) for head in self.label_spaces}
+        label = _label(self._pictures[index], with_scores=self.has_scores)
+        return dict.fromkeys(self.label_spaces, label)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -104,24 +125,53 @@ class CocoJson(ImageFiles):
             "label_spaces": self.label_spaces,
             "annotations": file_sha256(self._path),
             "files": content_digest(self._root, self._files),
-        }
+        } | ({} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)})
 
 
 class _FormatError(Exception):
     """What is wrong in the file, without its name."""
 
 
+@contextlib.contextmanager
+def _format_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turns what is wrong with a file's content into errors that name it."""
+    try:
+        yield
+    except _FormatError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} is not in COCO's format: {detail}") from error
+
+
 def _load(path: pathlib.Path) -> Mapping[str, Any]:
+    found = _load_json(path)
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} is not in COCO's format: expected an object, not a list; a detector's results "
+            "are given as results=, and annotations= is the file of their images and categories"
+        )
+    return found
+
+
+def _load_results(path: pathlib.Path) -> Sequence[Mapping[str, Any]]:
+    found = _load_json(path)
+    if not isinstance(found, list):
+        raise UserError(
+            f"{path} is not in COCO's format of results: expected a list of "
+            '{"image_id", "category_id", "bbox", "score"}; a whole file is given as annotations='
+        )
+    return found
+
+
+def _load_json(path: pathlib.Path) -> Any:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            found = json.load(file)
+            return json.load(file)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is not in COCO's format: expected an object, not a list")
-    return found
 
 
 def _categories(entries: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], dict[int, int]]:
@@ -163,7 +213,8 @@ def _add_objects(
     num_dropped, first = 0, ""
     for number, entry in enumerate(entries):
         where = f"annotation {entry.get('id', number)}"
-        for key in ("image_id", "category_id", "bbox"):
+        runs = isinstance(entry.get("segmentation"), dict)
+        for key in ("image_id", "category_id", *(() if runs else ("bbox",))):
             if key not in entry:
                 raise _FormatError(f"{where} has no {key!r}")
         picture = pictures.get(entry["image_id"])
@@ -173,13 +224,15 @@ def _add_objects(
             raise _FormatError(
                 f"{where} is of category {entry['category_id']}, which is not listed"
             )
-        box = _box(entry["bbox"], picture.size, where)
+        shape = _shape(entry.get("segmentation"), picture.size, where)
+        corners = entry["bbox"] if "bbox" in entry else _bounds(shape, picture.size)
+        box = _box(corners, picture.size, where)
         if box[2] <= box[0] or box[3] <= box[1]:
             num_dropped, first = num_dropped + 1, first or where
             continue
-        shape = _shape(entry.get("segmentation"), picture.size, where)
-        is_crowd = bool(entry.get("iscrowd", 0))
-        picture.objects.append(_Object(box, indices[entry["category_id"]], is_crowd, shape))
+        category, is_crowd = indices[entry["category_id"]], bool(entry.get("iscrowd", 0))
+        score = _score(entry.get("score"), where)
+        picture.objects.append(_Object(box, category, is_crowd, shape, score))
     return num_dropped, first
 
 
@@ -191,6 +244,19 @@ def _box(
         raise _FormatError(f"{where} has the box {values}, expected [x, y, width, height]")
     x, y, width, height = map(float, values)
     return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
+
+
+def _bounds(counts: bytes, size: tuple[int, int]) -> Sequence[float]:
+    """COCO's [x, y, width, height] of run lengths."""
+    return coco_mask.toBbox({"counts": counts, "size": list(size)}).tolist()
+
+
+def _score(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise _FormatError(f"{where} has the score {value!r}, expected a number from 0 to 1")
+    return float(value)
 
 
 def _shape(value: Any, size: tuple[int, int], where: str) -> list[np.ndarray] | bytes | None:
@@ -224,7 +290,7 @@ def _check_runs(lengths: Sequence[int], size: tuple[int, int], where: str) -> No
         )
 
 
-def _label(picture: _Picture) -> Stored:
+def _label(picture: _Picture, *, with_scores: bool) -> Stored:
     found = picture.objects
     height, width = picture.size
     boxes = np.array([o.box for o in found], np.float64).reshape(-1, 4)
@@ -234,6 +300,7 @@ def _label(picture: _Picture) -> Stored:
         masks=np.array([_mask(o, picture.size) for o in found]).reshape(-1, _MASK_SIZE, _MASK_SIZE),
         has_mask=[o.shape is not None for o in found],
         ignore=[o.is_crowd for o in found],
+        scores=[1.0 if o.score is None else o.score for o in found] if with_scores else None,
     )
 
 

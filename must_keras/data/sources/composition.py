@@ -28,7 +28,7 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: Sequence[int], *, name: str):
         self.name = name
-        self.label_spaces = source.label_spaces
+        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
         self._source, self._indices = source, [int(i) for i in indices]
         for index in self._indices:
             if not 0 <= index < len(source):
@@ -78,6 +78,7 @@ class Concatenation(Source):
         if not names or len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
         self.label_spaces = _common_spaces(self._sources)
+        self.has_scores = any(source.has_scores for source in self._sources)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -130,6 +131,7 @@ class Joined(Source):
         self._sources = tuple(sources)
         images = self._sources[0]
         self.label_spaces = {}
+        self.has_scores = any(source.has_scores for source in self._sources)
         for source in self._sources:
             for head, space in source.label_spaces.items():
                 if head in self.label_spaces:

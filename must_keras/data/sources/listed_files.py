@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.data.sources.source import Source, Stored
+from must_keras.data.sources.source import Source, Stored, without_keys
 from must_keras.errors import UserError
 from must_keras.files import file_sha256, list_sha256
 
@@ -57,7 +57,7 @@ class ListedFiles(Source):
 
     def __init__(self, source: Source, files: Sequence[ListedFile], *, name: str):
         self.name, self.of = name, source.name
-        self.label_spaces = source.label_spaces
+        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
         self._source = source
         places = {source.image_id(i): i for i in range(len(source))}
         # Where the source has them; -1: nowhere.
@@ -119,18 +119,10 @@ class ListedFiles(Source):
         return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
-        labels = _without_images(self._source.describe()) if self.label_spaces else None
+        # The list says which images there are.
+        images = ("files", "images", "indices")
+        labels = without_keys(self._source.describe(), images) if self.label_spaces else None
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:
         return {"name": self.name, "files": list_sha256(self.files())}
-
-
-def _without_images(description: Any) -> Any:
-    """A source's description without what says which images there are: the list says that."""
-    if isinstance(description, dict):
-        images = ("files", "images", "indices")
-        return {k: _without_images(v) for k, v in description.items() if k not in images}
-    if isinstance(description, list):
-        return [_without_images(value) for value in description]
-    return description

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,15 @@ def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     return {} if head is None else {head: space}
 
 
+def without_keys(description: Any, keys: Sequence[str]) -> Any:
+    """A source's description without some of its entries, at any depth."""
+    if isinstance(description, dict):
+        return {k: without_keys(v, keys) for k, v in description.items() if k not in keys}
+    if isinstance(description, list):
+        return [without_keys(value, keys) for value in description]
+    return description
+
+
 def check_not_empty(source: Source) -> None:
     """Raises UserError where a source has no image."""
     if not len(source):
@@ -63,10 +72,12 @@ class Source(abc.ABC):
     Attributes:
         name: names its label columns; unlike that of any other source of a run.
         label_spaces: {head: what its labels mean}; heads that are absent have no true label here.
+        has_scores: whether objects come with scores: a model found them, and not all are sure.
     """
 
     name: str
     label_spaces: Mapping[str, LabelSpace]
+    has_scores: bool = False
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from must_keras.data.splits import Splits
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import leaks, scoring
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import curves, summary
@@ -197,6 +197,7 @@ def _labels(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
                 found.append(
                     {
                         "teacher": teacher.name,
+                        "origin": teacher.origin if isinstance(teacher, ForeignLabels) else None,
                         "source": source.name,
                         "result": part.result(),
                         "picture": _picture(part, teacher.task),
@@ -259,7 +260,7 @@ def _side_by_side(task: Task, workdir: Workdir, teacher: str) -> str | None:
 
 
 def _charts(
-    teacher: Teacher | ForeignTeacher, workdir: Workdir, result: dict[str, Any], recipe: Recipe
+    teacher: AnyTeacher, workdir: Workdir, result: dict[str, Any], recipe: Recipe
 ) -> list[tuple[str, str]]:
     """(title, picture): class counts of true and pseudo labels, reliability."""
     charts = []

@@ -6,7 +6,7 @@ import json
 import statistics
 from typing import Any
 
-from must_keras.recipe import Recipe
+from must_keras.recipe import ForeignLabels, Recipe
 from must_keras.stages import leaks
 from must_keras.stages.label import sources_to_label
 from must_keras.workdir import Workdir
@@ -20,6 +20,8 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             result = workdir.labels(teacher.name, source.name).result()
             if result:
                 kept = {k: v for k, v in result.items() if k != "teacher_sha256"}
+                if isinstance(teacher, ForeignLabels):
+                    kept["origin"] = teacher.origin
                 labels.setdefault(teacher.name, {})[source.name] = kept
     rows = []
     for transfer in recipe.transfers:

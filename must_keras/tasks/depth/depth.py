@@ -195,10 +195,17 @@ class Depth(Task):
     ) -> dict[str, Any]:
         """16 bits: depth = offset + scale * value."""
         depth = maps.cut(np.asarray(outputs["depth"], np.float32), area, size)
-        offset = np.float32(depth.min())
-        scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
-        values = np.clip(np.round((depth - offset) / scale), 0, 65535).astype(np.uint16)
-        return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
+        return _in_16_bits(depth, lowest=float(depth.min()))
+
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """To within half a step, 1/65535 of the range; where some pixels are unknown, the range
+        begins at 0, which stands for them. A map above `maps.MAX_STORED_SIDE` becomes coarser.
+        """
+        depth = maps.shrink(np.asarray(stored["depth"], np.float32), maps.MAX_STORED_SIDE)
+        known = np.isfinite(depth) & (depth > 0)
+        if known.all():
+            return _in_16_bits(depth, lowest=float(depth.min()))
+        return _in_16_bits(np.where(known, depth, np.float32(0)), lowest=0.0, known=known)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
@@ -213,7 +220,7 @@ class Depth(Task):
             raise UserError(f"{self.name}: a metric head needs form='metres', received {form!r}")
 
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w] or [B, h, w, 1]; metres serve a relative head as 1 / metres."""
         values = np.asarray(values, np.float32)
@@ -279,6 +286,18 @@ def to_relative(depth: np.ndarray) -> np.ndarray:
     """Metres as relative inverse depth, 1 / metres; 0 where they are not valid."""
     valid = np.isfinite(depth) & (depth > 0)
     return np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0).astype(np.float32)
+
+
+def _in_16_bits(
+    depth: np.ndarray, *, lowest: float, known: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The record of a depth [h, w] of at least `lowest`; what is known is never stored as 0."""
+    offset = np.float32(lowest)
+    scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
+    values = np.clip(np.round((depth - offset) / scale), 0, 65535).astype(np.uint16)
+    if known is not None:
+        values = np.where(known, np.maximum(values, 1), 0).astype(np.uint16)
+    return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
 
 
 def _is_valid(depth: Tensor) -> Tensor:

@@ -16,12 +16,15 @@ def record_spec() -> dict[str, Spec]:
     """See Task.record_spec. Boxes are fractions of the picture, by descending score.
 
     "masks" are COCO's compressed run-length codes of [mask_size, mask_size] crops of the boxes,
-    empty where there is no mask. "truncated": the detector may have had more to say.
+    empty where there is no mask. "ignore": regions, such as crowds, that are neither an object nor
+    background whatever the threshold; a detector has none. "truncated": the detector may have had
+    more to say.
     """
     return {
         "boxes": Spec((None, 4), "float32"),
         "scores": Spec((None,), "float32"),
         "classes": Spec((None,), "int32"),
+        "ignore": Spec((None,), "bool"),
         "masks": Spec((None,), "bytes"),
         "mask_size": Spec((), "int32"),
         "truncated": Spec((), "bool"),
@@ -50,7 +53,33 @@ def encode(
         "boxes": np.clip(boxes, 0.0, 1.0).astype(np.float32),
         "scores": scores[order],
         "classes": classes[order],
+        "ignore": np.zeros(len(order), bool),
         "masks": [encode_rle(mask) if has_masks else b"" for mask in masks],
+        "mask_size": np.int32(masks.shape[-1]),
+        "truncated": np.bool_(truncated),
+    }
+
+
+def record_of(stored: Mapping[str, Any], *, floor: float, limit: int) -> dict[str, Any]:
+    """See Task.record_of. Boxes come with "scores", or are sure: 1.
+
+    Lost are objects with a score below ``floor``, and all but the ``limit`` surest; the record
+    says then that it is truncated. Ignored regions have no score: they count as 1.
+    """
+    ignore = np.asarray(stored["ignore"], bool)
+    scores = np.asarray(stored.get("scores", np.ones(len(ignore))), np.float32)
+    scores = np.where(ignore, np.float32(1), scores)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= np.float32(floor)]
+    truncated = len(order) > limit
+    order = order[:limit]
+    masks, has_mask = np.asarray(stored["masks"]), np.asarray(stored["has_mask"], bool)
+    return {
+        "boxes": np.asarray(stored["boxes"], np.float32)[order],
+        "scores": scores[order],
+        "classes": np.asarray(stored["classes"], np.int32)[order],
+        "ignore": ignore[order],
+        "masks": [encode_rle(masks[i]) if has_mask[i] else b"" for i in order],
         "mask_size": np.int32(masks.shape[-1]),
         "truncated": np.bool_(truncated),
     }
@@ -66,12 +95,13 @@ def decode(
     picture is then ignored where no stored box claims it.
 
     Args:
-        record: what `encode` made.
+        record: what `encode` or `record_of` made; columns of older versions ignore nothing.
         limits: [K], the threshold of each class.
     """
     scores = np.asarray(record["scores"], np.float32)
     labels = np.asarray(record["classes"], np.int32)
-    keep = np.flatnonzero(scores >= np.float32(limits)[labels])
+    ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
+    keep = np.flatnonzero(ignore | (scores >= np.float32(limits)[labels]))
     size = int(record["mask_size"])
     codes = [_bytes(record["masks"][i]) for i in keep]
     masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
@@ -80,8 +110,9 @@ def decode(
         "classes": labels[keep],
         "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
         "has_mask": np.asarray([bool(c) for c in codes], bool),
-        "ignore": np.zeros(len(keep), bool),
+        "ignore": ignore[keep],
     }
+    scores = scores[~ignore]
     if bool(record["truncated"]) and (not len(scores) or scores.min() >= np.float32(limits.min())):
         everything = missing() | {
             "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),

@@ -18,29 +18,9 @@ from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
-from must_keras.tasks.base import (
-    Evaluator,
-    Prior,
-    Spec,
-    Task,
-    Threshold,
-    thresholds_by_class,
-)
-from must_keras.tasks.detection import (
-    columns,
-    drawing,
-    foreign,
-    inference,
-    labels,
-    losses,
-    targets,
-)
-from must_keras.tasks.detection.anchors import (
-    LEVELS,
-    anchor_grid,
-    level_counts,
-    relative_size,
-)
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold, thresholds_by_class
+from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
+from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
 from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
 
@@ -338,6 +318,10 @@ class Detection(Task):
         limit = min(self.max_stored, self.max_detections, self.num_proposals)
         return columns.encode(outputs, area, floor=self.floor, limit=limit)
 
+    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """See columns.record_of."""
+        return columns.record_of(stored, floor=self.floor, limit=self.max_stored)
+
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """See Task: a number for all classes, or one for each; below it is background."""
         return columns.decode(record, self._limits(threshold))
@@ -354,12 +338,17 @@ class Detection(Task):
 
     foreign_forms: ClassVar[tuple[str, ...]] = foreign.FORMS
 
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """See Task."""
+        foreign.check_class_ids(self.name, class_ids, len(self.classes))
+
     def foreign_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int]
+        self, values: Any, form: str, map_size: tuple[int, int], **how: Any
     ) -> dict[str, np.ndarray]:
         """See foreign.outputs."""
+        count, with_masks = len(self.classes), self.with_masks
         return foreign.outputs(
-            self.name, values, form, num_classes=len(self.classes), with_masks=self.with_masks
+            self.name, values, form, num_classes=count, with_masks=with_masks, **how
         )
 
     def evaluator(self) -> Evaluator:

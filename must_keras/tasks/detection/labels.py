@@ -22,7 +22,8 @@ _LEAST_SHARE, _LEAST_SIDE = 0.1, 1.0
 def stored_spec() -> dict[str, Spec]:
     """See Task.stored_spec. Boxes are fractions of the upright original.
 
-    An ignored box of class -1 is ignored for every class.
+    An ignored box of class -1 is ignored for every class. Where a model made the label, "scores"
+    [N] float32 may come with it: only a label column reads them.
     """
     return {
         "boxes": Spec((None, 4), "float32"),
