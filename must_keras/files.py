@@ -78,9 +78,10 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         ValueError: a number is not finite. What was there before stays.
     """
     path = pathlib.Path(path)
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        # Piece by piece: lists of files are long.
+        json.dump(value, file, indent=2, allow_nan=False, ensure_ascii=False)
+        file.write("\n")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
