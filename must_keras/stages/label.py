@@ -41,6 +41,9 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         _label(recipe, source, pending, labeller)
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
+    from must_keras.stages import label_report  # It reads what this stage writes.
+
+    label_report.write(recipe, workdir)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

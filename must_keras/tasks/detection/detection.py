@@ -21,6 +21,7 @@ from must_keras.ops.views import View
 from must_keras.tasks.base import (
     Evaluator,
     Prior,
+    Sketch,
     Spec,
     Task,
     Threshold,
@@ -162,7 +163,6 @@ class Detection(Task):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """See Task."""
         return LEVELS
 
     def scales(self, size: tuple[int, int]) -> tuple[float, ...]:
@@ -314,7 +314,6 @@ class Detection(Task):
 
     @property
     def kind(self) -> str:
-        """See Task."""
         return "boxes"
 
     @property
@@ -324,11 +323,9 @@ class Detection(Task):
 
     @property
     def floor(self) -> float:
-        """See Task."""
         return self.score_floor
 
     def record_spec(self) -> dict[str, Spec]:
-        """See Task."""
         return columns.record_spec()
 
     def encode(
@@ -343,8 +340,11 @@ class Detection(Task):
         return columns.decode(record, self._limits(threshold))
 
     def check_threshold(self, threshold: Threshold) -> None:
-        """See Task."""
         self._limits(threshold)
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """See columns.sketch."""
+        return columns.sketch(record)
 
     def _limits(self, threshold: Threshold) -> np.ndarray:
         """Scores below the floor are not stored."""
@@ -386,7 +386,6 @@ class Detection(Task):
         return certainty(label, outputs)
 
     def prior(self) -> Prior:
-        """See Task."""
         return NoBoxes(mask_size=2 * self.mask_region if self.with_masks else None)
 
     kinds: ClassVar[tuple[str, ...]] = ("boxes",)
