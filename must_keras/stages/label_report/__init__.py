@@ -18,6 +18,8 @@ NAME = "labels.html"
 # Images on the page, and records behind its histograms and shares.
 _SHOWN, _SAMPLED = 40, 512
 _MOST_BYTES = 10_000_000
+# In this order they are the page's script.
+_SCRIPTS = ("counts.js", "drawing.js", "page.js")
 
 
 def write(recipe: Recipe, workdir: Workdir) -> None:
@@ -46,6 +48,8 @@ def _render(name: str, found: dict) -> bytes:
         loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    script = markupsafe.Markup((folder / "page.js").read_text(encoding="utf-8"))
+    script = markupsafe.Markup(
+        "\n".join((folder / file).read_text(encoding="utf-8") for file in _SCRIPTS)
+    )
     page = environment.get_template("page.html.j2").render(name=name, data=found, script=script)
     return page.encode()
