@@ -5,10 +5,10 @@ import dataclasses
 import json
 import re
 
-import label_run
 import numpy as np
 import pytest
 
+import label_run
 from must_keras.stages import label_report, report
 from must_keras.stages.label_report import contents
 from must_keras.stages.label_report.heads import finished_heads, spread_images

@@ -3,9 +3,12 @@
 const MASK = 0.35, MAP = 0.7, DARK = 0.6; // opacities
 
 function picture(uri) {
-  const element = new Image();
-  element.src = uri;
-  return element.decode().then(() => element);
+  return new Promise((loaded, failed) => {
+    const element = new Image();
+    element.onload = () => loaded(element);
+    element.onerror = () => failed(new Error("a picture of this page cannot be read"));
+    element.src = uri;
+  });
 }
 
 /** The bytes of a map's PNG, (class, confidence, 0, 255) of each cell, and its size. */

@@ -204,7 +204,7 @@ function tellAddress() {
   const state = new URLSearchParams();
   heads.forEach((h) => { if (h.moved !== null) state.set(h.name, Number(h.moved.toFixed(4))); });
   if (byId("order").value !== "all") state.set("order", byId("order").value);
-  history.replaceState(null, "", `#${state}`);
+  history.replaceState(null, "", `${state}` ? `#${state}` : location.pathname);
 }
 
 /** Draws one head again, and what depends on it. */
