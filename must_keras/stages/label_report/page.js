@@ -188,7 +188,7 @@ function showMarks() {
     const number = disputedBoxes(image);
     image.figure.classList.toggle("disputed", number > 0);
     image.sure.textContent = image.rank === null ? "" : `certainty ${image.rank.toFixed(2)}`;
-    image.doubt.textContent = number ? `${number} box${number > 1 ? "es" : ""} in question` : "";
+    image.doubt.textContent = number ? `· ${number} box${number > 1 ? "es" : ""} in question` : "";
   }
 }
 
