@@ -88,7 +88,7 @@ def test_the_share_of_kept_pixels_follows_the_threshold(path, opened, fragment, 
 
 
 def test_boxes_in_question_are_dashed_and_their_images_marked(path, opened):
-    text = opened(path, "#order=disagreement")
+    text = opened(path, "#page.order=disagreement")
     # The most first; of equal ones in the order of the pool.
     assert names(text) == ["0", "1", "2", "3", "4"]
     assert drawn(text, "dashed") == [1, 1, 0, 0, 0]
@@ -98,18 +98,18 @@ def test_boxes_in_question_are_dashed_and_their_images_marked(path, opened):
 
 def test_images_come_in_the_order_that_is_asked_for(path, opened):
     # kind: 0.5, 0.6, ... 0.9. things: |2 s - 1| weighted: 0.56, 0.6, 0.4, 1, 0.54. parts: 3 is 0.2.
-    assert names(opened(path, "#order=kind")) == ["0", "1", "2", "3", "4"]
-    assert names(opened(path, "#order=things")) == ["2", "4", "0", "1", "3"]
+    assert names(opened(path, "#page.order=certainty.kind")) == ["0", "1", "2", "3", "4"]
+    assert names(opened(path, "#page.order=certainty.things")) == ["2", "4", "0", "1", "3"]
     # Ranks of kind 0, 1, 2, 3, 4; things 2, 3, 0, 4, 1; parts 2.5, 2.5, 2.5, 0, 2.5 of 4.
     assert names(opened(path)) == ["0", "2", "1", "3", "4"]
 
 
 def test_one_threshold_a_class_holds_until_the_slider_moves(tmp_path, opened):
     path = page_of(tmp_path, things=(0.7, 0.9))
-    text = opened(path, "#order=kind")
+    text = opened(path, "#page.order=certainty.kind")
     assert drawn(text, "boxes") == [1, 0, 0, 0, 1]
     assert "0.7 to 0.9 by class" in text
-    assert drawn(opened(path, "#order=kind&things=0.7"), "boxes") == [1, 1, 0, 0, 1]
+    assert drawn(opened(path, "#page.order=certainty.kind&things=0.7"), "boxes") == [1, 1, 0, 0, 1]
 
 
 MOVES = """<!doctype html><iframe src="labels.html" width="WIDTH" height="900"></iframe><script>

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import re
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import label_run
 from must_keras.stages import label_report, report
 from must_keras.stages.label_report import contents
+from must_keras.stages.label_report import heads as label_heads
 from must_keras.stages.label_report.heads import finished_heads, spread_images
 
 
@@ -112,11 +114,48 @@ def test_a_damaged_column_is_told_and_left_out(tmp_path, capsys):
     assert "teacher_far" not in (workdir.root / "labels.html").read_text()
 
 
-def test_the_sample_is_spread_over_all_pools(tmp_path):
-    recipe, workdir = label_run.make(tmp_path)
-    heads = finished_heads(recipe, workdir)
-    assert [place.index for place in spread_images(recipe, heads, 3)] == [0, 2]
-    assert [place.index for place in spread_images(recipe, heads, 512)] == [0, 1, 2, 3, 4]
+class Images:
+    """A source of which the first image is gone."""
+
+    def __init__(self, name, count):
+        self.name, self._count = name, count
+
+    def __len__(self):
+        return self._count
+
+    def is_gone(self, index):
+        return index == 0
+
+
+class Knowing:
+    """A head that has labelled some sources, but for their second images."""
+
+    def __init__(self, *names):
+        self.columns = dict.fromkeys(names)
+
+    def knows(self, place):
+        return place.source.name in self.columns and place.index != 1
+
+
+def test_the_sample_is_spread_over_all_pools_that_have_labels():
+    sources = [Images("a", 4), Images("unlabelled", 100), Images("b", 6)]
+    recipe = types.SimpleNamespace(pools=[types.SimpleNamespace(source=s) for s in sources])
+    heads = [Knowing("a"), Knowing("a", "b", "elsewhere")]
+
+    def found(number):
+        return [(source.name, index) for source, index in spread_images(recipe, heads, number)]
+
+    a, b = [("a", 2), ("a", 3)], [("b", 2), ("b", 3), ("b", 4), ("b", 5)]
+    assert found(512) == a + b
+    # Of the ten images the places 0, 3, 6 and 9.
+    assert found(4) == [("a", 3), ("b", 2), ("b", 5)]
+
+
+def test_without_a_pool_the_training_sets_are_shown(monkeypatch):
+    monkeypatch.setattr(label_heads, "student_sources", lambda _: [Images("set", 3)])
+    recipe = types.SimpleNamespace(pools=[types.SimpleNamespace(source=Images("pool", 3))])
+    (place,) = spread_images(recipe, [Knowing("set")], 512)
+    assert (place.source.name, place.index) == ("set", 2)
 
 
 def test_there_is_no_page_where_nothing_can_be_shown(tmp_path):

@@ -164,11 +164,12 @@ function makeAnswers(head, panel) {
 
 // ---- orders -----------------------------------------------------------------------------------
 
+const ORDER = "page.order"; // No head has a name with a dot.
 const last = (value) => value ?? 2; // Where nothing is said the image comes last.
 const orders = new Map([["all", { title: "least certain over all heads", key: (image) => last(image.rank) }]]);
 heads.forEach((head, place) => {
   if (images.some((image) => image.panels[place]?.certainty != null)) {
-    orders.set(head.name, { title: `least certain of ${head.name}`, key: (image) => last(image.panels[place]?.certainty) });
+    orders.set(`certainty.${head.name}`, { title: `least certain of ${head.name}`, key: (image) => last(image.panels[place]?.certainty) });
   }
 });
 if (pairs.length) orders.set("disagreement", { title: "most boxes in question", key: (image) => -disputedBoxes(image) });
@@ -203,7 +204,7 @@ function move(head, value) {
 function tellAddress() {
   const state = new URLSearchParams();
   heads.forEach((h) => { if (h.moved !== null) state.set(h.name, Number(h.moved.toFixed(4))); });
-  if (byId("order").value !== "all") state.set("order", byId("order").value);
+  if (byId("order").value !== "all") state.set(ORDER, byId("order").value);
   history.replaceState(null, "", `${state}` ? `#${state}` : location.pathname);
 }
 
@@ -222,7 +223,7 @@ function readAddress() {
     const value = Number.parseFloat(state.get(head.name));
     head.moved = head.takesThreshold && value >= head.floor && value <= 1 ? value : null;
   }
-  byId("order").value = orders.has(state.get("order")) ? state.get("order") : "all";
+  byId("order").value = orders.has(state.get(ORDER)) ? state.get(ORDER) : "all";
 }
 
 function showAll() {
