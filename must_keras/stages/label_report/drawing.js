@@ -1,6 +1,7 @@
 // Panels: what a head says of an image, drawn at the present thresholds.
 
 const MASK = 0.35, MAP = 0.7, DARK = 0.6; // opacities
+const MANY = 12; // boxes
 
 function picture(uri) {
   return new Promise((loaded, failed) => {
@@ -72,33 +73,49 @@ function drawMask(context, region, colour, [x, y, w, h]) {
 function drawRegions(context, head, regions, doubtful) {
   const { canvas } = context;
   const dot = canvas.width / (canvas.clientWidth || canvas.width); // a pixel of the screen
-  const kept = regions.filter((r) => keepsBox(head, r.class, r.score));
+  const kept = regions.filter((r) => keepsBox(head, r.class, r.score)).map((r) => {
+    const [ymin, xmin, ymax, xmax] = r.box;
+    const frame = [xmin * canvas.width, ymin * canvas.height, (xmax - xmin) * canvas.width, (ymax - ymin) * canvas.height];
+    return { ...r, frame, isDoubtful: doubtful.has(r.place), colour: head.colours[r.class] };
+  });
+  for (const region of [...kept].reverse()) drawRegion(context, region, dot); // The surest is on top.
+  drawNames(context, head, kept, dot);
+  canvas.dataset.boxes = kept.length;
+  canvas.dataset.dashed = kept.filter((r) => r.isDoubtful).length;
+  const named = kept.map((r) => `${nameOf(head, r)}${r.isDoubtful ? " (in question)" : ""}`);
+  return { short: `${kept.length} of ${regions.length} boxes`, long: named.slice(0, 8).join(", ") };
+}
+
+function drawRegion(context, region, dot) {
+  const { frame, colour } = region;
+  if (region.mask) drawMask(context, region, colour, frame);
+  const thick = Math.max(0.7, Math.min(2, Math.min(frame[2], frame[3]) / dot / 12));
+  context.setLineDash(region.isDoubtful ? [5 * dot, 4 * dot] : []);
+  for (const [width, stroke] of [[2 * thick, "#000"], [thick, colour]]) {
+    context.lineWidth = width * dot;
+    context.strokeStyle = stroke;
+    context.strokeRect(...frame);
+  }
+  context.setLineDash([]);
+}
+
+/** Names where no surer one is in the way; among many boxes only those that are no wider than theirs. */
+function drawNames(context, head, regions, dot) {
+  const { canvas } = context, height = 13 * dot, taken = [];
   context.font = `${11 * dot}px system-ui, sans-serif`;
   context.textBaseline = "top";
-  for (const region of [...kept].reverse()) { // The surest is on top.
-    const [ymin, xmin, ymax, xmax] = region.box, colour = head.colours[region.class];
-    const x = xmin * canvas.width, y = ymin * canvas.height;
-    const w = (xmax - xmin) * canvas.width, h = (ymax - ymin) * canvas.height;
-    if (region.mask) drawMask(context, region, colour, [x, y, w, h]);
-    context.setLineDash(doubtful.has(region.place) ? [5 * dot, 4 * dot] : []);
-    for (const [thick, stroke] of [[4, "#000"], [2, colour]]) {
-      context.lineWidth = thick * dot;
-      context.strokeStyle = stroke;
-      context.strokeRect(x, y, w, h);
-    }
-    context.setLineDash([]);
-    const text = nameOf(head, region);
-    const width = context.measureText(text).width + 4 * dot, height = 13 * dot;
+  for (const region of regions) {
+    const [x, y, w] = region.frame, text = nameOf(head, region);
+    const width = context.measureText(text).width + 4 * dot;
     const left = Math.max(0, Math.min(x, canvas.width - width)), top = y > height ? y - height : y;
-    context.fillStyle = colour;
+    const isInTheWay = ([l, t, r]) => left < r && l < left + width && Math.abs(t - top) < height;
+    if (taken.some(isInTheWay) || (regions.length > MANY && width > w)) continue;
+    taken.push([left, top, left + width]);
+    context.fillStyle = region.colour;
     context.fillRect(left, top, width, height);
-    context.fillStyle = isDark(colour) ? "#fff" : "#000";
+    context.fillStyle = isDark(region.colour) ? "#fff" : "#000";
     context.fillText(text, left + 2 * dot, top + dot);
   }
-  canvas.dataset.boxes = kept.length;
-  canvas.dataset.dashed = kept.filter((r) => doubtful.has(r.place)).length;
-  const named = kept.map((r) => `${nameOf(head, r)}${doubtful.has(r.place) ? " (in question)" : ""}`);
-  return { short: `${kept.length} of ${regions.length} boxes`, long: named.slice(0, 8).join(", ") };
 }
 
 /** Draws what a head says of an image at the present threshold. */

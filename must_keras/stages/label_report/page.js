@@ -226,10 +226,14 @@ function readAddress() {
   byId("order").value = orders.has(state.get(ORDER)) ? state.get(ORDER) : "all";
 }
 
+function drawPanels() {
+  images.forEach((image) => heads.forEach((_, place) => drawPanel(image, place)));
+}
+
 function showAll() {
   showOrder(); // Names are as large as the width of a panel in the page allows.
   heads.forEach(showHead);
-  images.forEach((image) => heads.forEach((_, place) => drawPanel(image, place)));
+  drawPanels();
   showPairs();
   showMarks();
 }
@@ -255,8 +259,9 @@ async function start() {
   readAddress();
   showAll();
   byId("order").addEventListener("change", () => { showOrder(); tellAddress(); });
+  byId("large").addEventListener("change", ({ target }) => { document.body.classList.toggle("large", target.checked); drawPanels(); });
   addEventListener("hashchange", () => { readAddress(); showAll(); });
-  addEventListener("resize", () => images.forEach((image) => heads.forEach((_, place) => drawPanel(image, place))));
+  addEventListener("resize", drawPanels);
   document.body.dataset.ready = "yes";
 }
 
