@@ -79,10 +79,12 @@ def by_edge(regions: Regions, surface: np.ndarray) -> list[Verdict]:
         surface: [h, w], see Sketch.
     """
     verdicts = []
-    known = np.isfinite(surface)
     for index in range(len(regions.scores)):
         place = regions.place(index, surface.shape)
-        inside, around = surface[place & known], surface[ring(place) & known]
+        near = _window(place)
+        place, depth = place[near], surface[near]
+        known = np.isfinite(depth)
+        inside, around = depth[place & known], depth[ring(place) & known]
         if not len(inside) or not len(around):
             verdicts.append(Verdict.NOT_JUDGED)
             continue
@@ -96,14 +98,23 @@ def ring(place: np.ndarray) -> np.ndarray:
 
     As far in rows or columns as RING of its side, at least one pixel.
     """
-    width = max(1, round(RING * float(np.sqrt(place.sum()))))
-    # A window has a pixel of the place where the place's running sum differs between its ends.
-    near = place
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (width + 1, width)
-        sums = np.cumsum(np.pad(near, padding), axis=axis)
-        ends = np.take(sums, range(2 * width + 1, sums.shape[axis]), axis=axis)
-        starts = np.take(sums, range(sums.shape[axis] - 2 * width - 1), axis=axis)
-        near = ends > starts
+    width, near = _ring_width(place), place
+    # A stretch has a pixel of the place where the place's running sum differs between its ends.
+    for _ in ("rows", "columns"):
+        sums = np.cumsum(np.pad(near, ((width + 1, width), (0, 0))), axis=0)
+        near = (sums[2 * width + 1 :] > sums[: -2 * width - 1]).T
     return near & ~place
+
+
+def _ring_width(place: np.ndarray) -> int:
+    return max(1, round(RING * float(np.sqrt(place.sum()))))
+
+
+def _window(place: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns that hold a place and its ring: much less to look at than all."""
+    width = _ring_width(place)
+    sides = (np.flatnonzero(place.any(axis=1)), np.flatnonzero(place.any(axis=0)))
+    return tuple(
+        slice(max(side[0] - width, 0), side[-1] + width + 1) if len(side) else slice(0)
+        for side in sides
+    )
