@@ -87,6 +87,7 @@ def test_the_page_is_one_small_file(run):
     assert len(page) < 15e6
     assert "downstream set" in page and "data:image/jpeg;base64," in page
     assert 'src="http' not in page
+    assert 'href="labels.html"' in page and (run / "labels.html").stat().st_size < 10e6
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -66,6 +66,9 @@ def run(
                 _label(recipe, source, copied, Copier(recipe, [item.teacher for item in copied]))
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
+    from must_keras.stages import label_report  # It reads what this stage writes.
+
+    label_report.write(recipe, workdir)
 
 
 def that_look(teachers: Sequence[AnyTeacher]) -> list[Teacher | ForeignTeacher]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.ops.views import View
+from must_keras.tasks.sketch import Sketch
 
 Tensor = Any
 Threshold = float | tuple[float, ...] | None
@@ -223,6 +224,17 @@ class Task(abc.ABC):
         """Raises UserError where `decode` takes no such threshold; here it takes none at all."""
         if threshold is not None:
             raise UserError(f"{self.name}: labels of kind {self.kind!r} take no threshold")
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """What a record says, in forms that a page can draw and compare; here in none of them.
+
+        A record without a form to draw is shown as `draw` shows it.
+        """
+        del record
+        return Sketch()
+
+    legend: ClassVar[str] = ""
+    """How to read the colours of `draw`, where that needs saying."""
 
     foreign_forms: ClassVar[tuple[str, ...]] = ()
     """What a model that was made elsewhere may answer for the head to read it."""

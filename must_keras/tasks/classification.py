@@ -26,6 +26,7 @@ from must_keras.tasks.base import (
     check_foreign_shape,
 )
 from must_keras.tasks.drawing import enlarge, font
+from must_keras.tasks.sketch import Answers, Sketch
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -136,6 +137,14 @@ class Classification(Task):
         else:
             probabilities /= probabilities.sum()
         return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """As certain as its most likely class is probable."""
+        probabilities = np.asarray(record["probabilities"])
+        return Sketch(
+            certainty=float(np.clip(probabilities[0], 0.0, 1.0)),
+            answers=Answers(classes=np.asarray(record["classes"]), probabilities=probabilities),
+        )
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 

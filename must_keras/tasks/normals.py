@@ -123,6 +123,8 @@ class Normals(Task):
         self.check_threshold(threshold)
         return {"normals": from_colours(maps.decode_png(record["normals"]))}
 
+    legend: ClassVar[str] = "red faces right, green faces down, little blue faces the camera"
+
     foreign_forms: ClassVar[tuple[str, ...]] = ("normals",)
 
     def foreign_outputs(

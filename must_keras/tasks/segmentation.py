@@ -27,6 +27,7 @@ from must_keras.tasks.base import (
     thresholds_by_class,
 )
 from must_keras.tasks.drawing import palette
+from must_keras.tasks.sketch import Pixels, Sketch
 
 IGNORE = 255
 
@@ -153,6 +154,14 @@ class Segmentation(Task):
 
     def check_threshold(self, threshold: Threshold) -> None:
         thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """As certain as its pixels are on average."""
+        confidence = maps.decode_png(record["confidence"])
+        return Sketch(
+            certainty=float(confidence.mean() / 255.0),
+            pixels=Pixels(classes=maps.decode_png(record["map"]), confidence=confidence),
+        )
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 

@@ -118,6 +118,7 @@ def test_one_pass_decodes_once_and_gives_the_bytes_of_one_teacher_at_a_time(
     results = [together.labels(name, "pool").result() for name in ("light", "lights")]
     assert [result["labelled"] for result in results] == [COUNT, COUNT]
     parts.check(recipe, together)
+    assert (together.root / "labels.html").is_file()
 
 
 def counting(reads, tolerant):

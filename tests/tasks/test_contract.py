@@ -306,6 +306,22 @@ def test_everything_can_be_drawn(subject):
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
 
 
+def test_a_sketch_has_forms_that_a_page_can_draw(subject):
+    for record in subject.records:
+        sketch = subject.task.sketch(record)
+        assert sketch.certainty is None or 0.0 <= sketch.certainty <= 1.0
+        if sketch.answers is not None:
+            assert (np.diff(sketch.answers.probabilities) <= 0).all()
+        if sketch.regions is not None:
+            parts = sketch.regions
+            assert len(parts.boxes) == len(parts.scores) == len(parts.classes) == len(parts.masks)
+        if sketch.pixels is not None:
+            assert sketch.pixels.classes.shape == sketch.pixels.confidence.shape
+            assert sketch.pixels.confidence.dtype == sketch.pixels.classes.dtype == np.uint8
+        if sketch.surface is not None:
+            assert sketch.surface.ndim == 2 and sketch.surface.dtype == np.float32
+
+
 def test_a_task_goes_through_json(subject):
     task = subject.task
     config = json.loads(json.dumps(task.get_config()))

@@ -10,7 +10,11 @@ from must_keras.workdir import Workdir
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes both, from whatever is finished."""
     del only
+    from must_keras.stages import label_report
     from must_keras.stages.report import page, summary  # matplotlib is slow to import.
+
+    # The thresholds may have moved since the labels were made.
+    label_report.write(recipe, workdir)
 
     report = summary.collect(recipe, workdir)
     write_json(workdir.root / "report.json", report)

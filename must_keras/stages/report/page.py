@@ -17,7 +17,7 @@ from PIL import Image
 
 from must_keras.data.splits import Splits
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
-from must_keras.stages import leaks, scoring
+from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import curves, summary
 from must_keras.tasks.base import Task
@@ -55,6 +55,7 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         samples=_samples(recipe),
         labels=_labels(recipe, workdir),
         leaks=_leaks(recipe, workdir),
+        label_page=label_report.NAME if (workdir.root / label_report.NAME).is_file() else None,
         heads=_heads(recipe, workdir),
         curves=_curves(recipe, workdir),
         downstream=_downstream(recipe, workdir),

@@ -31,6 +31,7 @@ from must_keras.tasks.base import (
     check_foreign_shape,
 )
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
+from must_keras.tasks.sketch import Sketch
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16
@@ -211,6 +212,23 @@ class Depth(Task):
         self.check_threshold(threshold)
         values = maps.decode_png(record["depth"]).astype(np.float32)
         return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """Logarithms of metres: a tenth farther is 0.1 more. Relative: shares of the middle 96 %.
+
+        A depth says nothing of how certain it is.
+        """
+        depth = self.decode(record, None)["depth"]
+        valid = np.isfinite(depth) & (depth > 0)
+        values = np.where(valid, depth, 1.0)
+        if self.kind == "metric":
+            values = np.log(values)
+        elif valid.any():
+            low, high = np.percentile(depth[valid], (2, 98))
+            values = values / max(float(high - low), 1e-9)
+        return Sketch(surface=np.where(valid, values, np.nan).astype(np.float32))
+
+    legend: ClassVar[str] = "near is yellow, far is blue"
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("metres", "relative_inverse")
 

@@ -10,6 +10,7 @@ import numpy as np
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks.base import Spec
 from must_keras.tasks.detection.labels import missing
+from must_keras.tasks.sketch import Regions, Sketch
 
 
 def record_spec() -> dict[str, Spec]:
@@ -123,6 +124,27 @@ def decode(
         }
         label = {key: np.concatenate([label[key], everything[key]]) for key in label}
     return label | {"labelled": np.asarray(1.0, np.float32)}
+
+
+def sketch(record: Mapping[str, Any]) -> Sketch:
+    """See Task.sketch: every stored box.
+
+    Sure of its boxes where their scores s are near 0 or 1: the mean of |2 s - 1| with the scores
+    as weights, so that many faint boxes do not outweigh a doubtful one. 1 where there is no box.
+    """
+    scores = np.asarray(record["scores"], np.float32)
+    shape = (int(record["mask_size"]),) * 2
+    codes = [_bytes(code) for code in record["masks"]]
+    weight = float(scores.sum())
+    return Sketch(
+        certainty=float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight) if weight else 1.0,
+        regions=Regions(
+            boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4),
+            scores=scores,
+            classes=np.asarray(record["classes"], np.int32),
+            masks=tuple(decode_rle(code, shape) if code else None for code in codes),
+        ),
+    )
 
 
 def _bytes(code: Any) -> bytes:

@@ -18,7 +18,15 @@ from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Threshold, thresholds_by_class
+from must_keras.tasks.base import (
+    Evaluator,
+    Prior,
+    Sketch,
+    Spec,
+    Task,
+    Threshold,
+    thresholds_by_class,
+)
 from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
@@ -142,7 +150,6 @@ class Detection(Task):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """See Task."""
         return LEVELS
 
     def scales(self, size: tuple[int, int]) -> tuple[float, ...]:
@@ -294,7 +301,6 @@ class Detection(Task):
 
     @property
     def kind(self) -> str:
-        """See Task."""
         return "boxes"
 
     @property
@@ -304,11 +310,9 @@ class Detection(Task):
 
     @property
     def floor(self) -> float:
-        """See Task."""
         return self.score_floor
 
     def record_spec(self) -> dict[str, Spec]:
-        """See Task."""
         return columns.record_spec()
 
     def encode(
@@ -327,8 +331,11 @@ class Detection(Task):
         return columns.decode(record, self._limits(threshold))
 
     def check_threshold(self, threshold: Threshold) -> None:
-        """See Task."""
         self._limits(threshold)
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """See columns.sketch."""
+        return columns.sketch(record)
 
     def _limits(self, threshold: Threshold) -> np.ndarray:
         """Scores below the floor are not stored."""
@@ -375,7 +382,6 @@ class Detection(Task):
         return certainty(label, outputs)
 
     def prior(self) -> Prior:
-        """See Task."""
         return NoBoxes(mask_size=2 * self.mask_region if self.with_masks else None)
 
     kinds: ClassVar[tuple[str, ...]] = ("boxes",)

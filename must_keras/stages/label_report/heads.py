@@ -1,0 +1,107 @@
+"""The heads of which a page of labels can say something, and the images that it is made from."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from must_keras.data.columns import Column
+from must_keras.data.sources import LabelSpace, Source
+from must_keras.errors import DataError, UserError
+from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.stages.label import sources_to_label, student_sources
+from must_keras.tasks.base import Task, thresholds_by_class
+from must_keras.training import pictures
+from must_keras.workdir import Workdir
+
+
+class Place(NamedTuple):
+    """An image of a source."""
+
+    source: Source
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """A teacher with the columns that it has finished.
+
+    Attributes:
+        teacher: whose they are.
+        columns: {name of a source: what the teacher said of it}.
+    """
+
+    teacher: Teacher | ForeignTeacher
+    columns: Mapping[str, Column]
+
+    @property
+    def task(self) -> Task:
+        """What the teacher knows."""
+        return self.teacher.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the indices; empty where there are none."""
+        return LabelSpace.of(self.task).classes
+
+    @property
+    def limits(self) -> np.ndarray | None:
+        """[K] float64: each class's lowest score that counts; None where no threshold is taken."""
+        try:
+            self.task.check_threshold(1.0)
+        except UserError:
+            return None
+        return thresholds_by_class(
+            self.task.name, self.teacher.threshold, self.classes, lowest=self.task.floor
+        )
+
+    def knows(self, place: Place) -> bool:
+        """Whether the teacher has said something of an image."""
+        column = self.columns.get(place.source.name)
+        return column is not None and not column.is_empty(place.index)
+
+    def record(self, place: Place) -> dict[str, Any]:
+        """What the teacher said of an image that it knows."""
+        return self.columns[place.source.name].read(place.index)
+
+
+def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
+    """The teachers that have finished a column; one that cannot be read is left out, and told."""
+    heads = []
+    for teacher in recipe.teachers:
+        columns = {}
+        for source in sources_to_label(recipe, teacher):
+            part = workdir.labels(teacher.name, source.name)
+            if part.result() is None:
+                continue
+            try:
+                columns[source.name] = Column(part.folder, source)
+            except (UserError, DataError) as error:
+                print(f"warning: not in the label report: {error}", file=sys.stderr)
+        if columns:
+            heads.append(Head(teacher=teacher, columns=columns))
+    return heads
+
+
+def spread_images(recipe: Recipe, heads: Sequence[Head], number: int) -> list[Place]:
+    """Images with labels, evenly spread over the pools; over the training sets if no pool has any.
+
+    An image that is gone has no label.
+    """
+    labelled = {name for head in heads for name in head.columns}
+    pools = [pool.source for pool in recipe.pools if pool.source.name in labelled]
+    sources = pools or [s for s in student_sources(recipe) if s.name in labelled]
+    ends = list(itertools.accumulate(len(source) for source in sources))
+    found = []
+    for i in pictures.spread(number, ends[-1] if ends else 0):
+        part = bisect.bisect_right(ends, i)
+        place = Place(sources[part], i - (ends[part - 1] if part else 0))
+        if any(head.knows(place) for head in heads) and not place.source.is_gone(place.index):
+            found.append(place)
+    return found

@@ -1,0 +1,128 @@
+"""A run of which only the labels are finished, with records made by hand: five teachers, six photos.
+
+Boxes lie at LEFT or RIGHT. The map calls the left half a car and the right half sky; depth is 2 m,
+but 1 m at LEFT. The sixth photo cannot be read.
+"""
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from must_keras.data.columns import ColumnWriter
+from must_keras.data.sources import ImagesOnly
+from must_keras.models.backbone import ResNet
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.foreign import ForeignModel
+from must_keras.training.model import Network
+from must_keras.training.optimizers import AdamW
+from must_keras.training.trainer import Training
+from must_keras.workdir import Workdir
+
+LEFT, RIGHT = (0.25, 0.1, 0.75, 0.4), (0.25, 0.6, 0.75, 0.9)
+CAR, BENCH = 0, 1
+FOUND = [
+    [(0.9, CAR, LEFT), (0.6, CAR, RIGHT)],
+    [(0.8, BENCH, RIGHT)],
+    [(0.3, CAR, RIGHT)],
+    [],
+    [(0.9, CAR, LEFT), (0.55, CAR, LEFT)],
+]
+UNREADABLE = 5
+THINGS = Detection(name="things", classes=("car", "bench"))
+TASKS = (
+    (Classification(name="kind", classes=("a", "b")), "probabilities"),
+    (THINGS, "yxyx"),
+    (Segmentation(name="parts", classes=("sky", "Car")), "probabilities"),
+    (Depth(name="far"), "metres"),
+    (Normals(name="facing"), "normals"),
+)
+SIZE = (20, 30)
+AREA = np.array([0, 0, *SIZE], np.float32)
+
+
+def outputs(index: int) -> dict[str, dict[str, np.ndarray]]:
+    """{head: what its model says of a photo}."""
+    number = len(FOUND[index])
+    inside = np.zeros(SIZE, bool)
+    inside[5:15, 3:12] = True
+    halves = np.where(np.arange(SIZE[1]) < SIZE[1] / 2, 0.9, 0.7).astype(np.float32)
+    return {
+        "kind": {"probabilities": np.array([0.5 + 0.1 * index, 0.5 - 0.1 * index], np.float32)},
+        "things": {
+            "boxes": np.array([b for _, _, b in FOUND[index]] or np.zeros((0, 4))) * [*SIZE, *SIZE],
+            "scores": np.array([score for score, _, _ in FOUND[index]], np.float32),
+            "classes": np.array([k for _, k, _ in FOUND[index]], np.int32),
+            "masks": np.ones((number, 4, 4), np.float32),
+        },
+        "parts": {
+            "map": np.broadcast_to((halves > 0.8).astype(np.uint8), SIZE),
+            "confidence": np.full(SIZE, 0.2) if index == 3 else np.broadcast_to(halves, SIZE),
+        },
+        "far": {"depth": np.where(inside, 1.0, 2.0)},
+        "facing": {"normals": np.broadcast_to(np.float32([0, 0, -1]), (*SIZE, 3))},
+    }
+
+
+def make(
+    folder: pathlib.Path, *, things: float | tuple[float, ...] = 0.5, heads: tuple[str, ...] = ()
+) -> tuple[Recipe, Workdir]:
+    """The recipe and its run.
+
+    Args:
+        folder: photos and run are below it.
+        things: the threshold of the boxes.
+        heads: those with a finished column; none: all.
+    """
+    random = np.random.default_rng(0)
+    (folder / "pool").mkdir()
+    for i in range(UNREADABLE):
+        pixels = random.integers(90, 160, (40, 60, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "pool" / f"{i}.png")
+    (folder / "pool" / f"{UNREADABLE}.png").write_bytes(b"no picture")
+    source = ImagesOnly(name="pool", root=folder / "pool")
+    teachers = [
+        ForeignTeacher(
+            name=f"teacher_{task.name}",
+            task=task,
+            model=ForeignModel(model=abs, version="1", size=32, form=form),
+            loss_weight=1.0,
+            threshold={"things": things, "parts": 0.5}.get(task.name),
+        )
+        for task, form in TASKS
+    ]
+    workdir = Workdir(folder / "run")
+    for teacher in teachers:
+        if not heads or teacher.task.name in heads:
+            _label(workdir, teacher, source)
+    training = Training(steps=1, batch=1, learning_rate=1e-3, optimizer=AdamW())
+    recipe = Recipe(
+        name="made by hand",
+        seed=0,
+        network=Network(backbone=ResNet.small(), size=64, channels=16),
+        teachers=tuple(teachers),
+        pools=(Pool(source=source),),
+        student=Student(training=training),
+        transfers=(),
+        starts=("random",),
+    )
+    return recipe, workdir
+
+
+def _label(workdir: Workdir, teacher: ForeignTeacher, source: ImagesOnly) -> None:
+    part, task = workdir.labels(teacher.name, source.name), teacher.task
+    writer = ColumnWriter(part.folder, task, len(source), teacher_sha256="", recipe={})
+    writer.write_shard(
+        0,
+        [
+            (
+                source.image_id(i),
+                None if i == UNREADABLE else task.encode(outputs(i)[task.name], AREA, SIZE),
+            )
+            for i in range(len(source))
+        ],
+    )
+    writer.finish()
+    numbers = {"images": len(source), "labelled": UNREADABLE, "bytes": 1}
+    part.finish({}, numbers | {"images_per_second": None, "quality": None})
