@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
@@ -16,6 +16,7 @@ from must_keras.tasks.base import Task, Threshold
 from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network
 from must_keras.training.start import FromModel, FromScratch, Start
+from must_keras.training.thresholds import AtPrecision
 from must_keras.training.trainer import Training
 
 # The network's own layers.
@@ -47,6 +48,20 @@ def _expect_each(where: str, value: Any, **kinds: type) -> None:
                 raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
 
 
+def _check_threshold(teacher: Any) -> None:
+    """Raises UserError where a teacher's labels cannot be read with its threshold."""
+    threshold, where = teacher.threshold, f"teacher {teacher.name!r}"
+    if not isinstance(threshold, AtPrecision):
+        teacher.task.check_threshold(threshold)
+        return
+    # Any number will do to learn whether the task takes one.
+    teacher.task.check_threshold(1.0)
+    if not teacher.has_scores:
+        raise UserError(f"{where} has no scores: a threshold cannot be chosen")
+    if teacher.sets is None:
+        raise UserError(f"{where}: AtPrecision chooses thresholds on validation images: give sets")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teacher:
     """A specialist: one task, trained on the set that is labelled for it.
@@ -56,24 +71,27 @@ class Teacher:
         task: what it learns; the student has a head for the same task.
         sets: its images.
         training: its run.
-        threshold: pseudo labels below it become what the task says; None: all are used.
+        threshold: pseudo labels below it become what the task says; None: all are used. One for
+            all classes, one for each, or AtPrecision(0.8).
         loss_weight: of the student's head; None: the formula (see student_weights).
         start: where its weights come from; with training.steps=0 they stay as they are.
+        has_scores: whether its labels say how sure they are.
     """
 
     name: str
     task: Task
     sets: Splits
     training: Training
-    threshold: Threshold = None
+    threshold: Threshold | AtPrecision = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
+    has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _expect(
             f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
         )
-        self.task.check_threshold(self.threshold)
+        _check_threshold(self)
         if not self.training.steps and not isinstance(self.start, FromModel):
             raise UserError(
                 f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
@@ -91,19 +109,21 @@ class ForeignTeacher:
         loss_weight: of the student's head: no formula knows how the model was trained.
         threshold: see Teacher.
         sets: a labelled set to score it on; None: there is none.
+        has_scores: see Teacher.
     """
 
     name: str
     task: Task
     model: ForeignModel
     loss_weight: float
-    threshold: Threshold = None
+    threshold: Threshold | AtPrecision = None
     sets: Splits | None = None
+    has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
-        self.task.check_threshold(self.threshold)
+        _check_threshold(self)
         self.task.check_foreign_form(self.model.form)
 
 

@@ -15,7 +15,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
-from must_keras.stages import quality, scoring
+from must_keras.stages import quality, scoring, thresholds
 from must_keras.stages.labelling import Labeller, input_size, pending_ranges
 from must_keras.stages.teacher import selected
 from must_keras.training import pictures
@@ -31,6 +31,8 @@ VERSION = 1
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes the columns that are not finished: one pass over each source for all its teachers."""
     teachers = selected(recipe.teachers, only)
+    thresholds.tell(teachers, workdir)
+    teachers = tuple(thresholds.resolved(teacher, workdir) for teacher in teachers)
     labeller = None
     for source in student_sources(recipe):
         pending = list(_pending(recipe, workdir, teachers, source))
@@ -76,6 +78,7 @@ def _pending(
         made_from = inputs(recipe, teacher, source, sha256)
         if part.is_finished(made_from):
             print(f"labels of {teacher.name} for {source.name}: finished before")
+            _look_again(recipe, teacher, source, part, made_from)
             continue
         part.folder.mkdir(parents=True, exist_ok=True)
         writer = ColumnWriter(
@@ -178,16 +181,45 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": speed,
-        "class_counts": count_classes(
-            quality.pseudo_labelled(teacher, source, column),
-            teacher.task,
-            indices=pictures.spread(_COUNTED, len(source)),
-        ),
-        "quality": quality.judge(recipe, teacher, source, column, part.folder),
-    }
+    } | _look(recipe, teacher, source, column, part)
     part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
+
+
+def _look(
+    recipe: Recipe,
+    teacher: Teacher | ForeignTeacher,
+    source: Source,
+    column: Column,
+    part: Part,
+) -> dict:
+    """What a column says at the teacher's threshold."""
+    places = [i for i in pictures.spread(_COUNTED, len(source)) if not column.is_empty(i)]
+    labels = quality.pseudo_labelled(teacher, source, column)
+    return {
+        "threshold": teacher.threshold,
+        "counted": len(places),
+        "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
+        "quality": quality.judge(recipe, teacher, source, column, part.folder),
+    }
+
+
+def _look_again(
+    recipe: Recipe,
+    teacher: Teacher | ForeignTeacher,
+    source: Source,
+    part: Part,
+    made_from: dict,
+) -> None:
+    """Says what a finished column is worth at another threshold; its labels stay as they are."""
+    result = part.result()
+    if result.get("threshold") == describe(teacher.threshold):
+        return
+    found = _look(recipe, teacher, source, Column(part.folder, source), part)
+    part.finish(made_from, result | found)
+    told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""
+    print(f"labels of {teacher.name} for {source.name}: read at another threshold{told}")
 
 
 def _quarantine(source: Source, column: Column, part: Part) -> int:

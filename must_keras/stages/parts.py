@@ -8,7 +8,7 @@ from typing import Any
 
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe
-from must_keras.stages import export, label, student, teacher, transfer
+from must_keras.stages import export, label, student, teacher, thresholds, transfer
 from must_keras.workdir import Part, Workdir
 
 
@@ -48,7 +48,9 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     columns = list(_columns(recipe, workdir))
     yield from columns
     needs = tuple(column.part for column in columns)
-    inputs = student.inputs(recipe, workdir) if _all_finished(needs) else None
+    known = _all_finished(needs)
+    known = known and all(thresholds.can_be_resolved(t, workdir) for t in recipe.teachers)
+    inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
     for item in recipe.transfers:
         for start in recipe.start_names:

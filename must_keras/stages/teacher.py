@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
+
 from must_keras.data.labelled import Labelled, count_classes
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
 from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.thresholds import ANSWERS
 from must_keras.training import pictures
 from must_keras.training.feed import Feed
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
-from must_keras.training.strategy import is_chief
+from must_keras.training.strategy import chief_says, is_chief
 from must_keras.training.summaries import Summaries
+from must_keras.training.thresholds import AtPrecision
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
@@ -29,6 +35,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         part = workdir.teacher(teacher.name)
         if is_finished(part, inputs(recipe, teacher)):
             print(f"teacher {teacher.name}: finished before, {part.folder}")
+            _count_answers(recipe, teacher, part)
         elif isinstance(teacher, ForeignTeacher):
             if is_chief():
                 _score_foreign(recipe, teacher, part)
@@ -92,9 +99,11 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     trivial = scorer.trivial()
     result = _result(teacher, metrics, trivial)
     counted = pictures.spread(_COUNTED, len(sets.train))
+    _keep_answers(scorer, part)
     result |= {
         "reliability": scorer.reliability.result(),
         "class_counts": count_classes(Labelled(sets.train, [task]), task, indices=counted),
+        "counted": len(counted),
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),
@@ -107,6 +116,7 @@ def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:
     task, folder = teacher.task, part.begin()
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
+    more: dict[str, Any] = {}
     if teacher.sets is not None:
         size = teacher.model.size
         predictor = ForeignPredictor(teacher.model, task, (size, size))
@@ -115,8 +125,38 @@ def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:
         scorer.show(predictor, step=0, summaries=summaries)
         summaries.close()
         trivial = scorer.trivial()
-    result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None}
+        _keep_answers(scorer, part)
+        more = {"reliability": scorer.reliability.result()}
+    result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None} | more
     part.finish(inputs(recipe, teacher), result)
+
+
+def _keep_answers(scorer: scoring.Scorer, part: Part) -> None:
+    """Writes what thresholds are chosen by, and the report draws."""
+    if scorer.answers is not None:
+        scorer.answers.save(part.folder / ANSWERS)
+
+
+def _count_answers(recipe: Recipe, teacher: Teacher | ForeignTeacher, part: Part) -> None:
+    """Sees validation images again, where thresholds are to be chosen and nobody has counted."""
+    if not isinstance(teacher.threshold, AtPrecision) or chief_says(
+        (part.folder / ANSWERS).is_file
+    ):
+        return
+    task = teacher.task
+    print(f"teacher {teacher.name}: its answers to validation images are counted")
+    predictor: Predictor | ForeignPredictor
+    if isinstance(teacher, ForeignTeacher):
+        size = teacher.model.size
+        predictor = ForeignPredictor(teacher.model, task, (size, size))
+    else:
+        # Every process loads it: variables are made by all of them together.
+        size = recipe.network.size
+        predictor = Predictor(keras.saving.load_model(part.model_path))
+    if is_chief():
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
+        scorer.score(predictor, step=0, summaries=Summaries(None), splits=("validation",))
+        _keep_answers(scorer, part)
 
 
 def _result(teacher: Teacher | ForeignTeacher, metrics: dict, trivial: dict) -> dict:

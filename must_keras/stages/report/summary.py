@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from must_keras.recipe import Recipe
+from must_keras.stages import thresholds
 from must_keras.stages.label import sources_to_label
 from must_keras.workdir import Workdir
 
@@ -32,6 +33,11 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
     return {
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
+        "thresholds": {
+            teacher.name: found
+            for teacher in recipe.teachers
+            if (found := thresholds.table(teacher, workdir))
+        },
         "student": workdir.student.result(),
         "transfers": transfers,
         "transfer_means": means(transfers),

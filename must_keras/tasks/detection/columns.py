@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.ops.masks import decode_rle, encode_rle
-from must_keras.tasks.base import Spec
+from must_keras.tasks.base import DROPPED, Spec
 from must_keras.tasks.detection.labels import missing
 
 
@@ -34,8 +34,7 @@ def encode(
     """See Task.encode; at most ``limit`` boxes, of which a full list may lack objects."""
     scores = np.asarray(outputs["scores"], np.float32)
     classes = np.asarray(outputs["classes"], np.int32)
-    order = np.argsort(-scores, kind="stable")
-    order = order[(classes[order] >= 0) & (scores[order] >= np.float32(floor))]
+    order = ranked(outputs, floor=floor)
     # A full list of detections may have been cut as well.
     limit = min(limit, len(scores))
     truncated = len(order) >= limit
@@ -56,6 +55,15 @@ def encode(
     }
 
 
+def ranked(outputs: Mapping[str, np.ndarray], *, floor: float) -> np.ndarray:
+    """Places of one image's detections by descending score, without those below the floor."""
+    scores = np.asarray(outputs["scores"], np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return order[
+        (np.asarray(outputs["classes"])[order] >= 0) & (scores[order] >= np.float32(floor))
+    ]
+
+
 def decode(
     record: Mapping[str, Any],
     limits: np.ndarray,
@@ -65,13 +73,18 @@ def decode(
     A truncated record whose lowest score is at least a threshold may lack objects: the whole
     picture is then ignored where no stored box claims it.
 
+    Boxes of a class that is dropped are ignored, whatever their score, and not background: with a
+    threshold most objects of a class are still positives, but of this class none would be, and
+    the head would learn from every image of the pool that its objects are background.
+
     Args:
         record: what `encode` made.
-        limits: [K], the threshold of each class.
+        limits: [K], the threshold of each class; DROPPED for one that is dropped.
     """
     scores = np.asarray(record["scores"], np.float32)
     labels = np.asarray(record["classes"], np.int32)
-    keep = np.flatnonzero(scores >= np.float32(limits)[labels])
+    ignored = (limits == DROPPED)[labels]
+    keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
     size = int(record["mask_size"])
     codes = [_bytes(record["masks"][i]) for i in keep]
     masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
@@ -80,7 +93,7 @@ def decode(
         "classes": labels[keep],
         "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
         "has_mask": np.asarray([bool(c) for c in codes], bool),
-        "ignore": np.zeros(len(keep), bool),
+        "ignore": ignored[keep],
     }
     if bool(record["truncated"]) and (not len(scores) or scores.min() >= np.float32(limits.min())):
         everything = missing() | {

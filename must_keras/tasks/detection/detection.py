@@ -19,6 +19,7 @@ from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
 from must_keras.tasks.base import (
+    Answers,
     Evaluator,
     Prior,
     Spec,
@@ -26,15 +27,7 @@ from must_keras.tasks.base import (
     Threshold,
     thresholds_by_class,
 )
-from must_keras.tasks.detection import (
-    columns,
-    drawing,
-    foreign,
-    inference,
-    labels,
-    losses,
-    targets,
-)
+from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import (
     LEVELS,
     anchor_grid,
@@ -335,12 +328,18 @@ class Detection(Task):
         self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
     ) -> dict[str, Any]:
         """See Task."""
-        limit = min(self.max_stored, self.max_detections, self.num_proposals)
-        return columns.encode(outputs, area, floor=self.floor, limit=limit)
+        return columns.encode(outputs, area, floor=self.floor, limit=self._limit)
+
+    @property
+    def _limit(self) -> int:
+        """The most boxes that a column keeps of an image."""
+        return min(self.max_stored, self.max_detections, self.num_proposals)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        """See Task: a number for all classes, or one for each; below it is background."""
+        """See columns.decode: a number for all classes, or one for each."""
         return columns.decode(record, self._limits(threshold))
+
+    takes_threshold: ClassVar[bool] = True
 
     def check_threshold(self, threshold: Threshold) -> None:
         """See Task."""
@@ -381,9 +380,10 @@ class Detection(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Answers:
         """See metrics.certainty."""
-        return certainty(label, outputs)
+        kept = {"floor": self.floor, "limit": self._limit}
+        return certainty(label, outputs, num_classes=len(self.classes), **kept)
 
     def prior(self) -> Prior:
         """See Task."""
