@@ -92,13 +92,23 @@ def tell(teachers: Iterable[Teacher | ForeignTeacher], workdir: Workdir) -> None
         chosen = choices(teacher, workdir)
         if chosen is None:
             continue
-        kept = [choice.threshold for choice in chosen.values() if choice.threshold != DROPPED]
+        kept = chosen_numbers(chosen)
         title = f"thresholds of {teacher.name} at precision {teacher.threshold.value:g}"
         if kept:
-            span = f"{min(kept):g} to {max(kept):g}" if len(set(kept)) > 1 else f"{kept[0]:g}"
-            print(f"{title}: {span}, for {len(kept)} of {len(chosen)} classes")
+            print(f"{title}: {span(kept)}, for {len(kept)} of {len(chosen)} classes")
         if len(kept) < len(chosen):
             print(f"warning: {title}: {dropped(chosen)}", file=sys.stderr)
+
+
+def chosen_numbers(chosen: dict[str, Choice]) -> list[float]:
+    """The thresholds of the classes that are not dropped."""
+    return [choice.threshold for choice in chosen.values() if choice.threshold != DROPPED]
+
+
+def span(numbers: list[float]) -> str:
+    """The lowest and the highest of them, for a person."""
+    low, high = f"{min(numbers):g}", f"{max(numbers):g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def dropped(chosen: dict[str, Choice]) -> str:

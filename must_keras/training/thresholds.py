@@ -166,9 +166,10 @@ class AtPrecision:
         for threshold, standing in believed.items():
             if standing.precision >= self.value:
                 return Choice(max(threshold, lowest))
-        best = max(standing.precision for standing in believed.values())
+        # Rounded down: 0.7996 is not told as 0.8, which was asked for.
+        best = math.floor(1000 * max(s.precision for s in believed.values())) / 1000
         more = f" with {_answers(self.minimum)} or more" if len(believed) < len(standings) else ""
-        return Choice(DROPPED, f"its precision is at most {best:.2f}{more}")
+        return Choice(DROPPED, f"its precision is at most {best:g}{more}")
 
 
 def _places(scores: np.ndarray | float) -> np.ndarray:

@@ -42,10 +42,10 @@ def sentences(teacher: Teacher | ForeignTeacher, recipe: Recipe, workdir: Workdi
     found = []
     chosen = thresholds.choices(teacher, workdir)
     if chosen is not None:
-        kept = [choice.threshold for choice in chosen.values() if choice.threshold != DROPPED]
+        kept = thresholds.chosen_numbers(chosen)
         if kept:
             found.append(
-                f"Its thresholds, {min(kept):g} to {max(kept):g}, are the lowest at which "
+                f"Its thresholds, {thresholds.span(kept)}, are the lowest at which "
                 f"{teacher.threshold.value:.0%} of its answers to validation images are right."
             )
         if len(kept) < len(chosen):
