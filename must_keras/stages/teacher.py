@@ -97,13 +97,8 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     scorer.show(predictor, step=step, summaries=summaries)
     summaries.close()
     trivial = scorer.trivial()
-    result = _result(teacher, metrics, trivial)
-    counted = pictures.spread(_COUNTED, len(sets.train))
-    _keep_answers(scorer, part)
+    result = _result(teacher, metrics, trivial) | _counts(teacher, scorer, part)
     result |= {
-        "reliability": scorer.reliability.result(),
-        "class_counts": count_classes(Labelled(sets.train, [task]), task, indices=counted),
-        "counted": len(counted),
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),
@@ -125,10 +120,21 @@ def _score_foreign(recipe: Recipe, teacher: ForeignTeacher, part: Part) -> None:
         scorer.show(predictor, step=0, summaries=summaries)
         summaries.close()
         trivial = scorer.trivial()
-        _keep_answers(scorer, part)
-        more = {"reliability": scorer.reliability.result()}
+        more = _counts(teacher, scorer, part)
     result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None} | more
     part.finish(inputs(recipe, teacher), result)
+
+
+def _counts(teacher: Teacher | ForeignTeacher, scorer: scoring.Scorer, part: Part) -> dict:
+    """How sure its answers were, and what its set holds."""
+    _keep_answers(scorer, part)
+    images, task = teacher.sets.train, teacher.task
+    counted = pictures.spread(_COUNTED, len(images))
+    return {
+        "reliability": scorer.reliability.result(),
+        "class_counts": count_classes(Labelled(images, [task]), task, indices=counted),
+        "counted": len(counted),
+    }
 
 
 def _keep_answers(scorer: scoring.Scorer, part: Part) -> None:
