@@ -175,6 +175,7 @@ def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_pa
     workdir.student.finish(student.inputs(recipe, workdir), {})
     column = workdir.labels("parts", "pool").folder
     files = {path: path.stat().st_mtime_ns for path in column.glob("labels-*")}
+    picture = (column / "pictures" / "parts.png").read_bytes()
     moved = recipe_of(pool, segmenter(AtPrecision(0.6)))
     with pytest.raises(UserError) as error:
         parts.check(moved, workdir)
@@ -193,6 +194,9 @@ def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_pa
     assert [(taken.folder / p.name).samefile(p) for p in files] == [True] * len(files)
     assert taken.result()["class_counts"] == {"dark": 0.0, "light": 2.0}
     assert workdir.labels("parts", "pool").result()["class_counts"]["light"] == 1.0
+    # The picture shows the labels as they are read now; the other run's stays.
+    assert (column / "pictures" / "parts.png").read_bytes() == picture
+    assert (taken.folder / "pictures" / "parts.png").read_bytes() != picture
     assert other.student.result() is None
     maps = [student.training_set(moved, other).load(i)[1]["parts"]["map"] for i in range(4)]
     assert [np.unique(m).tolist() for m in maps] == [[1], [1], [255], [255]]

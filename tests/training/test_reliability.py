@@ -62,6 +62,9 @@ def test_a_detection_is_right_once_for_each_object():
     np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7, 0.6])
     assert found.right.tolist() == [True, False, False, True]
     assert found.classes.tolist() == [0, 0, 1, 1] and found.true.tolist() == [1, 1]
+    # An object that stands in a crowd is found all the same.
+    crowd = label | {"boxes": boxes([0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 60, 60], [0, 0, 0, 0])}
+    assert task.certainty(crowd, said).right.tolist() == [True, True]
     nothing = task.certainty(label | {"labelled": np.array([0.0])}, said)
     assert nothing.scores.shape == nothing.right.shape == (0,) and not nothing.true.any()
 
