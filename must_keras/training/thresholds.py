@@ -168,8 +168,7 @@ class AtPrecision:
                 return Choice(max(threshold, lowest))
         # Rounded down: 0.7996 is not told as 0.8, which was asked for.
         best = math.floor(1000 * max(s.precision for s in believed.values())) / 1000
-        more = f" with {_answers(self.minimum)} or more" if len(believed) < len(standings) else ""
-        return Choice(DROPPED, f"its precision is at most {best:g}{more}")
+        return Choice(DROPPED, f"of {self.minimum} or more answers at most {best:.1%} are right")
 
 
 def _places(scores: np.ndarray | float) -> np.ndarray:

@@ -140,7 +140,7 @@ def test_maps_are_read_at_chosen_thresholds_by_label_and_student_and_report(pool
     workdir = labelled(recipe, tmp_path / "run")
     said = capsys.readouterr()
     assert "thresholds of parts at precision 0.8: 0.784, for 1 of 2 classes" in said.out
-    warning = "parts at precision 0.8: 1 class is dropped: dark (its precision is at most 0)"
+    warning = "parts at precision 0.8: 1 class is dropped: dark (of 20 or more answers at most 0.0% are right)"
     assert warning in said.err
     result = workdir.labels("parts", "pool").result()
     # Of 220, 170, 100 and 30 only the first is light enough.
@@ -159,7 +159,7 @@ def test_maps_are_read_at_chosen_thresholds_by_label_and_student_and_report(pool
     assert found["classes"] == {
         "dark": {
             "threshold": None, "answers": 0, "precision": None, "recall": 0.0,
-            "dropped": "its precision is at most 0",
+            "dropped": "of 20 or more answers at most 0.0% are right",
         },
         "light": {
             "threshold": 0.784, "answers": 2 * pixels, "precision": 1.0, "recall": 0.5,
@@ -207,7 +207,7 @@ def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_pa
 def test_boxes_of_a_dropped_class_are_told_and_ignored(pool, tmp_path, capsys):
     recipe = recipe_of(pool, detector(AtPrecision(0.8, minimum=2)))
     workdir = labelled(recipe, tmp_path / "run")
-    why = "1 class is dropped: dog (its precision is at most 0 with 2 answers or more)"
+    why = "1 class is dropped: dog (of 2 or more answers at most 0.0% are right)"
     assert why in capsys.readouterr().err
     found = [student.training_set(recipe, workdir).load(i)[1]["boxes"] for i in range(4)]
     # 220: a cat. 170: too unsure, background. 100 and 30: a dog, if one can believe it.

@@ -57,7 +57,9 @@ def test_the_lowest_threshold_that_reaches_the_precision(value, answers, expecte
 
 def test_a_class_that_never_reaches_it_is_dropped_with_a_reason():
     choice = chosen(0.8, (0.9, 0), (0.8, 1), (0.7, 1))
-    assert choice.threshold == DROPPED and choice.why == "its precision is at most 0.666"
+    assert (
+        choice.threshold == DROPPED and choice.why == "of 1 or more answers at most 66.6% are right"
+    )
     choice = chosen(0.8)
     assert choice.threshold == DROPPED and choice.why == "0 answers, fewer than 1"
 
@@ -67,7 +69,7 @@ def test_few_answers_are_not_believed():
     assert chosen(0.8, *answers, minimum=2).threshold == 0.8
     choice = chosen(0.8, *answers, minimum=3)
     assert choice.threshold == DROPPED
-    assert choice.why == "its precision is at most 0.666 with 3 answers or more"
+    assert choice.why == "of 3 or more answers at most 66.6% are right"
     choice = chosen(0.8, *answers, minimum=5)
     assert choice.threshold == DROPPED and choice.why == "4 answers, fewer than 5"
 
