@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from must_keras.data.foreign_labels import ForeignLabels
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
@@ -15,8 +14,10 @@ from must_keras.experiment import nearest
 from must_keras.tasks import Depth
 from must_keras.tasks.base import Task, Threshold
 from must_keras.training.foreign import ForeignModel
+from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
 from must_keras.training.start import FromModel, FromScratch, Start
+from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.training.trainer import Training
 
 # The network's own layers.
@@ -57,7 +58,8 @@ class Teacher:
         task: what it learns; the student has a head for the same task.
         sets: its images.
         training: its run.
-        threshold: pseudo labels below it become what the task says; None: all are used.
+        threshold: pseudo labels below it become what the task says; None: all are used. One for
+            all classes, one for each, or AtPrecision(0.8).
         loss_weight: of the student's head; None: the formula (see student_weights).
         start: where its weights come from; with training.steps=0 they stay as they are.
         has_scores: whether its labels come with scores, as a model's do.
@@ -67,7 +69,7 @@ class Teacher:
     task: Task
     sets: Splits
     training: Training
-    threshold: Threshold = None
+    threshold: Threshold | AtPrecision = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
     has_scores: ClassVar[bool] = True
@@ -76,7 +78,7 @@ class Teacher:
         _expect(
             f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
         )
-        self.task.check_threshold(self.threshold)
+        check_threshold(self)
         if not self.training.steps and not isinstance(self.start, FromModel):
             raise UserError(
                 f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
@@ -117,14 +119,14 @@ class ForeignTeacher:
     task: Task
     model: ForeignModel
     loss_weight: float
-    threshold: Threshold = None
+    threshold: Threshold | AtPrecision = None
     sets: Splits | None = None
     has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
-        self.task.check_threshold(self.threshold)
+        check_threshold(self)
         self.task.check_foreign_form(self.model.form)
         if self.model.class_ids is not None:
             self.task.check_class_ids(self.model.class_ids)

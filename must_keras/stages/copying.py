@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.data.columns import ColumnWriter, num_bytes
-from must_keras.data.foreign_labels import ForeignLabels
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
 from must_keras.recipe import Recipe
 from must_keras.stages.labelling import Range, check_readable
+from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.pictures import spread
 
 _THREADS = 2

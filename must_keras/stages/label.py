@@ -18,7 +18,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256, replacing
 from must_keras.progress import Progress, record
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
-from must_keras.stages import leaks, quality, scoring
+from must_keras.stages import leaks, quality, scoring, thresholds
 from must_keras.stages.copying import Copier
 from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
 from must_keras.stages.teacher import selected
@@ -50,6 +50,8 @@ def run(
     """
     leaks.run(recipe, workdir)
     teachers = selected(recipe.teachers, only)
+    thresholds.tell(teachers, workdir)
+    teachers = tuple(thresholds.resolved(teacher, workdir) for teacher in teachers)
     with contextlib.ExitStack() as stack:
         labeller = None
         for source in student_sources(recipe):
@@ -109,6 +111,7 @@ def _pending(
         if part.is_finished(made_from):
             print(f"labels of {teacher.name} for {source.name}: finished before")
             tell_origin(part.folder, _origin(teacher))
+            _look_again(recipe, teacher, source, part, made_from)
             continue
         writer = writer_of(recipe, workdir, teacher, source)
         writer.clear()
@@ -245,16 +248,35 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": speed,
-        "class_counts": count_classes(
-            quality.pseudo_labelled(teacher, source, column),
-            teacher.task,
-            indices=column.filled[pictures.spread(_COUNTED, labelled)].tolist() or [0],
-        ),
-        "quality": quality.judge(recipe, teacher, source, column, part.folder),
-    }
+    } | _look(recipe, teacher, source, column, part)
     part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
+
+
+def _look(recipe: Recipe, teacher: AnyTeacher, source: Source, column: Column, part: Part) -> dict:
+    """What a column says at the teacher's threshold."""
+    places = column.filled[pictures.spread(_COUNTED, len(column.filled))].tolist()
+    labels = quality.pseudo_labelled(teacher, source, column)
+    return {
+        "threshold": teacher.threshold,
+        "counted": len(places),
+        "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
+        "quality": quality.judge(recipe, teacher, source, column, part.folder),
+    }
+
+
+def _look_again(
+    recipe: Recipe, teacher: AnyTeacher, source: Source, part: Part, made_from: dict
+) -> None:
+    """Says what a finished column is worth at another threshold; its labels stay as they are."""
+    result = part.result()
+    if result.get("threshold") == describe(teacher.threshold):
+        return
+    found = _look(recipe, teacher, source, Column(part.folder, source), part)
+    part.finish(made_from, result | found)
+    told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""
+    print(f"labels of {teacher.name} for {source.name}: read at another threshold{told}")
 
 
 def _quarantine(teacher: AnyTeacher, source: Source, column: Column, part: Part) -> int:

@@ -16,7 +16,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.experiment import nearest
 from must_keras.progress import track
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
-from must_keras.stages import quality, scoring
+from must_keras.stages import quality, scoring, thresholds
 from must_keras.stages.copying import tell_plan
 from must_keras.stages.label import sources_to_label, student_sources, that_look
 from must_keras.stages.labelling import Labeller, Range
@@ -69,6 +69,7 @@ def compare(recipe: Recipe, workdir: Workdir, other: pathlib.Path) -> None:
         raise UserError(f"--diff={other}: this run has no column {name}; {nearest(name, [*pairs])}")
     teacher, source = pairs[name]
     mine = Column(workdir.labels(teacher.name, source.name).folder, source)
+    teacher = thresholds.resolved(teacher, workdir)
     found = difference(recipe, teacher, source, mine, Column(other, source))
     print(f"{name}: this run's labels beside those of {other}, at the same threshold")
     for metric, value in found.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe
-from must_keras.stages import export, label, leaks, student, teacher, transfer
+from must_keras.stages import export, label, leaks, student, teacher, thresholds, transfer
 from must_keras.workdir import Part, Workdir
 
 
@@ -67,6 +67,7 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     yield from columns
     needs = tuple(column.part for column in columns)
     known = _all_finished(needs) and leaks.are_known(recipe, workdir)
+    known = known and all(thresholds.can_be_resolved(t, workdir) for t in recipe.teachers)
     inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
     for item in recipe.transfers:

@@ -19,6 +19,7 @@ from must_keras.training import pictures
 from must_keras.training.inference import Predicted, Predictor, evaluate, evaluate_trivial
 from must_keras.training.reliability import Reliability
 from must_keras.training.summaries import Summaries
+from must_keras.training.thresholds import AnswerCounts
 
 _ROWS = 6
 
@@ -47,12 +48,14 @@ class Scorer:
 
     Attributes:
         reliability: of the answers to validation images that were scored.
+        answers: to the same images, by class and score; None where the task takes no threshold.
     """
 
     def __init__(self, task: Task, sets: Splits, recipe: Recipe, *, size: int):
         self._task, self._sets, self._recipe, self._size = task, sets, recipe, size
         self._built: dict[str, tf.data.Dataset] = {}
         self.reliability = Reliability()
+        self.answers = AnswerCounts(len(task.classes)) if task.takes_threshold else None
 
     def score(
         self,
@@ -107,7 +110,9 @@ class Scorer:
         name = self._task.name
         answers = self._task.certainty(predicted.y["labels"][name], predicted.outputs[name])
         if answers is not None:
-            self.reliability.add(*answers)
+            self.reliability.add(answers.scores, answers.right)
+            if self.answers is not None:
+                self.answers.add(answers)
 
     def _batches(self, part: str) -> tf.data.Dataset:
         if part not in self._built:

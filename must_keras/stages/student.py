@@ -17,7 +17,7 @@ from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import Recipe, student_weights
-from must_keras.stages import leaks, scoring
+from must_keras.stages import leaks, scoring, thresholds
 from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.training.feed import Feed
@@ -40,6 +40,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     del only
     part, student = workdir.student, recipe.student
     examples = training_set(recipe, workdir)
+    if is_chief():
+        thresholds.tell(recipe.teachers, workdir)
     made_from = inputs(recipe, workdir)
     if is_finished(part, made_from):
         print(f"student: finished before, {part.folder}")
@@ -108,7 +110,12 @@ def tell_shares(counts: Mapping) -> dict[str, float]:
 
 
 def inputs(recipe: Recipe, workdir: Workdir) -> dict:
-    """What the student depends on: its own values and the columns as they were read."""
+    """What the student depends on: its own values and the columns as they were read.
+
+    Raises:
+        UserError: a threshold is to be chosen, and cannot be yet.
+    """
+    recipe = thresholds.all_resolved(recipe, workdir)
     columns, training = {}, recipe.student.training
     for teacher in recipe.teachers:
         for source in sources_to_label(recipe, teacher):
@@ -136,8 +143,8 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
     """All that the student learns from: images of the test splits are not among it.
 
     Raises:
-        UserError: a label column is not finished, or a pool is not compared with the test splits;
-            or nothing is left to learn from.
+        UserError: a label column is not finished, a threshold cannot be chosen yet, a pool is not
+            compared with the test splits, or nothing is left to learn from.
     """
     parts = []
     columns: dict[str, dict[str, PseudoLabels]] = {}
@@ -150,7 +157,8 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
                     "run --stage=label first"
                 )
             columns.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
-                column=Column(part.folder, source), threshold=teacher.threshold
+                column=Column(part.folder, source),
+                threshold=thresholds.resolved(teacher, workdir).threshold,
             )
     left_out = leaks.left_out(recipe, workdir)
     for source in student_sources(recipe):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
+
 from must_keras.data.labelled import Labelled, count_classes
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
@@ -9,13 +13,15 @@ from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe,
 from must_keras.stages import scoring
 from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.labelling import input_size
+from must_keras.stages.thresholds import ANSWERS
 from must_keras.training import pictures
 from must_keras.training.feed import Feed
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
-from must_keras.training.strategy import is_chief
+from must_keras.training.strategy import chief_says, is_chief
 from must_keras.training.summaries import Summaries
+from must_keras.training.thresholds import AtPrecision
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
@@ -30,6 +36,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         part = workdir.teacher(teacher.name)
         if is_finished(part, inputs(recipe, teacher)):
             print(f"teacher {teacher.name}: finished before, {part.folder}")
+            _count_answers(recipe, teacher, part)
         elif isinstance(teacher, Teacher):
             _train(recipe, teacher, part)
         elif is_chief():
@@ -75,11 +82,8 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     scorer.show(predictor, step=step, summaries=summaries)
     summaries.close()
     trivial = scorer.trivial()
-    result = _result(teacher, metrics, trivial)
-    counted = pictures.spread(_COUNTED, len(sets.train))
+    result = _result(teacher, metrics, trivial) | _counts(teacher, scorer, part)
     result |= {
-        "reliability": scorer.reliability.result(),
-        "class_counts": count_classes(Labelled(sets.train, [task]), task, indices=counted),
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),
@@ -95,6 +99,7 @@ def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) 
     task, folder = teacher.task, part.begin()
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
+    more: dict[str, Any] = {}
     if teacher.sets is not None:
         size = input_size(recipe, teacher)
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
@@ -107,12 +112,51 @@ def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) 
             scorer.show(predictor, step=0, summaries=summaries)
             summaries.close()
         trivial = scorer.trivial()
-    result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None}
+        more = _counts(teacher, scorer, part)
+    result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None} | more
     part.finish(inputs(recipe, teacher), result)
 
 
+def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, part: Part) -> dict:
+    """How sure its answers were, and what its set holds."""
+    _keep_answers(scorer, part)
+    images, task = teacher.sets.train, teacher.task
+    counted = pictures.spread(_COUNTED, len(images))
+    return {
+        "reliability": scorer.reliability.result(),
+        "class_counts": count_classes(Labelled(images, [task]), task, indices=counted),
+        "counted": len(counted),
+    }
+
+
+def _keep_answers(scorer: scoring.Scorer, part: Part) -> None:
+    """Writes what thresholds are chosen by, and the report draws."""
+    if scorer.answers is not None:
+        scorer.answers.save(part.folder / ANSWERS)
+
+
+def _count_answers(recipe: Recipe, teacher: AnyTeacher, part: Part) -> None:
+    """Sees validation images again, where thresholds are to be chosen and nobody has counted."""
+    if not isinstance(teacher.threshold, AtPrecision) or chief_says(
+        (part.folder / ANSWERS).is_file
+    ):
+        return
+    task, size = teacher.task, input_size(recipe, teacher)
+    print(f"teacher {teacher.name}: its answers to validation images are counted")
+    predictor: Predictor | ForeignPredictor
+    if isinstance(teacher, ForeignTeacher):
+        predictor = ForeignPredictor(teacher.model, task, (size, size))
+    else:
+        # Every process loads it: variables are made by all of them together.
+        predictor = Predictor(keras.saving.load_model(part.model_path))
+    if is_chief():
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
+        scorer.score(predictor, step=0, summaries=Summaries(None), splits=("validation",))
+        _keep_answers(scorer, part)
+
+
 def _result(teacher: AnyTeacher, metrics: dict, trivial: dict) -> dict:
-    """What every kind of teacher says of itself; told on stdout too."""
+    """What every kind of teacher says of themselves; told on stdout too."""
     if metrics:
         print(
             f"teacher {teacher.name}: {scoring.headline(metrics)} on test "

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,6 +28,8 @@ from must_keras.tasks.sketch import Sketch
 
 Tensor = Any
 Threshold = float | tuple[float, ...] | None
+# The threshold of a class that is dropped: no score reaches it.
+DROPPED = math.inf
 
 
 class Spec(NamedTuple):
@@ -34,6 +37,22 @@ class Spec(NamedTuple):
 
     shape: tuple[int | None, ...]
     dtype: str
+
+
+class Answers(NamedTuple):
+    """What a model said to a batch, answer by answer, where something is labelled.
+
+    Attributes:
+        scores: [N] in [0, 1], how sure each is, as a label column stores it.
+        classes: [N] int, the class that each names.
+        right: [N] bool.
+        true: [K] int, how many there were to be found of each class.
+    """
+
+    scores: np.ndarray
+    classes: np.ndarray
+    right: np.ndarray
+    true: np.ndarray
 
 
 class Evaluator(abc.ABC):
@@ -220,6 +239,9 @@ class Task(abc.ABC):
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """A stored label from a record; scores below the threshold become what the task says."""
 
+    takes_threshold: ClassVar[bool] = False
+    """Whether `decode` takes a threshold; `certainty` and `classes` then say how right one is."""
+
     def check_threshold(self, threshold: Threshold) -> None:
         """Raises UserError where `decode` takes no such threshold; here it takes none at all."""
         if threshold is not None:
@@ -292,8 +314,8 @@ class Task(abc.ABC):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """How sure each answer to a batch is, [N] in [0, 1], and whether it is right, [N] bool.
+    ) -> Answers | None:
+        """Which answers to a batch are right, of those that a label column would keep.
 
         Answers where nothing is labelled are left out. None where answers are not right or wrong.
         """
@@ -354,7 +376,7 @@ def thresholds_by_class(
 
     Args:
         name: of the task, for errors.
-        threshold: one for all classes, or one for each.
+        threshold: one for all classes, or one for each; DROPPED for a class that is dropped.
         classes: their names.
         lowest: the lowest one that is allowed.
 
@@ -367,9 +389,10 @@ def thresholds_by_class(
             f"{name}: one threshold is needed, or one for each of {len(classes)} classes; "
             f"received {threshold}"
         )
+    one_each = values.ndim == 1
     values = np.broadcast_to(values, (len(classes),))
     for label, value in zip(classes, values, strict=True):
-        if not lowest <= value <= 1.0:
+        if not (lowest <= value <= 1.0 or (one_each and value == DROPPED)):
             raise UserError(
                 f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
             )

@@ -16,6 +16,7 @@ from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks.base import (
+    Answers,
     Evaluator,
     Prior,
     Spec,
@@ -26,7 +27,7 @@ from must_keras.tasks.base import (
     check_foreign_shape,
 )
 from must_keras.tasks.drawing import enlarge, font
-from must_keras.tasks.sketch import Answers, Sketch
+from must_keras.tasks.sketch import Ranking, Sketch
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -143,7 +144,7 @@ class Classification(Task):
         probabilities = np.asarray(record["probabilities"])
         return Sketch(
             certainty=float(np.clip(probabilities[0], 0.0, 1.0)),
-            answers=Answers(classes=np.asarray(record["classes"]), probabilities=probabilities),
+            answers=Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities),
         )
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
@@ -173,11 +174,16 @@ class Classification(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Answers:
         """An answer is the most likely class."""
         known = np.asarray(label["labelled"]) > 0
-        said, true = outputs["probabilities"][known], label["probabilities"][known]
-        return said.max(-1), said.argmax(-1) == true.argmax(-1)
+        said, true = outputs["probabilities"][known], label["probabilities"][known].argmax(-1)
+        return Answers(
+            scores=said.max(-1),
+            classes=said.argmax(-1),
+            right=said.argmax(-1) == true,
+            true=np.bincount(true, minlength=len(self.classes)),
+        )
 
     def prior(self) -> Prior:
         return _Frequency(num_classes=len(self.classes))

@@ -16,6 +16,7 @@ from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks.base import (
+    Answers,
     Evaluator,
     Prior,
     Spec,
@@ -131,9 +132,7 @@ class Segmentation(Task):
     ) -> dict[str, Any]:
         classes = maps.cut(np.asarray(outputs["map"], np.uint8), area, size)
         confidence = maps.cut(np.asarray(outputs["confidence"], np.float32), area, size)
-        # A float32 softmax can be a rounding error above 1.
-        confidence = np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
-        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(confidence)}
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
 
     def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Every pixel is sure; a map with a side above `maps.MAX_STORED_SIDE` becomes coarser."""
@@ -142,7 +141,10 @@ class Segmentation(Task):
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(sure)}
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        """The map; pixels under the threshold (one, or one for each class) are ignored."""
+        """The map; pixels under the threshold (one, or one for each class) are ignored.
+
+        All pixels of a class that is dropped are.
+        """
         classes = maps.decode_png(record["map"])
         if threshold is None:
             return {"map": classes}
@@ -151,6 +153,8 @@ class Segmentation(Task):
         lowest = np.ceil(255.0 * limits - 1e-9)
         kept = maps.decode_png(record["confidence"]) >= lowest[np.minimum(classes, len(lowest) - 1)]
         return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
+
+    takes_threshold: ClassVar[bool] = True
 
     def check_threshold(self, threshold: Threshold) -> None:
         thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
@@ -192,11 +196,16 @@ class Segmentation(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Answers:
         """An answer is a pixel's class."""
         known = np.asarray(label["map"]) != IGNORE
-        right = np.asarray(outputs["map"]) == label["map"]
-        return np.asarray(outputs["confidence"])[known], right[known]
+        said, true = np.asarray(outputs["map"])[known], np.asarray(label["map"])[known]
+        return Answers(
+            scores=_byte(np.asarray(outputs["confidence"])[known]) / np.float32(255),
+            classes=said,
+            right=said == true,
+            true=np.bincount(true, minlength=len(self.classes)),
+        )
 
     def prior(self) -> Prior:
         return _Frequency(len(self.classes))
@@ -226,6 +235,12 @@ class Segmentation(Task):
         sure = np.asarray(shown.get("confidence", np.ones(classes.shape)))[..., None]
         weight = 0.75 * np.where(classes[..., None] == IGNORE, 1.0, sure)
         return np.clip(weight * colours + (1.0 - weight) * grey, 0, 255).astype(np.uint8)
+
+
+def _byte(confidence: np.ndarray) -> np.ndarray:
+    """A confidence in [0, 1] as a record keeps it."""
+    # A float32 softmax can be a rounding error above 1.
+    return np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
 
 
 class _Confusion:

@@ -17,7 +17,7 @@ _WHOLE = np.ones((1, 1), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answers:
+class Ranking:
     """Classes of the whole image, the most likely first.
 
     Attributes:
@@ -90,7 +90,7 @@ class Sketch:
     """
 
     certainty: float | None = None
-    answers: Answers | None = None
+    answers: Ranking | None = None
     regions: Regions | None = None
     pixels: Pixels | None = None
     surface: np.ndarray | None = None

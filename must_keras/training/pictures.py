@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from must_keras.files import replacing
 from must_keras.ops import maps
 from must_keras.tasks.base import Task
 from must_keras.tasks.drawing import enlarge, font
@@ -76,9 +77,10 @@ def take(batch: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:
 
 
 def save(path: pathlib.Path, picture: np.ndarray) -> None:
-    """Writes a PNG."""
+    """Writes a PNG; another run that shares the old file keeps it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(picture))
+    with replacing(path) as temporary:
+        temporary.write_bytes(png(picture))
 
 
 def png(picture: np.ndarray) -> bytes:

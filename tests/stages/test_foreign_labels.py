@@ -10,7 +10,6 @@ from PIL import Image
 
 from must_keras.data.builders.pseudo_labelled import PseudoLabelled
 from must_keras.data.columns import Column
-from must_keras.data.foreign_labels import ForeignLabels
 from must_keras.data.labelled import Labelled, PseudoLabels
 from must_keras.data.sources import CocoJson, DepthMaps, ImagesOnly, LabelMaps
 from must_keras.data.splits import Splits
@@ -29,6 +28,7 @@ from must_keras.stages import (
     teacher,
 )
 from must_keras.tasks import Depth, Segmentation
+from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training

@@ -1,5 +1,6 @@
 import base64
 import io
+import math
 import re
 import types
 
@@ -204,6 +205,14 @@ def test_charts_take_any_name():
         curves.shares("$a_{", counts),
         curves.reliability("$b", found, 0.5),
         curves.plot("c$", {"loss": [(1, 2.0)]}),
+        curves.per_image("d$_", counts),
+        curves.precision_recall(
+            "e$",
+            [0.0, 0.5, 1.0],
+            {"precision": [0.5, 1.0, math.nan], "recall": [0.9, 0.4, 0.0]},
+            chosen=[],
+            wanted=0.8,
+        ),
     ):
         assert picture.startswith(b"\x89PNG")
 

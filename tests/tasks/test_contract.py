@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from must_keras import tasks
+from must_keras.errors import UserError
 from must_keras.ops.views import View, letterbox
-from must_keras.tasks.base import Spec, Task
+from must_keras.tasks.base import DROPPED, Spec, Task
 
 NARROW = {"channels": 4, "num_convs": 1}
 INSTANCES = [
@@ -348,3 +349,23 @@ def test_the_head_is_a_layer_that_can_be_saved(subject):
 def test_a_column_can_say_what_it_holds(subject):
     task = subject.task
     assert task.kind and isinstance(task.unit, str) and 0.0 <= task.floor < 1.0
+
+
+def test_a_task_that_takes_thresholds_says_how_right_they_are(subject):
+    task, label = subject.task, subject.label("whole", "missing")
+    if not task.takes_threshold:
+        with pytest.raises(UserError, match="no threshold"):
+            task.check_threshold(1.0)
+        return
+    num_classes = len(task.classes)
+    task.check_threshold(1.0)
+    task.check_threshold((1.0,) * (num_classes - 1) + (DROPPED,))
+    found = task.certainty(label, subject.outputs)
+    assert len(found.scores) == len(found.classes) == len(found.right) > 0
+    assert found.scores.min() >= 0.0 and found.scores.max() <= 1.0
+    assert set(found.classes.tolist()) <= set(range(num_classes))
+    # The label is made of what the head said.
+    assert found.right.mean() > 0.9 and found.true.shape == (num_classes,) and found.true.any()
+    # A class that is dropped is in no label.
+    dropped = task.decode(subject.records[0], (DROPPED,) * num_classes)
+    assert not task.count_classes(dropped).any()

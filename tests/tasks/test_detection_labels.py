@@ -5,6 +5,7 @@ from keras import ops
 
 from must_keras.errors import UserError
 from must_keras.ops.views import View, letterbox
+from must_keras.tasks.base import DROPPED
 from must_keras.tasks.detection import Detection
 
 TASK = Detection(name="objects", classes=("cat", "dog"), max_boxes=4, mask_region=2)
@@ -229,3 +230,17 @@ def test_drawing_shows_boxes_masks_and_leaves_the_rest():
     assert (picture[110, 110] != 100).any()
     empty = TASK.draw(image, warp(stored([]), WHOLE))
     assert (empty == 100).all()
+
+
+def test_boxes_of_a_dropped_class_are_ignored_and_not_background():
+    record = record_of([0.9, 0.7, 0.4, 0.3, 0.0], [0, 1, 0, 1, -1])
+    label = TASK.decode(record, (0.5, DROPPED))
+    assert label["classes"].tolist() == [0, 1, 1]
+    assert label["ignore"].tolist() == [False, True, True]
+    assert TASK.count_classes(label).tolist() == [1, 0]
+    # What a full record has no room for is of no class that is kept.
+    full = record_of([0.9, 0.6, 0.55], [0, 1, 1])
+    assert full["truncated"]
+    assert TASK.decode(full, (0.6, DROPPED))["ignore"].tolist() == [False, True, True]
+    with pytest.raises(UserError, match="threshold inf of class"):
+        TASK.decode(record, DROPPED)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
 from must_keras.training.reliability import Reliability
@@ -19,13 +20,17 @@ def test_classes_and_pixels_are_right_or_wrong():
     kind = Classification(name="k", classes=("a", "b"))
     label = {"probabilities": np.eye(2)[[0, 1, 1]], "labelled": np.array([1.0, 1.0, 0.0])}
     said = {"probabilities": np.array([[0.7, 0.3], [0.6, 0.4], [0.0, 1.0]])}
-    sure, right = kind.certainty(label, said)
-    assert sure.tolist() == [0.7, 0.6] and right.tolist() == [True, False]
+    found = kind.certainty(label, said)
+    assert found.scores.tolist() == [0.7, 0.6] and found.right.tolist() == [True, False]
+    assert found.classes.tolist() == [0, 0] and found.true.tolist() == [1, 1]
     parts = Segmentation(name="s", classes=("x", "y"))
     label = {"map": np.array([[[0, 1], [255, 1]]])}
     said = {"map": np.array([[[0, 0], [0, 1]]]), "confidence": np.array([[[0.9, 0.8], [0.7, 0.6]]])}
-    sure, right = parts.certainty(label, said)
-    assert sure.tolist() == [0.9, 0.8, 0.6] and right.tolist() == [True, False, True]
+    found = parts.certainty(label, said)
+    # As the bytes of a column have them.
+    assert (found.scores * 255).round(4).tolist() == [229, 204, 153]
+    assert found.right.tolist() == [True, False, True] and found.classes.tolist() == [0, 0, 1]
+    assert found.true.tolist() == [1, 2]
     assert Depth(name="d").certainty({}, {}) is None
 
 
@@ -53,11 +58,43 @@ def test_a_detection_is_right_once_for_each_object():
         "scores": np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.0]]),
         "classes": np.array([[0, 0, 1, 1, 0, -1]]),
     }  # fmt: skip
-    sure, right = task.certainty(label, said)
-    np.testing.assert_allclose(sure, [0.9, 0.8, 0.7, 0.6])
-    assert right.tolist() == [True, False, False, True]
-    sure, right = task.certainty(label | {"labelled": np.array([0.0])}, said)
-    assert sure.shape == right.shape == (0,)
+    found = task.certainty(label, said)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7, 0.6])
+    assert found.right.tolist() == [True, False, False, True]
+    assert found.classes.tolist() == [0, 0, 1, 1] and found.true.tolist() == [1, 1]
+    # An object that stands in a crowd is found all the same.
+    crowd = label | {"boxes": boxes([0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 60, 60], [0, 0, 0, 0])}
+    assert task.certainty(crowd, said).right.tolist() == [True, True]
+    nothing = task.certainty(label | {"labelled": np.array([0.0])}, said)
+    assert nothing.scores.shape == nothing.right.shape == (0,) and not nothing.true.any()
+
+
+def test_only_detections_that_a_column_keeps_are_answers():
+    task = Detection(name="o", classes=("cat",), score_floor=0.3, max_stored=2, max_detections=4)
+    label = {
+        "boxes": boxes([0, 0, 10, 10]),
+        "classes": np.array([[0]]),
+        "ignore": np.array([[False]]),
+        "has_mask": np.zeros((1, 1), bool),
+        "masks": np.zeros((1, 1, 1, 1), np.uint8),
+        "labelled": np.array([1.0]),
+        "surplus_boxes": np.zeros((1, 1, 4), np.float32),
+    }
+
+    def answers(*scores):
+        said = {
+            "boxes": np.tile(boxes([0, 0, 10, 10]), (1, len(scores), 1)),
+            "scores": np.array([scores], np.float32),
+            "classes": np.zeros((1, len(scores)), np.int32),
+        }
+        area = np.array([0, 0, 64, 64], np.float32)
+        record = task.encode({key: value[0] for key, value in said.items()}, area, (64, 64))
+        found = task.certainty(label, said).scores.tolist()
+        assert found == record["scores"].tolist()
+        return found
+
+    assert answers(0.9, 0.8, 0.7) == pytest.approx([0.9, 0.8])
+    assert answers(0.9, 0.29) == pytest.approx([0.9])
 
 
 def test_classes_are_counted_in_stored_labels():

@@ -100,7 +100,8 @@ def _head(head: Head, tally: Tallies) -> dict[str, Any]:
         "classes": head.classes,
         "colours": ["#" + bytes(colour).hex() for colour in palette(len(head.classes))],
         "floor": task.floor,
-        "limits": None if limits is None else limits.tolist(),
+        # JSON has no infinity: no score reaches 2 either.
+        "limits": None if limits is None else np.minimum(limits, 2.0).tolist(),
         "sample": tally.pack(),
     }
 

@@ -14,7 +14,8 @@ import numpy as np
 from must_keras.data.columns import Column
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import DataError, UserError
-from must_keras.recipe import ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, Recipe
+from must_keras.stages import thresholds
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.tasks.base import Task, thresholds_by_class
 from must_keras.training import pictures
@@ -33,11 +34,11 @@ class Head:
     """A teacher with the columns that it has finished.
 
     Attributes:
-        teacher: whose they are.
+        teacher: whose they are, with numbers for its thresholds.
         columns: {name of a source: what the teacher said of it}.
     """
 
-    teacher: Teacher | ForeignTeacher
+    teacher: AnyTeacher
     columns: Mapping[str, Column]
 
     @property
@@ -53,9 +54,7 @@ class Head:
     @property
     def limits(self) -> np.ndarray | None:
         """[K] float64: each class's lowest score that counts; None where no threshold is taken."""
-        try:
-            self.task.check_threshold(1.0)
-        except UserError:
+        if not self.task.takes_threshold:
             return None
         return thresholds_by_class(
             self.task.name, self.teacher.threshold, self.classes, lowest=self.task.floor
@@ -85,7 +84,7 @@ def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
             except (UserError, DataError) as error:
                 print(f"warning: not in the label report: {error}", file=sys.stderr)
         if columns:
-            heads.append(Head(teacher=teacher, columns=columns))
+            heads.append(Head(teacher=thresholds.resolved(teacher, workdir), columns=columns))
     return heads
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.tasks.sketch import Answers, Pixels, Regions, Sketch
+from must_keras.tasks.sketch import Pixels, Ranking, Regions, Sketch
 
 
 def packed(values: Any, dtype: str) -> str:
@@ -37,7 +37,7 @@ class _Answers(Tally):
         self._scores: list[float] = []
         self._classes: list[int] = []
 
-    def add(self, form: Answers) -> None:
+    def add(self, form: Ranking) -> None:
         self._scores.append(form.probabilities[0])
         self._classes.append(form.classes[0])
 

@@ -1,4 +1,4 @@
-"""Training curves, class counts and reliability as pictures."""
+"""Training curves, class counts, reliability and thresholds as pictures."""
 
 from __future__ import annotations
 
@@ -50,19 +50,28 @@ def shares(title: str, counts: dict[str, dict[str, float]]) -> bytes:
         title: of the picture.
         counts: {kind of labels: {class: how much of it}}, with the same classes.
     """
-    first = next(iter(counts.values()))
+    totals = {kind: sum(of_class.values()) or 1.0 for kind, of_class in counts.items()}
+    parts = {
+        kind: {name: value / totals[kind] for name, value in of_class.items()}
+        for kind, of_class in counts.items()
+    }
+    return _classes(title, parts, "share")
+
+
+def _classes(title: str, heights_of: dict[str, dict[str, float]], what: str) -> bytes:
+    """Bars for every class, of several kinds of labels side by side."""
+    first = next(iter(heights_of.values()))
     classes = sorted(first, key=lambda name: -first[name])[:_MOST_CLASSES]
     figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
-    width = 0.8 / len(counts)
-    for place, (kind, of_class) in enumerate(counts.items()):
-        total = sum(of_class.values()) or 1.0
-        heights = [of_class[name] / total for name in classes]
+    width = 0.8 / len(heights_of)
+    for place, (kind, of_class) in enumerate(heights_of.items()):
+        heights = [of_class[name] for name in classes]
         lefts = [i + place * width for i in range(len(classes))]
         axes.bar(lefts, heights, width=width, align="edge", label=kind)
     names = [name.replace("$", r"\$") for name in classes]
     axes.set_xticks([i + 0.4 for i in range(len(classes))], names, rotation=60, ha="right")
     left_out = len(first) - len(classes)
-    return _png(figure, axes, title, f"{left_out} more classes" if left_out else "", "share")
+    return _png(figure, axes, title, f"{left_out} more classes" if left_out else "", what)
 
 
 def reliability(title: str, found: dict[str, list[int]], threshold: float | None) -> bytes:
@@ -84,6 +93,46 @@ def reliability(title: str, found: dict[str, list[int]], threshold: float | None
     if threshold is not None:
         axes.axvline(threshold, linewidth=1.2, color="crimson", label="threshold")
     return _png(figure, axes, title, "confidence", "share")
+
+
+def precision_recall(
+    title: str,
+    thresholds: list[float],
+    means: dict[str, list[float]],
+    *,
+    chosen: list[tuple[float, float]],
+    wanted: float | None,
+) -> bytes:
+    """Precision and recall against the threshold, as PNG.
+
+    Args:
+        title: of the picture.
+        thresholds: the places of the points.
+        means: {"precision": [...], "recall": [...]}, over classes; NaN where there is nothing.
+        chosen: (threshold, precision) of every class that is kept.
+        wanted: the precision that was asked for; None: thresholds were given.
+    """
+    figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
+    for name, values in means.items():
+        axes.plot(thresholds, values, linewidth=1.4, label=f"{name}, mean of classes")
+    if wanted is not None:
+        axes.axhline(wanted, linewidth=0.8, color="black", linestyle="--")
+    places, heights = zip(*chosen, strict=True) if chosen else ((), ())
+    label = "each class at its threshold"
+    axes.scatter(places, heights, s=14, color="crimson", label=label, zorder=3)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.03)
+    return _png(figure, axes, title, "threshold", "share")
+
+
+def per_image(title: str, counts: dict[str, dict[str, float]]) -> bytes:
+    """How much of each class an image has in the labels of several kinds, as PNG.
+
+    Args:
+        title: of the picture.
+        counts: {kind of labels: {class: mean per image}}, with the same classes.
+    """
+    return _classes(title, counts, "per image")
 
 
 def _png(figure: Any, axes: Any, title: str, x: str, y: str) -> bytes:

@@ -19,7 +19,7 @@ from must_keras.data.splits import Splits
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.label import sources_to_label
-from must_keras.stages.report import curves, summary
+from must_keras.stages.report import curves, summary, thresholds
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.training.model import NECK
@@ -237,7 +237,12 @@ def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
                     "teacher": result,
                     "student": student["tasks"].get(name),
                     "picture": _side_by_side(teacher.task, workdir, teacher.name),
-                    "charts": _charts(teacher, workdir, result, recipe),
+                    "charts": _charts(teacher, workdir, result, recipe)
+                    + [
+                        (title, _uri(chart, "png"))
+                        for title, chart in thresholds.charts(teacher, recipe, workdir)
+                    ],
+                    "thresholds": thresholds.sentences(teacher, recipe, workdir),
                     "sure": _sure(result.get("reliability"), teacher.threshold),
                 }
             )

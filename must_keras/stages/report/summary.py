@@ -7,7 +7,7 @@ import statistics
 from typing import Any
 
 from must_keras.recipe import ForeignLabels, Recipe
-from must_keras.stages import leaks
+from must_keras.stages import leaks, thresholds
 from must_keras.stages.label import sources_to_label
 from must_keras.workdir import Workdir
 
@@ -36,6 +36,11 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
         "leaks": leaks.results(recipe, workdir),
+        "thresholds": {
+            teacher.name: found
+            for teacher in recipe.teachers
+            if (found := thresholds.table(teacher, workdir))
+        },
         "student": workdir.student.result(),
         "transfers": transfers,
         "transfer_means": means(transfers),

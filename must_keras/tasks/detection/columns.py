@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.ops.masks import decode_rle, encode_rle
-from must_keras.tasks.base import Spec
+from must_keras.tasks.base import DROPPED, Spec
 from must_keras.tasks.detection.labels import missing
 from must_keras.tasks.sketch import Regions, Sketch
 
@@ -38,8 +38,7 @@ def encode(
     """See Task.encode; at most ``limit`` boxes, of which a full list may lack objects."""
     scores = np.asarray(outputs["scores"], np.float32)
     classes = np.asarray(outputs["classes"], np.int32)
-    order = np.argsort(-scores, kind="stable")
-    order = order[(classes[order] >= 0) & (scores[order] >= np.float32(floor))]
+    order = ranked(outputs, floor=floor)
     # A full list of detections may have been cut as well.
     limit = min(limit, len(scores))
     truncated = len(order) >= limit
@@ -86,6 +85,15 @@ def record_of(stored: Mapping[str, Any], *, floor: float, limit: int) -> dict[st
     }
 
 
+def ranked(outputs: Mapping[str, np.ndarray], *, floor: float) -> np.ndarray:
+    """Places of one image's detections by descending score, without those below the floor."""
+    scores = np.asarray(outputs["scores"], np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return order[
+        (np.asarray(outputs["classes"])[order] >= 0) & (scores[order] >= np.float32(floor))
+    ]
+
+
 def decode(
     record: Mapping[str, Any],
     limits: np.ndarray,
@@ -95,14 +103,19 @@ def decode(
     A truncated record whose lowest score is at least a threshold may lack objects: the whole
     picture is then ignored where no stored box claims it.
 
+    Boxes of a class that is dropped are ignored, whatever their score, and not background: with a
+    threshold most objects of a class are still positives, but of this class none would be, and
+    the head would learn from every image of the pool that its objects are background.
+
     Args:
         record: what `encode` or `record_of` made; columns of older versions ignore nothing.
-        limits: [K], the threshold of each class.
+        limits: [K], the threshold of each class; DROPPED for one that is dropped.
     """
     scores = np.asarray(record["scores"], np.float32)
     labels = np.asarray(record["classes"], np.int32)
     ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
-    keep = np.flatnonzero(ignore | (scores >= np.float32(limits)[labels]))
+    ignored = ignore | (limits == DROPPED)[labels]
+    keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
     size = int(record["mask_size"])
     codes = [_bytes(record["masks"][i]) for i in keep]
     masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
@@ -111,7 +124,7 @@ def decode(
         "classes": labels[keep],
         "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
         "has_mask": np.asarray([bool(c) for c in codes], bool),
-        "ignore": ignore[keep],
+        "ignore": ignored[keep],
     }
     scores = scores[~ignore]
     if bool(record["truncated"]) and (not len(scores) or scores.min() >= np.float32(limits.min())):
@@ -127,21 +140,22 @@ def decode(
 
 
 def sketch(record: Mapping[str, Any]) -> Sketch:
-    """See Task.sketch: every stored box.
+    """See Task.sketch: every stored box but those that are only ignored.
 
     Sure of its boxes where their scores s are near 0 or 1: the mean of |2 s - 1| with the scores
     as weights, so that many faint boxes do not outweigh a doubtful one. 1 where there is no box.
     """
-    scores = np.asarray(record["scores"], np.float32)
+    shown = np.flatnonzero(~np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool))
+    scores = np.asarray(record["scores"], np.float32)[shown]
     shape = (int(record["mask_size"]),) * 2
-    codes = [_bytes(code) for code in record["masks"]]
+    codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
     weight = float(scores.sum())
     return Sketch(
         certainty=float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight) if weight else 1.0,
         regions=Regions(
-            boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4),
+            boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
             scores=scores,
-            classes=np.asarray(record["classes"], np.int32),
+            classes=np.asarray(record["classes"], np.int32)[shown],
             masks=tuple(decode_rle(code, shape) if code else None for code in codes),
         ),
     )

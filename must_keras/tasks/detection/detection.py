@@ -19,6 +19,7 @@ from must_keras.ops.precision import full
 from must_keras.ops.sampling import take
 from must_keras.ops.views import View
 from must_keras.tasks.base import (
+    Answers,
     Evaluator,
     Prior,
     Sketch,
@@ -319,16 +320,22 @@ class Detection(Task):
         self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
     ) -> dict[str, Any]:
         """See Task."""
-        limit = min(self.max_stored, self.max_detections, self.num_proposals)
-        return columns.encode(outputs, area, floor=self.floor, limit=limit)
+        return columns.encode(outputs, area, floor=self.floor, limit=self._limit)
+
+    @property
+    def _limit(self) -> int:
+        """The most boxes that a column keeps of an image."""
+        return min(self.max_stored, self.max_detections, self.num_proposals)
 
     def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """See columns.record_of."""
         return columns.record_of(stored, floor=self.floor, limit=self.max_stored)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        """See Task: a number for all classes, or one for each; below it is background."""
+        """See columns.decode: a number for all classes, or one for each."""
         return columns.decode(record, self._limits(threshold))
+
+    takes_threshold: ClassVar[bool] = True
 
     def check_threshold(self, threshold: Threshold) -> None:
         self._limits(threshold)
@@ -377,9 +384,10 @@ class Detection(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Answers:
         """See metrics.certainty."""
-        return certainty(label, outputs)
+        kept = {"floor": self.floor, "limit": self._limit}
+        return certainty(label, outputs, num_classes=len(self.classes), **kept)
 
     def prior(self) -> Prior:
         return NoBoxes(mask_size=2 * self.mask_region if self.with_masks else None)

@@ -12,7 +12,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.ops.masks import encode_rle, paste
-from must_keras.tasks.base import Evaluator, Prior
+from must_keras.tasks.base import Answers, Evaluator, Prior
+from must_keras.tasks.detection.columns import ranked
 
 _EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU = 0.5
@@ -246,28 +247,48 @@ def _mean(precision: np.ndarray) -> float:
 
 
 def certainty(
-    label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The score of every detection, and whether it found an object of its class at IoU 0.5.
+    label: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    *,
+    num_classes: int,
+    floor: float,
+    limit: int,
+) -> Answers:
+    """The detections that a column keeps, and which found an object of their class at IoU 0.5.
 
-    By descending score each takes the object that it overlaps most, once; what lies in an ignored
-    region by half is left out.
+    By descending score each takes the object that it overlaps most, once; what finds none and lies
+    in an ignored region by half is left out.
+
+    Args:
+        label: the truth, batched.
+        outputs: of a detector.
+        num_classes: K.
+        floor: the lowest score that a column keeps.
+        limit: the most boxes that it keeps of an image.
     """
-    scores, right = [], []
+    scores, classes, right = [], [], []
+    true_counts = np.zeros(num_classes, np.int64)
     for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
         true = list(_objects({key: value[image] for key, value in label.items()}))
         ignored = [box for box, _, is_ignored, _ in true if is_ignored]
         left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
+        np.add.at(true_counts, [category for _, category in left], 1)
         said = {key: outputs[key][image] for key in ("boxes", "scores", "classes")}
-        for i in np.argsort(-said["scores"], kind="stable"):
+        for i in ranked(said, floor=floor)[:limit]:
             box, category = said["boxes"][i], int(said["classes"][i])
-            if category < 0 or any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
-                continue
             fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
             best = int(np.argmax(fits)) if fits else 0
             hit = bool(fits) and fits[best] >= 0.5
             if hit:
                 del left[best]
-            scores.append(float(said["scores"][i]))
+            elif any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                continue
+            scores.append(said["scores"][i])
+            classes.append(category)
             right.append(hit)
-    return np.array(scores, np.float64), np.array(right, bool)
+    return Answers(
+        scores=np.array(scores, np.float32),
+        classes=np.array(classes, np.int64),
+        right=np.array(right, bool),
+        true=true_counts,
+    )

@@ -15,6 +15,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.experiment import nearest
 from must_keras.tasks.base import Task, Threshold
+from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.workdir import describe
 
 
@@ -32,7 +33,7 @@ class ForeignLabels:
         labels: the labels, as a source of the same images.
         origin: who made them, and how: a sentence or an address, for the ledger.
         loss_weight: of the student's head: no formula knows how they were made.
-        threshold: see recipe.Teacher. What comes without a score is sure.
+        threshold: numbers, see recipe.Teacher. What comes without a score is sure.
         sets: a labelled set to score the student's head on; None: there is none.
         pool: the name of the pool that they are of; None: every pool that has images of theirs.
 
@@ -52,7 +53,7 @@ class ForeignLabels:
     labels: Source
     origin: str
     loss_weight: float
-    threshold: Threshold = None
+    threshold: Threshold | AtPrecision = None
     sets: Splits | None = None
     pool: str | None = None
 
@@ -74,7 +75,9 @@ class ForeignLabels:
                 f"{where}: source {self.labels.name!r} labels {heads}, not {self.task.name!r}"
             )
         check_label_spaces(self.labels, [self.task])
-        self.task.check_threshold(self.threshold)
+        check_threshold(self)
+        if isinstance(self.threshold, AtPrecision):
+            raise UserError(f"{where}: AtPrecision needs a model that sees validation images")
 
     @property
     def has_scores(self) -> bool:
