@@ -7,7 +7,7 @@ run: $(VENV)/installed
 	$(BIN)/python -m must_keras.main $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow --durations=0

@@ -12,7 +12,8 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.tasks import Depth
-from must_keras.tasks.base import Task, Threshold
+from must_keras.tasks.base import Task
+from must_keras.tasks.thresholds import Threshold
 from must_keras.training.foreign import ForeignModel
 from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import published
 from must_keras import experiment, tasks
 from must_keras.data import sources
 from must_keras.data.columns import Column
@@ -22,7 +23,6 @@ from must_keras.stages import label, teacher
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.foreign import ForeignModel, ForeignPredictor
 from must_keras.workdir import Workdir
-from tests.training import published
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # (height, width) by turns, and a bright rectangle (top, left, bottom, right) in each picture.

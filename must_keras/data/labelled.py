@@ -18,7 +18,8 @@ import numpy as np
 from must_keras.data.columns import Column
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import UserError
-from must_keras.tasks.base import Task, Threshold
+from must_keras.tasks.base import Task
+from must_keras.tasks.thresholds import Threshold
 
 Origin = Literal["true", "pseudo", "missing"]
 

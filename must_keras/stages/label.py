@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import sys
 import time
@@ -12,21 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from must_keras import interruption
 from must_keras.data.columns import Column, ColumnWriter, tell_origin
-from must_keras.data.labelled import count_classes
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
-from must_keras.files import file_sha256, replacing
+from must_keras.files import file_sha256
 from must_keras.progress import Progress, record
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
-from must_keras.stages import leaks, quality, scoring, thresholds
+from must_keras.stages import leaks, quality, quarantine, scoring, thresholds
 from must_keras.stages.copying import Copier
 from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
 from must_keras.stages.teacher import selected
-from must_keras.training import pictures
 from must_keras.workdir import Part, Workdir, describe
-
-# Images whose pseudo labels' classes are counted.
-_COUNTED = 512
 
 # Raised when the same inputs would give something else than before.
 VERSION = 1
@@ -238,7 +232,7 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
     teacher, part = item.teacher, item.part
     title = f"labels of {teacher.name} for {source.name}"
     column = Column(part.folder, source)
-    quarantined = _quarantine(teacher, source, column, part)
+    quarantined = quarantine.write(teacher, source, column, part.folder)
     labelled = len(column) - quarantined
     if not labelled:
         print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
@@ -248,22 +242,10 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": speed,
-    } | _look(recipe, teacher, source, column, part)
+    } | quality.look(recipe, teacher, source, column, part.folder)
     part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
-
-
-def _look(recipe: Recipe, teacher: AnyTeacher, source: Source, column: Column, part: Part) -> dict:
-    """What a column says at the teacher's threshold."""
-    places = column.filled[pictures.spread(_COUNTED, len(column.filled))].tolist()
-    labels = quality.pseudo_labelled(teacher, source, column)
-    return {
-        "threshold": teacher.threshold,
-        "counted": len(places),
-        "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
-        "quality": quality.judge(recipe, teacher, source, column, part.folder),
-    }
 
 
 def _look_again(
@@ -273,30 +255,7 @@ def _look_again(
     result = part.result()
     if result.get("threshold") == describe(teacher.threshold):
         return
-    found = _look(recipe, teacher, source, Column(part.folder, source), part)
+    found = quality.look(recipe, teacher, source, Column(part.folder, source), part.folder)
     part.finish(made_from, result | found)
     told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""
     print(f"labels of {teacher.name} for {source.name}: read at another threshold{told}")
-
-
-def _quarantine(teacher: AnyTeacher, source: Source, column: Column, part: Part) -> int:
-    """Writes quarantine.jsonl, a line for every image without labels; how many there are."""
-    lines = []
-    for index in range(len(column)):
-        if column.is_empty(index):
-            reason = _why(teacher, source, index)
-            entry = {"index": index, "id": source.image_id(index), "reason": reason}
-            lines.append(json.dumps(entry) + "\n")
-    with replacing(part.folder / "quarantine.jsonl") as path:
-        path.write_text("".join(lines), encoding="utf-8")
-    return len(lines)
-
-
-def _why(teacher: AnyTeacher, source: Source, index: int) -> str:
-    if isinstance(teacher, ForeignLabels) and not source.is_gone(index):
-        return teacher.why_none(source.image_id(index))
-    try:
-        source.image(index)
-    except (UserError, DataError) as error:
-        return str(error)
-    return "it could not be read when it was labelled"

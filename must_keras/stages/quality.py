@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from must_keras.data.columns import Column
-from must_keras.data.labelled import Labelled, PseudoLabels
+from must_keras.data.labelled import Labelled, PseudoLabels, count_classes
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.recipe import AnyTeacher, Recipe
@@ -17,6 +18,8 @@ from must_keras.stages import scoring
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
 
+# Images whose pseudo labels' classes are counted.
+_COUNTED = 512
 # The first images of a source that are compared.
 _COMPARED = 512
 _SHOWN = 6
@@ -28,6 +31,24 @@ def pseudo_labelled(teacher: AnyTeacher, source: Source, column: Column) -> Labe
     """A source's images with what a teacher said of them at its threshold, and no truth."""
     pseudo = PseudoLabels(column=column, threshold=teacher.threshold)
     return Labelled(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
+
+
+def look(
+    recipe: Recipe, teacher: AnyTeacher, source: Source, column: Column, folder: pathlib.Path
+) -> dict[str, Any]:
+    """What a column says at the teacher's threshold; saves a picture, see `judge`.
+
+    Returns:
+        {"threshold", "counted": of how many images "class_counts" are, "quality": see `judge`}.
+    """
+    places = column.filled[pictures.spread(_COUNTED, len(column.filled))].tolist()
+    labels = pseudo_labelled(teacher, source, column)
+    return {
+        "threshold": teacher.threshold,
+        "counted": len(places),
+        "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
+        "quality": judge(recipe, teacher, source, column, folder),
+    }
 
 
 def judge(

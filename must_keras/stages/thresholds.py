@@ -16,7 +16,7 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.recipe import AnyTeacher, Recipe
-from must_keras.tasks.base import DROPPED
+from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.thresholds import AnswerCounts, AtPrecision, Choice
 from must_keras.workdir import Workdir
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,11 +24,9 @@ import numpy as np
 from must_keras.errors import UserError
 from must_keras.ops.views import View
 from must_keras.tasks.sketch import Sketch
+from must_keras.tasks.thresholds import Threshold
 
 Tensor = Any
-Threshold = float | tuple[float, ...] | None
-# The threshold of a class that is dropped: no score reaches it.
-DROPPED = math.inf
 
 
 class Spec(NamedTuple):
@@ -367,56 +364,3 @@ class Task(abc.ABC):
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def thresholds_by_class(
-    name: str, threshold: Threshold, classes: tuple[str, ...], *, lowest: float
-) -> np.ndarray:
-    """[K] float64: the lowest score that counts, of each class; ``lowest`` where there is none.
-
-    Args:
-        name: of the task, for errors.
-        threshold: one for all classes, or one for each; DROPPED for a class that is dropped.
-        classes: their names.
-        lowest: the lowest one that is allowed.
-
-    Raises:
-        UserError: another number of thresholds, or one is not within [lowest, 1].
-    """
-    values = np.asarray(lowest if threshold is None else threshold, np.float64)
-    if values.shape not in ((), (len(classes),)):
-        raise UserError(
-            f"{name}: one threshold is needed, or one for each of {len(classes)} classes; "
-            f"received {threshold}"
-        )
-    one_each = values.ndim == 1
-    values = np.broadcast_to(values, (len(classes),))
-    for label, value in zip(classes, values, strict=True):
-        if not (lowest <= value <= 1.0 or (one_each and value == DROPPED)):
-            raise UserError(
-                f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
-            )
-    return values
-
-
-def check_foreign_shape(name: str, values: Any, shape: tuple[int | None, ...], form: str) -> None:
-    """Raises UserError where a foreign model's answers, [B, *shape] (None: any), are of another."""
-    found = np.shape(values)
-    if len(found) != len(shape) + 1 or any(
-        n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
-    ):
-        expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
-        raise UserError(
-            f"{name}: a foreign model answers with the shape {found}; {form} are ({expected})"
-        )
-
-
-def check_distribution(name: str, values: np.ndarray, form: str) -> None:
-    """Raises UserError where a foreign model's probabilities, [..., K], are none."""
-    sums = values.sum(axis=-1)
-    if not np.isfinite(values).all() or values.min() < -1e-3 or np.abs(sums - 1.0).max() > 1e-2:
-        raise UserError(
-            f"{name}: a foreign model's {form} lie in {values.min():.3g} to {values.max():.3g} and "
-            f"add up to {sums.min():.3g} to {sums.max():.3g}, expected 1: are they logits, or of "
-            "another output?"
-        )

@@ -15,20 +15,11 @@ from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import (
-    Answers,
-    Evaluator,
-    Prior,
-    Spec,
-    Task,
-    Tensor,
-    Threshold,
-    check_distribution,
-    check_foreign_shape,
-    thresholds_by_class,
-)
+from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.drawing import palette
+from must_keras.tasks.foreign import check_distribution, check_foreign_shape
 from must_keras.tasks.sketch import Pixels, Sketch
+from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
 IGNORE = 255
 

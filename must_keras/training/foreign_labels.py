@@ -14,7 +14,8 @@ from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.experiment import nearest
-from must_keras.tasks.base import Task, Threshold
+from must_keras.tasks.base import Task
+from must_keras.tasks.thresholds import Threshold
 from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.workdir import describe
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.files import replacing
-from must_keras.tasks.base import DROPPED, Answers
+from must_keras.tasks.base import Answers
+from must_keras.tasks.thresholds import DROPPED
 
 # Thresholds are told apart to a thousandth; a map's scores, in 1/255, all lie in different ones.
 _STEPS = 1000

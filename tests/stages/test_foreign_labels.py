@@ -31,9 +31,10 @@ from must_keras.tasks import Depth, Segmentation
 from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
+from must_keras.training.thresholds import AtPrecision
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir
-from tests.painted import THINGS
+from painted import THINGS
 
 COUNT, KNOWN, PER_SHARD = 12, 9, 5
 HEIGHT, WIDTH = 40, 60
@@ -279,6 +280,17 @@ def test_has_scores_tells_hard_labels_from_others(home):
     found = [e | {"score": 1.0} for e in json.loads((home / "found.json").read_text())]
     (home / "found.json").write_text(json.dumps(found))
     assert not fruit(home).has_scores
+
+
+def test_a_threshold_cannot_be_chosen_for_labels_that_exist(home):
+    sets = recipe_of(home).pools[0].source
+    whole = Splits(train=sets, validation=sets, test=sets)
+    with pytest.raises(UserError, match="'detector': AtPrecision needs a model that sees"):
+        fruit(home, threshold=AtPrecision(0.8), sets=whole)
+    found = [e | {"score": 1.0} for e in json.loads((home / "found.json").read_text())]
+    (home / "found.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match="'detector' has no scores: a threshold cannot be chosen"):
+        fruit(home, threshold=AtPrecision(0.8), sets=whole)
 
 
 def test_maps_and_depth_come_in_too(home):

@@ -10,18 +10,18 @@ from must_keras.data.sources import ImagesOnly, LabelSpace, Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, _check_threshold
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher
 from must_keras.stages import label, label_checks, parts, student, teacher, thresholds
 from must_keras.stages.report import page, summary
 from must_keras.stages.report import thresholds as on_the_page
 from must_keras.tasks import Depth, Segmentation
-from must_keras.tasks.base import DROPPED
+from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network, build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.pictures import save
 from must_keras.training.start import FromModel
-from must_keras.training.thresholds import AtPrecision
+from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir
 from painted import THINGS
@@ -277,8 +277,8 @@ def test_labels_without_scores_are_refused(pool, tmp_path):
         name="hard", task=PARTS, sets=greys(), threshold=AtPrecision(0.8), has_scores=False
     )
     with pytest.raises(UserError, match="'hard' has no scores: a threshold cannot be chosen"):
-        _check_threshold(hard)
-    _check_threshold(types.SimpleNamespace(**(vars(hard) | {"threshold": 0.5})))
+        check_threshold(hard)
+    check_threshold(types.SimpleNamespace(**(vars(hard) | {"threshold": 0.5})))
     recipe = recipe_of(pool, detector(AtPrecision(0.8), lambda images: cats(images, 1.0)))
     workdir = Workdir(tmp_path / "run")
     teacher.run(recipe, workdir, ())

@@ -11,7 +11,8 @@ import tensorflow as tf
 from must_keras import tasks
 from must_keras.errors import UserError
 from must_keras.ops.views import View, letterbox
-from must_keras.tasks.base import DROPPED, Spec, Task
+from must_keras.tasks.base import Spec, Task
+from must_keras.tasks.thresholds import DROPPED
 
 NARROW = {"channels": 4, "num_convs": 1}
 INSTANCES = [

@@ -5,8 +5,8 @@ from keras import ops
 
 from must_keras.errors import UserError
 from must_keras.ops.views import View, letterbox
-from must_keras.tasks.base import DROPPED
 from must_keras.tasks.detection import Detection
+from must_keras.tasks.thresholds import DROPPED
 
 TASK = Detection(name="objects", classes=("cat", "dog"), max_boxes=4, mask_region=2)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import published
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source
@@ -11,7 +12,6 @@ from must_keras.errors import UserError
 from must_keras.recipe import ForeignTeacher
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
 from must_keras.training.foreign import ForeignModel, ForeignPredictor
-from tests.training import published
 
 FAR = Depth(name="far", kind="relative_inverse")
 THINGS = Detection(name="things", classes=("dark", "bright"), with_masks=False)

@@ -17,7 +17,8 @@ from must_keras.errors import DataError, UserError
 from must_keras.recipe import AnyTeacher, Recipe
 from must_keras.stages import thresholds
 from must_keras.stages.label import sources_to_label, student_sources
-from must_keras.tasks.base import Task, thresholds_by_class
+from must_keras.tasks.base import Task
+from must_keras.tasks.thresholds import thresholds_by_class
 from must_keras.training import pictures
 from must_keras.workdir import Workdir
 

@@ -13,8 +13,9 @@ from PIL import Image
 from must_keras.ops.maps import encode_png
 from must_keras.ops.views import letterbox
 from must_keras.stages.label_report.tallies import packed
-from must_keras.tasks.base import Task, Threshold
+from must_keras.tasks.base import Task
 from must_keras.tasks.sketch import Pixels, Regions, Sketch
+from must_keras.tasks.thresholds import Threshold
 
 # Pixels of the longer side of a photo, and cells of a map's.
 _PHOTO_SIDE, _MAP_SIDE = 288, 160

@@ -7,7 +7,7 @@ import numpy as np
 from must_keras.recipe import AnyTeacher, Recipe
 from must_keras.stages import thresholds
 from must_keras.stages.report import curves
-from must_keras.tasks.base import DROPPED
+from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.thresholds import AnswerCounts, AtPrecision
 from must_keras.workdir import Workdir, describe
 

@@ -21,17 +21,11 @@ from must_keras.ops.masked import (
     only_valid,
 )
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import (
-    Evaluator,
-    Prior,
-    Spec,
-    Task,
-    Tensor,
-    Threshold,
-    check_foreign_shape,
-)
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
+from must_keras.tasks.foreign import check_foreign_shape
 from must_keras.tasks.sketch import Sketch
+from must_keras.tasks.thresholds import Threshold
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16

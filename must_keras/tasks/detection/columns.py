@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from must_keras.ops.masks import decode_rle, encode_rle
-from must_keras.tasks.base import DROPPED, Spec
+from must_keras.tasks.base import Spec
 from must_keras.tasks.detection.labels import missing
 from must_keras.tasks.sketch import Regions, Sketch
+from must_keras.tasks.thresholds import DROPPED
 
 
 def record_spec() -> dict[str, Spec]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.errors import UserError
-from must_keras.tasks.base import check_foreign_shape
+from must_keras.tasks.foreign import check_foreign_shape
 
 FORMS = ("yxyx", "xyxy", "tf2_detection")
 # As the TensorFlow object detection API names them.

@@ -1,0 +1,43 @@
+"""From which score on what a teacher said is a label."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from must_keras.errors import UserError
+
+Threshold = float | tuple[float, ...] | None
+# The threshold of a class that is dropped: no score reaches it.
+DROPPED = math.inf
+
+
+def thresholds_by_class(
+    name: str, threshold: Threshold, classes: tuple[str, ...], *, lowest: float
+) -> np.ndarray:
+    """[K] float64: the lowest score that counts, of each class; ``lowest`` where there is none.
+
+    Args:
+        name: of the task, for errors.
+        threshold: one for all classes, or one for each; DROPPED for a class that is dropped.
+        classes: their names.
+        lowest: the lowest one that is allowed.
+
+    Raises:
+        UserError: another number of thresholds, or one is not within [lowest, 1].
+    """
+    values = np.asarray(lowest if threshold is None else threshold, np.float64)
+    if values.shape not in ((), (len(classes),)):
+        raise UserError(
+            f"{name}: one threshold is needed, or one for each of {len(classes)} classes; "
+            f"received {threshold}"
+        )
+    one_each = values.ndim == 1
+    values = np.broadcast_to(values, (len(classes),))
+    for label, value in zip(classes, values, strict=True):
+        if not (lowest <= value <= 1.0 or (one_each and value == DROPPED)):
+            raise UserError(
+                f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
+            )
+    return values
