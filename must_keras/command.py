@@ -16,7 +16,8 @@ from must_keras import experiment, interruption
 from must_keras.errors import DataError, UserError
 
 # What a user can mend: no space, no permission, a disk that cannot be written.
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OUTSIDE = (*_NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -61,18 +62,27 @@ def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
     except interruption.ToBeContinued as stop:
         print(f"to be continued: {stop}; the same command goes on", file=sys.stderr)
         return 75
-    except OSError as error:
-        if error.errno not in _OUTSIDE:
-            raise
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except Exception:
+    except Exception as error:
         # TensorFlow's own code makes something else of what SIGTERM raises within it.
-        if not interruption.asked():
+        if interruption.asked():
+            print("to be continued: stopped by SIGTERM; the same command goes on", file=sys.stderr)
+            return 75
+        told = _told(error)
+        if told is None:
             raise
-        print("to be continued: stopped by SIGTERM; the same command goes on", file=sys.stderr)
-        return 75
+        print(f"error: {told}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _told(error: Exception) -> str | None:
+    """What is wrong with the machine, where that is all that is wrong."""
+    if isinstance(error, OSError) and error.errno in _OUTSIDE:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    # A full disk has as many exceptions as there are libraries that write.
+    texts = [os.strerror(number) for number in _NO_SPACE]
+    lines = [line for line in str(error).splitlines() if any(text in line for text in texts)]
+    return lines[-1].strip() if lines else None
 
 
 def _parse(argv: list[str]) -> list[str]:

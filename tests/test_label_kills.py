@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,15 +21,14 @@ RECIPE = ROOT / "tests" / "label_recipe.py"
 RAY = "--label_engine=ray:workers=2"
 
 
-def start(pool, workdir, *flags, seconds=0.0, stage="label", environment=None) -> subprocess.Popen:
+def start(pool, workdir, *flags, seconds=0.0, stage="label", before=()) -> subprocess.Popen:
     command = [
-        sys.executable, "-m", "must_keras.main", f"--workdir={workdir}", f"--stage={stage}",
+        *before, sys.executable, "-m", "must_keras.main", f"--workdir={workdir}", f"--stage={stage}",
         f"--experiment={RECIPE}:data={pool},seconds={seconds}", *flags,
     ]  # fmt: skip
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -124,6 +124,21 @@ def test_a_kill_and_sigterm_leave_nothing_lost_and_nothing_twice(whole, tmp_path
     source = label_recipe.recipe(data=str(pool)).pools[0].source
     for name in ("light", "lights"):
         assert verify(tmp_path / "labels" / name / "pool", source) == []
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(whole, tmp_path):
+    pool = whole / "pool"
+    take_teachers(whole, tmp_path)
+    # A file of maps has 530 kB.
+    limit = ["prlimit", "--fsize=400000"]
+    process = start(pool, tmp_path, before=limit)
+    answer = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, answer[-3000:]
+    assert "Traceback" not in answer
+    assert re.search("error: .*labels/lights/pool/labels-train.*; File too large", answer), answer
+    assert not files(tmp_path, "*.tmp")
+    run(pool, tmp_path)
+    assert made(tmp_path) == made(whole / "run")
 
 
 @pytest.mark.slow
