@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import operator
 import pathlib
+from collections.abc import Iterable, Iterator
 
 from must_keras.data.sources import ListedFile, ListedFiles, Source
-from must_keras.files import write_json
+from must_keras.files import replacing
 from must_keras.progress import track
 from must_keras.recipe import Pool, Recipe
 from must_keras.workdir import Workdir
@@ -19,10 +22,10 @@ _SAME_SHARE = 0.5
 def frozen(recipe: Recipe, workdir: Workdir, *, new: bool) -> Recipe:
     """The recipe with pools of files as lists have them.
 
-    pools/<name>.json holds blocks of files. The first is the pool as it was at the first run, and
-    keeps its name; images that have come since, or have other bytes now, are a next block,
-    <name>_block2, with label columns of its own. So labels are made for new images only, and those
-    of others stay valid.
+    pools/<name>.jsonl lists files in blocks, a line each. The first block is the pool as it was at
+    the first run, and keeps its name; images that have come since, or have other bytes now, are a
+    next block, <name>_block2, with label columns of its own. So labels are made for new images
+    only, and those of others stay valid.
 
     Args:
         recipe: the run's values.
@@ -32,14 +35,7 @@ def frozen(recipe: Recipe, workdir: Workdir, *, new: bool) -> Recipe:
     pools = []
     for pool in recipe.pools:
         blocks = _blocks(pool, workdir, new=new)
-        names = [
-            pool.source.name,
-            *(f"{pool.source.name}_block{n + 2}" for n in range(len(blocks))),
-        ]
-        for name, block in zip(names, blocks, strict=False):
-            pools.append(Pool(source=ListedFiles(pool.source, block, name=name)))
-        if not blocks:
-            pools.append(pool)
+        pools += [Pool(source=block) for block in blocks] or [pool]
     return dataclasses.replace(recipe, pools=tuple(pools))
 
 
@@ -51,11 +47,10 @@ def keep(recipe: Recipe, workdir: Workdir) -> None:
             blocks.setdefault(pool.source.of, []).append(pool.source)
     for name, sources in blocks.items():
         path = _path(workdir.root, name)
-        lists = [list(source.files()) for source in sources]
-        known = len(_read(path))
-        if known < len(lists):
+        known = _num_blocks(path)
+        if known < len(sources):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, lists)
+            _write(path, sources)
         for source in sources[max(known, 1) :]:
             print(f"{name}: {len(source)} new images, {source.name}")
         gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
@@ -63,22 +58,27 @@ def keep(recipe: Recipe, workdir: Workdir) -> None:
             print(f"{name}: {gone} images are gone or replaced: they have no label any more")
 
 
-def _blocks(pool: Pool, workdir: Workdir, *, new: bool) -> list[list[ListedFile]]:
+def _blocks(pool: Pool, workdir: Workdir, *, new: bool) -> list[ListedFiles]:
     source = pool.source
     # Drawn pools bring their truth along and never change.
     if pool.truth is not None or any(source.file(i) is None for i in range(len(source))):
         return []
-    blocks = _read(_path(workdir.root, source.name))
+    blocks = _read(_path(workdir.root, source.name), source)
     if new:
         blocks = blocks or _of_another_run(source, workdir)
-        listed = {file.image_id: file.size for block in blocks for file in block}
+        listed = {file.image_id: file.size for block in blocks for file in block.files()}
         places = [
             i for i in range(len(source)) if listed.get(source.image_id(i)) != _size(source, i)
         ]
         if places:
-            title = f"files of {source.name}"
-            blocks.append([ListedFile.of(source, i) for i in track(places, title, len(places))])
+            found = track(places, f"files of {source.name}", len(places))
+            blocks.append(_block(source, len(blocks), (ListedFile.of(source, i) for i in found)))
     return blocks
+
+
+def _block(source: Source, number: int, files: Iterable[ListedFile]) -> ListedFiles:
+    name = f"{source.name}_block{number + 1}" if number else source.name
+    return ListedFiles(source, files, name=name)
 
 
 def _size(source: Source, index: int) -> int | None:
@@ -90,25 +90,46 @@ def _size(source: Source, index: int) -> int | None:
 
 
 def _path(root: pathlib.Path, name: str) -> pathlib.Path:
-    return root / "pools" / f"{name}.json"
+    return root / "pools" / f"{name}.jsonl"
 
 
-def _of_another_run(source: Source, workdir: Workdir) -> list[list[ListedFile]]:
+def _of_another_run(source: Source, workdir: Workdir) -> list[ListedFiles]:
     """The list of a run whose parts may be taken, where it is of the same files but for some.
 
     Then that run's labels are valid here too, and only what is new is labelled.
     """
     sizes = {source.image_id(i): _size(source, i) for i in range(len(source))}
     for other in workdir.others:
-        blocks = _read(_path(other, source.name))
-        files = [file for block in blocks for file in block]
-        same = sum(sizes.get(file.image_id) == file.size for file in files)
-        if files and same >= len(files) * _SAME_SHARE:
+        blocks = _read(_path(other, source.name), source)
+        files = sum(len(block) for block in blocks)
+        same = sum(sizes.get(f.image_id) == f.size for block in blocks for f in block.files())
+        if files and same >= files * _SAME_SHARE:
             return blocks
     return []
 
 
-def _read(path: pathlib.Path) -> list[list[ListedFile]]:
-    if not path.is_file():
-        return []
-    return [[ListedFile(*file) for file in block] for block in json.loads(path.read_text())]
+def _write(path: pathlib.Path, blocks: list[ListedFiles]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
+        for number, block in enumerate(blocks):
+            for file in block.files():
+                lines.write(json.dumps([number, *file], ensure_ascii=False) + "\n")
+
+
+def _read(path: pathlib.Path, source: Source) -> list[ListedFiles]:
+    return [
+        _block(source, number, (file for _, file in files))
+        for number, files in itertools.groupby(_lines(path), key=operator.itemgetter(0))
+    ]
+
+
+def _num_blocks(path: pathlib.Path) -> int:
+    return max((number for number, _ in _lines(path)), default=-1) + 1
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, ListedFile]]:
+    """The lines of a list, one by one: (number of the block, file)."""
+    if path.is_file():
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                number, *file = json.loads(line)
+                yield number, ListedFile(*file)

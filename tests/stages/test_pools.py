@@ -59,9 +59,11 @@ def test_new_images_are_a_next_block(recipe, photos, tmp_path):
     assert describe(old.source) == describe(first.source)
     assert block.source.name == "photos_block2" and ids(block) == ["a.png", "e.png"]
     assert block.source.image(1)[0, 0, 0] == 30
-    listed = json.loads((tmp_path / "run" / "pools" / "photos.json").read_text())
-    assert [[file[0] for file in files] for files in listed] == [ids(first), ids(block)]
-    assert all(size > 0 and len(sha256) == 64 for files in listed for _, size, sha256 in files)
+    text = (tmp_path / "run" / "pools" / "photos.jsonl").read_text()
+    listed = [json.loads(line) for line in text.splitlines()]
+    for number, images in enumerate((first, block)):
+        assert [image_id for n, image_id, _, _ in listed if n == number] == ids(images)
+    assert all(size > 0 and len(sha256) == 64 for _, _, size, sha256 in listed)
 
 
 def test_only_the_new_block_is_labelled(recipe, photos, tmp_path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,25 +49,31 @@ class ListedFiles(Source):
 
     Args:
         source: where the images are.
-        files: the list.
+        files: the list, read once.
         name: of the images.
 
     Attributes:
         of: the name of the source.
     """
 
-    def __init__(self, source: Source, files: Sequence[ListedFile], *, name: str):
+    def __init__(self, source: Source, files: Iterable[ListedFile], *, name: str):
         self.name, self.of = name, source.name
         self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
         self._source = source
-        places = {source.image_id(i): i for i in range(len(source))}
-        # Where the source has them; -1: nowhere.
-        self._places = np.array([places.get(file.image_id, -1) for file in files], np.int64)
-        self._lost = {i: files[i].image_id for i in np.flatnonzero(self._places < 0).tolist()}
-        self._sizes = np.array([file.size for file in files], np.int64)
-        self._sha256 = b"".join(bytes.fromhex(file.sha256) for file in files)
+        known = {source.image_id(i): i for i in range(len(source))}
+        places, sizes, digests = array.array("q"), array.array("q"), bytearray()
+        # Ids of what the source no longer has.
+        self._lost: dict[int, str] = {}
+        for index, file in enumerate(files):
+            places.append(known.get(file.image_id, -1))
+            if places[-1] < 0:
+                self._lost[index] = file.image_id
+            sizes.append(file.size)
+            digests += bytes.fromhex(file.sha256)
+        self._places, self._sizes = (np.array(values, np.int64) for values in (places, sizes))
+        self._sha256 = bytes(digests)
         # The file's time of change when its bytes were found to be the listed ones.
-        self._right = np.full(len(files), -1, np.int64)
+        self._right = np.full(len(places), -1, np.int64)
 
     def __len__(self) -> int:
         return len(self._places)
