@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -20,6 +22,7 @@ from must_keras.training.model import Network
 from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.training.trainer import Training
+from must_keras.workdir import describe
 
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
@@ -138,8 +141,9 @@ class ForeignTeacher:
         return {"task": self.task, "sets": self.sets, "model": self.model}
 
     def sha256(self) -> str:
-        """Of the model."""
-        return self.model.sha256()
+        """Of the model, and of how it is asked and its answers are read."""
+        text = json.dumps(describe(self.model), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def covers(self, source: Source, *, is_pool: bool) -> bool:
         """See Teacher.covers: all."""

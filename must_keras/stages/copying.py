@@ -6,7 +6,7 @@ import concurrent.futures
 import functools
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.data.columns import ColumnWriter, num_bytes
@@ -35,13 +35,19 @@ class Copier:
         self._teachers = {teacher.name: teacher for teacher in teachers}
 
     def write(
-        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+        self,
+        source: Source,
+        writers: Mapping[str, ColumnWriter],
+        ranges: Sequence[Range],
+        *,
+        empty: Collection[int] = (),
     ) -> Iterator[Range]:
-        """See Labeller.write.
+        """See labelling.Writes; an empty record may be of an image that nobody has labelled.
 
         Raises:
             DataError: more labels than `Recipe.max_unreadable` allows cannot be read.
         """
+        del empty
         unreadable: dict[str, dict[int, str]] = {name: {} for name in writers}
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
             for part in ranges:

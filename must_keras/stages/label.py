@@ -189,6 +189,8 @@ def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> 
     }
     if isinstance(teacher, ForeignLabels):
         return found
+    if isinstance(teacher, ForeignTeacher):
+        found["model"] = teacher.model
     return found | {"size": input_size(recipe, teacher), "batch": recipe.evaluation_batch}
 
 
@@ -200,7 +202,8 @@ def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller
     writers = {item.teacher.name: item.writer for item in pending}
     missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
     with interruption.postponed():
-        for part in labeller.write(source, writers, ranges):
+        empty = {index for writer in writers.values() for index in writer.empty()}
+        for part in labeller.write(source, writers, ranges, empty=empty):
             written += part.count
             progress.advance(part.count)
             if part is ranges[0] and len(ranges) > 1:

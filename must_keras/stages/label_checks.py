@@ -23,7 +23,7 @@ from must_keras.stages.labelling import Labeller, Range
 from must_keras.stages.teacher import selected
 from must_keras.workdir import FINISHED, Workdir
 
-_TIMED_BATCHES = 4
+_TIMED_BATCHES = 8
 
 
 def verify(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -121,19 +121,18 @@ def plan(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         names = tuple(teacher.name for teacher in that_look(said))
         if not names:
             continue
-        count = min(len(source), (_TIMED_BATCHES + 1) * recipe.evaluation_batch)
+        count = min(len(source), _TIMED_BATCHES * recipe.evaluation_batch)
         sizes = dict.fromkeys(names, 0)
-        start, timed = time.monotonic(), 0
-        for number, batch in enumerate(labeller.say(source, [Range(0, count, names)])):
+        times = [time.monotonic()]
+        for batch in labeller.say(source, [Range(0, count, names)]):
+            times.append(time.monotonic())
             for one in batch:
                 teacher = next(t for t in teachers if t.name == one.teacher)
                 sizes[one.teacher] += columns.num_bytes(one.image_id, one.record, teacher.task)
-            if number == 0 and count > recipe.evaluation_batch:
-                # The first batch traces.
-                start = time.monotonic()
-            else:
-                timed += len(batch) // len(names)
-        seconds = (time.monotonic() - start) / max(timed, 1) * len(source)
+        # A batch is given when the next one is computed, the last one at once; the first traces.
+        first = 1 if len(times) > 3 else 0
+        timed = max(1, len(times) - 2 - first) * recipe.evaluation_batch
+        seconds = (times[-1] - times[first]) / timed * len(source)
         hours += seconds / 3600
         print(f"{source.name}: {len(source)} images, about {_span(seconds)} for {', '.join(names)}")
         for name, size in sizes.items():

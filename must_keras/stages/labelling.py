@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -76,7 +76,12 @@ class Writes(Protocol):
     """
 
     def write(
-        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+        self,
+        source: Source,
+        writers: Mapping[str, ColumnWriter],
+        ranges: Sequence[Range],
+        *,
+        empty: Collection[int] = (),
     ) -> Iterator[Range]:
         """Writes the shards of the ranges; gives each range when all of its shards are there.
 
@@ -84,6 +89,7 @@ class Writes(Protocol):
             source: the images.
             writers: {teacher: of its column}.
             ranges: what is missing there (see `pending_ranges`).
+            empty: indices of images without labels in shards that were there before.
 
         Raises:
             DataError: more images than `Recipe.max_unreadable` allows cannot be read.
@@ -128,10 +134,15 @@ class Labeller:
         return Predictor(keras.saving.load_model(workdir.teacher(teacher.name).model_path), size)
 
     def write(
-        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+        self,
+        source: Source,
+        writers: Mapping[str, ColumnWriter],
+        ranges: Sequence[Range],
+        *,
+        empty: Collection[int] = (),
     ) -> Iterator[Range]:
         """See Writes."""
-        batches = self.say(source, ranges)
+        batches = self.say(source, ranges, empty=empty)
         for part in ranges:
             with contextlib.ExitStack() as stack:
                 add: dict[str, Add] = {
@@ -144,12 +155,15 @@ class Labeller:
                         add[said.teacher](said.image_id, said.record)
             yield part
 
-    def say(self, source: Source, ranges: Sequence[Range]) -> Iterator[list[Said]]:
+    def say(
+        self, source: Source, ranges: Sequence[Range], *, empty: Collection[int] = ()
+    ) -> Iterator[list[Said]]:
         """What the teachers say of the images of the ranges, batch by batch, in order.
 
         While one batch is encoded in threads the teachers see the next.
         """
         images = TolerantSource(without_labels(source))
+        images.unreadable.update(unreadable_before(source, empty))
         self.unreadable[source.name] = images.unreadable
         batch = self._recipe.evaluation_batch
         dataset = images_in_sizes(
@@ -199,6 +213,11 @@ class Labeller:
         teacher = self._teachers[name]
         size = input_size(self._recipe, teacher)
         return Said(name, image_id, teacher.task.encode(outputs, area, (size, size)))
+
+
+def unreadable_before(source: Source, empty: Iterable[int]) -> dict[int, str]:
+    """{index: what is said of it} of images that an earlier process could not read."""
+    return {i: f"{source.image_id(i)!r} could not be read in an earlier run" for i in empty}
 
 
 def check_readable(source: Source, reasons: Mapping[int, str], max_unreadable: float) -> None:

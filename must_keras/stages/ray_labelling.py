@@ -7,11 +7,12 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import signal
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -23,7 +24,7 @@ from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
 from must_keras.recipe import ForeignTeacher, Recipe, Teacher
 from must_keras.stages import label, pools
-from must_keras.stages.labelling import Labeller, Range, check_readable
+from must_keras.stages.labelling import Labeller, Range, check_readable, unreadable_before
 from must_keras.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ class RayLabeller:
     ):
         self._recipe = recipe
         self._ray = _connected()
-        resources = self._ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
+        gpus = int(self._ray.cluster_resources().get("GPU", 0))
+        cpus = [n["Resources"].get("CPU", 0.0) for n in self._ray.nodes() if n["Alive"]]
         threads = os.cpu_count() or 1
-        self._count = workers or gpus or max(1, int(cpus // threads))
-        actor = self._ray.remote(
-            num_cpus=min(threads, cpus / self._count), num_gpus=1 if gpus else 0, max_restarts=0
-        )(_Worker)
+        self._count = workers or gpus or sum(max(1, int(n // threads)) for n in cpus if n)
+        # No more than the largest machine has, and so few that all have room.
+        each = min(threads, max(cpus), sum(cpus) / self._count)
+        actor = self._ray.remote(num_cpus=each, num_gpus=1 if gpus else 0, max_restarts=0)(_Worker)
         self._new_worker = lambda: actor.remote(threads)
         names = tuple(teacher.name for teacher in teachers)
         self._work = (load, str(pathlib.Path.cwd()), str(workdir.root.resolve()), names)
@@ -90,26 +91,33 @@ class RayLabeller:
         self._ray.shutdown()
 
     def write(
-        self, source: Source, writers: Mapping[str, ColumnWriter], ranges: Sequence[Range]
+        self,
+        source: Source,
+        writers: Mapping[str, ColumnWriter],
+        ranges: Sequence[Range],
+        *,
+        empty: Collection[int] = (),
     ) -> Iterator[Range]:
         """See labelling.Writes; the workers have writers of their own."""
         del writers
         waiting, left = collections.deque(ranges), len(ranges)
         deaths: collections.Counter[Range | None] = collections.Counter()
-        unreadable: dict[int, str] = {}
+        unreadable = unreadable_before(source, empty)
         while left:
             self._start_workers(min(self._count, left))
             while waiting and self._idle:
                 worker, part = self._idle.pop(), waiting.popleft()
                 self._asked[worker.write.remote(source.name, part)] = (worker, part)
             worker, part, answer = self._next_answer()
-            if answer is None:
+            if isinstance(answer, self._ray.exceptions.RayError):
                 deaths[part] += 1
-                _tell_death(source, part, deaths[part])
+                _tell_death(source, part, deaths[part], answer)
+                self._drop_dead()
                 if part is not None:
                     waiting.appendleft(part)
                 continue
             self._idle.append(worker)
+            deaths[None] = 0
             if part is not None:
                 left -= 1
                 unreadable |= answer
@@ -121,10 +129,17 @@ class RayLabeller:
             worker = self._new_worker()
             self._asked[worker.prepare.remote(*self._work)] = (worker, None)
 
-    def _next_answer(
-        self,
-    ) -> tuple[ray.actor.ActorHandle, Range | None, Mapping[int, str] | None]:
-        """The next worker that has an answer, to what, and which; None: it is dead."""
+    def _drop_dead(self) -> None:
+        """Forgets idle workers that are dead too: no range is given to them."""
+        asked = {worker.is_there.remote(): worker for worker in self._idle}
+        self._idle = []
+        for answer, worker in asked.items():
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.get(answer)
+                self._idle.append(worker)
+
+    def _next_answer(self) -> tuple[ray.actor.ActorHandle, Range | None, Any]:
+        """The next worker that has an answer, to what, and which; RayError: it is dead."""
         done: list[ray.ObjectRef] = []
         since = time.monotonic()
         while not done:
@@ -139,13 +154,13 @@ class RayLabeller:
             return worker, part, self._ray.get(done[0])
         except self._ray.exceptions.RayTaskError as error:
             # What a person can mend is told as in one process.
-            if isinstance(error.cause, UserError | DataError):
+            if isinstance(error.cause, UserError | DataError | OSError):
                 raise error.cause from None
             raise
-        except self._ray.exceptions.RayError:
+        except self._ray.exceptions.RayError as error:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(worker)
-            return worker, part, None
+            return worker, part, error
 
 
 class _Worker:
@@ -153,6 +168,9 @@ class _Worker:
 
     def __init__(self, threads: int):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+    def is_there(self) -> None:
+        """Answers while the process is alive."""
 
     def prepare(
         self, load: Callable[[], Recipe], folder: str, root: str, teachers: tuple[str, ...]
@@ -186,16 +204,18 @@ class _Worker:
         return self._writers[key]
 
 
-def _tell_death(source: Source, part: Range | None, deaths: int) -> None:
+def _tell_death(source: Source, part: Range | None, deaths: int, error: Exception) -> None:
     """Says that a worker died; raises DataError where that happens again and again."""
-    where = "while it was starting" if part is None else f"at {part.count} images of {source.name}"
+    where = "while starting"
+    if part is not None:
+        where = f"at {part.count} images of {source.name}, from {source.image_id(part.first)!r} on"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Of a long story the exception is what helps.
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    why = (named or lines or [type(error).__name__])[-1 if named else 0]
     if deaths == _MOST_DEATHS:
-        raise DataError(
-            f"{deaths} workers died {where}"
-            + (f", from {source.image_id(part.first)} on" if part else "")
-            + ": see the logs of Ray"
-        )
-    print(f"a worker died {where}; another does its work", file=sys.stderr)
+        raise DataError(f"{deaths} workers died {where}: {why}")
+    print(f"a worker died {where} ({why}); another does its work", file=sys.stderr)
 
 
 def check_installed() -> None:

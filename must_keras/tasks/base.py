@@ -301,6 +301,9 @@ class Task(abc.ABC):
     def quality(self) -> Evaluator:
         """Compares true labels with pseudo labels (both in the label form, batched)."""
 
+    counted: ClassVar[str] = ""
+    """What `count_classes` counts in an image, for a person."""
+
     def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray | None:
         """[K] how much of each class a stored label has: images, objects, shares of an image.
 

@@ -179,6 +179,8 @@ class Segmentation(Task):
     def quality(self) -> Evaluator:
         return _Quality(len(self.classes))
 
+    counted: ClassVar[str] = "share of the pixels with a label"
+
     def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
         """Shares of the image's pixels."""
         classes = np.asarray(stored["map"]).reshape(-1)

@@ -78,6 +78,10 @@ class ForeignModel:
     def describe(self) -> dict[str, Any]:
         """What the labels depend on, not where a file lies."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        # What came later counts where it says something: what was made before stays valid.
+        for name, default in (("layout", "channels_last"), ("class_ids", None)):
+            if fields[name] == default:
+                del fields[name]
         return fields | {"model": self.sha256()}
 
     def sha256(self) -> str:

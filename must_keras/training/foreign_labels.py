@@ -76,9 +76,9 @@ class ForeignLabels:
                 f"{where}: source {self.labels.name!r} labels {heads}, not {self.task.name!r}"
             )
         check_label_spaces(self.labels, [self.task])
-        check_threshold(self)
-        if isinstance(self.threshold, AtPrecision):
+        if isinstance(self.threshold, AtPrecision) and self.has_scores:
             raise UserError(f"{where}: AtPrecision needs a model that sees validation images")
+        check_threshold(self)
 
     @property
     def has_scores(self) -> bool:

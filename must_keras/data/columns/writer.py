@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -128,6 +129,15 @@ class ColumnWriter:
         size = sum((self._folder / name).stat().st_size for name in names)
         return size / max(sum(shard.count for shard in whole), 1)
 
+    def empty(self) -> list[int]:
+        """Indices of the empty records in the shards that are there."""
+        found: list[int] = []
+        for shard in self._shards:
+            if self._is_whole(shard):
+                places = np.flatnonzero(layout.load_index(self._folder, shard)["empty"])
+                found += (shard.first + places).tolist()
+        return found
+
     def write_shard(
         self, first: int, records: Iterable[tuple[str, Mapping[str, Any] | None]]
     ) -> None:
@@ -178,8 +188,10 @@ class ColumnWriter:
                 raise ValueError(f"{written} records for {shard.name}, expected {shard.count}")
             # The index is in place before its shard is: a shard that is there can be read.
             index_path = self._folder / shard.index_name
-            with replacing(index_path, shared=True) as unfinished, open(unfinished, "wb") as file:
-                np.save(file, index)
+            data = io.BytesIO()
+            np.save(data, index)
+            with replacing(index_path, shared=True) as unfinished:
+                unfinished.write_bytes(data.getvalue())
 
     def finish(self) -> None:
         """Makes a TFDS data set of the shards and writes the ledger, last.

@@ -84,8 +84,12 @@ def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
                 columns[source.name] = Column(part.folder, source)
             except (UserError, DataError) as error:
                 print(f"warning: not in the label report: {error}", file=sys.stderr)
-        if columns:
+        if not columns:
+            continue
+        try:
             heads.append(Head(teacher=thresholds.resolved(teacher, workdir), columns=columns))
+        except UserError as error:
+            print(f"warning: not in the label report: {error}", file=sys.stderr)
     return heads
 
 

@@ -61,12 +61,17 @@ function makeHistogram(head, bins) {
 
 function showHead(head) {
   const { counts, unit, facts } = count(head);
-  const low = head.takesThreshold ? Math.min(...head.classes.map((_, k) => limit(head, k))) : 0;
-  const high = head.takesThreshold ? Math.max(...head.classes.map((_, k) => limit(head, k))) : 0;
+  // No score reaches the limit of a class that is dropped.
+  const limits = head.takesThreshold ? head.classes.map((_, k) => limit(head, k)) : [];
+  const kept = limits.filter((value) => value <= 1);
+  const low = head.takesThreshold ? Math.min(1, ...kept) : 0;
   if (head.takesThreshold) {
     const { slider, said, back } = head.controls;
+    const [least, most] = [low, Math.max(low, ...kept)].map((value) => Number(value.toFixed(3)));
+    const dropped = limits.length - kept.length;
     slider.value = low;
-    said.textContent = low === high ? Number(low.toFixed(3)) : `${low} to ${high} by class`;
+    said.textContent = (kept.length === 0 ? "" : least === most ? `${least}` : `${least} to ${most} by class`)
+      + (dropped ? `${kept.length ? ", " : ""}${dropped} dropped` : "");
     back.style.visibility = head.moved === null ? "hidden" : "visible";
     ["x1", "x2"].forEach((x) => head.mark.setAttribute(x, 400 * low));
   }

@@ -51,7 +51,8 @@ def sentences(teacher: AnyTeacher, recipe: Recipe, workdir: Workdir) -> list[str
     per_image = labels_per_image(teacher, recipe, workdir)
     if len(per_image) > 1:
         told = [f"{sum(of_class.values()):.2f} {kind}" for kind, of_class in per_image.items()]
-        found.append(f"Labels per image, all classes together: {', '.join(told)}.")
+        what = teacher.task.counted.capitalize()
+        found.append(f"{what}, per image, all classes together: {', '.join(told)}.")
     elif _read_elsewhere(teacher, recipe, workdir):
         found.append(
             "What is said of its pseudo labels is of another threshold: "

@@ -369,6 +369,8 @@ class Detection(Task):
         """See Task: precision50, recall50, mask_iou."""
         return PseudoBoxes()
 
+    counted: ClassVar[str] = "objects"
+
     def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
         """Objects; ignored ones do not count."""
         classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
