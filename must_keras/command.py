@@ -40,8 +40,8 @@ def without_greetings() -> Iterator[None]:
 def run(main: Callable[[list[str]], None]) -> NoReturn:
     """Parses the flags, runs a program, and exits with its status.
 
-    0 done, 2 a user's mistake, 3 data that failed a check, 75 stopped from outside: the same
-    command goes on; 1, with a traceback, a bug.
+    0 done, 2 a user's mistake, 3 data that failed a check, 75 stopped from outside and 130 from
+    the keyboard: the same command goes on; 1, with a traceback, a bug.
     """
     interruption.listen()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -53,6 +53,9 @@ def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
         logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
     try:
         main(argv)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

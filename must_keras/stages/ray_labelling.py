@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import sys
 import time
 import types
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MOST_DEATHS = 3
 # Seconds after which a person is told that no worker has started.
 _PATIENCE = 60.0
+_KNOCK_SECONDS = 10.0
 
 
 class RayLabeller:
@@ -51,8 +53,8 @@ class RayLabeller:
         workdir: the run's folder.
         teachers: those that label.
         load: gives the recipe in another process; Ray must be able to pickle it.
-        workers: how many; None: one for each GPU of the cluster, or as many as have CPUs for the
-            threads of this process.
+        workers: how many; None: one for each GPU of the cluster, or on each machine as many as
+            have CPUs for the threads of this process, and at least one.
 
     Raises:
         UserError: there is no cluster at the address that is given.
@@ -70,12 +72,16 @@ class RayLabeller:
         self._recipe = recipe
         self._ray = _connected()
         gpus = int(self._ray.cluster_resources().get("GPU", 0))
-        cpus = [n["Resources"].get("CPU", 0.0) for n in self._ray.nodes() if n["Alive"]]
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        cpus = [node["CPU"] for node in nodes if node.get("CPU")]
         threads = os.cpu_count() or 1
-        self._count = workers or gpus or sum(max(1, int(n // threads)) for n in cpus if n)
-        # No more than the largest machine has, and so few that all have room.
-        each = min(threads, max(cpus), sum(cpus) / self._count)
-        actor = self._ray.remote(num_cpus=each, num_gpus=1 if gpus else 0, max_restarts=0)(_Worker)
+        self._count = workers or gpus or sum(max(1, int(number // threads)) for number in cpus)
+        # So few that the smallest machine has room for a worker, and all of them have room.
+        each = min(threads, *cpus, sum(cpus) / self._count)
+        actor = self._ray.remote(
+            num_cpus=each, num_gpus=1 if gpus else 0, max_restarts=0, scheduling_strategy="SPREAD"
+        )(_Worker)
+        print(f"Ray: workers: {self._count}, machines: {len(cpus)}, CPUs: {sum(cpus):g}")
         self._new_worker = lambda: actor.remote(threads)
         names = tuple(teacher.name for teacher in teachers)
         self._work = (load, str(pathlib.Path.cwd()), str(workdir.root.resolve()), names)
@@ -224,6 +230,19 @@ def check_installed() -> None:
         raise UserError("--label_engine=ray needs Ray: pip install -r requirements-ray.txt")
 
 
+def _knock(address: str) -> None:
+    """Raises UserError where nobody listens at host:port, for which Ray would wait for minutes."""
+    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
+    if found:
+        try:
+            socket.create_connection((found[1], int(found[2])), timeout=_KNOCK_SECONDS).close()
+        except OSError as error:
+            raise UserError(
+                f"--label_engine=ray: there is no cluster at RAY_ADDRESS={address} "
+                f"({error.strerror or error})"
+            ) from None
+
+
 def _connected() -> types.ModuleType:
     """Ray: the cluster at RAY_ADDRESS or on this machine, or else one of our own.
 
@@ -232,12 +251,14 @@ def _connected() -> types.ModuleType:
     """
     import ray
 
+    _knock(os.environ.get("RAY_ADDRESS", ""))
     # Ray takes SIGTERM for itself.
     handler: Any = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(logging_level="error", include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"--label_engine=ray: {str(error).splitlines()[0]}") from None
+        hint = "; is RAY_AUTH_MODE the cluster's?" if "connect" in str(error) else ""
+        raise UserError(f"--label_engine=ray: {str(error).splitlines()[0]}{hint}") from None
     finally:
         signal.signal(signal.SIGTERM, handler)
     return ray

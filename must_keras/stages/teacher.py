@@ -163,7 +163,7 @@ def _result(teacher: AnyTeacher, metrics: dict, trivial: dict) -> dict:
             f"(without looking: {scoring.headline(trivial)})"
         )
     elif isinstance(teacher, ForeignLabels):
-        print(f"teacher {teacher.name}: {len(teacher.labels)} labels by {teacher.origin}")
+        print(f"teacher {teacher.name}: labels that exist. Who made them: {teacher.origin}")
     else:
         print(f"teacher {teacher.name}: not scored, no labelled set is given")
     return {

@@ -1,5 +1,6 @@
 """Label columns of several teachers: made in one pass, continued, verified, compared, planned."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -17,7 +18,7 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import locked
 from must_keras.models.backbone import ResNet
 from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
-from must_keras.stages import label, label_checks, labelling, parts, teacher
+from must_keras.stages import label, label_checks, labelling, parts, student, teacher
 from must_keras.tasks import Classification, Segmentation
 from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network
@@ -178,6 +179,49 @@ def test_too_many_unreadable_images_end_the_labelling(pool, tmp_path):
     with pytest.raises(DataError, match=message):
         run(recipe, tmp_path / "run")
     run(recipe_of(pool, max_unreadable=0.5), tmp_path / "other")
+
+
+def test_images_that_an_earlier_process_could_not_read_count(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(labelling, "_FEW", 3)
+    for i in (0, 1, 2, 20, 21, 22):
+        (pool / f"{i:02}.png").write_bytes(b"no picture")
+    # 4.6 of 23 may be unreadable.
+    recipe, reads = recipe_of(pool, max_unreadable=0.2), []
+
+    class Interrupted(labelling.TolerantSource):
+        def image(self, index):
+            reads.append(index)
+            if index >= 15:
+                raise KeyboardInterrupt
+            return super().image(index)
+
+    workdir = Workdir(tmp_path / "run")
+    teacher.run(recipe, workdir, ())
+    with monkeypatch.context() as patch:
+        patch.setattr(labelling, "TolerantSource", Interrupted)
+        with pytest.raises((KeyboardInterrupt, tf.errors.OpError)):
+            label.run(recipe, workdir, ())
+    assert sorted(workdir.labels("light", "pool").folder.glob("labels-*"))
+    with pytest.raises(DataError, match="6 of 23 images .* the first: '00.png' could not be read"):
+        label.run(recipe, workdir, ())
+
+
+def test_a_foreign_model_that_is_asked_otherwise_is_another_teacher(pool, tmp_path):
+    recipe = recipe_of(pool)
+    one = run(recipe, tmp_path / "one")
+    item = recipe.teachers[0]
+    scaled = dataclasses.replace(item, model=dataclasses.replace(item.model, scale=(2.0,) * 3))
+    changed = recipe_of(pool, teachers=(scaled, recipe.teachers[1]))
+    two = Workdir(tmp_path / "two", (one.root,))
+    teacher.run(changed, two, ())
+    label.run(changed, two, ())
+    before, after = made(one), made(two)
+    light = [name for name in before if "light/" in name and "tfrecord" in name]
+    assert light and all(before[name] != after[name] for name in light)
+    others = [name for name in before if "lights/" in name]
+    assert others and all(before[name] == after[name] for name in others)
+    student_inputs = [student.inputs(r, w) for r, w in ((recipe, one), (changed, two))]
+    assert student_inputs[0]["columns"] != student_inputs[1]["columns"]
 
 
 def test_a_broken_shard_is_named_and_made_again(pool, tmp_path, capsys):

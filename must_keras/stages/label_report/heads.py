@@ -55,7 +55,7 @@ class Head:
     @property
     def limits(self) -> np.ndarray | None:
         """[K] float64: each class's lowest score that counts; None where no threshold is taken."""
-        if not self.task.takes_threshold:
+        if not (self.task.takes_threshold and self.teacher.has_scores):
             return None
         return thresholds_by_class(
             self.task.name, self.teacher.threshold, self.classes, lowest=self.task.floor

@@ -89,7 +89,7 @@ function showHead(head) {
     element("caption", {}, `classes, ${unit}`),
     ...order.slice(0, CLASSES).map((k) => element("tr", {},
       element("th", { scope: "row" }, ...swatch(k), head.classes[k]),
-      element("td", { class: "bar", style: `--share:${counts[k] / most}` }, head.sample.pixels ? percent(counts[k]) : String(counts[k])))),
+      element("td", { class: "bar", style: `--share:${counts[k] / most}` }, limits[k] > 1 ? "dropped" : head.sample.pixels ? percent(counts[k]) : String(counts[k])))),
   );
   if (rest > 0) head.table.append(element("tr", {}, element("td", { colspan: 2 }, `and ${rest} more`)));
 }

@@ -106,7 +106,8 @@ class Detection(Task):
         if self.max_detections > most:
             raise UserError(
                 f"{self.name}: max_detections is {self.max_detections}, but {self.num_proposals} "
-                f"proposals (num_proposals) of {len(self.classes)} classes are at most {most}"
+                f"proposals (num_proposals) of {len(self.classes)} classes are at most {most}: "
+                f"set max_detections={most}"
             )
         for field in ("foreground_share", "score_floor", "proposal_nms", "detection_nms"):
             if not 0.0 < getattr(self, field) < 1.0:
