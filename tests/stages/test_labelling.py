@@ -1,5 +1,6 @@
 """Label columns of several teachers: made in one pass, continued, verified, compared, planned."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -11,38 +12,22 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from label_recipe import foreign, light, lights
 from must_keras import stages
 from must_keras.data.columns import Column
 from must_keras.data.sources import ImagesOnly
 from must_keras.errors import DataError, UserError
 from must_keras.files import locked
 from must_keras.models.backbone import ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
+from must_keras.recipe import Pool, Recipe, Student
 from must_keras.stages import label, label_checks, labelling, parts, student, teacher
 from must_keras.tasks import Classification, Segmentation
-from must_keras.training.foreign import ForeignModel
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir
 
 COUNT, PER_SHARD = 23, 5
-
-
-def light(images):
-    """How light the upper left corner is: padding is elsewhere."""
-    share = np.asarray(images)[:, :8, :8].mean((1, 2, 3)) / 255.0
-    return np.stack([1.0 - share, share], axis=1).astype("float32")
-
-
-def lights(images):
-    share = np.asarray(images).mean(-1) / 255.0
-    return np.stack([1.0 - share, share], axis=-1).astype("float32")
-
-
-def foreign(name, function, size, task) -> ForeignTeacher:
-    model = ForeignModel(model=function, version="1", size=size, form="probabilities")
-    return ForeignTeacher(name=name, task=task, model=model, loss_weight=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -131,25 +116,32 @@ def counting(reads, tolerant):
     return Counting
 
 
+@contextlib.contextmanager
+def interrupted(monkeypatch, happens):
+    """Within, Ctrl-C comes at the image of which that is true."""
+
+    class Interrupted(labelling.TolerantSource):
+        def image(self, index):
+            if happens(index):
+                raise KeyboardInterrupt
+            return super().image(index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labelling, "TolerantSource", Interrupted)
+        with pytest.raises((KeyboardInterrupt, tf.errors.OpError)):
+            yield
+
+
 @pytest.mark.parametrize("after", [1, 7, 20])
 def test_what_is_interrupted_goes_on_to_the_same_bytes(pool, tmp_path, monkeypatch, after):
     recipe = recipe_of(pool)
     whole = run(recipe, tmp_path / "whole")
     reads = []
 
-    class Interrupted(labelling.TolerantSource):
-        def image(self, index):
-            reads.append(index)
-            if len(reads) > after:
-                raise KeyboardInterrupt
-            return super().image(index)
-
     workdir = Workdir(tmp_path / "again")
     teacher.run(recipe, workdir, ())
-    with monkeypatch.context() as patch:
-        patch.setattr(labelling, "TolerantSource", Interrupted)
-        with pytest.raises((KeyboardInterrupt, tf.errors.OpError)):
-            label.run(recipe, workdir, ())
+    with interrupted(monkeypatch, lambda index: reads.append(index) or len(reads) > after):
+        label.run(recipe, workdir, ())
     label.run(recipe, workdir, ())
     assert made(workdir) == made(whole)
 
@@ -186,23 +178,14 @@ def test_images_that_an_earlier_process_could_not_read_count(pool, tmp_path, mon
     for i in (0, 1, 2, 20, 21, 22):
         (pool / f"{i:02}.png").write_bytes(b"no picture")
     # 4.6 of 23 may be unreadable.
-    recipe, reads = recipe_of(pool, max_unreadable=0.2), []
-
-    class Interrupted(labelling.TolerantSource):
-        def image(self, index):
-            reads.append(index)
-            if index >= 15:
-                raise KeyboardInterrupt
-            return super().image(index)
-
-    workdir = Workdir(tmp_path / "run")
+    recipe, workdir = recipe_of(pool, max_unreadable=0.2), Workdir(tmp_path / "run")
     teacher.run(recipe, workdir, ())
-    with monkeypatch.context() as patch:
-        patch.setattr(labelling, "TolerantSource", Interrupted)
-        with pytest.raises((KeyboardInterrupt, tf.errors.OpError)):
-            label.run(recipe, workdir, ())
+    with interrupted(monkeypatch, lambda index: index >= 15):
+        label.run(recipe, workdir, ())
     assert sorted(workdir.labels("light", "pool").folder.glob("labels-*"))
-    with pytest.raises(DataError, match="[56] of 23 images .* the first: '00.png' could not be read"):
+    with pytest.raises(
+        DataError, match="[56] of 23 images .* the first: '00.png' could not be read"
+    ):
         label.run(recipe, workdir, ())
 
 

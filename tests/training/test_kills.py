@@ -55,6 +55,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, whole):
         np.testing.assert_array_equal(ours, wanted)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_other_and_both_go_on(tmp_path, whole):
     workers = start_workers(tmp_path, "float64", "killed")
     wait_for_checkpoint(tmp_path / "work-worker", workers[0])
