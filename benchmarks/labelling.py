@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 # Batches of a turn, and how many turns each side has.
-BATCHES, TURNS = {"large": 8, "small": 24}, 5
+BATCHES, TURNS = {"large": 4, "small": 24}, 3
 
 
 def _photos(folder: pathlib.Path, count: int) -> pathlib.Path:
@@ -62,7 +62,7 @@ def _setting(name: str, data: pathlib.Path) -> Any:
                 num_candidates=1000,
                 num_proposals=200,
                 max_detections=100,
-                score_floor=0.0,
+                score_floor=1e-4,
             )
         teachers.append(dataclasses.replace(teacher, task=task))
     return dataclasses.replace(
