@@ -100,7 +100,7 @@ def weights(model):
     return model.get_layer("far").get_weights()
 
 
-@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("steps", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_saved_depth_teacher_is_used_as_it_is_or_trained_on(tmp_path, saved, pool, steps):
     recipe = recipe_of(depth_teacher(tmp_path, steps), pool=pool)
     workdir = Workdir(tmp_path / "run")

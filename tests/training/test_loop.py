@@ -60,7 +60,7 @@ def uninterrupted(tmp_path_factory):
     return model, without_speed(folder)
 
 
-@pytest.mark.parametrize("step", [5, 12])
+@pytest.mark.parametrize("step", [5, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, uninterrupted, monkeypatch, step):
     """The stop lies between two log lines: the numbers of both sides make the next one."""
     sums = loop.sum_over_workers
