@@ -107,22 +107,21 @@ def _pending(
             tell_origin(part.folder, _origin(teacher))
             _look_again(recipe, teacher, source, part, made_from)
             continue
-        writer = writer_of(recipe, workdir, teacher, source)
+        writer = writer_of(workdir, teacher, source, made_from)
         writer.clear()
         yield _Pending(teacher=teacher, part=part, inputs=made_from, writer=writer)
 
 
 def writer_of(
-    recipe: Recipe, workdir: Workdir, teacher: AnyTeacher, source: Source
+    workdir: Workdir, teacher: AnyTeacher, source: Source, made_from: dict
 ) -> ColumnWriter:
-    """Writes the column of a finished teacher for a source."""
-    sha256 = weights_sha256(workdir, teacher)
+    """Writes the column of a finished teacher for a source; `made_from` are its `inputs`."""
     return ColumnWriter(
         workdir.labels(teacher.name, source.name).folder,
         teacher.task,
         len(source),
-        teacher_sha256=sha256,
-        recipe=describe(inputs(recipe, teacher, source, sha256)),
+        teacher_sha256=made_from["teacher_sha256"],
+        recipe=describe(made_from),
         origin=_origin(teacher),
     )
 
@@ -195,11 +194,11 @@ def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> 
 
 
 def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Writes) -> None:
-    ranges = pending_ranges({item.teacher.name: item.writer for item in pending})
+    writers = {item.teacher.name: item.writer for item in pending}
+    ranges = pending_ranges(writers)
     names = ", ".join(item.teacher.name for item in pending)
     progress = Progress(f"labels of {names} for {source.name}", sum(r.count for r in ranges))
     start, written = time.monotonic(), 0
-    writers = {item.teacher.name: item.writer for item in pending}
     missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
     with interruption.postponed():
         empty = {index for writer in writers.values() for index in writer.empty()}

@@ -206,7 +206,9 @@ class _Worker:
         key = (name, source.name)
         if key not in self._writers:
             teacher = self._teachers[name]
-            self._writers[key] = label.writer_of(self._recipe, self._workdir, teacher, source)
+            sha256 = label.weights_sha256(self._workdir, teacher)
+            made_from = label.inputs(self._recipe, teacher, source, sha256)
+            self._writers[key] = label.writer_of(self._workdir, teacher, source, made_from)
         return self._writers[key]
 
 

@@ -104,10 +104,8 @@ def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) 
         size = input_size(recipe, teacher)
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
         if isinstance(teacher, ForeignTeacher):
-            predictor, summaries = (
-                ForeignPredictor(teacher.model, task, (size, size)),
-                Summaries(folder),
-            )
+            predictor = ForeignPredictor(teacher.model, task, (size, size))
+            summaries = Summaries(folder)
             metrics = scorer.score(predictor, step=0, summaries=summaries)
             scorer.show(predictor, step=0, summaries=summaries)
             summaries.close()

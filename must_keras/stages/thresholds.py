@@ -8,6 +8,7 @@ a stored one is not resized first.
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -28,8 +29,12 @@ _NAMED = 20
 
 def counted(teacher: AnyTeacher, workdir: Workdir) -> AnswerCounts | None:
     """A teacher's answers to validation images; None where nobody has counted them."""
-    path = workdir.teacher(teacher.name).folder / ANSWERS
+    path = _answers_of(teacher, workdir)
     return AnswerCounts.load(path) if path.is_file() else None
+
+
+def _answers_of(teacher: AnyTeacher, workdir: Workdir) -> pathlib.Path:
+    return workdir.teacher(teacher.name).folder / ANSWERS
 
 
 def choices(teacher: AnyTeacher, workdir: Workdir) -> dict[str, Choice] | None:
@@ -83,7 +88,7 @@ def all_resolved(recipe: Recipe, workdir: Workdir) -> Recipe:
 
 def can_be_resolved(teacher: AnyTeacher, workdir: Workdir) -> bool:
     """Whether the answers are counted, where a threshold is to be chosen from them."""
-    return not isinstance(teacher.threshold, AtPrecision) or counted(teacher, workdir) is not None
+    return not isinstance(teacher.threshold, AtPrecision) or _answers_of(teacher, workdir).is_file()
 
 
 def tell(teachers: Iterable[AnyTeacher], workdir: Workdir) -> None:
