@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from must_keras.data.columns import Column
+from must_keras.data.labelled import Labelled, Union
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import DataError, UserError
 from must_keras.recipe import AnyTeacher, Recipe
@@ -101,11 +100,13 @@ def spread_images(recipe: Recipe, heads: Sequence[Head], number: int) -> list[Pl
     labelled = {name for head in heads for name in head.columns}
     pools = [pool.source for pool in recipe.pools if pool.source.name in labelled]
     sources = pools or [s for s in student_sources(recipe) if s.name in labelled]
-    ends = list(itertools.accumulate(len(source) for source in sources))
+    if not sources:
+        return []
+    images = Union([Labelled(source, []) for source in sources])
     found = []
-    for i in pictures.spread(number, ends[-1] if ends else 0):
-        part = bisect.bisect_right(ends, i)
-        place = Place(sources[part], i - (ends[part - 1] if part else 0))
+    for i in pictures.spread(number, len(images)):
+        part, index = images.locate(i)
+        place = Place(part.source, index)
         if any(head.knows(place) for head in heads) and not place.source.is_gone(place.index):
             found.append(place)
     return found
