@@ -44,25 +44,26 @@ def _corners(low: Tensor, high: Tensor, stride: Tensor, cells: Tensor, size: int
     the outermost centres see the outermost cells.
 
     Returns:
-        indices and weights, [B, R, size, 2 samples * 2 cells], int32 and float32; the weights of
-        a bin add up to 1.
+        indices and weights, [N, size, 2 samples * 2 cells], int32 and float32; the weights of a
+        bin add up to 1.
     """
     count = size * _SAMPLES
     share = (ops.arange(count, dtype=full()) + 0.5) / count
-    position = low[..., None] + share * (high - low)[..., None]
-    last = ops.cast(cells, full())[..., None] - 1.0
-    place = ops.minimum(ops.maximum(position / stride[..., None] - 0.5, 0.0), last)
+    position = low[:, None] + share * (high - low)[:, None]
+    last = ops.cast(cells, full())[:, None] - 1.0
+    place = ops.minimum(ops.maximum(position / stride[:, None] - 0.5, 0.0), last)
     first = ops.floor(place)
     weight = place - first
     second = ops.minimum(first + 1.0, last)
-    shape = ops.shape(place)
-    shape = (shape[0], shape[1], size, 2 * _SAMPLES)
+    shape = (-1, size, 2 * _SAMPLES)
     indices = ops.reshape(ops.stack([first, second], axis=-1), shape)
     weights = ops.reshape(ops.stack([1.0 - weight, weight], axis=-1), shape) / _SAMPLES
     return ops.cast(indices, "int32"), weights
 
 
-def roi_align(pyramid: Mapping[str, Tensor], boxes: Tensor, *, size: int, unit: float) -> Tensor:
+def roi_align(
+    pyramid: Mapping[str, Tensor], boxes: Tensor, image: Tensor, *, size: int, unit: float
+) -> Tensor:
     """Features of regions, each from the level that suits its size.
 
     Every bin is the mean of 2 x 2 bilinear samples at regular places (Mask R-CNN,
@@ -71,18 +72,18 @@ def roi_align(pyramid: Mapping[str, Tensor], boxes: Tensor, *, size: int, unit: 
     Args:
         pyramid: {"P3": [B, h, w, C], ...} of neighbouring levels; level l has stride 2^l. Shapes
             but B are static.
-        boxes: [B, R, 4] in pixels of the input.
+        boxes: [N, 4] in pixels of the input.
+        image: [N] int32 in [0, B), the image of each box.
         size: bins a side.
         unit: see `region_levels`.
 
     Returns:
-        [B, R, size, size, C] of the features' dtype.
+        [N, size, size, C] of the features' dtype.
     """
     levels = sorted(int(name[1:]) for name in pyramid)
     maps = [pyramid[f"P{level}"] for level in levels]
     heights, widths = ([m.shape[axis] for m in maps] for axis in (1, 2))
     channels = maps[0].shape[-1]
-    batch = ops.shape(boxes)[0]
     num_cells = [h * w for h, w in zip(heights, widths, strict=True)]
     starts = [sum(num_cells[:i]) for i in range(len(levels))]
     table = ops.concatenate(
@@ -98,19 +99,15 @@ def roi_align(pyramid: Mapping[str, Tensor], boxes: Tensor, *, size: int, unit: 
 
     stride = of_level([2**n for n in levels], full())
     height, width = of_level(heights, "int32"), of_level(widths, "int32")
-    rows, row_weights = _corners(boxes[..., 0], boxes[..., 2], stride, height, size)
-    columns, column_weights = _corners(boxes[..., 1], boxes[..., 3], stride, width, size)
-    image = ops.arange(batch, dtype="int32")[:, None] * sum(num_cells)
-    start = image + of_level(starts, "int32")
-    # [B, R, size, 1, 4, 1] with [B, R, 1, size, 1, 4].
-    index = start[:, :, None, None, None, None] + (
-        rows[:, :, :, None, :, None] * width[:, :, None, None, None, None]
-        + columns[:, :, None, :, None, :]
+    rows, row_weights = _corners(boxes[:, 0], boxes[:, 2], stride, height, size)
+    columns, column_weights = _corners(boxes[:, 1], boxes[:, 3], stride, width, size)
+    start = ops.cast(image, "int32") * sum(num_cells) + of_level(starts, "int32")
+    # [N, size, 1, 4, 1] with [N, 1, size, 1, 4].
+    index = start[:, None, None, None, None] + (
+        rows[:, :, None, :, None] * width[:, None, None, None, None] + columns[:, None, :, None, :]
     )
-    weight = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
+    weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
     points = (2 * _SAMPLES) ** 2
-    num_regions = boxes.shape[1]
     values = ops.take(table, ops.reshape(index, (-1, points)), axis=0)
     weight = ops.cast(ops.reshape(weight, (-1, 1, points)), values.dtype)
-    pooled = ops.matmul(weight, values)
-    return ops.reshape(pooled, (-1, num_regions, size, size, channels))
+    return ops.reshape(ops.matmul(weight, values), (-1, size, size, channels))

@@ -1,9 +1,10 @@
-"""Picking rows of a batch: at random among candidates, or by index."""
+"""Picking rows of a batch: at random among candidates, by index, or those that exist."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 Tensor = Any
@@ -38,3 +39,41 @@ def take(rows: Tensor, indices: Tensor) -> Tensor:
     start = ops.arange(shape[0], dtype="int32")[:, None] * rows.shape[1]
     flat = ops.reshape(rows, (-1, *shape[2:]))
     return ops.take(flat, ops.cast(indices, "int32") + start, axis=0)
+
+
+def leading(exists: Tensor, *, multiple: int) -> Tensor:
+    """Where the elements that exist stand among all of a batch, so that work is done on them alone.
+
+    Each image's number of them is made up to a multiple, at least one, by the elements that follow:
+    it does not depend on the other images.
+
+    Args:
+        exists: [B, R] bool, the True first in every row; R is static.
+        multiple: Python integer.
+
+    Returns:
+        [N] int32 in [0, B R), ascending. On a backend whose shapes are fixed, all B R.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.arange(exists.shape[0] * exists.shape[1], dtype="int32")
+    number = ops.sum(ops.cast(exists, "int32"), axis=1, keepdims=True)
+    wanted = ops.maximum((number + multiple - 1) // multiple, 1) * multiple
+    place = ops.arange(exists.shape[1], dtype="int32")[None, :]
+    return ops.nonzero(ops.reshape(place < wanted, (-1,)))[0]
+
+
+def spread(values: Tensor, places: Tensor, shape: tuple[Any, Any]) -> Tensor:
+    """What was computed for `leading` elements, back at their places; 0 elsewhere.
+
+    Args:
+        values: [N, ...].
+        places: [N] int32 in [0, B R), distinct.
+        shape: (B, R).
+
+    Returns:
+        [B, R, ...].
+    """
+    batch, number = shape
+    inner = values.shape[1:]
+    flat = ops.scatter(places[:, None], values, (batch * number, *inner))
+    return ops.reshape(flat, (-1, number, *inner))

@@ -16,6 +16,7 @@ from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
 from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
+from must_keras.training.fused import fuse
 from must_keras.training.optimizers import only_where
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
@@ -82,6 +83,7 @@ class MultiTaskModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        fuse(self)
         self.tasks = {task.name: task for task in tasks}
         self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.clip_norm = clip_norm

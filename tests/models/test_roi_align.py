@@ -60,21 +60,21 @@ def test_equals_a_slow_loop_on_every_level(size):
     corner, side = rng.uniform(0, 30, (2, 9, 2)), 2.0 ** rng.uniform(0, 6, (2, 9, 2))
     boxes = np.concatenate([corner, corner + side], axis=-1).astype(np.float32)
     boxes[0, 0], boxes[1, 0] = (0, 0, 64, 64), (5, 5, 5, 5)
-    found = numpy_of(roi_align(pyramid, boxes, size=size, unit=16.0))
-    assert found.shape == (2, 9, size, size, 3)
+    order = rng.permutation(18)
+    image, boxes_of = np.repeat(np.int32([0, 1]), 9)[order], boxes.reshape(-1, 4)[order]
+    found = numpy_of(roi_align(pyramid, boxes_of, image, size=size, unit=16.0))
+    assert found.shape == (18, size, size, 3)
     assert len(np.unique(numpy_of(region_levels(boxes, unit=16.0, lowest=3, highest=7)))) > 3
-    for image in range(2):
-        for i in range(9):
-            expected = slow(pyramid, image, boxes[image, i], size, 16.0)
-            np.testing.assert_allclose(found[image, i], expected, atol=1e-4)
+    for features, i, box in zip(found, image, boxes_of, strict=True):
+        np.testing.assert_allclose(features, slow(pyramid, i, box, size, 16.0), atol=1e-4)
 
 
 def test_a_linear_map_is_read_exactly_at_the_bins_centres():
     # Cell centres of stride 8 are at 4, 12, ... pixels: the map holds their coordinates.
     y, x = np.meshgrid(np.arange(8) * 8 + 4, np.arange(8) * 8 + 4, indexing="ij")
     pyramid = {"P3": np.stack([y, x], axis=-1)[None].astype(np.float32)}
-    boxes = np.array([[[10, 20, 30, 52]]], np.float32)
-    found = numpy_of(roi_align(pyramid, boxes, size=4, unit=1e6))[0, 0]
+    boxes = np.array([[10, 20, 30, 52]], np.float32)
+    found = numpy_of(roi_align(pyramid, boxes, np.int32([0]), size=4, unit=1e6))[0]
     np.testing.assert_allclose(found[:, 0, 0], [12.5, 17.5, 22.5, 27.5], atol=1e-4)
     np.testing.assert_allclose(found[0, :, 1], [24, 32, 40, 48], atol=1e-4)
 

@@ -2,7 +2,7 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import draws
-from must_keras.ops.sampling import choose, take
+from must_keras.ops.sampling import choose, leading, spread, take
 
 
 def choices(candidates, count, keys):
@@ -50,3 +50,21 @@ def test_take_picks_rows_of_each_image():
     assert found.tolist() == [[[4, 5], [4, 5]], [[6, 7], [8, 9]]]
     flat = ops.convert_to_numpy(take(rows[:, :, 0], np.array([[1], [0]], np.int32)))
     assert flat.tolist() == [[2], [6]]
+
+
+def test_leading_elements_are_made_up_to_a_multiple_image_by_image():
+    exists = np.zeros((4, 6), bool)
+    exists[1, :1], exists[2, :4], exists[3, :5] = True, True, True
+    places = ops.convert_to_numpy(leading(exists, multiple=4)).tolist()
+    # None, one, and four make four; five make eight, of which there are six.
+    assert places == [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 18, 19, 20, 21, 22, 23]
+    alone = ops.convert_to_numpy(leading(exists[2:3], multiple=4)).tolist()
+    assert alone == [0, 1, 2, 3]
+
+
+def test_what_was_computed_for_some_comes_back_to_its_place():
+    places = np.int32([1, 2, 5])
+    values = np.float32([[1, 10], [2, 20], [3, 30]])
+    found = ops.convert_to_numpy(spread(values, places, (2, 3)))
+    assert found[..., 0].tolist() == [[0, 1, 2], [0, 0, 3]]
+    assert found[..., 1].tolist() == [[0, 10, 20], [0, 0, 30]]

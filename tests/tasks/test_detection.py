@@ -220,6 +220,34 @@ def test_box_head_and_mask_head_run_once_in_a_loss_and_once_in_outputs(network, 
     assert calls == [("box_head", False), ("mask_head", False)]
 
 
+def test_the_mask_head_works_for_objects_alone(network, monkeypatch):
+    model, head = network
+    x, _ = batch()
+    prediction = model(x, training=False)
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 30, (6, 9, 2))
+    boxes = tf.constant(np.concatenate([corner, corner + 20], axis=-1), tf.float32)
+    classes = tf.constant(rng.integers(0, 3, (6, 9)), tf.int32)
+    seen = []
+    original = head.mask_head.call
+
+    def call(regions, *args, **kwargs):
+        seen.append(len(regions))
+        return original(regions, *args, **kwargs)
+
+    monkeypatch.setattr(head.mask_head, "call", call)
+    exists = np.arange(9) < np.array([0, 1, 4, 5, 9, 0])[:, None]
+    some, every = (
+        head.segment(prediction, boxes, classes, mask, level_unit=30.0, training=False).numpy()
+        for mask in (exists, np.ones_like(exists))
+    )
+    # Fours of each image, at least one and at most all nine.
+    assert seen == [4 + 4 + 4 + 8 + 9 + 4, 54]
+    assert some.shape == every.shape == (6, 9, 14, 14)
+    np.testing.assert_allclose(some[exists], every[exists], rtol=1e-4, atol=1e-5)
+    assert np.isfinite(some).all()
+
+
 def test_an_evaluation_changes_no_running_average(network):
     model, head = network
     x, label = batch()

@@ -125,6 +125,21 @@ def test_foreground_has_its_share_and_background_the_rest():
     assert numpy_of(regions.chosen).all()
 
 
+def test_regions_with_masks_come_first_in_their_order():
+    regions = targets.Regions(
+        boxes=np.arange(20, dtype=np.float32).reshape(1, 5, 4),
+        chosen=np.array([[True, True, True, True, False]]),
+        classes=np.array([[3, 1, 2, 0, 0]], np.int32),
+        index=np.array([[0, 1, 1, 0, 0]], np.int32),
+    )
+    label = {"has_mask": np.array([[False, True]])}
+    some, has_mask = targets.regions_with_masks(regions, label, count=4)
+    # Object 0 has no mask, the fourth region is background, the fifth is beyond the count.
+    assert numpy_of(has_mask).tolist() == [[True, True, False, False]]
+    assert numpy_of(some.classes).tolist() == [[1, 2, 3, 0]]
+    assert numpy_of(some.boxes)[0, :, 0].tolist() == [4, 8, 0, 12]
+
+
 def test_anchors_by_hand():
     grid = anchor_grid((64, 32), scales=(2.0,), ratios=(1.0, 4.0))
     assert grid.shape == (sum(level_counts((64, 32), 2)), 4)

@@ -13,10 +13,8 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.box_head import BoxHead
 from must_keras.models.mask_head import MaskHead
-from must_keras.models.roi_align import roi_align
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
-from must_keras.ops.sampling import take
 from must_keras.ops.views import View
 from must_keras.tasks.base import Answers, Evaluator, Prior, Sketch, Spec, Task
 from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
@@ -214,16 +212,19 @@ class Detection(Task):
         regions = targets.sample_regions(
             proposals, present, label, keys, count=self.num_regions, foreground=foreground
         )
-        scores, deltas = self._classify(prediction, head, regions.boxes, head.in_training)
+        unit, training = self._level_unit(head), head.in_training
+        scores, deltas = head.classify(
+            prediction, regions.boxes, level_unit=unit, training=training
+        )
         total = total + losses.box_loss(scores, deltas, regions, label, count=self.num_regions)
         if self.with_masks:
-            # Foreground comes first.
             number = min(self.num_mask_regions, foreground)
-            some = targets.Regions(*(part[:, :number] for part in regions))
+            some, counts = targets.regions_with_masks(regions, label, count=number)
             classes = ops.maximum(some.classes - 1, 0)
-            logits = self._segment(prediction, head, some.boxes, classes, head.in_training)
+            logits = head.segment(
+                prediction, some.boxes, classes, counts, level_unit=unit, training=training
+            )
             target = losses.mask_targets(some.boxes, some.index, label, size=logits.shape[-1])
-            counts = some.chosen & (some.classes > 0) & take(label["has_mask"], some.index)
             total = total + losses.mask_loss(logits, target, counts)
         return ops.where(self.label_weight(label) > 0.0, total, 0.0)
 
@@ -232,7 +233,8 @@ class Detection(Task):
     ) -> dict[str, Tensor]:
         """See Task: by descending score; class -1 and zeros where there is nothing."""
         proposals, present = self._propose(prediction, head, self._anchors(head))
-        scores, deltas = self._classify(prediction, head, proposals, training=False)
+        unit = self._level_unit(head)
+        scores, deltas = head.classify(prediction, proposals, level_unit=unit, training=False)
         found = inference.detect(
             scores,
             deltas,
@@ -246,15 +248,19 @@ class Detection(Task):
         )
         outputs = found._asdict()
         if self.with_masks:
-            classes = ops.maximum(found.classes, 0)
-            logits = self._segment(prediction, head, found.boxes, classes, training=False)
-            exists = (found.classes >= 0)[:, :, None, None]
-            outputs["masks"] = ops.where(exists, ops.sigmoid(logits), 0.0)
+            exists, classes = found.classes >= 0, ops.maximum(found.classes, 0)
+            logits = head.segment(
+                prediction, found.boxes, classes, exists, level_unit=unit, training=False
+            )
+            outputs["masks"] = ops.where(exists[:, :, None, None], ops.sigmoid(logits), 0.0)
         return outputs
 
     def _anchors(self, head: DetectionHead) -> Tensor:
         grid = anchor_grid(head.size, scales=self.scales(head.size), ratios=self.anchor_ratios)
         return ops.convert_to_tensor(grid, dtype=full())
+
+    def _level_unit(self, head: DetectionHead) -> float:
+        return self.level_unit or _LEVEL_UNIT * relative_size(head.size)
 
     def _propose(self, prediction: Any, head: DetectionHead, anchors: Tensor):
         per_cell = len(self.scales(head.size)) * len(self.anchor_ratios)
@@ -268,28 +274,6 @@ class Detection(Task):
             num_proposals=self.num_proposals,
             threshold=self.proposal_nms,
         )
-
-    def _regions(self, prediction: Any, head: DetectionHead, boxes: Tensor, side: int) -> Tensor:
-        """Features of boxes [B, R, 4]: [B R, side, side, C]."""
-        unit = self.level_unit or _LEVEL_UNIT * relative_size(head.size)
-        pooled = roi_align(prediction["pyramid"], boxes, size=side, unit=unit)
-        return ops.reshape(pooled, (-1, *pooled.shape[2:]))
-
-    def _classify(self, prediction: Any, head: DetectionHead, boxes: Tensor, training: bool):
-        number = boxes.shape[1]
-        features = self._regions(prediction, head, boxes, self.box_region)
-        scores, deltas = head.box_head(features, training=training)
-        return (
-            ops.reshape(scores, (-1, number, *scores.shape[1:])),
-            ops.reshape(deltas, (-1, number, *deltas.shape[1:])),
-        )
-
-    def _segment(
-        self, prediction: Any, head: DetectionHead, boxes: Tensor, classes: Tensor, training: bool
-    ) -> Tensor:
-        features = self._regions(prediction, head, boxes, self.mask_region)
-        logits = head.mask_head(features, ops.reshape(classes, (-1,)), training=training)
-        return ops.reshape(logits, (-1, boxes.shape[1], *logits.shape[1:]))
 
     # ---- pseudo labels --------------------------------------------------------------------------
 

@@ -165,5 +165,25 @@ def sample_regions(
     )
 
 
+def regions_with_masks(
+    regions: Regions, label: Mapping[str, Tensor], *, count: int
+) -> tuple[Regions, Tensor]:
+    """The first `count` regions, those whose objects have masks first.
+
+    Args:
+        regions: of `sample_regions`.
+        label: the label.
+        count: how many of each image.
+
+    Returns:
+        the regions, and [B, count] bool: the object has a mask.
+    """
+    first = Regions(*(part[:, :count] for part in regions))
+    has_mask = first.chosen & (first.classes > 0) & take(label["has_mask"], first.index)
+    # top_k keeps the order of equal values.
+    has_mask, places = ops.top_k(ops.cast(has_mask, "float32"), first.boxes.shape[1])
+    return Regions(*(take(part, places) for part in first)), has_mask > 0.0
+
+
 def _count(chosen: Tensor) -> Tensor:
     return ops.sum(ops.cast(chosen, "int32"), axis=1, keepdims=True)
