@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation, photometric, random_view
 from must_keras.errors import DataError, UserError
 from must_keras.ops import draws
-from must_keras.ops.views import View, letterbox, sample, visible_area
+from must_keras.ops.views import View, letterbox, sample_array, visible_area
 from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
@@ -91,20 +92,20 @@ def see(image: tf.Tensor, view: View) -> tf.Tensor:
     Where the view shrinks the picture by two or more, pixels are averaged first: bilinear
     sampling alone would skip some.
     """
-    m = view.matrix
-    shape = tf.shape(image)[:2]
-    steps = tf.stack([tf.norm(m[0, :2]), tf.norm(m[1, :2])]) * tf.cast(
-        shape, tf.float32
-    )  # original pixels for one pixel of the input
-    factor = tf.maximum(tf.cast(tf.floor(tf.reduce_min(steps) + 1e-3), tf.int32), 1)
-    smaller = tf.maximum(shape // factor, 1)
 
-    def shrink() -> tf.Tensor:
-        return tf.image.resize(image, smaller, method="area")
+    def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        size = np.array(image.shape[:2])
+        # Original pixels for one pixel of the input.
+        steps = np.linalg.norm(matrix[:, :2], axis=1) * size
+        factor = max(int(steps.min() + 1e-3), 1)
+        image = image.astype(np.float32)
+        if factor > 1:
+            height, width = np.maximum(size // factor, 1).tolist()
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return sample_array(image, matrix, view.size, interpolation="bilinear", fill=MEAN_COLOUR)
 
-    image = tf.cond(factor > 1, shrink, lambda: tf.cast(image, tf.float32))
-    image.set_shape((None, None, 3))
-    return sample(image - MEAN_COLOUR, view, interpolation="bilinear", fill=0.0) + MEAN_COLOUR
+    seen = tf.numpy_function(run, [image, view.matrix], tf.float32, stateful=False)
+    return tf.ensure_shape(seen, (*view.size, 3))
 
 
 def _example(
