@@ -25,37 +25,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import counted_flops, medians, peak_gib, seconds_of, take_turns
+from benchmarks.settings import Rectangles
 
-OBJECTS, MASKS, STEPS = 6, 32, 8
-
-
-class _Rectangles:
-    """Noise, with six boxes filled by their masks on each image."""
-
-    def __init__(self, task: Any, size: int, count: int):
-        self._task, self._size, self._count = task, size, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def image_id(self, index: int) -> str:
-        return str(index)
-
-    def load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        random = np.random.default_rng(index)
-        corners = random.uniform(0.0, 0.6, (OBJECTS, 2))
-        sides = random.uniform(0.1, 0.4, (OBJECTS, 2))
-        boxes = np.concatenate([corners, np.minimum(corners + sides, 1.0)], axis=1)
-        label = self._task.missing() | {
-            "boxes": boxes.astype(np.float32),
-            "classes": random.integers(0, len(self._task.classes), OBJECTS).astype(np.int32),
-            "masks": np.ones((OBJECTS, 28, 28), np.uint8),
-            "has_mask": np.ones(OBJECTS, bool),
-            "ignore": np.zeros(OBJECTS, bool),
-            "labelled": np.ones((), np.float32),
-        }
-        image = random.integers(0, 256, (self._size, self._size, 3), dtype=np.uint8)
-        return image, {self._task.name: label}
+MASKS, STEPS = 32, 8
 
 
 def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
@@ -90,7 +62,7 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
         network = Network(backbone=ResNet.of_depth(50), size=size)
         model = build_model(network, [task], seed=0, **training.of_model())
         training.compile(model)
-        examples = _Rectangles(task, size, batch)
+        examples = Rectangles(task, size=size, count=batch)
         x, y = Feed(examples, [task], training, size=size, seed=0).batch_of(0)
         head = model.get_layer(task.name)
         regions = tf.Variable([0.0, 0.0])
