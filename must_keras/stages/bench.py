@@ -127,7 +127,7 @@ class Bench:
         self, cell: Cell, trained: MultiTaskModel | None, seen: _Seen
     ) -> tuple[Learner, list[str]]:
         """The network with the weights that it starts from, and which parts are the start's."""
-        fresh = self._fresh_of(fresh_seed(self._recipe, cell.seed))
+        fresh = self._fresh_of(self._number(cell))
         copied = _copied(cell, trained, fresh)
         parts: tuple[str, ...] = ()
         if cell.protocol.mode == "frozen":
@@ -143,6 +143,10 @@ class Bench:
         elif copied:
             FromCheckpoint().apply(network.whole, self._recipe.network)
         return network, copied
+
+    def _number(self, cell: Cell) -> int:
+        """The seed of fresh weights, of the order of the images and of their views."""
+        return scoring.part_seed(self._recipe.seed, "transfer", self._transfer.name, str(cell.seed))
 
     def _fresh_of(self, seed: int) -> MultiTaskModel:
         """What all starts of a seed have in common: their random weights."""
@@ -219,7 +223,7 @@ class Bench:
             [transfer.task],
             network.training,
             size=recipe.network.size,
-            seed=scoring.part_seed(recipe.seed, "transfer", transfer.name, str(cell.seed)),
+            seed=self._number(cell),
             cache=cache,
         )
 
@@ -249,8 +253,3 @@ def _copied(cell: Cell, trained: MultiTaskModel | None, fresh: MultiTaskModel) -
     wanted = (BACKBONE, NECK) if cell.protocol.neck == "fpn" else (BACKBONE,)
     theirs = {layer.name for layer in trained.layers}
     return [layer.name for layer in fresh.layers if layer.name in wanted and layer.name in theirs]
-
-
-def fresh_seed(recipe: Recipe, seed: int) -> int:
-    """Of the weights that are not copied: another one for every run and every seed within it."""
-    return seed if not recipe.seed else scoring.part_seed(recipe.seed, "fresh", str(seed))

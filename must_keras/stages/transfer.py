@@ -8,7 +8,7 @@ import keras
 
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe
-from must_keras.stages.bench import Bench, fresh_seed
+from must_keras.stages.bench import Bench
 from must_keras.stages.cells import Cell, cells
 from must_keras.stages.fitting import is_finished
 from must_keras.stages.teacher import selected
@@ -66,8 +66,6 @@ def inputs(recipe: Recipe, workdir: Workdir, cell: Cell) -> dict:
     more = cell.protocol.differs()
     if len(transfer.rates) > 1:
         more["learning_rates"] = transfer.rates
-    if recipe.seed:
-        more["fresh"] = fresh_seed(recipe, cell.seed)
     return {
         "version": VERSION,
         "start": start,
