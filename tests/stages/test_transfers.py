@@ -195,6 +195,7 @@ def test_the_sweep_looks_at_validation_and_once_at_test(workdir, monkeypatch):
     assert [line["split"] for line in lines] == ["test"]
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_model_of_the_rate_that_it_chose(workdir, tmp_path):
     """On test it says what a transfer with that rate alone says."""
     swept = rows(recipe_of(learning_rates=(1e-2, 1e-3), starts=("student",)), workdir)[0]
