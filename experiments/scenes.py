@@ -44,6 +44,9 @@ def recipe(
     images: int = 2000,
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
     neck: Literal["fpn", "backbone"] = "fpn",
+    mode: Literal["full", "frozen"] = "full",
+    shots: tuple[int | None, ...] = (None,),
+    learning_rates: tuple[float, ...] = (),
     downstream: Literal["dev", "final"] = "dev",
 ) -> Recipe:
     """The recipe.
@@ -62,6 +65,11 @@ def recipe(
         images: labelled training images of the largest teacher's set; the others follow.
         starts: "random", "teacher-<name>", "student", or "all".
         neck: whether transfers take the pyramid along.
+        mode: "frozen" trains heads alone on features that stay as they are.
+        shots: how many labelled images transfers see, of each class for classification, in all
+            for other tasks; several give a curve (10+20+none), none is all.
+        learning_rates: of the transfers, the better one on validation for each start and set
+            (0.0003+0.001+0.003); none: 0.001.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
     """
 
@@ -159,6 +167,7 @@ def recipe(
             training=training(
                 transfer_steps, 1e-3, scale=(1.0, 1.0) if feature == "depth" else (0.85, 1.2)
             ),
+            learning_rates=learning_rates,
         )
 
     def maps(config: SceneConfig) -> Segmentation:
@@ -192,6 +201,8 @@ def recipe(
         starts=starts,
         transfer_seeds=transfer_seeds,
         neck=neck,
+        mode=mode,
+        shots=shots,
     )
 
 

@@ -19,6 +19,7 @@ from must_keras.tasks.thresholds import Threshold
 from must_keras.training.foreign import ForeignModel
 from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
+from must_keras.training.protocol import Mode, Neck, Protocol
 from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.training.trainer import Training
@@ -198,6 +199,7 @@ class Transfer:
         task: with a fresh head.
         sets: its images.
         training: the same budget for every start.
+        learning_rates: the better one on validation is taken, for each start; none: training's.
         aligned: {start: "images" (it saw these images with any label) or "set"}; the kind of task
             need not be said (see Recipe.alignment).
     """
@@ -206,10 +208,21 @@ class Transfer:
     task: Task
     sets: Splits
     training: Training
+    learning_rates: tuple[float, ...] = ()
     aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _expect(f"transfer {self.name!r}", self, task=Task, sets=Splits, training=Training)
+        where = f"transfer {self.name!r}"
+        _expect(where, self, task=Task, sets=Splits, training=Training)
+        _expect_each(where, self, learning_rates=float)
+        rates = self.learning_rates
+        if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
+            raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return tuple(self.learning_rates) or (self.training.learning_rate,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,7 +240,9 @@ class Recipe:
         starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>": where
             transfers start from.
         transfer_seeds: how often each transfer is repeated with other random numbers.
-        neck: "fpn" transfers the pyramid too where the start has one; "backbone" never does.
+        neck: see Protocol.
+        mode: see Protocol.
+        shots: how many labelled images transfers see, each number for itself: see Protocol.
         evaluation_batch: images of a batch when nothing is trained.
         max_unreadable: share of a source's images that may be unreadable; more end the labelling.
     """
@@ -241,14 +256,16 @@ class Recipe:
     transfers: tuple[Transfer, ...]
     starts: tuple[str, ...]
     transfer_seeds: int = 1
-    neck: Literal["fpn", "backbone"] = "fpn"
+    neck: Neck = "fpn"
+    mode: Mode = "full"
+    shots: tuple[int | None, ...] = (None,)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         _expect(where, self, network=Network, student=Student, starts=tuple | list)
-        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer}
+        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
         _expect_each(where, self, **kinds)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
@@ -284,6 +301,8 @@ class Recipe:
         for teacher in self.teachers:
             if isinstance(teacher, ForeignLabels):
                 teacher.check_pools([pool.source for pool in self.pools])
+        if not self.protocols or len(set(self.protocols)) < len(self.protocols):
+            raise UserError(f"{where}: shots={self.shots}: different numbers, at least one")
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:
@@ -305,6 +324,11 @@ class Recipe:
     def start_names(self) -> tuple[str, ...]:
         """Where transfers start from; "all" stands for every one."""
         return self._all_starts if "all" in self.starts else self.starts
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The rules of the transfers; every set is transferred to by each of them."""
+        return tuple(Protocol(mode=self.mode, neck=self.neck, shots=s) for s in self.shots)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from keras import ops
 
 from must_keras.ops import draws
-from must_keras.ops.views import View
+from must_keras.ops.views import View, letterbox, mirrored
 
 Tensor = Any
 
@@ -33,6 +33,40 @@ class Augmentation:
     scale: tuple[float, float] = (0.8, 1.25)
     mirror: bool = True
     brightness: float = 0.2
+
+    def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
+        """See `random_view`."""
+        return random_view(original_size, size, key, self)
+
+    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+        """See `photometric`."""
+        return photometric(image, key, self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WholeImages:
+    """Every image as evaluation sees it, so that an image has one view, or two.
+
+    Attributes:
+        mirror: whether half of the pictures are mirrored left to right.
+    """
+
+    mirror: bool = True
+
+    def is_mirrored(self, key: Tensor) -> Tensor:
+        """Bool, whether the picture with this key, an int32 scalar, is mirrored."""
+        return ops.logical_and(self.mirror, draws.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5)
+
+    def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
+        """The letterboxed original or its mirror image; arguments as of `random_view`."""
+        whole = letterbox(original_size, size)
+        matrix = ops.where(self.is_mirrored(key), mirrored(whole).matrix, whole.matrix)
+        return View(matrix=matrix, size=size)
+
+    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+        """The image as it is."""
+        del key
+        return image
 
 
 def random_view(

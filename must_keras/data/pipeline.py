@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
 from must_keras.ops import draws
-from must_keras.ops.views import View, letterbox, sample_array, visible_area
+from must_keras.ops.views import View, letterbox, mirrored, sample_array, visible_area
 from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
@@ -135,6 +135,13 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
+def drawn(position: tf.Tensor, *, num_examples: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The example at a position of an endless stream and the key, int32, of its random numbers."""
+    stream = draws.fold(tf.constant([seed], tf.int32), 1)
+    key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
+    return shuffled(position, num_examples=num_examples, seed=seed), key
+
+
 def training_batches(
     examples: Examples,
     tasks: Sequence[Task],
@@ -142,7 +149,7 @@ def training_batches(
     size: int,
     batch: int,
     seed: int,
-    augmentation: Augmentation,
+    augmentation: Augmentation | WholeImages,
     steps: range,
     share: int = 0,
     shares: int = 1,
@@ -172,13 +179,11 @@ def training_batches(
     @tf.autograph.experimental.do_not_convert
     def build(place: tf.Tensor):
         position = place // own * batch + share * own + place % own
-        index = shuffled(position, num_examples=len(examples), seed=seed)
+        index, key = drawn(position, num_examples=len(examples), seed=seed)
         image, stored = reader.read(index)
-        stream = draws.fold(tf.constant([seed], tf.int32), 1)
-        key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
-        view = random_view(tf.shape(image)[:2], (size, size), key, augmentation)
+        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
         x, labels = _example(image, stored, view, tasks)
-        x["image"] = photometric(x["image"], key, augmentation)
+        x["image"] = augmentation.colours(x["image"], key)
         return x, {"labels": labels, "keys": key}
 
     dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own)
@@ -212,7 +217,13 @@ def images_in_sizes(
 
 
 def evaluation_batches(
-    examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, ranges: Sequence[range]
+    examples: Examples,
+    tasks: Sequence[Task],
+    *,
+    size: int,
+    batch: int,
+    ranges: Sequence[range],
+    mirror: bool = False,
 ) -> tf.data.Dataset:
     """The whole of each image, letterboxed, in order; the last batch of a range is filled up.
 
@@ -222,6 +233,7 @@ def evaluation_batches(
         size: of the network's input.
         batch: images of a batch: all batches are of one shape.
         ranges: of indices; no batch holds images of two.
+        mirror: whether all images are mirrored left to right.
 
     Returns:
         A dataset of ({"image", "area"}, {"labels": {head: label}, "index": [B] int64}); an index
@@ -233,7 +245,8 @@ def evaluation_batches(
     def build(place: tf.Tensor):
         index = tf.maximum(place, 0)
         image, stored = reader.read(index)
-        x, labels = _example(image, stored, letterbox(tf.shape(image)[:2], (size, size)), tasks)
+        view = letterbox(tf.shape(image)[:2], (size, size))
+        x, labels = _example(image, stored, mirrored(view) if mirror else view, tasks)
         return x, {"labels": labels, "index": place}
 
     return _whole_batches(build, batch, ranges)

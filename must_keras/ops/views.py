@@ -57,6 +57,16 @@ def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
     return View(matrix=matrix, size=size)
 
 
+def mirrored(view: View) -> View:
+    """The same part of the original, as in a mirror, on the same pixels of the input.
+
+    For a view of the original's whole width: its fraction f becomes 1 - f.
+    """
+    flip = ops.convert_to_tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]], dtype="float32")
+    shift = ops.convert_to_tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype="float32")
+    return View(matrix=view.matrix * flip + shift, size=view.size)
+
+
 def is_mirrored(view: View) -> Tensor:
     """True (a scalar) where the view shows the original as in a mirror."""
     m = view.matrix

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from must_keras.data.augmentation import Augmentation
+from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
 from must_keras.training.model import BACKBONE, MultiTaskModel, Precision
@@ -47,7 +47,7 @@ class Training:
     warmup: float = 0.05
     clip_norm: float | None = 10.0
     ema: bool = False
-    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    augmentation: Augmentation | WholeImages = dataclasses.field(default_factory=Augmentation)
     accumulate: int = 1
     precision: Precision | None = None
     recompute: bool = False

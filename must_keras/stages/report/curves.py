@@ -125,6 +125,22 @@ def precision_recall(
     return _png(figure, axes, title, "threshold", "share")
 
 
+def against_images(title: str, lines: dict[str, list[tuple[int, float]]], metric: str) -> bytes:
+    """A metric over the number of training images, on a logarithmic scale, as PNG.
+
+    Args:
+        title: of the picture.
+        lines: {start: [(images, value)]}.
+        metric: what the values are called.
+    """
+    figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
+    for name, points in lines.items():
+        images, values = zip(*points, strict=True)
+        axes.plot(images, values, label=name, linewidth=1.4, marker="o")
+    axes.set_xscale("log")
+    return _png(figure, axes, title, "labelled images", metric)
+
+
 def per_image(title: str, counts: dict[str, dict[str, float]]) -> bytes:
     """How much of each class an image has in the labels of several kinds, as PNG.
 
