@@ -27,6 +27,7 @@ from must_keras.tasks import Classification, Depth, Detection, Normals, Segmenta
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
+from must_keras.training.weighting import Equal, Formula, Uncertainty
 
 
 def recipe(
@@ -45,6 +46,7 @@ def recipe(
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
     neck: Literal["fpn", "backbone"] = "fpn",
     downstream: Literal["dev", "final"] = "dev",
+    weighting: Literal["formula", "equal", "uncertainty"] = "formula",
 ) -> Recipe:
     """The recipe.
 
@@ -63,7 +65,9 @@ def recipe(
         starts: "random", "teacher-<name>", "student", or "all".
         neck: whether transfers take the pyramid along.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
+        weighting: how much each head's loss counts in the student; "formula" is the paper's.
     """
+    weightings = {"formula": Formula(), "equal": Equal(), "uncertainty": Uncertainty()}
 
     def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
         return SceneConfig(
@@ -187,7 +191,9 @@ def recipe(
                 ),
             ),
         ),
-        student=Student(training=training(student_steps, scale=(0.9, 1.1))),
+        student=Student(
+            training=training(student_steps, scale=(0.9, 1.1)), weighting=weightings[weighting]
+        ),
         transfers=transfers,
         starts=starts,
         transfer_seeds=transfer_seeds,

@@ -22,3 +22,14 @@ def to_full(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key: ops.cast(v, full()) if keras.backend.is_float_dtype(v.dtype) else v
         for key, v in values.items()
     }
+
+
+def in_full_precision(config: Any) -> Any:
+    """A serialized network whose layers compute in the type of their weights."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
+            return config | {"config": {"name": "float32"}}
+        return {key: in_full_precision(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(in_full_precision(value) for value in config)
+    return "float32" if config == "mixed_bfloat16" else config

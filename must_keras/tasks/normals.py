@@ -86,6 +86,8 @@ class Normals(Task):
         cosine = ops.sum(_direction(values) * target, axis=-1)
         return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
 
+    is_regression: ClassVar[bool] = True
+
     def outputs(
         self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
     ) -> dict[str, Tensor]:

@@ -36,6 +36,8 @@ class Training:
         recompute: whether the backbone's features are computed twice instead of kept.
         jit_compile: whether XLA compiles the step; for one GPU.
         log_every: steps between two log lines.
+        diagnose_every: steps between two looks at which head moves the network, where there are
+            several heads (see diagnostics.py); 0: none.
         save_seconds: least time between two checkpoints; large networks, which take longer to
             write, have fewer.
     """
@@ -53,14 +55,16 @@ class Training:
     recompute: bool = False
     jit_compile: bool = False
     log_every: int = 20
+    diagnose_every: int = 200
     save_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("batch", "learning_rate", "log_every", "accumulate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, received {getattr(self, name)}")
-        if self.steps < 0:
-            raise UserError(f"steps must be 0 or more, received {self.steps}")
+        for name in ("steps", "diagnose_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must be 0 or more, received {getattr(self, name)}")
         if not isinstance(self.optimizer, AdamW | SGD):
             raise UserError(
                 f"optimizer must be AdamW(...) or SGD(...), received {self.optimizer!r}"
@@ -73,7 +77,7 @@ class Training:
     def describe(self) -> dict[str, Any]:
         """What the result depends on."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del fields["log_every"], fields["save_seconds"]
+        del fields["log_every"], fields["diagnose_every"], fields["save_seconds"]
         return fields
 
     @property
