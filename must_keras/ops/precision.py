@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -33,3 +34,15 @@ def in_full_precision(config: Any) -> Any:
     if isinstance(config, list | tuple):
         return type(config)(in_full_precision(value) for value in config)
     return "float32" if config == "mixed_bfloat16" else config
+
+
+@contextlib.contextmanager
+def policy(name: str | None) -> Iterator[None]:
+    """Layers that are made within compute so; None: as Keras' own policy says."""
+    before = keras.config.dtype_policy()
+    if name is not None:
+        keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

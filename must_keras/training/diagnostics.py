@@ -57,16 +57,17 @@ class Diagnostics:
         with keras.StatelessScope():
             for part in range(model.accumulate):
                 some_x, some_y = model.part_of((x, y), part)
-                with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-                    tape.watch(self._kernel.value)
-                    found = model.losses_over(some_y, model(some_x, training=True), counts)
-                    found = model.weighted_losses(found)
-                for name, loss in found.items():
-                    gradient = tape.gradient(loss, self._kernel.value)
-                    if gradient is None:
-                        gradient = tf.zeros_like(self._kernel)
-                    losses[name] = losses.get(name, 0.0) + loss
-                    gradients[name] = gradients.get(name, 0.0) + gradient
+                with model.drawing(some_y["keys"]):
+                    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                        tape.watch(self._kernel.value)
+                        found = model.losses_over(some_y, model(some_x, training=True), counts)
+                        found = model.weighted_losses(found)
+                    for name, loss in found.items():
+                        gradient = tape.gradient(loss, self._kernel.value)
+                        if gradient is None:
+                            gradient = tf.zeros_like(self._kernel)
+                        losses[name] = losses.get(name, 0.0) + loss
+                        gradients[name] = gradients.get(name, 0.0) + gradient
                 del tape
         losses, gradients = sum_over_replicas((losses, gradients))
         return _shares(losses, gradients)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -14,11 +14,12 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
-from must_keras.ops.precision import full, in_full_precision, to_full
+from must_keras.ops.precision import full, in_full_precision, policy, to_full
 from must_keras.tasks.base import Task
 from must_keras.training.fused import fuse
 from must_keras.training.optimizers import only_where
 from must_keras.training.stepping import on_iterator, on_replicas
+from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 from must_keras.training.weighting.base import LearnedWeights
 
@@ -75,6 +76,7 @@ class MultiTaskModel(keras.Model):
             save memory; image i belongs to part i mod `accumulate`.
         learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
             before `compile`. What is saved of the model holds their values at that time.
+        stochastic_depth: leaves out residual branches in training; None: none.
         last_batch: what the newest training step has seen, over all local replicas.
     """
 
@@ -94,6 +96,7 @@ class MultiTaskModel(keras.Model):
         self.clip_norm = clip_norm
         self.accumulate = 1
         self.learned_weights: LearnedWeights | None = None
+        self.stochastic_depth: StochasticDepth | None = None
         self.last_batch: Any = None
         self._means: list[keras.metrics.Mean] = []
 
@@ -206,15 +209,22 @@ class MultiTaskModel(keras.Model):
             # A part waits for the gradients of the one before: their features need not coexist.
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
                 some_x, some_y = self.part_of((x, y), part)
-            with tf.GradientTape() as tape:
-                found = self.losses_over(some_y, self(some_x, training=True), counts)
-                scaled = self.optimizer.scale_loss(self._weighted(found, counts, self.accumulate))
-            gradients = tape.gradient(scaled, [v.value for v in variables])
+            with self.drawing(some_y["keys"]):
+                with tf.GradientTape() as tape:
+                    found = self.losses_over(some_y, self(some_x, training=True), counts)
+                    loss = self._weighted(found, counts, self.accumulate)
+                    scaled = self.optimizer.scale_loss(loss)
+                gradients = tape.gradient(scaled, [v.value for v in variables])
             gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = [g if t is None else t + g for t, g in zip(total, gradients, strict=True)]
             losses = {name: losses.get(name, 0.0) + value for name, value in found.items()}
         pairs = zip(total, variables, strict=True)
         return losses, [(g, v) for g, v in pairs if g is not None]
+
+    def drawing(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within, a forward pass and its gradient are those of training on images [B] of keys."""
+        depth = self.stochastic_depth
+        return contextlib.nullcontext() if depth is None else depth.of(keys)
 
     def part_of(self, batch: Any, part: int) -> Any:
         """One of the `accumulate` parts of a replica's batch."""
@@ -357,23 +367,12 @@ def build_model(
             f"size is {network.size}"
         )
     keras.utils.set_random_seed(seed)
-    with _policy(precision):
+    with policy(precision):
         return _build(network, tasks, norm, loss_weights, clip_norm)
 
 
 def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
-
-
-@contextlib.contextmanager
-def _policy(precision: Precision | None) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    if precision is not None:
-        keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _build(
