@@ -19,7 +19,7 @@ from must_keras.data.splits import Splits
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.label import sources_to_label
-from must_keras.stages.report import curves, summary, thresholds
+from must_keras.stages.report import balance, curves, summary, thresholds
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.training.model import NECK
@@ -311,7 +311,8 @@ def _curves(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str]]:
         path = part.folder / "metrics.jsonl"
         if path.is_file() and (series := curves.read(path)):
             found.append((title, _uri(curves.plot(title, series), "png")))
-    return found
+    shown = balance.charts(workdir.student)
+    return found + [(title, _uri(picture, "png")) for title, picture in shown]
 
 
 def _downstream(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str, str]]:
