@@ -24,7 +24,7 @@ class Diagnostics:
     the layers below it need not be passed through once for every head. They are of the whole
     batch, over all replicas and parts.
 
-    A look is not traced: that would take as long as fifty small steps, and it is rare.
+    A look is not traced: that would take as long as fifty small steps, and looks are rare.
 
     Args:
         model: a compiled model.

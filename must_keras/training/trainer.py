@@ -65,7 +65,7 @@ class Training:
     recompute: bool = False
     jit_compile: bool = False
     log_every: int = 20
-    diagnose_every: int = 200
+    diagnose_every: int = 250
     save_seconds: float = 10.0
 
     def __post_init__(self) -> None:
