@@ -27,6 +27,7 @@ from must_keras.tasks import Classification, Depth, Detection, Normals, Segmenta
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
+from must_keras.training.weighting import Equal, Formula, Uncertainty
 
 
 def recipe(
@@ -48,6 +49,7 @@ def recipe(
     shots: tuple[int | None, ...] = (None,),
     learning_rates: tuple[float, ...] = (),
     downstream: Literal["dev", "final"] = "dev",
+    weighting: Literal["formula", "equal", "uncertainty"] = "formula",
 ) -> Recipe:
     """The recipe.
 
@@ -71,7 +73,9 @@ def recipe(
         learning_rates: of the transfers, the better one on validation for each start and set
             (0.0003+0.001+0.003); none: 0.001.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
+        weighting: how much each head's loss counts in the student; "formula" is the paper's.
     """
+    weightings = {"formula": Formula(), "equal": Equal(), "uncertainty": Uncertainty()}
 
     def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
         return SceneConfig(
@@ -196,7 +200,9 @@ def recipe(
                 ),
             ),
         ),
-        student=Student(training=training(student_steps, scale=(0.9, 1.1))),
+        student=Student(
+            training=training(student_steps, scale=(0.9, 1.1)), weighting=weightings[weighting]
+        ),
         transfers=transfers,
         starts=starts,
         transfer_seeds=transfer_seeds,

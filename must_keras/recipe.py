@@ -13,7 +13,6 @@ from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
-from must_keras.tasks import Depth
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
 from must_keras.training.foreign import ForeignModel
@@ -23,6 +22,7 @@ from must_keras.training.protocol import Mode, Neck, Protocol
 from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.thresholds import AtPrecision, check_threshold
 from must_keras.training.trainer import Training
+from must_keras.training.weighting import Formula, Weight, Weighting
 from must_keras.workdir import describe
 
 # The network's own layers.
@@ -65,7 +65,7 @@ class Teacher:
         training: its run.
         threshold: pseudo labels below it become what the task says; None: all are used. One for
             all classes, one for each, or AtPrecision(0.8).
-        loss_weight: of the student's head; None: the formula (see student_weights).
+        loss_weight: of the student's head; None: the formula (see training/weighting).
         start: where its weights come from; with training.steps=0 they stay as they are.
         has_scores: whether its labels come with scores, as a model's do.
     """
@@ -180,14 +180,16 @@ class Student:
         training: its run.
         union: whether it also sees the teachers' training sets, with their true labels.
         start: where its weights come from.
+        weighting: how much each head's loss counts: Formula(), Equal() or Uncertainty().
     """
 
     training: Training
     union: bool = True
     start: Start = dataclasses.field(default_factory=FromScratch)
+    weighting: Weighting = dataclasses.field(default_factory=Formula)
 
     def __post_init__(self) -> None:
-        _expect("the student", self, training=Training, start=Start)
+        _expect("the student", self, training=Training, start=Start, weighting=Weighting)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -344,37 +346,10 @@ class Recipe:
         return "task" if same else "none"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Weight:
-    """A head's loss weight and where it is from: "formula" or "given"."""
-
-    value: float
-    source: Literal["formula", "given"]
-
-
 def student_weights(recipe: Recipe) -> dict[str, Weight]:
-    """{head: loss weight} of the student.
-
-    w_i = (b_s * lr_i) / (b_i * lr_s) from batch sizes b and peak learning rates lr of the student
-    s and the teacher i (Ghiasi et al., 2021), where the recipe gives none.
+    """{head: loss weight} of the student before its first step.
 
     Raises:
-        UserError: a depth head has no weight: the paper gives depth a number of its own.
+        UserError: the weight of a head cannot be known.
     """
-    student = recipe.student.training
-    weights = {}
-    for teacher in recipe.teachers:
-        if teacher.loss_weight is not None:
-            weights[teacher.task.name] = Weight(value=teacher.loss_weight, source="given")
-        elif isinstance(teacher.task, Depth):
-            raise UserError(
-                f"head {teacher.task.name!r}: depth takes no weight from the formula; "
-                f"give teacher {teacher.name!r} a loss_weight"
-            )
-        else:
-            training = teacher.training
-            value = (student.batch * training.learning_rate) / (
-                training.batch * student.learning_rate
-            )
-            weights[teacher.task.name] = Weight(value=value, source="formula")
-    return weights
+    return recipe.student.weighting.weights(recipe.student.training, recipe.teachers)

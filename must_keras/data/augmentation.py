@@ -10,6 +10,7 @@ from typing import Any
 
 from keras import ops
 
+from must_keras.data.rand_augment import RandAugment, change_colours, geometry
 from must_keras.ops import draws
 from must_keras.ops.views import View, letterbox, mirrored
 
@@ -28,11 +29,20 @@ class Augmentation:
             cropped, below 1 padded.
         mirror: whether half of the pictures are mirrored left to right.
         brightness: largest relative change of brightness, contrast and saturation each; 0: none.
+        rand_augment: more changes, geometric ones among them; None: none.
     """
 
     scale: tuple[float, float] = (0.8, 1.25)
     mirror: bool = True
     brightness: float = 0.2
+    rand_augment: RandAugment | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The fields; without RandAugment, which came later, where it is not used."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.rand_augment is None:
+            del fields["rand_augment"]
+        return {"type": "Augmentation"} | fields
 
     def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
         """See `random_view`."""
@@ -72,7 +82,7 @@ class WholeImages:
 def random_view(
     original_size: Tensor, size: tuple[int, int], key: Tensor, augmentation: Augmentation
 ) -> View:
-    """A random scale, place and mirror image of the original.
+    """A random scale, place and mirror image of the original; turned and sheared if asked for.
 
     Args:
         original_size: [2], (height, width) in pixels.
@@ -97,20 +107,30 @@ def random_view(
     slope = ops.where(mirrored, -slope, slope)
     shift = ops.where(mirrored, 1.0 - shift, shift)
     columns = ops.stack([zero, slope, shift])
-    return View(matrix=ops.stack([rows, columns]), size=size)
+    view = View(matrix=ops.stack([rows, columns]), size=size)
+    if augmentation.rand_augment is None:
+        return view
+    moved = geometry(key, size, augmentation.rand_augment)
+    return View(matrix=ops.matmul(view.matrix, moved), size=size, axis_aligned=False)
 
 
 def photometric(image: Tensor, key: Tensor, augmentation: Augmentation) -> Tensor:
-    """Brightness, contrast and saturation changed at random.
+    """Brightness, contrast and saturation changed at random, then what RandAugment does.
 
     Args:
         image: [H, W, 3] float32, [0, 255].
         key: int32 scalar.
         augmentation: `brightness` is the largest relative change of each.
     """
-    if not augmentation.brightness:
-        return image
-    change = (draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0) * augmentation.brightness
+    if augmentation.brightness:
+        image = _jittered(image, key, augmentation.brightness)
+    if augmentation.rand_augment is not None:
+        image = change_colours(image, key, augmentation.rand_augment)
+    return image
+
+
+def _jittered(image: Tensor, key: Tensor, largest: float) -> Tensor:
+    change = (draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0) * largest
     grey = ops.mean(image, axis=-1, keepdims=True)
     image = grey + (image - grey) * (1.0 + change[0])
     middle = ops.mean(image)

@@ -28,10 +28,13 @@ class View:
     Attributes:
         matrix: [2, 3] float32; (fy, fx) = matrix @ (y, x, 1), input pixels to fractions.
         size: (H, W) of the input in pixels, Python integers.
+        axis_aligned: whether rows are sure to stay rows: it may scale, shift and mirror, but not
+            turn or shear.
     """
 
     matrix: Tensor
     size: tuple[int, int]
+    axis_aligned: bool = True
 
 
 def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:

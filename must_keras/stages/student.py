@@ -64,6 +64,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         loss_weights=weights,
         **training.of_model(),
     )
+    model.learned_weights = student.weighting.learner(recipe.tasks)
     origin = student.start.tell(student.start.apply(model, recipe.network))
     training.compile(model)
     feed = Feed(examples, recipe.tasks, training, size=recipe.network.size, seed=seed)
@@ -90,7 +91,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     part.finish(
         made_from,
         {
-            "loss_weights": weights,
+            "loss_weights": model.task_weights,
+            "loss_weight_sources": {name: weight.source for name, weight in sourced.items()},
             "parameters": model.count_params(),
             "images_seen": training.images_seen,
             "model_sha256": file_sha256(part.model_path),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -14,11 +14,14 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
-from must_keras.ops.precision import full, to_full
+from must_keras.ops.precision import full, in_full_precision, policy, to_full
 from must_keras.tasks.base import Task
 from must_keras.training.fused import fuse
 from must_keras.training.optimizers import only_where
+from must_keras.training.stepping import on_iterator, on_replicas
+from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
+from must_keras.training.weighting.base import LearnedWeights
 
 Tensor = Any
 BACKBONE, NECK = "backbone", "neck"
@@ -71,6 +74,10 @@ class MultiTaskModel(keras.Model):
     Attributes:
         accumulate: parts of a batch that are computed one after the other in a training step, to
             save memory; image i belongs to part i mod `accumulate`.
+        learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
+            before `compile`. What is saved of the model holds their values at that time.
+        stochastic_depth: leaves out residual branches in training; None: none.
+        last_batch: what the newest training step has seen, over all local replicas.
     """
 
     def __init__(
@@ -85,9 +92,12 @@ class MultiTaskModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         fuse(self)
         self.tasks = {task.name: task for task in tasks}
-        self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
+        self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.clip_norm = clip_norm
         self.accumulate = 1
+        self.learned_weights: LearnedWeights | None = None
+        self.stochastic_depth: StochasticDepth | None = None
+        self.last_batch: Any = None
         self._means: list[keras.metrics.Mean] = []
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -97,6 +107,7 @@ class MultiTaskModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         if not self._means:  # Here and not before: a saved model without optimizer has none.
             names = [*(f"{name}_loss" for name in self.tasks), "gradient_norm"]
+            names += [f"{name}_weight" for name in self.tasks if self.learned_weights]
             self._means = [keras.metrics.Mean(name=name) for name in names]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -108,24 +119,32 @@ class MultiTaskModel(keras.Model):
         """(H, W) of the input in pixels."""
         return tuple(self.input["image"].shape[1:3])
 
+    @property
+    def task_weights(self) -> dict[str, float]:
+        """{task name: what its loss is multiplied with now}."""
+        if self.learned_weights is None:
+            return dict(self._fixed_weights)
+        return {name: float(value) for name, value in self.learned_weights.factors().items()}
+
     def losses_by_task(self, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Tensor]:
         """Each task's loss: the sum over this replica's valid elements, divided by the number of
         valid elements in the whole batch of all replicas.
         """
-        return self._losses_over(y, y_pred, self._valid_counts(y))
+        return self.losses_over(y, y_pred, self.valid_counts(y))
 
-    def _valid_counts(self, y: Mapping[str, Any]) -> Tensor:
-        """Each task's number of valid elements in the whole batch of all replicas, at least 1."""
+    def valid_counts(self, y: Mapping[str, Any]) -> Tensor:
+        """Each task's number of valid elements in the whole batch of all replicas: [tasks]."""
         counts = [
             ops.cast(ops.sum(task.label_weight(to_full(y["labels"][name]))), full())
             for name, task in self.tasks.items()
         ]
-        return ops.maximum(sum_over_replicas(ops.stack(counts)), 1.0)
+        return sum_over_replicas(ops.stack(counts))
 
-    def _losses_over(
+    def losses_over(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
     ) -> dict[str, Tensor]:
-        losses = {}
+        """`losses_by_task` of a part of the batch that has so many valid elements."""
+        losses, counts = {}, ops.maximum(counts, 1.0)
         for i, (name, task) in enumerate(self.tasks.items()):
             label = to_full(y["labels"][name])
             terms = task.loss(label, y_pred[name], self.get_layer(name), y["keys"])
@@ -134,10 +153,22 @@ class MultiTaskModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
-        return self._weighted(self.losses_by_task(y, y_pred))
+        counts = self.valid_counts(y)
+        return self._weighted(self.losses_over(y, y_pred, counts), counts)
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.task_weights[name] * loss for name, loss in losses.items())
+    def _weighted(self, losses: Mapping[str, Tensor], counts: Tensor, parts: int = 1) -> Tensor:
+        """The weighted sum of one replica's losses, or of one of several parts of its batch."""
+        total = sum(self.weighted_losses(losses).values())
+        if self.learned_weights is None:
+            return total
+        labelled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
+        return total + self.learned_weights.penalty(labelled) / (num_replicas() * parts)
+
+    def weighted_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, each times its weight."""
+        learned = self.learned_weights
+        factors = self._fixed_weights if learned is None else learned.factors()
+        return {name: factors[name] * loss for name, loss in losses.items()}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped.
@@ -145,12 +176,16 @@ class MultiTaskModel(keras.Model):
         Where a loss or a gradient is not finite the weights stay as they were: see nonfinite.py.
         """
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        losses, pairs = self._gradients(x, y)
+        counts = self.valid_counts(y)
+        losses, pairs = self._gradients(x, y, counts)
         gradients = sum_over_replicas([g for g, _ in pairs])
         norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
         logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
         finite = ops.isfinite(norm) & ops.isfinite(logs["loss"])
+        if self.learned_weights is not None:
+            factors = self.learned_weights.factors()
+            logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
         # The optimizer adds up over replicas once more: hand it each replica's equal share.
         factor = ops.cast(1.0 / num_replicas(), norm.dtype)
         if self.clip_norm is not None:
@@ -164,59 +199,53 @@ class MultiTaskModel(keras.Model):
         return logs
 
     def _gradients(
-        self, x: Mapping[str, Tensor], y: Mapping[str, Any]
+        self, x: Mapping[str, Tensor], y: Mapping[str, Any], counts: Tensor
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, keras.Variable]]]:
         """This replica's losses and (gradient, variable), summed over the parts of its batch."""
-        counts, variables = self._valid_counts(y), self.trainable_weights
+        variables = self.trainable_weights
         losses: dict[str, Tensor] = {}
         total: list[Tensor | None] = [None] * len(variables)
         for part in range(self.accumulate):
             # A part waits for the gradients of the one before: their features need not coexist.
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
-                some_x, some_y = tf.nest.map_structure(lambda v, i=part: self._part(v, i), (x, y))
-            with tf.GradientTape() as tape:
-                found = self._losses_over(some_y, self(some_x, training=True), counts)
-                scaled = self.optimizer.scale_loss(self._weighted(found))
-            gradients = tape.gradient(scaled, [v.value for v in variables])
+                some_x, some_y = self.part_of((x, y), part)
+            with self.drawing(some_y["keys"]):
+                with tf.GradientTape() as tape:
+                    found = self.losses_over(some_y, self(some_x, training=True), counts)
+                    loss = self._weighted(found, counts, self.accumulate)
+                    scaled = self.optimizer.scale_loss(loss)
+                gradients = tape.gradient(scaled, [v.value for v in variables])
             gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = [g if t is None else t + g for t, g in zip(total, gradients, strict=True)]
             losses = {name: losses.get(name, 0.0) + value for name, value in found.items()}
         pairs = zip(total, variables, strict=True)
         return losses, [(g, v) for g, v in pairs if g is not None]
 
-    def _part(self, values: Tensor, part: int) -> Tensor:
-        return values if self.accumulate == 1 else tf.identity(values[part :: self.accumulate])
+    def drawing(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within, a forward pass and its gradient are those of training on images [B] of keys."""
+        depth = self.stochastic_depth
+        return contextlib.nullcontext() if depth is None else depth.of(keys)
+
+    def part_of(self, batch: Any, part: int) -> Any:
+        """One of the `accumulate` parts of a replica's batch."""
+        if self.accumulate == 1:
+            return batch
+        return tf.nest.map_structure(lambda v: tf.identity(v[part :: self.accumulate]), batch)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
-        if not is_multi_worker():
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = self._function_of_workers(self.train_step)
+        """One function for every strategy, which keeps the batch for who looks at it later."""
+        if self.train_function is None or force:
+            self.train_function = on_iterator(on_replicas(self, self.train_step), self._keep)
+
+    def _keep(self, batch: Any) -> None:
+        self.last_batch = batch
 
     def make_test_function(self, force: bool = False) -> None:
         """Keras' own; several workers need another (keras issue 20585)."""
         if not is_multi_worker():
             super().make_test_function(force)
         elif self.test_function is None or force:
-            self.test_function = self._function_of_workers(self.test_step)
-
-    def _function_of_workers(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable:
-        """The steps give the same numbers on every replica, so the first one's are taken."""
-        strategy = self.distribute_strategy
-
-        @tf.function(autograph=False, reduce_retracing=True)
-        def on_batch(batch: Any) -> dict[str, Tensor]:
-            logs = strategy.run(step, (batch,))
-            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
-
-        def function(iterator: Any) -> dict[str, Tensor]:
-            try:
-                return on_batch(next(iterator))
-            except tf.errors.OutOfRangeError:
-                raise StopIteration from None
-
-        return function
+            self.test_function = on_iterator(on_replicas(self, self.test_step))
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: a functional model without compiled losses is built.
@@ -228,9 +257,10 @@ class MultiTaskModel(keras.Model):
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        losses = self.losses_by_task(y, self(x, training=False))
+        counts = self.valid_counts(y)
+        losses = self.losses_over(y, self(x, training=False), counts)
         logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
         self._add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
 
@@ -278,7 +308,7 @@ class MultiTaskModel(keras.Model):
         copy = self.without_optimizer()
         if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
             return copy
-        full_precision = MultiTaskModel.from_config(_in_full_precision(copy.get_config()))
+        full_precision = MultiTaskModel.from_config(in_full_precision(copy.get_config()))
         full_precision.set_weights(copy.get_weights())
         return full_precision
 
@@ -287,7 +317,7 @@ class MultiTaskModel(keras.Model):
         return {
             "network": keras.saving.serialize_keras_object(network),
             "tasks": [keras.saving.serialize_keras_object(t) for t in self.tasks.values()],
-            "loss_weights": dict(self.task_weights),
+            "loss_weights": self.task_weights,
             "clip_norm": self.clip_norm,
             "name": self.name,
         }
@@ -304,17 +334,6 @@ class MultiTaskModel(keras.Model):
             config["clip_norm"],
             name=config["name"],
         )
-
-
-def _in_full_precision(config: Any) -> Any:
-    """A serialized network whose layers compute in the type of their weights."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
-            return config | {"config": {"name": "float32"}}
-        return {key: _in_full_precision(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_in_full_precision(value) for value in config)
-    return "float32" if config == "mixed_bfloat16" else config
 
 
 def build_model(
@@ -348,23 +367,12 @@ def build_model(
             f"size is {network.size}"
         )
     keras.utils.set_random_seed(seed)
-    with _policy(precision):
+    with policy(precision):
         return _build(network, tasks, norm, loss_weights, clip_norm)
 
 
 def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
-
-
-@contextlib.contextmanager
-def _policy(precision: Precision | None) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    if precision is not None:
-        keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _build(

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import math
 import re
 import types
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from must_keras import experiment
-from must_keras.stages.report import comparison, curves, page, summary
+from must_keras.stages.report import balance, comparison, curves, page, summary
 from must_keras.tasks import Segmentation
 from must_keras.training import pictures
 from must_keras.training.protocol import Protocol
@@ -206,6 +207,22 @@ def test_charts_take_any_name():
         ),
     ):
         assert picture.startswith(b"\x89PNG")
+
+
+def test_the_students_heads_are_shown_among_each_other(tmp_path):
+    student = Workdir(tmp_path).student
+    assert balance.charts(student) == []
+    looks = [
+        {"step": 200 * i, "split": "train", "a_loss_share": 0.2, "b_loss_share": 0.8,
+         "a_gradient_share": 0.5, "b_gradient_share": 0.5, "a_b_cosine": -0.1}
+        for i in (1, 2)
+    ]  # fmt: skip
+    steps = [{"step": 20, "split": "train", "loss": 1.0, "a_loss": 0.5, "a_weight": 0.7}]
+    path = student.begin() / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*steps, *looks]))
+    assert len(balance.charts(student)) == 4
+    assert set(curves.read(path)) == {"loss", "a_loss"}
+    assert curves.read(path, ("cosine",)) == {"a_b_cosine": [(200, -0.1), (400, -0.1)]}
 
 
 def test_image_truth_teacher_and_student_stand_side_by_side(tmp_path):

@@ -17,7 +17,7 @@ from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.cells import cells
 from must_keras.stages.label import sources_to_label
-from must_keras.stages.report import curves, thresholds, transfers
+from must_keras.stages.report import balance, curves, thresholds, transfers
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
 from must_keras.workdir import Part, Workdir
@@ -225,7 +225,8 @@ def _curves(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str]]:
         path = part.folder / "metrics.jsonl"
         if path.is_file() and (series := curves.read(path)):
             found.append((title, _uri(curves.plot(title, series), "png")))
-    return found
+    shown = balance.charts(workdir.student)
+    return found + [(title, _uri(picture, "png")) for title, picture in shown]
 
 
 def _downstream(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str, str]]:
