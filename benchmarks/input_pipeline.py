@@ -1,12 +1,13 @@
-"""The input pipeline on one core, part by part, beside decoding alone.
+"""The input pipeline, part by part, beside decoding alone.
 
     python -m benchmarks.input_pipeline
 
 Photos of 480 x 640 pixels, at 256 and at 640 pixels, once with a class and once with a map of
-classes beside them. Decoding is Pillow's, of the JPEG file and, with maps, of the PNG file; the
-pipeline reads the same files, sees them through one view with their labels, changes colours and
-makes batches. One JSON line a case, in seconds that cores are busy: images a second and core, the
-pipeline's cost in units of decoding's, and milliseconds an image by part.
+classes beside them, with the default changes of colour and with RandAugment's two layers too.
+Decoding is Pillow's, of the JPEG file and, with maps, of the PNG file; the pipeline reads the same
+files, sees them through one view with their labels, changes colours and makes batches. One JSON
+line a case, in seconds that cores are busy: images a second and core, the pipeline's cost in units
+of decoding's, and milliseconds an image by part.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from benchmarks.photos import write_maps, write_photos
 COUNT, BATCH, TURNS, CLASSES = 160, 8, 5, 20
 
 
-def measure(kind: str, size: int) -> dict[str, Any]:
-    """One case: `kind` is "class" or "map"."""
+def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
+    """One case: `kind` is "class" or "map", `changes` "default" or "RandAugment"."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -38,11 +39,13 @@ def measure(kind: str, size: int) -> dict[str, Any]:
     from must_keras.data import pipeline
     from must_keras.data.augmentation import Augmentation, photometric, random_view
     from must_keras.data.labelled import Labelled
+    from must_keras.data.rand_augment import RandAugment
     from must_keras.data.sources import FolderPerClass, LabelMaps
     from must_keras.tasks import Classification, Segmentation
 
     names = tuple(f"class {k}" for k in range(CLASSES))
-    augmentation = Augmentation()
+    rand_augment = RandAugment() if changes == "RandAugment" else None
+    augmentation = Augmentation(rand_augment=rand_augment)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         if kind == "class":
@@ -87,7 +90,9 @@ def measure(kind: str, size: int) -> dict[str, Any]:
 
         def label(place: Any) -> Any:
             image, stored, matrix, key = see(place)
-            view = pipeline.View(matrix=matrix, size=(size, size))
+            view = pipeline.View(
+                matrix=matrix, size=(size, size), axis_aligned=rand_augment is None
+            )
             return image, task.warp(stored[task.name], view), key
 
         def colour(place: Any) -> Any:
@@ -127,6 +132,7 @@ def measure(kind: str, size: int) -> dict[str, Any]:
     ratios = [b / d for b, d in zip(times["batch"], times["decoding"], strict=True)]
     return {
         "labels": kind,
+        "changes": changes,
         "size": size,
         "decoding_images_per_s": round(1000 / each["decoding"], 1),
         "pipeline_images_per_s": round(1000 / each["batch"], 1),
@@ -138,13 +144,14 @@ def measure(kind: str, size: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measures every case in a process of its own."""
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
+    if len(sys.argv) == 4:
+        kind, changes, size = sys.argv[1:]
+        print(json.dumps(measure(kind, changes, int(size))))
         return
-    for kind in ("class", "map"):
-        for size in (256, 640):
-            command = [sys.executable, "-m", "benchmarks.input_pipeline", kind, str(size)]
-            print(json.dumps(answer_of(command)), flush=True)
+    cases = itertools.product(("class", "map"), ("default", "RandAugment"), ("256", "640"))
+    for case in cases:
+        command = [sys.executable, "-m", "benchmarks.input_pipeline", *case]
+        print(json.dumps(answer_of(command)), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 
 ResNet-50-FPN at 256 pixels, batch 4, float32. `train`: a step of the four-task student beside the
 sum of four teachers' steps less the backbone and pyramid that are now computed once (by counted
-operations: the share that they have of the teachers' own). `infer`: all heads of one network beside
-the four networks one after the other, on one image and on a batch of eight. All work of a kind
-takes turns in one process; one JSON line each.
+operations: the share that they have of the teachers' own). `infer`: the same of all heads of one
+network beside the four networks one after the other, on one image and on a batch of eight. All work
+of a kind takes turns in one process; one JSON line each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measuring import counted_flops, in_turns
@@ -42,17 +43,17 @@ def _networks() -> dict[str, tuple[Any, Any]]:
     return networks
 
 
-def _flops(model: Any, batch: tuple[Any, Any]) -> tuple[float, float]:
-    """Operations of a forward pass and the losses: of the shared parts, and of all."""
+def _flops(model: Any, work: Callable[[], Any]) -> tuple[float, float]:
+    """Operations of eager work of a model: of the shared parts, and of all."""
     with counted_flops() as counts:
-        model.losses_by_task(batch[1], model(batch[0], training=True))
+        work()
     shared = sum(
-        work for path, work in counts.items() if path.split("/")[0] in shared_layers(model)
+        work for path, work in counts.items() if path.split("/")[0] in _shared_layers(model)
     )
     return shared, sum(counts.values())
 
 
-def shared_layers(model: Any) -> set[str]:
+def _shared_layers(model: Any) -> set[str]:
     """Names of the layers of backbone and pyramid."""
     names = {layer.name for layer in model.layers if layer.name in _SHARED}
     return names | {
@@ -67,26 +68,28 @@ def measure_training() -> dict[str, Any]:
     for name, (model, training) in networks.items():
         batch = ready_batch(tuple(model.tasks.values()), training, size=SIZE)
         works[name] = lambda m=model, b=batch: m.train_on_batch(*b)
-        flops[name] = _flops(model, batch)
+        flops[name] = _flops(
+            model, lambda m=model, b=batch: m.losses_by_task(b[1], m(b[0], training=True))
+        )
     seconds = {name: statistics.median(values) for name, values in in_turns(works, TURNS).items()}
-    student = seconds.pop("student")
-    student_shared, student_flops = flops.pop("student")
+    return {"work": "train"} | _compared(seconds, flops)
+
+
+def _compared(seconds: dict[str, float], flops: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """The student beside the sum of the teachers, of which the shared parts count once."""
+    teachers = {name: value for name, value in seconds.items() if name != "student"}
     # What the student computes once, the teachers compute four times, or what they have of it.
-    saved = sum(shared / whole * seconds[name] for name, (shared, whole) in flops.items())
-    once = student_shared / student_flops * student
-    expected = sum(seconds.values()) - saved + once
+    shared = {name: flops[name][0] / flops[name][1] * value for name, value in seconds.items()}
+    whole = sum(teachers.values())
+    expected = whole - sum(shared[name] for name in teachers) + shared["student"]
     return {
-        "work": "train",
-        "student_s": round(student, 3),
-        "teachers_s": {name: round(value, 3) for name, value in seconds.items()},
-        "sum_s": round(sum(seconds.values()), 3),
+        "student_s": round(seconds["student"], 3),
+        "teachers_s": {name: round(value, 3) for name, value in teachers.items()},
+        "sum_s": round(whole, 3),
         "sum_with_shared_once_s": round(expected, 3),
-        "student_of_that": round(student / expected, 3),
-        "forward_gflop": {
-            "student": round(student_flops / 1e9, 1),
-            **{name: round(whole / 1e9, 1) for name, (_, whole) in flops.items()},
-            "shared": round(student_shared / 1e9, 1),
-        },
+        "student_of_that": round(seconds["student"] / expected, 3),
+        "forward_gflop": {name: round(work / 1e9, 1) for name, (_, work) in flops.items()}
+        | {"shared": round(flops["student"][0] / 1e9, 1)},
     }
 
 
@@ -105,17 +108,11 @@ def measure_inference() -> list[dict[str, Any]]:
         works = {name: lambda p=p, x=x: p.outputs(x) for name, p in predictors.items()}
         times = in_turns(works, TURNS)
         seconds = {name: statistics.median(values) for name, values in times.items()}
-        student = seconds.pop("student")
-        lines.append(
-            {
-                "work": "infer",
-                "batch": count,
-                "student_s": round(student, 3),
-                "teachers_s": {name: round(value, 3) for name, value in seconds.items()},
-                "sum_s": round(sum(seconds.values()), 3),
-                "student_of_sum": round(student / sum(seconds.values()), 3),
-            }
-        )
+        flops = {
+            name: _flops(model, lambda m=model, x=x: m.read_out(x))
+            for name, (model, _) in networks.items()
+        }
+        lines.append({"work": "infer", "batch": count} | _compared(seconds, flops))
     return lines
 
 

@@ -1,18 +1,21 @@
 """RandAugment: a few of fourteen changes, drawn for each image, all of one strength.
 
-Geometric changes are one affine map, so that one view serves all labels; the others are of the
-image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a magnitude of 10 reaches.
-Every change grows with the magnitude, to either side where it has two; in the authors' own code a
-small one gives almost black, grey or inverted images.
+Geometric changes are one affine map, so that one view serves all labels; the others, Pillow's, are
+of the image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a magnitude of 10
+reaches. Every change grows with the magnitude, to either side where it has two; in the authors' own
+code a small one gives almost black, grey or inverted images.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageOps
 
 from must_keras.errors import UserError
 from must_keras.ops import draws
@@ -24,8 +27,6 @@ _DRAWS = 103
 _FULL = 10.0
 # At full magnitude: a shear, a share of the side, degrees, a change of an enhancement's factor.
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
-# Luma of ITU-R 601-2, as in Pillow.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,98 +126,48 @@ GEOMETRIC = {
 def change_colours(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
     """The image, [H, W, 3] float32 in [0, 255], after those changes that move nothing.
 
+    Where there is one, colours are whole numbers afterwards.
+
     Args:
         image: the image.
         key: int32 scalar.
         values: of the recipe.
     """
-    which, signs = drawn(key, values)
-    for layer in range(values.layers):
-        level = signs[layer] * values.strength
-        changes = [lambda x=image: x] * len(GEOMETRIC)
-        changes += [lambda f=f, x=image, v=level: f(x, v) for f in PHOTOMETRIC.values()]
-        image = tf.ensure_shape(tf.switch_case(which[layer], changes), image.shape)
-    return image
+    changes = list(PHOTOMETRIC.values())
+
+    def run(image: np.ndarray, which: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        drawn_ones = [
+            (changes[index - len(GEOMETRIC)], float(sign) * values.strength)
+            for index, sign in zip(which, signs, strict=True)
+            if index >= len(GEOMETRIC)
+        ]
+        if not drawn_ones:
+            return image
+        picture = Image.fromarray(np.rint(image).astype(np.uint8))
+        for change, level in drawn_ones:
+            picture = change(picture, level)
+        return np.asarray(picture, np.float32)
+
+    changed = tf.numpy_function(run, [image, *drawn(key, values)], tf.float32, stateful=False)
+    return tf.ensure_shape(changed, image.shape)
 
 
-def _blend(other: Tensor, image: Tensor, level: Tensor) -> Tensor:
-    """`other` at a factor of 0, the image at 1, beyond it above: Pillow's enhancements."""
-    factor = 1.0 + level * _ENHANCEMENT
-    return tf.clip_by_value(other + (image - other) * factor, 0.0, 255.0)
+def _enhanced(kind: Callable[[Image.Image], Any]) -> Callable[[Image.Image, float], Image.Image]:
+    """One of Pillow's enhancements: the image at a factor of 1, less of it below, more above."""
+    return lambda image, level: kind(image).enhance(1.0 + level * _ENHANCEMENT)
 
 
-def _grey(image: Tensor) -> Tensor:
-    return tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True)
-
-
-def _identity(image: Tensor, level: Tensor) -> Tensor:
-    return image
-
-
-def _auto_contrast(image: Tensor, level: Tensor) -> Tensor:
-    """Each colour stretched to 0 to 255."""
-    low, high = tf.reduce_min(image, (0, 1)), tf.reduce_max(image, (0, 1))
-    length = high - low
-    stretched = (image - low) * 255.0 / tf.where(length > 0.0, length, 1.0)
-    return tf.where(length > 0.0, stretched, image)
-
-
-def _equalize(image: Tensor, level: Tensor) -> Tensor:
-    """Each colour's values made about equally frequent, as Pillow does it."""
-    values = tf.cast(tf.round(image), tf.int32)
-    channels = []
-    for channel in range(3):
-        one = values[:, :, channel]
-        counts = tf.math.bincount(tf.reshape(one, [-1]), minlength=256, maxlength=256)
-        last = tf.reduce_max(one)
-        step = (tf.size(one) - counts[last]) // 255
-        below = tf.cumsum(counts, exclusive=True)
-        table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
-        channels.append(tf.where(step > 0, tf.gather(table, one), one))
-    return tf.cast(tf.stack(channels, axis=-1), image.dtype)
-
-
-def _solarize(image: Tensor, level: Tensor) -> Tensor:
-    """What is brighter than a threshold inverted."""
-    return tf.where(image >= 256.0 * (1.0 - tf.abs(level)), 255.0 - image, image)
-
-
-def _posterize(image: Tensor, level: Tensor) -> Tensor:
-    """Eight bits a colour down to four."""
-    cell = 2.0 ** tf.round(4.0 * tf.abs(level))
-    return tf.floor(tf.floor(image) / cell) * cell
-
-
-def _colour(image: Tensor, level: Tensor) -> Tensor:
-    return _blend(_grey(image), image, level)
-
-
-def _contrast(image: Tensor, level: Tensor) -> Tensor:
-    return _blend(tf.reduce_mean(_grey(image)), image, level)
-
-
-def _brightness(image: Tensor, level: Tensor) -> Tensor:
-    return _blend(tf.zeros_like(image), image, level)
-
-
-def _sharpness(image: Tensor, level: Tensor) -> Tensor:
-    """Less of a smoothed image, or more of it; the outermost pixels stay."""
-    kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
-    kernel = tf.tile(kernel[:, :, None, None], (1, 1, 3, 1))
-    inner = tf.nn.depthwise_conv2d(image[None], kernel, (1, 1, 1, 1), "VALID")[0]
-    edge = tf.pad(tf.zeros_like(inner), ((1, 1), (1, 1), (0, 0)), constant_values=1.0)
-    smooth = tf.where(edge > 0.0, image, tf.pad(inner, ((1, 1), (1, 1), (0, 0))))
-    return _blend(smooth, image, level)
-
-
-PHOTOMETRIC = {
-    "identity": _identity,
-    "auto_contrast": _auto_contrast,
-    "equalize": _equalize,
-    "solarize": _solarize,
-    "posterize": _posterize,
-    "colour": _colour,
-    "contrast": _contrast,
-    "brightness": _brightness,
-    "sharpness": _sharpness,
+# Of a picture and a level in [-1, 1].
+PHOTOMETRIC: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "identity": lambda image, level: image,
+    "auto_contrast": lambda image, level: ImageOps.autocontrast(image),
+    "equalize": lambda image, level: ImageOps.equalize(image),
+    # What is brighter than a threshold is inverted.
+    "solarize": lambda image, level: ImageOps.solarize(image, round(256 * (1 - abs(level)))),
+    # Eight bits a colour down to four.
+    "posterize": lambda image, level: ImageOps.posterize(image, 8 - round(4 * abs(level))),
+    "colour": _enhanced(ImageEnhance.Color),
+    "contrast": _enhanced(ImageEnhance.Contrast),
+    "brightness": _enhanced(ImageEnhance.Brightness),
+    "sharpness": _enhanced(ImageEnhance.Sharpness),
 }

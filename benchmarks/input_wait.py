@@ -1,0 +1,86 @@
+"""How much of a training step is waiting for its input.
+
+    python -m benchmarks.input_wait
+
+Steps with the input pipeline beside steps on a batch that is ready, on all cores, in turns: the
+four-task student of drawn scenes at 64 pixels with its small network, and with a ResNet-50-FPN at
+256 pixels, batch 4. One JSON line each: seconds of a step, the share of the time that the program
+waits for the next batch, and the step with the pipeline in units of the step without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+from benchmarks.measuring import answer_of, seconds_of
+from benchmarks.settings import four_tasks, scenes_source
+
+TURNS, STEPS = 5, {"small": 40, "large": 3}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """One setting."""
+    from experiments import scenes
+    from must_keras.data.labelled import Labelled
+    from must_keras.models.backbone import ResNet
+    from must_keras.training.feed import Feed
+    from must_keras.training.model import Network, build_model
+
+    steps = STEPS[name]
+    size, batch = (64, None) if name == "small" else (256, 4)
+    recipe = scenes.recipe(size=size)
+    tasks, network = recipe.tasks, recipe.network
+    if name == "large":
+        tasks = four_tasks(size)
+        network = Network(backbone=ResNet.of_depth(50), size=size)
+    training = recipe.student.training
+    batch = batch or training.batch
+    training = dataclasses.replace(training, batch=batch, steps=steps * TURNS + 10)
+    model = build_model(network, tasks, seed=0, **training.of_model())
+    training.compile(model)
+    source = scenes_source(size, 8 * batch)
+    feed = Feed(Labelled(source, tasks), tasks, training, size=size, seed=0)
+    ready = feed.batch_of(0)
+    batches = iter(feed.batches())
+    for _ in range(3):
+        model.train_on_batch(*next(batches))
+    ratios, shares, fed = [], [], []
+    for _ in range(TURNS):
+        alone = sum(seconds_of(lambda: model.train_on_batch(*ready), steps))
+        waited, start = 0.0, time.perf_counter()
+        for _ in range(steps):
+            before = time.perf_counter()
+            x, y = next(batches)
+            waited += time.perf_counter() - before
+            model.train_on_batch(x, y)
+        whole = time.perf_counter() - start
+        ratios.append(whole / alone)
+        shares.append(waited / whole)
+        fed.append(whole / steps)
+    return {
+        "setting": name,
+        "batch": batch,
+        "step_s": round(statistics.median(fed), 4),
+        "waiting": round(statistics.median(shares), 4),
+        "of_ready": round(statistics.median(ratios), 3),
+        "turns": [round(ratio, 3) for ratio in ratios],
+    }
+
+
+def main() -> None:
+    """Both settings, each in a process of its own."""
+    if len(sys.argv) == 2:
+        print(json.dumps(measure(sys.argv[1])))
+        return
+    for name in STEPS:
+        command = [sys.executable, "-m", "benchmarks.input_wait", name]
+        print(json.dumps(answer_of(command)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
