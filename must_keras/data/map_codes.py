@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from must_keras.errors import UserError
@@ -35,6 +36,9 @@ class Values:
         self._values = tuple(range(num_classes) if values is None else map(int, values))
         self._ignore = tuple(int(value) for value in ignore)
         self._class_of = _table(name, num_classes, self._values, self._ignore)
+        # Nearly every map has bytes, for which OpenCV has tables.
+        classes, unknown = self._look_up(np.arange(256))
+        self._byte_tables = classes.astype(np.uint8), unknown.astype(np.uint8)
 
     def describe(self) -> dict[str, Any]:
         return {"values": self._values, "ignore": self._ignore}
@@ -45,16 +49,23 @@ class Values:
         Raises:
             UserError: one has no meaning; `where` says what was read.
         """
-        inside = (values >= 0) & (values < len(self._class_of))
-        classes = self._class_of[np.where(inside, values, len(self._class_of) - 1)]
-        unknown = ~inside | (classes == _UNKNOWN)
+        if values.dtype == np.uint8:
+            classes, unknown = (cv2.LUT(values, table) for table in self._byte_tables)
+        else:
+            classes, unknown = self._look_up(values)
         if np.any(unknown):
             raise UserError(
                 f"{where} has values that are neither a class nor to be ignored: "
-                f"{_few(map(str, np.unique(values[unknown])))}; classes are "
+                f"{_few(map(str, np.unique(values[unknown > 0])))}; classes are "
                 f"{_ranges(self._values)}, ignored {_ranges((*self._ignore, IGNORE))}"
             )
-        return classes.astype(np.uint8)
+        return classes.astype(np.uint8, copy=False)
+
+    def _look_up(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The class of every value, and whether it has none."""
+        inside = (values >= 0) & (values < len(self._class_of))
+        classes = self._class_of[np.where(inside, values, len(self._class_of) - 1)]
+        return classes, ~inside | (classes == _UNKNOWN)
 
 
 class Colours:
