@@ -10,15 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import cv2
 import numpy as np
 from keras import ops
 
 Tensor = Any
-
-_INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
-# Images are read in parallel already.
-cv2.setNumThreads(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +139,11 @@ def sample_array(
     fill: float | tuple[float, ...],
 ) -> np.ndarray:
     """`sample` of arrays, by OpenCV; a fill may have a value for each channel."""
+    # Networks know views too, and run where neither OpenCV nor TensorFlow is.
+    import cv2
+
+    cv2.setNumThreads(1)  # Images are read in parallel already.
+    kinds = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
     height, width = size
     h, w, channels = values.shape
     if channels == 2:
@@ -158,7 +158,7 @@ def sample_array(
         values,
         index,
         (width, height),
-        flags=_INTERPOLATIONS[interpolation] | cv2.WARP_INVERSE_MAP,
+        flags=kinds[interpolation] | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).reshape(height, width, -1)[:, :, :channels]
     _fill_outside(seen, matrix, fill)
