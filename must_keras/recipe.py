@@ -13,6 +13,7 @@ from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
+from must_keras.selfsup import SelfSupervised
 from must_keras.tasks import Depth
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
@@ -26,6 +27,8 @@ from must_keras.workdir import describe
 
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
+# Starts that no self-supervised method can be.
+_OWN_STARTS = ("random", "checkpoint", "student", "supervised", "all")
 
 _HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
@@ -47,7 +50,7 @@ def _expect_each(where: str, value: Any, **kinds: type) -> None:
         found = getattr(value, field)
         name = getattr(kind, "__name__", str(kind))
         if not isinstance(found, tuple | list):
-            raise UserError(f"{where}: {field} is no tuple; with one {name}: ({field[:-1]},)")
+            raise UserError(f"{where}: {field} is no tuple; with one {name}: (one,)")
         for item in found:
             if not isinstance(item, kind):
                 raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
@@ -198,8 +201,8 @@ class Transfer:
         task: with a fresh head.
         sets: its images.
         training: the same budget for every start.
-        aligned: {start: "images" (it saw these images with any label) or "set"}; the kind of task
-            need not be said (see Recipe.alignment).
+        aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
+            task need not be said (see Recipe.alignment).
     """
 
     name: str
@@ -224,8 +227,11 @@ class Recipe:
         pools: what the teachers label.
         student: the student's run.
         transfers: the downstream sets.
-        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>": where
-            transfers start from.
+        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>",
+            "supervised", a self-supervised method's name: where transfers start from.
+        supervised: the run of the student's network on true labels alone; None: there is none.
+        selfsup: methods that pre-train the backbone on the student's images without labels. Of
+            these and of `supervised`, what is not among `starts` is not trained.
         transfer_seeds: how often each transfer is repeated with other random numbers.
         neck: "fpn" transfers the pyramid too where the start has one; "backbone" never does.
         evaluation_batch: images of a batch when nothing is trained.
@@ -240,6 +246,8 @@ class Recipe:
     student: Student
     transfers: tuple[Transfer, ...]
     starts: tuple[str, ...]
+    supervised: Training | None = None
+    selfsup: tuple[SelfSupervised, ...] = ()
     transfer_seeds: int = 1
     neck: Literal["fpn", "backbone"] = "fpn"
     evaluation_batch: int = 32
@@ -248,12 +256,14 @@ class Recipe:
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         _expect(where, self, network=Network, student=Student, starts=tuple | list)
+        _expect(where, self, supervised=Training | None)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer}
-        _expect_each(where, self, **kinds)
+        _expect_each(where, self, **kinds, selfsup=SelfSupervised)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
             ("heads", [t.task.name for t in self.teachers]),
             ("transfers", [t.name for t in self.transfers]),
+            ("self-supervised methods", [m.name for m in self.selfsup]),
             ("pools", [p.source.name for p in self.pools]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
@@ -273,6 +283,13 @@ class Recipe:
                 raise UserError(
                     f"recipe {self.name}: {name!r} names a folder: / \\ , : and a leading dot "
                     "are not allowed"
+                )
+        for method in self.selfsup:
+            taken = method.name in _OWN_STARTS or method.name.startswith("teacher-")
+            if taken or not _HEAD.fullmatch(method.name):
+                raise UserError(
+                    f"recipe {self.name}: a self-supervised method cannot be named "
+                    f"{method.name!r}: it is a start, a folder and a loss"
                 )
         for transfer in self.transfers:
             for start in transfer.aligned:
@@ -294,7 +311,9 @@ class Recipe:
     def _all_starts(self) -> tuple[str, ...]:
         checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
         teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
-        return ("random", *checkpoint, *teachers, "student")
+        supervised = ("supervised",) if self.supervised else ()
+        methods = (method.name for method in self.selfsup)
+        return ("random", *checkpoint, *teachers, "student", *supervised, *methods)
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
@@ -307,6 +326,23 @@ class Recipe:
         return self._all_starts if "all" in self.starts else self.starts
 
     @property
+    def wanted_supervised(self) -> Training | None:
+        """`supervised`, if transfers start from it."""
+        return self.supervised if "supervised" in self.start_names else None
+
+    @property
+    def wanted_selfsup(self) -> tuple[SelfSupervised, ...]:
+        """The self-supervised methods that transfers start from."""
+        return tuple(method for method in self.selfsup if method.name in self.start_names)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """All that is trained."""
+        baselines = (self.wanted_supervised,) if self.wanted_supervised else ()
+        items = (*self.trained_teachers, self.student, *self.wanted_selfsup, *self.transfers)
+        return (*(item.training for item in items), *baselines)
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The student's tasks."""
         return tuple(teacher.task for teacher in self.teachers)
@@ -315,7 +351,8 @@ class Recipe:
         """How far a start has seen a set: what the transfer says, else its kind of task."""
         if start in transfer.aligned:
             return transfer.aligned[start]
-        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers} | {"student": self.tasks}
+        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers}
+        learned |= {"student": self.tasks, "supervised": self.tasks}
         same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
         return "task" if same else "none"
 

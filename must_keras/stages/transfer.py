@@ -24,7 +24,7 @@ VERSION = 2
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains and scores the transfers that are not finished."""
-    models: dict[str, MultiTaskModel] = {}
+    models: dict[str, keras.Model] = {}
     for transfer in selected(recipe.transfers, only):
         pending = [
             (start, seed)
@@ -57,10 +57,13 @@ def origin(workdir: Workdir, start: str) -> Part | None:
     """The part that a start comes from; None where this run did not make it."""
     if start in ("random", "checkpoint"):
         return None
-    return workdir.student if start == "student" else workdir.teacher(start[len("teacher-") :])
+    if start.startswith("teacher-"):
+        return workdir.teacher(start[len("teacher-") :])
+    named = {"student": workdir.student, "supervised": workdir.supervised}
+    return named.get(start) or workdir.selfsup(start)
 
 
-def _load(part: Part, start: str) -> MultiTaskModel:
+def _load(part: Part, start: str) -> keras.Model:
     if part.result() is None:
         raise UserError(f"start {start!r}: {part.folder} is not finished; run that stage first")
     return keras.saving.load_model(part.model_path)
@@ -110,7 +113,7 @@ class _Bench:
         )
 
     def run(
-        self, start: str, trained: MultiTaskModel | None, seed: int, part: Part, made_from: dict
+        self, start: str, trained: keras.Model | None, seed: int, part: Part, made_from: dict
     ) -> None:
         """Trains from one start, scores it on test and finishes the part."""
         recipe, transfer, model = self._recipe, self._transfer, self._model

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_keras.data.pipeline import Examples, shuffled, training_batches
+from must_keras.data.pipeline import Examples, Look, one_view, shuffled, training_batches
 from must_keras.tasks.base import Task
 from must_keras.training.strategy import num_replicas
 from must_keras.training.trainer import Training
@@ -22,6 +22,7 @@ class Feed:
         training: batch, steps and augmentation.
         size: pixels a side.
         seed: of order, views and sampling.
+        look: what is made of each image; None: one view, as the augmentation says.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class Feed:
         *,
         size: int,
         seed: int,
+        look: Look | None = None,
     ):
         self._examples, self._tasks, self._training = examples, tuple(tasks), training
-        self._size, self._seed = size, seed
+        self._look = look or one_view(tasks, size=size, augmentation=training.augmentation)
+        self._seed = seed
         self._whole: Any = None
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -74,10 +77,9 @@ class Feed:
         return training_batches(
             self._examples,
             self._tasks,
-            size=self._size,
+            look=self._look,
             batch=self._training.batch,
             seed=self._seed,
-            augmentation=self._training.augmentation,
             steps=steps,
             share=share,
             shares=shares,

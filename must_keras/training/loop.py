@@ -15,6 +15,7 @@ from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
 from must_keras.training.feed import Feed
+from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import reset
 from must_keras.training.strategy import (
@@ -31,7 +32,7 @@ _LEAST_SHARE = 20.0
 
 
 def fit(
-    model: MultiTaskModel,
+    model: FittedModel,
     feed: Feed,
     training: Training,
     *,
@@ -130,7 +131,7 @@ class _Run(keras.callbacks.Callback):
     def __init__(
         self,
         first: int,
-        model: MultiTaskModel,
+        model: FittedModel,
         feed: Feed,
         training: Training,
         checkpoints: Checkpoints,
@@ -198,9 +199,11 @@ class _Run(keras.callbacks.Callback):
                 ids=ids,
                 bad=bad,
             )
-            if bad == [nonfinite.GRADIENT] and not is_multi_worker():
-                bad = nonfinite.heads_of_gradient(folder) or bad
-            kept = f"; python -m must_keras.replay {folder} computes the step again"
+            kept = f"; its images and weights are in {folder}"
+            if isinstance(self._trained, MultiTaskModel):
+                if bad == [nonfinite.GRADIENT] and not is_multi_worker():
+                    bad = nonfinite.heads_of_gradient(folder) or bad
+                kept = f"; python -m must_keras.replay {folder} computes the step again"
         return nonfinite.NonFiniteLossError(
             f"{self._checkpoints.folder}: {nonfinite.describe(bad)} is not finite at step {step} "
             f"of {training.steps} (images {nonfinite.shorten(ids)}): try a lower learning rate "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -16,9 +16,8 @@ from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
 from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
-from must_keras.training.fused import fuse
-from must_keras.training.optimizers import only_where
-from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
+from must_keras.training.fitted import FittedModel
+from must_keras.training.strategy import sum_over_replicas
 
 Tensor = Any
 BACKBONE, NECK = "backbone", "neck"
@@ -49,7 +48,7 @@ class Network:
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class MultiTaskModel(keras.Model):
+class MultiTaskModel(FittedModel):
     """A functional model whose outputs are named by task, with the tasks' own losses.
 
     Inputs are {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the picture without padding,
@@ -57,20 +56,15 @@ class MultiTaskModel(keras.Model):
     pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
     user wants to know: {task name: {"boxes": ..., "scores": ...}}.
 
-    A training step returns its own batch's losses, which callbacks see; a test step the means over
-    the batches so far. The epoch's logs, `History` and `evaluate` give means over batches, of which
-    every one counts the same.
+    A training step returns its own batch's losses (see FittedModel); a test step, and so
+    `evaluate`, the means over the batches so far.
 
     Args:
         inputs: as above.
         outputs: as above.
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
-        clip_norm: largest global norm of the gradients of the whole batch; None: unlimited.
-
-    Attributes:
-        accumulate: parts of a batch that are computed one after the other in a training step, to
-            save memory; image i belongs to part i mod `accumulate`.
+        clip_norm: see FittedModel.
     """
 
     def __init__(
@@ -82,26 +76,13 @@ class MultiTaskModel(keras.Model):
         clip_norm: float | None = None,
         **kwargs: Any,
     ):
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        fuse(self)
+        super().__init__(inputs, outputs, clip_norm, **kwargs)
         self.tasks = {task.name: task for task in tasks}
         self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
-        self.clip_norm = clip_norm
-        self.accumulate = 1
-        self._means: list[keras.metrics.Mean] = []
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Keras' own, with the optimizer built and a metric for each value that a step returns."""
-        super().compile(*args, **kwargs)
-        if self.optimizer is not None:  # Keras would do it in `_maybe_symbolic_build`.
-            self.optimizer.build(self.trainable_variables)
-        if not self._means:  # Here and not before: a saved model without optimizer has none.
-            names = [*(f"{name}_loss" for name in self.tasks), "gradient_norm"]
-            self._means = [keras.metrics.Mean(name=name) for name in names]
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was; Keras leaves that to whoever overrides `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return (*(f"{name}_loss" for name in self.tasks), "gradient_norm")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,27 +121,13 @@ class MultiTaskModel(keras.Model):
         return sum(self.task_weights[name] * loss for name, loss in losses.items())
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped.
-
-        Where a loss or a gradient is not finite the weights stay as they were: see nonfinite.py.
-        """
+        """One optimizer step on TensorFlow; see FittedModel.optimize."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         losses, pairs = self._gradients(x, y)
-        gradients = sum_over_replicas([g for g, _ in pairs])
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
         logs = {f"{name}_loss": value for name, value in losses.items()}
         logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
-        finite = ops.isfinite(norm) & ops.isfinite(logs["loss"])
-        # The optimizer adds up over replicas once more: hand it each replica's equal share.
-        factor = ops.cast(1.0 / num_replicas(), norm.dtype)
-        if self.clip_norm is not None:
-            factor = factor * self.clip_norm / ops.maximum(norm, self.clip_norm)
-        factor = ops.where(finite, factor, ops.zeros_like(factor))
-        gradients = [tf.math.multiply_no_nan(g, ops.cast(factor, g.dtype)) for g in gradients]
-        with only_where(finite, self.optimizer):
-            self.optimizer.apply(gradients, [v for _, v in pairs])
-        logs["gradient_norm"] = norm
-        self._add_to_means(logs)
+        logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
+        self.add_to_means(logs)
         return logs
 
     def _gradients(
@@ -187,58 +154,14 @@ class MultiTaskModel(keras.Model):
     def _part(self, values: Tensor, part: int) -> Tensor:
         return values if self.accumulate == 1 else tf.identity(values[part :: self.accumulate])
 
-    def make_train_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
-        if not is_multi_worker():
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = self._function_of_workers(self.train_step)
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
-        if not is_multi_worker():
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            self.test_function = self._function_of_workers(self.test_step)
-
-    def _function_of_workers(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable:
-        """The steps give the same numbers on every replica, so the first one's are taken."""
-        strategy = self.distribute_strategy
-
-        @tf.function(autograph=False, reduce_retracing=True)
-        def on_batch(batch: Any) -> dict[str, Tensor]:
-            logs = strategy.run(step, (batch,))
-            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
-
-        def function(iterator: Any) -> dict[str, Tensor]:
-            try:
-                return on_batch(next(iterator))
-            except tf.errors.OutOfRangeError:
-                raise StopIteration from None
-
-        return function
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing: a functional model without compiled losses is built.
-
-        Keras 3.15 would take the mean of the first batch over replicas, which fails for bools and
-        for several workers (keras issue 20585).
-        """
-
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         losses = self.losses_by_task(y, self(x, training=False))
         logs = {f"{name}_loss": value for name, value in losses.items()}
         logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
-        self._add_to_means(logs)
+        self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
-
-    def _add_to_means(self, logs: Mapping[str, Tensor]) -> None:
-        """Counts one batch; "loss" is the metric that Keras makes itself."""
-        for mean in self.metrics:
-            if mean.name in logs:
-                mean.update_state(logs[mean.name])
 
     def read_out(
         self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None
@@ -273,15 +196,6 @@ class MultiTaskModel(keras.Model):
             self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
         )
 
-    def clean_copy(self) -> MultiTaskModel:
-        """`without_optimizer` in full precision: what is saved."""
-        copy = self.without_optimizer()
-        if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
-            return copy
-        full_precision = MultiTaskModel.from_config(_in_full_precision(copy.get_config()))
-        full_precision.set_weights(copy.get_weights())
-        return full_precision
-
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)
         return {
@@ -304,17 +218,6 @@ class MultiTaskModel(keras.Model):
             config["clip_norm"],
             name=config["name"],
         )
-
-
-def _in_full_precision(config: Any) -> Any:
-    """A serialized network whose layers compute in the type of their weights."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
-            return config | {"config": {"name": "float32"}}
-        return {key: _in_full_precision(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_in_full_precision(value) for value in config)
-    return "float32" if config == "mixed_bfloat16" else config
 
 
 def build_model(
@@ -348,7 +251,7 @@ def build_model(
             f"size is {network.size}"
         )
     keras.utils.set_random_seed(seed)
-    with _policy(precision):
+    with in_precision(precision):
         return _build(network, tasks, norm, loss_weights, clip_norm)
 
 
@@ -357,7 +260,8 @@ def _has_gpu() -> bool:
 
 
 @contextlib.contextmanager
-def _policy(precision: Precision | None) -> Iterator[None]:
+def in_precision(precision: Precision | None) -> Iterator[None]:
+    """Layers that are made within compute in this precision; None: in Keras' current one."""
     before = keras.config.dtype_policy()
     if precision is not None:
         keras.config.set_dtype_policy(precision)

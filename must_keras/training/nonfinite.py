@@ -16,6 +16,7 @@ import tensorflow as tf
 from must_keras.errors import UserError
 from must_keras.files import replacing, write_json
 from must_keras.ops.precision import to_full
+from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
 from must_keras.workdir import EVIDENCE
 
@@ -51,7 +52,7 @@ def shorten(ids: Sequence[str]) -> str:
 
 def keep(
     folder: pathlib.Path,
-    model: MultiTaskModel,
+    model: FittedModel,
     batch: tuple[Mapping[str, Any], Mapping[str, Any]],
     *,
     step: int,
@@ -123,13 +124,15 @@ def replay(kept: pathlib.Path) -> Replayed:
     """Computes a kept step's losses and gradients again.
 
     Raises:
-        UserError: the folder holds no such step.
+        UserError: the folder holds no such step, or one of a self-supervised run.
     """
     for name in (_BATCH, _MODEL, _STEP):
         if not (kept / name).is_file():
             raise UserError(f"{kept} holds no kept step: there is no {name}")
     step = json.loads((kept / _STEP).read_text())
     model = keras.saving.load_model(kept / _MODEL)
+    if not isinstance(model, MultiTaskModel):
+        raise UserError(f"{kept} is of a self-supervised run: only steps of heads can be replayed")
     x, y = _read(kept / _BATCH)
     y = y | {"labels": {head: to_full(label) for head, label in y["labels"].items()}}
     with tf.GradientTape(persistent=True) as tape:
