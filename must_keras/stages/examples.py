@@ -55,8 +55,10 @@ def union(
         columns: {source: {head: what a teacher said}}.
 
     Raises:
-        UserError: no image is left.
+        UserError: there is no image.
     """
+    if not sources:
+        raise UserError(f"{who} has no set to learn from")
     parts = []
     for source in sources:
         out = left_out.get(source.name)
