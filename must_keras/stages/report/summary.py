@@ -32,6 +32,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
     transfers = [row for row in rows if row]
     seconds = workdir.root / "seconds.json"
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
+    methods = {m.name: workdir.selfsup(m.name).result() for m in recipe.wanted_selfsup}
     return {
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
@@ -42,6 +43,8 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             if (found := thresholds.table(teacher, workdir))
         },
         "student": workdir.student.result(),
+        "supervised": workdir.supervised.result() if recipe.wanted_supervised else None,
+        "selfsup": {name: result for name, result in methods.items() if result},
         "transfers": transfers,
         "transfer_means": means(transfers),
         "seconds": json.loads(seconds.read_text()) if seconds.is_file() else {},
