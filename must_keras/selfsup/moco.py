@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from must_keras.models.normalization import averaging_momentum
@@ -102,7 +103,8 @@ class _Model(PairModel):
         """(keys of this replica's images [B, D], the queue [Q, D] before these join it)."""
         follow(weights_of(self.key_encoder), weights_of(self), self._momentum)
         keys = ops.normalize(self.key_encoder(x["other"], training=False), axis=-1)
-        queue = ops.convert_to_tensor(self.queue)
+        # A copy: Keras' convert_to_tensor gives the variable itself, which changes below.
+        queue = tf.identity(self.queue.value)
         everyone = gather_over_replicas(keys)
         self.queue.assign(enqueued(queue, everyone, self.place))
         self.place.assign((self.place + everyone.shape[0]) % queue.shape[0])

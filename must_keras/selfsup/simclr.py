@@ -73,7 +73,7 @@ class _Model(PairModel):
         sides = ops.split(anchors, 2)
         everyone = ops.concatenate([gather_over_replicas(side) for side in sides])
         half, own = everyone.shape[0] // 2, sides[0].shape[0]
-        first = replica_index() * own + ops.arange(own)
+        first = replica_index() * own + ops.arange(own, dtype="int32")
         return nt_xent(
             anchors,
             everyone,
@@ -102,7 +102,8 @@ def nt_xent(
         [A] losses and [A] bool, whether the partner is the most similar one.
     """
     logits = ops.matmul(anchors, ops.transpose(everyone)) / temperature
-    itself = ops.arange(everyone.shape[0])[None] == own[:, None]
+    places = ops.arange(everyone.shape[0], dtype="int32")
+    itself = places[None] == ops.cast(own, "int32")[:, None]
     logits = ops.where(itself, ops.cast(_NEVER, logits.dtype), logits)
     losses = ops.sparse_categorical_crossentropy(partner, logits, from_logits=True)
     return losses, ops.argmax(logits, axis=-1) == ops.cast(partner, "int32")
