@@ -110,9 +110,8 @@ def recipe(
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
-        starts: "random", "checkpoint", "teacher-<name>", "student", the baselines "supervised",
-            "simclr" and "moco", or "all"; none: random, the checkpoint if there is one, the
-            classification teacher and the student.
+        starts: see Recipe.starts, "supervised", "simclr" and "moco" among them; none: random, the
+            checkpoint if there is one, the classification teacher and the student.
         neck: whether transfers take the pyramid along.
         start: where teachers and student begin: a small ResNet at random, or EfficientNet-Lite0
             with its ImageNet weights, which then also label every image with ImageNet's classes.
