@@ -54,12 +54,14 @@ def draw(data):
 def recipe_of(data, **changes) -> Recipe:
     trees, tree_sets = classes(data, "trees")
     houses, house_sets = classes(data, "houses")
+    pile = ImagesOnly(name="pile", root=data / "pile")
     values = {
         "name": "baselines",
         "seed": 0,
         "network": NETWORK,
         "teachers": (Teacher(name="trees", task=trees, sets=tree_sets, training=RUN),),
-        "pools": (Pool(source=ImagesOnly(name="pile", root=data / "pile")),),
+        # With a truth it is the same for the stages and for what is called here: no list is kept.
+        "pools": (Pool(source=pile, truth=pile),),
         "student": Student(training=RUN),
         "transfers": (Transfer(name="houses", task=houses, sets=house_sets, training=RUN),),
         "starts": ("random", *BASELINES),
