@@ -4,7 +4,8 @@
 
 large: four ResNet-50-FPN teachers at 256 pixels, batch 8, 200 proposals and 100 masks an image, all
 of which are stored. small: the four teachers of experiments/scenes.py at 64 pixels, batch 32.
-Photos are of 480 x 640. Both kinds of work take turns; one JSON line of their medians.
+Photos are of 480 x 640 pixels, four bits each. Both kinds of work take turns; one JSON line of
+their medians.
 """
 
 from __future__ import annotations
@@ -19,24 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from benchmarks.photos import write_photos
 
 # Batches of a turn, and how many turns each side has.
 BATCHES, TURNS = {"large": 4, "small": 24}, 3
-
-
-def _photos(folder: pathlib.Path, count: int) -> pathlib.Path:
-    """JPEG files with the amount of detail of a photo: 1.3 bits a pixel."""
-    random = np.random.default_rng(0)
-    folder.mkdir()
-    for i in range(count):
-        coarse = random.integers(0, 256, (30, 40, 3)).astype(np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC))
-        noisy = smooth + random.normal(0.0, 6.0, smooth.shape)
-        picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-        picture.save(folder / f"{i:04}.jpg", quality=85)
-    return folder
 
 
 def _setting(name: str, data: pathlib.Path) -> Any:
@@ -92,7 +79,7 @@ def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
 
     batch = 8 if name == "large" else 32
     count = BATCHES[name] * batch
-    recipe = _setting(name, _photos(folder / "photos", count * (TURNS + 1)))
+    recipe = _setting(name, write_photos(folder / "photos", count * (TURNS + 1)))
     source, workdir = recipe.pools[0].source, Workdir(folder / "run")
     for teacher in recipe.teachers:
         part = workdir.teacher(teacher.name)

@@ -93,6 +93,9 @@ def recipe(
     transfer_seeds: int = 1,
     starts: tuple[str, ...] = (),
     neck: Literal["fpn", "backbone"] = "fpn",
+    mode: Literal["full", "frozen"] = "full",
+    shots: tuple[int | None, ...] = (None,),
+    learning_rates: tuple[float, ...] = (),
     start: Literal["random", "efficientnet_lite0"] = "random",
     student_start: Literal["same", "random"] = "same",
 ) -> Recipe:
@@ -113,6 +116,11 @@ def recipe(
         starts: see Recipe.starts, "supervised", "simclr" and "moco" among them; none: random, the
             checkpoint if there is one, the classification teacher and the student.
         neck: whether transfers take the pyramid along.
+        mode: "frozen" trains heads alone on features that stay as they are.
+        shots: how many labelled images transfers see, of each class for classification, in all
+            for other tasks; several give a curve (10+20+none), none is all.
+        learning_rates: of the transfers, the better one on validation for each start and set
+            (0.0003+0.001+0.003); none: 0.001.
         start: where teachers and student begin: a small ResNet at random, or EfficientNet-Lite0
             with its ImageNet weights, which then also label every image with ImageNet's classes.
         student_start: "random" lets the student of the same network begin at random.
@@ -192,7 +200,10 @@ def recipe(
         named = {key.replace("_", "-"): value for key, value in aligned.items()}
         if "student" in named:  # The baselines see what it sees, simclr and moco without labels.
             named |= {"supervised": named["student"], "simclr": "images", "moco": "images"}
-        return Transfer(name=name, task=task, sets=sets, training=budget, aligned=named)
+        return Transfer(
+            name=name, task=task, sets=sets, training=budget, aligned=named,
+            learning_rates=learning_rates,
+        )  # fmt: skip
 
     transfers = (
         transfer(
@@ -250,6 +261,8 @@ def recipe(
         or ("random", *(["checkpoint"] if pretrained else []), "teacher-caltech", "student"),
         transfer_seeds=transfer_seeds,
         neck=neck,
+        mode=mode,
+        shots=shots,
         evaluation_batch=16,
     )
 

@@ -29,6 +29,7 @@ from must_keras.tasks import Classification, Depth, Detection, Normals, Segmenta
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
+from must_keras.training.weighting import Equal, Formula, Uncertainty
 
 
 def recipe(
@@ -46,7 +47,11 @@ def recipe(
     images: int = 2000,
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
     neck: Literal["fpn", "backbone"] = "fpn",
+    mode: Literal["full", "frozen"] = "full",
+    shots: tuple[int | None, ...] = (None,),
+    learning_rates: tuple[float, ...] = (),
     downstream: Literal["dev", "final"] = "dev",
+    weighting: Literal["formula", "equal", "uncertainty"] = "formula",
 ) -> Recipe:
     """The recipe.
 
@@ -66,8 +71,15 @@ def recipe(
             alone), "simclr" and "moco" (no labels), or "all"; baselines draw as many images as the
             student, and are trained where they are named.
         neck: whether transfers take the pyramid along.
+        mode: "frozen" trains heads alone on features that stay as they are.
+        shots: how many labelled images transfers see, of each class for classification, in all
+            for other tasks; several give a curve (10+20+none), none is all.
+        learning_rates: of the transfers, the better one on validation for each start and set
+            (0.0003+0.001+0.003); none: 0.001.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
+        weighting: how much each head's loss counts in the student; "formula" is the paper's.
     """
+    weightings = {"formula": Formula(), "equal": Equal(), "uncertainty": Uncertainty()}
 
     def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
         return SceneConfig(
@@ -163,6 +175,7 @@ def recipe(
             training=training(
                 transfer_steps, 1e-3, scale=(1.0, 1.0) if feature == "depth" else (0.85, 1.2)
             ),
+            learning_rates=learning_rates,
         )
 
     def maps(config: SceneConfig) -> Segmentation:
@@ -193,13 +206,15 @@ def recipe(
                 ),
             ),
         ),
-        student=Student(training=student),
+        student=Student(training=student, weighting=weightings[weighting]),
         transfers=transfers,
         starts=starts,
         supervised=student,
         selfsup=(SimCLR(training=unlabelled), MoCo(training=unlabelled)),
         transfer_seeds=transfer_seeds,
         neck=neck,
+        mode=mode,
+        shots=shots,
     )
 
 

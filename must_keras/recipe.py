@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError
+from must_keras.errors import UserError, expect, expect_each
 from must_keras.experiment import nearest
 from must_keras.selfsup import SelfSupervised
-from must_keras.tasks import Depth
 from must_keras.tasks.base import Task
-from must_keras.tasks.thresholds import Threshold
-from must_keras.training.foreign import ForeignModel
+from must_keras.teachers import AnyTeacher, ForeignTeacher, Teacher
 from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
-from must_keras.training.start import FromModel, FromScratch, Start
-from must_keras.training.thresholds import AtPrecision, check_threshold
+from must_keras.training.protocol import Mode, Neck, Protocol
+from must_keras.training.start import FromScratch, Start
 from must_keras.training.trainer import Training
-from must_keras.workdir import describe
+from must_keras.training.weighting import Formula, Weight, Weighting
+
+# With the kinds of teachers, which have a file of their own.
+__all__ = (
+    "Aligned", "AnyTeacher", "ForeignLabels", "ForeignTeacher", "Pool", "Recipe", "Student",
+    "Teacher", "Transfer", "student_weights",
+)  # fmt: skip
 
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
@@ -33,128 +35,6 @@ _OWN_STARTS = ("random", "checkpoint", "student", "supervised", "all")
 _HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
 Aligned = Literal["none", "task", "images", "set"]
-
-
-def _expect(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not of its kind."""
-    for field, kind in kinds.items():
-        found = getattr(value, field)
-        if not isinstance(found, kind):
-            name = getattr(kind, "__name__", str(kind))
-            raise UserError(f"{where}: {field} is a {type(found).__name__}, expected a {name}")
-
-
-def _expect_each(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not a sequence of its kind."""
-    for field, kind in kinds.items():
-        found = getattr(value, field)
-        name = getattr(kind, "__name__", str(kind))
-        if not isinstance(found, tuple | list):
-            raise UserError(f"{where}: {field} is no tuple; with one {name}: (one,)")
-        for item in found:
-            if not isinstance(item, kind):
-                raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """A specialist: one task, trained on the set that is labelled for it.
-
-    Attributes:
-        name: names its folder and its label columns.
-        task: what it learns; the student has a head for the same task.
-        sets: its images.
-        training: its run.
-        threshold: pseudo labels below it become what the task says; None: all are used. One for
-            all classes, one for each, or AtPrecision(0.8).
-        loss_weight: of the student's head; None: the formula (see student_weights).
-        start: where its weights come from; with training.steps=0 they stay as they are.
-        has_scores: whether its labels come with scores, as a model's do.
-    """
-
-    name: str
-    task: Task
-    sets: Splits
-    training: Training
-    threshold: Threshold | AtPrecision = None
-    loss_weight: float | None = None
-    start: Start = dataclasses.field(default_factory=FromScratch)
-    has_scores: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _expect(
-            f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
-        )
-        check_threshold(self)
-        if not self.training.steps and not isinstance(self.start, FromModel):
-            raise UserError(
-                f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
-            )
-
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """What it is made from, of a recipe."""
-        return {
-            "seed": recipe.seed,
-            "network": recipe.network,
-            "task": self.task,
-            "sets": self.sets,
-            "training": self.training,
-            "start": self.start.depends_on(recipe.network),
-        }
-
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """Whether it labels a source that the student sees: all but its own training set."""
-        del is_pool
-        return source.name != self.sets.train.name
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ForeignTeacher:
-    """A model that somebody else trained; it labels, and is not trained here.
-
-    Attributes:
-        name: names its folder and its label columns.
-        task: what it knows; the student has a head for the same task.
-        model: the model, and how it wants its images.
-        loss_weight: of the student's head: no formula knows how the model was trained.
-        threshold: see Teacher.
-        sets: a labelled set to score it on; None: there is none.
-        has_scores: see Teacher.
-    """
-
-    name: str
-    task: Task
-    model: ForeignModel
-    loss_weight: float
-    threshold: Threshold | AtPrecision = None
-    sets: Splits | None = None
-    has_scores: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        where = f"teacher {self.name!r}"
-        _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
-        check_threshold(self)
-        self.task.check_foreign_form(self.model.form)
-        if self.model.class_ids is not None:
-            self.task.check_class_ids(self.model.class_ids)
-
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """See Teacher.depends_on."""
-        del recipe
-        return {"task": self.task, "sets": self.sets, "model": self.model}
-
-    def sha256(self) -> str:
-        """Of the model, and of how it is asked and its answers are read."""
-        text = json.dumps(describe(self.model), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """See Teacher.covers: all."""
-        del source, is_pool
-        return True
-
-
-AnyTeacher = Teacher | ForeignTeacher | ForeignLabels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +50,7 @@ class Pool:
     truth: Source | None = None
 
     def __post_init__(self) -> None:
-        _expect("a pool", self, source=Source, truth=Source | None)
+        expect("a pool", self, source=Source, truth=Source | None)
         check_not_empty(self.source)
 
 
@@ -182,14 +62,16 @@ class Student:
         training: its run.
         union: whether it also sees the teachers' training sets, with their true labels.
         start: where its weights come from.
+        weighting: how much each head's loss counts: Formula(), Equal() or Uncertainty().
     """
 
     training: Training
     union: bool = True
     start: Start = dataclasses.field(default_factory=FromScratch)
+    weighting: Weighting = dataclasses.field(default_factory=Formula)
 
     def __post_init__(self) -> None:
-        _expect("the student", self, training=Training, start=Start)
+        expect("the student", self, training=Training, start=Start, weighting=Weighting)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,6 +83,7 @@ class Transfer:
         task: with a fresh head.
         sets: its images.
         training: the same budget for every start.
+        learning_rates: the better one on validation is taken, for each start; none: training's.
         aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
             task need not be said (see Recipe.alignment).
     """
@@ -209,10 +92,21 @@ class Transfer:
     task: Task
     sets: Splits
     training: Training
+    learning_rates: tuple[float, ...] = ()
     aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _expect(f"transfer {self.name!r}", self, task=Task, sets=Splits, training=Training)
+        where = f"transfer {self.name!r}"
+        expect(where, self, task=Task, sets=Splits, training=Training)
+        expect_each(where, self, learning_rates=float)
+        rates = self.learning_rates
+        if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
+            raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return tuple(self.learning_rates) or (self.training.learning_rate,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -233,7 +127,9 @@ class Recipe:
         selfsup: methods that pre-train the backbone on the student's images without labels. Of
             these and of `supervised`, what is not among `starts` is not trained.
         transfer_seeds: how often each transfer is repeated with other random numbers.
-        neck: "fpn" transfers the pyramid too where the start has one; "backbone" never does.
+        neck: see Protocol.
+        mode: see Protocol.
+        shots: how many labelled images transfers see, each number for itself: see Protocol.
         evaluation_batch: images of a batch when nothing is trained.
         max_unreadable: share of a source's images that may be unreadable; more end the labelling.
     """
@@ -249,16 +145,18 @@ class Recipe:
     supervised: Training | None = None
     selfsup: tuple[SelfSupervised, ...] = ()
     transfer_seeds: int = 1
-    neck: Literal["fpn", "backbone"] = "fpn"
+    neck: Neck = "fpn"
+    mode: Mode = "full"
+    shots: tuple[int | None, ...] = (None,)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
-        _expect(where, self, network=Network, student=Student, starts=tuple | list)
-        _expect(where, self, supervised=Training | None)
-        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer}
-        _expect_each(where, self, **kinds, selfsup=SelfSupervised)
+        expect(where, self, network=Network, student=Student, starts=tuple | list)
+        expect(where, self, supervised=Training | None)
+        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
+        expect_each(where, self, **kinds, selfsup=SelfSupervised)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
             ("heads", [t.task.name for t in self.teachers]),
@@ -301,6 +199,8 @@ class Recipe:
         for teacher in self.teachers:
             if isinstance(teacher, ForeignLabels):
                 teacher.check_pools([pool.source for pool in self.pools])
+        if not self.protocols or len(set(self.protocols)) < len(self.protocols):
+            raise UserError(f"{where}: shots={self.shots}: different numbers, at least one")
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:
@@ -343,6 +243,11 @@ class Recipe:
         return (*(item.training for item in items), *baselines)
 
     @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The rules of the transfers; every set is transferred to by each of them."""
+        return tuple(Protocol(mode=self.mode, neck=self.neck, shots=s) for s in self.shots)
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The student's tasks."""
         return tuple(teacher.task for teacher in self.teachers)
@@ -357,37 +262,10 @@ class Recipe:
         return "task" if same else "none"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Weight:
-    """A head's loss weight and where it is from: "formula" or "given"."""
-
-    value: float
-    source: Literal["formula", "given"]
-
-
 def student_weights(recipe: Recipe) -> dict[str, Weight]:
-    """{head: loss weight} of the student.
-
-    w_i = (b_s * lr_i) / (b_i * lr_s) from batch sizes b and peak learning rates lr of the student
-    s and the teacher i (Ghiasi et al., 2021), where the recipe gives none.
+    """{head: loss weight} of the student before its first step.
 
     Raises:
-        UserError: a depth head has no weight: the paper gives depth a number of its own.
+        UserError: the weight of a head cannot be known.
     """
-    student = recipe.student.training
-    weights = {}
-    for teacher in recipe.teachers:
-        if teacher.loss_weight is not None:
-            weights[teacher.task.name] = Weight(value=teacher.loss_weight, source="given")
-        elif isinstance(teacher.task, Depth):
-            raise UserError(
-                f"head {teacher.task.name!r}: depth takes no weight from the formula; "
-                f"give teacher {teacher.name!r} a loss_weight"
-            )
-        else:
-            training = teacher.training
-            value = (student.batch * training.learning_rate) / (
-                training.batch * student.learning_rate
-            )
-            weights[teacher.task.name] = Weight(value=value, source="formula")
-    return weights
+    return recipe.student.weighting.weights(recipe.student.training, recipe.teachers)

@@ -63,9 +63,9 @@ class Workdir:
         """selfsup/<name>/."""
         return self._part("selfsup", name)
 
-    def transfer(self, name: str, start: str, neck: str, seed: int) -> Part:
-        """transfers/<set>/<start>/full-<neck>-all/seed<k>/."""
-        return self._part("transfers", name, start, f"full-{neck}-all", f"seed{seed}")
+    def transfer(self, name: str, start: str, protocol: str, seed: int) -> Part:
+        """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
+        return self._part("transfers", name, start, protocol, f"seed{seed}")
 
     @property
     def export(self) -> Part:
@@ -157,7 +157,7 @@ class Part:
         path = self.folder / FINISHED
         if not path.is_file():
             return self._taken(describe(inputs))
-        difference = _first_difference(json.loads(path.read_text())["inputs"], describe(inputs))
+        difference = first_difference(json.loads(path.read_text())["inputs"], describe(inputs))
         if difference is None:
             return True
         field, was, now = difference
@@ -221,16 +221,17 @@ def describe(value: Any) -> Any:
     raise TypeError(f"cannot describe {type(value).__name__}")
 
 
-def _first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    """(field, what it was, what it is) of plain data; None where both are the same."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
-            found = _first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else key)
+            found = first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else key)
             if found:
                 return found
         return None
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for index, (a, b) in enumerate(zip(was, now, strict=True)):
-            found = _first_difference(a, b, f"{path}[{index}]")
+            found = first_difference(a, b, f"{path}[{index}]")
             if found:
                 return found
         return None

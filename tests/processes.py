@@ -47,4 +47,4 @@ def load(folder, *names: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def weights(found: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return [found[f"weight {i}"] for i in range(sum(k.startswith("weight") for k in found))]
+    return [found[f"weight {i}"] for i in range(sum(k.startswith("weight ") for k in found))]

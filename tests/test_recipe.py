@@ -28,6 +28,23 @@ def test_weights_follow_the_papers_formula(scenes):
     assert (weights["distance"].value, weights["distance"].source) == (1.0, "given")
 
 
+@pytest.mark.parametrize(
+    ("weighting", "values", "sources"),
+    [
+        ("equal", [1.0, 1.0, 1.0, 1.0], {"equal"}),
+        ("uncertainty", [1.0, 1.0, 1.0, 0.5], {"learned"}),
+        ("formula", [1.0, 1.0, 1.0, 1.0], {"formula", "given"}),
+    ],
+)
+def test_weights_are_chosen_by_an_argument(weighting, values, sources):
+    recipe = experiment.load("scenes", TINY | {"weighting": weighting}, data_dir="nowhere")
+    weights = student_weights(recipe).values()
+    assert [weight.value for weight in weights] == values
+    assert {weight.source for weight in weights} == sources
+    with pytest.raises(UserError, match="weighting is a str, expected a Weighting"):
+        dataclasses.replace(recipe.student, weighting="equal")
+
+
 def test_depth_needs_a_weight_of_its_own(scenes):
     depth = dataclasses.replace(scenes.teachers[-1], loss_weight=None)
     recipe = dataclasses.replace(scenes, teachers=(*scenes.teachers[:-1], depth))

@@ -8,10 +8,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import cv2
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
+from must_keras.data.rand_augment import RandAugment, change_colours, geometry
 from must_keras.ops import draws
-from must_keras.ops.views import View
+from must_keras.ops.views import View, letterbox, mirrored
 
 Tensor = Any
 
@@ -28,17 +32,60 @@ class Augmentation:
             cropped, below 1 padded.
         mirror: whether half of the pictures are mirrored left to right.
         brightness: largest relative change of brightness, contrast and saturation each; 0: none.
+        rand_augment: more changes, geometric ones among them; None: none.
     """
 
     scale: tuple[float, float] = (0.8, 1.25)
     mirror: bool = True
     brightness: float = 0.2
+    rand_augment: RandAugment | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The fields; without RandAugment, which came later, where it is not used."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.rand_augment is None:
+            del fields["rand_augment"]
+        return {"type": "Augmentation"} | fields
+
+    def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
+        """See `random_view`."""
+        return random_view(original_size, size, key, self)
+
+    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+        """See `photometric`."""
+        return photometric(image, key, self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WholeImages:
+    """Every image as evaluation sees it, so that an image has one view, or two.
+
+    Attributes:
+        mirror: whether half of the pictures are mirrored left to right.
+    """
+
+    mirror: bool = True
+
+    def is_mirrored(self, key: Tensor) -> Tensor:
+        """Bool, whether the picture with this key, an int32 scalar, is mirrored."""
+        return ops.logical_and(self.mirror, draws.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5)
+
+    def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
+        """The letterboxed original or its mirror image; arguments as of `random_view`."""
+        whole = letterbox(original_size, size)
+        matrix = ops.where(self.is_mirrored(key), mirrored(whole).matrix, whole.matrix)
+        return View(matrix=matrix, size=size)
+
+    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+        """The image as it is."""
+        del key
+        return image
 
 
 def random_view(
     original_size: Tensor, size: tuple[int, int], key: Tensor, augmentation: Augmentation
 ) -> View:
-    """A random scale, place and mirror image of the original.
+    """A random scale, place and mirror image of the original; turned and sheared if asked for.
 
     Args:
         original_size: [2], (height, width) in pixels.
@@ -63,22 +110,40 @@ def random_view(
     slope = ops.where(mirrored, -slope, slope)
     shift = ops.where(mirrored, 1.0 - shift, shift)
     columns = ops.stack([zero, slope, shift])
-    return View(matrix=ops.stack([rows, columns]), size=size)
+    view = View(matrix=ops.stack([rows, columns]), size=size)
+    if augmentation.rand_augment is None:
+        return view
+    moved = geometry(key, size, augmentation.rand_augment)
+    return View(matrix=ops.matmul(view.matrix, moved), size=size, axis_aligned=False)
 
 
 def photometric(image: Tensor, key: Tensor, augmentation: Augmentation) -> Tensor:
-    """Brightness, contrast and saturation changed at random.
+    """Brightness, contrast and saturation changed at random, then what RandAugment does.
 
     Args:
         image: [H, W, 3] float32, [0, 255].
         key: int32 scalar.
         augmentation: `brightness` is the largest relative change of each.
     """
-    if not augmentation.brightness:
-        return image
-    change = (draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0) * augmentation.brightness
-    grey = ops.mean(image, axis=-1, keepdims=True)
-    image = grey + (image - grey) * (1.0 + change[0])
-    middle = ops.mean(image)
-    image = middle + (image - middle) * (1.0 + change[1])
-    return ops.clip(image * (1.0 + change[2]), 0.0, 255.0)
+    if augmentation.brightness:
+        image = _jittered(image, key, augmentation.brightness)
+    if augmentation.rand_augment is not None:
+        image = change_colours(image, key, augmentation.rand_augment)
+    return image
+
+
+def _jittered(image: Tensor, key: Tensor, largest: float) -> Tensor:
+    """Saturation, then contrast, then brightness: one matrix and one shift for all pixels."""
+    change = draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0
+
+    def run(image: np.ndarray, change: np.ndarray) -> np.ndarray:
+        saturation, contrast, brightness = 1.0 + largest * change.astype(np.float64)
+        # Towards each pixel's grey; the image's mean does not move.
+        colours = saturation * np.eye(3) + (1.0 - saturation) / 3.0
+        middle = np.full((3, 1), np.mean(cv2.mean(image)[:3]))
+        matrix = brightness * np.hstack([contrast * colours, (1.0 - contrast) * middle])
+        changed = cv2.transform(image, matrix)
+        return np.clip(changed, 0.0, 255.0, out=changed)
+
+    changed = tf.numpy_function(run, [image, change], tf.float32, stateful=False)
+    return tf.ensure_shape(changed, image.shape)

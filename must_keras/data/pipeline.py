@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
-from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
 from must_keras.ops import draws
-from must_keras.ops.views import View, letterbox, sample, visible_area
+from must_keras.ops.views import View, letterbox, mirrored, sample_array, visible_area
 from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
@@ -99,20 +100,20 @@ def see(image: tf.Tensor, view: View) -> tf.Tensor:
     Where the view shrinks the picture by two or more, pixels are averaged first: bilinear
     sampling alone would skip some.
     """
-    m = view.matrix
-    shape = tf.shape(image)[:2]
-    steps = tf.stack([tf.norm(m[0, :2]), tf.norm(m[1, :2])]) * tf.cast(
-        shape, tf.float32
-    )  # original pixels for one pixel of the input
-    factor = tf.maximum(tf.cast(tf.floor(tf.reduce_min(steps) + 1e-3), tf.int32), 1)
-    smaller = tf.maximum(shape // factor, 1)
 
-    def shrink() -> tf.Tensor:
-        return tf.image.resize(image, smaller, method="area")
+    def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        size = np.array(image.shape[:2])
+        # Original pixels for one pixel of the input.
+        steps = np.linalg.norm(matrix[:, :2], axis=1) * size
+        factor = max(int(steps.min() + 1e-3), 1)
+        image = image.astype(np.float32)
+        if factor > 1:
+            height, width = np.maximum(size // factor, 1).tolist()
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return sample_array(image, matrix, view.size, interpolation="bilinear", fill=MEAN_COLOUR)
 
-    image = tf.cond(factor > 1, shrink, lambda: tf.cast(image, tf.float32))
-    image.set_shape((None, None, 3))
-    return sample(image - MEAN_COLOUR, view, interpolation="bilinear", fill=0.0) + MEAN_COLOUR
+    seen = tf.numpy_function(run, [image, view.matrix], tf.float32, stateful=False)
+    return tf.ensure_shape(seen, (*view.size, 3))
 
 
 def _example(
@@ -142,7 +143,7 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
-def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation) -> Look:
+def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation | WholeImages) -> Look:
     """One view of an image and of all its labels: inputs {"image", "area"}.
 
     Args:
@@ -152,11 +153,18 @@ def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation) ->
     """
 
     def look(image: tf.Tensor, stored: Mapping[str, Any], key: tf.Tensor) -> Any:
-        view = random_view(tf.shape(image)[:2], (size, size), key, augmentation)
+        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
         x, labels = _example(image, stored, view, tasks)
-        return x | {"image": photometric(x["image"], key, augmentation)}, labels
+        return x | {"image": augmentation.colours(x["image"], key)}, labels
 
     return look
+
+
+def drawn(position: tf.Tensor, *, num_examples: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The example at a position of an endless stream and the key, int32, of its random numbers."""
+    stream = draws.fold(tf.constant([seed], tf.int32), 1)
+    key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
+    return shuffled(position, num_examples=num_examples, seed=seed), key
 
 
 def training_batches(
@@ -193,10 +201,8 @@ def training_batches(
     @tf.autograph.experimental.do_not_convert
     def build(place: tf.Tensor):
         position = place // own * batch + share * own + place % own
-        index = shuffled(position, num_examples=len(examples), seed=seed)
+        index, key = drawn(position, num_examples=len(examples), seed=seed)
         image, stored = reader.read(index)
-        stream = draws.fold(tf.constant([seed], tf.int32), 1)
-        key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
         x, labels = look(image, stored, key)
         return x, {"labels": labels, "keys": key}
 
@@ -231,7 +237,13 @@ def images_in_sizes(
 
 
 def evaluation_batches(
-    examples: Examples, tasks: Sequence[Task], *, size: int, batch: int, ranges: Sequence[range]
+    examples: Examples,
+    tasks: Sequence[Task],
+    *,
+    size: int,
+    batch: int,
+    ranges: Sequence[range],
+    mirror: bool = False,
 ) -> tf.data.Dataset:
     """The whole of each image, letterboxed, in order; the last batch of a range is filled up.
 
@@ -241,6 +253,7 @@ def evaluation_batches(
         size: of the network's input.
         batch: images of a batch: all batches are of one shape.
         ranges: of indices; no batch holds images of two.
+        mirror: whether all images are mirrored left to right.
 
     Returns:
         A dataset of ({"image", "area"}, {"labels": {head: label}, "index": [B] int64}); an index
@@ -252,7 +265,8 @@ def evaluation_batches(
     def build(place: tf.Tensor):
         index = tf.maximum(place, 0)
         image, stored = reader.read(index)
-        x, labels = _example(image, stored, letterbox(tf.shape(image)[:2], (size, size)), tasks)
+        view = letterbox(tf.shape(image)[:2], (size, size))
+        x, labels = _example(image, stored, mirrored(view) if mirror else view, tasks)
         return x, {"labels": labels, "index": place}
 
     return _whole_batches(build, batch, ranges)

@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 from pycocotools import mask as coco_mask
 
+from must_keras.ops.views import View
+
 Tensor = Any
 
 
@@ -19,12 +21,17 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any,
     """
     step = (ops.arange(size, dtype=start.dtype) + 0.5) / size
     samples = start[..., None] + step * (stop - start)[..., None]
+    return _hats(low, high, samples, cells)
+
+
+def _hats(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
+    """`_weights` of samples [..., P]: [..., P, cells]."""
     length = (high - low)[..., None]
     share = (samples - low[..., None]) / ops.where(length > 0.0, length, 1.0)
     inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
-    number = ops.cast(cells, start.dtype)
+    number = ops.cast(cells, samples.dtype)
     place = ops.clip(share * number - 0.5, 0.0, number - 1.0)
-    centres = ops.arange(cells, dtype=start.dtype)
+    centres = ops.arange(cells, dtype=samples.dtype)
     hat = ops.maximum(1.0 - ops.abs(place[..., None] - centres), 0.0)
     return ops.where(inside[..., None], hat, 0.0)
 
@@ -47,6 +54,34 @@ def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
     columns = _weights(boxes[..., 1], boxes[..., 3], regions[..., 1], regions[..., 3], side, size)
     seen = ops.matmul(rows, ops.cast(masks, rows.dtype))
     return ops.matmul(seen, ops.swapaxes(columns, -1, -2))
+
+
+def crop_through(masks: Tensor, boxes: Tensor, regions: Tensor, view: View, *, size: int) -> Tensor:
+    """`crop` where a view may turn and shear.
+
+    Args:
+        masks: [N, S, S], crops of `boxes`, any dtype, 0 to 1.
+        boxes: [N, 4], the masks' own boxes, in fractions of the original.
+        regions: [N, 4], in pixels of the view.
+        view: from these pixels to fractions.
+        size: side of the result.
+
+    Returns:
+        [N, size, size].
+    """
+    step = (ops.arange(size, dtype=regions.dtype) + 0.5) / size
+    y = regions[:, 0, None] + step * (regions[:, 2] - regions[:, 0])[:, None]
+    x = regions[:, 1, None] + step * (regions[:, 3] - regions[:, 1])[:, None]
+    y, x = y[:, :, None], x[:, None, :]
+    number, m = ops.shape(masks)[0], view.matrix
+    fy, fx = (
+        ops.reshape(m[i, 0] * y + m[i, 1] * x + m[i, 2], (number, size * size)) for i in (0, 1)
+    )
+    side = ops.shape(masks)[-1]
+    rows = _hats(boxes[:, 0], boxes[:, 2], fy, side)
+    columns = _hats(boxes[:, 1], boxes[:, 3], fx, side)
+    seen = ops.sum(ops.matmul(rows, ops.cast(masks, rows.dtype)) * columns, axis=-1)
+    return ops.reshape(seen, (number, size, size))
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -22,3 +23,26 @@ def to_full(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         key: ops.cast(v, full()) if keras.backend.is_float_dtype(v.dtype) else v
         for key, v in values.items()
     }
+
+
+def in_full_precision(config: Any) -> Any:
+    """A serialized network whose layers compute in the type of their weights."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
+            return config | {"config": {"name": "float32"}}
+        return {key: in_full_precision(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(in_full_precision(value) for value in config)
+    return "float32" if config == "mixed_bfloat16" else config
+
+
+@contextlib.contextmanager
+def policy(name: str | None) -> Iterator[None]:
+    """Layers that are made within compute so; None: as Keras' own policy says."""
+    before = keras.config.dtype_policy()
+    if name is not None:
+        keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -62,6 +62,21 @@ def leading(exists: Tensor, *, multiple: int) -> Tensor:
     return ops.nonzero(ops.reshape(place < wanted, (-1,)))[0]
 
 
+def columns_in_use(used: Tensor) -> Tensor:
+    """The columns in which some image has something, so that padding of all costs nothing.
+
+    Args:
+        used: [B, N] bool.
+
+    Returns:
+        [M] int32, ascending, at least the first. On a backend whose shapes are fixed, all N.
+    """
+    number = used.shape[1]
+    if keras.backend.backend() != "tensorflow":
+        return ops.arange(number, dtype="int32")
+    return ops.nonzero(ops.any(used, axis=0) | (ops.arange(number) == 0))[0]
+
+
 def spread(values: Tensor, places: Tensor, shape: tuple[Any, Any]) -> Tensor:
     """What was computed for `leading` elements, back at their places; 0 elsewhere.
 

@@ -10,9 +10,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import cv2
+import numpy as np
 from keras import ops
 
 Tensor = Any
+
+_INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+# Images are read in parallel already.
+cv2.setNumThreads(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +28,13 @@ class View:
     Attributes:
         matrix: [2, 3] float32; (fy, fx) = matrix @ (y, x, 1), input pixels to fractions.
         size: (H, W) of the input in pixels, Python integers.
+        axis_aligned: whether rows are sure to stay rows: it may scale, shift and mirror, but not
+            turn or shear.
     """
 
     matrix: Tensor
     size: tuple[int, int]
+    axis_aligned: bool = True
 
 
 def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
@@ -49,6 +58,16 @@ def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
         ]
     )
     return View(matrix=matrix, size=size)
+
+
+def mirrored(view: View) -> View:
+    """The same part of the original, as in a mirror, on the same pixels of the input.
+
+    For a view of the original's whole width: its fraction f becomes 1 - f.
+    """
+    flip = ops.convert_to_tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]], dtype="float32")
+    shift = ops.convert_to_tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype="float32")
+    return View(matrix=view.matrix * flip + shift, size=view.size)
 
 
 def is_mirrored(view: View) -> Tensor:
@@ -95,22 +114,11 @@ def visible_area(view: View) -> Tensor:
     return ops.minimum(ops.maximum(box, 0.0), limit)
 
 
-def inside(view: View) -> Tensor:
-    """[H, W] bool: True where the centre of an input pixel shows the original, not padding."""
-    height, width = view.size
-    y = ops.arange(height, dtype="float32")[:, None] + 0.5
-    x = ops.arange(width, dtype="float32")[None, :] + 0.5
-    m = view.matrix
-    fy = m[0, 0] * y + m[0, 1] * x + m[0, 2]
-    fx = m[1, 0] * y + m[1, 1] * x + m[1, 2]
-    return (fy >= 0) & (fy < 1) & (fx >= 0) & (fx < 1)
-
-
 def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Tensor:
-    """A map of the original seen through a view.
+    """A map of the original seen through a view, on TensorFlow: views run inside tf.data.
 
     Args:
-        values: [h, w, C], uint8, int32 or float32, at any resolution.
+        values: [h, w, C] uint8 or float32, at any resolution; C is at most 4.
         view: the view.
         interpolation: "bilinear" or "nearest"; half-pixel centres.
         fill: the value of padding. Bilinear samples never mix with it.
@@ -118,25 +126,55 @@ def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Te
     Returns:
         [H, W, C] of the dtype of `values`.
     """
-    # Views run inside tf.data, and keras.ops.image.affine_transform cannot change the size.
     import tensorflow as tf
 
-    shape = tf.shape(values)
-    h, w = tf.cast(shape[0], "float32"), tf.cast(shape[1], "float32")
-    m = view.matrix
-    # The operation maps the index (x, y) of an output pixel to an index of `values`; an index is
-    # half a pixel less than the position of the pixel's centre.
-    a0, a1 = m[1, 1] * w, m[1, 0] * w
-    b0, b1 = m[0, 1] * h, m[0, 0] * h
-    a2 = m[1, 2] * w + 0.5 * (a0 + a1) - 0.5
-    b2 = m[0, 2] * h + 0.5 * (b0 + b1) - 0.5
-    sampled = tf.raw_ops.ImageProjectiveTransformV3(
-        images=values[None],
-        transforms=tf.stack([a0, a1, a2, b0, b1, b2, 0.0, 0.0])[None],
-        output_shape=view.size,
-        fill_value=0.0,
-        interpolation=interpolation.upper(),
-        fill_mode="NEAREST",
-    )[0]
-    sampled = tf.ensure_shape(sampled, (*view.size, values.shape[-1]))
-    return tf.where(inside(view)[:, :, None], sampled, tf.cast(fill, values.dtype))
+    def run(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        return sample_array(values, matrix, view.size, interpolation=interpolation, fill=fill)
+
+    seen = tf.numpy_function(run, [values, view.matrix], values.dtype, stateful=False)
+    return tf.ensure_shape(seen, (*view.size, values.shape[-1]))
+
+
+def sample_array(
+    values: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    *,
+    interpolation: str,
+    fill: float | tuple[float, ...],
+) -> np.ndarray:
+    """`sample` of arrays, by OpenCV; a fill may have a value for each channel."""
+    height, width = size
+    h, w, channels = values.shape
+    if channels == 2:
+        # OpenCV 5.0 would round places to a 32nd of a pixel for two channels, and for these alone.
+        values = np.concatenate([values, values[:, :, :1]], axis=2)
+    m = matrix.astype(np.float64)
+    # OpenCV maps the index (x, y) of an output pixel to an index of `values`; an index is half a
+    # pixel less than the position of the pixel's centre.
+    index = np.stack([m[1, [1, 0, 2]] * w, m[0, [1, 0, 2]] * h])
+    index[:, 2] += 0.5 * (index[:, 0] + index[:, 1]) - 0.5
+    seen = cv2.warpAffine(
+        values,
+        index,
+        (width, height),
+        flags=_INTERPOLATIONS[interpolation] | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).reshape(height, width, -1)[:, :, :channels]
+    _fill_outside(seen, matrix, fill)
+    return np.ascontiguousarray(seen)
+
+
+def _fill_outside(seen: np.ndarray, m: np.ndarray, fill: float | tuple[float, ...]) -> None:
+    """Writes `fill` to pixels whose centres show padding, not the original."""
+    y = np.arange(seen.shape[0], dtype=np.float32)[:, None] + np.float32(0.5)
+    x = np.arange(seen.shape[1], dtype=np.float32)[None, :] + np.float32(0.5)
+    if not m[0, 1] and not m[1, 0]:
+        # Whole rows and columns: much less to do than a pixel at a time.
+        fy, fx = m[0, 0] * y[:, 0] + m[0, 2], m[1, 1] * x[0] + m[1, 2]
+        seen[(fy < 0) | (fy >= 1)] = fill
+        seen[:, (fx < 0) | (fx >= 1)] = fill
+        return
+    fy = m[0, 0] * y + m[0, 1] * x + m[0, 2]
+    fx = m[1, 0] * y + m[1, 1] * x + m[1, 2]
+    seen[(fy < 0) | (fy >= 1) | (fx < 0) | (fx >= 1)] = fill

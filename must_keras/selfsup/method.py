@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from must_keras.errors import UserError
-from must_keras.ops.precision import full
+from must_keras.errors import UserError, expect
+from must_keras.ops.precision import full, policy
 from must_keras.selfsup.views import RandomViews
 from must_keras.training.fitted import FittedModel
-from must_keras.training.model import BACKBONE, Network, in_precision
+from must_keras.training.model import BACKBONE, Network
 from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 from must_keras.training.trainer import Training
@@ -26,9 +26,9 @@ PROJECTION = "projection"
 class PairModel(FittedModel):
     """An encoder that learns to tell which two views are of one image.
 
-    `fit` takes pairs of {"image", "other"}, two views [B, H, W, 3] RGB in [0, 255], and what it
-    does not look at. A batch is that of all replicas: whatever a view is compared with comes from
-    all of them.
+    `fit` takes pairs of {"image", "other"}, two views [B, H, W, 3] RGB in [0, 255], and of
+    {"keys": [B] int32}. A batch is that of all replicas: whatever a view is compared with comes
+    from all of them.
 
     Args:
         encoder: images to projections, [B, D].
@@ -47,20 +47,25 @@ class PairModel(FittedModel):
         """This replica's losses and whether each comparison was right: [A], [A] bool."""
         raise NotImplementedError
 
+    def keys_of_passed(self, keys: Tensor) -> Tensor:
+        """The keys of the images that `contrast` passes through the encoder, from those of [B]."""
+        return keys
+
     @property
     def numbers(self) -> tuple[str, ...]:
         return (f"{self.name}_loss", "accuracy", "gradient_norm")
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One optimizer step: the loss is the mean over the comparisons of the whole batch."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         variables, targets = self.trainable_weights, self.targets(x)
-        with tf.GradientTape() as tape:
-            losses, hits = self.contrast(x, targets)
-            count = float(losses.shape[0] * num_replicas())
-            loss = ops.sum(losses) / count
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [v.value for v in variables])
+        with self.drawing(self.keys_of_passed(y["keys"])):
+            with tf.GradientTape() as tape:
+                losses, hits = self.contrast(x, targets)
+                count = float(losses.shape[0] * num_replicas())
+                loss = ops.sum(losses) / count
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, [v.value for v in variables])
         pairs = zip(gradients, variables, strict=True)
         pairs = [(tf.convert_to_tensor(g), v) for g, v in pairs if g is not None]
         share = ops.sum(ops.cast(hits, loss.dtype)) / count
@@ -95,12 +100,7 @@ class SelfSupervised(abc.ABC):
 
     def __post_init__(self) -> None:
         where = f"self-supervised method {self.name!r}"
-        for field, kind in (("training", Training), ("views", RandomViews), ("start", Start)):
-            found = getattr(self, field)
-            if not isinstance(found, kind):
-                raise UserError(
-                    f"{where}: {field} is a {type(found).__name__}, expected a {kind.__name__}"
-                )
+        expect(where, self, training=Training, views=RandomViews, start=Start)
         if isinstance(self.start, FromModel):
             raise UserError(
                 f"{where}: it has no heads to start from a whole model; "
@@ -132,7 +132,7 @@ class SelfSupervised(abc.ABC):
         """
         keras.utils.set_random_seed(seed)
         training = self.training
-        with in_precision(training.precision):
+        with policy(training.precision):
             size = (network.size, network.size)
             image = keras.Input((*size, 3), name="image")
             backbone = network.backbone.build(size, training.norm(), name=BACKBONE)

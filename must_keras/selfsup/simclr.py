@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from must_keras.errors import UserError
+from must_keras.ops import draws
 from must_keras.selfsup.method import PairModel, SelfSupervised
 from must_keras.selfsup.views import RandomViews
 from must_keras.training.model import Network
@@ -65,6 +66,10 @@ class _Model(PairModel):
 
     def targets(self, x: dict[str, Tensor]) -> None:
         """Nothing: gradients flow through everything that is compared."""
+
+    def keys_of_passed(self, keys: Tensor) -> Tensor:
+        # The two views of an image lose branches independently.
+        return ops.concatenate([draws.fold(keys, 1), draws.fold(keys, 2)])
 
     def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
         # One pass, as published: BatchNormalization sees both views of all images together.

@@ -135,6 +135,9 @@ def run(
                     with devices.scope():
                         order[name](values, run_folder, only)
                         wait_for_all()
+                    if chief and name == "student":
+                        # It may have learned its loss weights.
+                        _record(values, run_folder, strategy)
                 else:
                     with chief_alone(devices):
                         if chief:
@@ -192,7 +195,7 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
     pools.keep(recipe, workdir)
-    _record(recipe, workdir.root, strategy)
+    _record(recipe, workdir, strategy)
 
 
 def _check_folder(workdir: pathlib.Path) -> None:
@@ -222,8 +225,11 @@ def _check_names(recipe: Recipe, stage: str, only: tuple[str, ...]) -> None:
             raise UserError(f"--only={name}: {nearest(name, allowed)}")
 
 
-def _record(recipe: Recipe, workdir: pathlib.Path, strategy: str) -> None:
+def _record(recipe: Recipe, workdir: Workdir, strategy: str) -> None:
     weights = {k: dataclasses.asdict(w) for k, w in student_weights(recipe).items()}
+    for head, value in (workdir.student.result() or {}).get("loss_weights", {}).items():
+        if weights.get(head, {}).get("source") == "learned":
+            weights[head]["final"] = value
     value = {
         "recipe": describe(recipe),
         "seed": recipe.seed,
@@ -232,7 +238,7 @@ def _record(recipe: Recipe, workdir: pathlib.Path, strategy: str) -> None:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    write_json(workdir / RUN, value)
+    write_json(workdir.root / RUN, value)
 
 
 def _add_seconds(workdir: pathlib.Path, stage: str, seconds: float) -> None:

@@ -20,6 +20,7 @@ from must_keras.stages import (
     thresholds,
     transfer,
 )
+from must_keras.stages.cells import cells
 from must_keras.workdir import Part, Workdir
 
 
@@ -82,19 +83,14 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
     yield from _baselines(recipe, workdir)
-    for item in recipe.transfers:
-        for start in recipe.start_names:
-            for seed in range(recipe.transfer_seeds):
-                origin = transfer.origin(workdir, start)
-                needs = () if origin is None else (origin,)
-                inputs = transfer.inputs(recipe, workdir, item, start, seed)
-                yield Step(
-                    stage="transfer",
-                    name=f"{item.name} from {start}, seed {seed}",
-                    part=workdir.transfer(item.name, start, recipe.neck, seed),
-                    inputs=inputs if _all_finished(needs) else None,
-                    needs=needs,
-                )
+    for cell in (cell for item in recipe.transfers for cell in cells(recipe, item)):
+        origin = transfer.origin(workdir, cell.start)
+        needs = () if origin is None else (origin,)
+        inputs = transfer.inputs(recipe, workdir, cell) if _all_finished(needs) else None
+        if cell.takes_rate:
+            needs += (cell.with_seed(0).part(workdir),)
+        part = cell.part(workdir)
+        yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
     needs = (workdir.student,)
     inputs = export.inputs(workdir) if _all_finished(needs) else None
     yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)

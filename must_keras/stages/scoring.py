@@ -134,6 +134,11 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {k: float(v) if math.isfinite(v) else None for k, v in metrics.items()}
 
 
+def sign(metric: str) -> int:
+    """+1 where a larger value of a metric is the better one, -1 where a smaller one is."""
+    return -1 if metric in ("abs_rel", "rmse", "mean_angle") else 1
+
+
 def headline(metrics: Mapping[str, float | None]) -> str:
     """The first metric as a person reads it."""
     name, value = next(iter(metrics.items()))

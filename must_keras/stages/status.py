@@ -6,6 +6,7 @@ import json
 
 from must_keras.recipe import Recipe
 from must_keras.stages import parts
+from must_keras.stages.sweep import SWEEP
 from must_keras.workdir import FINISHED, Part, Workdir
 
 
@@ -35,11 +36,13 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
 def _state(part: Part) -> str:
     if part.result() is not None:
         return "finished"
-    progress = part.folder / "progress.json"
-    if progress.is_file():
-        state = json.loads(progress.read_text())
-        return f"begun, {state['step']} of {state['of']}"
-    return "not begun"
+    found = [part.folder / "progress.json", *part.folder.glob(f"{SWEEP}/*/progress.json")]
+    found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        return "not begun"
+    state = json.loads(found[-1].read_text())
+    rate = "" if found[-1].parent == part.folder else f" at learning rate {found[-1].parent.name}"
+    return f"begun, {state['step']} of {state['of']}{rate}"
 
 
 def _report_state(workdir: Workdir, made_of: list[Part]) -> str:

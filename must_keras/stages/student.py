@@ -65,7 +65,7 @@ def fit_heads(
 ) -> None:
     """Trains one network with these teachers' heads, scores it and finishes its part.
 
-    Loss weights and start are the student's. A part that is finished stays.
+    Loss weights, their way of learning and start are the student's. A part that is finished stays.
 
     Args:
         recipe: the run's values.
@@ -98,6 +98,7 @@ def fit_heads(
         loss_weights=weights,
         **training.of_model(),
     )
+    model.learned_weights = recipe.student.weighting.learner(tasks)
     origin = start.tell(start.apply(model, recipe.network))
     training.compile(model)
     feed = Feed(images, tasks, training, size=recipe.network.size, seed=seed)
@@ -125,7 +126,8 @@ def fit_heads(
     part.finish(
         made_from,
         {
-            "loss_weights": weights,
+            "loss_weights": model.task_weights,
+            "loss_weight_sources": {name: sourced[name].source for name in weights},
             "parameters": model.count_params(),
             "images_seen": training.images_seen,
             "model_sha256": file_sha256(part.model_path),

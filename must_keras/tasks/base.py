@@ -171,6 +171,9 @@ class Task(abc.ABC):
             keys: [B] int32, the only source of randomness (see ops/draws.py).
         """
 
+    is_regression: ClassVar[bool] = False
+    """Whether the loss compares quantities, not classes."""
+
     @abc.abstractmethod
     def outputs(
         self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]

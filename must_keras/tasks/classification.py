@@ -32,7 +32,9 @@ class Classification(Task):
 
     Attributes:
         classes: names, in the order of the indices.
-        label_smoothing: share of a label that is spread evenly over all classes.
+        label_smoothing: share of a one-hot label that is spread evenly over all classes (Szegedy
+            et al., arXiv 1512.00567). A teacher's distribution stays as it is: it says itself how
+            sure it is, and the teacher was trained on smoothed labels already.
         top_k: how many probabilities a label column keeps; None: all of them.
         hard: whether a pseudo label is the teacher's first class instead of its distribution.
     """
@@ -51,6 +53,11 @@ class Classification(Task):
             )
         if self.top_k is not None and self.top_k < 1:
             raise UserError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
+
+    def describe(self) -> dict[str, Any]:
+        """Where labels are smoothed, also which: it once was all of them."""
+        smoothed = {"smoothed": "one-hot"} if self.label_smoothing else {}
+        return super().describe() | smoothed
 
     def stored_spec(self) -> dict[str, Spec]:
         return {
@@ -84,10 +91,17 @@ class Classification(Task):
         self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
     ) -> Tensor:
         """Cross-entropy with the label's distribution."""
-        smooth = self.label_smoothing
-        target = label["probabilities"] * (1.0 - smooth) + smooth / len(self.classes)
+        target = self._target(label["probabilities"])
         entropy = -ops.sum(target * ops.log_softmax(prediction["logits"], axis=-1), axis=-1)
         return ops.where(self.label_weight(label) > 0.0, entropy, 0.0)
+
+    def _target(self, probabilities: Tensor) -> Tensor:
+        if not self.label_smoothing:
+            return probabilities
+        smooth = self.label_smoothing
+        is_hard = ops.max(probabilities, axis=-1, keepdims=True) == 1.0
+        smoothed = probabilities * (1.0 - smooth) + smooth / len(self.classes)
+        return ops.where(is_hard, smoothed, probabilities)
 
     def outputs(
         self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]

@@ -53,8 +53,14 @@ class Normals(Task):
         return {"normals": Spec((*size, 3), "float32")}
 
     def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
-        """Nearest; a mirror turns x round."""
+        """Nearest; a mirror turns x round, a turned view turns x and y.
+
+        Under a shear, which no camera makes, depth keeps its values: its slopes, and with them the
+        normals, follow the pixels.
+        """
         seen = sample(stored["normals"], view, interpolation="nearest", fill=0.0)
+        if not view.axis_aligned:
+            return {"normals": _unit(_turned(seen, view, ops.shape(stored["normals"])))[0]}
         x = ops.where(is_mirrored(view), -1.0, 1.0)
         turn = ops.cast(ops.stack([x, 1.0, 1.0]), seen.dtype)
         return {"normals": _unit(seen * turn)[0]}
@@ -85,6 +91,8 @@ class Normals(Task):
         values = maps.resize_at_stride(prediction["values"], size, self.loss_stride)
         cosine = ops.sum(_direction(values) * target, axis=-1)
         return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
+
+    is_regression: ClassVar[bool] = True
 
     def outputs(
         self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
@@ -176,6 +184,19 @@ def _unit(normals: Tensor) -> tuple[Tensor, Tensor]:
 def _direction(values: Tensor) -> Tensor:
     """Predicted vectors as unit vectors, with a finite gradient at zero."""
     return values * ops.rsqrt(ops.sum(ops.square(values), axis=-1, keepdims=True) + 1e-8)
+
+
+def _turned(normals: Tensor, view: View, shape: tuple[Any, ...]) -> Tensor:
+    """Normals, [H, W, 3], in the axes of a view of a map of a shape, [h, w, 3]; of any length.
+
+    With q = B p from the view's pixels to the map's, a depth z(q) has the slopes B^T dz/dq. The
+    size of B is left out: a larger picture of a thing does not change its normals.
+    """
+    sides = ops.cast(ops.stack([shape[0], shape[1]]), view.matrix.dtype)
+    b = view.matrix[:, :2] * sides[:, None]
+    b = b / ops.sqrt(ops.abs(b[0, 0] * b[1, 1] - b[0, 1] * b[1, 0]))
+    x, y, z = (normals[..., i] for i in range(3))
+    return ops.stack([b[0, 1] * y + b[1, 1] * x, b[0, 0] * y + b[1, 0] * x, z], axis=-1)
 
 
 class _Angles(Evaluator):

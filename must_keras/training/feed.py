@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from must_keras.data.pipeline import Examples, Look, one_view, shuffled, training_batches
 from must_keras.tasks.base import Task
+from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.strategy import num_replicas
 from must_keras.training.trainer import Training
 
@@ -23,6 +24,7 @@ class Feed:
         size: pixels a side.
         seed: of order, views and sampling.
         look: what is made of each image; None: one view, as the augmentation says.
+        cache: features of the examples, which stand for their images.
     """
 
     def __init__(
@@ -34,10 +36,11 @@ class Feed:
         size: int,
         seed: int,
         look: Look | None = None,
+        cache: FeatureCache | None = None,
     ):
         self._examples, self._tasks, self._training = examples, tuple(tasks), training
         self._look = look or one_view(tasks, size=size, augmentation=training.augmentation)
-        self._seed = seed
+        self._seed, self._cache = seed, cache
         self._whole: Any = None
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -74,6 +77,15 @@ class Feed:
         )
 
     def _shares(self, steps: range, share: int, shares: int, per_replica: int) -> tf.data.Dataset:
+        if self._cache is not None:
+            return self._cache.batches(
+                batch=self._training.batch,
+                seed=self._seed,
+                steps=steps,
+                share=share,
+                shares=shares,
+                per_replica=per_replica,
+            )
         return training_batches(
             self._examples,
             self._tasks,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from must_keras.ops.precision import full
+from must_keras.ops.precision import full, in_full_precision
 from must_keras.training.fused import fuse
 from must_keras.training.optimizers import only_where
+from must_keras.training.stepping import on_iterator, on_replicas
+from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
@@ -32,6 +35,8 @@ class FittedModel(keras.Model):
     Attributes:
         accumulate: parts of a batch that are computed one after the other in a training step, to
             save memory; image i belongs to part i mod `accumulate`.
+        stochastic_depth: leaves out residual branches in training; None: none.
+        last_batch: what the newest training step has seen, over all local replicas.
     """
 
     def __init__(self, inputs: Any, outputs: Any, clip_norm: float | None = None, **kwargs: Any):
@@ -39,6 +44,8 @@ class FittedModel(keras.Model):
         fuse(self)
         self.clip_norm = clip_norm
         self.accumulate = 1
+        self.stochastic_depth: StochasticDepth | None = None
+        self.last_batch: Any = None
         self._means: list[keras.metrics.Mean] = []
 
     @property
@@ -55,7 +62,7 @@ class FittedModel(keras.Model):
         copy = self.without_optimizer()
         if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
             return copy
-        full_precision = type(copy).from_config(_in_full_precision(copy.get_config()))
+        full_precision = type(copy).from_config(in_full_precision(copy.get_config()))
         full_precision.set_weights(copy.get_weights())
         return full_precision
 
@@ -96,6 +103,11 @@ class FittedModel(keras.Model):
             self.optimizer.apply(gradients, [v for _, v in pairs])
         return norm
 
+    def drawing(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within, a forward pass and its gradient are those of training on images [B] of keys."""
+        depth = self.stochastic_depth
+        return contextlib.nullcontext() if depth is None else depth.of(keys)
+
     def add_to_means(self, logs: Mapping[str, Tensor]) -> None:
         """Counts one batch; "loss" is the metric that Keras makes itself."""
         for mean in self.metrics:
@@ -103,35 +115,19 @@ class FittedModel(keras.Model):
                 mean.update_state(logs[mean.name])
 
     def make_train_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
-        if not is_multi_worker():
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = self._function_of_workers(self.train_step)
+        """One function for every strategy, which keeps the batch for who looks at it later."""
+        if self.train_function is None or force:
+            self.train_function = on_iterator(on_replicas(self, self.train_step), self._keep)
+
+    def _keep(self, batch: Any) -> None:
+        self.last_batch = batch
 
     def make_test_function(self, force: bool = False) -> None:
         """Keras' own; several workers need another (keras issue 20585)."""
         if not is_multi_worker():
             super().make_test_function(force)
         elif self.test_function is None or force:
-            self.test_function = self._function_of_workers(self.test_step)
-
-    def _function_of_workers(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable:
-        """The steps give the same numbers on every replica, so the first one's are taken."""
-        strategy = self.distribute_strategy
-
-        @tf.function(autograph=False, reduce_retracing=True)
-        def on_batch(batch: Any) -> dict[str, Tensor]:
-            logs = strategy.run(step, (batch,))
-            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
-
-        def function(iterator: Any) -> dict[str, Tensor]:
-            try:
-                return on_batch(next(iterator))
-            except tf.errors.OutOfRangeError:
-                raise StopIteration from None
-
-        return function
+            self.test_function = on_iterator(on_replicas(self, self.test_step))
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: a functional model without compiled losses is built.
@@ -139,14 +135,3 @@ class FittedModel(keras.Model):
         Keras 3.15 would take the mean of the first batch over replicas, which fails for bools and
         for several workers (keras issue 20585).
         """
-
-
-def _in_full_precision(config: Any) -> Any:
-    """A serialized network whose layers compute in the type of their weights."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
-            return config | {"config": {"name": "float32"}}
-        return {key: _in_full_precision(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_in_full_precision(value) for value in config)
-    return "float32" if config == "mixed_bfloat16" else config

@@ -14,6 +14,7 @@ from must_keras.errors import UserError
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
+from must_keras.training.diagnostics import Diagnostics, last_shared_kernel
 from must_keras.training.feed import Feed
 from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
@@ -144,6 +145,7 @@ class _Run(keras.callbacks.Callback):
         self._checkpoints, self._summaries, self._progress = checkpoints, summaries, progress
         self._since = self._saved = time.monotonic()
         self._steps_since = 0
+        self._diagnostics: Diagnostics | None = None
         self.rows: list[dict[str, float]] = []
         """The numbers of the steps since the last log line."""
 
@@ -155,6 +157,7 @@ class _Run(keras.callbacks.Callback):
         if bad:
             raise self._keep(step, bad)
         self._log(step, numbers)
+        self._diagnose(step)
         stop = _is_stopped()
         if self._progress is not None and (stop or step == self._training.steps or self._is_due()):
             self._save(step)
@@ -187,6 +190,18 @@ class _Run(keras.callbacks.Callback):
         self._progress.record()
         self.rows, self._since, self._steps_since = [], now, 0
 
+    def _diagnose(self, step: int) -> None:
+        """Every process takes part; the time is not that of the steps."""
+        every, model = self._training.diagnose_every, self._trained
+        if not isinstance(model, MultiTaskModel) or not every or step % every:
+            return
+        if len(model.tasks) < 2 or last_shared_kernel(model) is None:
+            return
+        start = time.monotonic()
+        self._diagnostics = self._diagnostics or Diagnostics(model)
+        self._summaries.numbers(step, "train", self._diagnostics.of_batch(model.last_batch))
+        self._since += time.monotonic() - start
+
     def _keep(self, step: int, bad: Sequence[str]) -> nonfinite.NonFiniteLossError:
         training, ids = self._training, self._feed.ids_of(step - 1)
         kept = ""
@@ -213,8 +228,7 @@ class _Run(keras.callbacks.Callback):
 
 def _tell(numbers: Mapping[str, float]) -> str:
     """The losses of a step: the total, then each head's where there are several."""
-    heads = [f"{k.removesuffix('_loss')} {v:.3g}" for k, v in numbers.items() if k != "loss"]
-    heads = [h for h in heads if not h.startswith("gradient_norm")]
+    heads = [f"{k.removesuffix('_loss')} {v:.3g}" for k, v in numbers.items() if k[-5:] == "_loss"]
     return f"loss {numbers['loss']:.3f}" + (f" ({', '.join(heads)})" if len(heads) > 1 else "")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -14,10 +13,11 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
-from must_keras.ops.precision import full, to_full
+from must_keras.ops.precision import full, policy, to_full
 from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
-from must_keras.training.strategy import sum_over_replicas
+from must_keras.training.strategy import num_replicas, sum_over_replicas
+from must_keras.training.weighting.base import LearnedWeights
 
 Tensor = Any
 BACKBONE, NECK = "backbone", "neck"
@@ -65,6 +65,10 @@ class MultiTaskModel(FittedModel):
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
         clip_norm: see FittedModel.
+
+    Attributes:
+        learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
+            before `compile`. What is saved of the model holds their values at that time.
     """
 
     def __init__(
@@ -78,35 +82,46 @@ class MultiTaskModel(FittedModel):
     ):
         super().__init__(inputs, outputs, clip_norm, **kwargs)
         self.tasks = {task.name: task for task in tasks}
-        self.task_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
+        self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
+        self.learned_weights: LearnedWeights | None = None
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        return (*(f"{name}_loss" for name in self.tasks), "gradient_norm")
+        losses = (f"{name}_loss" for name in self.tasks)
+        weights = (f"{name}_weight" for name in self.tasks if self.learned_weights)
+        return (*losses, "gradient_norm", *weights)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the input in pixels."""
         return tuple(self.input["image"].shape[1:3])
 
+    @property
+    def task_weights(self) -> dict[str, float]:
+        """{task name: what its loss is multiplied with now}."""
+        if self.learned_weights is None:
+            return dict(self._fixed_weights)
+        return {name: float(value) for name, value in self.learned_weights.factors().items()}
+
     def losses_by_task(self, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Tensor]:
         """Each task's loss: the sum over this replica's valid elements, divided by the number of
         valid elements in the whole batch of all replicas.
         """
-        return self._losses_over(y, y_pred, self._valid_counts(y))
+        return self.losses_over(y, y_pred, self.valid_counts(y))
 
-    def _valid_counts(self, y: Mapping[str, Any]) -> Tensor:
-        """Each task's number of valid elements in the whole batch of all replicas, at least 1."""
+    def valid_counts(self, y: Mapping[str, Any]) -> Tensor:
+        """Each task's number of valid elements in the whole batch of all replicas: [tasks]."""
         counts = [
             ops.cast(ops.sum(task.label_weight(to_full(y["labels"][name]))), full())
             for name, task in self.tasks.items()
         ]
-        return ops.maximum(sum_over_replicas(ops.stack(counts)), 1.0)
+        return sum_over_replicas(ops.stack(counts))
 
-    def _losses_over(
+    def losses_over(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
     ) -> dict[str, Tensor]:
-        losses = {}
+        """`losses_by_task` of a part of the batch that has so many valid elements."""
+        losses, counts = {}, ops.maximum(counts, 1.0)
         for i, (name, task) in enumerate(self.tasks.items()):
             label = to_full(y["labels"][name])
             terms = task.loss(label, y_pred[name], self.get_layer(name), y["keys"])
@@ -115,51 +130,73 @@ class MultiTaskModel(FittedModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
-        return self._weighted(self.losses_by_task(y, y_pred))
+        counts = self.valid_counts(y)
+        return self._weighted(self.losses_over(y, y_pred, counts), counts)
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.task_weights[name] * loss for name, loss in losses.items())
+    def _weighted(self, losses: Mapping[str, Tensor], counts: Tensor, parts: int = 1) -> Tensor:
+        """The weighted sum of one replica's losses, or of one of several parts of its batch."""
+        total = sum(self.weighted_losses(losses).values())
+        if self.learned_weights is None:
+            return total
+        labelled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
+        return total + self.learned_weights.penalty(labelled) / (num_replicas() * parts)
+
+    def weighted_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, each times its weight."""
+        learned = self.learned_weights
+        factors = self._fixed_weights if learned is None else learned.factors()
+        return {name: factors[name] * loss for name, loss in losses.items()}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One optimizer step on TensorFlow; see FittedModel.optimize."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        losses, pairs = self._gradients(x, y)
+        counts = self.valid_counts(y)
+        losses, pairs = self._gradients(x, y, counts)
         logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
+        if self.learned_weights is not None:
+            factors = self.learned_weights.factors()
+            logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
         logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
         self.add_to_means(logs)
         return logs
 
     def _gradients(
-        self, x: Mapping[str, Tensor], y: Mapping[str, Any]
+        self, x: Mapping[str, Tensor], y: Mapping[str, Any], counts: Tensor
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, keras.Variable]]]:
         """This replica's losses and (gradient, variable), summed over the parts of its batch."""
-        counts, variables = self._valid_counts(y), self.trainable_weights
+        variables = self.trainable_weights
         losses: dict[str, Tensor] = {}
         total: list[Tensor | None] = [None] * len(variables)
         for part in range(self.accumulate):
             # A part waits for the gradients of the one before: their features need not coexist.
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
-                some_x, some_y = tf.nest.map_structure(lambda v, i=part: self._part(v, i), (x, y))
-            with tf.GradientTape() as tape:
-                found = self._losses_over(some_y, self(some_x, training=True), counts)
-                scaled = self.optimizer.scale_loss(self._weighted(found))
-            gradients = tape.gradient(scaled, [v.value for v in variables])
+                some_x, some_y = self.part_of((x, y), part)
+            with self.drawing(some_y["keys"]):
+                with tf.GradientTape() as tape:
+                    found = self.losses_over(some_y, self(some_x, training=True), counts)
+                    loss = self._weighted(found, counts, self.accumulate)
+                    scaled = self.optimizer.scale_loss(loss)
+                gradients = tape.gradient(scaled, [v.value for v in variables])
             gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = [g if t is None else t + g for t, g in zip(total, gradients, strict=True)]
             losses = {name: losses.get(name, 0.0) + value for name, value in found.items()}
         pairs = zip(total, variables, strict=True)
         return losses, [(g, v) for g, v in pairs if g is not None]
 
-    def _part(self, values: Tensor, part: int) -> Tensor:
-        return values if self.accumulate == 1 else tf.identity(values[part :: self.accumulate])
+    def part_of(self, batch: Any, part: int) -> Any:
+        """One of the `accumulate` parts of a replica's batch."""
+        if self.accumulate == 1:
+            return batch
+        return tf.nest.map_structure(lambda v: tf.identity(v[part :: self.accumulate]), batch)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        losses = self.losses_by_task(y, self(x, training=False))
+        counts = self.valid_counts(y)
+        losses = self.losses_over(y, self(x, training=False), counts)
         logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses)})
+        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
         self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
 
@@ -201,7 +238,7 @@ class MultiTaskModel(FittedModel):
         return {
             "network": keras.saving.serialize_keras_object(network),
             "tasks": [keras.saving.serialize_keras_object(t) for t in self.tasks.values()],
-            "loss_weights": dict(self.task_weights),
+            "loss_weights": self.task_weights,
             "clip_norm": self.clip_norm,
             "name": self.name,
         }
@@ -251,24 +288,12 @@ def build_model(
             f"size is {network.size}"
         )
     keras.utils.set_random_seed(seed)
-    with in_precision(precision):
+    with policy(precision):
         return _build(network, tasks, norm, loss_weights, clip_norm)
 
 
 def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
-
-
-@contextlib.contextmanager
-def in_precision(precision: Precision | None) -> Iterator[None]:
-    """Layers that are made within compute in this precision; None: in Keras' current one."""
-    before = keras.config.dtype_policy()
-    if precision is not None:
-        keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _build(

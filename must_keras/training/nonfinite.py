@@ -17,7 +17,8 @@ from must_keras.errors import UserError
 from must_keras.files import replacing, write_json
 from must_keras.ops.precision import to_full
 from must_keras.training.fitted import FittedModel
-from must_keras.training.model import MultiTaskModel
+from must_keras.training.model import BACKBONE, MultiTaskModel
+from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.workdir import EVIDENCE
 
 GRADIENT = "the gradient"
@@ -78,7 +79,9 @@ def keep(
     with replacing(kept / _BATCH) as path, path.open("wb") as file:
         np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
     model.without_optimizer().save(kept / _MODEL)
-    write_json(kept / _STEP, {"step": step, "ids": list(ids), "bad": list(bad)})
+    depth = model.stochastic_depth
+    about = {"step": step, "ids": list(ids), "bad": list(bad)}
+    write_json(kept / _STEP, about | {"stochastic_depth": depth.rate if depth else 0.0})
     return kept
 
 
@@ -133,9 +136,12 @@ def replay(kept: pathlib.Path) -> Replayed:
     model = keras.saving.load_model(kept / _MODEL)
     if not isinstance(model, MultiTaskModel):
         raise UserError(f"{kept} is of a self-supervised run: only steps of heads can be replayed")
+    if step.get("stochastic_depth"):
+        backbone = model.get_layer(BACKBONE)
+        model.stochastic_depth = StochasticDepth(backbone, step["stochastic_depth"])
     x, y = _read(kept / _BATCH)
     y = y | {"labels": {head: to_full(label) for head, label in y["labels"].items()}}
-    with tf.GradientTape(persistent=True) as tape:
+    with model.drawing(y["keys"]), tf.GradientTape(persistent=True) as tape:
         predictions = model(x, training=True)
         losses, weights = {}, {}
         for name, task in model.tasks.items():

@@ -1,10 +1,9 @@
-"""How weights move: the optimizers and the learning rate's way through a run."""
+"""How weights move: the optimizers."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,58 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-
-@keras.saving.register_keras_serializable(package="must_keras")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise to the peak, then half a cosine down to zero.
-
-    Peak and length are variables, so that one traced training step serves runs of any length and
-    any rate (`restart`).
-
-    Args:
-        peak: the largest learning rate.
-        num_steps: optimizer steps of the whole run.
-        warmup: share of the steps in which the rate rises, [0, 1).
-    """
-
-    def __init__(self, peak: float, num_steps: int, warmup: float = 0.05):
-        super().__init__()
-        self.warmup = warmup
-        self._factor: Any = None
-        self.peak = keras.Variable(peak, trainable=False, dtype="float32", name="peak")
-        self.num_steps = keras.Variable(
-            float(num_steps), trainable=False, dtype="float32", name="num_steps"
-        )
-
-    def restart(self, peak: float, num_steps: int) -> None:
-        """Sets the values of another run."""
-        self.peak.assign(peak)
-        self.num_steps.assign(float(num_steps))
-
-    @contextlib.contextmanager
-    def scaled(self, factor: Any) -> Iterator[None]:
-        """Multiplies the rate of what is traced within; with 0 a step leaves its weights alone."""
-        self._factor = factor
-        try:
-            yield
-        finally:
-            self._factor = None
-
-    def __call__(self, step: Any) -> Any:
-        step = ops.cast(step, "float32")
-        rise = ops.maximum(ops.floor(self.warmup * self.num_steps), 1.0)
-        rising = (step + 1.0) / rise
-        progress = (step - rise) / ops.maximum(self.num_steps - rise, 1.0)
-        falling = 0.5 * (1.0 + ops.cos(math.pi * ops.clip(progress, 0.0, 1.0)))
-        rate = self.peak * ops.where(step < rise, rising, falling)
-        return rate if self._factor is None else rate * self._factor
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "peak": float(self.peak.numpy()),
-            "num_steps": int(self.num_steps.numpy()),
-            "warmup": self.warmup,
-        }
+from must_keras.training.schedules import Warmup
 
 
 class _DecaysKernels:
@@ -148,7 +96,7 @@ class AdamW:
 
     weight_decay: float = 0.01
 
-    def build(self, schedule: WarmupCosine, ema: float | None = None) -> keras.optimizers.Optimizer:
+    def build(self, schedule: Warmup, ema: float | None = None) -> keras.optimizers.Optimizer:
         """The Keras optimizer; see `averaging` for `ema`."""
         return FusedAdamW(schedule, kernel_decay=self.weight_decay, **averaging(ema))
 
@@ -163,7 +111,7 @@ class SGD:
     momentum: float = 0.9
     weight_decay: float = 4e-5
 
-    def build(self, schedule: WarmupCosine, ema: float | None = None) -> keras.optimizers.Optimizer:
+    def build(self, schedule: Warmup, ema: float | None = None) -> keras.optimizers.Optimizer:
         """The Keras optimizer; see `averaging` for `ema`."""
         return FusedSGD(
             schedule, momentum=self.momentum, kernel_decay=self.weight_decay, **averaging(ema)
@@ -184,11 +132,11 @@ def only_where(condition: Any, optimizer: keras.optimizers.Optimizer) -> Iterato
 
     Args:
         condition: a scalar tensor, bool.
-        optimizer: a FusedAdamW or FusedSGD with a WarmupCosine; the weights of others move on by
+        optimizer: a FusedAdamW or FusedSGD with a Warmup; the weights of others move on by
             what they have gathered.
     """
     schedule = optimizer._learning_rate
-    if not isinstance(schedule, WarmupCosine):
+    if not isinstance(schedule, Warmup):
         yield
         return
     with schedule.scaled(ops.cast(condition, "float32")):

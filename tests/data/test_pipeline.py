@@ -134,6 +134,27 @@ def test_a_view_keeps_the_aspect_and_stays_in_its_range(key):
     assert area[3] - area[1] == pytest.approx(min(width, 64), abs=1e-2)
 
 
+def test_large_scale_jitter_crops_and_pads():
+    """0.1 to 2.0 as in detection from scratch: a tenth of the input to a quarter of the picture."""
+    jitter = Augmentation(scale=(0.1, 2.0), mirror=False)
+    sides = []
+    for key in range(60):
+        view = view_of(key, jitter, size=(64, 64))
+        box = warp_boxes(tf.constant([[0.0, 0.0, 1.0, 1.0]]), view)[0].numpy()
+        sides.append((box[3] - box[1]) / 64)
+        assert 0.1 - 1e-3 <= sides[-1] <= 2.0 + 1e-3
+        picture = tf.constant(np.full((64, 64, 3), 255, np.uint8))
+        seen = pipeline.see(picture, view).numpy()
+        shown = (seen > 254.9).all(axis=-1)
+        side = min(sides[-1], 1.0) * 64
+        assert abs(shown.sum() - side**2) <= 2 * side + 1
+        padding = np.where(shown[..., None], np.float32(pipeline.MEAN_COLOUR), seen)
+        np.testing.assert_allclose(padding - pipeline.MEAN_COLOUR, 0.0, atol=1e-3)
+    assert min(sides) < 0.2 and max(sides) > 1.6
+    # Uniform in the logarithm: half are below sqrt(0.1 * 2).
+    assert 0.3 < np.mean(np.array(sides) < 0.447) < 0.7
+
+
 def test_half_of_the_views_are_mirrored():
     count = collections.Counter(
         bool(view_of(key, Augmentation()).matrix[1, 1] < 0) for key in range(200)

@@ -2,7 +2,7 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import draws
-from must_keras.ops.sampling import choose, leading, spread, take
+from must_keras.ops.sampling import choose, columns_in_use, leading, spread, take
 
 
 def choices(candidates, count, keys):
@@ -68,3 +68,10 @@ def test_what_was_computed_for_some_comes_back_to_its_place():
     found = ops.convert_to_numpy(spread(values, places, (2, 3)))
     assert found[..., 0].tolist() == [[0, 1, 2], [0, 0, 3]]
     assert found[..., 1].tolist() == [[0, 10, 20], [0, 0, 30]]
+
+
+def test_columns_that_no_image_uses_are_left_out():
+    used = np.zeros((3, 6), bool)
+    used[0, 2], used[1, [2, 4]] = True, True
+    assert ops.convert_to_numpy(columns_in_use(used)).tolist() == [0, 2, 4]
+    assert ops.convert_to_numpy(columns_in_use(used[2:])).tolist() == [0]

@@ -5,10 +5,10 @@ import tensorflow as tf
 from must_keras.ops.views import (
     View,
     fractions_to_input,
-    inside,
     is_mirrored,
     letterbox,
     sample,
+    sample_array,
     visible_area,
     warp_boxes,
 )
@@ -32,7 +32,9 @@ def test_a_view_of_the_same_size_changes_nothing():
 def test_letterbox_shows_whole_pixels():
     view = letterbox(tf.constant([240, 321]), (64, 64))
     np.testing.assert_allclose(visible_area(view), [0, 0, 48, 64], atol=1e-4)
-    assert int(np.sum(inside(view))) == 48 * 64
+    seen = sample(tf.ones((240, 321, 1)), view, interpolation="bilinear", fill=0.0)
+    np.testing.assert_array_equal(np.argwhere(seen[..., 0]).max(axis=0), [47, 63])
+    assert float(np.sum(seen)) == 48 * 64
 
 
 def test_doubling_is_half_pixel_exact():
@@ -87,3 +89,42 @@ def test_views_work_inside_tf_data(dtype):
     (batch,) = tf.data.Dataset.from_tensors(values).map(see).batch(1)
     np.testing.assert_array_equal(batch[0], see(values))
     assert batch.dtype == dtype
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_equals_a_slow_loop(channels, turn, interpolation):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 255, (13, 17, channels)).astype(np.float32)
+    slope = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / 14.3
+    matrix = np.c_[slope, [-0.11, 0.07]].astype(np.float32)
+    view = View(matrix=tf.constant(matrix), size=(16, 20))
+    found = sample(tf.constant(values), view, interpolation=interpolation, fill=-1.0).numpy()
+    for row in range(16):
+        for column in range(20):
+            fy, fx = matrix @ (row + 0.5, column + 0.5, 1.0)
+            if not (0 <= fy < 1 and 0 <= fx < 1):
+                expected = [-1.0] * channels
+            elif interpolation == "nearest":
+                expected = values[int(fy * 13), int(fx * 17)]
+            else:
+                y, x = np.clip([fy * 13 - 0.5, fx * 17 - 0.5], 0, [12, 16])
+                (top, left), (down, right) = (
+                    (int(y), int(x)),
+                    (min(int(y) + 1, 12), min(int(x) + 1, 16)),
+                )
+                down_share, right_share = y - top, x - left
+                above = values[top, left] * (1 - right_share) + values[top, right] * right_share
+                below = values[down, left] * (1 - right_share) + values[down, right] * right_share
+                expected = above * (1 - down_share) + below * down_share
+            np.testing.assert_allclose(found[row, column], expected, atol=1e-3)
+    assert (found == -1).any()
+
+
+def test_a_fill_may_have_a_colour():
+    matrix = letterbox(tf.constant([8, 16]), (16, 16)).matrix.numpy()
+    values = np.ones((8, 16, 3), np.float32)
+    fill = (1.5, 2.5, 3.5)
+    seen = sample_array(values, matrix, (16, 16), interpolation="bilinear", fill=fill)
+    assert (seen[:8] == 1).all() and (seen[8:] == np.float32(fill)).all()

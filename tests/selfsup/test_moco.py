@@ -78,11 +78,11 @@ def test_a_step_by_hand():
     fast = [np.array(w) for w in weights_of(model)]
     queue = np.array(model.queue)
     assert queue.shape == (12, 6) and int(model.place) == 4
-    x, _ = feed.batch_of(1)
+    x, y = feed.batch_of(1)
     queries = keras.ops.normalize(model(x["image"], training=True), axis=-1)
     for weight, value in zip(weights_of(model), fast, strict=True):
         weight.assign(value)  # The statistics of BatchNormalization moved.
-    logs = model.train_step((x, {}))
+    logs = model.train_step((x, y))
     momentum = 1 - 10 / 40
     for slow, was, other in zip(weights_of(model.key_encoder), before, fast, strict=True):
         np.testing.assert_allclose(slow, momentum * was + (1 - momentum) * other, atol=1e-6)

@@ -3,6 +3,7 @@ import pytest
 from must_keras import experiment
 from must_keras.files import file_sha256
 from must_keras.stages import export, label, leaks, student, teacher, transfer
+from must_keras.stages.cells import cells
 from must_keras.workdir import Workdir
 
 TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
@@ -34,10 +35,10 @@ def workdir(recipe, tmp_path) -> Workdir:
     workdir.student.begin()
     workdir.student.finish(student.inputs(recipe, workdir), {"parameters": 1})
     for item in recipe.transfers:
-        for start in recipe.start_names:
-            part = workdir.transfer(item.name, start, recipe.neck, 0)
+        for cell in cells(recipe, item):
+            part = cell.part(workdir)
             part.begin()
-            part.finish(transfer.inputs(recipe, workdir, item, start, 0), {})
+            part.finish(transfer.inputs(recipe, workdir, cell), {})
     workdir.export.begin()
     workdir.export.finish(export.inputs(workdir), {})
     for name in ("report.json", "report.html"):

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import math
 import re
 import types
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 
 from must_keras import experiment
-from must_keras.stages.report import curves, page, summary
+from must_keras.stages.report import balance, comparison, curves, page, summary
 from must_keras.tasks import Segmentation
 from must_keras.training import pictures
+from must_keras.training.protocol import Protocol
 from must_keras.workdir import Workdir
 
 
@@ -19,6 +21,7 @@ def row(downstream, start, value, *, seed=0, aligned="none", metric="top1", triv
     return {
         "set": downstream, "start": start, "seed": seed, "value": value, "metric": metric,
         "trivial": trivial, "aligned": aligned, "copied": list(copied), "images": 200, "steps": 100,
+        "mode": "full", "neck": "fpn", "shots": None, "learning_rate": 0.001,
     }  # fmt: skip
 
 
@@ -74,48 +77,18 @@ def test_less_is_better_for_errors():
         row("a", "student", 0.3, metric="abs_rel", trivial=0.5),
     ]
     assert "on 1 of 1" in summary.verdict(rows)
-    means = summary.means(rows)
-    assert means["random"]["with_task"] == pytest.approx(0.1)
-    assert means["student"]["with_task"] == pytest.approx(0.2)
-
-
-def test_means_are_over_the_same_sets_with_and_without_the_kind_of_task():
-    rows = [
-        row("plain", "random", 0.2), row("plain", "student", 0.4),
-        row("plain", "student", 0.6, seed=1),
-        row("kind", "random", 0.3), row("kind", "student", 0.9, aligned="task"),
-        row("seen", "random", 0.9), row("seen", "student", 0.9, aligned="set"),
-        row("pending", "random", 0.9),
-        row("unknown", "random", 0.9), row("unknown", "student", None),
-    ]  # fmt: skip
-    assert summary.means(rows) == {
-        "random": {
-            "with_task": pytest.approx(0.15), "without_task": pytest.approx(0.1),
-            "sets": 2, "sets_without_task": 1,
-        },
-        "student": {
-            "with_task": pytest.approx(0.6), "without_task": pytest.approx(0.4),
-            "sets": 2, "sets_without_task": 1,
-        },
-    }  # fmt: skip
-
-
-def test_means_of_no_set_are_none():
-    rows = [row("a", "random", 0.2), row("a", "student", 0.4, aligned="task")]
-    assert summary.means(rows)["student"]["with_task"] == pytest.approx(0.3)
-    assert summary.means(rows)["student"]["without_task"] is None
-    assert summary.means([]) == {}
 
 
 def html(tmp_path, rows, *, starts=("random", "student"), seeds=1) -> str:
     """The page of a run that has only transfers."""
     recipe = types.SimpleNamespace(
         name="fake", seed=0, teachers=(), transfers=(), pools=(), start_names=starts,
-        transfer_seeds=seeds,
+        transfer_seeds=seeds, protocols=(Protocol(),),
     )  # fmt: skip
+    groups = comparison.by_protocol(rows)
     report = {
-        "teachers": {}, "labels": {}, "student": None, "transfers": rows,
-        "transfer_means": summary.means(rows), "seconds": {},
+        "teachers": {}, "labels": {}, "student": None, "transfers": rows, "seconds": {},
+        "comparisons": {name: comparison.compare(found) for name, found in groups.items()},
     }  # fmt: skip
     path = tmp_path / "report.html"
     page.write(recipe, Workdir(tmp_path), report, path)
@@ -155,12 +128,31 @@ def test_the_lines_under_the_table(tmp_path):
         row("classes", "student", 0.4, aligned="task", copied=["backbone"]),
     ]
     text = html(tmp_path, rows, starts=("random", "teacher-shapes", "teacher-x", "student"))
-    found = {first: [t for _, t in cells(text, first)] for first in ("mean gain (", "mean gain wh")}
-    assert found["mean gain ("] == ["+0.100", "+0.200", "–", "+0.300"]
-    assert found["mean gain wh"] == ["–"] * 4
+    names = ("mean normalised gain (2 sets", "mean normalised gain wh")
+    found = {first: [t for _, t in cells(text, first)] for first in names}
+    assert list(found.values()) == [["+0.000", "+0.125", "–", "+0.250"], ["–"] * 4]
+    assert "Against random the student" in text and "one run has no interval" in text
     assert [t for _, t in cells(text, "copied")] == [
         "nothing", "backbone", "–", "backbone, pyramid (1 of 2 sets)",
     ]  # fmt: skip
+
+
+def test_a_sweep_and_numbers_of_shots_are_shown(tmp_path):
+    tried = [
+        {"learning_rate": 0.001, "value": 0.25, "chosen": False},
+        {"learning_rate": 0.01, "value": 0.5, "chosen": True},
+    ]
+    rows = [
+        row("a", start, value) | {"shots": shots, "images": 2 * shots, "mode": "frozen"}
+        for shots, value in ((10, 0.2), (20, 0.4))
+        for start in ("random", "student")
+    ]
+    rows[0] |= {"sweep": tried, "validation_images": 12}
+    text = html(tmp_path, rows)
+    assert "frozen-fpn-10" in text and "frozen-fpn-20" in text
+    assert "<td>12</td><td>0.001: 0.250; <b>0.01: 0.500</b></td>" in text
+    assert text.count("against labelled images") == 1
+    assert "against labelled images" not in html(tmp_path, rows[:2])
 
 
 def test_a_page_of_nothing(tmp_path):
@@ -215,6 +207,22 @@ def test_charts_take_any_name():
         ),
     ):
         assert picture.startswith(b"\x89PNG")
+
+
+def test_the_students_heads_are_shown_among_each_other(tmp_path):
+    student = Workdir(tmp_path).student
+    assert balance.charts(student) == []
+    looks = [
+        {"step": 200 * i, "split": "train", "a_loss_share": 0.2, "b_loss_share": 0.8,
+         "a_gradient_share": 0.5, "b_gradient_share": 0.5, "a_b_cosine": -0.1}
+        for i in (1, 2)
+    ]  # fmt: skip
+    steps = [{"step": 20, "split": "train", "loss": 1.0, "a_loss": 0.5, "a_weight": 0.7}]
+    path = student.begin() / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*steps, *looks]))
+    assert len(balance.charts(student)) == 4
+    assert set(curves.read(path)) == {"loss", "a_loss"}
+    assert curves.read(path, ("cosine",)) == {"a_b_cosine": [(200, -0.1), (400, -0.1)]}
 
 
 def test_image_truth_teacher_and_student_stand_side_by_side(tmp_path):

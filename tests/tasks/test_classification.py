@@ -38,6 +38,19 @@ def test_label_smoothing_moves_a_share_to_all_classes():
     np.testing.assert_allclose(loss[0], expected, rtol=1e-5)
 
 
+def test_a_soft_label_is_not_smoothed_again():
+    """Nor is its part of the fingerprint there where nothing is smoothed."""
+    logits = np.array([[0.3, -0.2, 1.0, 0.0]] * 2, "float32")
+    soft = [0.1, 0.7, 0.15, 0.05]
+    loss = task(label_smoothing=0.2).loss(
+        label([soft, [0, 0, 0, 1]]), {"logits": logits}, None, None
+    )
+    wanted = [cross_entropy(logits[0], np.array(p)) for p in (soft, [0.05, 0.05, 0.05, 0.85])]
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+    assert task(label_smoothing=0.2).describe()["smoothed"] == "one-hot"
+    assert "smoothed" not in task().describe()
+
+
 def test_a_column_keeps_the_whole_vector():
     said = {"probabilities": np.array([0.1, 0.6, 0.05, 0.25], "float32")}
     record = task().encode(said, np.array([0, 0, 64, 64]), (64, 64))

@@ -96,6 +96,26 @@ def test_sampled_anchors_are_half_positive_at_most_and_filled_with_negatives():
         assert not positive[i][numpy_of(negatives.indices)[i][numpy_of(negatives.chosen)[i]]].any()
 
 
+def test_room_for_objects_changes_nothing():
+    label = label_of(OBJECTS, [])
+    # The same objects, with empty places before, between and after them.
+    places, room = np.arange(len(label["classes"][0])) * 3 + 2, 3 * len(label["classes"][0]) + 5
+    wide = dict(label)
+    for key, empty in (("boxes", 0.0), ("classes", -1), ("ignore", False)):
+        shape = (2, room, *label[key].shape[2:])
+        wide[key] = np.full(shape, empty, label[key].dtype)
+        wide[key][:, places] = label[key]
+    narrow, found = (targets.match(BOXES, one) for one in (label, wide))
+    for a, b in zip(narrow, found, strict=True):
+        if a is not narrow.index:
+            np.testing.assert_array_equal(numpy_of(a), numpy_of(b))
+    matched = numpy_of(narrow.iou) > 0
+    assert matched.any()
+    np.testing.assert_array_equal(
+        numpy_of(found.index)[matched], places[numpy_of(narrow.index)[matched]]
+    )
+
+
 def test_sampled_regions_by_hand():
     label = label_of(OBJECTS, [])
     proposals = np.stack([BOXES, BOXES])

@@ -22,6 +22,7 @@ from must_keras.data.pipeline import evaluation_batches, one_view, training_batc
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
+from must_keras.training.weighting import Uncertainty
 from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
 KINDS = {"equal": (ALL, 20, 60.0), "killed": ((KIND, PARTS), 30, 0.0)}
@@ -30,7 +31,7 @@ PRECISION = "mixed_bfloat16" if sys.argv[2] == "mixed_bfloat16" else None
 SIZE = 128 if PRECISION else NETWORK.size
 RUN = training(
     STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, accumulate=2, clip_norm=1.0,
-    save_seconds=SAVE_SECONDS, recompute=sys.argv[3] == "equal", precision=PRECISION,
+    save_seconds=SAVE_SECONDS, diagnose_every=10, stochastic_depth=0.2, recompute=sys.argv[3] == "equal", precision=PRECISION,
 )  # fmt: skip
 
 
@@ -58,6 +59,8 @@ def means_of_keras(model) -> list[float]:
 def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> None:
     index = json.loads(os.environ.get("TF_CONFIG", '{"task": {}}'))["task"].get("index", 0)
     model = build(TASKS)
+    if sys.argv[3] == "equal":
+        model.learned_weights = Uncertainty().learner(TASKS)
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"
@@ -71,8 +74,15 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
         found |= {"said": said_of_six(small), "means": means_of_keras(small)}
     if is_chief():
         rows = [json.loads(row) for row in (work / "metrics.jsonl").read_text().splitlines()]
-        names = sorted(key for key in rows[0] if key.endswith("loss"))
-        found |= {"losses": [[row[name] for name in names] for row in rows]}
+        looks = [row for row in rows if "loss" not in row]
+        rows = [row for row in rows if "loss" in row]
+        for key, some, ends in (
+            ("losses", rows, ("loss",)),
+            ("loss_weights", rows, ("_weight",)),
+            ("looks", looks, ("_share", "_cosine")),
+        ):
+            names = sorted(name for name in some[0] if name.endswith(ends))
+            found[key] = [[row[name] for name in names] for row in some]
         found |= {"steps": [row["step"] for row in rows]}
     found |= {f"weight {i}": w for i, w in enumerate(model.get_weights())}
     np.savez(folder / f"{layout}{index}.npz", **found)

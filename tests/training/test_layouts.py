@@ -29,6 +29,15 @@ def test_losses_of_20_steps_are_equal(exact, layout):
     np.testing.assert_allclose(exact[layout]["losses"], exact["one0"]["losses"], rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("layout", ["mirrored0", "worker0"])
+def test_learned_weights_and_looks_are_equal(exact, layout):
+    """Shares and cosines are of gradients summed over replicas, not means of each one's own."""
+    for name, shape in {"loss_weights": (20, 5), "looks": (2, 5 + 5 + 10)}.items():
+        ours, wanted = exact[layout][name], exact["one0"][name]
+        assert wanted.shape == shape and np.ptp(wanted, axis=1).min() > 0.01
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("layout", ["mirrored0", "worker0", "worker1"])
 def test_weights_after_20_steps_are_equal(exact, layout):
     for found, wanted in zip(weights(exact[layout]), weights(exact["one0"]), strict=True):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_keras.training.optimizers import SGD, AdamW, WarmupCosine, only_where, reset
+from must_keras.errors import UserError
+from must_keras.training.optimizers import SGD, AdamW, only_where, reset
+from must_keras.training.schedules import Steps, WarmupCosine
 
 
 def slow_rate(step: int, peak: float, num_steps: int, warmup: float) -> float:
@@ -20,6 +22,33 @@ def test_the_rate_rises_and_falls():
     found = [float(schedule(step)) for step in range(42)]
     np.testing.assert_allclose(found, [slow_rate(s, 0.1, 40, 0.1) for s in range(42)], atol=1e-7)
     assert max(found) == np.float32(0.1)
+
+
+def test_the_rate_falls_in_steps():
+    schedule = Steps(at=(0.6, 0.8), factor=0.1).build(0.5, 10, 0.2)
+    found = [float(schedule(step)) for step in range(11)]
+    wanted = [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005, 0.005]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    again = type(schedule).from_config(schedule.get_config())
+    assert [float(again(step)) for step in range(11)] == found
+    schedule.restart(1.0, 20)
+    assert [float(schedule(step)) for step in (11, 12, 16)] == pytest.approx([1.0, 0.1, 0.01])
+    detectron = Steps().build(0.02, 90_000, 0.0)
+    rates = [float(detectron(step)) for step in (59_999, 60_000, 79_999, 80_000)]
+    assert rates == pytest.approx([0.02, 0.002, 0.002, 0.0002])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"at": (0.8, 0.6)}, "rising shares between 0 and 1"),
+        ({"at": (0.5, 1.0)}, "rising shares between 0 and 1"),
+        ({"factor": 0.0}, r"factor must be in \(0, 1\], received 0.0"),
+    ],
+)
+def test_steps_that_are_none(values, message):
+    with pytest.raises(UserError, match=message):
+        Steps(**values)
 
 
 def test_one_schedule_serves_runs_of_any_length():

@@ -11,7 +11,12 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Writes both, from whatever is finished."""
     del only
     from must_keras.stages import label_report
-    from must_keras.stages.report import page, summary  # matplotlib is slow to import.
+    from must_keras.stages.report import (
+        comparison,
+        page,
+        summary,
+        transfers,
+    )  # matplotlib is slow to import.
 
     # The thresholds may have moved since the labels were made.
     label_report.write(recipe, workdir)
@@ -21,5 +26,8 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     path = workdir.root / "report.html"
     page.write(recipe, workdir, report, path)
     if report["transfers"]:
-        print(summary.verdict(report["transfers"]))
+        print("\n".join(transfers.verdicts(report)))
+    for name, compared in report["comparisons"].items():
+        several = f"{name}: " if len(report["comparisons"]) > 1 else ""
+        print("\n".join(f"{several}{text}" for text in comparison.sentences(compared)))
     print(f"report: {path}")

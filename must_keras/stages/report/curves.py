@@ -12,35 +12,50 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+# (step, value), in the order of the steps.
+Series = list[tuple[int, float]]
+
 # A chart with more of them is not legible.
 _MOST_CLASSES = 24
 
 
-def read(path: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """{name: [(step, value)]} of the training lines of a metrics.jsonl."""
-    series: dict[str, list[tuple[int, float]]] = {}
+def read(path: pathlib.Path, kinds: tuple[str, ...] = ("loss",)) -> dict[str, Series]:
+    """{name: its values} of the training lines of a metrics.jsonl.
+
+    Args:
+        path: of the file.
+        kinds: what names end with, after an underscore if anything is before it.
+    """
+    series: dict[str, Series] = {}
     for line in path.read_text().splitlines():
         row = json.loads(line)
         if row["split"] != "train":
             continue
         for key, value in row.items():
-            if key == "loss" or key.endswith("_loss"):
+            if any(key == kind or key.endswith(f"_{kind}") for kind in kinds):
                 series.setdefault(key, []).append((row["step"], value))
     return series
 
 
-def plot(title: str, series: dict[str, list[tuple[int, float]]]) -> bytes:
-    """The series over the steps, as PNG; losses on a logarithmic scale."""
+def plot(title: str, series: dict[str, Series]) -> bytes:
+    """Losses over the steps, on a logarithmic scale, as PNG."""
     if len(series) == 2:  # One head: its loss is the whole one.
         series = {name: points for name, points in series.items() if name != "loss"}
+    named = {name.removesuffix("_loss"): points for name, points in series.items()}
+    positive = all(value > 0 for points in series.values() for _, value in points)
+    return lines(title, named, "loss", scale="log" if positive else "linear")
+
+
+def lines(title: str, series: dict[str, Series], what: str, *, scale: str = "linear") -> bytes:
+    """The series over the steps, as PNG."""
     figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
         marker = "o" if len(steps) == 1 else None
-        axes.plot(steps, values, label=name.removesuffix("_loss"), linewidth=1.4, marker=marker)
-    if all(value > 0 for points in series.values() for _, value in points):
-        axes.set_yscale("log")
-    return _png(figure, axes, title, "step", "loss")
+        label = name.replace("$", r"\$")
+        axes.plot(steps, values, label=label, linewidth=1.4, marker=marker)
+    axes.set_yscale(scale)
+    return _png(figure, axes, title, "step", what)
 
 
 def shares(title: str, counts: dict[str, dict[str, float]]) -> bytes:
@@ -123,6 +138,22 @@ def precision_recall(
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.03)
     return _png(figure, axes, title, "threshold", "share")
+
+
+def against_images(title: str, lines: dict[str, list[tuple[int, float]]], metric: str) -> bytes:
+    """A metric over the number of training images, on a logarithmic scale, as PNG.
+
+    Args:
+        title: of the picture.
+        lines: {start: [(images, value)]}.
+        metric: what the values are called.
+    """
+    figure, axes = pyplot.subplots(figsize=(4.2, 2.6), dpi=110)
+    for name, points in lines.items():
+        images, values = zip(*points, strict=True)
+        axes.plot(images, values, label=name, linewidth=1.4, marker="o")
+    axes.set_xscale("log")
+    return _png(figure, axes, title, "labelled images", metric)
 
 
 def per_image(title: str, counts: dict[str, dict[str, float]]) -> bytes:

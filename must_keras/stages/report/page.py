@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import collections
 import io
 import math
 import pathlib
-import statistics
-from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -18,11 +15,11 @@ from PIL import Image
 from must_keras.data.splits import Splits
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
+from must_keras.stages.cells import cells
 from must_keras.stages.label import sources_to_label
-from must_keras.stages.report import curves, summary, thresholds
+from must_keras.stages.report import balance, curves, thresholds, transfers
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
-from must_keras.training.model import NECK
 from must_keras.workdir import Part, Workdir
 
 _SAMPLES = 3
@@ -43,15 +40,15 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = transfers.number
     page = environment.get_template("page.html.j2").render(
         recipe=recipe,
         report=report,
-        verdict=summary.verdict(report["transfers"]),
+        verdict=" ".join(transfers.verdicts(report)),
         starts=recipe.start_names,
-        table=_table(recipe, report["transfers"]),
-        means=_means(report["transfer_means"], recipe.start_names),
-        copied=[_copied(report["transfers"], start) for start in recipe.start_names],
+        num_sets=len({row["set"] for row in report["transfers"]}),
+        tables=transfers.tables(recipe, report),
+        low_shot=[(title, _uri(chart, "png")) for title, chart in transfers.low_shot(report)],
         samples=_samples(recipe),
         labels=_labels(recipe, workdir),
         leaks=_leaks(recipe, workdir),
@@ -62,89 +59,6 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         downstream=_downstream(recipe, workdir),
     )
     path.write_text(page)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _table(recipe: Recipe, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A line of the transfer table for every set, with a cell for every start."""
-    several = recipe.transfer_seeds > 1
-    found = []
-    for name, by_start in summary.table(rows).items():
-        first = next(iter(by_start.values()))[0]
-        better = summary.sign(first["metric"])
-        averages = {
-            start: better * statistics.fmean(summary.known_values(seeds))
-            for start, seeds in by_start.items()
-            if summary.known_values(seeds)
-        }
-        best = {start for start, value in averages.items() if value == max(averages.values())}
-        cells = [
-            _cell(by_start.get(start, []), is_best=start in best, several=several)
-            for start in recipe.start_names
-        ]
-        found.append({"set": name, "cells": cells} | {k: first[k] for k in ("metric", "trivial")})
-    return found
-
-
-def _cell(rows: list[dict[str, Any]], *, is_best: bool, several: bool) -> dict[str, str]:
-    """{"text", "classes", "title"} of a set from one start.
-
-    With several seeds the text is the mean ± sample standard deviation (number of seeds), over
-    the seeds that could be scored.
-    """
-    values = summary.known_values(rows)
-    if not values:
-        return {"text": "–", "classes": "", "title": ""}
-    text = _number(statistics.fmean(values))
-    if len(values) > 1:
-        text += f" ± {_number(statistics.stdev(values))}"
-    if several:
-        text += f" ({len(values)})"
-    first = rows[0]
-    classes = ["best"] * is_best + ["aligned"] * (first["aligned"] != "none")
-    return {
-        "text": text,
-        "classes": " ".join(classes),
-        "title": f"{len(values)} seed(s), {first['images']} images, {first['steps']} steps, "
-        f"aligned: {first['aligned']}, copied: {_named(first['copied']) or 'nothing'}",
-    }
-
-
-def _means(means: dict[str, dict[str, Any]], starts: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """(title, a text for every start) of the lines under the transfer table."""
-    titles = {
-        "with_task": ("mean gain", "sets"),
-        "without_task": ("mean gain where no start is marked *", "sets_without_task"),
-    }
-    found = []
-    for key, (title, count) in titles.items():
-        num_sets = next((mean[count] for mean in means.values()), 0)
-        values = [means.get(start, {}).get(key) for start in starts]
-        texts = ["–" if value is None else f"{value:+.3f}" for value in values]
-        found.append((f"{title} ({num_sets} {'set' if num_sets == 1 else 'sets'})", texts))
-    return found
-
-
-def _copied(rows: list[dict[str, Any]], start: str) -> str:
-    """What of a start's weights its transfers began with."""
-    sets = {row["set"]: row["copied"] for row in rows if row["start"] == start}
-    if not sets:
-        return "–"
-    counts = collections.Counter(part for parts in sets.values() for part in parts)
-    texts = [
-        _named([part]) + (f" ({count} of {len(sets)} sets)" if count < len(sets) else "")
-        for part, count in counts.items()
-    ]
-    return ", ".join(texts) or "nothing"
-
-
-def _named(parts: Sequence[str]) -> str:
-    return ", ".join("pyramid" if part == NECK else part for part in parts)
 
 
 def _uri(data: bytes, kind: str) -> str:
@@ -322,16 +236,16 @@ def _curves(recipe: Recipe, workdir: Workdir, report: dict[str, Any]) -> list[tu
         path = part.folder / "metrics.jsonl"
         if path.is_file() and (series := curves.read(path)):
             found.append((title, _uri(curves.plot(title, series), "png")))
-    return found
+    shown = balance.charts(workdir.student)
+    return found + [(title, _uri(picture, "png")) for title, picture in shown]
 
 
 def _downstream(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str, str]]:
     """(set, start, picture) of the first seed: image, label, prediction."""
     found = []
-    for transfer in recipe.transfers:
-        for start in recipe.start_names:
-            part = workdir.transfer(transfer.name, start, recipe.neck, 0)
-            picture = _picture(part, transfer.task)
-            if picture and start in ("random", "student"):
-                found.append((transfer.name, start, picture))
+    for cell in (cell for item in recipe.transfers for cell in cells(recipe, item)):
+        picture = _picture(cell.part(workdir), cell.transfer.task) if cell.seed == 0 else None
+        is_first = cell.protocol == recipe.protocols[0]
+        if picture and is_first and cell.start in ("random", "student"):
+            found.append((cell.transfer.name, cell.start, picture))
     return found

@@ -8,7 +8,10 @@ from typing import Any
 
 from must_keras.recipe import ForeignLabels, Recipe
 from must_keras.stages import leaks, thresholds
+from must_keras.stages.cells import cells
 from must_keras.stages.label import sources_to_label
+from must_keras.stages.report import comparison
+from must_keras.stages.scoring import sign
 from must_keras.workdir import Workdir
 
 
@@ -23,13 +26,8 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
                 if isinstance(teacher, ForeignLabels):
                     kept["origin"] = teacher.origin
                 labels.setdefault(teacher.name, {})[source.name] = kept
-    rows = []
-    for transfer in recipe.transfers:
-        for seed in range(recipe.transfer_seeds):
-            for start in recipe.start_names:
-                part = workdir.transfer(transfer.name, start, recipe.neck, seed)
-                rows.append(part.result())
-    transfers = [row for row in rows if row]
+    found = [cell.part(workdir) for item in recipe.transfers for cell in cells(recipe, item)]
+    transfers = [row for part in found if (row := part.result())]
     seconds = workdir.root / "seconds.json"
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
     methods = {m.name: workdir.selfsup(m.name).result() for m in recipe.wanted_selfsup}
@@ -46,7 +44,10 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
         "supervised": workdir.supervised.result() if recipe.wanted_supervised else None,
         "selfsup": {name: result for name, result in methods.items() if result},
         "transfers": transfers,
-        "transfer_means": means(transfers),
+        "comparisons": {
+            name: comparison.compare(rows)
+            for name, rows in comparison.by_protocol(transfers).items()
+        },
         "seconds": json.loads(seconds.read_text()) if seconds.is_file() else {},
     }
 
@@ -64,48 +65,11 @@ def known_values(rows: list[dict[str, Any]]) -> list[float]:
     return [row["value"] for row in rows if row["value"] is not None]
 
 
-def sign(metric: str) -> int:
-    """+1 where a larger value of a metric is the better one, -1 where a smaller one is."""
-    return -1 if metric in ("abs_rel", "rmse", "mean_angle") else 1
-
-
-def means(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By start, the mean over sets of what its headline gains on the trivial prediction.
-
-    All starts have the same sets: those that every start is scored on and of which none has seen
-    the images. A gain in a metric of which less is better is turned round, so that more is better.
-
-    Returns:
-        {start: {"with_task", "without_task", "sets", "sets_without_task"}}: the mean over these
-        sets, None where there are none; the mean over those of them whose kind of task no start
-        was trained on; how many sets each is of.
-    """
-    starts = list(dict.fromkeys(row["start"] for row in rows))
-    with_task: list[dict[str, float]] = []
-    without_task: list[dict[str, float]] = []
-    for by_start in table(rows).values():
-        gains = {start: _gain(by_start.get(start, [])) for start in starts}
-        if None in gains.values() or any(_saw_images(seeds) for seeds in by_start.values()):
-            continue
-        with_task.append(gains)
-        if all(row["aligned"] == "none" for seeds in by_start.values() for row in seeds):
-            without_task.append(gains)
-    return {
-        start: {
-            "with_task": _mean([gains[start] for gains in with_task]),
-            "without_task": _mean([gains[start] for gains in without_task]),
-            "sets": len(with_task),
-            "sets_without_task": len(without_task),
-        }
-        for start in starts
-    }
-
-
 def verdict(rows: list[dict[str, Any]]) -> str:
-    """What the transfers show in plain words, what was left out of it, and what they cannot show.
+    """What transfers show in plain words, what was left out of it, and what they cannot show.
 
-    A set counts only where neither the student nor the starts that it is compared with saw its
-    images.
+    They are of one protocol. A set counts only where neither the student nor the starts that it
+    is compared with saw its images.
     """
     cells = table(rows)
     others = {
@@ -168,15 +132,3 @@ def _caution(num_seeds: int) -> str:
 
 def _saw_images(rows: list[dict[str, Any]]) -> bool:
     return any(row["aligned"] in ("images", "set") for row in rows)
-
-
-def _gain(rows: list[dict[str, Any]]) -> float | None:
-    """The mean of some seeds minus the trivial prediction's value; None where one is unknown."""
-    values = known_values(rows)
-    if not values or rows[0]["trivial"] is None:
-        return None
-    return sign(rows[0]["metric"]) * (statistics.fmean(values) - rows[0]["trivial"])
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None

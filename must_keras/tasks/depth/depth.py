@@ -166,6 +166,8 @@ class Depth(Task):
         )
         return ops.where(solvable, loss, ops.zeros_like(loss)) * weight
 
+    is_regression: ClassVar[bool] = True
+
     def outputs(
         self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
     ) -> dict[str, Tensor]:

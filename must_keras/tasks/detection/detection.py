@@ -94,6 +94,9 @@ class Detection(Task):
     detection_nms: float = 0.5
     max_detections: int = 100
 
+    # 2: the mask head, and so its BatchNormalization, sees regions with masks alone.
+    version: ClassVar[int] = 2
+
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")

@@ -72,8 +72,8 @@ def warp(
     """See Task.warp.
 
     A box outside of the view is gone; one of which less than 10 % is visible, or less than a
-    pixel a side, is ignored. A mask is cut to what is visible of its box. Views that rotate by
-    other than half turns are not supported: their masks would not be crops of boxes.
+    pixel a side, is ignored. A mask is cut to what is visible of its box. Where a view turns or
+    shears, a box bounds the corners of the original's.
     """
     # One more object, of nothing, fills the places that remain, and no tensor is empty.
     labelled = stored["labelled"]
@@ -93,13 +93,15 @@ def warp(
     order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
     kept, rest = order[:max_boxes], order[max_boxes:]
 
-    masks = ops.cast(stored["masks"], "uint8")
-    masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
-    masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
+    masks = ops.take(ops.cast(stored["masks"], "uint8"), kept, axis=0)
     boxes, exists = ops.take(seen, kept, axis=0), ops.take(exists, kept)
-    visible = mask_ops.crop(
-        ops.take(masks, kept, axis=0), ops.take(whole, kept, axis=0), boxes, size=mask_size
-    )
+    if view.axis_aligned:
+        masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
+        masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
+        visible = mask_ops.crop(masks, ops.take(whole, kept, axis=0), boxes, size=mask_size)
+    else:
+        own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
+        visible = mask_ops.crop_through(masks, own, boxes, view, size=mask_size)
     return {
         "boxes": ops.where(exists[:, None], boxes, 0.0),
         "classes": ops.where(exists, ops.take(ops.cast(stored["classes"], "int32"), kept), -1),

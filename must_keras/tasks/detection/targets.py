@@ -14,7 +14,7 @@ from keras import ops
 
 from must_keras.ops import boxes as box_ops
 from must_keras.ops import draws
-from must_keras.ops.sampling import choose, take
+from must_keras.ops.sampling import choose, columns_in_use, take
 
 Tensor = Any
 
@@ -82,17 +82,21 @@ def match(boxes: Tensor, label: Mapping[str, Tensor], *, area: Tensor | None = N
         area: [B, 4], the picture without padding; of boxes that hang out of it, only what lies
             in it can be covered by an ignored region. None: no box does.
     """
-    true = is_true(label)[:, None, :]
-    overlap = ops.where(true, box_ops.iou(boxes, label["boxes"]), 0.0)
+    ignored = ops.cast(label["ignore"], "bool")
+    # Labels have room for many objects; a batch rarely needs it.
+    columns = columns_in_use(is_true(label) | ignored)
+    true, ignored = (ops.take(part, columns, axis=1) for part in (is_true(label), ignored))
+    objects = ops.take(label["boxes"], columns, axis=1)
+    overlap = ops.where(true[:, None, :], box_ops.iou(boxes, objects), 0.0)
     highest = ops.max(overlap, axis=1, keepdims=True)
     best = ops.any((overlap == highest) & (highest > 0.0), axis=2)
-    crowds = ops.where(ops.cast(label["ignore"], "bool")[:, :, None], label["boxes"], 0.0)
+    crowds = ops.where(ignored[:, :, None], objects, 0.0)
     regions = ops.concatenate([crowds, label["surplus_boxes"]], axis=1)
     inside = boxes if area is None else box_ops.clip(boxes, area[:, None, :])
     covered = ops.max(box_ops.coverage(inside, regions), axis=2)
     return Matches(
         iou=ops.max(overlap, axis=2),
-        index=ops.cast(ops.argmax(overlap, axis=2), "int32"),
+        index=ops.take(columns, ops.argmax(overlap, axis=2)),
         best=best,
         ignored=covered >= _IGNORED_COVERAGE,
     )

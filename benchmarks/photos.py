@@ -1,0 +1,36 @@
+"""Pictures with the amount of detail of photos, and maps beside them."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+HEIGHT, WIDTH = 480, 640
+
+
+def write_photos(folder: pathlib.Path, count: int) -> pathlib.Path:
+    """JPEG files of 480 x 640 pixels, four bits a pixel as COCO's have."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        random = np.random.default_rng(i)
+        coarse = random.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+        smooth = _enlarged(coarse, Image.Resampling.BICUBIC)
+        noisy = smooth + random.normal(0.0, 16.0, smooth.shape)
+        picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+        picture.save(folder / f"{i:04}.jpg", quality=90)
+    return folder
+
+
+def write_maps(folder: pathlib.Path, count: int, *, num_classes: int) -> pathlib.Path:
+    """PNG files of 480 x 640 pixels, each the number of a class; areas of about 50 pixels."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        coarse = np.random.default_rng(i).integers(0, num_classes, (10, 13)).astype(np.uint8)
+        Image.fromarray(_enlarged(coarse, Image.Resampling.NEAREST)).save(folder / f"{i:04}.png")
+    return folder
+
+
+def _enlarged(coarse: np.ndarray, how: Image.Resampling) -> np.ndarray:
+    return np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT), how))

@@ -1,0 +1,131 @@
+"""The student's step, and its inference, beside the four single-task networks that it replaces.
+
+    python -m benchmarks.student_step train
+    python -m benchmarks.student_step infer
+
+ResNet-50-FPN at 256 pixels, batch 4, float32. `train`: a step of the four-task student beside the
+sum of four teachers' steps less the backbone and pyramid that are now computed once (by counted
+operations: the share that they have of the teachers' own). `infer`: all heads of one network beside
+the four networks one after the other, on one image and on a batch of eight. All work of a kind
+takes turns in one process; one JSON line each.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from typing import Any
+
+from benchmarks.measuring import counted_flops, in_turns
+from benchmarks.settings import four_tasks, ready_batch
+
+SIZE, TRAIN_BATCH, INFER_BATCHES, TURNS = 256, 4, (1, 8), 5
+_SHARED = ("backbone", "neck")
+
+
+def _networks() -> dict[str, tuple[Any, Any]]:
+    """{name: (model, its training)}: the student, and a teacher for each of its tasks."""
+    from must_keras.models.backbone import ResNet
+    from must_keras.training.model import Network, build_model
+    from must_keras.training.optimizers import SGD
+    from must_keras.training.trainer import Training
+
+    network = Network(backbone=ResNet.of_depth(50), size=SIZE)
+    training = Training(steps=100, batch=TRAIN_BATCH, learning_rate=0.001, optimizer=SGD())
+    tasks = four_tasks(SIZE)
+    networks = {}
+    for name, some in {"student": tasks, **{task.name: (task,) for task in tasks}}.items():
+        model = build_model(network, some, seed=0, **training.of_model())
+        training.compile(model)
+        networks[name] = (model, training)
+    return networks
+
+
+def _flops(model: Any, batch: tuple[Any, Any]) -> tuple[float, float]:
+    """Operations of a forward pass and the losses: of the shared parts, and of all."""
+    with counted_flops() as counts:
+        model.losses_by_task(batch[1], model(batch[0], training=True))
+    shared = sum(
+        work for path, work in counts.items() if path.split("/")[0] in shared_layers(model)
+    )
+    return shared, sum(counts.values())
+
+
+def shared_layers(model: Any) -> set[str]:
+    """Names of the layers of backbone and pyramid."""
+    names = {layer.name for layer in model.layers if layer.name in _SHARED}
+    return names | {
+        inner.name for layer in model.layers if layer.name in _SHARED for inner in layer.layers
+    }
+
+
+def measure_training() -> dict[str, Any]:
+    """See the module."""
+    networks = _networks()
+    works, flops = {}, {}
+    for name, (model, training) in networks.items():
+        batch = ready_batch(tuple(model.tasks.values()), training, size=SIZE)
+        works[name] = lambda m=model, b=batch: m.train_on_batch(*b)
+        flops[name] = _flops(model, batch)
+    seconds = {name: statistics.median(values) for name, values in in_turns(works, TURNS).items()}
+    student = seconds.pop("student")
+    student_shared, student_flops = flops.pop("student")
+    # What the student computes once, the teachers compute four times, or what they have of it.
+    saved = sum(shared / whole * seconds[name] for name, (shared, whole) in flops.items())
+    once = student_shared / student_flops * student
+    expected = sum(seconds.values()) - saved + once
+    return {
+        "work": "train",
+        "student_s": round(student, 3),
+        "teachers_s": {name: round(value, 3) for name, value in seconds.items()},
+        "sum_s": round(sum(seconds.values()), 3),
+        "sum_with_shared_once_s": round(expected, 3),
+        "student_of_that": round(student / expected, 3),
+        "forward_gflop": {
+            "student": round(student_flops / 1e9, 1),
+            **{name: round(whole / 1e9, 1) for name, (_, whole) in flops.items()},
+            "shared": round(student_shared / 1e9, 1),
+        },
+    }
+
+
+def measure_inference() -> list[dict[str, Any]]:
+    """See the module; a line for every batch size."""
+    import tensorflow as tf
+
+    from must_keras.training.inference import Predictor
+
+    networks = _networks()
+    predictors = {name: Predictor(model) for name, (model, _) in networks.items()}
+    lines = []
+    for count in INFER_BATCHES:
+        image = tf.random.stateless_uniform((count, SIZE, SIZE, 3), (0, 0), 0.0, 255.0)
+        x = networks["student"][0].without_padding(image)
+        works = {name: lambda p=p, x=x: p.outputs(x) for name, p in predictors.items()}
+        times = in_turns(works, TURNS)
+        seconds = {name: statistics.median(values) for name, values in times.items()}
+        student = seconds.pop("student")
+        lines.append(
+            {
+                "work": "infer",
+                "batch": count,
+                "student_s": round(student, 3),
+                "teachers_s": {name: round(value, 3) for name, value in seconds.items()},
+                "sum_s": round(sum(seconds.values()), 3),
+                "student_of_sum": round(student / sum(seconds.values()), 3),
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    """Prints the lines of the work that is asked for, or of both."""
+    for work in sys.argv[1:] or ("train", "infer"):
+        lines = [measure_training()] if work == "train" else measure_inference()
+        for line in lines:
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Every single transfer of a recipe: to a set, from a start, by a protocol, with a seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from must_keras.recipe import Recipe, Transfer
+from must_keras.training.protocol import Protocol
+from must_keras.workdir import Part, Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One transfer.
+
+    Attributes:
+        transfer: the downstream set.
+        protocol: the rules.
+        start: where it starts from.
+        seed: 0 and up.
+    """
+
+    transfer: Transfer
+    protocol: Protocol
+    start: str
+    seed: int
+
+    def __str__(self) -> str:
+        rules = "" if not self.protocol.differs() else f", {self.protocol}"
+        return f"{self.transfer.name} from {self.start}, seed {self.seed}{rules}"
+
+    def part(self, workdir: Workdir) -> Part:
+        """Its folder."""
+        return workdir.transfer(self.transfer.name, self.start, str(self.protocol), self.seed)
+
+    def with_seed(self, seed: int) -> Cell:
+        """The same with other random numbers."""
+        return dataclasses.replace(self, seed=seed)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether a learning rate is chosen here."""
+        return len(self.transfer.rates) > 1 and self.seed == 0
+
+    @property
+    def takes_rate(self) -> bool:
+        """Whether it takes the learning rate that was chosen for seed 0."""
+        return len(self.transfer.rates) > 1 and self.seed > 0
+
+
+def cells(recipe: Recipe, transfer: Transfer) -> Iterator[Cell]:
+    """All of a set in the order in which they are made.
+
+    What two neighbours share is made once: the order of the images where all weights are trained,
+    the features where they are frozen.
+    """
+    for protocol in recipe.protocols:
+        pairs = [(start, k) for k in range(recipe.transfer_seeds) for start in recipe.start_names]
+        if protocol.mode == "frozen":
+            pairs.sort(key=lambda pair: recipe.start_names.index(pair[0]))
+        for start, seed in pairs:
+            yield Cell(transfer=transfer, protocol=protocol, start=start, seed=seed)

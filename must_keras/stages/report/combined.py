@@ -1,0 +1,97 @@
+"""The transfers of several finished runs of one recipe, for stages/report/comparison.py."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from must_keras.data.sources.source import without_keys
+from must_keras.errors import UserError
+from must_keras.workdir import RUN, first_difference
+
+_REPORT = "report.json"
+# What runs may differ in: every seed of the recipe.
+_SEEDS = ("seed", "data_seed")
+
+
+def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
+    """All transfers of some runs' report.json, each with "run", its folder.
+
+    Raises:
+        UserError: a folder holds no report, two runs have the same seeds, were made by different
+            recipes, or one has transfers that another has not.
+    """
+    found: dict[pathlib.Path, list[dict[str, Any]]] = {}
+    recipes: dict[pathlib.Path, dict[str, Any]] = {}
+    for folder in dict.fromkeys(folders):
+        for name in (RUN, _REPORT):
+            if not (folder / name).is_file():
+                raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
+        recipes[folder] = json.loads((folder / RUN).read_text())["recipe"]
+        report = json.loads((folder / _REPORT).read_text())
+        found[folder] = [row | {"run": str(folder)} for row in report["transfers"]]
+    first, *others = found
+    for folder in others:
+        _check_recipes(first, recipes[first], folder, recipes[folder])
+        _check_cells(first, found[first], folder, found[folder])
+    for folder in found:
+        same = [other for other in found if recipes[other] == recipes[folder]]
+        if len(same) > 1:
+            raise UserError(f"{same[0]} and {same[1]} are the same run: their seeds are equal")
+    return [row for of_run in found.values() for row in of_run]
+
+
+def table(compared: Mapping[str, Any]) -> str:
+    """The matrix of sets and starts in Markdown: means over runs; * marks aligned starts."""
+    starts = list(compared["means"])
+    lines = [["downstream set", "metric", *starts]]
+    for name, of_set in compared["sets"].items():
+        cells = [_cell(of_set["starts"].get(start)) for start in starts]
+        lines.append([name, of_set["metric"], *cells])
+    for key, title in (
+        ("with_task", "mean normalised gain"),
+        ("without_task", "the same without sets marked *"),
+    ):
+        number = len(compared[f"sets_{key}"])
+        gains = [_number(compared["means"][start][key], "+.3f") for start in starts]
+        lines.append([f"{title} ({number})", "", *gains])
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    return _number(found["value"], ".3f") + ("*" if found["aligned"] != "none" else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _check_recipes(
+    one: pathlib.Path, first: dict[str, Any], other: pathlib.Path, second: dict[str, Any]
+) -> None:
+    difference = first_difference(without_keys(first, _SEEDS), without_keys(second, _SEEDS))
+    if difference is not None:
+        field, was, now = difference
+        raise UserError(f"{one} and {other} are runs of different recipes: {field} is {was}, {now}")
+
+
+def _check_cells(
+    one: pathlib.Path,
+    first: Sequence[Mapping[str, Any]],
+    other: pathlib.Path,
+    second: Sequence[Mapping[str, Any]],
+) -> None:
+    keys = ("set", "start", "mode", "neck", "shots", "seed", "metric")
+    sides = [{tuple(row[key] for key in keys) for row in of_run} for of_run in (first, second)]
+    for folder, missing in ((other, sides[0] - sides[1]), (one, sides[1] - sides[0])):
+        if missing:
+            name, start, *_ = sorted(missing, key=str)[0]
+            raise UserError(
+                f"{folder} has no finished transfer to {name} from {start}, which another run has: "
+                "finish it and its report, or take the same --only"
+            )

@@ -1,0 +1,95 @@
+"""Which head moves the shared network, and which heads pull against each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from must_keras.training.model import BACKBONE, MultiTaskModel
+from must_keras.training.strategy import sum_over_replicas
+
+Tensor = Any
+LOSS_SHARE, GRADIENT_SHARE, COSINE = "_loss_share", "_gradient_share", "_cosine"
+
+
+class Diagnostics:
+    """Shares of the heads and cosines between them, of one batch; training is not touched.
+
+    Gradients are those of the weighted losses with respect to the last shared layer (as in
+    GradNorm), the last kernel of the backbone: a part of what every head sees goes through it, and
+    the layers below it need not be passed through once for every head. They are of the whole
+    batch, over all replicas and parts.
+
+    A look is not traced: that would take as long as fifty small steps, and looks are rare.
+
+    Args:
+        model: a compiled model.
+
+    Reference: GradNorm (arXiv 1711.02257), section 3.1.
+    """
+
+    def __init__(self, model: MultiTaskModel):
+        self._model = model
+        self._kernel = last_shared_kernel(model)
+
+    def of_batch(self, batch: Any) -> dict[str, float]:
+        """The numbers of a batch, as the model's training step takes it.
+
+        Returns:
+            {"<head>_loss_share": its part of the weighted loss, "<head>_gradient_share": its part
+            of the sum of the gradients' norms, "<head>_<head>_cosine": of the angle between two
+            gradients}; not-a-number where a gradient or the whole loss is 0.
+        """
+        strategy = self._model.distribute_strategy
+        found = strategy.run(self._of_replica, (batch,))
+        # All replicas find the same.
+        return {k: float(strategy.experimental_local_results(v)[0]) for k, v in found.items()}
+
+    def _of_replica(self, data: Any) -> dict[str, Tensor]:
+        model = self._model
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        counts, losses, gradients = model.valid_counts(y), {}, {}
+        # What a forward pass assigns, running averages for one, goes nowhere.
+        with keras.StatelessScope():
+            for part in range(model.accumulate):
+                some_x, some_y = model.part_of((x, y), part)
+                with model.drawing(some_y["keys"]):
+                    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                        tape.watch(self._kernel.value)
+                        found = model.losses_over(some_y, model(some_x, training=True), counts)
+                        found = model.weighted_losses(found)
+                    for name, loss in found.items():
+                        gradient = tape.gradient(loss, self._kernel.value)
+                        if gradient is None:
+                            gradient = tf.zeros_like(self._kernel)
+                        losses[name] = losses.get(name, 0.0) + loss
+                        gradients[name] = gradients.get(name, 0.0) + gradient
+                del tape
+        losses, gradients = sum_over_replicas((losses, gradients))
+        return _shares(losses, gradients)
+
+
+def last_shared_kernel(model: MultiTaskModel) -> keras.Variable | None:
+    """The kernel nearest to the heads in the backbone; None where none is trained."""
+    backbone = model.get_layer(BACKBONE)
+    kernels = [v for v in backbone.trainable_variables if len(v.shape) > 1]
+    return kernels[-1] if kernels else None
+
+
+def _shares(losses: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    flat = {name: tf.reshape(gradient, [-1]) for name, gradient in gradients.items()}
+    norms = {name: tf.norm(gradient) for name, gradient in flat.items()}
+    found = _parts(losses, LOSS_SHARE) | _parts(norms, GRADIENT_SHARE)
+    for one, other in itertools.combinations(flat, 2):
+        cosine = tf.tensordot(flat[one], flat[other], 1) / (norms[one] * norms[other])
+        found[f"{one}_{other}{COSINE}"] = cosine
+    return found
+
+
+def _parts(values: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+    total = sum(values.values())
+    return {f"{name}{of}": value / total for name, value in values.items()}

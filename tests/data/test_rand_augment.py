@@ -1,0 +1,208 @@
+"""RandAugment: Pillow's changes of colour, and one affine view for all labels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.data.pipeline import see
+from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment, drawn, geometry
+from must_keras.errors import UserError
+from must_keras.ops.masks import paste
+from must_keras.ops.views import View, letterbox
+from must_keras.tasks import Depth, Detection, Normals, Segmentation
+from must_keras.workdir import describe
+
+FULL = RandAugment(layers=1, magnitude=10.0)
+NAMES = [*GEOMETRIC, *PHOTOMETRIC]
+
+
+def photo() -> np.ndarray:
+    random = np.random.default_rng(0)
+    small = random.integers(20, 230, (6, 8, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC))
+
+
+def of_pillow(name: str, image: Image.Image, level: float) -> Image.Image:
+    factor = 1.0 + 0.9 * level
+    if name == "sharpness":
+        # Pillow's own blends with SMOOTH.
+        assert ImageFilter.SMOOTH.filterargs[1] == 13
+    return {
+        "identity": lambda: image,
+        "auto_contrast": lambda: ImageOps.autocontrast(image),
+        "equalize": lambda: ImageOps.equalize(image),
+        "solarize": lambda: ImageOps.solarize(image, round(256 * (1 - abs(level)))),
+        "posterize": lambda: ImageOps.posterize(image, 8 - round(4 * abs(level))),
+        "colour": lambda: ImageEnhance.Color(image).enhance(factor),
+        "contrast": lambda: ImageEnhance.Contrast(image).enhance(factor),
+        "brightness": lambda: ImageEnhance.Brightness(image).enhance(factor),
+        "sharpness": lambda: ImageEnhance.Sharpness(image).enhance(factor),
+    }[name]()
+
+
+@pytest.mark.parametrize("level", [-1.0, -0.5, 0.5, 1.0])
+@pytest.mark.parametrize("name", list(PHOTOMETRIC))
+def test_changes_of_colour_are_pillows(name, level):
+    image = photo()
+    found = PHOTOMETRIC[name](tf.constant(image, tf.float32), tf.constant(level)).numpy()
+    wanted = np.asarray(of_pillow(name, Image.fromarray(image), level), np.float32)
+    # Pillow rounds to whole numbers on the way.
+    np.testing.assert_allclose(found, wanted, atol=2.0)
+    assert found.min() >= 0 and found.max() <= 255
+    assert (name == "identity") == np.allclose(found, image)
+
+
+@pytest.mark.parametrize("name", ["auto_contrast", "equalize"])
+def test_an_image_of_one_colour_stays(name):
+    image = tf.fill((4, 4, 3), 7.0)
+    np.testing.assert_array_equal(PHOTOMETRIC[name](image, tf.constant(1.0)), image)
+
+
+def key_of(name: str, sign: float = 1.0) -> tf.Tensor:
+    """The first key that draws a change and a sign."""
+    for number in range(2000):
+        which, signs = drawn(tf.constant(number), FULL)
+        if NAMES[int(which[0])] == name and float(signs[0]) == sign:
+            return tf.constant(number)
+    raise AssertionError(f"{name} is never drawn")
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "wanted"),
+    [
+        ("shear_x", (0, 32), (0, 32 - 0.3 * 32)),
+        ("shear_y", (32, 0), (32 - 0.3 * 32, 0)),
+        ("translate_x", (5, 6), (5, 6 + 64 * 150 / 331)),
+        ("translate_y", (5, 6), (5 + 64 * 150 / 331, 6)),
+        ("rotate", (32, 42), (32 - 10 * np.sin(np.pi / 6), 32 + 10 * np.cos(np.pi / 6))),
+        ("equalize", (5, 6), (5, 6)),
+    ],
+)
+def test_points_move_as_the_change_says(name, point, wanted):
+    """Of an input of 64 x 64 pixels, with the centre at (32, 32)."""
+    matrix = geometry(key_of(name), (64, 64), FULL).numpy()
+    np.testing.assert_allclose(matrix @ [*point, 1.0], [*wanted, 1.0], atol=1e-3)
+    other = geometry(key_of(name, -1.0), (64, 64), FULL).numpy()
+    centre = np.array([32, 32, 1.0])
+    np.testing.assert_allclose(matrix @ centre + other @ centre, 2 * centre, atol=1e-3)
+
+
+def test_every_change_is_drawn_about_equally_often():
+    values = RandAugment(layers=3, magnitude=1.0)
+    which = np.concatenate([drawn(tf.constant(k), values)[0].numpy() for k in range(700)])
+    counts = np.bincount(which, minlength=14)
+    assert len(counts) == 14 == len(NAMES) and counts.min() > 100 and counts.max() < 200
+
+
+def turned_view() -> View:
+    """A quarter turn of a square: what was at the top is at the left."""
+    return View(
+        matrix=tf.constant([[0.0, 1 / 64, 0.0], [-1 / 64, 0.0, 1.0]]), size=(64, 64),
+        axis_aligned=False,
+    )  # fmt: skip
+
+
+def test_a_quarter_turn_of_every_label():
+    thing = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14)
+    mask = np.zeros((28, 28), np.uint8)
+    mask[:14] = 1  # The upper half of the box.
+    stored = {
+        "boxes": np.float32([[0.0, 0.5, 0.25, 1.0]]), "classes": np.int32([0]),
+        "masks": mask[None], "has_mask": np.array([True]), "ignore": np.array([False]),
+        "labelled": np.float32(1.0),
+    }  # fmt: skip
+    found = thing.warp(stored, turned_view())
+    np.testing.assert_allclose(found["boxes"][0], [0, 0, 32, 16], atol=1e-3)
+    seen = found["masks"][0].numpy()
+    half = seen.shape[1] // 2
+    assert seen[:, :half].all() and not seen[:, half:].any(), "the left half now"
+    # The original's left is the view's bottom: a normal to the left points down.
+    normals = np.zeros((32, 32, 3), np.float32)
+    normals[..., 0], normals[..., 2] = -0.6, -0.8
+    turned = Normals(name="n").warp({"normals": normals}, turned_view())["normals"].numpy()
+    np.testing.assert_allclose(turned[40, 40], [0.0, 0.6, -0.8], atol=1e-5)
+
+
+def test_a_turned_mirrored_view_of_one_axis_is_the_aligned_one():
+    """Where nothing is turned, both ways give the same labels."""
+    matrix = tf.constant([[1 / 50, 0.0, 0.1], [0.0, -1 / 40, 0.9]])
+    views = [View(matrix=matrix, size=(64, 64), axis_aligned=a) for a in (True, False)]
+    random = np.random.default_rng(1)
+    stored = {
+        "boxes": np.float32([[0.1, 0.2, 0.6, 0.7]]), "classes": np.int32([0]),
+        "masks": random.integers(0, 2, (1, 28, 28)).astype(np.uint8),
+        "has_mask": np.array([True]), "ignore": np.array([False]), "labelled": np.float32(1.0),
+    }  # fmt: skip
+    task = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14)
+    one, other = (task.warp(stored, view) for view in views)
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("key", range(4))
+def test_one_view_serves_image_maps_boxes_and_masks(key):
+    """A bright ellipse: where the image is bright, the map says 1, depth 5 m and the mask 1."""
+    y, x = np.mgrid[:96, :96]
+    inside = ((y - 40) / 22) ** 2 + ((x - 52) / 14) ** 2 < 1
+    image = np.where(inside[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+    augmentation = Augmentation(
+        scale=(0.8, 1.0), brightness=0.0, rand_augment=RandAugment(layers=3, magnitude=6.0)
+    )
+    view = random_view(tf.constant([96, 96]), (96, 96), tf.constant(key), augmentation)
+    assert not view.axis_aligned
+    bright = see(tf.constant(image), view).numpy()[..., 0] > 128
+    classes = Segmentation(name="map", classes=("no", "yes")).warp(
+        {"map": inside.astype(np.uint8)}, view
+    )["map"].numpy()  # fmt: skip
+    depth = Depth(name="far").warp({"depth": np.where(inside, 5.0, 2.0).astype(np.float32)}, view)
+    box = np.float32([[18, 38, 62, 66]]) / 96
+    rows, columns = (
+        (np.arange(28) + 0.5) / 28 * (box[0, i + 2] - box[0, i]) * 96 + box[0, i] * 96
+        for i in (0, 1)
+    )
+    mask = inside[rows.astype(int)[:, None], columns.astype(int)[None]].astype(np.uint8)
+    found = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14).warp(
+        {
+            "boxes": box, "classes": np.int32([0]), "masks": mask[None],
+            "has_mask": np.array([True]), "ignore": np.array([False]),
+            "labelled": np.float32(1.0),
+        }, view,
+    )  # fmt: skip
+    pasted = paste(found["masks"][0].numpy(), found["boxes"][0].numpy(), (96, 96))
+    known = classes != 255
+    assert bright[known].sum() > 100
+    for other in (classes == 1, depth["depth"].numpy() > 3.5, pasted == 1):
+        union = ((bright | other) & known).sum()
+        assert (bright & other & known).sum() > 0.88 * union
+    assert (depth["depth"].numpy()[~known] == 0).mean() > 0.95, "padding has no label"
+
+
+def test_it_works_inside_tf_data_and_by_the_key_alone():
+    augmentation = Augmentation(brightness=0.0, rand_augment=RandAugment(layers=2, magnitude=9.0))
+    image = tf.constant(photo(), tf.float32)
+
+    def change(key):
+        return photometric(image, key, augmentation)
+
+    keys = tf.data.Dataset.range(24).map(lambda k: tf.cast(k, tf.int32))
+    found = [changed.numpy() for changed in keys.map(change)]
+    again = [changed.numpy() for changed in keys.map(change)]
+    np.testing.assert_array_equal(found, again)
+    different = sum(not np.allclose(changed, image, atol=1) for changed in found)
+    assert 12 < different < 24, "some draws move only, or do nothing"
+
+
+def test_values_that_are_none_and_fingerprints():
+    with pytest.raises(UserError, match=r"magnitude must be in \(0, 10\], received 15"):
+        RandAugment(magnitude=15)
+    with pytest.raises(UserError, match="layers must be at least 1"):
+        RandAugment(layers=0)
+    assert describe(Augmentation()) == {
+        "type": "Augmentation", "scale": [0.8, 1.25], "mirror": True, "brightness": 0.2,
+    }  # fmt: skip
+    assert describe(Augmentation(rand_augment=FULL))["rand_augment"] == {
+        "type": "RandAugment", "layers": 1, "magnitude": 10.0,
+    }  # fmt: skip
+    assert letterbox(tf.constant([5, 5]), (64, 64)).axis_aligned

@@ -1,0 +1,107 @@
+"""Shares of the heads in loss and gradient, and angles between them."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_keras.errors import UserError
+from must_keras.training.diagnostics import Diagnostics, last_shared_kernel
+from must_keras.training.feed import Feed
+from must_keras.training.model import BACKBONE, build_model
+from must_keras.training.optimizers import AdamW
+from must_keras.training.strategy import make_strategy
+from painted import KIND, NETWORK, NORM, PARTS, Painted, train, training
+
+TASKS = (KIND, PARTS)
+
+
+def looked_at(**changes):
+    """A model that has made one step, its numbers, and the batch."""
+    run = training(1, batch=4, learning_rate=0.01, **changes)
+    model = build_model(
+        NETWORK, TASKS, seed=3, loss_weights={"parts": 0.5}, **(run.of_model() | {"norm": NORM})
+    )
+    run.compile(model)
+    batch = Feed(Painted(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
+    model.last_batch = batch
+    before = [np.array(v) for v in model.variables]
+    found = Diagnostics(model).of_batch(model.last_batch)
+    for value, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(value, variable), "running averages among them"
+    return model, batch, found
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return make_strategy("one")
+
+
+def test_the_numbers_are_those_of_each_loss_alone(strategy):
+    """A tape and a whole backward pass for each head; norms and angles in numpy."""
+    with strategy.scope():
+        model, (x, y), found = looked_at()
+        kernel = model.get_layer(BACKBONE).get_layer("v2_stack_3_block1_3_conv").kernel
+        assert last_shared_kernel(model) is kernel
+        losses, gradients = {}, {}
+        for name, weight in {"kind": 1.0, "parts": 0.5}.items():
+            with tf.GradientTape() as tape:
+                loss = weight * model.losses_by_task(y, model(x, training=True))[name]
+            losses[name] = float(loss)
+            gradient = tape.gradient(loss, kernel.value)
+            gradients[name] = tf.convert_to_tensor(gradient).numpy().astype(np.float64).ravel()
+    norms = {name: np.linalg.norm(g) for name, g in gradients.items()}
+    dot = gradients["kind"] @ gradients["parts"]
+    assert found == pytest.approx(
+        {
+            "kind_loss_share": losses["kind"] / sum(losses.values()),
+            "parts_loss_share": losses["parts"] / sum(losses.values()),
+            "kind_gradient_share": norms["kind"] / sum(norms.values()),
+            "parts_gradient_share": norms["parts"] / sum(norms.values()),
+            "kind_parts_cosine": dot / (norms["kind"] * norms["parts"]),
+        },
+        rel=1e-3,
+        abs=1e-5,
+    )
+    assert min(norms.values()) > 0 and 0 < abs(found["kind_parts_cosine"]) < 1
+
+
+def test_recomputed_features_have_the_same_numbers(strategy):
+    with strategy.scope():
+        _, _, plain = looked_at()
+        _, _, again = looked_at(recompute=True)
+    assert again == pytest.approx(plain, rel=1e-2, abs=1e-4)
+
+
+def test_training_is_not_touched_by_a_bit(tmp_path, strategy):
+    weights, rows = [], []
+    for every in (0, 2):
+        run = training(
+            4, batch=4, learning_rate=0.01, optimizer=AdamW(), accumulate=2, recompute=True,
+            log_every=1, diagnose_every=every,
+        )  # fmt: skip
+        with strategy.scope():
+            model = build_model(NETWORK, TASKS, seed=3, **(run.of_model() | {"norm": NORM}))
+            run.compile(model)
+            train(model, tmp_path / str(every), run, tasks=TASKS)
+        weights.append(model.get_weights())
+        text = (tmp_path / str(every) / "metrics.jsonl").read_text()
+        rows.append([json.loads(row) for row in text.splitlines()])
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    looks = [row for row in rows[1] if "kind_loss_share" in row]
+    assert [row["step"] for row in looks] == [2, 4]
+    for row in looks:
+        assert row["kind_gradient_share"] + row["parts_gradient_share"] == pytest.approx(1.0)
+    steps = [
+        [{k: v for k, v in row.items() if k != "images_per_second"} for row in some
+         if "loss" in row] for some in rows
+    ]  # fmt: skip
+    assert steps[0] == steps[1] and len(rows[0]) == 4
+
+
+def test_they_are_no_part_of_what_a_result_depends_on():
+    assert training(1).describe() == training(1, diagnose_every=7).describe()
+    with pytest.raises(UserError, match="diagnose_every must be 0 or more, received -1"):
+        training(1, diagnose_every=-1)
