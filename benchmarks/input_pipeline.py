@@ -110,10 +110,9 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
         batches = pipeline.training_batches(
             examples,
             [task],
-            size=size,
+            look=pipeline.one_view([task], size=size, augmentation=augmentation),
             batch=BATCH,
             seed=0,
-            augmentation=augmentation,
             steps=range(COUNT // BATCH),
         )
         works = {

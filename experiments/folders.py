@@ -45,6 +45,7 @@ from must_keras.data.splits import Splits, carve_validation, contiguous_blocks, 
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone, EfficientNetLite0, ResNet
 from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, Transfer
+from must_keras.selfsup import MoCo, SimCLR
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
 from must_keras.training.foreign import ForeignModel
@@ -112,7 +113,7 @@ def recipe(
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
-        starts: "random", "checkpoint", "teacher-<name>", "student", or "all"; none: random, the
+        starts: see Recipe.starts, "supervised", "simclr" and "moco" among them; none: random, the
             checkpoint if there is one, the classification teacher and the student.
         neck: whether transfers take the pyramid along.
         mode: "frozen" trains heads alone on features that stay as they are.
@@ -197,6 +198,8 @@ def recipe(
 
     def transfer(name: str, task: Task, sets: Splits, **aligned: str) -> Transfer:
         named = {key.replace("_", "-"): value for key, value in aligned.items()}
+        if "student" in named:  # The baselines see what it sees, simclr and moco without labels.
+            named |= {"supervised": named["student"], "simclr": "images", "moco": "images"}
         return Transfer(
             name=name, task=task, sets=sets, training=budget, aligned=named,
             learning_rates=learning_rates,
@@ -241,16 +244,18 @@ def recipe(
             student="images",
         ),
     )
+    student = training(student_steps, scale=(0.85, 1.2))
+    student_first = first if student_start == "same" else FromScratch()
+    unlabelled = {"training": training(student_steps, 1e-3), "start": student_first}
     return Recipe(
         name="folders",
         seed=seed,
         network=Network(backbone=backbone, size=size, channels=64),
         teachers=teachers,
         pools=(Pool(source=pool),),
-        student=Student(
-            training=training(student_steps, scale=(0.85, 1.2)),
-            start=first if student_start == "same" else FromScratch(),
-        ),
+        student=Student(training=student, start=student_first),
+        supervised=student,
+        selfsup=(SimCLR(**unlabelled), MoCo(**unlabelled)),
         transfers=transfers,
         starts=starts
         or ("random", *(["checkpoint"] if pretrained else []), "teacher-caltech", "student"),

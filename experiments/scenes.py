@@ -8,6 +8,7 @@ is this recipe's own: the paper's value is not known.
 
 Command:   python -m must_keras.main
 Arguments: python -m must_keras.main --experiment=scenes:seed=1,student_steps=800
+Baselines: --experiment=scenes:starts=random+student+supervised+simclr+moco
 Hardware:  two CPU cores, 2 GB of memory, no GPU
 Time:      about 12 minutes
 Expected:  the student above the random start on at least five of the six downstream sets
@@ -23,6 +24,7 @@ from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.models.backbone import ResNet
 from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.selfsup import MoCo, SimCLR
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.model import Network
 from must_keras.training.optimizers import AdamW
@@ -65,7 +67,9 @@ def recipe(
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
         images: labelled training images of the largest teacher's set; the others follow.
-        starts: "random", "teacher-<name>", "student", or "all".
+        starts: "random", "teacher-<name>", "student", the baselines "supervised" (true labels
+            alone), "simclr" and "moco" (no labels), or "all"; baselines draw as many images as the
+            student, and are trained where they are named.
         neck: whether transfers take the pyramid along.
         mode: "frozen" trains heads alone on features that stay as they are.
         shots: how many labelled images transfers see, of each class for classification, in all
@@ -185,6 +189,8 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
+    student = training(student_steps, scale=(0.9, 1.1))
+    unlabelled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",
         seed=seed,
@@ -200,11 +206,11 @@ def recipe(
                 ),
             ),
         ),
-        student=Student(
-            training=training(student_steps, scale=(0.9, 1.1)), weighting=weightings[weighting]
-        ),
+        student=Student(training=student, weighting=weightings[weighting]),
         transfers=transfers,
         starts=starts,
+        supervised=student,
+        selfsup=(SimCLR(training=unlabelled), MoCo(training=unlabelled)),
         transfer_seeds=transfer_seeds,
         neck=neck,
         mode=mode,

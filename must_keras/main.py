@@ -11,7 +11,8 @@ from must_keras import command, experiment
 from must_keras.errors import UserError
 
 STAGES = (
-    "all", "teacher", "label", "student", "transfer", "export", "report", "status", "check",
+    "all", "teacher", "label", "student", "supervised", "selfsup", "transfer", "export", "report",
+    "status", "check",
 )  # fmt: skip
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -21,7 +22,9 @@ _EXPERIMENT = flags.DEFINE_string(
 _STAGE = flags.DEFINE_string(
     "stage", "all", f"What to do, one of {', '.join(STAGES)}; it continues what is there."
 )
-_ONLY = flags.DEFINE_list("only", [], "Names of the teachers or transfers to do; default is all.")
+_ONLY = flags.DEFINE_list(
+    "only", [], "Names of the teachers, self-supervised methods or transfers to do; default is all."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default is runs/<experiment>.")
 _REUSE = flags.DEFINE_string(
     "reuse", None, "The folder of another run: what is finished there and the same is taken."

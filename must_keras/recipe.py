@@ -3,156 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError
+from must_keras.errors import UserError, expect, expect_each
 from must_keras.experiment import nearest
+from must_keras.selfsup import SelfSupervised
 from must_keras.tasks.base import Task
-from must_keras.tasks.thresholds import Threshold
-from must_keras.training.foreign import ForeignModel
+from must_keras.teachers import AnyTeacher, ForeignTeacher, Teacher
 from must_keras.training.foreign_labels import ForeignLabels
 from must_keras.training.model import Network
 from must_keras.training.protocol import Mode, Neck, Protocol
-from must_keras.training.start import FromModel, FromScratch, Start
-from must_keras.training.thresholds import AtPrecision, check_threshold
+from must_keras.training.start import FromScratch, Start
 from must_keras.training.trainer import Training
 from must_keras.training.weighting import Formula, Weight, Weighting
-from must_keras.workdir import describe
+
+# With the kinds of teachers, which have a file of their own.
+__all__ = (
+    "Aligned", "AnyTeacher", "ForeignLabels", "ForeignTeacher", "Pool", "Recipe", "Student",
+    "Teacher", "Transfer", "student_weights",
+)  # fmt: skip
 
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
+# Starts that no self-supervised method can be.
+_OWN_STARTS = ("random", "checkpoint", "student", "supervised", "all")
 
 _HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
 Aligned = Literal["none", "task", "images", "set"]
-
-
-def _expect(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not of its kind."""
-    for field, kind in kinds.items():
-        found = getattr(value, field)
-        if not isinstance(found, kind):
-            name = getattr(kind, "__name__", str(kind))
-            raise UserError(f"{where}: {field} is a {type(found).__name__}, expected a {name}")
-
-
-def _expect_each(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not a sequence of its kind."""
-    for field, kind in kinds.items():
-        found = getattr(value, field)
-        name = getattr(kind, "__name__", str(kind))
-        if not isinstance(found, tuple | list):
-            raise UserError(f"{where}: {field} is no tuple; with one {name}: ({field[:-1]},)")
-        for item in found:
-            if not isinstance(item, kind):
-                raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """A specialist: one task, trained on the set that is labelled for it.
-
-    Attributes:
-        name: names its folder and its label columns.
-        task: what it learns; the student has a head for the same task.
-        sets: its images.
-        training: its run.
-        threshold: pseudo labels below it become what the task says; None: all are used. One for
-            all classes, one for each, or AtPrecision(0.8).
-        loss_weight: of the student's head; None: the formula (see training/weighting).
-        start: where its weights come from; with training.steps=0 they stay as they are.
-        has_scores: whether its labels come with scores, as a model's do.
-    """
-
-    name: str
-    task: Task
-    sets: Splits
-    training: Training
-    threshold: Threshold | AtPrecision = None
-    loss_weight: float | None = None
-    start: Start = dataclasses.field(default_factory=FromScratch)
-    has_scores: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _expect(
-            f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
-        )
-        check_threshold(self)
-        if not self.training.steps and not isinstance(self.start, FromModel):
-            raise UserError(
-                f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
-            )
-
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """What it is made from, of a recipe."""
-        return {
-            "seed": recipe.seed,
-            "network": recipe.network,
-            "task": self.task,
-            "sets": self.sets,
-            "training": self.training,
-            "start": self.start.depends_on(recipe.network),
-        }
-
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """Whether it labels a source that the student sees: all but its own training set."""
-        del is_pool
-        return source.name != self.sets.train.name
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ForeignTeacher:
-    """A model that somebody else trained; it labels, and is not trained here.
-
-    Attributes:
-        name: names its folder and its label columns.
-        task: what it knows; the student has a head for the same task.
-        model: the model, and how it wants its images.
-        loss_weight: of the student's head: no formula knows how the model was trained.
-        threshold: see Teacher.
-        sets: a labelled set to score it on; None: there is none.
-        has_scores: see Teacher.
-    """
-
-    name: str
-    task: Task
-    model: ForeignModel
-    loss_weight: float
-    threshold: Threshold | AtPrecision = None
-    sets: Splits | None = None
-    has_scores: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        where = f"teacher {self.name!r}"
-        _expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
-        check_threshold(self)
-        self.task.check_foreign_form(self.model.form)
-        if self.model.class_ids is not None:
-            self.task.check_class_ids(self.model.class_ids)
-
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """See Teacher.depends_on."""
-        del recipe
-        return {"task": self.task, "sets": self.sets, "model": self.model}
-
-    def sha256(self) -> str:
-        """Of the model, and of how it is asked and its answers are read."""
-        text = json.dumps(describe(self.model), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """See Teacher.covers: all."""
-        del source, is_pool
-        return True
-
-
-AnyTeacher = Teacher | ForeignTeacher | ForeignLabels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +50,7 @@ class Pool:
     truth: Source | None = None
 
     def __post_init__(self) -> None:
-        _expect("a pool", self, source=Source, truth=Source | None)
+        expect("a pool", self, source=Source, truth=Source | None)
         check_not_empty(self.source)
 
 
@@ -189,7 +71,7 @@ class Student:
     weighting: Weighting = dataclasses.field(default_factory=Formula)
 
     def __post_init__(self) -> None:
-        _expect("the student", self, training=Training, start=Start, weighting=Weighting)
+        expect("the student", self, training=Training, start=Start, weighting=Weighting)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,8 +84,8 @@ class Transfer:
         sets: its images.
         training: the same budget for every start.
         learning_rates: the better one on validation is taken, for each start; none: training's.
-        aligned: {start: "images" (it saw these images with any label) or "set"}; the kind of task
-            need not be said (see Recipe.alignment).
+        aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
+            task need not be said (see Recipe.alignment).
     """
 
     name: str
@@ -215,8 +97,8 @@ class Transfer:
 
     def __post_init__(self) -> None:
         where = f"transfer {self.name!r}"
-        _expect(where, self, task=Task, sets=Splits, training=Training)
-        _expect_each(where, self, learning_rates=float)
+        expect(where, self, task=Task, sets=Splits, training=Training)
+        expect_each(where, self, learning_rates=float)
         rates = self.learning_rates
         if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
             raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
@@ -239,8 +121,11 @@ class Recipe:
         pools: what the teachers label.
         student: the student's run.
         transfers: the downstream sets.
-        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>": where
-            transfers start from.
+        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>",
+            "supervised", a self-supervised method's name: where transfers start from.
+        supervised: the run of the student's network on true labels alone; None: there is none.
+        selfsup: methods that pre-train the backbone on the student's images without labels. Of
+            these and of `supervised`, what is not among `starts` is not trained.
         transfer_seeds: how often each transfer is repeated with other random numbers.
         neck: see Protocol.
         mode: see Protocol.
@@ -257,6 +142,8 @@ class Recipe:
     student: Student
     transfers: tuple[Transfer, ...]
     starts: tuple[str, ...]
+    supervised: Training | None = None
+    selfsup: tuple[SelfSupervised, ...] = ()
     transfer_seeds: int = 1
     neck: Neck = "fpn"
     mode: Mode = "full"
@@ -266,13 +153,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
-        _expect(where, self, network=Network, student=Student, starts=tuple | list)
+        expect(where, self, network=Network, student=Student, starts=tuple | list)
+        expect(where, self, supervised=Training | None)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
-        _expect_each(where, self, **kinds)
+        expect_each(where, self, **kinds, selfsup=SelfSupervised)
         for what, names in (
             ("teachers", [t.name for t in self.teachers]),
             ("heads", [t.task.name for t in self.teachers]),
             ("transfers", [t.name for t in self.transfers]),
+            ("self-supervised methods", [m.name for m in self.selfsup]),
             ("pools", [p.source.name for p in self.pools]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
@@ -292,6 +181,13 @@ class Recipe:
                 raise UserError(
                     f"recipe {self.name}: {name!r} names a folder: / \\ , : and a leading dot "
                     "are not allowed"
+                )
+        for method in self.selfsup:
+            taken = method.name in _OWN_STARTS or method.name.startswith("teacher-")
+            if taken or not _HEAD.fullmatch(method.name):
+                raise UserError(
+                    f"recipe {self.name}: a self-supervised method cannot be named "
+                    f"{method.name!r}: it is a start, a folder and a loss"
                 )
         for transfer in self.transfers:
             for start in transfer.aligned:
@@ -315,7 +211,9 @@ class Recipe:
     def _all_starts(self) -> tuple[str, ...]:
         checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
         teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
-        return ("random", *checkpoint, *teachers, "student")
+        supervised = ("supervised",) if self.supervised else ()
+        methods = (method.name for method in self.selfsup)
+        return ("random", *checkpoint, *teachers, "student", *supervised, *methods)
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
@@ -326,6 +224,23 @@ class Recipe:
     def start_names(self) -> tuple[str, ...]:
         """Where transfers start from; "all" stands for every one."""
         return self._all_starts if "all" in self.starts else self.starts
+
+    @property
+    def wanted_supervised(self) -> Training | None:
+        """`supervised`, if transfers start from it."""
+        return self.supervised if "supervised" in self.start_names else None
+
+    @property
+    def wanted_selfsup(self) -> tuple[SelfSupervised, ...]:
+        """The self-supervised methods that transfers start from."""
+        return tuple(method for method in self.selfsup if method.name in self.start_names)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """All that is trained."""
+        baselines = (self.wanted_supervised,) if self.wanted_supervised else ()
+        items = (*self.trained_teachers, self.student, *self.wanted_selfsup, *self.transfers)
+        return (*(item.training for item in items), *baselines)
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -341,7 +256,8 @@ class Recipe:
         """How far a start has seen a set: what the transfer says, else its kind of task."""
         if start in transfer.aligned:
             return transfer.aligned[start]
-        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers} | {"student": self.tasks}
+        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers}
+        learned |= {"student": self.tasks, "supervised": self.tasks}
         same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
         return "task" if same else "none"
 

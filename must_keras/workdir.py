@@ -54,6 +54,15 @@ class Workdir:
         """student/."""
         return self._part("student")
 
+    @property
+    def supervised(self) -> Part:
+        """supervised/."""
+        return self._part("supervised")
+
+    def selfsup(self, name: str) -> Part:
+        """selfsup/<name>/."""
+        return self._part("selfsup", name)
+
     def transfer(self, name: str, start: str, protocol: str, seed: int) -> Part:
         """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
         return self._part("transfers", name, start, protocol, f"seed{seed}")

@@ -27,10 +27,12 @@ def often(item):
 def recipe(*, data_dir: str | None = None):
     found = scenes.recipe(
         data_dir=data_dir, pool_images=48, images=64, batch=8, teacher_steps=60, student_steps=150,
-        transfer_steps=40, starts=("random", "student"),
+        transfer_steps=40, starts=("random", "student", "supervised", "simclr", "moco"),
     )
     return dataclasses.replace(
         found,
+        supervised=dataclasses.replace(found.supervised, save_seconds=0.0),
+        selfsup=tuple(often(m) for m in found.selfsup),
         teachers=tuple(often(t) for t in found.teachers[:2]),
         student=often(found.student),
         transfers=tuple(often(t) for t in found.transfers[:2]),
@@ -78,7 +80,7 @@ def test_twenty_kills_of_every_training_stage(tmp_path):
     print(f"seed {seed}")
     moments = random.Random(seed)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for stage in ("teacher", "label", "student", "transfer"):
+    for stage in ("teacher", "label", "student", "supervised", "selfsup", "transfer"):
         run(recipe, whole, stage)
         kills = 0
         while stage != "label" and kills < KILLS:

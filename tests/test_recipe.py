@@ -72,7 +72,7 @@ def test_starts_are_checked_before_anything_is_trained(scenes):
     everything = dataclasses.replace(scenes, starts=("all",)).start_names
     assert everything == (
         "random", "teacher-shapes", "teacher-objects", "teacher-surfaces", "teacher-distance",
-        "student",
+        "student", "supervised", "simclr", "moco",
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ class Labelled:
 
     def _labels(self, index: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
         gone = self.source.is_gone(index)
-        true = {} if gone else self.source.labels(index)
+        true = {} if gone or not self._tasks else self.source.labels(index)
         labels, origins = {}, {}
         for task in self._tasks:
             name, pseudo = task.name, None if gone else self._pseudo.get(task.name)

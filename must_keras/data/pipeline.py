@@ -27,6 +27,14 @@ MEAN_COLOUR = (123.675, 116.28, 103.53)
 _PARALLEL_READS = 4
 
 
+# What is made of an image in training: called with the image [h, w, 3] uint8, {head: stored label}
+# and the draws' key (int32 scalar), it gives the network's inputs and {head: label}.
+Look = Callable[
+    [tf.Tensor, Mapping[str, Any], tf.Tensor],
+    tuple[dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]],
+]
+
+
 class Examples(Protocol):
     """Random access to images with a stored label for every head."""
 
@@ -135,6 +143,23 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
+def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation | WholeImages) -> Look:
+    """One view of an image and of all its labels: inputs {"image", "area"}.
+
+    Args:
+        tasks: the heads.
+        size: pixels a side.
+        augmentation: views and colours.
+    """
+
+    def look(image: tf.Tensor, stored: Mapping[str, Any], key: tf.Tensor) -> Any:
+        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
+        x, labels = _example(image, stored, view, tasks)
+        return x | {"image": augmentation.colours(x["image"], key)}, labels
+
+    return look
+
+
 def drawn(position: tf.Tensor, *, num_examples: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The example at a position of an endless stream and the key, int32, of its random numbers."""
     stream = draws.fold(tf.constant([seed], tf.int32), 1)
@@ -146,10 +171,9 @@ def training_batches(
     examples: Examples,
     tasks: Sequence[Task],
     *,
-    size: int,
+    look: Look,
     batch: int,
     seed: int,
-    augmentation: Augmentation | WholeImages,
     steps: range,
     share: int = 0,
     shares: int = 1,
@@ -160,20 +184,18 @@ def training_batches(
     Args:
         examples: images with a stored label for every task.
         tasks: the heads.
-        size: pixels a side.
+        look: what is made of each image.
         batch: images of a step, over all machines.
         seed: of order, views and sampling.
-        augmentation: views and colours.
         steps: the optimizer steps.
         share: which machine's part of every batch.
         shares: number of machines.
         per_replica: a machine's part comes as batches of so many images; None: as one.
 
     Returns:
-        A dataset of ({"image", "area"}, {"labels": {head: label}, "keys": [B] int32}).
+        A dataset of (inputs, {"labels": {head: label}, "keys": [B] int32}).
     """
     reader = _Reader.create(examples, tasks)
-
     own = batch // shares
 
     @tf.autograph.experimental.do_not_convert
@@ -181,9 +203,7 @@ def training_batches(
         position = place // own * batch + share * own + place % own
         index, key = drawn(position, num_examples=len(examples), seed=seed)
         image, stored = reader.read(index)
-        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
-        x, labels = _example(image, stored, view, tasks)
-        x["image"] = augmentation.colours(x["image"], key)
+        x, labels = look(image, stored, key)
         return x, {"labels": labels, "keys": key}
 
     dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own)

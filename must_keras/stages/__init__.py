@@ -25,8 +25,10 @@ from must_keras.stages import (
     pools,
     ray_labelling,
     report,
+    selfsup,
     status,
     student,
+    supervised,
     teacher,
     transfer,
 )
@@ -45,12 +47,14 @@ _ORDER = {
     "teacher": teacher.run,
     "label": label.run,
     "student": student.run,
+    "supervised": supervised.run,
+    "selfsup": selfsup.run,
     "transfer": transfer.run,
     "export": export.run,
     "report": report.run,
 }
 # Those in which all processes take part.
-_TRAINING = ("teacher", "student", "transfer")
+_TRAINING = ("teacher", "student", "supervised", "selfsup", "transfer")
 _LOOKS = {"status": status.run, "check": check.run}
 
 
@@ -77,7 +81,7 @@ def run(
         recipe: gives the values; several processes must know of each other before TensorFlow runs,
             and workers on Ray call it themselves.
         workdir: the run's folder.
-        only: names of teachers or transfers; empty: all.
+        only: names of teachers, self-supervised methods or transfers; empty: all.
         strategy: see training.strategy.make_strategy.
         label_engine: where labels are made: "local", "ray" or "ray:workers=<number>".
         reuse: the folder of another run whose finished parts may be taken.
@@ -113,8 +117,8 @@ def run(
         values = recipe()
         _check_names(values, stage, only)
         with devices.scope():
-            for part in (*values.trained_teachers, values.student, *values.transfers):
-                part.training.check_devices()
+            for training in values.trainings:
+                training.check_devices()
             chief = is_chief()
         run_folder = Workdir(workdir, other_runs(workdir, reuse))
         with chief_alone(devices):
@@ -125,7 +129,7 @@ def run(
                 if chief:
                     _prepare(stage, values, run_folder, strategy)
             values = pools.frozen(values, run_folder, new=False)
-            for name in _ORDER if stage == "all" else (stage,):
+            for name in _stages(values) if stage == "all" else (stage,):
                 start = time.monotonic()
                 if name in _TRAINING:
                     with devices.scope():
@@ -199,11 +203,23 @@ def _check_folder(workdir: pathlib.Path) -> None:
         raise UserError(f"--workdir={workdir} is a file; a folder is needed")
 
 
+def _stages(recipe: Recipe) -> list[str]:
+    """Those that "all" runs: baselines where a transfer starts from them."""
+    idle = set() if recipe.wanted_supervised else {"supervised"}
+    idle |= set() if recipe.wanted_selfsup else {"selfsup"}
+    return [name for name in _ORDER if name not in idle]
+
+
 def _check_names(recipe: Recipe, stage: str, only: tuple[str, ...]) -> None:
-    teachers, transfers = ([p.name for p in parts] for parts in (recipe.teachers, recipe.transfers))
-    allowed = {"teacher": teachers, "label": teachers, "transfer": transfers}.get(
-        stage, teachers + transfers
-    )
+    if stage in _ORDER and stage not in _stages(recipe):
+        raise UserError(
+            f"--stage={stage}: no transfer of this recipe starts from it; "
+            f"starts are {', '.join(recipe.start_names)}"
+        )
+    groups = (recipe.teachers, recipe.wanted_selfsup, recipe.transfers)
+    teachers, methods, transfers = ([part.name for part in parts] for parts in groups)
+    by_stage = {"teacher": teachers, "label": teachers, "selfsup": methods, "transfer": transfers}
+    allowed = by_stage.get(stage, teachers + methods + transfers)
     for name in only:
         if name not in allowed:
             raise UserError(f"--only={name}: {nearest(name, allowed)}")

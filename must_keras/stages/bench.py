@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import keras
+
 from must_keras.data.labelled import Labelled
 from must_keras.data.shots import few
 from must_keras.data.splits import Splits
@@ -44,7 +46,7 @@ class Bench:
         self._fed: tuple[Any, Feed] | None = None
         self._cached: tuple[Any, FeatureCache] | None = None
 
-    def run(self, cell: Cell, trained: MultiTaskModel | None, made_from: dict) -> None:
+    def run(self, cell: Cell, trained: keras.Model | None, made_from: dict) -> None:
         """Trains from one start, scores it on test and finishes the part."""
         part, title = cell.part(self._workdir), f"transfer {cell}"
         seen = self._seen_by(cell)
@@ -124,7 +126,7 @@ class Bench:
         }
 
     def _loaded(
-        self, cell: Cell, trained: MultiTaskModel | None, seen: _Seen
+        self, cell: Cell, trained: keras.Model | None, seen: _Seen
     ) -> tuple[Learner, list[str]]:
         """The network with the weights that it starts from, and which parts are the start's."""
         fresh = self._fresh_of(self._number(cell))
@@ -246,7 +248,7 @@ class _Seen:
         return self._trivial
 
 
-def _copied(cell: Cell, trained: MultiTaskModel | None, fresh: MultiTaskModel) -> list[str]:
+def _copied(cell: Cell, trained: keras.Model | None, fresh: MultiTaskModel) -> list[str]:
     """The parts of a network whose weights are the start's."""
     if trained is None:
         return [BACKBONE] if cell.start == "checkpoint" else []

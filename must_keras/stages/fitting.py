@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from must_keras.training.feed import Feed
+from must_keras.training.fitted import FittedModel
 from must_keras.training.loop import fit
-from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import chief_says, is_chief
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import Training
@@ -25,7 +25,7 @@ def is_finished(part: Part, inputs: Any) -> bool:
 def fit_part(
     part: Part,
     inputs: Any,
-    model: MultiTaskModel,
+    model: FittedModel,
     feed: Feed,
     training: Training,
     *,

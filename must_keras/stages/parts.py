@@ -8,7 +8,18 @@ from typing import Any
 
 from must_keras.errors import UserError
 from must_keras.recipe import Recipe
-from must_keras.stages import export, label, leaks, student, teacher, thresholds, transfer
+from must_keras.stages import (
+    examples,
+    export,
+    label,
+    leaks,
+    selfsup,
+    student,
+    supervised,
+    teacher,
+    thresholds,
+    transfer,
+)
 from must_keras.stages.cells import cells
 from must_keras.workdir import Part, Workdir
 
@@ -71,6 +82,7 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     known = known and all(thresholds.can_be_resolved(t, workdir) for t in recipe.teachers)
     inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
+    yield from _baselines(recipe, workdir)
     for cell in (cell for item in recipe.transfers for cell in cells(recipe, item)):
         origin = transfer.origin(workdir, cell.start)
         needs = () if origin is None else (origin,)
@@ -89,6 +101,8 @@ _CONCERNED = {
     "teacher": ("teacher",),
     "label": ("teacher", "label"),
     "student": ("teacher", "label", "student"),
+    "supervised": ("supervised",),
+    "selfsup": ("selfsup",),
     "export": ("teacher", "label", "student", "export"),
 }
 
@@ -141,6 +155,22 @@ def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
                 inputs=label.inputs(recipe, item, source, sha256) if sha256 else None,
                 needs=(origin,),
             )
+
+
+def _baselines(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
+    """Those that transfers start from."""
+    if recipe.wanted_supervised:
+        known = examples.are_known(recipe, workdir, supervised.labelled_sources(recipe))
+        inputs = supervised.inputs(recipe, workdir) if known else None
+        yield Step(stage="supervised", name="", part=workdir.supervised, inputs=inputs)
+    known = examples.are_known(recipe, workdir, label.student_sources(recipe))
+    for method in recipe.wanted_selfsup:
+        yield Step(
+            stage="selfsup",
+            name=method.name,
+            part=workdir.selfsup(method.name),
+            inputs=selfsup.inputs(recipe, workdir, method) if known else None,
+        )
 
 
 def _all_finished(parts: tuple[Part, ...]) -> bool:

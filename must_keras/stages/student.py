@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from must_keras.data.columns import Column
 from must_keras.data.labelled import (
-    Labelled,
     PseudoLabels,
     Union,
     count_origins,
     labelled_shares,
 )
-from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.recipe import Recipe, student_weights
-from must_keras.stages import leaks, scoring, thresholds
+from must_keras.recipe import AnyTeacher, Recipe, student_weights
+from must_keras.stages import examples, scoring, thresholds
 from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.training.feed import Feed
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief
-from must_keras.workdir import Workdir
+from must_keras.training.trainer import Training
+from must_keras.workdir import Part, Workdir
 
 # Examples of which the origins are counted before training.
 _COUNTED = 1000
@@ -38,61 +37,97 @@ VERSION = 2
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains the student if it is not finished."""
     del only
-    part, student = workdir.student, recipe.student
-    examples = training_set(recipe, workdir)
+    images = training_set(recipe, workdir)
     if is_chief():
         thresholds.tell(recipe.teachers, workdir)
-    made_from = inputs(recipe, workdir)
+    fit_heads(
+        recipe,
+        workdir,
+        workdir.student,
+        inputs(recipe, workdir),
+        images,
+        recipe.student.training,
+        teachers=recipe.teachers,
+        title="student",
+    )
+
+
+def fit_heads(
+    recipe: Recipe,
+    workdir: Workdir,
+    part: Part,
+    made_from: dict,
+    images: Union,
+    training: Training,
+    *,
+    teachers: Sequence[AnyTeacher],
+    title: str,
+) -> None:
+    """Trains one network with these teachers' heads, scores it and finishes its part.
+
+    Loss weights, their way of learning and start are the student's. A part that is finished stays.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder.
+        part: what is made.
+        made_from: what it depends on.
+        images: what it learns from.
+        training: its run.
+        teachers: whose tasks are learned and on whose sets they are scored.
+        title: what it is called on the way; its random numbers are its own.
+    """
     if is_finished(part, made_from):
-        print(f"student: finished before, {part.folder}")
+        print(f"{title}: finished before, {part.folder}")
         return
-    training = student.training
+    tasks, start = [teacher.task for teacher in teachers], recipe.student.start
     sourced = student_weights(recipe)
-    weights = {name: weight.value for name, weight in sourced.items()}
-    seed = scoring.part_seed(recipe.seed, "student")
-    origins = count_origins(examples, num_examples=_COUNTED, seed=seed)
+    weights = {task.name: sourced[task.name].value for task in tasks}
+    seed = scoring.part_seed(recipe.seed, title)
+    origins = count_origins(images, num_examples=_COUNTED, seed=seed)
     shares = tell_shares(origins)
-    for name, weight in sourced.items():
+    for name, value in weights.items():
         print(
-            f"student: loss weight of {name}: {weight.value:.4g} ({weight.source}), "
+            f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labelled"
         )
     model = build_model(
         recipe.network,
-        recipe.tasks,
+        tasks,
         seed=seed,
         loss_weights=weights,
         **training.of_model(),
     )
-    model.learned_weights = student.weighting.learner(recipe.tasks)
-    origin = student.start.tell(student.start.apply(model, recipe.network))
+    model.learned_weights = recipe.student.weighting.learner(tasks)
+    origin = start.tell(start.apply(model, recipe.network))
     training.compile(model)
-    feed = Feed(examples, recipe.tasks, training, size=recipe.network.size, seed=seed)
-    summaries = fit_part(part, made_from, model, feed, training, title="student", origin=origin)
+    feed = Feed(images, tasks, training, size=recipe.network.size, seed=seed)
+    summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():
         return
     trained.save(part.model_path)
     predictor = Predictor(model)
     heads = {}
-    for teacher in recipe.teachers:
+    for teacher in teachers:
         task, step = teacher.task, training.steps
         if teacher.sets is None:
             heads[task.name] = {"metrics": {}, "trivial": {}}
-            print(f"student, {task.name}: not scored, no labelled set is given")
+            print(f"{title}, {task.name}: not scored, no labelled set is given")
             continue
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=recipe.network.size)
         metrics = scorer.score(predictor, step=step, summaries=summaries)
         scorer.show(predictor, step=step, summaries=summaries)
-        trivial = workdir.teacher(teacher.name).result()["trivial"]
+        known = workdir.teacher(teacher.name).result()
+        trivial = known["trivial"] if known else scorer.trivial()
         heads[task.name] = {"metrics": metrics, "trivial": trivial}
-        print(f"student, {task.name}: {scoring.headline(metrics)} on test")
+        print(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
     summaries.close()
     part.finish(
         made_from,
         {
             "loss_weights": model.task_weights,
-            "loss_weight_sources": {name: weight.source for name, weight in sourced.items()},
+            "loss_weight_sources": {name: sourced[name].source for name in weights},
             "parameters": model.count_params(),
             "images_seen": training.images_seen,
             "model_sha256": file_sha256(part.model_path),
@@ -123,22 +158,19 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         for source in sources_to_label(recipe, teacher):
             part = workdir.labels(teacher.name, source.name)
             columns[f"{teacher.name}/{source.name}"] = part.result()["teacher_sha256"]
-    left_out = leaks.left_out(recipe, workdir)
-    ids = {name: list(images.values()) for name, images in left_out.items()}
+    sources = student_sources(recipe)
     return {
         "version": VERSION,
         "seed": recipe.seed,
         "network": recipe.network,
         "tasks": recipe.tasks,
-        "sources": student_sources(recipe),
+        "sources": sources,
         "student": {"training": training, "union": recipe.student.union},
         "start": recipe.student.start.depends_on(recipe.network),
         "loss_weights": student_weights(recipe),
         "thresholds": {teacher.name: teacher.threshold for teacher in recipe.teachers},
         "columns": columns,
-        # Only where there are some: what was made without the leak guard stays valid.
-        **({"left_out": ids} if ids else {}),
-    }
+    } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
 
 
 def training_set(recipe: Recipe, workdir: Workdir) -> Union:
@@ -148,7 +180,6 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
         UserError: a label column is not finished, a threshold cannot be chosen yet, a pool is not
             compared with the test splits, or nothing is left to learn from.
     """
-    parts = []
     columns: dict[str, dict[str, PseudoLabels]] = {}
     for teacher in recipe.teachers:
         for source in sources_to_label(recipe, teacher):
@@ -162,15 +193,8 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
                 column=Column(part.folder, source),
                 threshold=thresholds.resolved(teacher, workdir).threshold,
             )
-    left_out = leaks.left_out(recipe, workdir)
-    for source in student_sources(recipe):
-        readable = TolerantSource(source)
-        out = left_out.get(source.name)
-        indices = [i for i in range(len(source)) if i not in out] if out else None
-        parts.append(
-            Labelled(readable, recipe.tasks, columns.get(source.name, {}), indices=indices)
-        )
-    examples = Union(parts)
-    if not len(examples):
-        raise UserError("the student has no image to learn from: all are in test splits")
-    return examples
+    sources = student_sources(recipe)
+    left_out = examples.left_out(recipe, workdir, sources)
+    return examples.union(
+        sources, recipe.tasks, left_out=left_out, who="the student", columns=columns
+    )

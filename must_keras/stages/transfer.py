@@ -12,7 +12,6 @@ from must_keras.stages.bench import Bench
 from must_keras.stages.cells import Cell, cells
 from must_keras.stages.fitting import is_finished
 from must_keras.stages.teacher import selected
-from must_keras.training.model import MultiTaskModel
 from must_keras.training.start import FromCheckpoint
 from must_keras.workdir import Part, Workdir
 
@@ -22,7 +21,7 @@ VERSION = 2
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     """Trains and scores the transfers that are not finished."""
-    models: dict[str, MultiTaskModel] = {}
+    models: dict[str, keras.Model] = {}
     for transfer in selected(recipe.transfers, only):
         pending = [
             cell
@@ -45,10 +44,13 @@ def origin(workdir: Workdir, start: str) -> Part | None:
     """The part that a start comes from; None where this run did not make it."""
     if start in ("random", "checkpoint"):
         return None
-    return workdir.student if start == "student" else workdir.teacher(start[len("teacher-") :])
+    if start.startswith("teacher-"):
+        return workdir.teacher(start[len("teacher-") :])
+    named = {"student": workdir.student, "supervised": workdir.supervised}
+    return named.get(start) or workdir.selfsup(start)
 
 
-def _load(part: Part, start: str) -> MultiTaskModel:
+def _load(part: Part, start: str) -> keras.Model:
     if part.result() is None:
         raise UserError(f"start {start!r}: {part.folder} is not finished; run that stage first")
     return keras.saving.load_model(part.model_path)

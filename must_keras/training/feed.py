@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_keras.data.pipeline import Examples, shuffled, training_batches
+from must_keras.data.pipeline import Examples, Look, one_view, shuffled, training_batches
 from must_keras.tasks.base import Task
 from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.strategy import num_replicas
@@ -23,6 +23,7 @@ class Feed:
         training: batch, steps and augmentation.
         size: pixels a side.
         seed: of order, views and sampling.
+        look: what is made of each image; None: one view, as the augmentation says.
         cache: features of the examples, which stand for their images.
     """
 
@@ -34,10 +35,12 @@ class Feed:
         *,
         size: int,
         seed: int,
+        look: Look | None = None,
         cache: FeatureCache | None = None,
     ):
         self._examples, self._tasks, self._training = examples, tuple(tasks), training
-        self._size, self._seed, self._cache = size, seed, cache
+        self._look = look or one_view(tasks, size=size, augmentation=training.augmentation)
+        self._seed, self._cache = seed, cache
         self._whole: Any = None
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -86,10 +89,9 @@ class Feed:
         return training_batches(
             self._examples,
             self._tasks,
-            size=self._size,
+            look=self._look,
             batch=self._training.batch,
             seed=self._seed,
-            augmentation=self._training.augmentation,
             steps=steps,
             share=share,
             shares=shares,

@@ -16,6 +16,7 @@ from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
 from must_keras.training.diagnostics import Diagnostics, last_shared_kernel
 from must_keras.training.feed import Feed
+from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import reset
 from must_keras.training.strategy import (
@@ -32,7 +33,7 @@ _LEAST_SHARE = 20.0
 
 
 def fit(
-    model: MultiTaskModel,
+    model: FittedModel,
     feed: Feed,
     training: Training,
     *,
@@ -131,7 +132,7 @@ class _Run(keras.callbacks.Callback):
     def __init__(
         self,
         first: int,
-        model: MultiTaskModel,
+        model: FittedModel,
         feed: Feed,
         training: Training,
         checkpoints: Checkpoints,
@@ -192,7 +193,9 @@ class _Run(keras.callbacks.Callback):
     def _diagnose(self, step: int) -> None:
         """Every process takes part; the time is not that of the steps."""
         every, model = self._training.diagnose_every, self._trained
-        if not every or step % every or len(model.tasks) < 2 or last_shared_kernel(model) is None:
+        if not isinstance(model, MultiTaskModel) or not every or step % every:
+            return
+        if len(model.tasks) < 2 or last_shared_kernel(model) is None:
             return
         start = time.monotonic()
         self._diagnostics = self._diagnostics or Diagnostics(model)
@@ -211,9 +214,11 @@ class _Run(keras.callbacks.Callback):
                 ids=ids,
                 bad=bad,
             )
-            if bad == [nonfinite.GRADIENT] and not is_multi_worker():
-                bad = nonfinite.heads_of_gradient(folder) or bad
-            kept = f"; python -m must_keras.replay {folder} computes the step again"
+            kept = f"; its images and weights are in {folder}"
+            if isinstance(self._trained, MultiTaskModel):
+                if bad == [nonfinite.GRADIENT] and not is_multi_worker():
+                    bad = nonfinite.heads_of_gradient(folder) or bad
+                kept = f"; python -m must_keras.replay {folder} computes the step again"
         return nonfinite.NonFiniteLossError(
             f"{self._checkpoints.folder}: {nonfinite.describe(bad)} is not finite at step {step} "
             f"of {training.steps} (images {nonfinite.shorten(ids)}): try a lower learning rate "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -14,13 +13,10 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
-from must_keras.ops.precision import full, in_full_precision, policy, to_full
+from must_keras.ops.precision import full, policy, to_full
 from must_keras.tasks.base import Task
-from must_keras.training.fused import fuse
-from must_keras.training.optimizers import only_where
-from must_keras.training.stepping import on_iterator, on_replicas
-from must_keras.training.stochastic_depth import StochasticDepth
-from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
+from must_keras.training.fitted import FittedModel
+from must_keras.training.strategy import num_replicas, sum_over_replicas
 from must_keras.training.weighting.base import LearnedWeights
 
 Tensor = Any
@@ -52,7 +48,7 @@ class Network:
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class MultiTaskModel(keras.Model):
+class MultiTaskModel(FittedModel):
     """A functional model whose outputs are named by task, with the tasks' own losses.
 
     Inputs are {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the picture without padding,
@@ -60,24 +56,19 @@ class MultiTaskModel(keras.Model):
     pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
     user wants to know: {task name: {"boxes": ..., "scores": ...}}.
 
-    A training step returns its own batch's losses, which callbacks see; a test step the means over
-    the batches so far. The epoch's logs, `History` and `evaluate` give means over batches, of which
-    every one counts the same.
+    A training step returns its own batch's losses (see FittedModel); a test step, and so
+    `evaluate`, the means over the batches so far.
 
     Args:
         inputs: as above.
         outputs: as above.
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
-        clip_norm: largest global norm of the gradients of the whole batch; None: unlimited.
+        clip_norm: see FittedModel.
 
     Attributes:
-        accumulate: parts of a batch that are computed one after the other in a training step, to
-            save memory; image i belongs to part i mod `accumulate`.
         learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
             before `compile`. What is saved of the model holds their values at that time.
-        stochastic_depth: leaves out residual branches in training; None: none.
-        last_batch: what the newest training step has seen, over all local replicas.
     """
 
     def __init__(
@@ -89,30 +80,16 @@ class MultiTaskModel(keras.Model):
         clip_norm: float | None = None,
         **kwargs: Any,
     ):
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        fuse(self)
+        super().__init__(inputs, outputs, clip_norm, **kwargs)
         self.tasks = {task.name: task for task in tasks}
         self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
-        self.clip_norm = clip_norm
-        self.accumulate = 1
         self.learned_weights: LearnedWeights | None = None
-        self.stochastic_depth: StochasticDepth | None = None
-        self.last_batch: Any = None
-        self._means: list[keras.metrics.Mean] = []
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Keras' own, with the optimizer built and a metric for each value that a step returns."""
-        super().compile(*args, **kwargs)
-        if self.optimizer is not None:  # Keras would do it in `_maybe_symbolic_build`.
-            self.optimizer.build(self.trainable_variables)
-        if not self._means:  # Here and not before: a saved model without optimizer has none.
-            names = [*(f"{name}_loss" for name in self.tasks), "gradient_norm"]
-            names += [f"{name}_weight" for name in self.tasks if self.learned_weights]
-            self._means = [keras.metrics.Mean(name=name) for name in names]
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was; Keras leaves that to whoever overrides `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        losses = (f"{name}_loss" for name in self.tasks)
+        weights = (f"{name}_weight" for name in self.tasks if self.learned_weights)
+        return (*losses, "gradient_norm", *weights)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -171,31 +148,17 @@ class MultiTaskModel(keras.Model):
         return {name: factors[name] * loss for name, loss in losses.items()}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped.
-
-        Where a loss or a gradient is not finite the weights stay as they were: see nonfinite.py.
-        """
+        """One optimizer step on TensorFlow; see FittedModel.optimize."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         counts = self.valid_counts(y)
         losses, pairs = self._gradients(x, y, counts)
-        gradients = sum_over_replicas([g for g, _ in pairs])
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
         logs = {f"{name}_loss": value for name, value in losses.items()}
         logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
-        finite = ops.isfinite(norm) & ops.isfinite(logs["loss"])
         if self.learned_weights is not None:
             factors = self.learned_weights.factors()
             logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
-        # The optimizer adds up over replicas once more: hand it each replica's equal share.
-        factor = ops.cast(1.0 / num_replicas(), norm.dtype)
-        if self.clip_norm is not None:
-            factor = factor * self.clip_norm / ops.maximum(norm, self.clip_norm)
-        factor = ops.where(finite, factor, ops.zeros_like(factor))
-        gradients = [tf.math.multiply_no_nan(g, ops.cast(factor, g.dtype)) for g in gradients]
-        with only_where(finite, self.optimizer):
-            self.optimizer.apply(gradients, [v for _, v in pairs])
-        logs["gradient_norm"] = norm
-        self._add_to_means(logs)
+        logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
+        self.add_to_means(logs)
         return logs
 
     def _gradients(
@@ -221,38 +184,11 @@ class MultiTaskModel(keras.Model):
         pairs = zip(total, variables, strict=True)
         return losses, [(g, v) for g, v in pairs if g is not None]
 
-    def drawing(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
-        """Within, a forward pass and its gradient are those of training on images [B] of keys."""
-        depth = self.stochastic_depth
-        return contextlib.nullcontext() if depth is None else depth.of(keys)
-
     def part_of(self, batch: Any, part: int) -> Any:
         """One of the `accumulate` parts of a replica's batch."""
         if self.accumulate == 1:
             return batch
         return tf.nest.map_structure(lambda v: tf.identity(v[part :: self.accumulate]), batch)
-
-    def make_train_function(self, force: bool = False) -> None:
-        """One function for every strategy, which keeps the batch for who looks at it later."""
-        if self.train_function is None or force:
-            self.train_function = on_iterator(on_replicas(self, self.train_step), self._keep)
-
-    def _keep(self, batch: Any) -> None:
-        self.last_batch = batch
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
-        if not is_multi_worker():
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            self.test_function = on_iterator(on_replicas(self, self.test_step))
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing: a functional model without compiled losses is built.
-
-        Keras 3.15 would take the mean of the first batch over replicas, which fails for bools and
-        for several workers (keras issue 20585).
-        """
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The losses in inference mode: their means since the metrics were reset."""
@@ -261,14 +197,8 @@ class MultiTaskModel(keras.Model):
         losses = self.losses_over(y, self(x, training=False), counts)
         logs = {f"{name}_loss": value for name, value in losses.items()}
         logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
-        self._add_to_means(logs)
+        self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
-
-    def _add_to_means(self, logs: Mapping[str, Tensor]) -> None:
-        """Counts one batch; "loss" is the metric that Keras makes itself."""
-        for mean in self.metrics:
-            if mean.name in logs:
-                mean.update_state(logs[mean.name])
 
     def read_out(
         self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None
@@ -302,15 +232,6 @@ class MultiTaskModel(keras.Model):
         return MultiTaskModel(
             self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
         )
-
-    def clean_copy(self) -> MultiTaskModel:
-        """`without_optimizer` in full precision: what is saved."""
-        copy = self.without_optimizer()
-        if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
-            return copy
-        full_precision = MultiTaskModel.from_config(in_full_precision(copy.get_config()))
-        full_precision.set_weights(copy.get_weights())
-        return full_precision
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)

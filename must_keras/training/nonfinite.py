@@ -16,6 +16,7 @@ import tensorflow as tf
 from must_keras.errors import UserError
 from must_keras.files import replacing, write_json
 from must_keras.ops.precision import to_full
+from must_keras.training.fitted import FittedModel
 from must_keras.training.model import BACKBONE, MultiTaskModel
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.workdir import EVIDENCE
@@ -52,7 +53,7 @@ def shorten(ids: Sequence[str]) -> str:
 
 def keep(
     folder: pathlib.Path,
-    model: MultiTaskModel,
+    model: FittedModel,
     batch: tuple[Mapping[str, Any], Mapping[str, Any]],
     *,
     step: int,
@@ -126,13 +127,15 @@ def replay(kept: pathlib.Path) -> Replayed:
     """Computes a kept step's losses and gradients again.
 
     Raises:
-        UserError: the folder holds no such step.
+        UserError: the folder holds no such step, or one of a self-supervised run.
     """
     for name in (_BATCH, _MODEL, _STEP):
         if not (kept / name).is_file():
             raise UserError(f"{kept} holds no kept step: there is no {name}")
     step = json.loads((kept / _STEP).read_text())
     model = keras.saving.load_model(kept / _MODEL)
+    if not isinstance(model, MultiTaskModel):
+        raise UserError(f"{kept} is of a self-supervised run: only steps of heads can be replayed")
     if step.get("stochastic_depth"):
         backbone = model.get_layer(BACKBONE)
         model.stochastic_depth = StochasticDepth(backbone, step["stochastic_depth"])

@@ -19,7 +19,7 @@ class Start(abc.ABC):
     """Fills a new model, whose weights are random, as far as it can."""
 
     @abc.abstractmethod
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+    def apply(self, model: keras.Model, network: Network) -> list[str]:
         """Copies weights into a model and names the parts: "backbone", "neck", heads.
 
         Raises:
@@ -46,7 +46,7 @@ class FromScratch(Start):
     def __str__(self) -> str:
         return "scratch"
 
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+    def apply(self, model: keras.Model, network: Network) -> list[str]:
         del model, network
         return []
 
@@ -62,7 +62,7 @@ class FromCheckpoint(Start):
     def __str__(self) -> str:
         return "the backbone's own weights"
 
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+    def apply(self, model: keras.Model, network: Network) -> list[str]:
         model.get_layer(BACKBONE).set_weights(network.backbone.checkpoint())
         return [BACKBONE]
 
@@ -107,7 +107,7 @@ class FromModel(_FromFile):
     Or a .weights.h5 of a model with the same backbone, pyramid and heads.
     """
 
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+    def apply(self, model: keras.Model, network: Network) -> list[str]:
         del network
         if pathlib.Path(self.path).name.endswith(".weights.h5"):
             return self._all_weights(model)
@@ -127,16 +127,17 @@ class FromModel(_FromFile):
 
 @dataclasses.dataclass(frozen=True)
 class FromBackbone(_FromFile):
-    """The backbone alone of another run: of its model.keras or its export/backbone.keras."""
+    """The backbone alone of another run: of any of its model.keras or its export/backbone.keras."""
 
-    def apply(self, model: MultiTaskModel, network: Network) -> list[str]:
+    def apply(self, model: keras.Model, network: Network) -> list[str]:
         del network
         found = self._load()
-        backbone = found.get_layer(BACKBONE) if isinstance(found, MultiTaskModel) else found
+        has_one = BACKBONE in {layer.name for layer in found.layers}
+        backbone = found.get_layer(BACKBONE) if has_one else found
         return copy_layers({BACKBONE: model.get_layer(BACKBONE)}, {BACKBONE: backbone})
 
 
-def copy_parts(model: MultiTaskModel, start: keras.Model, parts: tuple[str, ...]) -> list[str]:
+def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -> list[str]:
     """Copies the weights of the parts that both models have, and names them.
 
     Raises:

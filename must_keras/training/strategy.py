@@ -206,6 +206,27 @@ def sum_over_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def replica_index() -> Any:
+    """Which replica this is computed on: 0 and up, in the order of their shares of a batch."""
+    context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
+    if context is None or context.num_replicas_in_sync == 1:
+        return 0
+    return context.replica_id_in_sync_group
+
+
+def gather_over_replicas(value: Any) -> Any:
+    """The rows of all replicas, [R * B, ...], of a tensor [B, ...]; itself where there is one.
+
+    Gradients flow back to the replica that a row is of, summed over those that used it.
+    """
+    if num_replicas() == 1:
+        return value
+    # A sum, because that has a gradient under every strategy: each fills its own place.
+    mine = tf.one_hot(replica_index(), num_replicas(), dtype=value.dtype)
+    places = tf.reshape(mine, [-1] + [1] * len(value.shape)) * value[None]
+    return tf.reshape(sum_over_replicas(places), [-1, *value.shape[1:]])
+
+
 def sum_over_workers(values: Sequence[float]) -> list[float]:
     """The sums over all processes of what each of them says; all wait for one another.
 

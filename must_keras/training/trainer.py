@@ -8,7 +8,8 @@ from typing import Any
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
-from must_keras.training.model import BACKBONE, MultiTaskModel, Precision
+from must_keras.training.fitted import FittedModel
+from must_keras.training.model import BACKBONE, Precision
 from must_keras.training.optimizers import SGD, AdamW
 from must_keras.training.recompute import recompute
 from must_keras.training.schedules import Cosine, Steps
@@ -139,7 +140,7 @@ class Training:
                 "replicas are here: leave it out, or choose --strategy=one"
             )
 
-    def compile(self, model: MultiTaskModel) -> None:
+    def compile(self, model: FittedModel) -> None:
         """Gives a model its optimizer and its way of computing a step.
 
         Raises:

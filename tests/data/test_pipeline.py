@@ -43,7 +43,12 @@ class Numbered:
 def batches(examples, steps: range, seed: int = 3, augmentation=STILL):
     return list(
         pipeline.training_batches(
-            examples, TASKS, size=64, batch=4, seed=seed, augmentation=augmentation, steps=steps
+            examples,
+            TASKS,
+            batch=4,
+            seed=seed,
+            steps=steps,
+            look=pipeline.one_view(TASKS, size=64, augmentation=augmentation),
         )
     )
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from must_keras import command
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.pipeline import evaluation_batches, training_batches
+from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
 from must_keras.training.inference import Predictor
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
@@ -50,8 +50,8 @@ def said_of_six(model) -> np.ndarray:
 def means_of_keras(model) -> list[float]:
     """Keras' own evaluate."""
     four = training_batches(
-        Painted([KIND]), [KIND], size=64, batch=4, seed=1, augmentation=Augmentation(),
-        steps=range(2),
+        Painted([KIND]), [KIND], batch=4, seed=1, steps=range(2),
+        look=one_view([KIND], size=64, augmentation=Augmentation()),
     )  # fmt: skip
     return model.evaluate(four, verbose=0)
 

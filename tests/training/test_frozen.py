@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from must_keras.data.augmentation import Augmentation, WholeImages
-from must_keras.data.pipeline import evaluation_batches, training_batches
+from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
 from must_keras.tasks import Normals
 from must_keras.training import learner as learners
 from must_keras.training.feature_cache import FeatureCache
@@ -99,7 +99,8 @@ def test_the_cache_gives_the_batches_of_the_pipeline():
     views = WholeImages(mirror=True)
     cache = FeatureCache(Wide([THINGS]), [THINGS], dict, views, size=64, batch=5, title="test")
     options = {"batch": 4, "seed": 11, "steps": range(2, 9)}
-    plain = training_batches(Wide([THINGS]), [THINGS], size=64, augmentation=views, **options)
+    look = one_view([THINGS], size=64, augmentation=views)
+    plain = training_batches(Wide([THINGS]), [THINGS], look=look, **options)
     keys = set()
     for (x, y), (other_x, other_y) in zip(cache.batches(**options), plain, strict=True):
         for key in other_x:
@@ -120,7 +121,8 @@ def test_shares_of_machines_are_those_of_the_pipeline():
             "batch": 8, "seed": 1, "steps": range(1, 4), "share": share, "shares": 2,
             "per_replica": 2,
         }  # fmt: skip
-        plain = training_batches(Wide([KIND]), [KIND], size=64, augmentation=views, **options)
+        look = one_view([KIND], size=64, augmentation=views)
+        plain = training_batches(Wide([KIND]), [KIND], look=look, **options)
         found = [y["keys"].numpy().tolist() for _, y in cache.batches(**options)]
         assert found == [y["keys"].numpy().tolist() for _, y in plain]
 

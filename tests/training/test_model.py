@@ -8,21 +8,24 @@ import pytest
 import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.pipeline import training_batches
+from must_keras.data.pipeline import one_view, training_batches
 from must_keras.training.model import build_model
 from must_keras.training.serving import serve
 from painted import ALL, KIND, NETWORK, NORM, PARTS, Painted, train, training
+
+
+def seen(tasks):
+    return one_view(tasks, size=64, augmentation=Augmentation())
 
 
 def one_batch(tasks=ALL, batch: int = 6):
     return next(
         iter(
             training_batches(
-                Painted(tasks), tasks, size=64, batch=batch, seed=1,
-                augmentation=Augmentation(), steps=range(1),
+                Painted(tasks), tasks, look=seen(tasks), batch=batch, seed=1, steps=range(1)
             )
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +55,7 @@ def test_a_batch_without_any_label_has_loss_zero_and_finite_gradients(five):
     nothing = Painted(count=6)
     nothing.load = lambda index: (np.zeros((64, 64, 3), np.uint8), empty)
     batch = next(
-        iter(
-            training_batches(
-                nothing, ALL, size=64, batch=2, seed=1, augmentation=Augmentation(), steps=range(1)
-            )
-        )
+        iter(training_batches(nothing, ALL, look=seen(ALL), batch=2, seed=1, steps=range(1)))
     )
     for x, y in (batch, one_batch()):
         with tf.GradientTape() as tape:
@@ -124,9 +123,8 @@ def test_a_shared_step_trains_as_a_fresh_one(tmp_path):
 
 def batches_of(count: int, tasks=(KIND, PARTS), batch: int = 4):
     return training_batches(
-        Painted(tasks), tasks, size=64, batch=batch, seed=1, augmentation=Augmentation(),
-        steps=range(count),
-    )  # fmt: skip
+        Painted(tasks), tasks, look=seen(tasks), batch=batch, seed=1, steps=range(count)
+    )
 
 
 def test_keras_own_fit_and_evaluate_give_means_over_batches(tmp_path):

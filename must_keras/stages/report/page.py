@@ -54,7 +54,8 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         leaks=_leaks(recipe, workdir),
         label_page=label_report.NAME if (workdir.root / label_report.NAME).is_file() else None,
         heads=_heads(recipe, workdir),
-        curves=_curves(recipe, workdir),
+        baselines=_baselines(report),
+        curves=_curves(recipe, workdir, report),
         downstream=_downstream(recipe, workdir),
     )
     path.write_text(page)
@@ -217,9 +218,19 @@ def _sure(found: dict[str, list[int]] | None, threshold: Any) -> str | None:
     )
 
 
-def _curves(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str]]:
+def _baselines(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(start, result) of those that are finished, after the student that they are compared with."""
+    parts = {"student": report["student"], "supervised": report.get("supervised")}
+    parts |= report.get("selfsup", {})
+    found = [(name, result) for name, result in parts.items() if result]
+    return found if any(name != "student" for name, _ in found) else []
+
+
+def _curves(recipe: Recipe, workdir: Workdir, report: dict[str, Any]) -> list[tuple[str, str]]:
     parts = {f"teacher {t.name}": workdir.teacher(t.name) for t in recipe.teachers}
     parts["student"] = workdir.student
+    parts["supervised"] = workdir.supervised
+    parts |= {name: workdir.selfsup(name) for name in report.get("selfsup", {})}
     found = []
     for title, part in parts.items():
         path = part.folder / "metrics.jsonl"

@@ -30,6 +30,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
     transfers = [row for part in found if (row := part.result())]
     seconds = workdir.root / "seconds.json"
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
+    methods = {m.name: workdir.selfsup(m.name).result() for m in recipe.wanted_selfsup}
     return {
         "teachers": {name: result for name, result in teachers.items() if result},
         "labels": labels,
@@ -40,6 +41,8 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             if (found := thresholds.table(teacher, workdir))
         },
         "student": workdir.student.result(),
+        "supervised": workdir.supervised.result() if recipe.wanted_supervised else None,
+        "selfsup": {name: result for name, result in methods.items() if result},
         "transfers": transfers,
         "comparisons": {
             name: comparison.compare(rows)

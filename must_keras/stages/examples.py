@@ -1,0 +1,76 @@
+"""What the student and its baselines learn from: sources, without images of test splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from must_keras.data.labelled import Labelled, PseudoLabels, Union
+from must_keras.data.sources import Source, TolerantSource
+from must_keras.errors import UserError
+from must_keras.recipe import Recipe
+from must_keras.stages import leaks
+from must_keras.tasks.base import Task
+from must_keras.workdir import Workdir
+
+LeftOut = Mapping[str, Mapping[int, str]]
+
+
+def are_known(recipe: Recipe, workdir: Workdir, sources: Sequence[Source]) -> bool:
+    """Whether `left_out` can answer."""
+    return not _pools(recipe, sources) or leaks.are_known(recipe, workdir)
+
+
+def left_out(recipe: Recipe, workdir: Workdir, sources: Sequence[Source]) -> LeftOut:
+    """{source: {index: id}} of the images of these sources that are in a test split.
+
+    Raises:
+        UserError: a pool among them is not compared with the test splits yet.
+    """
+    pools = _pools(recipe, sources)
+    found = leaks.left_out(recipe, workdir) if pools else {}
+    return {name: images for name, images in found.items() if name in pools}
+
+
+def as_inputs(left_out: LeftOut) -> dict[str, dict[str, list[str]]]:
+    """What a part depends on; empty where nothing is left out: so older parts stay valid."""
+    ids = {name: list(images.values()) for name, images in left_out.items()}
+    return {"left_out": ids} if ids else {}
+
+
+def union(
+    sources: Sequence[Source],
+    tasks: Sequence[Task],
+    *,
+    left_out: LeftOut,
+    who: str,
+    columns: Mapping[str, Mapping[str, PseudoLabels]] | None = None,
+) -> Union:
+    """All images of the sources but those that are left out; unreadable ones have no label.
+
+    Args:
+        sources: the images, with their true labels.
+        tasks: the heads.
+        left_out: see `left_out`.
+        who: learns from them, for the message.
+        columns: {source: {head: what a teacher said}}.
+
+    Raises:
+        UserError: there is no image.
+    """
+    if not sources:
+        raise UserError(f"{who} has no set to learn from")
+    parts = []
+    for source in sources:
+        out = left_out.get(source.name)
+        indices = [i for i in range(len(source)) if i not in out] if out else None
+        pseudo = (columns or {}).get(source.name, {})
+        parts.append(Labelled(TolerantSource(source), tasks, pseudo, indices=indices))
+    examples = Union(parts)
+    if not len(examples):
+        raise UserError(f"{who} has no image to learn from: all are in test splits")
+    return examples
+
+
+def _pools(recipe: Recipe, sources: Sequence[Source]) -> set[str]:
+    compared = {source.name for source in leaks.sources(recipe)}
+    return compared & {source.name for source in sources}

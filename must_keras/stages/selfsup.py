@@ -1,0 +1,94 @@
+"""Baselines: backbones that are pre-trained on the student's images without any label."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from must_keras.data.sources import without_labels
+from must_keras.files import file_sha256
+from must_keras.recipe import Recipe
+from must_keras.selfsup import SelfSupervised
+from must_keras.selfsup.views import two_views
+from must_keras.stages import examples, scoring
+from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.label import student_sources
+from must_keras.stages.teacher import selected
+from must_keras.training.feed import Feed
+from must_keras.training.strategy import is_chief
+from must_keras.workdir import Part, Workdir, describe
+
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
+
+def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
+    """Trains the methods that a transfer starts from and that are not finished."""
+    for method in selected(recipe.wanted_selfsup, only):
+        part, made_from = workdir.selfsup(method.name), inputs(recipe, workdir, method)
+        if is_finished(part, made_from):
+            print(f"{method.name}: finished before, {part.folder}")
+        else:
+            _train(recipe, workdir, method, part, made_from)
+
+
+def inputs(recipe: Recipe, workdir: Workdir, method: SelfSupervised) -> dict:
+    """What a method depends on: images, whatever their labels say, and no pyramid.
+
+    Raises:
+        UserError: a pool is not compared with the test splits yet.
+    """
+    sources, network = student_sources(recipe), recipe.network
+    return {
+        "version": VERSION,
+        "seed": recipe.seed,
+        "backbone": network.backbone,
+        "size": network.size,
+        "method": describe(method) | {"start": method.start.depends_on(network)},
+        "images": [without_labels(source) for source in sources],
+    } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
+
+
+def _train(
+    recipe: Recipe, workdir: Workdir, method: SelfSupervised, part: Part, made_from: dict
+) -> None:
+    sources, training, size = student_sources(recipe), method.training, recipe.network.size
+    images = examples.union(
+        sources,
+        (),
+        left_out=examples.left_out(recipe, workdir, sources),
+        who=f"self-supervised method {method.name!r}",
+    )
+    seed = scoring.part_seed(recipe.seed, "selfsup", method.name)
+    model = method.build(recipe.network, seed=seed, num_images=len(images))
+    training.compile(model)
+    look = two_views(method.views, size=size)
+    feed = Feed(images, (), training, size=size, seed=seed, look=look)
+    origin = str(method.start)
+    summaries = fit_part(
+        part, made_from, model, feed, training, title=method.name, origin=origin
+    )  # fmt: skip
+    encoder = model.clean_copy()
+    if not is_chief():
+        return
+    encoder.save(part.model_path)
+    summaries.close()
+    metrics = _last_numbers(part)
+    print(f"{method.name}: loss {metrics['loss']:.3f}, own view found {metrics['accuracy']:.1%}")
+    part.finish(
+        made_from,
+        {
+            "method": type(method).__name__,
+            "metrics": metrics,
+            "parameters": encoder.count_params(),
+            "images": len(images),
+            "images_seen": training.images_seen,
+            "model_sha256": file_sha256(part.model_path),
+        },
+    )
+
+
+def _last_numbers(part: Part) -> dict[str, Any]:
+    """{"loss", "accuracy"}: means of the last steps, as logged."""
+    *_, last = (part.folder / "metrics.jsonl").read_text().splitlines()
+    return {key: json.loads(last)[key] for key in ("loss", "accuracy")}

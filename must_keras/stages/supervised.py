@@ -1,0 +1,73 @@
+"""A baseline: the student's network, trained on true labels alone."""
+
+from __future__ import annotations
+
+from must_keras.data.sources import Source
+from must_keras.recipe import AnyTeacher, Recipe, student_weights
+from must_keras.stages import examples
+from must_keras.stages.student import fit_heads
+from must_keras.workdir import Workdir
+
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
+
+def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
+    """Trains it if a transfer starts from it and it is not finished.
+
+    Heads, loss weights and start are the student's; a head of which no source has a true label,
+    as that of a teacher that somebody else trained, is left out.
+    """
+    del only
+    training = recipe.wanted_supervised
+    if training is None:
+        return
+    sources, teachers = labelled_sources(recipe), labelled_teachers(recipe)
+    fit_heads(
+        recipe,
+        workdir,
+        workdir.supervised,
+        inputs(recipe, workdir),
+        examples.union(
+            sources,
+            [teacher.task for teacher in teachers],
+            left_out=examples.left_out(recipe, workdir, sources),
+            who="the supervised baseline",
+        ),
+        training,
+        teachers=teachers,
+        title="supervised",
+    )
+
+
+def inputs(recipe: Recipe, workdir: Workdir) -> dict:
+    """What it depends on: sources with their true labels, and nothing of the teachers' weights.
+
+    Raises:
+        UserError: a pool with true labels is not compared with the test splits yet.
+    """
+    sources, teachers = labelled_sources(recipe), labelled_teachers(recipe)
+    weights = student_weights(recipe)
+    return {
+        "version": VERSION,
+        "seed": recipe.seed,
+        "network": recipe.network,
+        "tasks": [teacher.task for teacher in teachers],
+        "sources": sources,
+        "training": recipe.supervised,
+        "start": recipe.student.start.depends_on(recipe.network),
+        "loss_weights": {teacher.task.name: weights[teacher.task.name] for teacher in teachers},
+    } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
+
+
+def labelled_sources(recipe: Recipe) -> list[Source]:
+    """The teachers' training sets, and the pools that bring true labels."""
+    found = [teacher.sets.train for teacher in recipe.trained_teachers]
+    found += [pool.source for pool in recipe.pools if pool.source.label_spaces]
+    return list({source.name: source for source in found}.values())
+
+
+def labelled_teachers(recipe: Recipe) -> list[AnyTeacher]:
+    """Those for whose heads a source has true labels."""
+    heads = {head for source in labelled_sources(recipe) for head in source.label_spaces}
+    return [teacher for teacher in recipe.teachers if teacher.task.name in heads]
