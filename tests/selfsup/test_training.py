@@ -1,5 +1,6 @@
 """Self-supervised training that stops and goes on, on one device and on two; what it refuses."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -16,13 +17,13 @@ from must_keras.selfsup.views import two_views
 from must_keras.training import loop, nonfinite
 from must_keras.training.feed import Feed
 from must_keras.training.loop import fit
-from must_keras.training.model import BACKBONE, build_model
+from must_keras.training.model import BACKBONE, Network, build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.start import FromBackbone, FromModel, copy_parts
 from must_keras.training.strategy import make_strategy
 from must_keras.training.summaries import Summaries
 from painted import KIND, NORM, training
-from tiny import NETWORK, Noise
+from tiny import NETWORK, FewLayers, Noise
 
 HERE = pathlib.Path(__file__).parent
 METHODS = (SimCLR, MoCo)
@@ -125,6 +126,35 @@ def test_a_loss_that_is_not_finite_names_the_method(tmp_path):
 def test_values_that_cannot_be(kind, changes, message):
     with pytest.raises(UserError, match=message):
         kind(**{"training": training(3)} | changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OneBlock(FewLayers):
+    """With a residual branch before C5."""
+
+    def _features(self, image):
+        levels = super()._features(image)
+        x = levels["C5"]
+        branch = keras.layers.Conv2D(x.shape[-1], 3, padding="same")(x)
+        return levels | {"C5": keras.layers.Add()([x, branch])}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_residual_branches_are_left_out_of_what_learns(kind):
+    """With keys for every image that is passed: of SimCLR both views."""
+    network, losses = Network(backbone=_OneBlock(), size=32, channels=8), []
+    for rate in (0.0, 0.9):
+        run = training(2, batch=4, stochastic_depth=rate)
+        method = kind(training=run)
+        model = method.build(network, seed=1, num_images=64)
+        run.compile(model)
+        look = two_views(method.views, size=32)
+        batch = Feed(Noise(), (), run, size=32, seed=5, look=look).batch_of(0)
+        step = model.distribute_strategy.run(model.train_step, (batch,))
+        losses.append(float(step["loss"]))
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
+    keys = model.keys_of_passed(batch[1]["keys"]).numpy().tolist()
+    assert len(set(keys)) == (8 if kind is SimCLR else 4)
 
 
 def test_one_image_has_no_other():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import pytest
 from PIL import Image
 
@@ -13,8 +14,11 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.selfsup import MoCo, SimCLR
-from must_keras.stages import examples, leaks, parts, selfsup, status, supervised
+from must_keras.stages import examples, leaks, parts, selfsup, status, supervised, transfer
+from must_keras.stages.bench import Bench
+from must_keras.stages.cells import cells
 from must_keras.tasks import Classification
+from must_keras.training.weighting import Uncertainty
 from must_keras.workdir import Workdir
 from painted import training
 from tiny import NETWORK
@@ -62,7 +66,7 @@ def recipe_of(data, **changes) -> Recipe:
         "teachers": (Teacher(name="trees", task=trees, sets=tree_sets, training=RUN),),
         # With a truth it is the same for the stages and for what is called here: no list is kept.
         "pools": (Pool(source=pile, truth=pile),),
-        "student": Student(training=RUN),
+        "student": Student(training=RUN, weighting=Uncertainty()),
         "transfers": (Transfer(name="houses", task=houses, sets=house_sets, training=RUN),),
         "starts": ("random", *BASELINES),
         "supervised": RUN,
@@ -108,6 +112,8 @@ def test_the_report_has_their_own_numbers(whole):
     head = report["supervised"]["tasks"]["trees"]
     assert 0 <= head["metrics"]["top1"] <= 1 and head["metrics"].keys() == head["trivial"].keys()
     assert report["supervised"]["images_seen"] == 12
+    assert report["supervised"]["loss_weight_sources"] == {"trees": "learned"}, "as the student's"
+    assert report["supervised"]["loss_weights"]["trees"] != 1.0
     origins = report["supervised"]["origins"]
     assert origins == {"trees_train": {"trees": {"true": 1000, "pseudo": 0, "missing": 0}}}
     assert list(report["selfsup"]) == ["simclr", "moco"]
@@ -166,6 +172,18 @@ def test_parts_of_another_run_are_taken(data, whole, tmp_path):
     assert leaks.are_known(recipe_of(data), mine)
     parts.check(recipe_of(data), mine)
     assert mine.selfsup("moco").result() == whole.selfsup("moco").result()
+
+
+def test_a_head_learns_on_the_frozen_features_of_a_baseline(data, whole, tmp_path):
+    recipe = recipe_of(data, starts=("moco",), mode="frozen", shots=(2,))
+    mine = Workdir(tmp_path / "mine", (whole.root,))
+    bench = Bench(recipe, recipe.transfers[0], mine)
+    (cell,) = cells(recipe, recipe.transfers[0])
+    trained = keras.saving.load_model(whole.selfsup("moco").model_path)
+    bench.run(cell, trained, transfer.inputs(recipe, mine, cell))
+    result = cell.part(mine).result()
+    found = {key: result[key] for key in ("start", "mode", "copied", "images")}
+    assert found == {"start": "moco", "mode": "frozen", "copied": ["backbone"], "images": 4}
 
 
 def test_only_what_a_transfer_starts_from_is_trained(data, tmp_path):
