@@ -49,7 +49,7 @@ def train(folder, method, run=RUN):
     return model
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [pytest.param(SimCLR, marks=pytest.mark.slow), MoCo])
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, kind):
     """Weights, and of MoCo the momentum encoder, the queue and the place in it."""
     method = kind(training=RUN, dimensions=8)

@@ -208,9 +208,10 @@ def test_a_sweep_gives_the_model_of_the_rate_that_it_chose(workdir, tmp_path):
     assert alone["metrics"] == swept["metrics"] and alone["learning_rate"] == rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
-    [pytest.param(KIND, id="kind"), pytest.param(FACING, id="facing", marks=pytest.mark.slow)],
+    [pytest.param(KIND, id="kind"), pytest.param(FACING, id="facing")],
 )
 def test_frozen_transfers_of_every_start(workdir, task, monkeypatch):
     kept = {}

@@ -2,8 +2,9 @@
 
 python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or worker (with
 TF_CONFIG set); every one writes FOLDER/<layout><index>.npz: each step's losses and the final
-weights. The kind is "equal" (all tasks, 20 steps) or "killed" (two tasks, many steps, a checkpoint
-after each).
+weights. The kind is "equal" (all tasks, 20 steps), "every option" (the same with features computed
+again, stochastic depth and looks at the heads) or "killed" (two tasks, many steps, a checkpoint after
+each).
 """
 
 import dataclasses
@@ -25,13 +26,18 @@ from must_keras.training.strategy import is_chief, lost_workers, make_strategy, 
 from must_keras.training.weighting import Uncertainty
 from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
-KINDS = {"equal": (ALL, 20, 60.0), "killed": ((KIND, PARTS), 30, 0.0)}
-TASKS, STEPS, SAVE_SECONDS = KINDS[sys.argv[3]]
+EVERY_OPTION = {"recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10}
+KINDS = {
+    "equal": (ALL, 20, 60.0, {"diagnose_every": 0}),
+    "every option": (ALL, 20, 60.0, EVERY_OPTION),
+    "killed": ((KIND, PARTS), 30, 0.0, {"stochastic_depth": 0.2, "diagnose_every": 10}),
+}
+TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]
 PRECISION = "mixed_bfloat16" if sys.argv[2] == "mixed_bfloat16" else None
 SIZE = 128 if PRECISION else NETWORK.size
 RUN = training(
     STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, accumulate=2, clip_norm=1.0,
-    save_seconds=SAVE_SECONDS, diagnose_every=10, stochastic_depth=0.2, recompute=sys.argv[3] == "equal", precision=PRECISION,
+    save_seconds=SAVE_SECONDS, precision=PRECISION, **OPTIONS,
 )  # fmt: skip
 
 
@@ -59,7 +65,7 @@ def means_of_keras(model) -> list[float]:
 def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> None:
     index = json.loads(os.environ.get("TF_CONFIG", '{"task": {}}'))["task"].get("index", 0)
     model = build(TASKS)
-    if sys.argv[3] == "equal":
+    if sys.argv[3] != "killed":
         model.learned_weights = Uncertainty().learner(TASKS)
     RUN.compile(model)
     found = {"replicas": num_replicas()}
@@ -68,7 +74,7 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
         train(model, work if is_chief() else None, RUN, tasks=TASKS, checkpoints=work)
     else:
         train(model, work, RUN, tasks=TASKS)
-    if layout != "worker" and sys.argv[3] == "equal":
+    if layout != "worker" and sys.argv[3] != "killed":
         small = build([KIND])
         RUN.compile(small)
         found |= {"said": said_of_six(small), "means": means_of_keras(small)}
@@ -81,7 +87,7 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
             ("loss_weights", rows, ("_weight",)),
             ("looks", looks, ("_share", "_cosine")),
         ):
-            names = sorted(name for name in some[0] if name.endswith(ends))
+            names = sorted(name for name in (some or [{}])[0] if name.endswith(ends))
             found[key] = [[row[name] for name in names] for row in some]
         found |= {"steps": [row["step"] for row in rows]}
     found |= {f"weight {i}": w for i, w in enumerate(model.get_weights())}

@@ -6,9 +6,9 @@ import pytest
 from processes import finish, load, start, start_workers, weights
 
 
-def run_all(folder, dtype: str) -> dict[str, dict[str, np.ndarray]]:
-    single = start(folder, dtype, "equal", "one", "mirrored")
-    finish([single, *start_workers(folder, dtype, "equal")])
+def run_all(folder, dtype: str, kind: str = "equal") -> dict[str, dict[str, np.ndarray]]:
+    single = start(folder, dtype, kind, "one", "mirrored")
+    finish([single, *start_workers(folder, dtype, kind)])
     return load(folder, "one0", "mirrored0", "worker0", "worker1")
 
 
@@ -30,12 +30,14 @@ def test_losses_of_20_steps_are_equal(exact, layout):
 
 
 @pytest.mark.parametrize("layout", ["mirrored0", "worker0"])
-def test_learned_weights_and_looks_are_equal(exact, layout):
-    """Shares and cosines are of gradients summed over replicas, not means of each one's own."""
-    for name, shape in {"loss_weights": (20, 5), "looks": (2, 5 + 5 + 10)}.items():
-        ours, wanted = exact[layout][name], exact["one0"][name]
-        assert wanted.shape == shape and np.ptp(wanted, axis=1).min() > 0.01
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6)
+def test_learned_weights_are_equal(exact, layout):
+    check_numbers(exact, layout, "loss_weights", (20, 5))
+
+
+def check_numbers(found, layout: str, name: str, shape: tuple[int, int]) -> None:
+    ours, wanted = found[layout][name], found["one0"][name]
+    assert wanted.shape == shape and np.ptp(wanted, axis=1).min() > 0.01
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", ["mirrored0", "worker0", "worker1"])
@@ -49,6 +51,17 @@ def test_replicas_predict_and_evaluate_as_one_device(exact):
     assert one["said"].shape == (6, 3)
     np.testing.assert_allclose(one["said"], two["said"], atol=1e-8)
     np.testing.assert_allclose(one["means"], two["means"], atol=1e-8)
+
+
+@pytest.mark.slow
+def test_every_option_is_equal(tmp_path):
+    """Shares and cosines are of gradients summed over replicas, not means of each one's own."""
+    found = run_all(tmp_path, "float64", "every option")
+    for layout in ("mirrored0", "worker0"):
+        ours, wanted = found[layout]["losses"], found["one0"]["losses"]
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-8)
+        check_numbers(found, layout, "loss_weights", (20, 5))
+        check_numbers(found, layout, "looks", (2, 5 + 5 + 10))
 
 
 @pytest.mark.slow

@@ -158,7 +158,9 @@ class Meagre(Painted):
         }
 
 
-@pytest.mark.parametrize("kind", ["metric", "relative_inverse"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("metric", marks=pytest.mark.slow), "relative_inverse"]
+)
 def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
     some = [task for task in ALL if task.name in ("things", "parts", "far")]
     tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in some]

@@ -87,6 +87,7 @@ def build(run, seed=3):
     return model
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     with make_strategy("one").scope():
         whole = build(RUN)
