@@ -3,8 +3,8 @@
 python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or worker (with
 TF_CONFIG set); every one writes FOLDER/<layout><index>.npz: each step's losses and the final
 weights. The kind is "equal" (all tasks, 20 steps), "every option" (the same with features computed
-again, stochastic depth and looks at the heads) or "killed" (two tasks, many steps, a checkpoint after
-each).
+again, two parts a batch, stochastic depth and looks at the heads) or "killed" (two tasks, many
+steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -26,17 +26,19 @@ from must_keras.training.strategy import is_chief, lost_workers, make_strategy, 
 from must_keras.training.weighting import Uncertainty
 from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
-EVERY_OPTION = {"recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10}
+EVERY_OPTION = {
+    "accumulate": 2, "recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10,
+}  # fmt: skip
 KINDS = {
     "equal": (ALL, 20, 60.0, {"diagnose_every": 0}),
     "every option": (ALL, 20, 60.0, EVERY_OPTION),
-    "killed": ((KIND, PARTS), 30, 0.0, {"stochastic_depth": 0.2, "diagnose_every": 10}),
+    "killed": ((KIND, PARTS), 30, 0.0, EVERY_OPTION | {"recompute": False}),
 }
 TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]
 PRECISION = "mixed_bfloat16" if sys.argv[2] == "mixed_bfloat16" else None
 SIZE = 128 if PRECISION else NETWORK.size
 RUN = training(
-    STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, accumulate=2, clip_norm=1.0,
+    STEPS, batch=8, learning_rate=0.01, log_every=1, ema=True, clip_norm=1.0,
     save_seconds=SAVE_SECONDS, precision=PRECISION, **OPTIONS,
 )  # fmt: skip
 

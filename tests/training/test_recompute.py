@@ -92,6 +92,7 @@ def test_parts_of_a_batch_add_up():
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_is_inside_only(tmp_path):
     network = dataclasses.replace(NETWORK, size=128)
     model, logs = logs_and_weights(
