@@ -16,10 +16,9 @@ import pathlib
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
 
+from benchmarks.measuring import seconds_of
 from benchmarks.photos import write_photos
 
 # Batches of a turn, and how many turns each side has.
@@ -59,12 +58,6 @@ def _setting(name: str, data: pathlib.Path) -> Any:
         pools=(pool,),
         evaluation_batch=8,
     )
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -117,7 +110,9 @@ def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
         assert list(labeller.write(source, writers, [part])) == [part]
 
     # The first turn traces.
-    pairs = [(_timed(bare), _timed(lambda t=turn: label(t))) for turn in range(TURNS + 1)][1:]
+    pairs = [
+        (*seconds_of(bare, 1), *seconds_of(lambda t=turn: label(t), 1)) for turn in range(TURNS + 1)
+    ][1:]
     bare_seconds, label_seconds = zip(*pairs, strict=True)
     return {
         "setting": name,

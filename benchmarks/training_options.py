@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
+
+from benchmarks.measuring import answer_of, peak_gib, seconds_of
 
 SIZE, BATCH, STEPS = 256, 8, 3
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -52,11 +52,8 @@ def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
         training.compile(model)
         feed = Feed(Labelled(pool, recipe.tasks), recipe.tasks, training, size=size, seed=0)
         x, y = feed.batch_of(0)
-        before, seconds = _peak(), []
-        for _ in range(STEPS + 1):
-            start = time.perf_counter()
-            model.train_on_batch(x, y)
-            seconds.append(time.perf_counter() - start)
+        before = peak_gib()
+        seconds = seconds_of(lambda: model.train_on_batch(x, y), STEPS + 1)
         with tempfile.TemporaryDirectory() as folder:
             saved = [*model.variables, *model.optimizer.variables]
             checkpoints = Checkpoints(pathlib.Path(folder), saved)
@@ -67,17 +64,12 @@ def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
     return {
         "first_step_s": round(seconds[0], 1),
         "step_s": round(statistics.median(seconds[1:]), 2),
-        "before_GiB": round(before, 2),
-        "peak_GiB": round(_peak(), 2),
+        "before_GiB": before,
+        "peak_GiB": peak_gib(),
         "checkpoint_MB": round(sum(v.numpy().nbytes for v in saved) / 1e6),
         "stands_still_s": round(still, 2),
         "on_disk_s": round(checkpoints.last_seconds, 2),
     }
-
-
-def _peak() -> float:
-    """The most memory that this process has had so far, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -89,8 +81,7 @@ def main() -> None:
     plain: dict[str, float] = {}
     for name in OPTIONS:
         command = [sys.executable, "-m", "benchmarks.training_options", str(size), name]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads(answer.stdout.splitlines()[-1])
+        found = answer_of(command)
         plain = plain or found
         ratios = {f"{k}_of_plain": round(found[k] / plain[k], 2) for k in ("step_s", "peak_GiB")}
         print(json.dumps({"option": name} | found | ratios), flush=True)

@@ -160,8 +160,21 @@ def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation | W
     return look
 
 
-def drawn(position: tf.Tensor, *, num_examples: int, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The example at a position of an endless stream and the key, int32, of its random numbers."""
+def drawn(
+    place: tf.Tensor, *, num_examples: int, seed: int, batch: int, share: int, shares: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The example at a place of one machine's stream, and the key, int32, of its random numbers.
+
+    Args:
+        place: int64 scalar, 0 and up, in the machine's own part of the endless stream.
+        num_examples: of one epoch.
+        seed: of the stream.
+        batch: images of a step, over all machines.
+        share: which machine's part of every batch.
+        shares: number of machines.
+    """
+    own = batch // shares
+    position = place // own * batch + share * own + place % own
     stream = draws.fold(tf.constant([seed], tf.int32), 1)
     key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
     return shuffled(position, num_examples=num_examples, seed=seed), key
@@ -200,8 +213,14 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def build(place: tf.Tensor):
-        position = place // own * batch + share * own + place % own
-        index, key = drawn(position, num_examples=len(examples), seed=seed)
+        index, key = drawn(
+            place,
+            num_examples=len(examples),
+            seed=seed,
+            batch=batch,
+            share=share,
+            shares=shares,
+        )
         image, stored = reader.read(index)
         x, labels = look(image, stored, key)
         return x, {"labels": labels, "keys": key}

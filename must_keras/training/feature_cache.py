@@ -69,8 +69,9 @@ class FeatureCache:
 
         @tf.autograph.experimental.do_not_convert
         def draw(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            position = place // own * batch + share * own + place % own
-            index, key = drawn(position, num_examples=self._number, seed=seed)
+            index, key = drawn(
+                place, num_examples=self._number, seed=seed, batch=batch, share=share, shares=shares
+            )
             second = tf.cast(self._views.is_mirrored(key), index.dtype)
             return index + second * self._number, key
 

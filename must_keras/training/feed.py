@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,18 +79,12 @@ class Feed:
 
     def _shares(self, steps: range, share: int, shares: int, per_replica: int) -> tf.data.Dataset:
         if self._cache is not None:
-            return self._cache.batches(
-                batch=self._training.batch,
-                seed=self._seed,
-                steps=steps,
-                share=share,
-                shares=shares,
-                per_replica=per_replica,
+            batches = self._cache.batches
+        else:
+            batches = functools.partial(
+                training_batches, self._examples, self._tasks, look=self._look
             )
-        return training_batches(
-            self._examples,
-            self._tasks,
-            look=self._look,
+        return batches(
             batch=self._training.batch,
             seed=self._seed,
             steps=steps,

@@ -12,7 +12,7 @@ from typing import Any
 from must_keras.data.labelled import check_label_spaces
 from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, expect
 from must_keras.experiment import nearest
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
@@ -60,14 +60,7 @@ class ForeignLabels:
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
-        kinds = {"task": Task, "labels": Source, "sets": Splits | None, "origin": str}
-        for field, kind in kinds.items():
-            found = getattr(self, field)
-            if not isinstance(found, kind):
-                expected = getattr(kind, "__name__", str(kind))
-                raise UserError(
-                    f"{where}: {field} is a {type(found).__name__}, expected a {expected}"
-                )
+        expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         if self.task.name not in self.labels.label_spaces:
