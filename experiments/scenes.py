@@ -50,6 +50,7 @@ def recipe(
     mode: Literal["full", "frozen"] = "full",
     shots: tuple[int | None, ...] = (None,),
     learning_rates: tuple[float, ...] = (),
+    rates_from: str | None = None,
     downstream: Literal["dev", "final"] = "dev",
     weighting: Literal["formula", "equal", "uncertainty"] = "formula",
 ) -> Recipe:
@@ -62,7 +63,7 @@ def recipe(
         size: pixels a side.
         batch: images of a training step.
         pool_images: how many images the teachers label.
-        teacher_steps: optimizer steps of the classification teacher; the others follow.
+        teacher_steps: optimizer steps of a teacher of maps; the others follow.
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
@@ -76,6 +77,7 @@ def recipe(
             for other tasks; several give a curve (10+20+none), none is all.
         learning_rates: of the transfers, the better one on validation for each start and set
             (0.0003+0.001+0.003); none: 0.001.
+        rates_from: the folder of another run, whose choice of learning rates is taken.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
         weighting: how much each head's loss counts in the student; "formula" is the paper's.
     """
@@ -176,6 +178,7 @@ def recipe(
                 transfer_steps, 1e-3, scale=(1.0, 1.0) if feature == "depth" else (0.85, 1.2)
             ),
             learning_rates=learning_rates,
+            rates_from=rates_from,
         )
 
     def maps(config: SceneConfig) -> Segmentation:

@@ -22,19 +22,14 @@ def main(argv: list[str]) -> None:
     """Prints a table and a verdict for every protocol, and writes their numbers."""
     with command.without_greetings():
         from must_keras.files import write_json
-        from must_keras.stages.report import combined, comparison
+        from must_keras.stages.report import combined
 
     to = None if _TO.value is None else pathlib.Path(_TO.value)
     if to is not None and to.exists():
         raise UserError(f"--to={to} is there already; a new file is needed")
     if len(argv) < 2:
         raise UserError("give the folders of the runs")
-    groups = comparison.by_protocol(combined.rows([pathlib.Path(folder) for folder in argv[1:]]))
-    compared = {name: comparison.compare(rows) for name, rows in groups.items()}
-    for name, found in compared.items():
-        print(f"{name}\n\n{combined.table(found)}\n")
-        print("\n".join(comparison.sentences(found)) or "There is no student to compare.")
-        print()
+    compared = combined.show([pathlib.Path(folder) for folder in argv[1:]])
     if to is not None:
         write_json(to, compared)
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.errors import DataError, UserError
@@ -98,11 +98,7 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
         UserError: an argument is unknown or cannot be read.
     """
     path = find(name)
-    with _mistakes_of(path):
-        module = _module(path)
-    function = getattr(module, "recipe", None)
-    if not callable(function):
-        raise UserError(f"--experiment={name}: {path} has no function named recipe")
+    function = _function(path)
     signature = inspect.signature(function, eval_str=True)
     allowed = [p for p in signature.parameters if p != "data_dir"]
     values: dict[str, Any] = {}
@@ -123,6 +119,27 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
     if recipe is None:
         raise UserError(f"--experiment={path.stem}: recipe(...) in {path} returns nothing")
     return recipe
+
+
+def parameters(name: str) -> tuple[str, ...]:
+    """The names of an experiment's arguments.
+
+    Args:
+        name: see `find`.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    return tuple(inspect.signature(_function(find(name))).parameters)
+
+
+def _function(path: pathlib.Path) -> Callable[..., Any]:
+    with _mistakes_of(path):
+        module = _module(path)
+    function = getattr(module, "recipe", None)
+    if not callable(function):
+        raise UserError(f"--experiment={path.stem}: {path} has no function named recipe")
+    return function
 
 
 @contextlib.contextmanager

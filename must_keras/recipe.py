@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -20,6 +21,7 @@ from must_keras.training.protocol import Mode, Neck, Protocol
 from must_keras.training.start import FromScratch, Start
 from must_keras.training.trainer import Training
 from must_keras.training.weighting import Formula, Weight, Weighting
+from must_keras.workdir import RUN
 
 # With the kinds of teachers, which have a file of their own.
 __all__ = (
@@ -84,6 +86,7 @@ class Transfer:
         sets: its images.
         training: the same budget for every start.
         learning_rates: the better one on validation is taken, for each start; none: training's.
+        rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
         aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
             task need not be said (see Recipe.alignment).
     """
@@ -93,15 +96,21 @@ class Transfer:
     sets: Splits
     training: Training
     learning_rates: tuple[float, ...] = ()
+    rates_from: str | None = None
     aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"transfer {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=Training)
+        expect(where, self, rates_from=str | None)
         expect_each(where, self, learning_rates=float)
         rates = self.learning_rates
         if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
             raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
+        if self.rates_from is not None and len(rates) < 2:
+            raise UserError(f"{where}: rates_from={self.rates_from!r} needs learning_rates")
+        if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
+            raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
 
     @property
     def rates(self) -> tuple[float, ...]:

@@ -73,9 +73,8 @@ class Bench:
             summaries = Summaries(part.folder if is_chief() else None)
             rate = next((row["learning_rate"] for row in tried if row["chosen"]), rates[0])
         else:
-            rate = rates[0]
-            if cell.takes_rate:
-                rate = sweep.chosen_rate(cell.with_seed(0).part(self._workdir))
+            chooser = cell.chooser(self._workdir)
+            rate = sweep.chosen_rate(chooser) if chooser else rates[0]
             summaries = train(part, made_from, rate)
         if not is_chief():
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 
 from must_keras.recipe import Recipe, Transfer
@@ -41,12 +42,16 @@ class Cell:
     @property
     def sweeps(self) -> bool:
         """Whether a learning rate is chosen here."""
-        return len(self.transfer.rates) > 1 and self.seed == 0
+        is_first = self.seed == 0 and self.transfer.rates_from is None
+        return len(self.transfer.rates) > 1 and is_first
 
-    @property
-    def takes_rate(self) -> bool:
-        """Whether it takes the learning rate that was chosen for seed 0."""
-        return len(self.transfer.rates) > 1 and self.seed > 0
+    def chooser(self, workdir: Workdir) -> Part | None:
+        """The transfer whose choice of a learning rate is taken; None where there is none."""
+        if self.sweeps or len(self.transfer.rates) < 2:
+            return None
+        other = self.transfer.rates_from
+        chosen_in = workdir if other is None else Workdir(pathlib.Path(other))
+        return self.with_seed(0).part(chosen_in)
 
 
 def cells(recipe: Recipe, transfer: Transfer) -> Iterator[Cell]:

@@ -87,8 +87,8 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         origin = transfer.origin(workdir, cell.start)
         needs = () if origin is None else (origin,)
         inputs = transfer.inputs(recipe, workdir, cell) if _all_finished(needs) else None
-        if cell.takes_rate:
-            needs += (cell.with_seed(0).part(workdir),)
+        chooser = cell.chooser(workdir)
+        needs += () if chooser is None else (chooser,)
         part = cell.part(workdir)
         yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
     needs = (workdir.student,)

@@ -68,6 +68,8 @@ def inputs(recipe: Recipe, workdir: Workdir, cell: Cell) -> dict:
     more = cell.protocol.differs()
     if len(transfer.rates) > 1:
         more["learning_rates"] = transfer.rates
+    if transfer.rates_from is not None:
+        more["rates_from"] = (cell.chooser(workdir).result() or {}).get("learning_rate")
     return {
         "version": VERSION,
         "start": start,

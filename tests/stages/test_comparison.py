@@ -125,6 +125,21 @@ def test_the_random_start_of_the_same_run_is_what_is_gained_on():
     assert comparison.compare(rows)["means"]["student"]["with_task"] == pytest.approx(0.25)
 
 
+def test_a_start_that_some_runs_do_not_have_is_compared_in_the_others():
+    """Five seeds of the most important starts, three of all."""
+    rows = runs([{"student": 0.5, "moco": 0.4}, {"student": 0.7, "moco": 0.2}, {"student": 0.9}])
+    found = comparison.compare(rows)
+    assert found["runs"] == 3
+    by_start = {start: d["with_task"] for start, d in found["differences"].items()}
+    assert (by_start["random"]["count"], by_start["moco"]["count"]) == (3, 2)
+    assert by_start["random"]["mean"] == pytest.approx(0.7)
+    assert by_start["moco"]["mean"] == pytest.approx(0.3)
+    assert found["sets"]["a"]["starts"]["moco"]["runs"] == 2
+    # Means stand beside each other where all are known.
+    assert found["means"]["student"]["with_task"] == pytest.approx(0.6)
+    assert found["means"]["moco"]["with_task"] == pytest.approx(0.3)
+
+
 def test_sets_that_a_start_saw_are_left_out_and_kinds_of_task_shown_apart():
     rows = [
         row("plain", "random", 0.0), row("plain", "student", 0.2), row("plain", "teacher-x", 0.1),

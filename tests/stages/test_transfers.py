@@ -69,7 +69,8 @@ SETS = Splits(
 
 
 def recipe_of(task=KIND, **changes) -> Recipe:
-    given = {key: changes.pop(key) for key in ("learning_rates",) if key in changes}
+    of_transfer = ("learning_rates", "rates_from")
+    given = {key: changes.pop(key) for key in of_transfer if key in changes}
     model = ForeignModel(model=np.asarray, version="1", size=16, form="probabilities")
     values = {
         "name": "transfers",
@@ -193,6 +194,37 @@ def test_the_sweep_looks_at_validation_and_once_at_test(workdir, monkeypatch):
     assert sorted(p.name for p in (folder / "sweep").iterdir()) == ["0.0001", "0.001", "0.01"]
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["split"] for line in lines] == ["test"]
+
+
+def test_learning_rates_that_another_run_chose_are_taken(workdir, tmp_path, monkeypatch):
+    looks = []
+
+    def counted(self, predictor, *, splits, **kwargs):
+        looks.extend(splits)
+        return {"top1": 0.5}
+
+    monkeypatch.setattr(scoring.Scorer, "score", counted)
+    other = Workdir(tmp_path / "other")
+    chosen = {"random": 2e-3, "student": 3e-3}
+    for start, rate in chosen.items():
+        part = other.transfer("shades", start, "full-fpn-all", 0)
+        part.begin()
+        part.finish({}, {"learning_rate": rate})
+    (other.root / "run.json").write_text("{}")
+    values = {"learning_rates": (1e-3, 2e-3, 3e-3), "rates_from": str(other.root)}
+    found = rows(recipe_of(**values, transfer_seeds=2), workdir)
+    assert [row["learning_rate"] for row in found] == list(chosen.values()) * 2
+    assert looks == ["test"] * 4
+    (cell, _) = cells(recipe_of(**values), recipe_of(**values).transfers[0])
+    needs = transfer.inputs(recipe_of(**values), workdir, cell)
+    assert needs["rates_from"] == 2e-3
+    (other.transfer("shades", "random", "full-fpn-all", 0).folder / "finished.json").unlink()
+    with pytest.raises(UserError, match="is not finished: it chooses the learning rate"):
+        rows(recipe_of(**values, starts=("random",)), Workdir(tmp_path / "fresh"))
+    with pytest.raises(UserError, match="is no folder of a run"):
+        recipe_of(**values | {"rates_from": str(tmp_path / "nothing")})
+    with pytest.raises(UserError, match="needs learning_rates"):
+        recipe_of(rates_from="runs/x")
 
 
 @pytest.mark.slow

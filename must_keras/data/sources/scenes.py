@@ -88,7 +88,9 @@ class ScenesSource(Source):
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "scenes": self._config.name,
+            "scenes": f"{self._config.family}-{self._config.size}px",
+            "images": self._config.splits,
+            "data_seed": self._config.data_seed,
             "version": str(Scenes.VERSION),
             "split": self._split,
             "heads": self._heads,

@@ -9,11 +9,13 @@ from typing import Any
 
 from must_keras.data.sources.source import without_keys
 from must_keras.errors import UserError
+from must_keras.stages.report import comparison
 from must_keras.workdir import RUN, first_difference
 
 _REPORT = "report.json"
-# What runs may differ in: every seed of the recipe.
+# What runs may differ in: seeds, where learning rates come from, and which starts they have.
 _SEEDS = ("seed", "data_seed")
+_CHOICES = ("rates_from", "starts")
 
 
 def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
@@ -21,7 +23,7 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 
     Raises:
         UserError: a folder holds no report, two runs have the same seeds, were made by different
-            recipes, or one has transfers that another has not.
+            recipes, or one has transfers that another has not, though its recipe has the start.
     """
     found: dict[pathlib.Path, list[dict[str, Any]]] = {}
     recipes: dict[pathlib.Path, dict[str, Any]] = {}
@@ -35,12 +37,32 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     first, *others = found
     for folder in others:
         _check_recipes(first, recipes[first], folder, recipes[folder])
-        _check_cells(first, found[first], folder, found[folder])
+        ours, theirs = found[first], found[folder]
+        if recipes[first].get("starts") != recipes[folder].get("starts"):
+            both = {row["start"] for row in ours} & {row["start"] for row in theirs}
+            ours, theirs = ([r for r in side if r["start"] in both] for side in (ours, theirs))
+        _check_cells(first, ours, folder, theirs)
     for folder in found:
-        same = [other for other in found if recipes[other] == recipes[folder]]
+        seeds = without_keys(recipes[folder], _CHOICES)
+        same = [other for other in found if without_keys(recipes[other], _CHOICES) == seeds]
         if len(same) > 1:
             raise UserError(f"{same[0]} and {same[1]} are the same run: their seeds are equal")
     return [row for of_run in found.values() for row in of_run]
+
+
+def show(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, Any]]:
+    """Prints a table and a verdict for every protocol of some runs, and gives their numbers.
+
+    Raises:
+        UserError: see rows.
+    """
+    groups = comparison.by_protocol(rows(folders))
+    compared = {name: comparison.compare(found) for name, found in groups.items()}
+    for name, found in compared.items():
+        print(f"{name}\n\n{table(found)}\n")
+        print("\n".join(comparison.sentences(found)) or "There is no student to compare.")
+        print()
+    return compared
 
 
 def table(compared: Mapping[str, Any]) -> str:
@@ -74,7 +96,8 @@ def _number(value: float | None, form: str) -> str:
 def _check_recipes(
     one: pathlib.Path, first: dict[str, Any], other: pathlib.Path, second: dict[str, Any]
 ) -> None:
-    difference = first_difference(without_keys(first, _SEEDS), without_keys(second, _SEEDS))
+    free = (*_SEEDS, *_CHOICES)
+    difference = first_difference(without_keys(first, free), without_keys(second, free))
     if difference is not None:
         field, was, now = difference
         raise UserError(f"{one} and {other} are runs of different recipes: {field} is {was}, {now}")

@@ -86,13 +86,13 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
         student: the start that is compared with all others.
 
     Returns:
-        {"runs": how many,
+        {"runs": how many; a start that a run does not have is compared in the others,
         "sets": {set: {"metric", "starts": {start: {"value": mean over runs, "gain": normalised,
         "aligned", "runs"}}}}, None where nothing is known,
-        "means": {start: {"with_task", "without_task"}}: mean gains over the sets that all starts
-        are scored on in all runs and of which none has seen the images; "without_task" leaves out
-        those whose kind of task a start was trained on; "sets", "sets_without_task": which these
-        are,
+        "means": {start: {"with_task", "without_task"}}: mean gains, in the runs that have all
+        starts, over the sets that are scored there and of which no start has seen the images;
+        "without_task" leaves out those whose kind of task a start was trained on;
+        "sets_with_task", "sets_without_task": which these are,
         "differences": {start: {"with_task", "without_task": {"mean", "low", "high", "count" of
         the runs' differences student - start, "sets": names, "verdict"}}}: over the sets of which
         neither of the two has seen the images}.
@@ -109,7 +109,7 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
         "sets": {name: table.line(name) for name in table.sets},
         "means": {
             start: {
-                key: _mean(table.mean_gain(run, start, sets) for run in table.runs)
+                key: _mean(table.mean_gain(run, start, sets) for run in table.runs_of(starts))
                 for key, sets in all_sets.items()
             }
             for start in starts
@@ -159,13 +159,20 @@ class _Table:
         self._metrics = {row["set"]: row["metric"] for row in rows}
         self._values: dict[tuple[Any, str, str], list[float]] = {}
         self._aligned: dict[tuple[str, str], str] = {}
+        self._starts_of: dict[Any, set[str]] = {run: set() for run in self.runs}
         for row in rows:
+            self._starts_of[row.get("run")].add(row["start"])
             of_set = (row["set"], row["start"])
             self._aligned[of_set] = max(
                 self._aligned.get(of_set, "none"), row["aligned"], key=_ALIGNED.index
             )
             if row["value"] is not None and math.isfinite(row["value"]):
                 self._values.setdefault((row.get("run"), *of_set), []).append(row["value"])
+
+    def runs_of(self, starts: Sequence[str]) -> list[Any]:
+        """The runs that have transfers from all of some starts, and from random weights."""
+        wanted = {*starts, "random"}
+        return [run for run in self.runs if wanted <= self._starts_of[run]]
 
     def value(self, run: Any, name: str, start: str) -> float | None:
         """The mean of a run's seeds."""
@@ -182,12 +189,13 @@ class _Table:
         return _mean(self.gain(run, name, start) for name in sets)
 
     def common(self, starts: Sequence[str], *, with_task: bool) -> list[str]:
-        """The sets on which some starts can be compared in all runs."""
+        """The sets on which some starts can be compared in all runs that have them."""
         allowed = ("none", "task") if with_task else ("none",)
+        runs = self.runs_of(starts)
 
         def counts(name: str) -> bool:
-            is_known = all(
-                self.gain(run, name, start) is not None for run in self.runs for start in starts
+            is_known = bool(runs) and all(
+                self.gain(run, name, start) is not None for run in runs for start in starts
             )
             return is_known and all(
                 self._aligned.get((name, start), "none") in allowed for start in starts
@@ -213,15 +221,13 @@ class _Table:
 
     def difference(self, student: str, other: str, with_task: bool) -> dict[str, Any]:
         """The interval over runs of the student's mean gain minus another start's."""
-        sets = self.common([student, other], with_task=with_task)
+        pair = [student, other]
+        sets, runs = self.common(pair, with_task=with_task), self.runs_of(pair)
         if not sets:
             nothing = {"mean": None, "low": None, "high": None, "count": 0}
             return nothing | {"sets": [], "verdict": "cannot be compared"}
         found = t_interval(
-            [
-                self.mean_gain(run, student, sets) - self.mean_gain(run, other, sets)
-                for run in self.runs
-            ]
+            [self.mean_gain(run, student, sets) - self.mean_gain(run, other, sets) for run in runs]
         )
         return dataclasses.asdict(found) | {"sets": sets, "verdict": _verdict(found)}
 

@@ -1,0 +1,76 @@
+"""Nine starts on six downstream sets of drawn scenes: what a student's backbone is worth.
+
+The starts are random weights, each of the four teachers, the multi-task network on true labels
+alone, SimCLR, MoCo v2 and the student. Every trained start draws the same number of images (two
+views of one count as one; small sets repeat). Every transfer fine-tunes all weights on all images
+of its set, with a pyramid that is fresh for all, at the learning rate of three that is best on
+validation. Another seed repeats everything: drawn worlds, teachers, labels, student, baselines
+and transfers; the learning rates are those chosen with the first seed.
+
+Command:   python -m must_keras.repeat --experiment=scenes_benchmark:downstream=final --seeds=0,1,2
+Further:   mode=frozen, shots=20 and neck=fpn, on the same finished parts
+To try:    scale=0.25 takes a quarter of all images and steps; settings are tuned on the dev sets
+One seed:  python -m must_keras.main --experiment=scenes_benchmark
+Hardware:  two CPU cores, 3 GB of memory, no GPU
+Time:      about two hours for three seeds: 162 transfers for the choice of learning rates, 108 more
+Expected:  nothing; the table in the README is as it came out
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments import scenes
+from must_keras.recipe import Recipe
+
+
+def recipe(
+    *,
+    data_dir: str | None = None,
+    seed: int = 0,
+    scale: float = 1.0,
+    starts: tuple[str, ...] = ("all",),
+    neck: Literal["fpn", "backbone"] = "backbone",
+    mode: Literal["full", "frozen"] = "full",
+    shots: tuple[int | None, ...] = (None,),
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
+    rates_from: str | None = None,
+    downstream: Literal["dev", "final"] = "dev",
+) -> Recipe:
+    """The recipe.
+
+    Args:
+        data_dir: where TFDS keeps the drawn images.
+        seed: of everything, the drawn worlds too.
+        scale: of all numbers of images and steps but those of downstream sets' images.
+        starts: as those of `scenes`.
+        neck: whether transfers take the pyramid along.
+        mode: "frozen" trains heads alone.
+        shots: as those of `scenes`.
+        learning_rates: of the transfers, the better one on validation.
+        rates_from: the folder of another run, whose choice is taken.
+        downstream: "dev" sets to look at, "final" sets to score once for a published table.
+    """
+    steps = max(round(800 * scale), 1)
+    base = scenes.recipe(
+        data_dir=data_dir,
+        seed=seed,
+        data_seed=seed,
+        pool_images=max(round(3000 * scale), 1),
+        images=max(round(2000 * scale), 1),
+        student_steps=steps,
+        transfer_steps=max(round(100 * scale), 1),
+        starts=starts,
+        neck=neck,
+        mode=mode,
+        shots=shots,
+        learning_rates=learning_rates,
+        rates_from=rates_from,
+        downstream=downstream,
+    )
+    teachers = tuple(
+        dataclasses.replace(teacher, training=dataclasses.replace(teacher.training, steps=steps))
+        for teacher in base.trained_teachers
+    )
+    return dataclasses.replace(base, name="scenes_benchmark", teachers=teachers)

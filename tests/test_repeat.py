@@ -1,0 +1,84 @@
+"""One recipe with several seeds: what each run is asked, and what is kept of it."""
+
+import json
+import types
+
+import pytest
+
+from must_keras import experiment, repeat
+from must_keras.errors import UserError
+
+RECIPE = "def recipe(*, seed: int = 0, size: int = 8, rates_from: str | None = None): ..."
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Runs that are not made but say that they were: (experiment, folder) of each."""
+    found = []
+
+    def run(command, check):
+        flags = dict(flag.removeprefix("--").split("=", 1) for flag in command[3:])
+        _, arguments = experiment.parse(flags["experiment"])
+        folder = tmp_path / flags["workdir"]
+        folder.mkdir(parents=True, exist_ok=True)
+        seed = int(arguments["seed"])
+        recipe = {"recipe": {"seed": seed}, "git_commit": "abc"}
+        (folder / "run.json").write_text(json.dumps(recipe))
+        rows = [
+            {
+                "set": "a", "start": start, "seed": 0, "value": value + seed / 8, "mode": "full",
+                "metric": "top1", "aligned": "none", "neck": "fpn", "shots": None,
+            }
+            for start, value in (("random", 0.2), ("student", 0.5))
+        ]  # fmt: skip
+        (folder / "report.json").write_text(json.dumps({"transfers": rows}))
+        found.append((arguments, flags["workdir"]))
+        return types.SimpleNamespace(returncode=0 if seed < 9 else 2)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(RECIPE)
+    monkeypatch.setattr(repeat.subprocess, "run", run)
+    return found
+
+
+def test_every_seed_is_a_run_and_the_first_chooses_learning_rates(asked, tmp_path, capsys):
+    repeat.repeat("mine.py:size=16", ["1", "2"], workdir="runs/m")
+    assert asked == [
+        ({"size": "16", "seed": "1"}, "runs/m-seed1"),
+        ({"size": "16", "seed": "2", "rates_from": "runs/m-seed1"}, "runs/m-seed2"),
+    ]
+    said = capsys.readouterr().out
+    assert "| a | top1 | 0.388 | 0.688 |" in said and "over 2 runs" in said
+
+
+def test_a_line_of_every_transfer_is_kept_once(asked, tmp_path):
+    path = tmp_path / "results" / "all.jsonl"
+    for seeds in (["0"], ["0", "1"]):
+        repeat.repeat("mine.py", seeds, to=str(path))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(r["run_seed"], r["start"], r["value"]) for r in rows] == [
+        (0, "random", 0.2), (0, "student", 0.5), (1, "random", 0.325), (1, "student", 0.625),
+    ]  # fmt: skip
+    assert {r["git_commit"] for r in rows} == {"abc"}
+
+
+def test_a_run_that_fails_ends_it_with_its_status(asked):
+    with pytest.raises(SystemExit) as end:
+        repeat.repeat("mine.py", ["9", "1"])
+    assert end.value.code == 2 and len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds", "message"),
+    [
+        ("mine.py", ["1", "1"], "--seeds=1,1: different whole numbers"),
+        ("mine.py", ["one"], "--seeds=one: different whole numbers"),
+        ("mine.py:seed=1", ["0"], "seed is given by --seeds alone"),
+        ("other.py", ["0"], "no argument named seed"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(asked, tmp_path, text, seeds, message):
+    (tmp_path / "other.py").write_text("def recipe(*, size: int = 8): ...")
+    with pytest.raises(UserError, match=message):
+        repeat.repeat(text, seeds)
+    assert not asked
