@@ -106,7 +106,7 @@ def test_the_relative_loss_equals_the_obvious_one():
     label, prediction = depths(), values()
     loss, gradient = loss_and_gradient(RELATIVE, label, prediction)
     expected = [reference_relative(label[i], prediction[i, :, :, 0]) for i in range(2)]
-    np.testing.assert_allclose(loss, [*expected, 0.0], rtol=1e-3)
+    np.testing.assert_allclose(loss, [*expected, 0.0], rtol=1e-5)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[2], 0.0)
     assert (gradient[:2] != 0).any(axis=(1, 2, 3)).all()
@@ -116,7 +116,7 @@ def test_the_relative_loss_knows_neither_scale_nor_shift_of_the_label():
     label, prediction = depths(), values()
     loss, _ = loss_and_gradient(RELATIVE, label, prediction)
     other, _ = loss_and_gradient(RELATIVE, np.where(known(label), 7 * label + 3, 0), prediction)
-    np.testing.assert_allclose(loss, other, rtol=1e-3)
+    np.testing.assert_allclose(loss, other, rtol=1e-5)
 
 
 def test_an_affine_prediction_has_no_loss():

@@ -47,7 +47,7 @@ def test_the_loss_is_one_minus_the_cosine(stride):
     for index in zip(*np.nonzero(known(seen)), strict=True):
         expected[index[0]] += 1 - np.cos(np.radians(angle(seen[index], resized[index])))
     loss, gradient = loss_and_gradient(task, label, prediction)
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_array_equal(task.label_weight({"normals": label}), known(seen).sum((1, 2)))
     assert np.isfinite(gradient).all()
 
