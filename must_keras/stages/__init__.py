@@ -188,6 +188,10 @@ def _make_rounds(
     while number := following():
         print(f"round {number} of at most {recipe.rounds}: the last student labels")
         made = rounds.of(recipe, workdir, number)
+        with chief_alone(devices):
+            if is_chief():
+                # Workers on Ray know the pools by the lists of the folder that they write to.
+                pools.keep(made.recipe, made.workdir)
         for stage in rounds.STAGES:
             make(stage, made.recipe, made.workdir, ())
 

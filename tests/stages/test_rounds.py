@@ -7,12 +7,15 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from must_keras import stages
 from must_keras.data.columns import Column
 from must_keras.errors import DataError, UserError
-from must_keras.stages import parts, rounds, status
+from must_keras.recipe import Pool
+from must_keras.stages import parts, pools, rounds, status
 from must_keras.stages.rounds import Round
-from must_keras.workdir import Workdir
+from must_keras.workdir import Workdir, describe
 from woods import draw, recipe_with, run
 
 STARTS = ("random", "student", "rounds")
@@ -111,6 +114,27 @@ def test_a_round_has_the_last_students_heads_as_teachers(recipe, tmp_path):
     again = dataclasses.replace(taught, start=trained.start, training=trained.training)
     assert again == trained and taught.training.steps == 0
     assert rounds.of(recipe, Workdir(tmp_path), 1).recipe is recipe
+
+
+def test_rounds_are_made_until_one_is_no_better(data, tmp_path):
+    """Each with the pool as it was listed at first, whatever has come to its folder since."""
+    workdir, made = Workdir(tmp_path / "run"), []
+    (trained,) = recipe_with(data).pools
+    unlisted = recipe_with(data, rounds=5, starts=STARTS, pools=(Pool(source=trained.source),))
+    listed = pools.frozen(unlisted, workdir, new=True)
+    pools.keep(listed, workdir)
+    finish_student(workdir, {"trees": 0.5})
+
+    def make(stage, recipe, folder, only):
+        made.append((stage, folder.root.name, only))
+        again = pools.frozen(unlisted, folder, new=False)
+        assert describe(again.pools) == describe(listed.pools) == describe(recipe.pools)
+        if stage == "student":
+            finish_student(folder, {"trees": {"2": 0.7, "3": 0.6}[folder.root.name]})
+
+    stages._make_rounds(listed, workdir, make, tf.distribute.get_strategy())
+    names = ("teacher", "label", "student")
+    assert made == [(stage, number, ()) for number in ("2", "3") for stage in names]
 
 
 @pytest.fixture(scope="module")
