@@ -9,6 +9,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -126,13 +127,9 @@ def run(
                 training.check_devices()
             chief = is_chief()
         run_folder = Workdir(workdir, other_runs(workdir, reuse))
-        with chief_alone(devices):
-            if chief:
-                _look(stage, values, run_folder)
+        _alone(devices, _look, stage, values, run_folder)
         with locked(workdir) if chief else contextlib.nullcontext():
-            with chief_alone(devices):
-                if chief:
-                    _prepare(stage, values, run_folder, strategy)
+            _alone(devices, _prepare, stage, values, run_folder, strategy)
             values = pools.frozen(values, run_folder, new=False)
 
             make = functools.partial(_make, order=order, devices=devices)
@@ -143,9 +140,7 @@ def run(
                 make(name, values, run_folder, only)
                 if name == "label":
                     # What it found in the pools may concern a finished student.
-                    with chief_alone(devices):
-                        if chief:
-                            parts.check(values, run_folder, stage)
+                    _alone(devices, parts.check, values, run_folder, stage)
                 if chief:
                     if name == "student":
                         # It may have learned its loss weights.
@@ -168,9 +163,16 @@ def _make(
             order[name](recipe, workdir, only)
             wait_for_all()
     else:
-        with chief_alone(devices):
-            if is_chief():
-                order[name](recipe, workdir, only)
+        _alone(devices, order[name], recipe, workdir, only)
+
+
+def _alone(devices: tf.distribute.Strategy, work: Callable[..., None], *arguments: Any) -> None:
+    """Lets the chief work, and the others wait for it."""
+    with devices.scope():
+        chief = is_chief()
+    with chief_alone(devices):
+        if chief:
+            work(*arguments)
 
 
 def _make_rounds(
@@ -188,10 +190,8 @@ def _make_rounds(
     while number := following():
         print(f"round {number} of at most {recipe.rounds}: the last student labels")
         made = rounds.of(recipe, workdir, number)
-        with chief_alone(devices):
-            if is_chief():
-                # Workers on Ray know the pools by the lists of the folder that they write to.
-                pools.keep(made.recipe, made.workdir)
+        # Workers on Ray know the pools by the lists of the folder that they write to.
+        _alone(devices, pools.keep, made.recipe, made.workdir)
         for stage in rounds.STAGES:
             make(stage, made.recipe, made.workdir, ())
 

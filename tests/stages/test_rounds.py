@@ -1,5 +1,6 @@
 """A student that labels for the next one: which rounds there are, and what they are made of."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -135,6 +136,25 @@ def test_rounds_are_made_until_one_is_no_better(data, tmp_path):
     stages._make_rounds(listed, workdir, make, tf.distribute.get_strategy())
     names = ("teacher", "label", "student")
     assert made == [(stage, number, ()) for number in ("2", "3") for stage in names]
+
+
+def test_whoever_is_not_the_chief_does_none_of_its_work(monkeypatch):
+    """Alone, under a strategy of its own, every process would call itself the chief."""
+    inside, done = [], []
+
+    @contextlib.contextmanager
+    def alone(devices):
+        inside.append(devices)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(stages, "chief_alone", alone)
+    monkeypatch.setattr(stages, "is_chief", lambda: bool(inside))
+    stages._alone(tf.distribute.get_strategy(), done.append, "work")
+    assert not done
+    monkeypatch.setattr(stages, "is_chief", lambda: not inside)
+    stages._alone(tf.distribute.get_strategy(), done.append, "work")
+    assert done == ["work"]
 
 
 @pytest.fixture(scope="module")
