@@ -11,8 +11,8 @@ from must_keras import command, experiment
 from must_keras.errors import UserError
 
 STAGES = (
-    "all", "teacher", "label", "student", "supervised", "selfsup", "transfer", "export", "report",
-    "status", "check",
+    "all", "teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer", "export",
+    "report", "status", "check",
 )  # fmt: skip
 
 _EXPERIMENT = flags.DEFINE_string(

@@ -32,7 +32,7 @@ __all__ = (
 # The network's own layers.
 _RESERVED = ("image", "area", "backbone", "neck")
 # Starts that no self-supervised method can be.
-_OWN_STARTS = ("random", "checkpoint", "student", "supervised", "all")
+_OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
 
 _HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
@@ -131,10 +131,12 @@ class Recipe:
         student: the student's run.
         transfers: the downstream sets.
         starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>",
-            "supervised", a self-supervised method's name: where transfers start from.
+            "rounds", "supervised", a self-supervised method's name: where transfers start from.
+        rounds: how many students at most, each labelling for the next in the place of the teachers
+            that are trained here; see stages.rounds. 1: the student alone.
         supervised: the run of the student's network on true labels alone; None: there is none.
         selfsup: methods that pre-train the backbone on the student's images without labels. Of
-            these and of `supervised`, what is not among `starts` is not trained.
+            these, of `rounds` and of `supervised`, what is not among `starts` is not trained.
         transfer_seeds: how often each transfer is repeated with other random numbers.
         neck: see Protocol.
         mode: see Protocol.
@@ -151,6 +153,7 @@ class Recipe:
     student: Student
     transfers: tuple[Transfer, ...]
     starts: tuple[str, ...]
+    rounds: int = 1
     supervised: Training | None = None
     selfsup: tuple[SelfSupervised, ...] = ()
     transfer_seeds: int = 1
@@ -210,6 +213,11 @@ class Recipe:
                 teacher.check_pools([pool.source for pool in self.pools])
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError(f"{where}: shots={self.shots}: different numbers, at least one")
+        if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
+            raise UserError(
+                f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
+                "is trained whom a student can stand for"
+            )
         if self.transfer_seeds < 1:
             raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
         for start in self.starts:
@@ -221,8 +229,9 @@ class Recipe:
         checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
         teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
         supervised = ("supervised",) if self.supervised else ()
+        rounds = ("rounds",) if self.rounds > 1 else ()
         methods = (method.name for method in self.selfsup)
-        return ("random", *checkpoint, *teachers, "student", *supervised, *methods)
+        return ("random", *checkpoint, *teachers, "student", *rounds, *supervised, *methods)
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
@@ -233,6 +242,11 @@ class Recipe:
     def start_names(self) -> tuple[str, ...]:
         """Where transfers start from; "all" stands for every one."""
         return self._all_starts if "all" in self.starts else self.starts
+
+    @property
+    def wanted_rounds(self) -> int:
+        """`rounds`, if transfers start from the last student; else 1."""
+        return self.rounds if "rounds" in self.start_names else 1
 
     @property
     def wanted_supervised(self) -> Training | None:
@@ -266,7 +280,7 @@ class Recipe:
         if start in transfer.aligned:
             return transfer.aligned[start]
         learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers}
-        learned |= {"student": self.tasks, "supervised": self.tasks}
+        learned |= dict.fromkeys(("student", "rounds", "supervised"), self.tasks)
         same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
         return "task" if same else "none"
 

@@ -63,7 +63,7 @@ class Teacher:
         return {
             "seed": recipe.seed,
             "network": recipe.network,
-            "task": self.task,
+            "task": self.task.before_reading(),
             "sets": self.sets,
             "training": self.training,
             "start": self.start.depends_on(recipe.network),
@@ -108,7 +108,7 @@ class ForeignTeacher:
     def depends_on(self, recipe: Recipe) -> dict[str, Any]:
         """See Teacher.depends_on."""
         del recipe
-        return {"task": self.task, "sets": self.sets, "model": self.model}
+        return {"task": self.task.before_reading(), "sets": self.sets, "model": self.model}
 
     def sha256(self) -> str:
         """Of the model, and of how it is asked and its answers are read."""

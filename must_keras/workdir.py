@@ -55,6 +55,19 @@ class Workdir:
         return self._part("student")
 
     @property
+    def rounds(self) -> Part:
+        """rounds/: the best student of them all."""
+        return self._part("rounds")
+
+    def round(self, number: int) -> Workdir:
+        """rounds/<number>/: teachers, labels and student of a further round.
+
+        What does not change from round to round is taken from this run.
+        """
+        folders = [root / "rounds" / str(number) for root in (self.root, *self.others)]
+        return Workdir(folders[0], (self.root, *folders[1:]))
+
+    @property
     def supervised(self) -> Part:
         """supervised/."""
         return self._part("supervised")

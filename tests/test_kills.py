@@ -27,7 +27,8 @@ def often(item):
 def recipe(*, data_dir: str | None = None):
     found = scenes.recipe(
         data_dir=data_dir, pool_images=48, images=64, batch=8, teacher_steps=60, student_steps=150,
-        transfer_steps=40, starts=("random", "student", "supervised", "simclr", "moco"),
+        transfer_steps=40, rounds=2,
+        starts=("random", "student", "rounds", "supervised", "simclr", "moco"),
     )
     return dataclasses.replace(
         found,
@@ -80,7 +81,7 @@ def test_twenty_kills_of_every_training_stage(tmp_path):
     print(f"seed {seed}")
     moments = random.Random(seed)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for stage in ("teacher", "label", "student", "supervised", "selfsup", "transfer"):
+    for stage in ("teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer"):
         run(recipe, whole, stage)
         kills = 0
         while stage != "label" and kills < KILLS:

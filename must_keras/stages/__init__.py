@@ -8,7 +8,10 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
 
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
@@ -25,6 +28,7 @@ from must_keras.stages import (
     pools,
     ray_labelling,
     report,
+    rounds,
     selfsup,
     status,
     student,
@@ -35,6 +39,7 @@ from must_keras.stages import (
 from must_keras.stages.labelling import Labeller, Writes
 from must_keras.training.strategy import (
     chief_alone,
+    chief_says,
     is_chief,
     lost_workers,
     make_strategy,
@@ -47,6 +52,7 @@ _ORDER = {
     "teacher": teacher.run,
     "label": label.run,
     "student": student.run,
+    "rounds": rounds.run,
     "supervised": supervised.run,
     "selfsup": selfsup.run,
     "transfer": transfer.run,
@@ -121,32 +127,73 @@ def run(
                 training.check_devices()
             chief = is_chief()
         run_folder = Workdir(workdir, other_runs(workdir, reuse))
-        with chief_alone(devices):
-            if chief:
-                _look(stage, values, run_folder)
+        _alone(devices, _look, stage, values, run_folder)
         with locked(workdir) if chief else contextlib.nullcontext():
-            with chief_alone(devices):
-                if chief:
-                    _prepare(stage, values, run_folder, strategy)
+            _alone(devices, _prepare, stage, values, run_folder, strategy)
             values = pools.frozen(values, run_folder, new=False)
+
+            make = functools.partial(_make, order=order, devices=devices)
             for name in _stages(values) if stage == "all" else (stage,):
                 start = time.monotonic()
-                if name in _TRAINING:
-                    with devices.scope():
-                        order[name](values, run_folder, only)
-                        wait_for_all()
-                    if chief and name == "student":
+                if name == "rounds":
+                    _make_rounds(values, run_folder, make, devices)
+                make(name, values, run_folder, only)
+                if name == "label":
+                    # What it found in the pools may concern a finished student.
+                    _alone(devices, parts.check, values, run_folder, stage)
+                if chief:
+                    if name == "student":
                         # It may have learned its loss weights.
                         _record(values, run_folder, strategy)
-                else:
-                    with chief_alone(devices):
-                        if chief:
-                            order[name](values, run_folder, only)
-                            if name == "label":
-                                # What it found in the pools may concern a finished student.
-                                parts.check(values, run_folder, stage)
-                if chief:
                     _add_seconds(workdir, name, time.monotonic() - start)
+
+
+def _make(
+    name: str,
+    recipe: Recipe,
+    workdir: Workdir,
+    only: tuple[str, ...],
+    *,
+    order: Mapping[str, Callable[..., None]],
+    devices: tf.distribute.Strategy,
+) -> None:
+    """Runs a stage in the processes that take part in it."""
+    if name in _TRAINING:
+        with devices.scope():
+            order[name](recipe, workdir, only)
+            wait_for_all()
+    else:
+        _alone(devices, order[name], recipe, workdir, only)
+
+
+def _alone(devices: tf.distribute.Strategy, work: Callable[..., None], *arguments: Any) -> None:
+    """Lets the chief work, and the others wait for it."""
+    with devices.scope():
+        chief = is_chief()
+    with chief_alone(devices):
+        if chief:
+            work(*arguments)
+
+
+def _make_rounds(
+    recipe: Recipe,
+    workdir: Workdir,
+    make: Callable[..., None],
+    devices: tf.distribute.Strategy,
+) -> None:
+    """Makes the rounds after the first, as long as there is a next one."""
+
+    def following() -> int:
+        with devices.scope():
+            return int(chief_says(lambda: rounds.following(recipe, workdir)))
+
+    while number := following():
+        print(f"round {number} of at most {recipe.rounds}: the last student labels")
+        made = rounds.of(recipe, workdir, number)
+        # Workers on Ray know the pools by the lists of the folder that they write to.
+        _alone(devices, pools.keep, made.recipe, made.workdir)
+        for stage in rounds.STAGES:
+            make(stage, made.recipe, made.workdir, ())
 
 
 def _labellers(
@@ -204,8 +251,9 @@ def _check_folder(workdir: pathlib.Path) -> None:
 
 
 def _stages(recipe: Recipe) -> list[str]:
-    """Those that "all" runs: baselines where a transfer starts from them."""
+    """Those that "all" runs: rounds and baselines where a transfer starts from them."""
     idle = set() if recipe.wanted_supervised else {"supervised"}
+    idle |= set() if recipe.wanted_rounds > 1 else {"rounds"}
     idle |= set() if recipe.wanted_selfsup else {"selfsup"}
     return [name for name in _ORDER if name not in idle]
 

@@ -183,7 +183,7 @@ def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> 
     found = {
         "version": VERSION,
         "teacher_sha256": sha256,
-        "task": teacher.task,
+        "task": teacher.task.before_reading(),
         "source": without_labels(source),
     }
     if isinstance(teacher, ForeignLabels):

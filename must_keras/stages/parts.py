@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from must_keras.stages import (
     export,
     label,
     leaks,
+    rounds,
     selfsup,
     student,
     supervised,
@@ -50,7 +52,8 @@ class Step:
         Also None where the part is renewed: then nobody has to do anything about it.
         """
         try:
-            if self.inputs is not None and not self.is_renewed:
+            is_made = self.part.result() is not None  # Looking takes nothing from another run.
+            if is_made and self.inputs is not None and not self.is_renewed:
                 self.part.is_finished(self.inputs)
         except UserError as error:
             return str(error)
@@ -64,6 +67,24 @@ class Step:
 
 def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     """All parts in the order in which they are made."""
+    yield from _to_student(recipe, workdir)
+    if recipe.wanted_rounds > 1:
+        yield from _rounds(recipe, workdir)
+    yield from _baselines(recipe, workdir)
+    for cell in (cell for item in recipe.transfers for cell in cells(recipe, item)):
+        origin = transfer.origin(workdir, cell.start)
+        needs = () if origin is None else (origin,)
+        inputs = transfer.inputs(recipe, workdir, cell) if _all_finished(needs) else None
+        chooser = cell.chooser(workdir)
+        needs += () if chooser is None else (chooser,)
+        part = cell.part(workdir)
+        yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
+    needs = (workdir.student,)
+    inputs = export.inputs(workdir) if _all_finished(needs) else None
+    yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
+
+
+def _to_student(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     for item in recipe.teachers:
         part, inputs = workdir.teacher(item.name), teacher.inputs(recipe, item)
         yield Step(stage="teacher", name=item.name, part=part, inputs=inputs)
@@ -82,18 +103,23 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     known = known and all(thresholds.can_be_resolved(t, workdir) for t in recipe.teachers)
     inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
-    yield from _baselines(recipe, workdir)
-    for cell in (cell for item in recipe.transfers for cell in cells(recipe, item)):
-        origin = transfer.origin(workdir, cell.start)
-        needs = () if origin is None else (origin,)
-        inputs = transfer.inputs(recipe, workdir, cell) if _all_finished(needs) else None
-        chooser = cell.chooser(workdir)
-        needs += () if chooser is None else (chooser,)
-        part = cell.part(workdir)
-        yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
-    needs = (workdir.student,)
-    inputs = export.inputs(workdir) if _all_finished(needs) else None
-    yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
+
+
+def _rounds(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
+    """The parts of every round after the first whose teachers are known, and the best student."""
+    begun = rounds.begun(recipe, workdir)
+    for last, one in itertools.pairwise(begun):
+        for step in _to_student(one.recipe, one.workdir):
+            name = f"{one.number}: {step.stage} {step.name}".rstrip()
+            needs = (last.workdir.student, *step.needs)
+            yield dataclasses.replace(step, stage="rounds", name=name, needs=needs)
+    yield Step(
+        stage="rounds",
+        name="the best student",
+        part=workdir.rounds,
+        inputs=rounds.inputs(begun),
+        is_renewed=True,
+    )
 
 
 # The stages whose parts another stage makes or reads; the others need all of them.
@@ -101,6 +127,7 @@ _CONCERNED = {
     "teacher": ("teacher",),
     "label": ("teacher", "label"),
     "student": ("teacher", "label", "student"),
+    "rounds": ("teacher", "label", "student", "rounds"),
     "supervised": ("supervised",),
     "selfsup": ("selfsup",),
     "export": ("teacher", "label", "student", "export"),

@@ -52,7 +52,7 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         "version": VERSION,
         "seed": recipe.seed,
         "network": recipe.network,
-        "tasks": [teacher.task for teacher in teachers],
+        "tasks": [teacher.task.before_reading() for teacher in teachers],
         "sources": sources,
         "training": recipe.supervised,
         "start": recipe.student.start.depends_on(recipe.network),

@@ -46,7 +46,8 @@ def origin(workdir: Workdir, start: str) -> Part | None:
         return None
     if start.startswith("teacher-"):
         return workdir.teacher(start[len("teacher-") :])
-    named = {"student": workdir.student, "supervised": workdir.supervised}
+    own = (workdir.student, workdir.rounds, workdir.supervised)
+    named = {part.folder.name: part for part in own}
     return named.get(start) or workdir.selfsup(start)
 
 

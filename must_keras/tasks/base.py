@@ -94,6 +94,13 @@ class Task(abc.ABC):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {"type": type(self).__name__, "version": self.version} | fields
 
+    def before_reading(self) -> Task:
+        """The task without what counts only when its pseudo labels are read, as a threshold does.
+
+        A teacher of the task and its label columns depend on this much of it.
+        """
+        return self
+
     # ---- labels -------------------------------------------------------------------------------
 
     @abc.abstractmethod

@@ -59,6 +59,10 @@ class Classification(Task):
         smoothed = {"smoothed": "one-hot"} if self.label_smoothing else {}
         return super().describe() | smoothed
 
+    def before_reading(self) -> Classification:
+        """Columns keep distributions; whether they count as hard is said when they are read."""
+        return dataclasses.replace(self, hard=False)
+
     def stored_spec(self) -> dict[str, Spec]:
         return {
             "probabilities": Spec((len(self.classes),), "float32"),

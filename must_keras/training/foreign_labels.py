@@ -81,7 +81,11 @@ class ForeignLabels:
     def depends_on(self, recipe: Any) -> dict[str, Any]:
         """See recipe.Teacher.depends_on."""
         del recipe
-        return {"task": self.task, "sets": self.sets, "labels": self._described}
+        return {
+            "task": self.task.before_reading(),
+            "sets": self.sets,
+            "labels": self._described,
+        }
 
     def sha256(self) -> str:
         """Of what the labels depend on: not of which other images lie in their folder."""

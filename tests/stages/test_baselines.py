@@ -5,75 +5,31 @@ import json
 
 import keras
 import pytest
-from PIL import Image
 
-from blobs import picture
 from must_keras import stages
-from must_keras.data.sources import FolderPerClass, ImagesOnly
-from must_keras.data.splits import Splits
+from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
-from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.recipe import Pool, Recipe, Student
 from must_keras.selfsup import MoCo, SimCLR
 from must_keras.stages import examples, leaks, parts, selfsup, status, supervised, transfer
 from must_keras.stages.bench import Bench
 from must_keras.stages.cells import cells
-from must_keras.tasks import Classification
 from must_keras.training.weighting import Uncertainty
 from must_keras.workdir import Workdir
-from painted import training
 from tiny import NETWORK
+from woods import RUN, draw, recipe_with, run
 
-RUN = training(3, batch=4, learning_rate=0.01, log_every=1)
 BASELINES = ("supervised", "simclr", "moco")
 
 
-def classes(data, name):
-    splits = {
-        part: FolderPerClass(name=f"{name}_{part}", root=data / name / part, head=name)
-        for part in ("train", "test")
-    }
-    task = Classification(name=name, classes=splits["train"].label_spaces[name].classes)
-    sets = Splits(train=splits["train"], validation=splits["test"], test=splits["test"])
-    return task, sets
-
-
-def draw(data):
-    """Two sets of two classes, and a pile of which one picture is in a test split."""
-    seed = 0
-    for name, kinds in (("trees", ("elm", "oak")), ("houses", ("high", "low"))):
-        for part in ("train", "test"):
-            for kind in kinds:
-                folder = data / name / part / kind
-                folder.mkdir(parents=True)
-                for i in range(3):
-                    seed += 1
-                    Image.fromarray(picture(seed)).save(folder / f"{i}.png")
-    (data / "pile").mkdir()
-    copy = data / "houses" / "test" / "low" / "0.png"
-    (data / "pile" / "copy.png").write_bytes(copy.read_bytes())
-    for i in range(5):
-        Image.fromarray(picture(100 + i)).save(data / "pile" / f"{i}.png")
-
-
 def recipe_of(data, **changes) -> Recipe:
-    trees, tree_sets = classes(data, "trees")
-    houses, house_sets = classes(data, "houses")
-    pile = ImagesOnly(name="pile", root=data / "pile")
     values = {
-        "name": "baselines",
-        "seed": 0,
-        "network": NETWORK,
-        "teachers": (Teacher(name="trees", task=trees, sets=tree_sets, training=RUN),),
-        # With a truth it is the same for the stages and for what is called here: no list is kept.
-        "pools": (Pool(source=pile, truth=pile),),
         "student": Student(training=RUN, weighting=Uncertainty()),
-        "transfers": (Transfer(name="houses", task=houses, sets=house_sets, training=RUN),),
         "starts": ("random", *BASELINES),
         "supervised": RUN,
         "selfsup": (SimCLR(training=RUN), MoCo(training=RUN)),
-        "evaluation_batch": 4,
     }
-    return Recipe(**(values | changes))
+    return recipe_with(data, **(values | changes))
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +37,6 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
     draw(folder)
     return folder
-
-
-def run(stage, recipe, workdir, only=()):
-    stages.run(stage, recipe=lambda: recipe, workdir=workdir, only=only, strategy="one")
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class ScenesSource(Source):
         return self._config.splits.get(self._split, 0)
 
     def image_id(self, index: int) -> str:
-        return example_id(self._config, self._split, index)
+        return example_id(self._config, self._split, self._config.first + index)
 
     def image(self, index: int) -> np.ndarray:
         return _picture(self._example(index)["image"])
@@ -90,6 +90,7 @@ class ScenesSource(Source):
             "name": self.name,
             "scenes": f"{self._config.family}-{self._config.size}px",
             "images": self._config.splits,
+            "first": self._config.first,
             "data_seed": self._config.data_seed,
             "version": str(Scenes.VERSION),
             "split": self._split,

@@ -28,11 +28,7 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     found: dict[pathlib.Path, list[dict[str, Any]]] = {}
     recipes: dict[pathlib.Path, dict[str, Any]] = {}
     for folder in dict.fromkeys(folders):
-        for name in (RUN, _REPORT):
-            if not (folder / name).is_file():
-                raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
-        recipes[folder] = json.loads((folder / RUN).read_text())["recipe"]
-        report = json.loads((folder / _REPORT).read_text())
+        recipes[folder], report = read(folder)
         found[folder] = [row | {"run": str(folder)} for row in report["transfers"]]
     first, *others = found
     for folder in others:
@@ -65,6 +61,19 @@ def show(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, Any]]:
     return compared
 
 
+def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(run.json's recipe, report.json) of a finished run.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    for name in (RUN, _REPORT):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
+    recipe = json.loads((folder / RUN).read_text())["recipe"]
+    return recipe, json.loads((folder / _REPORT).read_text())
+
+
 def table(compared: Mapping[str, Any]) -> str:
     """The matrix of sets and starts in Markdown: means over runs; * marks aligned starts."""
     starts = list(compared["means"])
@@ -79,8 +88,13 @@ def table(compared: Mapping[str, Any]) -> str:
         number = len(compared[f"sets_{key}"])
         gains = [_number(compared["means"][start][key], "+.3f") for start in starts]
         lines.append([f"{title} ({number})", "", *gains])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(lines)
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first line is its head."""
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ruled)
 
 
 def _cell(found: Mapping[str, Any] | None) -> str:

@@ -156,6 +156,49 @@ def against_images(title: str, lines: dict[str, list[tuple[int, float]]], metric
     return _png(figure, axes, title, "labelled images", metric)
 
 
+def panels(
+    found: dict[str, tuple[str, dict[str, list[Any]]]], values: list[float | str], over: str
+) -> bytes:
+    """A chart for every panel, with intervals where there are any, and one legend, as PNG.
+
+    Args:
+        found: {title: (what the heights are, {line: at each value {"mean", "low", "high"} (ends
+            may be None), or None})}.
+        values: where the points are; names stand side by side.
+        over: what the values are.
+    """
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    figure, grid = pyplot.subplots(
+        rows, columns, figsize=(4.2 * columns, 2.6 * rows + 0.4), dpi=110, squeeze=False
+    )
+    numbers = not any(isinstance(value, str) for value in values)
+    places = values if numbers else range(len(values))
+    names = list(dict.fromkeys(name for _, lines in found.values() for name in lines))
+    drawn: dict[str, Any] = {}
+    for axes, (title, (what, lines)) in zip(grid.flat, found.items(), strict=False):
+        for name, points in lines.items():
+            known = [(x, p) for x, p in zip(places, points, strict=True) if p is not None]
+            means = [p["mean"] for _, p in known]
+            below = [0.0 if p["low"] is None else p["mean"] - p["low"] for _, p in known]
+            above = [0.0 if p["high"] is None else p["high"] - p["mean"] for _, p in known]
+            drawn[name] = axes.errorbar(
+                [x for x, _ in known], means, yerr=[below, above], label=name.replace("$", r"\$"),
+                color=f"C{names.index(name)}", linewidth=1.4, marker="o", markersize=4, capsize=3,
+            )  # fmt: skip
+        if numbers and min(values) > 0 and max(values) >= 8 * min(values):
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(places, [str(value).replace("$", r"\$") for value in values])
+        _dress(axes, title, over, what)
+    for axes in grid.flat[len(found) :]:
+        axes.set_visible(False)
+    legend = {"loc": "outside lower center", "ncols": 6, "fontsize": 8, "title_fontsize": 8}
+    figure.set_layout_engine("constrained")
+    figure.legend(handles=[*drawn.values()], title="mean and 95 % interval over seeds", **legend)
+    return _saved(figure)
+
+
 def per_image(title: str, counts: dict[str, dict[str, float]]) -> bytes:
     """How much of each class an image has in the labels of several kinds, as PNG.
 
@@ -167,14 +210,22 @@ def per_image(title: str, counts: dict[str, dict[str, float]]) -> bytes:
 
 
 def _png(figure: Any, axes: Any, title: str, x: str, y: str) -> bytes:
+    _dress(axes, title, x, y)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    return _saved(figure)
+
+
+def _dress(axes: Any, title: str, x: str, y: str) -> None:
     # Names come from data: a dollar sign is no formula.
     axes.set_title(title.replace("$", r"\$"), fontsize=9)
     axes.set_xlabel(x, fontsize=8)
     axes.set_ylabel(y, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    figure.tight_layout()
+
+
+def _saved(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     pyplot.close(figure)

@@ -41,6 +41,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             if (found := thresholds.table(teacher, workdir))
         },
         "student": workdir.student.result(),
+        "rounds": workdir.rounds.result() if recipe.wanted_rounds > 1 else None,
         "supervised": workdir.supervised.result() if recipe.wanted_supervised else None,
         "selfsup": {name: result for name, result in methods.items() if result},
         "transfers": transfers,

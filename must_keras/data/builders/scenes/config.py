@@ -20,6 +20,7 @@ class SceneConfig:
         size: height and width, pixels.
         data_seed: another one draws other worlds.
         train, validation, test: number of images; a split of 0 is not there.
+        first: the i of a split's first image: sets that continue each other share no image.
 
     Example:
         SceneConfig(family="single", size=64, train=2000).name  # "single-64px-seed0-2000-200-400"
@@ -32,20 +33,22 @@ class SceneConfig:
     train: int = 2000
     validation: int = 200
     test: int = 400
+    first: int = 0
 
     def __post_init__(self):
         if self.family not in FAMILIES:
             raise UserError(f"family must be one of {sorted(FAMILIES)}, received {self.family!r}.")
         if self.size < 16:
             raise UserError(f"size must be at least 16 pixels, received {self.size}.")
-        if min(self.data_seed, self.train, self.validation, self.test) < 0:
+        if min(self.data_seed, self.train, self.validation, self.test, self.first) < 0:
             raise UserError(f"data_seed and numbers of images must not be negative: {self}.")
 
     @property
     def name(self) -> str:
         """Unique for these values; the folder of the prepared data set."""
         counts = f"{self.train}-{self.validation}-{self.test}"
-        return f"{self.family}-{self.size}px-seed{self.data_seed}-{counts}"
+        first = f"-from{self.first}" if self.first else ""
+        return f"{self.family}-{self.size}px-seed{self.data_seed}-{counts}{first}"
 
     @property
     def splits(self) -> dict[str, int]:

@@ -36,7 +36,7 @@ def examples(config: SceneConfig, split: str, *, workers: int | None = None) -> 
     count = config.splits[split]
     workers = num_workers(count) if workers is None else workers
     if workers == 1:
-        yield from (encoded_example(config, split, index) for index in range(count))
+        yield from (encoded_example(config, split, config.first + i) for i in range(count))
         return
     with contextlib.ExitStack() as stack:
         pipes = []
@@ -44,12 +44,12 @@ def examples(config: SceneConfig, split: str, *, workers: int | None = None) -> 
             process = _start(config, split, worker, workers)
             stack.callback(_stop, process)
             pipes.append(process.stdout)
-        for index in range(count):
+        for place in range(count):
             try:
-                yield pickle.load(pipes[index % workers])
+                yield pickle.load(pipes[place % workers])
             except (EOFError, pickle.UnpicklingError) as error:
                 raise RuntimeError(
-                    f"A drawing process ended before image {index} of {config.name}, {split}; "
+                    f"A drawing process ended before image {place} of {config.name}, {split}; "
                     "its own message is above."
                 ) from error
 
@@ -81,9 +81,10 @@ def main(task: str) -> None:
     """Writes every n-th example of a split to standard output, pickled."""
     values = json.loads(task)
     config = SceneConfig(**values["config"])
-    first, step = values["step"]
-    for index in range(first, config.splits[values["split"]], step):
-        pickle.dump(encoded_example(config, values["split"], index), sys.stdout.buffer, protocol=5)
+    start, step = values["step"]
+    for place in range(start, config.splits[values["split"]], step):
+        example = encoded_example(config, values["split"], config.first + place)
+        pickle.dump(example, sys.stdout.buffer, protocol=5)
     sys.stdout.buffer.flush()
 
 
