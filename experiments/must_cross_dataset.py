@@ -1,6 +1,31 @@
 """MuST across data sets: ImageNet, Objects365 and COCO as one, each labelled for all tasks.
 
-Todo:
+Ghiasi et al. (2021), cross-dataset training: every image has the true label that its set brings and
+pseudo labels for all other tasks; all images of the union are equally likely, whatever their set
+and task. Everything else is as in must_imagenet.py, whose docstring says what is the paper's, what
+a proxy and what is not known, and where values that are not known are taken from.
+
+Command:   python -m must_keras.main --experiment=must_cross_dataset:data=data,\
+depth_model=midas.keras
+Smaller:   ...,backbone=resnet50,batch=64; any part of it by --stage and --only
+To try it: ...,backbone=small,heads=narrow,size=64,batch=4,precision=float32 and few steps
+
+What has to be there: what must_imagenet.py names, and with instances=true, a fifth head for COCO's
+80 classes with masks, coco/annotations/instances_{train2017,val2017}.json. COCO's own boxes cannot
+be true labels of the head that has Objects365's classes: 80 of 365 would call the rest background.
+
+Hardware:  as must_imagenet.py
+Hours:     the teachers are must_imagenet.py's (--reuse=runs/must_imagenet-... takes them along,
+           with their labels of ImageNet); the student sees as many images, 450,000 x 256, which are 37
+           epochs of the union's 3.1 million: 99 h with a ResNet-50, 128 h with a ResNet-152, by the
+           same arithmetic. To label 3.1 million images: three hours and MiDaS's. Before that the
+           union is compared with the downstream test splits, which reads every image once.
+Memory:    as must_imagenet.py
+Expected:  nothing that was measured: see there
+
+The paper's    the three sets, true labels first, uniform sampling over the union
+Not known      how long; and whether images of the union that are in a downstream test split were
+               left out: here they are
 """
 
 from __future__ import annotations
@@ -24,6 +49,7 @@ def recipe(
     size: int = 640,
     heads: HeadsName = "published",
     batch: int | None = None,
+    part: int = 256,
     evaluation_batch: int = 32,
     precision: Precision = "mixed_bfloat16",
     depth_size: int = 384,
@@ -32,7 +58,7 @@ def recipe(
     detection_steps: int = 162_000,
     segmentation_steps: int = 162_000,
     student_steps: int = 450_000,
-    transfer_steps: int = 20_000,
+    transfer_steps: int = 5_000,
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
@@ -58,6 +84,7 @@ def recipe(
         size: pixels a side, a multiple of 32.
         heads: "narrow" ones learn little, and show that all stages run.
         batch: images of every step, with learning rates in proportion; None: as above.
+        part: images that are computed at once, over all GPUs: larger batches in such parts.
         evaluation_batch: images of a batch when nothing is trained.
         precision: "float32" on a CPU, where the other needs 128 pixels or more.
         depth_size: pixels a side that the depth network wants.
@@ -77,7 +104,12 @@ def recipe(
             teacher of `detection_steps` for it: not in the paper.
     """
     setting = Setting(
-        backbone=resnet(backbone), size=size, heads=heads, batch=batch, precision=precision
+        backbone=resnet(backbone),
+        size=size,
+        heads=heads,
+        batch=batch,
+        part=part,
+        precision=precision,
     )
     sets = teachers.TrainingSets.read(data, seed=data_seed, data_dir=data_dir, instances=instances)
     student = setting.training(STUDENT, student_steps)

@@ -1,6 +1,30 @@
 """MuST from a strong checkpoint: the student goes on from a backbone that somebody trained.
 
-Todo:
+Ghiasi et al. (2021) start from ALIGN, which is not public: an EfficientNet-L2, as far as
+remembered. Here it is any checkpoint in Keras, and teachers from scratch on the same architecture label
+ImageNet, as in must_imagenet.py. Is the student a better start than the checkpoint it began with?
+
+Command:   python -m must_keras.main --experiment=must_strong_checkpoint:data=data,\
+depth_model=midas.keras,checkpoint=resnet152.keras
+The file:  backbone=resnet152 or resnet50: keras.applications.ResNet152() or ResNet50(), with any
+           weights, saved by .save("resnet152.keras"): inputs and stages are theirs.
+           backbone=named: a file that takes RGB from 0 to 255 and names its stages itself, such as
+           export/backbone.keras of another run.
+Smaller:   as must_imagenet.py; to try it: backbone=named with the export of a small run,
+           heads=narrow,size=64,batch=4,precision=float32 and few steps
+
+What has to be there: what must_imagenet.py names, and the checkpoint.
+
+Hardware:  as must_imagenet.py
+Hours:     as must_imagenet.py for these two networks, with three fifths of its transfers
+Memory:    as must_imagenet.py; recomputing is not for a checkpoint's layers
+Expected:  nothing that was measured: see there
+
+The paper's    that MuST improves on a strong checkpoint
+A proxy        the student's batch, rate and weight decay: those of segmentation that starts from a
+               trained backbone
+Not known      the paper's images, steps and rates of this experiment: images and steps are taken
+               from must_imagenet.py. Teachers begin from scratch, which the paper says of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +62,7 @@ def recipe(
     size: int = 640,
     heads: HeadsName = "published",
     batch: int | None = None,
+    part: int = 256,
     evaluation_batch: int = 32,
     precision: Precision = "mixed_bfloat16",
     depth_size: int = 384,
@@ -46,7 +71,7 @@ def recipe(
     detection_steps: int = 162_000,
     segmentation_steps: int = 162_000,
     student_steps: int = 450_000,
-    transfer_steps: int = 20_000,
+    transfer_steps: int = 5_000,
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
@@ -67,6 +92,7 @@ def recipe(
         size: pixels a side, a multiple of 32.
         heads: "narrow" ones learn little, and show that all stages run.
         batch: images of every step, with learning rates in proportion; None: as above.
+        part: images that are computed at once, over all GPUs: larger batches in such parts.
         evaluation_batch: images of a batch when nothing is trained.
         precision: "float32" on a CPU, where the other needs 128 pixels or more.
         depth_size: pixels a side that the depth network wants.
@@ -89,6 +115,7 @@ def recipe(
         size=size,
         heads=heads,
         batch=batch,
+        part=part,
         precision=precision,
     )
     sets = teachers.TrainingSets.read(data, seed=data_seed, data_dir=data_dir)

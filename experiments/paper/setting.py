@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from must_keras.data.augmentation import Augmentation
@@ -111,6 +112,7 @@ class Setting:
         size: pixels a side.
         heads: how wide what is behind the backbone is.
         batch: images of every step, with rates in proportion; None: each schedule's own.
+        part: images that are computed at once, over all replicas; larger batches in such parts.
         precision: of layers; losses and weights are float32.
     """
 
@@ -118,6 +120,7 @@ class Setting:
     size: int
     heads: HeadsName
     batch: int | None
+    part: int
     precision: Precision
 
     @property
@@ -142,6 +145,7 @@ class Setting:
             "optimizer": SGD(momentum=0.9, weight_decay=schedule.weight_decay),
             "warmup": schedule.warmup,
             "augmentation": views,
+            "accumulate": math.ceil(batch / self.part),
             "precision": self.precision,
         }
         return Training(**(values | changes))
