@@ -1,8 +1,9 @@
 """MuST from a strong checkpoint: the student goes on from a backbone that somebody trained.
 
 Ghiasi et al. (2021) start from ALIGN, which is not public: an EfficientNet-L2, as far as
-remembered. Here it is any checkpoint in Keras, and teachers from scratch on the same architecture label
-ImageNet, as in must_imagenet.py. Is the student a better start than the checkpoint it began with?
+remembered. Here it is any checkpoint in Keras, and teachers from scratch on the same architecture
+label ImageNet, as in must_imagenet.py. Is the student a better start than the checkpoint that it
+began with?
 
 Command:   python -m must_keras.main --experiment=must_strong_checkpoint:data=data,\
 depth_model=midas.keras,checkpoint=resnet152.keras

@@ -25,10 +25,10 @@ class Objects365(ImageFiles):
     """The images of an annotation file of Objects365's second release (2020), in its order.
 
     The file is like COCO's, without masks, and too large for COCO's way of reading it (25 million
-    boxes): it is read element by element, once at the start, and 23 bytes a box are kept. An image
-    "images/v1/patch8/x.jpg" of the file lies in <images>/patch8/x.jpg, as the archives unpack, or
-    in <images>/images/v1/patch8/x.jpg. Images that are not there, of patches that nobody
-    downloaded or those that the archives lack, are left out and counted.
+    boxes): it is read element by element, which takes two minutes at every start, and 19 bytes a
+    box are kept. An image "images/v1/patch8/x.jpg" of the file lies in <images>/patch8/x.jpg, as
+    the archives unpack, or in <images>/images/v1/patch8/x.jpg. Images that are not there, of
+    patches that nobody downloaded or those that the archives lack, are left out and counted.
 
     Classes are the categories in the order of their ids. Crowds are ignored regions; "isfake" and
     "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
