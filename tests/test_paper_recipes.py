@@ -211,13 +211,28 @@ def test_the_docstring_gives_a_command_that_is_one(name, home):
 # ---- slow ----------------------------------------------------------------------------------------
 
 
+METRICS = dict(
+    zip(DOWNSTREAM, ("top1", "box_ap50", "miou", "delta1", "miou", "within_11"), strict=True)
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("must_imagenet", {"starts": "random+teacher-coco+student"}),
-        ("must_cross_dataset", {"starts": "random+student+supervised", "instances": "true"}),
-        ("must_strong_checkpoint", {"starts": "random+checkpoint+student"}),
+        ("must_imagenet", {"starts": "random+student"}),
+        (
+            "must_cross_dataset",
+            {
+                "starts": "random+student+supervised",
+                "instances": "true",
+                "transfer_names": "voc_maps+diode_normals",
+            },
+        ),
+        (
+            "must_strong_checkpoint",
+            {"starts": "random+checkpoint+student", "transfer_names": "cifar100+nyu_depth"},
+        ),
     ],
 )
 def test_a_recipe_goes_through_every_stage(name, more, home, tmp_path):
@@ -235,27 +250,25 @@ def test_a_recipe_goes_through_every_stage(name, more, home, tmp_path):
         return answer.stdout
 
     run()
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    heads = {"classes", "boxes", "segments", "depth"}
-    pools = {"imagenet"}
+    check_report(json.loads((tmp_path / "run" / "report.json").read_text()), name, more)
+    assert "all stages are finished" in run("--stage=status")
+
+
+def check_report(report, name, more):
+    """All teachers, columns, heads and transfers that the recipe names are there."""
+    heads, pools = {"classes", "boxes", "segments", "depth"}, {"imagenet"}
+    own = {"imagenet": "imagenet", "objects365": "objects365", "coco": "coco", "midas": None}
     if name == "must_cross_dataset":
         heads, pools = heads | {"instances"}, pools | {"objects365", "coco"}
-    assert report["student"]["tasks"].keys() == heads
-    assert {pool for columns in report["labels"].values() for pool in columns} == pools
-    assert all(set(report["labels"][t]) == pools - {t} for t in ("imagenet", "objects365", "coco")
-               if t in report["labels"])  # fmt: skip
-    rows = report["transfers"]
+        own["coco_instances"] = "coco"
+    assert report["teachers"].keys() == own.keys() and report["student"]["tasks"].keys() == heads
+    # Every set is labelled by all teachers but the one that learned from it.
+    columns = {(t, pool) for t, found in report["labels"].items() for pool in found}
+    assert columns == {(t, pool) for t in own for pool in pools if pool != own[t]}
+    rows, sets = report["transfers"], more.get("transfer_names", "+".join(DOWNSTREAM)).split("+")
     starts = more["starts"].split("+")
-    assert {(r["set"], r["start"]) for r in rows} == {(s, t) for s in DOWNSTREAM for t in starts}
-    metrics = {row["set"]: row["metric"] for row in rows}
-    assert metrics == dict(
-        zip(
-            DOWNSTREAM,
-            ("top1", "box_ap50", "miou", "delta1", "miou", "within_11"),
-            strict=True,
-        )
-    )
-    assert "all stages are finished" in run("--stage=status")
+    assert {(r["set"], r["start"]) for r in rows} == {(s, t) for s in sets for t in starts}
+    assert {r["set"]: r["metric"] for r in rows} == {name: METRICS[name] for name in sets}
 
 
 @pytest.mark.slow
