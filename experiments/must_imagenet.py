@@ -1,8 +1,8 @@
 """MuST on ImageNet: four teachers label its images, one student learns all four tasks.
 
-Ghiasi et al. (2021), section 1 to 4 of the method, first experiment: classes of ImageNet, boxes of
-Objects365, maps of COCO and depth of MiDaS; the student sees ImageNet's images alone, with their
-true classes and pseudo labels for the rest; its backbone is fine-tuned on six other sets.
+Ghiasi et al. (2021): teachers learn classes of ImageNet, boxes of Objects365 and maps of COCO, and
+MiDaS says depth; the student sees the images of ImageNet alone, with their true classes and pseudo
+labels for the rest; its backbone is fine-tuned on six other sets.
 
 Command:   python -m must_keras.main --experiment=must_imagenet:data=data,depth_model=midas.keras
 Smaller:   ...,backbone=resnet50,batch=64; any part of it by --stage and --only
@@ -23,7 +23,8 @@ What has to be there
     A MiDaS in Keras or as a SavedModel (docs/foreign_teachers.md): depth_model. What a transfer
     needs only if it is among transfer_names; DIODE always, since its depth scores the depth.
 
-Hardware:  8 GPUs of 80 GB, 16 cores for the input, 64 GB of memory for the lists
+Hardware:  8 GPUs of 80 GB, 16 cores for the input (60 to 100 images a second and core at 640 px:
+           benchmarks/README.md), 32 GB of memory
 Hours:     computed, not measured. Forward, in TFLOP an image of 640 px (benchmarks/paper_recipes.py
            counts them), a training step taking three times as much:
 
@@ -32,19 +33,20 @@ Hours:     computed, not measured. Forward, in TFLOP an image of 640 px (benchma
                boxes     162,000 x 256       0.230    20 h     0.351     30 h
                maps      162,000 x 256       0.168    15 h     0.290     25 h
                student   450,000 x 256       0.413    99 h     0.534    128 h
-               transfers 90 x 5,000 x 256    0.18     43 h     0.30      72 h
+               transfers 450,000 x 256       0.16     38 h     0.28      67 h
 
            hours = images x 3 x TFLOP / 400 TFLOP/s / 3,600, with 50 TFLOP/s sustained by each of 8
            GPUs, which is assumed (a sixth of an A100's peak in bfloat16) and was measured nowhere.
-           Transfers: 6 sets x 5 starts x 3 rates; theirs is the mean of the heads. Labelling takes
-           about 1 TFLOP an image and MiDaS: an hour, and MiDaS's.
+           Transfers: 6 sets x 5 starts x 3 rates x 5,000 steps; TFLOP are the mean of their heads,
+           four of which are as that of maps. Labelling: about 1 TFLOP an image, which is an hour,
+           and MiDaS's own time.
 Memory:    1.66 GiB an image for a student with a ResNet-50 in float32, measured on a CPU between
            batches of 1 and 3; bfloat16 should need half, so that 32 images on each of 8 GPUs take
            27 GiB. part=128 computes a batch in twice as many parts. ResNet-152: not measured
 Expected:  nothing that was measured: this recipe has been run on tiny sets in the layouts of the
            real ones, never on them
 
-The paper's    the teachers' tasks, sets and starts (from scratch; MiDaS as it is), soft classes,
+The paper's    the teachers' tasks, sets and starts (from scratch; depth from MiDaS), soft classes,
                thresholds of 0.5, true labels first, one step for all tasks, loss weights by
                (b_s lr_t) / (b_t lr_s), the student's heads and ResNet-152 at 640 px, and that
                teachers and students share architecture and augmentation
@@ -56,8 +58,9 @@ Not known      every number of steps: ImageNet's 90 epochs of ResNet classificat
                taken from the proxy for detection. The depth loss's weight, which the paper swept:
                1 is taken, what the formula gives a teacher that is trained like the student;
                sweep depth_weight. Whether depth is the exact loss of MiDaS: taken as it is in
-               tasks/depth. Which MiDaS, and which classes of COCO: see experiments/paper. The
-               transfers' sets and metrics are remembered, their steps and rates this project's.
+               tasks/depth. Which MiDaS, and whether it was fine-tuned, on which sources differ: it
+               is used as it is. Which classes of COCO: its panoptic 133 are taken. The transfers'
+               sets and metrics are remembered and unverified, their steps and rates this project's.
 Otherwise      Objects365 is its second release (1.74 million images, the one that can be
                downloaded), classes are learned at 640 px too, and CIFAR-100's 32 pixels are made
                640: a network has one size here.

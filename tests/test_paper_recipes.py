@@ -1,7 +1,9 @@
 """experiments/must_*.py on tiny sets that lie and look as the real ones do."""
 
+import inspect
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -206,6 +208,26 @@ def test_the_docstring_gives_a_command_that_is_one(name, home):
         others = {k: v for k, v in arguments(name, home).items() if k != key}
         with pytest.raises(UserError, match=f"missing a required argument: '{key}'"):
             experiment.load(name, others, data_dir=str(home / "tfds"))
+
+
+def test_the_hours_are_what_the_arithmetic_gives():
+    text = (ROOT / "experiments" / "must_imagenet.py").read_text()
+    rows = re.findall(
+        r"^ +(\w+) +([\d,]+) x ([\d,]+) +([\d.]+) +(\d+) h +([\d.]+) +(\d+) h$", text, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == ["classes", "boxes", "maps", "student", "transfers"]
+    steps = {}
+    for name, count, batch, *costs in rows:
+        steps[name], size = (int(number.replace(",", "")) for number in (count, batch))
+        for tflop, hours in (costs[:2], costs[2:]):
+            assert int(hours) == round(steps[name] * size * 3 * float(tflop) / 400 / 3600)
+    defaults = inspect.signature(experiment._module(experiment.find("must_imagenet")).recipe)
+    given = {name: parameter.default for name, parameter in defaults.parameters.items()}
+    assert steps["classes"] == given["classification_steps"]
+    assert steps["boxes"] == given["detection_steps"]
+    assert steps["maps"] == given["segmentation_steps"]
+    assert steps["student"] == given["student_steps"]
+    assert steps["transfers"] == 6 * len(given["starts"]) * 3 * given["transfer_steps"]
 
 
 # ---- slow ----------------------------------------------------------------------------------------
