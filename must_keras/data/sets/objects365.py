@@ -21,8 +21,8 @@ def splits(root: Path, *, head: str, seed: int) -> Splits:
         <root>/val/patch{0..43}/*.jpg                      or val/images/{v1,v2}/patch*/*.jpg
 
     Patches that are not there are left out, and told. Files of train and val whose classes differ,
-    as those of the first release are said to, are an error of the run. Test is 5,000 images of val, since the
-    labels of the test set are not public; validation is 5,000 training images.
+    as those of the first release are said to, are an error of the run. Test is 5,000 images of
+    val, since the labels of the test set are not public; validation is 5,000 training images.
 
     Args:
         root: the folder.
