@@ -120,7 +120,7 @@ def recipe(
         backbone: "small" is a tiny one, to see all stages run.
         size: pixels a side, a multiple of 32.
         heads: "narrow" ones learn little, and show that all stages run.
-        batch: images of every step, with learning rates in proportion; None: as above.
+        batch: images of every step, with learning rates in proportion; None: each schedule's.
         part: images that are computed at once, over all GPUs: larger batches in such parts.
         evaluation_batch: images of a batch when nothing is trained.
         precision: "float32" on a CPU, where the other needs 128 pixels or more.
