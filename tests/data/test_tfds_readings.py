@@ -39,7 +39,8 @@ def prepared(name, tmp_path):
         def _generate_examples(self):
             for index, example in enumerate(examples):
                 if name == "scene_parse150":
-                    # A real annotation has three equal colours; 0 is "other".
+                    # Three equal colours, 0 is "other". (What TFDS downloads has a thing's category
+                    # and number as colours instead: see data/sets/ade20k.py.)
                     grey = example["annotation"][:, :, :1] % 151
                     example["annotation"] = np.repeat(grey, 3, axis=2)
                 if "objects" in example:

@@ -2,14 +2,17 @@
 
 from must_keras.data.sources.altered import Relabelled, TolerantSource, without_labels
 from must_keras.data.sources.coco_json import CocoJson
+from must_keras.data.sources.coco_panoptic import CocoPanoptic
 from must_keras.data.sources.composition import Concatenation, Joined, Subset
 from must_keras.data.sources.csv_classes import CsvClasses
 from must_keras.data.sources.depth_maps import DepthMaps
+from must_keras.data.sources.diode import Diode
 from must_keras.data.sources.folder_per_class import FolderPerClass
 from must_keras.data.sources.images_only import ImagesOnly
 from must_keras.data.sources.label_maps import LabelMaps
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles
 from must_keras.data.sources.normal_maps import NormalMaps
+from must_keras.data.sources.objects365 import Objects365
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import LabelSpace, Source, check_not_empty, without_keys
 from must_keras.data.sources.tfds_readings import (
@@ -25,9 +28,11 @@ from must_keras.data.sources.voc_xml import VocXml
 
 __all__ = [
     "CocoJson",
+    "CocoPanoptic",
     "Concatenation",
     "CsvClasses",
     "DepthMaps",
+    "Diode",
     "FolderPerClass",
     "ImagesOnly",
     "Joined",
@@ -36,6 +41,7 @@ __all__ = [
     "ListedFile",
     "ListedFiles",
     "NormalMaps",
+    "Objects365",
     "Reading",
     "Relabelled",
     "ScenesSource",

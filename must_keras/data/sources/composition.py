@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ import numpy as np
 
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.errors import UserError
+from must_keras.files import list_sha256
+
+# Longer lists of images are described by their digest: a run writes them down several times.
+_MANY = 500_000
 
 
 class Subset(Source):
@@ -29,31 +34,37 @@ class Subset(Source):
     def __init__(self, source: Source, indices: Sequence[int], *, name: str):
         self.name = name
         self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
-        self._source, self._indices = source, [int(i) for i in indices]
-        for index in self._indices:
-            if not 0 <= index < len(source):
-                raise IndexError(f"image {index} of {len(source)} in source {source.name!r}")
+        self._source, self._indices = source, np.array(indices, np.int64)
+        outside = (self._indices < 0) | (self._indices >= len(source))
+        if outside.any():
+            index = self._indices[outside][0]
+            raise IndexError(f"image {index} of {len(source)} in source {source.name!r}")
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def image_id(self, index: int) -> str:
-        return self._source.image_id(self._indices[index])
+        return self._source.image_id(int(self._indices[index]))
 
     def file(self, index: int) -> pathlib.Path | None:
-        return self._source.file(self._indices[index])
+        return self._source.file(int(self._indices[index]))
 
     def is_gone(self, index: int) -> bool:
-        return self._source.is_gone(self._indices[index])
+        return self._source.is_gone(int(self._indices[index]))
 
     def image(self, index: int) -> np.ndarray:
-        return self._source.image(self._indices[index])
+        return self._source.image(int(self._indices[index]))
 
     def labels(self, index: int) -> dict[str, Stored]:
-        return self._source.labels(self._indices[index])
+        return self._source.labels(int(self._indices[index]))
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "of": self._source.describe(), "indices": self._indices}
+        chosen = self._digest if len(self) > _MANY else self._indices.tolist()
+        return {"name": self.name, "of": self._source.describe(), "indices": chosen}
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return list_sha256(self._indices.tolist())
 
 
 class Concatenation(Source):

@@ -1,0 +1,43 @@
+"""Validation images of sets of very different sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from must_keras.data.sources import Source, Subset
+from must_keras.data.splits import Splits, carve_validation, permutation
+
+# One image in so many is taken out of a training set at most.
+_ONE_IN = 10
+
+
+def carved(
+    train: Source,
+    test: Source,
+    *,
+    most: int,
+    seed: int,
+    group: Callable[[str], str] | None = None,
+) -> Splits:
+    """A training set without its validation images, these, and the test set as it is.
+
+    Args:
+        train: the set's own training images.
+        test: what results are told of.
+        most: validation images, but never more than a tenth of the training set.
+        seed: another one takes others.
+        group: see `splits.carve_validation`.
+
+    Raises:
+        UserError: one of the parts would be empty.
+    """
+    count = max(1, min(most, len(train) // _ONE_IN))
+    parts = carve_validation(train, count=count, seed=seed, group=group)
+    return Splits(train=parts.train, validation=parts.validation, test=test)
+
+
+def drawn(source: Source, *, most: int, seed: int) -> Source:
+    """A source, or `most` images of it in the order of the seed where it has more."""
+    if len(source) <= most:
+        return source
+    return Subset(source, sorted(permutation(source, seed=seed)[:most]), name=source.name)

@@ -1,0 +1,230 @@
+"""Objects365: two million photos with boxes, in folders that are called patches."""
+
+from __future__ import annotations
+
+import array
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from must_keras.data.folders import Path, content_digest, existing_folder
+from must_keras.data.json_stream import array_items
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
+from must_keras.data.stored import objects
+from must_keras.errors import UserError
+from must_keras.files import file_sha256
+
+
+class Objects365(ImageFiles):
+    """The images of an annotation file of Objects365's second release (2020), in its order.
+
+    The file is like COCO's, without masks, and too large for COCO's way of reading it (25 million
+    boxes): it is read element by element, which takes two minutes at every start, and 19 bytes a
+    box are kept. An image "images/v1/patch8/x.jpg" of the file lies in <images>/patch8/x.jpg, as
+    the archives unpack, or in <images>/images/v1/patch8/x.jpg. Images that are not there, of
+    patches that nobody downloaded or those that the archives lack, are left out and counted.
+
+    Classes are the categories in the order of their ids. Crowds are ignored regions; "isfake" and
+    "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
+    and counted.
+
+    Args:
+        name: of the source.
+        images: the folder of the patches.
+        annotations: the JSON file.
+        head: the head that the boxes label; None: images alone.
+
+    Attributes:
+        num_absent: images of the file that are not in the folder.
+        num_dropped: boxes without an area.
+
+    Raises:
+        UserError: the file is not readable or does not fit the images.
+    """
+
+    def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
+        root, self._path = existing_folder(images), pathlib.Path(annotations)
+        found = _Found()
+        try:
+            for key, item in array_items(self._path):
+                found.take(key, item)
+            classes = found.class_names()
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{self._path} is not in Objects365's format: {detail}") from error
+        files = _Patches(root).find(found.files)
+        there = np.array([file is not None for file in files], bool)
+        self.num_absent = int((~there).sum())
+        if self.num_absent == len(files):
+            raise UserError(
+                f"none of the {len(files)} images of {self._path} is in {root}: expected "
+                f"{root}/{_patch_and_name(found.files[0]) if files else 'patch0/*.jpg'}"
+            )
+        if self.num_absent:
+            print(
+                f"warning: {self.num_absent} of {len(files)} images of {self._path} are not in "
+                f"{root} and are left out; the first is {found.files[int(there.argmin())]}",
+                file=sys.stderr,
+            )
+        self._keep(found, there)
+        super().__init__(
+            name=name,
+            root=root,
+            files=[file for file in files if file is not None],
+            label_spaces=spaces(head, LabelSpace("boxes", classes)),
+        )
+
+    def _keep(self, found: _Found, there: np.ndarray) -> None:
+        """Boxes by image, of the images that are there."""
+        places, boxes, classes, crowds = found.boxes(self._path)
+        sizes = np.array(found.sizes, np.int32).reshape(-1, 2)
+        self._sizes = sizes[there]
+        new_place = np.where(there, np.cumsum(there) - 1, -1)
+        limits = sizes[places][:, [0, 1, 0, 1]].astype(np.float32)
+        boxes = np.clip(boxes, 0.0, limits)
+        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        self.num_dropped = int((~has_area & there[places]).sum())
+        if self.num_dropped:
+            print(
+                f"warning: {self._path}: {self.num_dropped} boxes have no area within their image "
+                "and are left out",
+                file=sys.stderr,
+            )
+        kept = np.flatnonzero(has_area & there[places])
+        order = kept[np.argsort(new_place[places[kept]], kind="stable")]
+        self._boxes, self._classes = boxes[order], classes[order]
+        self._crowds = crowds[order]
+        counts = np.bincount(new_place[places[order]], minlength=len(self._sizes))
+        self._firsts = np.concatenate([[0], np.cumsum(counts)])
+
+    def image(self, index: int) -> np.ndarray:
+        self._check(index)
+        return super().image(index)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        self._check(index)
+        part = slice(self._firsts[index], self._firsts[index + 1])
+        height, width = self._sizes[index].tolist()
+        label = objects(
+            boxes=self._boxes[part] / (height, width, height, width),
+            classes=self._classes[part],
+            ignore=self._crowds[part],
+        )
+        return dict.fromkeys(self.label_spaces, label)
+
+    def _check(self, index: int) -> None:
+        self.check_size(index, tuple(self._sizes[index].tolist()), self._path)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "label_spaces": self.label_spaces} | self._digests
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        # Once: a run describes its sources many times, and both are large.
+        return {
+            "annotations": file_sha256(self._path),
+            "files": content_digest(self._root, self._files),
+        }
+
+
+class _Found:
+    """What the file says, in arrays."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.sizes = array.array("i")
+        self._ids = array.array("q")
+        self._names: dict[int, str] = {}
+        self._of_image, self._of_category = array.array("q"), array.array("i")
+        self._corners, self._crowds = array.array("f"), array.array("b")
+
+    def take(self, key: str, item: Mapping[str, Any]) -> None:
+        """An element of one of the file's lists."""
+        if key == "images":
+            self._ids.append(item["id"])
+            self.files.append(str(item["file_name"]))
+            self.sizes.extend((int(item["height"]), int(item["width"])))
+        elif key == "categories":
+            self._names[int(item["id"])] = str(item["name"])
+        elif key == "annotations":
+            x, y, width, height = map(float, item["bbox"])
+            self._of_image.append(item["image_id"])
+            self._of_category.append(item["category_id"])
+            self._corners.extend((y, x, y + height, x + width))
+            self._crowds.append(bool(item.get("iscrowd", 0)))
+
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the categories' ids."""
+        if not self.files:
+            raise ValueError("it lists no image")
+        names = tuple(self._names[category] for category in sorted(self._names))
+        if not names or len(set(names)) < len(names):
+            raise ValueError("its categories need different names, and at least one is needed")
+        if len(set(self._ids)) < len(self._ids):
+            raise ValueError("two of its images have the same id")
+        return names
+
+    def boxes(self, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """[N] places of their images, [N, 4] corners in pixels, [N] classes, [N] crowd or not.
+
+        Raises:
+            UserError: an object is of an image or a category that is not listed.
+        """
+        places = _places(self._ids, self._of_image, path, "image")
+        classes = _places(sorted(self._names), self._of_category, path, "category")
+        corners = np.array(self._corners, np.float32).reshape(-1, 4)
+        if not np.isfinite(corners).all():
+            raise UserError(f"{path} is not in Objects365's format: a box is not finite")
+        return places, corners, classes.astype(np.uint16), np.array(self._crowds, bool)
+
+
+def _places(known: Any, asked: Any, path: pathlib.Path, what: str) -> np.ndarray:
+    """Where each of `asked` stands in `known`."""
+    known, asked = np.array(known, np.int64), np.array(asked, np.int64)
+    order = np.argsort(known)
+    found = order[np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)]
+    wrong = np.flatnonzero(known[found] != asked)
+    if wrong.size:
+        raise UserError(
+            f"{path} is not in Objects365's format: an object is of {what} {asked[wrong[0]]}, "
+            "which is not listed"
+        )
+    return found
+
+
+class _Patches:
+    """The files of the patches' folders; each folder is listed once."""
+
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+        self._names: dict[str, frozenset[str]] = {}
+
+    def find(self, files: list[str]) -> list[str | None]:
+        """Where each image lies below the folder; None: nowhere."""
+        return [self._find(file) for file in files]
+
+    def _find(self, file: str) -> str | None:
+        for place in (_patch_and_name(file), file):
+            folder, _, name = place.rpartition("/")
+            if name in self._listed(folder):
+                return place
+        return None
+
+    def _listed(self, folder: str) -> frozenset[str]:
+        if folder not in self._names:
+            try:
+                names = frozenset(os.listdir(self._root / folder))
+            except (FileNotFoundError, NotADirectoryError):
+                names = frozenset()
+            self._names[folder] = names
+        return self._names[folder]
+
+
+def _patch_and_name(file: str) -> str:
+    return "/".join(file.split("/")[-2:])
