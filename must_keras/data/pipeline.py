@@ -12,18 +12,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
 from must_keras.ops import draws
-from must_keras.ops.views import View, letterbox, mirrored, sample_array, visible_area
+from must_keras.ops.resampling import sample_array
+from must_keras.ops.views import View, letterbox, mirrored, visible_area
 from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
 MEAN_COLOUR = (123.675, 116.28, 103.53)
+_PADDING = tuple(map(round, MEAN_COLOUR))
 _PARALLEL_READS = 4
 
 
@@ -95,24 +96,15 @@ def errors_of_sources() -> Iterator[None]:
 
 
 def see(image: tf.Tensor, view: View) -> tf.Tensor:
-    """An image through a view: [H, W, 3] float32 in [0, 255].
+    """An image through a view: [H, W, 3] uint8; see "averaged" in `resampling.sample_array`.
 
-    Where the view shrinks the picture by two or more, pixels are averaged first: bilinear
-    sampling alone would skip some.
+    Images are whole numbers until a network's input layer: what is sampled is rounded once.
     """
 
     def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        size = np.array(image.shape[:2])
-        # Original pixels for one pixel of the input.
-        steps = np.linalg.norm(matrix[:, :2], axis=1) * size
-        factor = max(int(steps.min() + 1e-3), 1)
-        image = image.astype(np.float32)
-        if factor > 1:
-            height, width = np.maximum(size // factor, 1).tolist()
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return sample_array(image, matrix, view.size, interpolation="bilinear", fill=MEAN_COLOUR)
+        return sample_array(image, matrix, view.size, interpolation="averaged", fill=_PADDING)
 
-    seen = tf.numpy_function(run, [image, view.matrix], tf.float32, stateful=False)
+    seen = tf.numpy_function(run, [image, view.matrix], tf.uint8, stateful=False)
     return tf.ensure_shape(seen, (*view.size, 3))
 
 

@@ -1,9 +1,9 @@
 """RandAugment: a few of fourteen changes, drawn for each image, all of one strength.
 
-Geometric changes are one affine map, so that one view serves all labels; the others, Pillow's, are
-of the image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a magnitude of 10
-reaches. Every change grows with the magnitude, to either side where it has two; in the authors' own
-code a small one gives almost black, grey or inverted images.
+Geometric changes are one affine map, so that one view serves all labels; the others, Pillow's up to
+rounding, are of the image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a
+magnitude of 10 reaches. Every change grows with the magnitude, to either side where it has two; in
+the authors' own code a small one gives almost black, grey or inverted images.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageEnhance, ImageOps
 
 from must_keras.errors import UserError
 from must_keras.ops import draws
@@ -27,6 +27,10 @@ _DRAWS = 103
 _FULL = 10.0
 # At full magnitude: a shear, a share of the side, degrees, a change of an enhancement's factor.
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
+# Pillow's: ITU-R 601's share of each colour in light, and the 3 x 3 filter SMOOTH.
+_LUMA = np.array([0.299, 0.587, 0.114])
+_ITSELF = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float64)
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,9 +128,7 @@ GEOMETRIC = {
 
 
 def change_colours(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
-    """The image, [H, W, 3] float32 in [0, 255], after those changes that move nothing.
-
-    Where there is one, colours are whole numbers afterwards.
+    """The image, [H, W, 3] uint8, after those changes that move nothing.
 
     Args:
         image: the image.
@@ -136,38 +138,85 @@ def change_colours(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
     changes = list(PHOTOMETRIC.values())
 
     def run(image: np.ndarray, which: np.ndarray, signs: np.ndarray) -> np.ndarray:
-        drawn_ones = [
-            (changes[index - len(GEOMETRIC)], float(sign) * values.strength)
-            for index, sign in zip(which, signs, strict=True)
-            if index >= len(GEOMETRIC)
-        ]
-        if not drawn_ones:
-            return image
-        picture = Image.fromarray(np.rint(image).astype(np.uint8))
-        for change, level in drawn_ones:
-            picture = change(picture, level)
-        return np.asarray(picture, np.float32)
+        for index, sign in zip(which, signs, strict=True):
+            if index >= len(GEOMETRIC):
+                image = changes[index - len(GEOMETRIC)](image, float(sign) * values.strength)
+        return image
 
-    changed = tf.numpy_function(run, [image, *drawn(key, values)], tf.float32, stateful=False)
+    changed = tf.numpy_function(run, [image, *drawn(key, values)], tf.uint8, stateful=False)
     return tf.ensure_shape(changed, image.shape)
 
 
-def _enhanced(kind: Callable[[Image.Image], Any]) -> Callable[[Image.Image, float], Image.Image]:
-    """One of Pillow's enhancements: the image at a factor of 1, less of it below, more above."""
-    return lambda image, level: kind(image).enhance(1.0 + level * _ENHANCEMENT)
+def _identity(image: np.ndarray, level: float) -> np.ndarray:
+    del level
+    return image
 
 
-# Of a picture and a level in [-1, 1].
-PHOTOMETRIC: dict[str, Callable[[Image.Image, float], Image.Image]] = {
-    "identity": lambda image, level: image,
-    "auto_contrast": lambda image, level: ImageOps.autocontrast(image),
-    "equalize": lambda image, level: ImageOps.equalize(image),
-    # What is brighter than a threshold is inverted.
-    "solarize": lambda image, level: ImageOps.solarize(image, round(256 * (1 - abs(level)))),
-    # Eight bits a colour down to four.
-    "posterize": lambda image, level: ImageOps.posterize(image, 8 - round(4 * abs(level))),
-    "colour": _enhanced(ImageEnhance.Color),
-    "contrast": _enhanced(ImageEnhance.Contrast),
-    "brightness": _enhanced(ImageEnhance.Brightness),
-    "sharpness": _enhanced(ImageEnhance.Sharpness),
+def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
+    """Each colour from its least and largest value to 0 and 255."""
+    del level
+    ends = np.array([cv2.minMaxLoc(colour)[:2] for colour in cv2.split(image)])
+    lowest, span = ends[:, 0], ends[:, 1] - ends[:, 0]
+    factors = np.where(span > 0, 255.0 / np.maximum(span, 1.0), 1.0)
+    shifts = np.where(span > 0, -lowest * factors, 0.0)
+    return cv2.transform(image, np.column_stack([np.diag(factors), shifts]))
+
+
+def _equalize(image: np.ndarray, level: float) -> np.ndarray:
+    """Each colour so that all its values are about equally frequent."""
+    del level
+    return cv2.merge([cv2.equalizeHist(colour) for colour in cv2.split(image)])
+
+
+def _solarize(image: np.ndarray, level: float) -> np.ndarray:
+    """What is as bright as a threshold, or brighter, is inverted."""
+    byte = np.arange(256)
+    inverted = byte >= round(256 * (1 - abs(level)))
+    return cv2.LUT(image, np.where(inverted, 255 - byte, byte).astype(np.uint8))
+
+
+def _posterize(image: np.ndarray, level: float) -> np.ndarray:
+    """Eight bits a colour down to four."""
+    return image & np.uint8(0xFF << round(4 * abs(level)) & 0xFF)
+
+
+def _colour(image: np.ndarray, level: float) -> np.ndarray:
+    return _blended(image, level, grey=np.tile(_LUMA, (3, 1)))
+
+
+def _contrast(image: np.ndarray, level: float) -> np.ndarray:
+    return _blended(image, level, mean=float(np.dot(_LUMA, cv2.mean(image)[:3])))
+
+
+def _brightness(image: np.ndarray, level: float) -> np.ndarray:
+    return _blended(image, level)
+
+
+def _blended(image: np.ndarray, level: float, *, grey: Any = 0.0, mean: float = 0.0) -> np.ndarray:
+    """From `grey` @ colours + `mean` at a factor of 0 to the image at 1, and beyond."""
+    factor = 1.0 + level * _ENHANCEMENT
+    colours = factor * np.eye(3) + (1.0 - factor) * grey
+    return cv2.transform(image, np.column_stack([colours, np.full(3, (1.0 - factor) * mean)]))
+
+
+def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
+    """From a smooth image at a factor of 0 to the image at 1, and beyond; not at the edge."""
+    factor = 1.0 + level * _ENHANCEMENT
+    changed = cv2.filter2D(image, -1, factor * _ITSELF + (1.0 - factor) * _SMOOTH)
+    for edge in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
+        changed[edge] = image[edge]
+    return changed
+
+
+# Of an image, [H, W, 3] uint8, and a level in [-1, 1]: another such image.
+PHOTOMETRIC: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "identity": _identity,
+    "auto_contrast": _auto_contrast,
+    "equalize": _equalize,
+    "solarize": _solarize,
+    "posterize": _posterize,
+    "colour": _colour,
+    "contrast": _contrast,
+    "brightness": _brightness,
+    "sharpness": _sharpness,
 }

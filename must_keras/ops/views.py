@@ -110,7 +110,7 @@ def visible_area(view: View) -> Tensor:
 
 
 def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Tensor:
-    """A map of the original seen through a view, on TensorFlow: views run inside tf.data.
+    """`resampling.sample_array` on TensorFlow: views run inside tf.data.
 
     Args:
         values: [h, w, C] uint8 or float32, at any resolution; C is at most 4.
@@ -121,60 +121,13 @@ def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Te
     Returns:
         [H, W, C] of the dtype of `values`.
     """
+    # Networks know views too, and run where neither OpenCV nor TensorFlow is.
     import tensorflow as tf
+
+    from must_keras.ops.resampling import sample_array
 
     def run(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         return sample_array(values, matrix, view.size, interpolation=interpolation, fill=fill)
 
     seen = tf.numpy_function(run, [values, view.matrix], values.dtype, stateful=False)
     return tf.ensure_shape(seen, (*view.size, values.shape[-1]))
-
-
-def sample_array(
-    values: np.ndarray,
-    matrix: np.ndarray,
-    size: tuple[int, int],
-    *,
-    interpolation: str,
-    fill: float | tuple[float, ...],
-) -> np.ndarray:
-    """`sample` of arrays, by OpenCV; a fill may have a value for each channel."""
-    # Networks know views too, and run where neither OpenCV nor TensorFlow is.
-    import cv2
-
-    cv2.setNumThreads(1)  # Images are read in parallel already.
-    kinds = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
-    height, width = size
-    h, w, channels = values.shape
-    if channels == 2:
-        # OpenCV 5.0 would round places to a 32nd of a pixel for two channels, and for these alone.
-        values = np.concatenate([values, values[:, :, :1]], axis=2)
-    m = matrix.astype(np.float64)
-    # OpenCV maps the index (x, y) of an output pixel to an index of `values`; an index is half a
-    # pixel less than the position of the pixel's centre.
-    index = np.stack([m[1, [1, 0, 2]] * w, m[0, [1, 0, 2]] * h])
-    index[:, 2] += 0.5 * (index[:, 0] + index[:, 1]) - 0.5
-    seen = cv2.warpAffine(
-        values,
-        index,
-        (width, height),
-        flags=kinds[interpolation] | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    ).reshape(height, width, -1)[:, :, :channels]
-    _fill_outside(seen, matrix, fill)
-    return np.ascontiguousarray(seen)
-
-
-def _fill_outside(seen: np.ndarray, m: np.ndarray, fill: float | tuple[float, ...]) -> None:
-    """Writes `fill` to pixels whose centres show padding, not the original."""
-    y = np.arange(seen.shape[0], dtype=np.float32)[:, None] + np.float32(0.5)
-    x = np.arange(seen.shape[1], dtype=np.float32)[None, :] + np.float32(0.5)
-    if not m[0, 1] and not m[1, 0]:
-        # Whole rows and columns: much less to do than a pixel at a time.
-        fy, fx = m[0, 0] * y[:, 0] + m[0, 2], m[1, 1] * x[0] + m[1, 2]
-        seen[(fy < 0) | (fy >= 1)] = fill
-        seen[:, (fx < 0) | (fx >= 1)] = fill
-        return
-    fy = m[0, 0] * y + m[0, 1] * x + m[0, 2]
-    fx = m[1, 0] * y + m[1, 1] * x + m[1, 2]
-    seen[(fy < 0) | (fy >= 1) | (fx < 0) | (fx >= 1)] = fill

@@ -54,7 +54,7 @@ class RandomViews:
 
 
 def two_views(views: RandomViews, *, size: int) -> Look:
-    """Two views of an image, {"image", "other"}: [size, size, 3] float32 in [0, 255]; no labels."""
+    """Two views of an image, {"image", "other"}: [size, size, 3] uint8; no labels."""
 
     def look(image: Tensor, stored: Any, key: Tensor) -> Any:
         del stored
@@ -67,7 +67,8 @@ def two_views(views: RandomViews, *, size: int) -> Look:
 
 def _one(image: Tensor, key: Tensor, views: RandomViews, size: int) -> Tensor:
     view = random_crop(ops.shape(image)[:2], (size, size), key, least_area=views.least_area)
-    return distorted(see(image, view), key, views)
+    changed = distorted(ops.cast(see(image, view), "float32"), key, views)
+    return ops.cast(ops.round(changed), "uint8")
 
 
 def random_crop(

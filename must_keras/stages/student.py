@@ -31,7 +31,7 @@ _COUNTED = 1000
 _LOW_SHARE = 0.25
 
 # Raised when the same inputs would give something else than before.
-VERSION = 2
+VERSION = 3
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from must_keras.training.thresholds import AtPrecision
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
-VERSION = 2
+VERSION = 3
 # Training images whose classes are counted.
 _COUNTED = 512
 

@@ -16,7 +16,7 @@ from must_keras.training.start import FromCheckpoint
 from must_keras.workdir import Part, Workdir
 
 # Raised when the same inputs would give something else than before.
-VERSION = 2
+VERSION = 3
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:

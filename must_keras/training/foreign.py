@@ -218,7 +218,8 @@ class ForeignPredictor:
         return self._model.select(answers)
 
     def _prepared(self, images: tf.Tensor) -> tf.Tensor:
-        values = (images - tf.constant(self._model.offset)) / tf.constant(self._model.scale)
+        values = tf.cast(images, tf.float32) - tf.constant(self._model.offset)
+        values = values / tf.constant(self._model.scale)
         values = values[..., ::-1] if self._model.colours == "bgr" else values
         if self._model.layout == "channels_first":
             values = tf.transpose(values, (0, 3, 1, 2))

@@ -51,8 +51,9 @@ class Network:
 class MultiTaskModel(FittedModel):
     """A functional model whose outputs are named by task, with the tasks' own losses.
 
-    Inputs are {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the picture without padding,
-    (ymin, xmin, ymax, xmax) in pixels}; outputs {task name: the head's prediction}. `fit` takes
+    Inputs are {"image": [B, H, W, 3] RGB in [0, 255], uint8 in batches and float32 from the input
+    layer on, "area": [B, 4] the picture without padding, (ymin, xmin, ymax, xmax) in pixels};
+    outputs {task name: the head's prediction}. `fit` takes
     pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
     user wants to know: {task name: {"boxes": ..., "scores": ...}}.
 

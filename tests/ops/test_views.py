@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from must_keras.ops.resampling import sample_array
 from must_keras.ops.views import (
     View,
     fractions_to_input,
     is_mirrored,
     letterbox,
     sample,
-    sample_array,
     visible_area,
     warp_boxes,
 )
