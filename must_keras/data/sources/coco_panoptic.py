@@ -123,23 +123,16 @@ def _read(path: pathlib.Path) -> tuple[list[_Picture], dict[int, str]]:
     """The pictures, and {category: name}."""
     pictures: dict[Any, _Picture] = {}
     names: dict[int, str] = {}
-    waiting = []  # The images may stand behind the annotations.
-    for key, item in array_items(path):
+    for key, item in array_items(path, "images", "categories", "annotations"):
         if key == "images":
             size = (int(item["height"]), int(item["width"]))
             pictures[item["id"]] = _Picture(str(item["file_name"]), size)
         elif key == "categories":
             names[int(item["id"])] = str(item["name"])
-        elif key == "annotations":
-            waiting.append(_compact(item))
-    for image_id, map_file, segments, categories in waiting:
-        if image_id not in pictures:
-            raise ValueError(f"a map is of image {image_id}, which is not listed")
-        picture = pictures[image_id]
-        picture.map_file, picture.segments, picture.categories = map_file, segments, categories
-        odd = next((c for c in categories if c not in names), None)
-        if odd is not None:
-            raise ValueError(f"a segment of {map_file} is of category {odd}, which is not listed")
+        else:
+            if item["image_id"] not in pictures:
+                raise ValueError(f"a map is of image {item['image_id']}, which is not listed")
+            _take_map(pictures[item["image_id"]], item, names)
     if not pictures:
         raise ValueError("it lists no image")
     if not 1 <= len(names) <= IGNORE or len(set(names.values())) < len(names):
@@ -147,11 +140,14 @@ def _read(path: pathlib.Path) -> tuple[list[_Picture], dict[int, str]]:
     return list(pictures.values()), names
 
 
-def _compact(item: Mapping[str, Any]) -> tuple[Any, str, array.array, array.array]:
-    """(image, map's file, segments' numbers, their categories) of an annotation."""
-    infos = item["segments_info"]
-    segments = array.array("q", [info["id"] for info in infos])
-    categories = array.array("i", [info["category_id"] for info in infos])
-    if len(set(segments)) < len(segments) or 0 in segments:
-        raise ValueError(f"the segments of {item['file_name']} need different numbers from 1 on")
-    return item["image_id"], str(item["file_name"]), segments, categories
+def _take_map(picture: _Picture, item: Mapping[str, Any], names: Mapping[int, str]) -> None:
+    """Adds an annotation to its picture."""
+    infos, file = item["segments_info"], str(item["file_name"])
+    picture.map_file = file
+    picture.segments = array.array("q", [info["id"] for info in infos])
+    picture.categories = array.array("i", [info["category_id"] for info in infos])
+    if len(set(picture.segments)) < len(infos) or 0 in picture.segments:
+        raise ValueError(f"the segments of {file} need different numbers from 1 on")
+    odd = next((category for category in picture.categories if category not in names), None)
+    if odd is not None:
+        raise ValueError(f"a segment of {file} is of category {odd}, which is not listed")

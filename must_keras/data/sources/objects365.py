@@ -25,7 +25,7 @@ class Objects365(ImageFiles):
     """The images of an annotation file of Objects365's second release (2020), in its order.
 
     The file is like COCO's, without masks, and too large for COCO's way of reading it (25 million
-    boxes): it is read element by element, which takes two minutes at every start, and 19 bytes a
+    boxes): it is read element by element, which takes some minutes at every start, and 19 bytes a
     box are kept. An image "images/v1/patch8/x.jpg" of the file lies in <images>/patch8/x.jpg, as
     the archives unpack, or in <images>/images/v1/patch8/x.jpg. Images that are not there, of
     patches that nobody downloaded or those that the archives lack, are left out and counted.
@@ -52,7 +52,7 @@ class Objects365(ImageFiles):
         root, self._path = existing_folder(images), pathlib.Path(annotations)
         found = _Found()
         try:
-            for key, item in array_items(self._path):
+            for key, item in array_items(self._path, "images", "categories", "annotations"):
                 found.take(key, item)
             classes = found.class_names()
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
