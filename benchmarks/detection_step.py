@@ -6,7 +6,7 @@
 ResNet-50-FPN with P3 to P7, masks, 256 pixels, batch 4, float32, 128 sampled regions an image, of
 which at most 32 have a mask, 500 proposals from 1000 a level, anchors of 8 strides, 81 classes with
 background, SGD. A peer is a command that takes --size and --batch and prints a JSON line with
-"side", "step_s", "peak_rss_gib", and how many regions its heads see. All sides take turns, each
+"side", "step_s", "peak_memory_gib", and how many regions its heads see. All sides take turns, each
 turn a fresh process; one JSON line a side, of the medians over turns.
 
 Of this project there are two sides: one as it is, whose mask head sees regions that hold an object
@@ -81,7 +81,7 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
         "first_call_s": round(first, 1),
         "step_s": round(statistics.median(seconds), 3),
-        "peak_rss_gib": peak,
+        "peak_memory_gib": peak,
         "box_regions": round(float(box_regions), 1),
         "mask_regions": round(float(mask_regions), 1),
         "parameters_m": round(

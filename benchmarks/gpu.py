@@ -4,11 +4,11 @@
         --peer "TORCH/bin/python benchmarks/peers/torchvision_mask_rcnn.py --device=cuda \
                 --bfloat16 --channels_last"
 
-JAX is an environment with requirements-jax.txt and jax[cuda12]; TensorFlow is not needed. Networks
-of 640 pixels with a ResNet-50-FPN (P3 to P7), all layers trained, layers in bfloat16, weights and
-losses in float32, SGD, on one ready batch of noise: the detector of benchmarks/detection_step.py,
-and a student with that head and three more. A peer is a command that takes --size, --batch,
---regions, --steps and --matmul, and prints a JSON line like `measure`'s.
+JAX is an environment as BUILD.md says ("With a GPU"); TensorFlow is not needed. Networks of 640
+pixels with a ResNet-50-FPN (P3 to P7), all layers trained, layers in bfloat16, weights and losses
+in float32, SGD, on one ready batch of noise: the detector of benchmarks/detection_step.py, and a
+student with that head and three more. A peer is a command that takes --size, --batch, --regions,
+--steps and --matmul, and prints a JSON line like `measure`'s.
 
 Every side and batch is a fresh process, in turns; one JSON line each, of the medians over turns. A
 step's work is three times its forward pass's, counted from the shapes of what convolutions and

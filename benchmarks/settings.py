@@ -68,7 +68,7 @@ def student_tasks(num_regions: int = 128) -> tuple[Any, ...]:
     from must_keras.tasks import Classification, Depth, Segmentation
 
     return (
-        Classification(name="image", classes=tuple(f"class {k}" for k in range(1000))),
+        Classification(name="kind", classes=tuple(f"class {k}" for k in range(1000))),
         mask_rcnn(num_regions),
         Segmentation(name="map", classes=tuple(f"class {k}" for k in range(150))),
         Depth(name="depth"),

@@ -2,7 +2,9 @@
 
 With KERAS_BACKEND=jax nothing here needs TensorFlow. A step is one compiled function of a state and
 a batch, for one device. Its shapes are fixed: heads see as many regions of every image as there may
-be. Batches come from outside, as arrays: the input pipeline of must_keras.data is TensorFlow's.
+be, where TensorFlow's mask head sees those with a mask and a few more; so there the statistics of
+its BatchNormalizations are others. Batches come from outside, as arrays: the input pipeline of
+must_keras.data is TensorFlow's.
 
 Example:
     inputs, outputs = connect(network, tasks, norm)
