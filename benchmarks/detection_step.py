@@ -6,7 +6,7 @@
 ResNet-50-FPN with P3 to P7, masks, 256 pixels, batch 4, float32, 128 sampled regions an image, of
 which at most 32 have a mask, 500 proposals from 1000 a level, anchors of 8 strides, 81 classes with
 background, SGD. A peer is a command that takes --size and --batch and prints a JSON line with
-"side", "step_s", "peak_rss_gib", and how many regions its heads see. All sides take turns, each
+"side", "step_s", "peak_memory_gib", and how many regions its heads see. All sides take turns, each
 turn a fresh process; one JSON line a side, of the medians over turns.
 
 Of this project there are two sides: one as it is, whose mask head sees regions that hold an object
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import counted_flops, medians, peak_gib, seconds_of, take_turns
-from benchmarks.settings import Rectangles
+from benchmarks.settings import Rectangles, mask_rcnn
 
 MASKS, STEPS = 32, 8
 
@@ -36,10 +36,10 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
     import tensorflow as tf
 
     from must_keras.models.backbone import ResNet
-    from must_keras.tasks import Detection
     from must_keras.tasks.detection import head as detection_head
     from must_keras.training.feed import Feed
-    from must_keras.training.model import Network, build_model
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
     from must_keras.training.strategy import make_strategy
     from must_keras.training.trainer import Training
@@ -47,16 +47,7 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
     if all_masks:
         # Every image's number of regions is made up to a multiple of all that there may be.
         detection_head._MASKS_TOGETHER = MASKS
-    task = Detection(
-        name="objects",
-        classes=tuple(f"class {k}" for k in range(80)),
-        max_boxes=50,
-        anchor_scales=(8.0,),
-        num_candidates=1000,
-        num_proposals=500,
-        num_regions=128,
-        num_mask_regions=MASKS,
-    )
+    task = mask_rcnn()
     training = Training(steps=STEPS, batch=batch, learning_rate=0.001, optimizer=SGD())
     with make_strategy("one").scope():
         network = Network(backbone=ResNet.of_depth(50), size=size)
@@ -90,7 +81,7 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
         "first_call_s": round(first, 1),
         "step_s": round(statistics.median(seconds), 3),
-        "peak_rss_gib": peak,
+        "peak_memory_gib": peak,
         "box_regions": round(float(box_regions), 1),
         "mask_regions": round(float(mask_regions), 1),
         "parameters_m": round(

@@ -34,7 +34,8 @@ def measure(size: int, batch: int, tasks: int, objects: int) -> dict[str, float]
     """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
     from must_keras.models.backbone import ResNet
     from must_keras.training.feed import Feed
-    from must_keras.training.model import Network, build_model
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
     from must_keras.training.trainer import Training
 

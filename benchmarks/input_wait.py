@@ -29,7 +29,8 @@ def measure(name: str) -> dict[str, Any]:
     from must_keras.data.labelled import Labelled
     from must_keras.models.backbone import ResNet
     from must_keras.training.feed import Feed
-    from must_keras.training.model import Network, build_model
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
 
     steps = STEPS[name]
     size, batch = (64, None) if name == "small" else (256, 4)

@@ -32,7 +32,7 @@ def _setting(name: str, data: pathlib.Path) -> Any:
     from must_keras.models.backbone import ResNet
     from must_keras.recipe import Pool
     from must_keras.tasks import Detection
-    from must_keras.training.model import Network
+    from must_keras.training.network import Network
 
     recipe = scenes.recipe(size=256 if name == "large" else 64)
     pool = Pool(source=ImagesOnly(name="photos", root=data))

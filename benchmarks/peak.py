@@ -29,7 +29,8 @@ _MATMUL, _CONVOLUTION = 2 * 2048**3, 2 * 8 * 32 * 32 * 256 * 256 * 9
 def _student() -> tuple[Any, Any]:
     """The network and its batch."""
     from must_keras.models.backbone import ResNet
-    from must_keras.training.model import Network, build_model
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
     from must_keras.training.trainer import Training
 

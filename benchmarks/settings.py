@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,81 @@ def four_tasks(size: int, *, num_proposals: int = 500) -> tuple[Any, ...]:
             task = dataclasses.replace(task, channels=256, num_convs=3)
         tasks.append(task)
     return tuple(tasks)
+
+
+def mask_rcnn(num_regions: int = 128) -> Any:
+    """The detection task of the benchmarks beside other Mask R-CNNs: 80 classes.
+
+    Args:
+        num_regions: regions of an image with a loss, a quarter of them with a mask; there are
+            twice as many proposals, at least 500, from twice as many candidates of every level.
+    """
+    from must_keras.tasks import Detection
+
+    num_proposals = max(500, 2 * num_regions)
+    return Detection(
+        name="objects",
+        classes=tuple(f"class {k}" for k in range(80)),
+        max_boxes=50,
+        anchor_scales=(8.0,),
+        num_candidates=2 * num_proposals,
+        num_proposals=num_proposals,
+        num_regions=num_regions,
+        num_mask_regions=num_regions // 4,
+    )
+
+
+def student_tasks(num_regions: int = 128) -> tuple[Any, ...]:
+    """That detector's head, with three more of published width: 1000 classes, a map, depth."""
+    from must_keras.tasks import Classification, Depth, Segmentation
+
+    return (
+        Classification(name="kind", classes=tuple(f"class {k}" for k in range(1000))),
+        mask_rcnn(num_regions),
+        Segmentation(name="map", classes=tuple(f"class {k}" for k in range(150))),
+        Depth(name="depth"),
+    )
+
+
+def noise_batch(
+    tasks: Sequence[Any], *, size: int, batch: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Noise with a label of every task on each image, as arrays: TensorFlow is not needed.
+
+    Returns:
+        inputs and labels, as MultiTaskModel and training/jax_step.py take them.
+    """
+    random = np.random.default_rng(0)
+    area = np.float32([[0.0, 0.0, size, size]])
+    image = random.uniform(0.0, 255.0, (batch, size, size, 3)).astype(np.float32)
+    labels = {task.name: _noise_label(task, size, batch, random) for task in tasks}
+    keys = np.arange(batch, dtype=np.int32)
+    return {"image": image, "area": np.repeat(area, batch, axis=0)}, {
+        "labels": labels,
+        "keys": keys,
+    }
+
+
+def _noise_label(task: Any, size: int, batch: int, random: np.random.Generator) -> dict[str, Any]:
+    from must_keras.ops.views import letterbox
+    from must_keras.tasks import Classification, Depth, Detection, Segmentation
+
+    shape = (batch, size, size)
+    match task:
+        case Classification():
+            places = random.integers(0, len(task.classes), batch)
+            probabilities = np.eye(len(task.classes), dtype=np.float32)[places]
+            return {"probabilities": probabilities, "labelled": np.ones(batch, np.float32)}
+        case Segmentation():
+            return {"map": random.integers(0, len(task.classes), shape).astype(np.uint8)}
+        case Depth():
+            return {"depth": random.uniform(1.0, 10.0, shape).astype(np.float32)}
+        case Detection():
+            source = Rectangles(task, size=size, count=batch)
+            view = letterbox((size, size), (size, size))
+            seen = [task.warp(source.load(i)[1][task.name], view) for i in range(batch)]
+            return {key: np.stack([np.asarray(one[key]) for one in seen]) for key in seen[0]}
+    raise TypeError(f"no label is made for a {type(task).__name__}")
 
 
 def scenes_source(size: int, count: int) -> Any:

@@ -39,7 +39,8 @@ def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
     from must_keras.models.backbone import ResNet
     from must_keras.training.checkpoints import Checkpoints
     from must_keras.training.feed import Feed
-    from must_keras.training.model import Network, build_model
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
     from must_keras.training.strategy import make_strategy
 
     recipe = scenes.recipe(size=size, pool_images=2 * BATCH, images=BATCH)

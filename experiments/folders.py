@@ -49,7 +49,7 @@ from must_keras.selfsup import MoCo, SimCLR
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.start import FromCheckpoint, FromScratch, Start
 from must_keras.training.trainer import Training

@@ -30,7 +30,7 @@ from must_keras.models.backbone import ResNet
 from must_keras.recipe import ForeignLabels, ForeignTeacher, Pool, Recipe, Student, Transfer
 from must_keras.tasks import Classification, Depth, Detection
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 

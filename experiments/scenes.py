@@ -32,7 +32,7 @@ from must_keras.models.keras_backbone import KerasBackbone
 from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.selfsup import MoCo, SimCLR
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.start import FromCheckpoint, FromScratch
 from must_keras.training.trainer import Training

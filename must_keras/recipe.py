@@ -16,7 +16,7 @@ from must_keras.selfsup import SelfSupervised
 from must_keras.tasks.base import Task
 from must_keras.teachers import AnyTeacher, ForeignTeacher, Teacher
 from must_keras.training.foreign_labels import ForeignLabels
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.protocol import Mode, Neck, Protocol
 from must_keras.training.start import FromScratch, Start
 from must_keras.training.trainer import Training

@@ -15,7 +15,7 @@ from must_keras.models.backbone import ResNet
 from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir

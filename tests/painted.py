@@ -6,7 +6,7 @@ from must_keras.models.backbone import ResNet
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.feed import Feed
 from must_keras.training.loop import fit
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import SGD
 from must_keras.training.summaries import Summaries
 from must_keras.training.trainer import Training
@@ -23,9 +23,8 @@ THINGS = Detection(
     box_convs=1, mask_region=4, mask_channels=8, mask_convs=1, num_mask_regions=4,
     max_detections=4,
 )  # fmt: skip
-ALL = (
-    KIND, THINGS, PARTS, Depth(name="far", **PIXELS), Normals(name="facing", **PIXELS),
-)  # fmt: skip
+FOUR = (KIND, THINGS, PARTS, Depth(name="far", **PIXELS))
+ALL = (*FOUR, Normals(name="facing", **PIXELS))
 
 
 class Painted:

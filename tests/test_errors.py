@@ -20,7 +20,7 @@ from must_keras.data.splits import Splits, split_by_fraction
 from must_keras.models.backbone import ResNet
 from must_keras.recipe import Pool, Recipe, Student, Teacher
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 

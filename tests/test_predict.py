@@ -19,7 +19,8 @@ from must_keras.prediction import pictures
 from must_keras.prediction.model import Model
 from must_keras.prediction.results import Results
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.model import Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import Network
 from must_keras.training.serving import export_saved_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from must_keras.models.backbone import Backbone
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

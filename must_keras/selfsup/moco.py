@@ -20,7 +20,7 @@ from must_keras.ops.precision import full
 from must_keras.selfsup.method import PairModel, SelfSupervised
 from must_keras.selfsup.views import RandomViews
 from must_keras.training.fused import fuse
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas
 
 Tensor = Any

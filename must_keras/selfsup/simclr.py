@@ -16,7 +16,7 @@ from must_keras.errors import UserError
 from must_keras.ops import draws
 from must_keras.selfsup.method import PairModel, SelfSupervised
 from must_keras.selfsup.views import RandomViews
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas, replica_index
 
 Tensor = Any

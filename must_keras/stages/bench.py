@@ -18,7 +18,8 @@ from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.feed import Feed
 from must_keras.training.frozen import estimate_statistics
 from must_keras.training.learner import Learner, fits_into_memory, learner
-from must_keras.training.model import BACKBONE, NECK, MultiTaskModel, build_model
+from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.network import BACKBONE, NECK
 from must_keras.training.start import FromCheckpoint, copy_parts
 from must_keras.training.strategy import is_chief
 from must_keras.training.summaries import Summaries

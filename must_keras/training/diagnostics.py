@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from must_keras.training.model import BACKBONE, MultiTaskModel
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import sum_over_replicas
 
 Tensor = Any

@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from must_keras.ops.precision import full, in_full_precision
+from must_keras.ops.precision import in_full_precision
 from must_keras.training.fused import fuse
-from must_keras.training.optimizers import only_where
+from must_keras.training.optimizers import clipping, global_norm, only_where
 from must_keras.training.stepping import on_iterator, on_replicas
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
@@ -91,12 +91,10 @@ class FittedModel(keras.Model):
             The gradient's norm before it is clipped.
         """
         gradients = sum_over_replicas([g for g, _ in pairs])
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
+        norm = global_norm(gradients)
         finite = ops.isfinite(norm) & ops.isfinite(loss)
         # The optimizer adds up over replicas once more: hand it each replica's equal share.
-        factor = ops.cast(1.0 / num_replicas(), norm.dtype)
-        if self.clip_norm is not None:
-            factor = factor * self.clip_norm / ops.maximum(norm, self.clip_norm)
+        factor = clipping(norm, self.clip_norm, 1.0 / num_replicas())
         factor = ops.where(finite, factor, ops.zeros_like(factor))
         gradients = [tf.math.multiply_no_nan(g, ops.cast(factor, g.dtype)) for g in gradients]
         with only_where(finite, self.optimizer):

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from must_keras.training.model import BACKBONE, NECK, MultiTaskModel
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.network import BACKBONE, NECK
 
 Tensor = Any
 

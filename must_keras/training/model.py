@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.models.backbone import Backbone
-from must_keras.models.fpn import build_neck
-from must_keras.ops.precision import full, policy, to_full
+from must_keras.ops.precision import policy
 from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
+from must_keras.training.losses import losses_over, valid_counts
+from must_keras.training.network import Network, Precision, connect
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 from must_keras.training.weighting.base import LearnedWeights
 
 Tensor = Any
-BACKBONE, NECK = "backbone", "neck"
-Precision = Literal["float32", "mixed_bfloat16"]
 # On a CPU TensorFlow 2.21's bfloat16 gradient of a 3x3 convolution with stride 2 reads memory that
 # is not its own where the map has a single cell: P6 of smaller images.
 _LEAST_HALF = 128
-_PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Network:
-    """What teachers, student and transfers have in common.
-
-    Attributes:
-        backbone: ResNet(...), EfficientNetLite0(...) or KerasBackbone(...).
-        size: height and width of the input in pixels, a multiple of 32.
-        channels: width of the feature pyramid.
-    """
-
-    backbone: Backbone
-    size: int
-    channels: int = 256
-
-    def __post_init__(self) -> None:
-        if self.size < 32 or self.size % 32:
-            raise UserError(f"size must be a multiple of 32 pixels, received {self.size}")
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -112,22 +89,13 @@ class MultiTaskModel(FittedModel):
 
     def valid_counts(self, y: Mapping[str, Any]) -> Tensor:
         """Each task's number of valid elements in the whole batch of all replicas: [tasks]."""
-        counts = [
-            ops.cast(ops.sum(task.label_weight(to_full(y["labels"][name]))), full())
-            for name, task in self.tasks.items()
-        ]
-        return sum_over_replicas(ops.stack(counts))
+        return sum_over_replicas(valid_counts(self.tasks.values(), y))
 
     def losses_over(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
     ) -> dict[str, Tensor]:
         """`losses_by_task` of a part of the batch that has so many valid elements."""
-        losses, counts = {}, ops.maximum(counts, 1.0)
-        for i, (name, task) in enumerate(self.tasks.items()):
-            label = to_full(y["labels"][name])
-            terms = task.loss(label, y_pred[name], self.get_layer(name), y["keys"])
-            losses[name] = ops.cast(ops.sum(terms), counts.dtype) / counts[i]
-        return losses
+        return losses_over(self, self.tasks.values(), y, y_pred, counts)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
@@ -290,31 +258,9 @@ def build_model(
         )
     keras.utils.set_random_seed(seed)
     with policy(precision):
-        return _build(network, tasks, norm, loss_weights, clip_norm)
+        inputs, outputs = connect(network, tasks, norm)
+        return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)
 
 
 def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
-
-
-def _build(
-    network: Network,
-    tasks: Sequence[Task],
-    norm: Mapping[str, Any],
-    loss_weights: Mapping[str, float] | None,
-    clip_norm: float | None,
-) -> MultiTaskModel:
-    size = (network.size, network.size)
-    image = keras.Input((*size, 3), name="image")
-    area = keras.Input((4,), name="area")
-    backbone = network.backbone.build(size, norm, name=BACKBONE)
-    features = dict(backbone(image))
-    if any(level in _PYRAMID for task in tasks for level in task.features):
-        neck = build_neck(features, channels=network.channels, norm=norm, name=NECK)
-        features |= neck({level: features[level] for level in ("C3", "C4", "C5")})
-    outputs = {}
-    for task in tasks:
-        head = task.build_head(size, norm)
-        outputs[task.name] = head({key: features[key] for key in task.features} | {"area": area})
-    inputs = {"image": image, "area": area}
-    return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)

@@ -17,7 +17,8 @@ from must_keras.errors import UserError
 from must_keras.files import replacing, write_json
 from must_keras.ops.precision import to_full
 from must_keras.training.fitted import FittedModel
-from must_keras.training.model import BACKBONE, MultiTaskModel
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.network import BACKBONE
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.workdir import EVIDENCE
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from must_keras.ops.precision import full
 from must_keras.training.schedules import Warmup
+
+Tensor = Any
 
 
 class _DecaysKernels:
@@ -29,7 +31,7 @@ class _DecaysKernels:
 
     def decay(self, variable: Any, rate: Any) -> None:
         """Shrinks a kernel."""
-        if self.kernel_decay and variable.shape.rank > 1:
+        if self.kernel_decay and len(variable.shape) > 1:
             variable.assign_sub(variable * (rate * self.kernel_decay))
 
     def get_config(self) -> dict[str, Any]:
@@ -42,15 +44,21 @@ class FusedAdamW(_DecaysKernels, keras.optimizers.Adam):
     """Keras' AdamW with TensorFlow's one operation for each variable.
 
     Keras' own writes some forty for each, the schedule among them: a small network spends as much
-    on these as on its gradients, and more when it is traced.
+    on these as on its gradients, and more when it is traced. Elsewhere Keras' own is compiled into
+    one.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
         dtype = variable.dtype
+        self.decay(variable, ops.cast(learning_rate, dtype))
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
         rate, step = tf.cast(learning_rate, dtype), tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
-        self.decay(variable, rate)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -75,16 +83,24 @@ class FusedSGD(_DecaysKernels, keras.optimizers.SGD):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
-        rate = tf.cast(learning_rate, dtype)
+        rate, gradient = ops.cast(learning_rate, dtype), ops.cast(gradient, dtype)
         self.decay(variable, rate)
         if not self.momentums:
-            variable.assign_sub(rate * tf.cast(gradient, dtype))
+            variable.assign_sub(rate * gradient)
             return
+        momentum = self.momentums[self._get_variable_index(variable)]
+        if keras.backend.backend() != "tensorflow":
+            momentum.assign(self.momentum * momentum + gradient)
+            ahead = gradient + self.momentum * momentum if self.nesterov else momentum
+            variable.assign_sub(rate * ahead)
+            return
+        import tensorflow as tf
+
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
-            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            accum=momentum.value.handle,
             lr=rate,
-            grad=tf.cast(gradient, dtype),
+            grad=gradient,
             momentum=tf.constant(self.momentum, dtype),
             use_nesterov=self.nesterov,
         )
@@ -121,6 +137,23 @@ class SGD:
 def averaging(momentum: float | None) -> dict[str, Any]:
     """Keras' arguments for a running average of the weights with this momentum; None: without."""
     return {} if momentum is None else {"use_ema": True, "ema_momentum": momentum}
+
+
+def global_norm(gradients: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers of several gradients."""
+    return ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
+
+
+def clipping(norm: Tensor, clip_norm: float | None, share: float = 1.0) -> Tensor:
+    """What gradients are multiplied with, so that their global norm is at most `clip_norm`.
+
+    Args:
+        norm: a scalar, their global norm.
+        clip_norm: None: unlimited.
+        share: of the gradients that is taken in any case.
+    """
+    factor = ops.cast(share, norm.dtype)
+    return factor if clip_norm is None else factor * clip_norm / ops.maximum(norm, clip_norm)
 
 
 @contextlib.contextmanager

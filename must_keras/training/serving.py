@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from must_keras.data.pipeline import MEAN_COLOUR
 from must_keras.ops.views import letterbox, visible_area
-from must_keras.training.model import BACKBONE, NECK, MultiTaskModel
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.network import BACKBONE, NECK
 
 # Outputs that have a value for every pixel, and how they are resized to the image.
 _MAPS = {"map": "nearest", "confidence": "bilinear", "depth": "bilinear", "normals": "nearest"}

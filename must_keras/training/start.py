@@ -12,7 +12,8 @@ import keras
 
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.training.model import BACKBONE, NECK, MultiTaskModel, Network
+from must_keras.training.model import MultiTaskModel
+from must_keras.training.network import BACKBONE, NECK, Network
 
 
 class Start(abc.ABC):

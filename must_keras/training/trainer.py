@@ -9,7 +9,7 @@ from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import UserError
 from must_keras.models.normalization import averaging_momentum
 from must_keras.training.fitted import FittedModel
-from must_keras.training.model import BACKBONE, Precision
+from must_keras.training.network import BACKBONE, Precision
 from must_keras.training.optimizers import SGD, AdamW
 from must_keras.training.recompute import recompute
 from must_keras.training.schedules import Cosine, Steps

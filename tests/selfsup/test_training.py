@@ -17,7 +17,8 @@ from must_keras.selfsup.views import two_views
 from must_keras.training import loop, nonfinite
 from must_keras.training.feed import Feed
 from must_keras.training.loop import fit
-from must_keras.training.model import BACKBONE, Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import BACKBONE, Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.start import FromBackbone, FromModel, copy_parts
 from must_keras.training.strategy import make_strategy

@@ -29,7 +29,7 @@ from must_keras.stages import (
 )
 from must_keras.tasks import Depth, Segmentation
 from must_keras.training.foreign_labels import ForeignLabels
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.thresholds import AtPrecision
 from must_keras.training.trainer import Training

@@ -22,7 +22,7 @@ from must_keras.models.backbone import ResNet
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.stages import label, label_checks, labelling, parts, student, teacher
 from must_keras.tasks import Classification, Segmentation
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir

@@ -22,7 +22,7 @@ from must_keras.stages.report import page, summary
 from must_keras.tasks import Classification
 from must_keras.training.feed import Feed
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir

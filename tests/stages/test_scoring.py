@@ -10,7 +10,8 @@ from must_keras.models.backbone import ResNet
 from must_keras.stages import scoring
 from must_keras.tasks import Classification
 from must_keras.training.inference import Predictor
-from must_keras.training.model import Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import Network
 from must_keras.training.summaries import Summaries
 
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)

@@ -15,7 +15,8 @@ from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, st
 from must_keras.stages import label, parts, student, teacher
 from must_keras.tasks import Classification, Depth
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.pictures import save
 from must_keras.training.start import FromModel

@@ -17,7 +17,8 @@ from must_keras.stages.report import thresholds as on_the_page
 from must_keras.tasks import Depth, Segmentation
 from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.pictures import save
 from must_keras.training.start import FromModel

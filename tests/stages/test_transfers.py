@@ -16,7 +16,8 @@ from must_keras.stages import bench, scoring, transfer
 from must_keras.stages.cells import cells
 from must_keras.tasks import Classification, Normals
 from must_keras.training.foreign import ForeignModel
-from must_keras.training.model import Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.protocol import Protocol
 from must_keras.training.trainer import Training

@@ -16,7 +16,8 @@ from must_keras.training.feed import Feed
 from must_keras.training.frozen import bytes_of_view, estimate_statistics
 from must_keras.training.learner import fits_into_memory, learner
 from must_keras.training.loop import fit
-from must_keras.training.model import BACKBONE, NECK, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import BACKBONE, NECK
 from must_keras.training.summaries import Summaries
 from painted import ALL, KIND, NETWORK, PARTS, PIXELS, THINGS, Painted, training
 

@@ -73,6 +73,23 @@ def test_decay_spares_all_but_kernels():
         np.testing.assert_array_equal(bias, before[1])
 
 
+@pytest.mark.parametrize("recipe", [AdamW(), SGD(), SGD(momentum=0.0)], ids=str)
+def test_other_backends_move_weights_alike(recipe, monkeypatch):
+    """The steps of keras.ops alone, and TensorFlow's one operation."""
+    gradients = np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
+    found = []
+    for backend in ("tensorflow", "jax"):
+        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
+        variable = keras.Variable(np.linspace(-1, 1, 6, dtype="float32").reshape(2, 3))
+        optimizer = recipe.build(WarmupCosine(0.1, 8))
+        optimizer.build([variable])
+        for gradient in gradients:
+            optimizer.apply([gradient], [variable])
+        found.append(variable.numpy())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(found[0] - np.linspace(-1, 1, 6).reshape(2, 3)).min() > 1e-3
+
+
 def test_reset_forgets_momenta_and_steps():
     variable = keras.Variable([1.0, 2.0])
     optimizer = AdamW().build(WarmupCosine(0.1, 10))

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from must_keras.errors import UserError
 from must_keras.training.feed import Feed
-from must_keras.training.model import BACKBONE, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import BACKBONE
 from must_keras.training.recompute import recompute
 from must_keras.training.strategy import make_strategy
 from painted import KIND, NETWORK, NORM, PARTS, THINGS, Painted, training

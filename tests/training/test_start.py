@@ -8,7 +8,8 @@ from must_keras.errors import UserError
 from must_keras.models.backbone import ResNet
 from must_keras.models.keras_backbone import KerasBackbone
 from must_keras.tasks import Classification, Segmentation
-from must_keras.training.model import BACKBONE, NECK, Network, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import BACKBONE, NECK, Network
 from must_keras.training.serving import backbone_of
 from must_keras.training.start import (
     FromBackbone,

@@ -12,7 +12,8 @@ from must_keras.models.backbone import EfficientNetLite0, ResNet
 from must_keras.ops import draws
 from must_keras.training import loop
 from must_keras.training.feed import Feed
-from must_keras.training.model import BACKBONE, build_model
+from must_keras.training.model import build_model
+from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import make_strategy

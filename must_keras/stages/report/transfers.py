@@ -10,7 +10,7 @@ from typing import Any
 from must_keras.recipe import Recipe
 from must_keras.stages.report import comparison, curves, summary
 from must_keras.stages.scoring import sign
-from must_keras.training.model import NECK
+from must_keras.training.network import NECK
 
 _MEANS = {
     "with_task": "mean normalised gain",
