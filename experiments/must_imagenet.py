@@ -72,7 +72,7 @@ from experiments.paper import teachers
 from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
 from experiments.paper.transfers import NAMES, transfers
 from must_keras.recipe import Pool, Recipe, Student
-from must_keras.training.model import Precision
+from must_keras.training.network import Precision
 from must_keras.training.protocol import Neck
 
 

@@ -38,7 +38,7 @@ from experiments.paper.setting import FROM_TRAINED, HeadsName, Setting
 from experiments.paper.transfers import NAMES, transfers
 from must_keras.models.keras_backbone import LEVELS, KerasBackbone
 from must_keras.recipe import Pool, Recipe, Student
-from must_keras.training.model import Precision
+from must_keras.training.network import Precision
 from must_keras.training.protocol import Neck
 from must_keras.training.start import FromCheckpoint
 

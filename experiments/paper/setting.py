@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.models.backbone import Backbone, ResNet
-from must_keras.training.model import Network, Precision
+from must_keras.training.network import Network, Precision
 from must_keras.training.optimizers import SGD
 from must_keras.training.trainer import Training
 

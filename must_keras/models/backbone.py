@@ -100,6 +100,9 @@ class Backbone(abc.ABC):
 class ResNet(Backbone):
     """A residual network, version 1 (He et al., 2016): the stride stands in the 1x1 convolution.
 
+    keras-cv builds it, by explicit arguments; on a Keras backend other than TensorFlow, which
+    keras-cv needs, models/residual.py builds the same.
+
     Attributes:
         filters: channels inside the blocks of each of the four stages.
         blocks: number of blocks of each stage.
@@ -131,13 +134,28 @@ class ResNet(Backbone):
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def _features(self, image: Any) -> dict[str, Any]:
+        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
+        if keras.backend.backend() == "tensorflow":
+            return self._of_keras_cv(inputs)
         stages = residual_stages(
-            scaled(image, mean=_MEAN, deviation=_DEVIATION),
-            filters=self.filters,
-            blocks=self.blocks,
-            block_type=self.block_type,
+            inputs, filters=self.filters, blocks=self.blocks, block_type=self.block_type
         )
         return {f"C{level}": features for level, features in enumerate(stages, 2)}
+
+    def _of_keras_cv(self, inputs: Any) -> dict[str, Any]:
+        from keras_cv.models import ResNetBackbone
+
+        network = ResNetBackbone(
+            stackwise_filters=list(self.filters),
+            stackwise_blocks=list(self.blocks),
+            stackwise_strides=[1, 2, 2, 2],
+            include_rescaling=False,
+            block_type=self.block_type,
+            input_shape=tuple(inputs.shape[1:]),
+            input_tensor=inputs,
+        )
+        ends = network.pyramid_level_inputs
+        return {f"C{level}": network.get_layer(ends[f"P{level}"]).output for level in range(2, 6)}
 
 
 # The optional package that carries EfficientNet-Lite0's ImageNet weights.

@@ -1,4 +1,4 @@
-"""The stages of a residual network, version 1, of Keras' own layers alone."""
+"""The stages of a residual network, version 1, of Keras' own layers: where keras-cv cannot run."""
 
 from __future__ import annotations
 
