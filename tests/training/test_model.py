@@ -76,6 +76,14 @@ def test_a_saved_model_predicts_the_same(five, tmp_path):
     assert set(one) == {t.name for t in ALL}
 
 
+def test_batches_are_of_bytes_and_the_input_layer_makes_floats_of_them(five):
+    x, _ = one_batch()
+    assert x["image"].dtype == tf.uint8
+    floats = x | {"image": tf.cast(x["image"], tf.float32)}
+    whole, real = five(x, training=False), five(floats, training=False)
+    tf.nest.map_structure(np.testing.assert_array_equal, whole, real)
+
+
 def test_serving_takes_images_of_any_size(five):
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 96, 3), dtype=np.uint8)
     out = serve(five, tf.constant(images))
