@@ -126,6 +126,7 @@ def test_a_kill_and_sigterm_leave_nothing_lost_and_nothing_twice(whole, tmp_path
         assert verify(tmp_path / "labels" / name / "pool", source) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(whole, tmp_path):
     pool = whole / "pool"
     take_teachers(whole, tmp_path)

@@ -140,7 +140,7 @@ class _OneBlock(FewLayers):
         return levels | {"C5": keras.layers.Add()([x, branch])}
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [SimCLR, pytest.param(MoCo, marks=pytest.mark.slow)])
 def test_residual_branches_are_left_out_of_what_learns(kind):
     """With keys for every image that is passed: of SimCLR both views."""
     network, losses = Network(backbone=_OneBlock(), size=32, channels=8), []

@@ -312,6 +312,7 @@ def test_without_masks_there_is_no_mask_head():
     assert "masks" not in task.outputs(prediction, head, (SIZE, SIZE))
 
 
+@pytest.mark.slow
 def test_one_small_batch_is_learned_by_heart():
     model, head = build(seed=1)
     x, label = batch()

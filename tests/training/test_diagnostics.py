@@ -75,6 +75,7 @@ def test_recomputed_features_have_the_same_numbers(strategy):
     assert again == pytest.approx(plain, rel=1e-2, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_is_not_touched_by_a_bit(tmp_path, strategy):
     weights, rows = [], []
     for every in (0, 2):

@@ -60,7 +60,8 @@ def uninterrupted(tmp_path_factory):
     return model, without_speed(folder)
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [5, 12])
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, uninterrupted, monkeypatch, step):
     """The stop lies between two log lines: the numbers of both sides make the next one."""
     sums = loop.sum_over_workers
@@ -158,9 +159,8 @@ class Meagre(Painted):
         }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("metric", marks=pytest.mark.slow), "relative_inverse"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["metric", "relative_inverse"])
 def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
     some = [task for task in ALL if task.name in ("things", "parts", "far")]
     tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in some]

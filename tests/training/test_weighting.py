@@ -97,6 +97,7 @@ def build(seed=3):
     return model
 
 
+@pytest.mark.slow
 def test_learned_weights_are_trained_saved_and_resumed(tmp_path, monkeypatch):
     with make_strategy("one").scope():
         whole = build()
