@@ -119,7 +119,9 @@ def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(workdir):
     assert set(found) == {
         "version", "start", "made_from", "seed", "network", "task", "sets", "training", "neck",
     }  # fmt: skip
-    assert found["version"] == 2 and describe(found["training"]) == describe(TRAINING)
+    assert found["version"] == transfer.VERSION and describe(found["training"]) == describe(
+        TRAINING
+    )
     assert cell.part(workdir).folder.parts[-2:] == ("full-fpn-all", "seed0")
     one_rate = recipe_of(learning_rates=(1e-3,))
     (cell, _) = cells(one_rate, one_rate.transfers[0])
