@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from must_keras.data.sets.carving import carved
-from must_keras.data.sources import TfdsSource, class_reading, tfds_builder
+from must_keras.data.sets.carving import carved_of_tfds
+from must_keras.data.sources import class_reading, tfds_builder
 from must_keras.data.splits import Splits
 
 
@@ -23,9 +23,11 @@ def splits(*, head: str, seed: int, data_dir: str | None = None) -> Splits:
         UserError: the set is not there and cannot be prepared.
     """
     builder = tfds_builder("imagenet2012", data_dir)
-    labels = {head: class_reading(builder)}
-    train, test = (
-        TfdsSource(name=name, builder=builder, split=split, labels=labels)
-        for name, split in (("imagenet", "train"), ("imagenet_test", "validation"))
+    return carved_of_tfds(
+        builder,
+        {head: class_reading(builder)},
+        name="imagenet",
+        test="validation",
+        most=10_000,
+        seed=seed,
     )
-    return carved(train, test, most=10_000, seed=seed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from must_keras.data.sets.carving import carved
-from must_keras.data.sources import TfdsSource, depth_reading, tfds_builder
+from must_keras.data.sets.carving import carved_of_tfds
+from must_keras.data.sources import depth_reading, tfds_builder
 from must_keras.data.splits import Splits
 
 
@@ -25,9 +25,11 @@ def splits(*, head: str, seed: int, data_dir: str | None = None) -> Splits:
         UserError: the set is not there and cannot be prepared.
     """
     builder = tfds_builder("nyu_depth_v2", data_dir)
-    labels = {head: depth_reading(builder)}
-    train, test = (
-        TfdsSource(name=f"nyu_depth{end}", builder=builder, split=split, labels=labels)
-        for end, split in (("", "train"), ("_test", "validation"))
+    return carved_of_tfds(
+        builder,
+        {head: depth_reading(builder)},
+        name="nyu_depth",
+        test="validation",
+        most=500,
+        seed=seed,
     )
-    return carved(train, test, most=500, seed=seed)

@@ -28,7 +28,7 @@ Value = float | str
 Interval = dict[str, Any]
 
 # What may differ at any depth.
-_ANYWHERE = ("seed", "data_seed", "rates_from")
+_ANYWHERE = (*combined.SEEDS, "rates_from")
 # What may differ besides: other starts are other lines, and what these are made from.
 _BESIDES = ("starts", "rounds", "supervised", "selfsup")
 # What differs with another pool or another teacher.

@@ -14,7 +14,7 @@ from must_keras.workdir import RUN, first_difference
 
 _REPORT = "report.json"
 # What runs may differ in: seeds, where learning rates come from, and which starts they have.
-_SEEDS = ("seed", "data_seed")
+SEEDS = ("seed", "data_seed")
 _CHOICES = ("rates_from", "starts")
 
 
@@ -110,7 +110,7 @@ def _number(value: float | None, form: str) -> str:
 def _check_recipes(
     one: pathlib.Path, first: dict[str, Any], other: pathlib.Path, second: dict[str, Any]
 ) -> None:
-    free = (*_SEEDS, *_CHOICES)
+    free = (*SEEDS, *_CHOICES)
     difference = first_difference(without_keys(first, free), without_keys(second, free))
     if difference is not None:
         field, was, now = difference
