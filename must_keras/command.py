@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -35,6 +35,12 @@ def without_greetings() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def expect_flags_alone(argv: Sequence[str]) -> None:
+    """Raises UserError where a command line has more than flags."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:

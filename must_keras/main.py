@@ -48,8 +48,7 @@ _STRATEGY = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Runs the stages that the flags ask for."""
-    if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
+    command.expect_flags_alone(argv)
     if _STAGE.value not in STAGES:
         raise UserError(f"--stage={_STAGE.value}: {experiment.nearest(_STAGE.value, STAGES)}")
     name, arguments = experiment.parse(_EXPERIMENT.value)

@@ -126,8 +126,7 @@ def run() -> None:
     }
 
     def main(argv: list[str]) -> None:
-        if len(argv) > 1:
-            raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
+        command.expect_flags_alone(argv)
         given = [f"--{name}={flag.value}" for name, flag in passed.items() if flag.value]
         repeat(
             text.value,
