@@ -62,6 +62,7 @@ def recipe(
     rates_from: str | None = None,
     downstream: Literal["dev", "final"] = "dev",
     weighting: Literal["formula", "equal", "uncertainty"] = "formula",
+    depth_weight: float = 1.0,
     teachers: tuple[str, ...] = TEACHERS,
     pool_times: int = 1,
     box_threshold: float = 0.3,
@@ -98,6 +99,7 @@ def recipe(
         rates_from: the folder of another run, whose choice of learning rates is taken.
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
         weighting: how much each head's loss counts in the student; "formula" is the paper's.
+        depth_weight: of the student's loss of depth, beside that; the paper's is not known.
         teachers: which of the four; the student has their heads.
         pool_times: the pool has so many times pool_images; a larger one begins with the smaller.
         box_threshold: pseudo boxes of a lower score are dropped.
@@ -193,7 +195,7 @@ def recipe(
             sets=splits(ranges, "depth", "distance"),
             # A metric depth keeps its metres when the picture grows: do not let it grow.
             training=training(teacher_steps, scale=(1.0, 1.0)),
-            loss_weight=1.0,
+            loss_weight=depth_weight,
         ),
     )
 

@@ -48,6 +48,7 @@ STUDENT = {"student", "export"} | {
         ({"union": "false"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),
         ({"weighting": "uncertainty"}, STUDENT),
+        ({"depth_weight": "5"}, STUDENT),
     ],
 )
 def test_teachers_and_labels_are_those_of_the_default_run(workdir, tmp_path, arguments, made):
