@@ -13,7 +13,8 @@ To try:    scale=0.25 takes a quarter of all images and steps; settings are tune
 One seed:  python -m must_keras.main --experiment=scenes_benchmark
 Hardware:  two CPU cores, 3 GB of memory, no GPU
 Time:      about two hours for three seeds: 162 transfers for the choice of learning rates, 108 more
-Results:   the table in the README, as it came out; experiments/results/ has every transfer
+Results:   the table in the README, as it came out; with --to=experiments/results/NAME.jsonl every
+           transfer is kept as a line of that file
 """
 
 from __future__ import annotations

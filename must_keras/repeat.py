@@ -47,7 +47,8 @@ def repeat(
         options: further flags of must_keras.main.
 
     Raises:
-        UserError: the recipe cannot be repeated, or the seeds are not seeds.
+        UserError: the recipe cannot be repeated, the seeds are not seeds, or the file has other
+            numbers of the same transfers.
         SystemExit: a run ended with this status, after it said why.
     """
     numbers = _whole_numbers(seeds)
@@ -92,12 +93,24 @@ def _run(
 
 
 def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
-    """Adds the transfers that the file does not have yet; nothing is taken away from it."""
+    """Adds the transfers that the file does not have yet; nothing is taken away from it.
+
+    Raises:
+        UserError: it has other numbers of a transfer: those of another recipe.
+    """
     text = path.read_text() if path.is_file() else ""
-    known = {_cell(json.loads(line)) for line in text.splitlines()}
+    known = {_cell(row): row for row in map(json.loads, text.splitlines())}
     report = json.loads((folder / "report.json").read_text())
+    # A transfer that says its own commit may be older than the run's last command.
     origin = {"run_seed": seed, "git_commit": json.loads((folder / RUN).read_text())["git_commit"]}
-    new = [row for transfer in report["transfers"] if _cell(row := origin | transfer) not in known]
+    rows = [origin | transfer for transfer in report["transfers"]]
+    for row in rows:
+        if known.get(_cell(row), row)["value"] != row["value"]:
+            raise UserError(
+                f"--to={path} has other numbers of {row['set']} from {row['start']}, seed {seed}, "
+                f"than {folder}: they are of another recipe or commit; give a new file"
+            )
+    new = [row for row in rows if _cell(row) not in known]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text + "".join(f"{json.dumps(row)}\n" for row in new))

@@ -37,7 +37,8 @@ def asked(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(RECIPE)
-    monkeypatch.setattr(repeat.subprocess, "run", run)
+    # Its own name alone: what is imported meanwhile starts processes too.
+    monkeypatch.setattr(repeat, "subprocess", types.SimpleNamespace(run=run))
     return found
 
 
@@ -60,6 +61,27 @@ def test_a_line_of_every_transfer_is_kept_once(asked, tmp_path):
         (0, "random", 0.2), (0, "student", 0.5), (1, "random", 0.325), (1, "student", 0.625),
     ]  # fmt: skip
     assert {r["git_commit"] for r in rows} == {"abc"}
+
+
+def test_numbers_of_another_recipe_are_not_taken_for_these(asked, tmp_path):
+    """As those of a smaller one, which was tried first."""
+    path = tmp_path / "all.jsonl"
+    repeat.repeat("mine.py", ["0"], to=str(path))
+    text = path.read_text()
+    path.write_text(text.replace("0.5", "0.4"))
+    with pytest.raises(UserError, match="has other numbers of a from student, seed 0"):
+        repeat.repeat("mine.py", ["0"], to=str(path))
+    assert path.read_text() == text.replace("0.5", "0.4")
+
+
+def test_a_transfer_keeps_the_commit_that_made_it(tmp_path):
+    cell = {"set": "a", "start": "random", "mode": "full", "neck": "fpn", "shots": None, "value": 0}
+    rows = [cell | {"seed": 0, "git_commit": "older"}, cell | {"seed": 1}]
+    (tmp_path / "run.json").write_text(json.dumps({"git_commit": "abc"}))
+    (tmp_path / "report.json").write_text(json.dumps({"transfers": rows}))
+    repeat._keep(tmp_path, 3, tmp_path / "all.jsonl")
+    kept = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [(row["run_seed"], row["git_commit"]) for row in kept] == [(3, "older"), (3, "abc")]
 
 
 def test_a_run_that_fails_ends_it_with_its_status(asked):

@@ -23,6 +23,7 @@ from must_keras.training.network import BACKBONE, NECK
 from must_keras.training.start import FromCheckpoint, copy_parts
 from must_keras.training.strategy import is_chief
 from must_keras.training.summaries import Summaries
+from must_keras.versions import git_commit
 from must_keras.workdir import Part, Workdir
 
 # Training batches from which the statistics of random frozen weights are estimated.
@@ -123,6 +124,7 @@ class Bench:
             "copied": copied,
             "shots": protocol.shots,
             "split": "test",
+            "git_commit": git_commit(),
         }
 
     def _loaded(
