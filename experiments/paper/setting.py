@@ -65,6 +65,9 @@ def resnet(name: BackboneName) -> Backbone:
     return ResNet.of_depth(50 if name == "resnet50" else 152)
 
 
+_MOMENTUM = 0.9
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A batch and what belongs to it.
@@ -72,7 +75,7 @@ class Schedule:
     Attributes:
         batch: images of a step.
         learning_rate: the peak at that batch.
-        weight_decay: of kernels.
+        weight_decay: of kernels, as a penalty in the loss, which momentum gathers.
         warmup: share of the steps.
     """
 
@@ -80,6 +83,15 @@ class Schedule:
     learning_rate: float
     weight_decay: float
     warmup: float = 0.05
+
+    @property
+    def optimizer(self) -> SGD:
+        """With the proxies' momentum, and a decay as strong as theirs.
+
+        A penalty's gradient acts 1 / (1 - momentum) times in all; SGD's own decay acts once.
+        """
+        decay = self.weight_decay / (1.0 - _MOMENTUM)
+        return SGD(momentum=_MOMENTUM, weight_decay=decay)
 
     def rate(self, batch: int) -> float:
         """The peak at another batch, in proportion to it (Goyal et al., arXiv 1706.02677)."""
@@ -142,7 +154,7 @@ class Setting:
             "steps": steps,
             "batch": batch,
             "learning_rate": schedule.rate(batch),
-            "optimizer": SGD(momentum=0.9, weight_decay=schedule.weight_decay),
+            "optimizer": schedule.optimizer,
             "warmup": schedule.warmup,
             "augmentation": views,
             "accumulate": math.ceil(batch / self.part),
