@@ -36,6 +36,7 @@ from experiments.paper.transfers import NAMES, transfers
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.training.network import Precision
 from must_keras.training.protocol import Neck
+from must_keras.training.start import FromScratch
 
 
 def recipe(
@@ -62,7 +63,7 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
-    neck: Neck = "fpn",
+    neck: Neck = "backbone",
     starts: tuple[str, ...] = (
         "random",
         "teacher-imagenet",
@@ -92,14 +93,14 @@ def recipe(
         classification_steps: optimizer steps of the teacher on ImageNet.
         detection_steps: of the one on Objects365.
         segmentation_steps: of the one on COCO.
-        student_steps: of the student, and of "supervised".
+        student_steps: of the student and of "supervised"; "simclr" and "moco" draw as many images.
         transfer_steps: of each transfer.
         transfer_names: the downstream sets; what is left out needs no files.
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
         neck: whether transfers take the pyramid along.
-        starts: see Recipe.starts; "supervised" too.
+        starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
         instances: whether the student has a fifth head, of COCO's 80 classes with masks, and a
             teacher of `detection_steps` for it: not in the paper.
     """
@@ -138,6 +139,7 @@ def recipe(
         ),
         student=Student(training=student, union=False),
         supervised=student,
+        selfsup=setting.selfsup(student, start=FromScratch()),
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,

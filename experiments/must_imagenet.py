@@ -39,7 +39,9 @@ Hours:     computed, not measured. Forward, in TFLOP an image of 640 px (benchma
            GPUs, which is assumed (a sixth of an A100's peak in bfloat16) and was measured nowhere.
            Transfers: 6 sets x 5 starts x 3 rates x 5,000 steps; TFLOP are the mean of their heads,
            four of which are as that of maps. Labelling: about 1 TFLOP an image, which is an hour,
-           and MiDaS's own time.
+           and MiDaS's own time. Where they are among the starts: supervised as the student, SimCLR
+           (two views through the backbone) 30 and 88 h, MoCo (one of them without a gradient) 20
+           and 59 h.
 Memory:    1.66 GiB an image for a student with a ResNet-50 in float32, measured on a CPU between
            batches of 1 and 3; bfloat16 should need half, so that 32 images on each of 8 GPUs take
            27 GiB. part=128 computes a batch in twice as many parts. ResNet-152: not measured
@@ -51,7 +53,7 @@ The paper's    the teachers' tasks, sets and starts (from scratch; depth from Mi
                (b_s lr_t) / (b_t lr_s), the student's heads and ResNet-152 at 640 px, and that
                teachers and students share architecture and augmentation
 A proxy        from the same authors' other code: the teachers' batches, rates and weight decay, the
-               views, 256 channels, label smoothing, SGD with momentum, bfloat16
+               views, 256 channels, label smoothing, SGD with momentum, bfloat16; for SimCLR and MoCo, MoCo v2's batch, rate and decay
 Not known      every number of steps: ImageNet's 90 epochs of ResNet classification are taken for
                the teacher and for the student, and the images of 350 epochs of COCO, the proxy's
                detection from scratch, for the two others. The student's batch, rate and views:
@@ -74,6 +76,7 @@ from experiments.paper.transfers import NAMES, transfers
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.training.network import Precision
 from must_keras.training.protocol import Neck
+from must_keras.training.start import FromScratch
 
 
 def recipe(
@@ -100,7 +103,7 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
-    neck: Neck = "fpn",
+    neck: Neck = "backbone",
     starts: tuple[str, ...] = (
         "random",
         "teacher-imagenet",
@@ -129,14 +132,14 @@ def recipe(
         classification_steps: optimizer steps of the teacher on ImageNet.
         detection_steps: of the one on Objects365.
         segmentation_steps: of the one on COCO.
-        student_steps: of the student, and of "supervised".
+        student_steps: of the student and of "supervised"; "simclr" and "moco" draw as many images.
         transfer_steps: of each transfer.
         transfer_names: the downstream sets; what is left out needs no files.
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
         neck: whether transfers take the pyramid along.
-        starts: see Recipe.starts; "supervised" too.
+        starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
     """
     setting = Setting(
         backbone=resnet(backbone),
@@ -168,6 +171,7 @@ def recipe(
         pools=(Pool(source=sets.imagenet.train),),
         student=Student(training=student, union=False),
         supervised=student,
+        selfsup=setting.selfsup(student, start=FromScratch()),
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,

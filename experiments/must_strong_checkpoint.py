@@ -76,7 +76,7 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
-    neck: Neck = "fpn",
+    neck: Neck = "backbone",
     starts: tuple[str, ...] = ("random", "checkpoint", "student"),
     checkpoint_kind: Literal["classification", "other"] = "classification",
 ) -> Recipe:
@@ -101,14 +101,15 @@ def recipe(
         classification_steps: optimizer steps of the teacher on ImageNet.
         detection_steps: of the one on Objects365.
         segmentation_steps: of the one on COCO.
-        student_steps: of the student.
+        student_steps: of the student and of "supervised"; "simclr" and "moco" draw as many images.
         transfer_steps: of each transfer.
         transfer_names: the downstream sets; what is left out needs no files.
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
         neck: whether transfers take the pyramid along.
-        starts: see Recipe.starts; "teacher-imagenet" and the others too.
+        starts: see Recipe.starts; the teachers, "supervised", "simclr" and "moco" too, of which the
+            last three begin at the checkpoint.
         checkpoint_kind: whether it was trained on classes, as CIFAR-100's task is.
     """
     setting = Setting(
@@ -126,6 +127,7 @@ def recipe(
         steps=transfer_steps, learning_rates=learning_rates,
         aligned={"cifar100": {"checkpoint": seen}},
     )  # fmt: skip
+    student = setting.training(FROM_TRAINED, student_steps)
     return Recipe(
         name="must_strong_checkpoint",
         seed=seed,
@@ -140,11 +142,9 @@ def recipe(
             ),
         ),
         pools=(Pool(source=sets.imagenet.train),),
-        student=Student(
-            training=setting.training(FROM_TRAINED, student_steps),
-            union=False,
-            start=FromCheckpoint(),
-        ),
+        student=Student(training=student, union=False, start=FromCheckpoint()),
+        supervised=student,
+        selfsup=setting.selfsup(student, start=FromCheckpoint()),
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,

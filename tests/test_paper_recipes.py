@@ -169,6 +169,20 @@ def test_schedules_are_the_published_ones_unless_a_batch_is_given(home):
     assert rates == pytest.approx([0.02 * 8 / 256, 0.08 * 8 / 256, 0.32 * 8 / 256])
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("batch", "expected"), [("none", 256), ("1024", 256), ("8", 8)])
+def test_every_baseline_draws_as_many_images_as_the_student(name, batch, expected, home):
+    recipe = load(name, home, batch=batch, student_steps="6", starts="student+supervised+simclr")
+    seen = recipe.student.training.images_seen
+    assert recipe.supervised.images_seen == seen
+    assert [method.name for method in recipe.selfsup] == ["simclr", "moco"]
+    for method in recipe.selfsup:
+        assert method.training.images_seen == seen and method.training.batch == expected
+        assert method.training.learning_rate == pytest.approx(0.03 * expected / 256)
+        assert method.start == recipe.student.start
+    assert recipe.neck == "backbone"
+
+
 def test_alignment_says_what_starts_have_learned(home):
     recipe = load("must_strong_checkpoint", home)
     found = {t.name: recipe.alignment(t, "checkpoint") for t in recipe.transfers}
@@ -246,7 +260,7 @@ METRICS = dict(
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("must_imagenet", {"starts": "random+student"}),
+        ("must_imagenet", {"starts": "random+student+simclr+moco"}),
         (
             "must_cross_dataset",
             {

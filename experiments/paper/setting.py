@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.models.backbone import Backbone, ResNet
+from must_keras.selfsup import MoCo, SelfSupervised, SimCLR
 from must_keras.training.network import Network, Precision
 from must_keras.training.optimizers import SGD
+from must_keras.training.start import Start
 from must_keras.training.trainer import Training
 
 BackboneName = Literal["resnet50", "resnet152", "small"]
@@ -110,6 +112,9 @@ STUDENT = DETECTION
 # for segmentation, which starts from a trained backbone as they do.
 FROM_TRAINED = SEGMENTATION
 
+# MoCo v2's own, for SimCLR too, whose optimizer is for batches of 4096 (arXiv 2003.04297).
+SELF_SUPERVISED = Schedule(batch=256, learning_rate=0.03, weight_decay=1e-4, warmup=0.0)
+
 # Scale jitter of the proxy for detection. That teachers and student share one augmentation is the
 # paper's; that it is this one is not known. No colours are changed.
 VIEWS = Augmentation(scale=(0.1, 2.0), brightness=0.0)
@@ -161,3 +166,20 @@ class Setting:
             "precision": self.precision,
         }
         return Training(**(values | changes))
+
+    def selfsup(self, student: Training, *, start: Start) -> tuple[SelfSupervised, SelfSupervised]:
+        """SimCLR and MoCo v2 on as many images as the student draws; no batch is in parts.
+
+        Args:
+            student: its run.
+            start: where their backbones begin.
+        """
+        batch = min(self.batch or SELF_SUPERVISED.batch, self.part)
+        training = self.training(
+            SELF_SUPERVISED,
+            math.ceil(student.images_seen / batch),
+            batch=batch,
+            learning_rate=SELF_SUPERVISED.rate(batch),
+            accumulate=1,
+        )
+        return SimCLR(training=training, start=start), MoCo(training=training, start=start)
