@@ -1,10 +1,10 @@
 """The whole method on your own folders. Copy this file and change the sources.
 
-As it stands it reads seven small public sets of real images below one folder: teachers for
-Caltech-101 classes, nuclei (boxes and masks), playing cards (boxes), CamVid maps and 7-Scenes depth
-label each other's training images and a few photos without any label; one student learns all five
-tasks; its backbone is fine-tuned on CIFAR-10, on COCO boxes, and on the teachers' own sets. Those
-last ones are marked in the report: the student has seen them.
+As it stands it reads seven small public sets below one folder, which the functions at the end name:
+teachers for Caltech-101 classes, nuclei (boxes and masks), playing cards (boxes), CamVid maps and
+7-Scenes depth label each other's training images and a few photos without any label; one student
+learns all five tasks; its backbone is fine-tuned on CIFAR-10, on COCO boxes, and on the teachers'
+own sets. Those last ones are marked in the report: the student has seen them.
 
 Sections of Ghiasi et al. (2021): cross-dataset training (true label where there is one, pseudo
 labels for every other task, uniform sampling over the union). Schedules, sizes and the depth weight

@@ -18,7 +18,7 @@ Hardware:  as must_imagenet.py
 Hours:     the teachers are must_imagenet.py's (--reuse=runs/must_imagenet-... takes them along,
            with their labels of ImageNet); the student sees as many images, 450,000 x 256, which
            are 37 epochs of the union's 3.1 million: 99 h with a ResNet-50, 128 h with a ResNet-152,
-           by the same arithmetic. To label 3.1 million images: three hours and MiDaS's. Before
+           by the same arithmetic. To label 3.1 million images: two hours and MiDaS's. Before
            that the union is compared with the downstream test splits: every image is read once.
 Memory:    as must_imagenet.py
 Expected:  nothing that was measured: see there

@@ -23,8 +23,8 @@ What has to be there
     A MiDaS in Keras or as a SavedModel (docs/foreign_teachers.md): depth_model. What a transfer
     needs only if it is among transfer_names; DIODE always, since its depth scores the depth.
 
-Hardware:  8 GPUs of 80 GB, 16 cores for the input (60 to 100 images a second and core at 640 px:
-           benchmarks/README.md), 32 GB of memory
+Hardware:  8 GPUs of 80 GB, 16 cores for the input (150 to 185 images a second and core at 640 px,
+           with maps or classes: benchmarks/README.md), 32 GB of memory
 Hours:     computed, not measured. Forward, in TFLOP an image of 640 px (benchmarks/paper_recipes.py
            counts them), a training step taking three times as much:
 
