@@ -53,7 +53,8 @@ The paper's    the teachers' tasks, sets and starts (from scratch; depth from Mi
                (b_s lr_t) / (b_t lr_s), the student's heads and ResNet-152 at 640 px, and that
                teachers and students share architecture and augmentation
 A proxy        from the same authors' other code: the teachers' batches, rates and weight decay, the
-               views, 256 channels, label smoothing, SGD with momentum, bfloat16; for SimCLR and MoCo, MoCo v2's batch, rate and decay
+               views, 256 channels, label smoothing, SGD with momentum, bfloat16; for
+               SimCLR and MoCo the batch, rate and decay of MoCo v2
 Not known      every number of steps: ImageNet's 90 epochs of ResNet classification are taken for
                the teacher and for the student, and the images of 350 epochs of COCO, the proxy's
                detection from scratch, for the two others. The student's batch, rate and views:

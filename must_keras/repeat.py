@@ -4,9 +4,9 @@ Each seed is a run of its own, of all stages, in runs/<experiment>-seed<k>, as m
 
     python -m must_keras.main --experiment=NAME:seed=K --workdir=runs/NAME-seedK
 
-Learning rates that the first run chooses are taken by the others, where the recipe has an argument
-`rates_from`. Every transfer becomes a line of --to; then the runs are compared as by
-must_keras.compare. What is finished is not made again.
+Where the first run has several learning rates, those that it chooses are taken by the others, if
+the recipe has an argument `rates_from`. Every transfer becomes a line of --to; then the runs are
+compared as by must_keras.compare. What is finished is not made again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def repeat(
         status = _run(name, given, folder, options)
         if status:
             raise SystemExit(status)
-        rates_from = rates_from or str(folder)
+        if not rates_from and _has_chosen(folder):
+            rates_from = str(folder)
         if to:
             _keep(folder, seed, pathlib.Path(to))
     combined.show(folders)
@@ -90,6 +91,12 @@ def _run(
     given = [f"--experiment={name}:{text}", f"--workdir={folder}", *options]
     print(f"{folder}: {given[0]}", flush=True)
     return subprocess.run([sys.executable, "-m", "must_keras.main", *given], check=False).returncode
+
+
+def _has_chosen(folder: pathlib.Path) -> bool:
+    """Whether a run has tried several learning rates."""
+    report = json.loads((folder / "report.json").read_text())
+    return any("sweep" in transfer for transfer in report["transfers"])
 
 
 def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:

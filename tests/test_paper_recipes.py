@@ -204,7 +204,7 @@ def test_masks_of_coco_are_a_fifth_head(home):
 def test_what_is_not_asked_for_needs_no_files(home):
     recipe = load("must_imagenet", home, transfer_names="cifar100")
     assert [t.name for t in recipe.transfers] == ["cifar100"]
-    with pytest.raises(UserError, match="transfers=cifar: did you mean 'cifar100'"):
+    with pytest.raises(UserError, match="transfer_names=cifar: did you mean 'cifar100'"):
         load("must_imagenet", home, transfer_names="cifar")
     with pytest.raises(UserError, match="there is no folder"):
         load("must_imagenet", home, data=str(home / "elsewhere"))

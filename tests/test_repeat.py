@@ -31,6 +31,8 @@ def asked(tmp_path, monkeypatch):
             }
             for start, value in (("random", 0.2), ("student", 0.5))
         ]  # fmt: skip
+        if arguments.get("size") == "16" and "rates_from" not in arguments:
+            rows[0]["sweep"] = [{"learning_rate": 0.1, "chosen": True}]
         (folder / "report.json").write_text(json.dumps({"transfers": rows}))
         found.append((arguments, flags["workdir"]))
         return types.SimpleNamespace(returncode=0 if seed < 9 else 2)
@@ -50,6 +52,13 @@ def test_every_seed_is_a_run_and_the_first_chooses_learning_rates(asked, tmp_pat
     ]
     said = capsys.readouterr().out
     assert "| a | top1 | 0.388 | 0.688 |" in said and "over 2 runs" in said
+
+
+def test_where_nothing_is_chosen_nothing_is_taken(asked):
+    repeat.repeat("mine.py:size=8", ["0", "1"])
+    assert [arguments for arguments, _ in asked] == [
+        {"size": "8", "seed": "0"}, {"size": "8", "seed": "1"},
+    ]  # fmt: skip
 
 
 def test_a_line_of_every_transfer_is_kept_once(asked, tmp_path):

@@ -74,7 +74,7 @@ def transfers(
     """
     for name in names:
         if name not in NAMES:
-            raise UserError(f"transfers={name}: {nearest(name, NAMES)}")
+            raise UserError(f"transfer_names={name}: {nearest(name, NAMES)}")
     where, made = _Where(pathlib.Path(data), data_dir, seed), []
     for name in names:
         found = _SETS[name](name, where, setting.widths)
