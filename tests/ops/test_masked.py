@@ -64,7 +64,7 @@ def test_the_fit_is_that_of_numpys_least_squares(rows):
         known = valid[i]
         design = np.stack([values[i, known], np.ones(known.sum())], axis=1)
         expected = np.linalg.lstsq(design, target[i, known], rcond=None)[0]
-        np.testing.assert_allclose([scale[i], shift[i]], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose([scale[i], shift[i]], expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(scale[4:], 0.0)
     np.testing.assert_allclose(shift[4:], [target[4, 7], 0.0])
 
@@ -74,7 +74,7 @@ def test_an_affine_target_is_met_exactly():
     valid = np.ones_like(values, bool)
     scale, shift, solvable = fit_scale_shift(values, 5.0 * values - 3.0, valid)
     assert bool(solvable[0])
-    np.testing.assert_allclose([scale[0], shift[0]], [5.0, -3.0], rtol=1e-4)
+    np.testing.assert_allclose([scale[0], shift[0]], [5.0, -3.0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 1000.0])

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -68,9 +69,19 @@ def score(truth, found, task=TASK):
     return evaluator.result()
 
 
-def reference(truth, found):
-    """pycocotools as its own demonstration uses it."""
+def drawn(box, mask):
+    """What pycocotools makes of a mask [4, 4] at a box of 4 whole pixels a side."""
+    ymin, xmin, ymax, xmax = box
+    picture = np.zeros((100, 100), np.uint8, order="F")
+    picture[ymin:ymax, xmin:xmax] = mask
+    return coco_mask.encode(picture)
+
+
+def reference(truth, found, masks=None):
+    """pycocotools as its own demonstration uses it; masks: those of truth and found, in order."""
     annotations, detections = [], []
+    masks = [None, None] if masks is None else [iter(each) for each in masks]
+    kind = "segm" if masks[0] else "bbox"
     for image, objects in enumerate(truth):
         for (ymin, xmin, ymax, xmax), category, crowd in objects:
             box = [xmin, ymin, xmax - xmin, ymax - ymin]
@@ -78,12 +89,17 @@ def reference(truth, found):
                 {"id": len(annotations) + 1, "image_id": image + 1, "category_id": category + 1}
                 | {"bbox": box, "area": box[2] * box[3], "iscrowd": int(crowd)}
             )
+            if masks[0]:
+                annotations[-1]["segmentation"] = drawn((ymin, xmin, ymax, xmax), next(masks[0]))
     for image, objects in enumerate(found):
         for (ymin, xmin, ymax, xmax), category, chance in objects:
             box = [xmin, ymin, xmax - xmin, ymax - ymin]
             detections.append(
                 {"image_id": image + 1, "category_id": category + 1, "bbox": box, "score": chance}
             )
+            if masks[1]:
+                del detections[-1]["bbox"]
+                detections[-1]["segmentation"] = drawn((ymin, xmin, ymax, xmax), next(masks[1]))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -92,7 +108,7 @@ def reference(truth, found):
             "annotations": annotations,
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(detections), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -128,6 +144,34 @@ def test_equals_pycocotools_on_random_boxes():
     box_ap, box_ap50 = reference(truth, found)
     assert metrics["box_ap"] == pytest.approx(box_ap)
     assert metrics["box_ap50"] == pytest.approx(box_ap50)
+
+
+def test_mask_ap_equals_pycocotools_on_random_masks():
+    rng = np.random.default_rng(1)
+    truth, found, masks = [], [], ([], [])
+    for _ in range(20):
+        objects, said = [], []
+        for _ in range(rng.integers(1, ROOM + 1)):
+            corner = rng.integers(0, 90, 2)
+            objects.append(
+                (np.concatenate([corner, corner + 4]).tolist(), int(rng.integers(3)), False)
+            )
+            masks[0].append((rng.random((4, 4)) < 0.8).astype(np.uint8))
+            if rng.random() < 0.8:
+                corner = corner + (rng.random(2) < 0.2)
+                box = np.concatenate([corner, corner + 4]).tolist()
+                said.append((box, objects[-1][1], float(np.float32(rng.random()))))
+                masks[1].append(masks[0][-1] ^ (rng.random((4, 4)) < 0.1))
+        truth.append(objects)
+        found.append(said)
+    label, outputs = label_of(truth), outputs_of(found)
+    for given, images, all_masks in ((label, truth, masks[0]), (outputs, found, masks[1])):
+        places = [(i, j) for i, image in enumerate(images) for j in range(len(image))]
+        for place, mask in zip(places, all_masks, strict=True):
+            given["masks"][place] = mask
+    mask_ap, _ = reference(truth, found, masks)
+    assert score(label, outputs)["mask_ap"] == pytest.approx(mask_ap)
+    assert 0.2 < mask_ap < 0.8
 
 
 def test_nothing_is_printed(capsys):
