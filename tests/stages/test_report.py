@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from must_keras import experiment
-from must_keras.stages.report import balance, comparison, curves, page, summary
+from must_keras.stages.report import balance, comparison, curves, page, summary, transfers
 from must_keras.tasks import Segmentation
 from must_keras.training import pictures
 from must_keras.training.protocol import Protocol
@@ -52,6 +52,18 @@ def test_a_teacher_that_saw_the_images_is_not_compared_with():
         "1 set is left out of the comparison with the teachers, because a teacher was trained on "
         "its images: a." in said
     )
+
+
+def test_the_table_says_how_many_images_each_start_has_drawn():
+    report = {
+        "teachers": {"x": {"images_seen": 6400}, "given": {"images_seen": None}},
+        "student": {"images_seen": 12800}, "selfsup": {"moco": {"images_seen": 12799}},
+        "transfers": [], "comparisons": {},
+    }  # fmt: skip
+    starts = ("random", "checkpoint", "teacher-x", "teacher-given", "supervised", "moco", "student")
+    recipe = types.SimpleNamespace(start_names=starts, protocols=(Protocol(),), transfer_seeds=1)
+    (table,) = transfers.tables(recipe, report)
+    assert table["drawn"] == ["0", "–", "6,400", "–", "–", "12,799", "12,800"]
 
 
 @pytest.mark.parametrize(

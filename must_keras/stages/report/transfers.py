@@ -34,7 +34,7 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
 
 
 def tables(recipe: Recipe, report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """{"title", "lines", "means", "copied", "sentences", "sweeps"} of every protocol."""
+    """{"title", "lines", "means", "drawn", "copied", "sentences", "sweeps"} of every protocol."""
     found = []
     groups = comparison.by_protocol(report["transfers"])
     titles = {str(protocol): protocol.title() for protocol in recipe.protocols}
@@ -45,6 +45,7 @@ def tables(recipe: Recipe, report: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "title": titles.get(name, name),
                 "lines": _lines(recipe, rows, compared),
                 "means": _means(compared, recipe.start_names),
+                "drawn": [_drawn(report, start) for start in recipe.start_names],
                 "copied": [_copied(rows, start) for start in recipe.start_names],
                 "sentences": comparison.sentences(compared) if compared else [],
                 "sweeps": _sweeps(rows),
@@ -146,6 +147,16 @@ def _means(
         sets = f"{number_of_sets} {'set' if number_of_sets == 1 else 'sets'}"
         found.append((f"{title} ({sets})", texts))
     return found
+
+
+def _drawn(report: Mapping[str, Any], start: str) -> str:
+    """How many images a start's training has drawn, repeated ones again; a round's are its own."""
+    teachers = {f"teacher-{name}": made for name, made in report.get("teachers", {}).items()}
+    student = report.get("student") or {}
+    trained = {"student": student, "rounds": student, "supervised": report.get("supervised") or {}}
+    made = (trained | teachers | (report.get("selfsup") or {})).get(start, {})
+    number = 0 if start == "random" else made.get("images_seen")
+    return "–" if number is None else f"{number:,}"
 
 
 def _copied(rows: Sequence[dict[str, Any]], start: str) -> str:
