@@ -219,7 +219,17 @@ def training_batches(
 
     dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own)
     dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
-    return dataset.batch(per_replica or own, drop_remainder=True).prefetch(2)
+    return untuned(dataset.batch(per_replica or own, drop_remainder=True).prefetch(2))
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same without the thread that tunes it: all numbers are given, so it has nothing to do.
+
+    It can outlast the last batch by many seconds: see FittedModel.release_input.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def images_in_sizes(
@@ -291,4 +301,4 @@ def _whole_batches(
     places = [np.where(p < r.stop, p, -1) for p, r in zip(places, ranges, strict=True)]
     dataset = tf.data.Dataset.from_tensor_slices(np.concatenate(places).astype(np.int64))
     dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
-    return dataset.batch(batch, drop_remainder=True).prefetch(2)
+    return untuned(dataset.batch(batch, drop_remainder=True).prefetch(2))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from must_keras.data.augmentation import WholeImages
-from must_keras.data.pipeline import Examples, drawn, evaluation_batches
+from must_keras.data.pipeline import Examples, drawn, evaluation_batches, untuned
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 
@@ -82,7 +82,7 @@ class FeatureCache:
 
         dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own).map(draw)
         dataset = dataset.batch(per_replica or own, drop_remainder=True)
-        return dataset.map(look_up).prefetch(2)
+        return untuned(dataset.map(look_up).prefetch(2))
 
 
 def _on_host(value: tf.Tensor) -> tf.Tensor:

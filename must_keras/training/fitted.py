@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class FittedModel(keras.Model):
         self.accumulate = 1
         self.stochastic_depth: StochasticDepth | None = None
         self.last_batch: Any = None
+        self._iterator: Any = None
         self._means: list[keras.metrics.Mean] = []
 
     @property
@@ -117,8 +119,18 @@ class FittedModel(keras.Model):
         if self.train_function is None or force:
             self.train_function = on_iterator(on_replicas(self, self.train_step), self._keep)
 
-    def _keep(self, batch: Any) -> None:
-        self.last_batch = batch
+    def _keep(self, batch: Any, iterator: Any) -> None:
+        self.last_batch, self._iterator = batch, iterator
+
+    def release_input(self) -> None:
+        """Ends the input of the last `fit` beside whatever comes next.
+
+        An iterator of a strategy ends when the thread that tunes it does. That thread (TensorFlow
+        2.21, `Model::OptimizeLoop`) is woken before the flag is set that it looks at, and then
+        often sleeps on for as long as the iterator has lived, up to a minute.
+        """
+        held, self._iterator = [self._iterator], None
+        threading.Thread(target=held.clear).start()
 
     def make_test_function(self, force: bool = False) -> None:
         """Keras' own; several workers need another (keras issue 20585)."""

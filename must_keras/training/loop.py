@@ -97,6 +97,7 @@ def fit(
             if _is_stopped():
                 raise _stopped(training.steps, training.steps)
     finally:
+        model.release_input()
         checkpoints.wait()
         if progress is not None:
             progress.close()

@@ -36,9 +36,10 @@ def on_replicas(model: keras.Model, step: Step) -> Callable[[Any], dict[str, Ten
 
 
 def on_iterator(
-    on_batch: Callable[[Any], dict[str, Tensor]], see: Callable[[Any], None] | None = None
+    on_batch: Callable[[Any], dict[str, Tensor]],
+    see: Callable[[Any, Iterator[Any]], None] | None = None,
 ) -> Callable[[Iterator[Any]], dict[str, Tensor]]:
-    """What Keras' loops call: takes the next batch, shows it to `see`, and runs a step."""
+    """What Keras' loops call: takes the next batch, shows both to `see`, and runs a step."""
 
     def function(iterator: Iterator[Any]) -> dict[str, Tensor]:
         try:
@@ -46,7 +47,7 @@ def on_iterator(
         except tf.errors.OutOfRangeError:
             raise StopIteration from None
         if see is not None:
-            see(batch)
+            see(batch, iterator)
         return on_batch(batch)
 
     return function

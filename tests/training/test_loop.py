@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import queue
 import signal
+import threading
 
 import keras
 import numpy as np
@@ -237,3 +239,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     assert "not finite" in str(replayed) and replayed.ids[0] in str(replayed)
     with pytest.raises(UserError, match="holds no kept step"):
         nonfinite.replay(tmp_path)
+
+
+def test_an_input_ends_beside_what_comes_next():
+    """Its end may take seconds: the model does not wait, and holds nothing of it any more."""
+    ended_in = queue.Queue()
+
+    class Input:
+        def __del__(self):
+            ended_in.put(threading.current_thread())
+
+    model = build(RUN)
+    model._keep(None, Input())
+    assert ended_in.empty()
+    model.release_input()
+    assert ended_in.get(timeout=10) is not threading.current_thread()
