@@ -54,7 +54,7 @@ def test_a_teacher_that_saw_the_images_is_not_compared_with():
     )
 
 
-def test_the_table_says_how_many_images_each_start_has_drawn():
+def test_the_table_says_how_many_images_each_start_has_seen():
     report = {
         "teachers": {"x": {"images_seen": 6400}, "given": {"images_seen": None}},
         "student": {"images_seen": 12800}, "selfsup": {"moco": {"images_seen": 12799}},
@@ -63,7 +63,7 @@ def test_the_table_says_how_many_images_each_start_has_drawn():
     starts = ("random", "checkpoint", "teacher-x", "teacher-given", "supervised", "moco", "student")
     recipe = types.SimpleNamespace(start_names=starts, protocols=(Protocol(),), transfer_seeds=1)
     (table,) = transfers.tables(recipe, report)
-    assert table["drawn"] == ["0", "–", "6,400", "–", "–", "12,799", "12,800"]
+    assert table["seen"] == ["0", "–", "6,400", "–", "–", "12,799", "12,800"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
 
 
 def tables(recipe: Recipe, report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """{"title", "lines", "means", "drawn", "copied", "sentences", "sweeps"} of every protocol."""
+    """{"title", "lines", "means", "seen", "copied", "sentences", "sweeps"} of every protocol."""
     found = []
     groups = comparison.by_protocol(report["transfers"])
     titles = {str(protocol): protocol.title() for protocol in recipe.protocols}
@@ -45,7 +45,7 @@ def tables(recipe: Recipe, report: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "title": titles.get(name, name),
                 "lines": _lines(recipe, rows, compared),
                 "means": _means(compared, recipe.start_names),
-                "drawn": [_drawn(report, start) for start in recipe.start_names],
+                "seen": [_seen(report, start) for start in recipe.start_names],
                 "copied": [_copied(rows, start) for start in recipe.start_names],
                 "sentences": comparison.sentences(compared) if compared else [],
                 "sweeps": _sweeps(rows),
@@ -149,8 +149,8 @@ def _means(
     return found
 
 
-def _drawn(report: Mapping[str, Any], start: str) -> str:
-    """How many images a start's training has drawn, repeated ones again; a round's are its own."""
+def _seen(report: Mapping[str, Any], start: str) -> str:
+    """How many images a start's training has seen, repeated ones again; a round's are its own."""
     teachers = {f"teacher-{name}": made for name, made in report.get("teachers", {}).items()}
     student = report.get("student") or {}
     trained = {"student": student, "rounds": student, "supervised": report.get("supervised") or {}}
