@@ -171,7 +171,7 @@ def curves(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 
 def picture(curves: Mapping[str, Mapping[str, Any]], over: str) -> bytes:
-    """Charts of the mean gain and of every set, of all protocols, as PNG."""
+    """Charts of the mean gain, of its differences and of every set, of all protocols, as PNG."""
     from must_keras.stages.report.curves import panels  # matplotlib is slow to import.
 
     found = {}
@@ -180,6 +180,8 @@ def picture(curves: Mapping[str, Mapping[str, Any]], over: str) -> bytes:
         gain = of_protocol["gain"]
         lines = {start: points for start, points in gain["starts"].items() if start != "random"}
         found[f"mean over {len(gain['sets'])} sets{several}"] = ("normalised gain", lines)
+        differences = {"student": of_protocol["differences"]}
+        found[f"minus the first, within seeds{several}"] = ("normalised gain", differences)
         for name, of_set in of_protocol["sets"].items():
             found[name + several] = (of_set["metric"], of_set["starts"])
     values = [point["value"] for point in next(iter(curves.values()))["points"]]
