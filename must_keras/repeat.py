@@ -70,7 +70,7 @@ def repeat(
         status = _run(name, given, folder, options)
         if status:
             raise SystemExit(status)
-        if not rates_from and _has_chosen(folder):
+        if not rates_from and any("sweep" in transfer for transfer in _transfers(folder)):
             rates_from = str(folder)
         if to:
             _keep(folder, seed, pathlib.Path(to))
@@ -93,10 +93,8 @@ def _run(
     return subprocess.run([sys.executable, "-m", "must_keras.main", *given], check=False).returncode
 
 
-def _has_chosen(folder: pathlib.Path) -> bool:
-    """Whether a run has tried several learning rates."""
-    report = json.loads((folder / "report.json").read_text())
-    return any("sweep" in transfer for transfer in report["transfers"])
+def _transfers(folder: pathlib.Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "report.json").read_text())["transfers"]
 
 
 def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
@@ -107,10 +105,9 @@ def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
     """
     text = path.read_text() if path.is_file() else ""
     known = {_cell(row): row for row in map(json.loads, text.splitlines())}
-    report = json.loads((folder / "report.json").read_text())
     # A transfer that says its own commit may be older than the run's last command.
     origin = {"run_seed": seed, "git_commit": json.loads((folder / RUN).read_text())["git_commit"]}
-    rows = [origin | transfer for transfer in report["transfers"]]
+    rows = [origin | transfer for transfer in _transfers(folder)]
     for row in rows:
         if known.get(_cell(row), row)["value"] != row["value"]:
             raise UserError(

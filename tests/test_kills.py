@@ -59,23 +59,28 @@ def run(recipe, workdir, stage) -> None:
     assert process.returncode == 0, answer[-3000:]
 
 
+def weights_of(path) -> dict[str, tuple]:
+    """Shape, type and bytes of every weight: HDF5 has bytes between them that nobody writes."""
+    found = {}
+
+    def keep(key, item):
+        if isinstance(item, h5py.Dataset):
+            found[key] = item.shape, item.dtype, item[()].tobytes()
+
+    with zipfile.ZipFile(path) as archive:
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights) as file:
+        file.visititems(keep)
+    return found
+
+
 def made(workdir) -> dict[str, object]:
     """Bytes of every weight, numbers of all log lines but speeds, and results."""
     found: dict[str, object] = {}
     for path in sorted(workdir.rglob("*")):
         name = str(path.relative_to(workdir))
         if path.name == "model.keras":
-            # Not the file's own: HDF5 has bytes between the arrays that nobody writes.
-            with zipfile.ZipFile(path) as archive:
-                weights = io.BytesIO(archive.read("model.weights.h5"))
-            with h5py.File(weights) as file:
-                file.visititems(
-                    lambda key, item, name=name: found.update(
-                        {f"{name}/{key}": item[()].tobytes()}
-                        if isinstance(item, h5py.Dataset)
-                        else {}
-                    )
-                )
+            found[name] = weights_of(path)
         elif path.name == "metrics.jsonl":
             rows = [json.loads(row) for row in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows]
