@@ -35,7 +35,7 @@ def recipe(
     neck: Literal["fpn", "backbone"] = "backbone",
     mode: Literal["full", "frozen"] = "full",
     shots: tuple[int | None, ...] = (None,),
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
     rates_from: str | None = None,
     downstream: Literal["dev", "final"] = "dev",
 ) -> Recipe:
