@@ -10,7 +10,6 @@ waits for the next batch, and the step with the pipeline in units of the step wi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 import sys
@@ -18,34 +17,15 @@ import time
 from typing import Any
 
 from benchmarks.measuring import answer_of, seconds_of
-from benchmarks.settings import four_tasks, scenes_source
+from benchmarks.settings import student_on
 
 TURNS, STEPS = 5, {"small": 40, "large": 3}
 
 
 def measure(name: str) -> dict[str, Any]:
     """One setting."""
-    from experiments import scenes
-    from must_keras.data.labelled import Labelled
-    from must_keras.models.backbone import ResNet
-    from must_keras.training.feed import Feed
-    from must_keras.training.model import build_model
-    from must_keras.training.network import Network
-
     steps = STEPS[name]
-    size, batch = (64, None) if name == "small" else (256, 4)
-    recipe = scenes.recipe(size=size)
-    tasks, network = recipe.tasks, recipe.network
-    if name == "large":
-        tasks = four_tasks(size)
-        network = Network(backbone=ResNet.of_depth(50), size=size)
-    training = recipe.student.training
-    batch = batch or training.batch
-    training = dataclasses.replace(training, batch=batch, steps=steps * TURNS + 10)
-    model = build_model(network, tasks, seed=0, **training.of_model())
-    training.compile(model)
-    source = scenes_source(size, 8 * batch)
-    feed = Feed(Labelled(source, tasks), tasks, training, size=size, seed=0)
+    model, training, feed = student_on(name, steps=steps * TURNS + 10)
     ready = feed.batch_of(0)
     batches = iter(feed.batches())
     for _ in range(3):
@@ -65,7 +45,7 @@ def measure(name: str) -> dict[str, Any]:
         fed.append(whole / steps)
     return {
         "setting": name,
-        "batch": batch,
+        "batch": training.batch,
         "step_s": round(statistics.median(fed), 4),
         "waiting": round(statistics.median(shares), 4),
         "of_ready": round(statistics.median(ratios), 3),

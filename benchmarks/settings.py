@@ -166,3 +166,34 @@ class Rectangles:
         }
         image = random.integers(0, 256, (self._size, self._size, 3), dtype=np.uint8)
         return image, {self._task.name: label}
+
+
+def student_on(setting: str, *, steps: int) -> tuple[Any, Any, Any]:
+    """A student of drawn scenes that can be trained.
+
+    Args:
+        setting: "small", the recipe's own at 64 pixels, or "large": a ResNet-50-FPN at 256 pixels
+            with heads of published width, batch 4.
+        steps: what its training is made for.
+
+    Returns:
+        model, training and feed.
+    """
+    from experiments import scenes
+    from must_keras.data.labelled import Labelled
+    from must_keras.models.backbone import ResNet
+    from must_keras.training.feed import Feed
+    from must_keras.training.model import build_model
+    from must_keras.training.network import Network
+
+    size = {"small": 64, "large": 256}[setting]
+    recipe = scenes.recipe(size=size)
+    tasks, network = recipe.tasks, recipe.network
+    training = dataclasses.replace(recipe.student.training, steps=steps)
+    if setting == "large":
+        tasks, network = four_tasks(size), Network(backbone=ResNet.of_depth(50), size=size)
+        training = dataclasses.replace(training, batch=4)
+    model = build_model(network, tasks, seed=0, **training.of_model())
+    training.compile(model)
+    source = scenes_source(size, 8 * training.batch)
+    return model, training, Feed(Labelled(source, tasks), tasks, training, size=size, seed=0)

@@ -20,6 +20,7 @@ Hours:     the teachers are must_imagenet.py's (--reuse=runs/must_imagenet-... t
            are 37 epochs of the union's 3.1 million: 99 h with a ResNet-50, 128 h with a ResNet-152,
            by the same arithmetic. To label 3.1 million images: two hours and MiDaS's. Before
            that the union is compared with the downstream test splits: every image is read once.
+Images:    of the teachers fewer than of the student, unless their steps say otherwise: see there
 Memory:    as must_imagenet.py
 Expected:  nothing that was measured: see there
 
@@ -35,7 +36,7 @@ from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting,
 from experiments.paper.transfers import NAMES, transfers
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Neck
+from must_keras.training.protocol import Mode, Neck
 from must_keras.training.start import FromScratch
 
 
@@ -63,7 +64,10 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
+    rates_from: str | None = None,
+    mode: Mode = "full",
     neck: Neck = "backbone",
+    shots: tuple[int | None, ...] = (None,),
     starts: tuple[str, ...] = (
         "random",
         "teacher-imagenet",
@@ -99,7 +103,11 @@ def recipe(
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
+        rates_from: the folder of another run, whose choice of learning rates is taken.
+        mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
+        shots: how many labelled images transfers see, of each class for classification, in all for
+            other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
         instances: whether the student has a fifth head, of COCO's 80 classes with masks, and a
             teacher of `detection_steps` for it: not in the paper.
@@ -116,7 +124,7 @@ def recipe(
     student = setting.training(STUDENT, student_steps)
     downstream = transfers(
         transfer_names, setting, data=data, data_dir=data_dir, seed=data_seed,
-        steps=transfer_steps, learning_rates=learning_rates,
+        steps=transfer_steps, learning_rates=learning_rates, rates_from=rates_from,
     )  # fmt: skip
     with_masks = [teachers.instances(sets, setting, steps=detection_steps)] if instances else []
     return Recipe(
@@ -143,6 +151,8 @@ def recipe(
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,
+        mode=mode,
         neck=neck,
+        shots=shots,
         evaluation_batch=evaluation_batch,
     )

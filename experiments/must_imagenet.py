@@ -42,6 +42,9 @@ Hours:     computed, not measured. Forward, in TFLOP an image of 640 px (benchma
            and MiDaS's own time. Where they are among the starts: supervised as the student, SimCLR
            (two views through the backbone) 30 and 88 h, MoCo (one of them without a gradient) 20
            and 59 h.
+Images:    teachers see as many as their own schedules: 114.7, 41.5 and 41.5 million beside the
+           student's 115.2. With classification_steps=28125,detection_steps=450000,
+           segmentation_steps=450000 every trained start draws as many, for 61 h more (ResNet-50)
 Memory:    1.66 GiB an image for a student with a ResNet-50 in float32, measured on a CPU between
            batches of 1 and 3; bfloat16 should need half, so that 32 images on each of 8 GPUs take
            27 GiB. part=128 computes a batch in twice as many parts. ResNet-152: not measured
@@ -76,7 +79,7 @@ from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting,
 from experiments.paper.transfers import NAMES, transfers
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Neck
+from must_keras.training.protocol import Mode, Neck
 from must_keras.training.start import FromScratch
 
 
@@ -104,7 +107,10 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
+    rates_from: str | None = None,
+    mode: Mode = "full",
     neck: Neck = "backbone",
+    shots: tuple[int | None, ...] = (None,),
     starts: tuple[str, ...] = (
         "random",
         "teacher-imagenet",
@@ -139,7 +145,11 @@ def recipe(
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
+        rates_from: the folder of another run, whose choice of learning rates is taken.
+        mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
+        shots: how many labelled images transfers see, of each class for classification, in all for
+            other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
     """
     setting = Setting(
@@ -154,7 +164,7 @@ def recipe(
     student = setting.training(STUDENT, student_steps)
     downstream = transfers(
         transfer_names, setting, data=data, data_dir=data_dir, seed=data_seed,
-        steps=transfer_steps, learning_rates=learning_rates,
+        steps=transfer_steps, learning_rates=learning_rates, rates_from=rates_from,
     )  # fmt: skip
     return Recipe(
         name="must_imagenet",
@@ -176,6 +186,8 @@ def recipe(
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,
+        mode=mode,
         neck=neck,
+        shots=shots,
         evaluation_batch=evaluation_batch,
     )

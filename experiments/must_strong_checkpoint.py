@@ -18,6 +18,7 @@ What has to be there: what must_imagenet.py names, and the checkpoint.
 
 Hardware:  as must_imagenet.py
 Hours:     as must_imagenet.py for these two networks, with three fifths of its transfers
+Images:    of the teachers fewer than of the student, unless their steps say otherwise: see there
 Memory:    as must_imagenet.py; recomputing is not for a checkpoint's layers
 Expected:  nothing that was measured: see there
 
@@ -39,7 +40,7 @@ from experiments.paper.transfers import NAMES, transfers
 from must_keras.models.keras_backbone import LEVELS, KerasBackbone
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Neck
+from must_keras.training.protocol import Mode, Neck
 from must_keras.training.start import FromCheckpoint
 
 # The layers that end the stages of keras.applications' networks.
@@ -76,7 +77,10 @@ def recipe(
     transfer_names: tuple[str, ...] = NAMES,
     transfer_seeds: int = 1,
     learning_rates: tuple[float, ...] = (),
+    rates_from: str | None = None,
+    mode: Mode = "full",
     neck: Neck = "backbone",
+    shots: tuple[int | None, ...] = (None,),
     starts: tuple[str, ...] = ("random", "checkpoint", "student"),
     checkpoint_kind: Literal["classification", "other"] = "classification",
 ) -> Recipe:
@@ -107,7 +111,11 @@ def recipe(
         transfer_seeds: how often each transfer is repeated.
         learning_rates: of the transfers, the better one on validation for each start and set;
             none: three, see experiments/paper/transfers.py.
+        rates_from: the folder of another run, whose choice of learning rates is taken.
+        mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
+        shots: how many labelled images transfers see, of each class for classification, in all for
+            other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; the teachers, "supervised", "simclr" and "moco" too, of which the
             last three begin at the checkpoint.
         checkpoint_kind: whether it was trained on classes, as CIFAR-100's task is.
@@ -124,8 +132,9 @@ def recipe(
     seen = "task" if checkpoint_kind == "classification" else "none"
     downstream = transfers(
         transfer_names, setting, data=data, data_dir=data_dir, seed=data_seed,
-        steps=transfer_steps, learning_rates=learning_rates,
-        aligned={"cifar100": {"checkpoint": seen}},
+        steps=transfer_steps, learning_rates=learning_rates, rates_from=rates_from,
+        # What begins at the checkpoint and learns no classes itself knows as much of them.
+        aligned={"cifar100": dict.fromkeys(("checkpoint", "simclr", "moco"), seen)},
     )  # fmt: skip
     student = setting.training(FROM_TRAINED, student_steps)
     return Recipe(
@@ -148,7 +157,9 @@ def recipe(
         transfers=downstream,
         starts=starts,
         transfer_seeds=transfer_seeds,
+        mode=mode,
         neck=neck,
+        shots=shots,
         evaluation_batch=evaluation_batch,
     )
 

@@ -275,12 +275,26 @@ class Recipe:
         """The student's tasks."""
         return tuple(teacher.task for teacher in self.teachers)
 
+    @property
+    def labelled_sources(self) -> tuple[Source, ...]:
+        """The teachers' training sets, and the pools that bring true labels."""
+        found = [teacher.sets.train for teacher in self.trained_teachers]
+        found += [pool.source for pool in self.pools if pool.source.label_spaces]
+        return tuple({source.name: source for source in found}.values())
+
+    @property
+    def labelled_teachers(self) -> tuple[AnyTeacher, ...]:
+        """Those for whose heads a source has true labels: "supervised" has these heads."""
+        heads = {head for source in self.labelled_sources for head in source.label_spaces}
+        return tuple(teacher for teacher in self.teachers if teacher.task.name in heads)
+
     def alignment(self, transfer: Transfer, start: str) -> Aligned:
         """How far a start has seen a set: what the transfer says, else its kind of task."""
         if start in transfer.aligned:
             return transfer.aligned[start]
         learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers}
-        learned |= dict.fromkeys(("student", "rounds", "supervised"), self.tasks)
+        learned |= dict.fromkeys(("student", "rounds"), self.tasks)
+        learned["supervised"] = tuple(teacher.task for teacher in self.labelled_teachers)
         same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
         return "task" if same else "none"
 

@@ -61,6 +61,8 @@ def repeat(
         from must_keras.stages.report import combined
     if "seed" not in takes:
         raise UserError(f"--experiment={name}: the recipe has no argument named seed")
+    if rates_from and "rates_from" not in takes:
+        raise UserError(f"--rates_from={rates_from}: {name} has no argument of this name")
     root = workdir or str(experiment.default_workdir(name, arguments))
     folders = [pathlib.Path(f"{root}-seed{seed}") for seed in numbers]
     for seed, folder in zip(numbers, folders, strict=True):

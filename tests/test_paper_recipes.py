@@ -183,12 +183,27 @@ def test_every_baseline_draws_as_many_images_as_the_student(name, batch, expecte
     assert recipe.neck == "backbone"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_transfers_have_other_protocols_and_take_the_choice_of_another_run(name, home, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    changes = {"mode": "frozen", "neck": "fpn", "shots": "10+none", "learning_rates": "0.01+0.1"}
+    recipe = load(name, home, rates_from=str(tmp_path), **changes)
+    assert [str(protocol) for protocol in recipe.protocols] == ["frozen-fpn-10", "frozen-fpn-all"]
+    assert {t.rates_from for t in recipe.transfers} == {str(tmp_path)}
+
+
 def test_alignment_says_what_starts_have_learned(home):
     recipe = load("must_strong_checkpoint", home)
     found = {t.name: recipe.alignment(t, "checkpoint") for t in recipe.transfers}
     assert found.pop("cifar100") == "task" and set(found.values()) == {"none"}
     found = {t.name: recipe.alignment(t, "student") for t in recipe.transfers}
     assert found.pop("diode_normals") == "none" and set(found.values()) == {"task"}
+    # What learned no classes knows those of the checkpoint that it began with; nobody has true depth.
+    cifar100 = next(t for t in recipe.transfers if t.name == "cifar100")
+    nyu_depth = next(t for t in recipe.transfers if t.name == "nyu_depth")
+    assert [recipe.alignment(cifar100, start) for start in ("simclr", "random")] == ["task", "none"]
+    assert recipe.alignment(nyu_depth, "supervised") == "none"
+    assert recipe.alignment(cifar100, "supervised") == "task"
     other = load("must_strong_checkpoint", home, checkpoint_kind="other")
     assert {other.alignment(t, "checkpoint") for t in other.transfers} == {"none"}
     assert isinstance(other.student.start, FromCheckpoint)

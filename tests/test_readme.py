@@ -13,6 +13,9 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"(?:^    |`)python -m must_keras\.main([^`#\n]*)", README, re.MULTILINE)
 
 
+REPEATED = re.findall(r"(?:^    |`)python -m must_keras\.repeat([^`#\n]*)", README, re.MULTILINE)
+
+
 def flags_of(command: str) -> dict[str, str]:
     """{flag: value} as a shell hands them over."""
     words = subprocess.check_output(["sh", "-c", f"printf '%s\\n' {command}"], text=True).split(
@@ -36,8 +39,16 @@ def test_a_command_of_the_readme_is_understood(command):
     assert experiment.load(name, arguments, data_dir=None).name == name
 
 
+@pytest.mark.parametrize("command", REPEATED)
+def test_a_recipe_that_the_readme_repeats_is_there(command):
+    flags = flags_of(command.removesuffix("\\"))
+    assert set(flags) <= {"experiment", "seeds", "to", "workdir", "rates_from"}
+    name, arguments = experiment.parse(flags["experiment"])
+    assert experiment.load(name, arguments | {"seed": "3"}, data_dir=None).seed == 3
+
+
 def test_there_are_commands():
-    assert len(COMMANDS) >= 6
+    assert len(COMMANDS) >= 6 and len(REPEATED) >= 2
 
 
 def test_every_file_that_the_readme_names_is_there():

@@ -76,6 +76,24 @@ def test_starts_are_checked_before_anything_is_trained(scenes):
     )  # fmt: skip
 
 
+def test_the_benchmark_gives_every_start_the_same():
+    """Nine starts, six sets, as many images drawn by all; another seed draws other worlds."""
+    one, other = (
+        experiment.load("scenes_benchmark", {"seed": seed}, data_dir="nowhere") for seed in "01"
+    )
+    assert one.neck == "backbone" and len(one.start_names) == 9 and len(one.transfers) == 6
+    trained = [item.training for item in (*one.trained_teachers, one.student, *one.wanted_selfsup)]
+    assert {training.images_seen for training in (*trained, one.wanted_supervised)} == {12_800}
+    assert {t.learning_rates for t in one.transfers} == {(1e-3, 3e-3, 1e-2)}
+    assert (one.seed, other.seed) == (0, 1)
+    for a, b in zip(
+        (*one.trained_teachers, *one.transfers), (*other.trained_teachers, *other.transfers),
+        strict=True,
+    ):  # fmt: skip
+        for split in ("train", "validation", "test"):
+            assert getattr(a.sets, split) != getattr(b.sets, split)
+
+
 def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
     boxes = next(t for t in scenes.transfers if t.name == "dev_boxes")
     starts = ("random", "teacher-shapes", "teacher-objects", "student")

@@ -113,3 +113,10 @@ def test_mistakes_are_told_before_anything_runs(asked, tmp_path, text, seeds, me
     with pytest.raises(UserError, match=message):
         repeat.repeat(text, seeds)
     assert not asked
+
+
+def test_rates_that_a_recipe_cannot_take_are_refused(asked, tmp_path):
+    (tmp_path / "other.py").write_text("def recipe(*, seed: int = 0): ...")
+    with pytest.raises(UserError, match="--rates_from=runs/x: other.py has no argument of this"):
+        repeat.repeat("other.py", ["0"], rates_from="runs/x")
+    assert not asked

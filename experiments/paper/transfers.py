@@ -54,6 +54,7 @@ def transfers(
     seed: int,
     steps: int,
     learning_rates: Sequence[float] = (),
+    rates_from: str | None = None,
     aligned: Mapping[str, Mapping[str, Aligned]] | None = None,
 ) -> tuple[Transfer, ...]:
     """The downstream sets of these names; only their files are read.
@@ -67,6 +68,7 @@ def transfers(
         steps: optimizer steps of each; not known.
         learning_rates: the better one on validation is taken; none: a quarter of the schedule's,
             itself, and four times as much.
+        rates_from: the folder of a run whose choice is taken; None: it is made.
         aligned: {set: {start: see Transfer.aligned}}.
 
     Raises:
@@ -87,6 +89,7 @@ def transfers(
                 sets=found.sets,
                 training=training,
                 learning_rates=tuple(learning_rates) or swept,
+                rates_from=rates_from,
                 aligned=(aligned or {}).get(name, {}),
             )
         )

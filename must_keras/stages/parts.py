@@ -187,7 +187,7 @@ def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
 def _baselines(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     """Those that transfers start from."""
     if recipe.wanted_supervised:
-        known = examples.are_known(recipe, workdir, supervised.labelled_sources(recipe))
+        known = examples.are_known(recipe, workdir, recipe.labelled_sources)
         inputs = supervised.inputs(recipe, workdir) if known else None
         yield Step(stage="supervised", name="", part=workdir.supervised, inputs=inputs)
     known = examples.are_known(recipe, workdir, label.student_sources(recipe))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from must_keras.data.sources import Source
-from must_keras.recipe import AnyTeacher, Recipe, student_weights
+from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import examples
 from must_keras.stages.student import fit_heads
 from must_keras.workdir import Workdir
@@ -22,7 +21,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     training = recipe.wanted_supervised
     if training is None:
         return
-    sources, teachers = labelled_sources(recipe), labelled_teachers(recipe)
+    sources, teachers = recipe.labelled_sources, recipe.labelled_teachers
     fit_heads(
         recipe,
         workdir,
@@ -46,7 +45,7 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
     Raises:
         UserError: a pool with true labels is not compared with the test splits yet.
     """
-    sources, teachers = labelled_sources(recipe), labelled_teachers(recipe)
+    sources, teachers = recipe.labelled_sources, recipe.labelled_teachers
     weights = student_weights(recipe)
     return {
         "version": VERSION,
@@ -58,16 +57,3 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
         "start": recipe.student.start.depends_on(recipe.network),
         "loss_weights": {teacher.task.name: weights[teacher.task.name] for teacher in teachers},
     } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
-
-
-def labelled_sources(recipe: Recipe) -> list[Source]:
-    """The teachers' training sets, and the pools that bring true labels."""
-    found = [teacher.sets.train for teacher in recipe.trained_teachers]
-    found += [pool.source for pool in recipe.pools if pool.source.label_spaces]
-    return list({source.name: source for source in found}.values())
-
-
-def labelled_teachers(recipe: Recipe) -> list[AnyTeacher]:
-    """Those for whose heads a source has true labels."""
-    heads = {head for source in labelled_sources(recipe) for head in source.label_spaces}
-    return [teacher for teacher in recipe.teachers if teacher.task.name in heads]

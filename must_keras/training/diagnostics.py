@@ -20,22 +20,22 @@ LOSS_SHARE, GRADIENT_SHARE, COSINE = "_loss_share", "_gradient_share", "_cosine"
 class Diagnostics:
     """Shares of the heads and cosines between them, of one batch; training is not touched.
 
-    Gradients are those of the weighted losses with respect to the last shared layer (as in
-    GradNorm), the last kernel of the backbone: a part of what every head sees goes through it, and
-    the layers below it need not be passed through once for every head. They are of the whole
-    batch, over all replicas and parts.
+    Gradients are those of the weighted losses with respect to all kernels of the backbone, as one
+    long vector, of the whole batch, over all replicas and parts. So every head passes through the
+    backbone once.
 
     A look is not traced: that would take as long as fifty small steps, and looks are rare.
 
     Args:
         model: a compiled model.
 
-    Reference: GradNorm (arXiv 1711.02257), section 3.1.
+    Reference: GradNorm (arXiv 1711.02257), section 3.1, for norms; it takes the last shared layer,
+    but with a pyramid some heads reach the layers below without it.
     """
 
     def __init__(self, model: MultiTaskModel):
         self._model = model
-        self._kernel = last_shared_kernel(model)
+        self._kernels = shared_kernels(model)
 
     def of_batch(self, batch: Any) -> dict[str, float]:
         """The numbers of a batch, as the model's training step takes it.
@@ -54,19 +54,21 @@ class Diagnostics:
         model = self._model
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         counts, losses, gradients = model.valid_counts(y), {}, {}
+        kernels = [kernel.value for kernel in self._kernels]
         # What a forward pass assigns, running averages for one, goes nowhere.
         with keras.StatelessScope():
             for part in range(model.accumulate):
                 some_x, some_y = model.part_of((x, y), part)
                 with model.drawing(some_y["keys"]):
                     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-                        tape.watch(self._kernel.value)
+                        tape.watch(kernels)
                         found = model.losses_over(some_y, model(some_x, training=True), counts)
                         found = model.weighted_losses(found)
                     for name, loss in found.items():
-                        gradient = tape.gradient(loss, self._kernel.value)
-                        if gradient is None:
-                            gradient = tf.zeros_like(self._kernel)
+                        found = tape.gradient(
+                            loss, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO
+                        )
+                        gradient = tf.concat([tf.reshape(g, [-1]) for g in found], axis=0)
                         losses[name] = losses.get(name, 0.0) + loss
                         gradients[name] = gradients.get(name, 0.0) + gradient
                 del tape
@@ -74,19 +76,17 @@ class Diagnostics:
         return _shares(losses, gradients)
 
 
-def last_shared_kernel(model: MultiTaskModel) -> keras.Variable | None:
-    """The kernel nearest to the heads in the backbone; None where none is trained."""
-    backbone = model.get_layer(BACKBONE)
-    kernels = [v for v in backbone.trainable_variables if len(v.shape) > 1]
-    return kernels[-1] if kernels else None
+def shared_kernels(model: MultiTaskModel) -> list[keras.Variable]:
+    """The backbone's kernels that are trained."""
+    return [v for v in model.get_layer(BACKBONE).trainable_variables if len(v.shape) > 1]
 
 
 def _shares(losses: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    flat = {name: tf.reshape(gradient, [-1]) for name, gradient in gradients.items()}
-    norms = {name: tf.norm(gradient) for name, gradient in flat.items()}
+    norms = {name: tf.norm(gradient) for name, gradient in gradients.items()}
     found = _parts(losses, LOSS_SHARE) | _parts(norms, GRADIENT_SHARE)
-    for one, other in itertools.combinations(flat, 2):
-        cosine = tf.tensordot(flat[one], flat[other], 1) / (norms[one] * norms[other])
+    for one, other in itertools.combinations(gradients, 2):
+        dot = tf.tensordot(gradients[one], gradients[other], 1)
+        cosine = dot / (norms[one] * norms[other])
         found[f"{one}_{other}{COSINE}"] = cosine
     return found
 

@@ -14,7 +14,7 @@ from must_keras.errors import UserError
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
-from must_keras.training.diagnostics import Diagnostics, last_shared_kernel
+from must_keras.training.diagnostics import Diagnostics, shared_kernels
 from must_keras.training.feed import Feed
 from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
@@ -196,7 +196,7 @@ class _Run(keras.callbacks.Callback):
         every, model = self._training.diagnose_every, self._trained
         if not isinstance(model, MultiTaskModel) or not every or step % every:
             return
-        if len(model.tasks) < 2 or last_shared_kernel(model) is None:
+        if len(model.tasks) < 2 or not shared_kernels(model):
             return
         start = time.monotonic()
         self._diagnostics = self._diagnostics or Diagnostics(model)

@@ -11,7 +11,7 @@ from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.selfsup import MoCo, SimCLR
-from must_keras.stages import examples, leaks, parts, selfsup, status, supervised, transfer
+from must_keras.stages import examples, leaks, parts, selfsup, status, transfer
 from must_keras.stages.bench import Bench
 from must_keras.stages.cells import cells
 from must_keras.training.weighting import Uncertainty
@@ -163,10 +163,10 @@ def test_true_labels_of_a_pool_are_learned_from(data):
     """And heads that nothing labels are left out."""
     labelled = FolderPerClass(name="more", root=data / "trees" / "train", head="trees")
     recipe = recipe_of(data, pools=(Pool(source=labelled),))
-    assert [s.name for s in supervised.labelled_sources(recipe)] == ["trees_train", "more"]
-    assert [t.name for t in supervised.labelled_teachers(recipe)] == ["trees"]
+    assert [s.name for s in recipe.labelled_sources] == ["trees_train", "more"]
+    assert [t.name for t in recipe.labelled_teachers] == ["trees"]
     union = examples.union(
-        supervised.labelled_sources(recipe), recipe.tasks, left_out={"more": {0: "x"}}, who="it"
+        recipe.labelled_sources, recipe.tasks, left_out={"more": {0: "x"}}, who="it"
     )
     assert len(union) == 6 + 5
     assert {union.parts[1].origins(i)["trees"] for i in range(5)} == {"true"}

@@ -134,10 +134,32 @@ def test_a_start_that_some_runs_do_not_have_is_compared_in_the_others():
     assert (by_start["random"]["count"], by_start["moco"]["count"]) == (3, 2)
     assert by_start["random"]["mean"] == pytest.approx(0.7)
     assert by_start["moco"]["mean"] == pytest.approx(0.3)
-    assert found["sets"]["a"]["starts"]["moco"]["runs"] == 2
-    # Means stand beside each other where all are known.
+    # Values and means stand beside each other where all are known.
+    cells = found["sets"]["a"]["starts"]
+    assert found["complete_runs"] == 2 and {cell["runs"] for cell in cells.values()} == {2}
+    assert cells["student"]["value"] == pytest.approx(0.6)
     assert found["means"]["student"]["with_task"] == pytest.approx(0.6)
     assert found["means"]["moco"]["with_task"] == pytest.approx(0.3)
+
+
+def test_the_starts_of_every_run_have_a_table_of_their_own(tmp_path, capsys):
+    folders = [finished_run(tmp_path / str(k), k, value) for k, value in enumerate((0.6, 0.7, 0.9))]
+    for folder in folders[:2]:
+        rows = json.loads((folder / "report.json").read_text())["transfers"]
+        rows.append(row("a", "moco", 0.3))
+        (folder / "report.json").write_text(json.dumps({"transfers": rows}))
+    run = json.loads((folders[2] / "run.json").read_text())
+    run["recipe"]["starts"] = ["random", "student"]
+    (folders[2] / "run.json").write_text(json.dumps(run))
+    found = combined.show(folders)["full-fpn-all"]
+    said = capsys.readouterr().out
+    assert "full-fpn-all, means of 2 runs" in said and "| 0.200 | 0.650* | 0.300 |" in said
+    assert "full-fpn-all, means of 3 runs" in said and "| 0.200 | 0.733* |" in said
+    # The rows of means agree with the difference over the same runs.
+    means = found["of_every_run"]["means"]
+    difference = found["differences"]["random"]["with_task"]
+    assert difference["count"] == 3
+    assert means["student"]["with_task"] == pytest.approx(difference["mean"])
 
 
 def test_sets_that_a_start_saw_are_left_out_and_kinds_of_task_shown_apart():

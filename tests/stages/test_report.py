@@ -47,7 +47,7 @@ def test_a_teacher_that_saw_the_images_is_not_compared_with():
         row("b", "random", 0.2), row("b", "student", 0.3), row("b", "teacher-y", 0.25),
     ]  # fmt: skip
     said = summary.verdict(rows)
-    assert "random start on 2 of 2 and above the best teacher start on 1 of 1 downstream" in said
+    assert "random start on 2 of 2 and above all 2 teacher starts on 1 of 1 downstream" in said
     assert (
         "1 set is left out of the comparison with the teachers, because a teacher was trained on "
         "its images: a." in said

@@ -49,14 +49,22 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 def show(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, Any]]:
     """Prints a table and a verdict for every protocol of some runs, and gives their numbers.
 
+    Where some runs have more starts than others, the table is that of the runs with all starts, and
+    a second one, "of_every_run", has the starts that all runs have.
+
     Raises:
         UserError: see rows.
     """
-    groups = comparison.by_protocol(rows(folders))
-    compared = {name: comparison.compare(found) for name, found in groups.items()}
-    for name, found in compared.items():
-        print(f"{name}\n\n{table(found)}\n")
+    compared = {}
+    for name, of_protocol in comparison.by_protocol(rows(folders)).items():
+        compared[name] = found = comparison.compare(of_protocol)
+        print(f"{name}, means of {_runs(found)}\n\n{table(found)}\n")
+        if shared := comparison.of_every_run(of_protocol):
+            found["of_every_run"] = more = comparison.compare(shared)
+            print(f"{name}, means of {_runs(more)}\n\n{table(more)}\n")
         print("\n".join(comparison.sentences(found)) or "There is no student to compare.")
+        if len(found["differences"]) > 1:
+            print("Each interval is for itself: of twenty such verdicts one may be chance.")
         print()
     return compared
 
@@ -89,6 +97,11 @@ def table(compared: Mapping[str, Any]) -> str:
         gains = [_number(compared["means"][start][key], "+.3f") for start in starts]
         lines.append([f"{title} ({number})", "", *gains])
     return markdown(lines)
+
+
+def _runs(compared: Mapping[str, Any]) -> str:
+    count = compared["complete_runs"] or compared["runs"]
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -87,8 +87,10 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
 
     Returns:
         {"runs": how many; a start that a run does not have is compared in the others,
-        "sets": {set: {"metric", "starts": {start: {"value": mean over runs, "gain": normalised,
-        "aligned", "runs"}}}}, None where nothing is known,
+        "complete_runs": how many of them have all starts,
+        "sets": {set: {"metric", "starts": {start: {"value": mean over these runs, or over all
+        where none is complete, "gain": normalised, "aligned", "runs"}}}}, None where nothing is
+        known,
         "means": {start: {"with_task", "without_task"}}: mean gains, in the runs that have all
         starts, over the sets that are scored there and of which no start has seen the images;
         "without_task" leaves out those whose kind of task a start was trained on;
@@ -106,6 +108,7 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
     others = [start for start in starts if start != student] if student in starts else []
     return {
         "runs": len(table.runs),
+        "complete_runs": len(table.runs_of(starts)),
         "sets": {name: table.line(name) for name in table.sets},
         "means": {
             start: {
@@ -121,6 +124,13 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
             for other in others
         },
     }
+
+
+def of_every_run(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of starts that all runs have, where some runs have more; else nothing."""
+    table = _Table(rows)
+    shared = [start for start in table.starts if table.runs_of([start]) == table.runs]
+    return [row for row in rows if row["start"] in shared] if shared != table.starts else []
 
 
 def sentences(comparison: Mapping[str, Any]) -> list[str]:
@@ -234,7 +244,8 @@ class _Table:
     def _over_runs(
         self, number: Callable[[Any, str, str], float | None], name: str, start: str
     ) -> list[float]:
-        found = [number(run, name, start) for run in self.runs]
+        runs = self.runs_of(self.starts) or self.runs
+        found = [number(run, name, start) for run in runs]
         return [value for value in found if value is not None]
 
 

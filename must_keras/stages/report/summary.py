@@ -73,16 +73,16 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     is compared with saw its images.
     """
     cells = table(rows)
-    others = {
-        "random start": lambda start: start == "random",
-        "best teacher start": lambda start: start.startswith("teacher-"),
-    }
+    teachers = tuple(
+        dict.fromkeys(row["start"] for row in rows if row["start"].startswith("teacher-"))
+    )
+    every = f"all {len(teachers)} teacher starts" if len(teachers) > 1 else "the one teacher start"
     said, seen_by_student, seen_by_other = [], [], []
-    for name, is_other in others.items():
+    for name, starts in {"the random start": ("random",), every: teachers}.items():
         wins = compared = 0
         for downstream, by_start in cells.items():
             student = by_start.get("student", [])
-            rivals = [seeds for start, seeds in by_start.items() if is_other(start)]
+            rivals = [seeds for start, seeds in by_start.items() if start in starts]
             rivals = [seeds for seeds in rivals if known_values(seeds)]
             if not known_values(student) or not rivals:
                 continue
@@ -96,7 +96,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
                 compared += 1
                 wins += better * statistics.fmean(known_values(student)) > best
         if compared:
-            said.append(f"above the {name} on {wins} of {compared}")
+            said.append(f"above {name} on {wins} of {compared}")
     left_out = [
         _left_out(seen_by_student, "", "the student"),
         _left_out(seen_by_other, " of the comparison with the teachers", "a teacher"),
@@ -125,9 +125,10 @@ def _left_out(sets: list[str], of: str, who: str) -> str:
 
 def _caution(num_seeds: int) -> str:
     if num_seeds == 1:
-        return "One seed is too few to tell a small difference from noise."
+        return "One seed is too few to tell a difference from noise."
     return (
-        f"With {num_seeds} seeds a difference smaller than their spread cannot be told from noise."
+        f"Its {num_seeds} seeds share one student and its teachers, so they are one trial: runs "
+        "with other seeds, and must_keras.compare, tell a difference from noise."
     )
 
 
