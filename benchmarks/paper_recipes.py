@@ -1,26 +1,28 @@
-"""What the recipes must_*.py cost: counted operations and memory of one image at 640 pixels.
+"""What the recipes must_*.py cost: counted operations, measured steps and memory at 640 pixels.
 
     python -m benchmarks.paper_recipes flops      # two minutes
-    python -m benchmarks.paper_recipes memory     # five minutes
+    python -m benchmarks.paper_recipes steps      # ten minutes
 
 `flops`: convolutions and dense layers of a forward pass with all losses, for every network of the
-recipes, in TFLOP an image; a training step takes three times as much (backward: twice). `memory`:
-the peak of a fresh process that trains a student with a ResNet-50 on batches of 1 and 3 images,
-float32; half of the difference is what an image takes. One JSON line each.
+recipes, in TFLOP an image; a training step takes three times as much (backward: twice). `steps`:
+fresh processes that train the student on batches of 1 and 3 images in float32, with each backbone:
+seconds of a step, its rate in units of that of a 2048 x 2048 matmul in between, and peak memory;
+half of the difference of the peaks is what an image takes. One JSON line each.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import statistics
 import sys
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import counted_flops, peak_gib
+from benchmarks.measuring import answer_of, counted_flops, in_turns, peak_gib
 
 SIZE, DEPTHS, BATCHES = 640, ("resnet50", "resnet152"), (1, 3)
+TURNS = 3
 
 
 def _tasks() -> dict[str, Any]:
@@ -82,6 +84,14 @@ def _model_and_batch(depth: str, tasks: dict[str, Any], batch: int) -> tuple[Any
     return model, feed.batch_of(0)
 
 
+def _forward_tflop(depth: str, tasks: dict[str, Any]) -> tuple[float, int]:
+    """Of one image, and the network's parameters."""
+    model, (x, y) = _model_and_batch(depth, tasks, 1)
+    with counted_flops() as counts:
+        model.losses_by_task(y, model(x, training=True))
+    return sum(counts.values()) / 1e12, model.count_params()
+
+
 def count_flops() -> None:
     """A line for every network: the student's, and each teacher's."""
     tasks = _tasks()
@@ -90,40 +100,59 @@ def count_flops() -> None:
     }
     for depth in DEPTHS:
         for name, heads in networks.items():
-            model, (x, y) = _model_and_batch(depth, heads, 1)
-            with counted_flops() as counts:
-                model.losses_by_task(y, model(x, training=True))
-            forward = round(sum(counts.values()) / 1e12, 3)
-            line = {"backbone": depth, "network": name, "forward_tflop": forward}
-            print(json.dumps(line | {"parameters": model.count_params()}), flush=True)
+            forward, parameters = _forward_tflop(depth, heads)
+            line = {"backbone": depth, "network": name, "forward_tflop": round(forward, 3)}
+            print(json.dumps(line | {"parameters": parameters}), flush=True)
 
 
-def measure_memory() -> None:
-    """A line for every batch, each in a process of its own, and what an image takes."""
-    peaks = {}
-    for batch in BATCHES:
-        command = [sys.executable, "-m", "benchmarks.paper_recipes", f"step={batch}"]
-        peaks[batch] = json.loads(subprocess.check_output(command, text=True))["peak_gib"]
-        print(json.dumps({"batch": batch, "peak_gib": peaks[batch]}), flush=True)
-    few, many = BATCHES
-    print(json.dumps({"gib_an_image": round((peaks[many] - peaks[few]) / (many - few), 2)}))
+def measure_steps() -> None:
+    """A line for every backbone and batch, each in a process of its own; what an image takes."""
+    for depth in DEPTHS:
+        forward, _ = _forward_tflop(depth, _tasks())
+        found = {}
+        for batch in BATCHES:
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.paper_recipes",
+                f"step={depth}",
+                f"{batch}",
+            ]
+            found[batch] = answer_of(command)
+            rate = 3e3 * forward * batch / found[batch]["step_s"]
+            share = round(rate / found[batch]["matmul_gflop_per_s"], 2)
+            line = {"backbone": depth, "batch": batch, "of_matmul": share}
+            print(json.dumps(line | found[batch]), flush=True)
+        few, many = BATCHES
+        more = found[many]["peak_gib"] - found[few]["peak_gib"]
+        line = {"backbone": depth, "gib_an_image": round(more / (many - few), 2)}
+        print(json.dumps(line), flush=True)
 
 
-def _step(batch: int) -> None:
-    """Two training steps, and the most memory that they needed."""
-    model, ready = _model_and_batch("resnet50", _tasks(), batch)
-    for _ in range(2):
-        model.train_on_batch(*ready)
-    print(json.dumps({"peak_gib": peak_gib()}))
+def _step(depth: str, batch: int) -> dict[str, float]:
+    """Training steps with matmuls in between, and the most memory that they needed."""
+    import tensorflow as tf
+
+    model, ready = _model_and_batch(depth, _tasks(), batch)
+    a, b = tf.random.normal((2, 2048, 2048))
+    matmul = tf.function(lambda: tf.reduce_sum(a @ b))
+    works = {"step": lambda: model.train_on_batch(*ready), "matmul": lambda: matmul().numpy()}
+    seconds = {name: statistics.median(s) for name, s in in_turns(works, TURNS).items()}
+    return {
+        "step_s": round(seconds["step"], 2),
+        "matmul_gflop_per_s": round(2e-9 * 2048**3 / seconds["matmul"], 1),
+        "peak_gib": peak_gib(),
+    }
 
 
 def main() -> None:
     """Prints the lines of the work that is asked for, or of both."""
-    for work in sys.argv[1:] or ("flops", "memory"):
-        if work.startswith("step="):
-            _step(int(work.removeprefix("step=")))
-        else:
-            {"flops": count_flops, "memory": measure_memory}[work]()
+    asked = sys.argv[1:]
+    if asked and asked[0].startswith("step="):
+        print(json.dumps(_step(asked[0].removeprefix("step="), int(asked[1]))))
+        return
+    for work in asked or ("flops", "steps"):
+        {"flops": count_flops, "steps": measure_steps}[work]()
 
 
 if __name__ == "__main__":
