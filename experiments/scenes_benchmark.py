@@ -8,11 +8,14 @@ validation. Another seed repeats everything: drawn worlds, teachers, labels, stu
 and transfers; the learning rates are those chosen with the first seed.
 
 Command:   python -m must_keras.repeat --experiment=scenes_benchmark:downstream=final --seeds=0,1,2
+Five seeds of four starts: docs/transfers.md
 Further:   mode=frozen, shots=20 and neck=fpn, on the same finished parts
 To try:    scale=0.25 takes a quarter of all images and steps; settings are tuned on the dev sets
 One seed:  python -m must_keras.main --experiment=scenes_benchmark
 Hardware:  two CPU cores, 3 GB of memory, no GPU
-Time:      about two hours for three seeds: 162 transfers for the choice of learning rates, 108 more
+Time:      measured on one core each: 50 minutes for the seed that chooses learning rates (162
+           transfers and 54 more), 29 and 33 for two others (54 transfers each), 21 and 20 for two
+           more with four starts: two hours and a half of a core, 78 minutes as two processes
 Results:   the table in the README, as it came out; with --to=experiments/results/NAME.jsonl every
            transfer is kept as a line of that file
 """
