@@ -13,7 +13,9 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"(?:^    |`)python -m must_keras\.main([^`#\n]*)", README, re.MULTILINE)
 
 
-REPEATED = re.findall(r"(?:^    |`)python -m must_keras\.repeat([^`#\n]*)", README, re.MULTILINE)
+REPEATED = re.findall(
+    r"(?:^    |`)python -m must_keras\.repeat((?:[^`#\n\\]|\\\n)*)", README, re.MULTILINE
+)
 
 
 def flags_of(command: str) -> dict[str, str]:
@@ -41,7 +43,7 @@ def test_a_command_of_the_readme_is_understood(command):
 
 @pytest.mark.parametrize("command", REPEATED)
 def test_a_recipe_that_the_readme_repeats_is_there(command):
-    flags = flags_of(command.removesuffix("\\"))
+    flags = flags_of(command)
     assert set(flags) <= {"experiment", "seeds", "to", "workdir", "rates_from"}
     name, arguments = experiment.parse(flags["experiment"])
     assert experiment.load(name, arguments | {"seed": "3"}, data_dir=None).seed == 3
