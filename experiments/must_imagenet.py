@@ -25,8 +25,9 @@ What has to be there
 
 Hardware:  8 GPUs of 80 GB, 16 cores for the input (150 to 185 images a second and core at 640 px,
            with maps or classes: benchmarks/README.md), 32 GB of memory
-Hours:     computed from counted work, not measured on such GPUs. Forward, in TFLOP an image of 640 px (benchmarks/paper_recipes.py
-           counts them), a training step taking three times as much:
+Hours:     computed from counted work, not measured on such GPUs. Forward, in TFLOP an image of
+           640 px (benchmarks/paper_recipes.py counts them), a training step taking three times as
+           much:
 
                          images              ResNet-50         ResNet-152
                classes   28,000 x 4,096      0.063    15 h     0.184     44 h
@@ -36,9 +37,9 @@ Hours:     computed from counted work, not measured on such GPUs. Forward, in TF
                transfers 450,000 x 256       0.16     38 h     0.28      67 h
 
            hours = images x 3 x TFLOP / 400 TFLOP/s / 3,600, with 50 TFLOP/s sustained by each of 8
-           GPUs, which is assumed (a sixth of an A100's peak in bfloat16) and was measured nowhere. On
-           two CPU cores the student's step on 3 images takes 12.0 s (15.3 s with a ResNet-152), 0.81
-           (0.88) of the rate of a large matmul there: little but counted work takes time.
+           GPUs, which is assumed (a sixth of an A100's peak in bfloat16) and was measured nowhere.
+           On two CPU cores the student's step on 3 images takes 12.0 s (15.3 s with a ResNet-152),
+           0.81 (0.88) of the rate of a large matmul there: little but counted work takes time.
            Transfers: 6 sets x 5 starts x 3 rates x 5,000 steps; TFLOP are the mean of their heads,
            four of which are as that of maps. Labelling: about 1 TFLOP an image, which is an hour,
            and MiDaS's own time. Where they are among the starts: supervised as the student, SimCLR
@@ -47,10 +48,10 @@ Hours:     computed from counted work, not measured on such GPUs. Forward, in TF
 Images:    teachers see as many as their own schedules: 114.7, 41.5 and 41.5 million beside the
            student's 115.2. With classification_steps=28125,detection_steps=450000,
            segmentation_steps=450000 every trained start draws as many, for 61 h more (ResNet-50)
-Memory:    1.6 GiB an image for a student with a ResNet-50 in float32, 2.5 with a ResNet-152, measured
-           on a CPU between batches of 1 and 3 (benchmarks/paper_recipes.py); bfloat16 should need
-           half, so that 32 images on each of 8 GPUs take 26 and 40 GiB. part=128 computes a batch in
-           twice as many parts
+Memory:    1.6 GiB an image for a student with a ResNet-50 in float32, 2.5 with a ResNet-152,
+           between batches of 1 and 3 on a CPU (benchmarks/paper_recipes.py); bfloat16 should need
+           half, so that 32 images on each of 8 GPUs take 26 and 40 GiB. part=128 computes a batch
+           in twice as many parts
 Expected:  nothing that was measured: this recipe has been run on tiny sets in the layouts of the
            real ones, never on them
 

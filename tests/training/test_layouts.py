@@ -42,8 +42,9 @@ def check_numbers(found, layout: str, name: str, shape: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("layout", ["mirrored0", "worker0", "worker1"])
 def test_weights_after_20_steps_are_equal(exact, layout):
+    """Running variances are up to 8: the 1e-8 is of them, as processors round differently."""
     for found, wanted in zip(weights(exact[layout]), weights(exact["one0"]), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-8)
 
 
 def test_replicas_predict_and_evaluate_as_one_device(exact):
