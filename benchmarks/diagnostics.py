@@ -10,12 +10,10 @@ steps, and its share of the time with one every `diagnose_every` steps, as train
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 from typing import Any
 
-from benchmarks.measuring import answer_of, in_turns, seconds_of
+from benchmarks.measuring import each_alone, in_turns, seconds_of
 from benchmarks.settings import student_on
 
 TURNS, STEPS = 5, {"small": 40, "large": 3}
@@ -52,12 +50,7 @@ def measure(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Both settings, each in a process of its own."""
-    if len(sys.argv) == 2:
-        print(json.dumps(measure(sys.argv[1])))
-        return
-    for name in STEPS:
-        command = [sys.executable, "-m", "benchmarks.diagnostics", name]
-        print(json.dumps(answer_of(command)), flush=True)
+    each_alone("benchmarks.diagnostics", [[name] for name in STEPS], measure)
 
 
 if __name__ == "__main__":

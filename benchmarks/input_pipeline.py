@@ -13,10 +13,8 @@ of decoding's, and milliseconds an image by part.
 from __future__ import annotations
 
 import itertools
-import json
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.measuring import answer_of, in_turns
+from benchmarks.measuring import each_alone, in_turns
 from benchmarks.photos import write_maps, write_photos
 
 COUNT, BATCH, TURNS, CLASSES = 160, 8, 5, 20
@@ -143,14 +141,8 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measures every case in a process of its own."""
-    if len(sys.argv) == 4:
-        kind, changes, size = sys.argv[1:]
-        print(json.dumps(measure(kind, changes, int(size))))
-        return
     cases = itertools.product(("class", "map"), ("default", "RandAugment"), ("256", "640"))
-    for case in cases:
-        command = [sys.executable, "-m", "benchmarks.input_pipeline", *case]
-        print(json.dumps(answer_of(command)), flush=True)
+    each_alone("benchmarks.input_pipeline", cases, lambda *case: measure(*case[:2], int(case[2])))
 
 
 if __name__ == "__main__":

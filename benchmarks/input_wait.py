@@ -10,13 +10,11 @@ waits for the next batch, and the step with the pipeline in units of the step wi
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import time
 from typing import Any
 
-from benchmarks.measuring import answer_of, seconds_of
+from benchmarks.measuring import each_alone, seconds_of
 from benchmarks.settings import student_on
 
 TURNS, STEPS = 5, {"small": 40, "large": 3}
@@ -55,12 +53,7 @@ def measure(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Both settings, each in a process of its own."""
-    if len(sys.argv) == 2:
-        print(json.dumps(measure(sys.argv[1])))
-        return
-    for name in STEPS:
-        command = [sys.executable, "-m", "benchmarks.input_wait", name]
-        print(json.dumps(answer_of(command)), flush=True)
+    each_alone("benchmarks.input_wait", [[name] for name in STEPS], measure)
 
 
 if __name__ == "__main__":

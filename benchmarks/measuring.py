@@ -7,9 +7,13 @@ import json
 import resource
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+# Operations of a `matmul`.
+MATMUL = 2 * 2048**3
 
 
 def answer_of(command: Sequence[str]) -> dict[str, Any]:
@@ -22,6 +26,21 @@ def answer_of(command: Sequence[str]) -> dict[str, Any]:
     if answer.returncode:
         raise RuntimeError(f"{' '.join(command)}:\n{answer.stderr[-2000:]}")
     return json.loads(answer.stdout.splitlines()[-1])
+
+
+def each_alone(module: str, cases: Iterable[Sequence[str]], measure: Callable[..., Any]) -> None:
+    """Prints a JSON line for every case, which a process of its own has measured.
+
+    Args:
+        module: the script that calls this; it is run again with a case as its arguments.
+        cases: the arguments of `measure`.
+        measure: what is called in that process.
+    """
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(*sys.argv[1:])))
+        return
+    for case in cases:
+        print(json.dumps(answer_of([sys.executable, "-m", module, *case])), flush=True)
 
 
 def take_turns(sides: Mapping[str, Sequence[str]], turns: int) -> dict[str, list[dict[str, Any]]]:
@@ -65,6 +84,15 @@ def in_turns(
         for _ in range(times + 1)
     ]
     return {name: [seconds[name] for seconds in rounds[1:]] for name in works}
+
+
+def matmul() -> Callable[[], Any]:
+    """A multiplication of two 2048 x 2048 matrices by TensorFlow: what a machine can do."""
+    import tensorflow as tf
+
+    a, b = tf.random.normal((2, 2048, 2048))
+    work = tf.function(lambda: tf.reduce_sum(a @ b))
+    return lambda: work().numpy()
 
 
 def peak_gib() -> float:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import answer_of, counted_flops, in_turns, peak_gib
+from benchmarks.measuring import MATMUL, answer_of, counted_flops, in_turns, matmul, peak_gib
 
 SIZE, DEPTHS, BATCHES = 640, ("resnet50", "resnet152"), (1, 3)
 TURNS = 3
@@ -111,14 +111,8 @@ def measure_steps() -> None:
         forward, _ = _forward_tflop(depth, _tasks())
         found = {}
         for batch in BATCHES:
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.paper_recipes",
-                f"step={depth}",
-                f"{batch}",
-            ]
-            found[batch] = answer_of(command)
+            asked = ("benchmarks.paper_recipes", f"step={depth}", f"{batch}")
+            found[batch] = answer_of([sys.executable, "-m", *asked])
             rate = 3e3 * forward * batch / found[batch]["step_s"]
             share = round(rate / found[batch]["matmul_gflop_per_s"], 2)
             line = {"backbone": depth, "batch": batch, "of_matmul": share}
@@ -131,16 +125,12 @@ def measure_steps() -> None:
 
 def _step(depth: str, batch: int) -> dict[str, float]:
     """Training steps with matmuls in between, and the most memory that they needed."""
-    import tensorflow as tf
-
     model, ready = _model_and_batch(depth, _tasks(), batch)
-    a, b = tf.random.normal((2, 2048, 2048))
-    matmul = tf.function(lambda: tf.reduce_sum(a @ b))
-    works = {"step": lambda: model.train_on_batch(*ready), "matmul": lambda: matmul().numpy()}
+    works = {"step": lambda: model.train_on_batch(*ready), "matmul": matmul()}
     seconds = {name: statistics.median(s) for name, s in in_turns(works, TURNS).items()}
     return {
         "step_s": round(seconds["step"], 2),
-        "matmul_gflop_per_s": round(2e-9 * 2048**3 / seconds["matmul"], 1),
+        "matmul_gflop_per_s": round(1e-9 * MATMUL / seconds["matmul"], 1),
         "peak_gib": peak_gib(),
     }
 

@@ -292,10 +292,13 @@ class Recipe:
         """How far a start has seen a set: what the transfer says, else its kind of task."""
         if start in transfer.aligned:
             return transfer.aligned[start]
-        learned = {f"teacher-{t.name}": (t.task,) for t in self.teachers}
-        learned |= dict.fromkeys(("student", "rounds"), self.tasks)
-        learned["supervised"] = tuple(teacher.task for teacher in self.labelled_teachers)
-        same = any(type(task) is type(transfer.task) for task in learned.get(start, ()))
+        if start in ("student", "rounds"):
+            taught_by = self.teachers
+        elif start == "supervised":
+            taught_by = self.labelled_teachers
+        else:
+            taught_by = tuple(t for t in self.teachers if f"teacher-{t.name}" == start)
+        same = any(type(teacher.task) is type(transfer.task) for teacher in taught_by)
         return "task" if same else "none"
 
 

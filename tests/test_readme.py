@@ -10,11 +10,11 @@ from must_keras import experiment, main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"(?:^    |`)python -m must_keras\.main([^`#\n]*)", README, re.MULTILINE)
-
-
-REPEATED = re.findall(
-    r"(?:^    |`)python -m must_keras\.repeat((?:[^`#\n\\]|\\\n)*)", README, re.MULTILINE
+COMMANDS, REPEATED = (
+    re.findall(
+        rf"(?:^    |`)python -m must_keras\.{module}((?:[^`#\n\\]|\\\n)*)", README, re.MULTILINE
+    )
+    for module in ("main", "repeat")
 )
 
 

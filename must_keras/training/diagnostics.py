@@ -65,10 +65,10 @@ class Diagnostics:
                         found = model.losses_over(some_y, model(some_x, training=True), counts)
                         found = model.weighted_losses(found)
                     for name, loss in found.items():
-                        found = tape.gradient(
+                        parts = tape.gradient(
                             loss, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO
                         )
-                        gradient = tf.concat([tf.reshape(g, [-1]) for g in found], axis=0)
+                        gradient = tf.concat([tf.reshape(g, [-1]) for g in parts], axis=0)
                         losses[name] = losses.get(name, 0.0) + loss
                         gradients[name] = gradients.get(name, 0.0) + gradient
                 del tape

@@ -108,11 +108,11 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
     others = [start for start in starts if start != student] if student in starts else []
     return {
         "runs": len(table.runs),
-        "complete_runs": len(table.runs_of(starts)),
+        "complete_runs": len(table.complete_runs),
         "sets": {name: table.line(name) for name in table.sets},
         "means": {
             start: {
-                key: _mean(table.mean_gain(run, start, sets) for run in table.runs_of(starts))
+                key: _mean(table.mean_gain(run, start, sets) for run in table.complete_runs)
                 for key, sets in all_sets.items()
             }
             for start in starts
@@ -178,6 +178,7 @@ class _Table:
             )
             if row["value"] is not None and math.isfinite(row["value"]):
                 self._values.setdefault((row.get("run"), *of_set), []).append(row["value"])
+        self.complete_runs = self.runs_of(self.starts)
 
     def runs_of(self, starts: Sequence[str]) -> list[Any]:
         """The runs that have transfers from all of some starts, and from random weights."""
@@ -244,8 +245,7 @@ class _Table:
     def _over_runs(
         self, number: Callable[[Any, str, str], float | None], name: str, start: str
     ) -> list[float]:
-        runs = self.runs_of(self.starts) or self.runs
-        found = [number(run, name, start) for run in runs]
+        found = [number(run, name, start) for run in self.complete_runs or self.runs]
         return [value for value in found if value is not None]
 
 

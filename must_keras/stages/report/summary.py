@@ -73,12 +73,10 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     is compared with saw its images.
     """
     cells = table(rows)
-    teachers = tuple(
-        dict.fromkeys(row["start"] for row in rows if row["start"].startswith("teacher-"))
-    )
+    teachers = {row["start"] for row in rows if row["start"].startswith("teacher-")}
     every = f"all {len(teachers)} teacher starts" if len(teachers) > 1 else "the one teacher start"
     said, seen_by_student, seen_by_other = [], [], []
-    for name, starts in {"the random start": ("random",), every: teachers}.items():
+    for name, starts in {"the random start": {"random"}, every: teachers}.items():
         wins = compared = 0
         for downstream, by_start in cells.items():
             student = by_start.get("student", [])
