@@ -170,7 +170,7 @@ def _international(text: bytes) -> bytes:
 
 
 def _profile(text: bytes) -> bytes:
-    """ImageMagick's "\\nexif\\n<size>\\n<hexadecimal digits in lines>"."""
+    """The block in ImageMagick's lines: empty, "exif", its size, then hexadecimal digits."""
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except ValueError:
@@ -194,7 +194,7 @@ def _tag(read: _Read) -> float | None:
     """The orientation in the first directory of a TIFF file or EXIF block; None where absent."""
     head = read(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 8 or 42 not in head[2:4] and 43 not in head[2:4]:
+    if order is None or len(head) < 8 or (42 not in head[2:4] and 43 not in head[2:4]):
         return None
     is_big = 43 in head[2:4]
     # BigTIFF has offsets and counts of 64 bits.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import stat
 import warnings
 from collections.abc import Iterator
