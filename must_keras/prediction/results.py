@@ -17,8 +17,10 @@ from must_keras.tasks.base import Task
 from must_keras.tasks.drawing import enlarge
 from must_keras.training import pictures
 
-# A picture for people: wider ones are made smaller.
-_WIDEST = 2400
+# A picture for people: wider and higher ones are made smaller.
+_WIDEST, _HIGHEST = 2400, 4800
+# Pixels of the longer side of one head's part of it.
+_LONGEST = 4096
 
 
 class Results:
@@ -68,11 +70,11 @@ class Results:
         """
         height, width = image.shape[:2]
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        row = [pictures.captioned(enlarge(image), name)]
+        row = [pictures.captioned(_small(image), name)]
         for task in self._tasks:
             said = outputs[task.name]
             line[task.name] = task.tell(said)
-            row.append(pictures.captioned(enlarge(task.draw(image, said)), task.name))
+            row.append(pictures.captioned(_small(task.draw(image, said)), task.name))
             png = task.map_png(said)
             if png is not None:
                 path = f"{task.name}/{name}.png"
@@ -81,7 +83,7 @@ class Results:
             if task.name in self._coco:
                 self._coco[task.name].add(name, file, (height, width), said)
         canvas = Image.fromarray(pictures.grid([row]))
-        canvas.thumbnail((_WIDEST, canvas.height))
+        canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
         _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures += 1
@@ -94,6 +96,15 @@ class Results:
             return
         for name, coco in self._coco.items():
             write_json(self._folder / f"{name}.json", coco.content)
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """A picture, [H, W, 3] uint8, enlarged or reduced for a person."""
+    if max(picture.shape[:2]) <= _LONGEST:
+        return enlarge(picture)
+    reduced = Image.fromarray(picture)
+    reduced.thumbnail((_LONGEST, _LONGEST))
+    return enlarge(np.asarray(reduced))
 
 
 class _Coco:
