@@ -294,41 +294,52 @@ class Images:
         return self._files.find(wanted) if found is None else self._by_stem[found]
 
 
-def find_file(root: pathlib.Path, name: str) -> str | None:
-    """Return the path below a folder of the file that an annotation names; None: there is none.
+class FileFinder:
+    """The files below a folder, by the names that annotations give them.
 
-    As it stands if there is such a file; otherwise see `names.Names.find`. A folder is listed
-    again for every name that is not its file's own.
-
-    Raises:
-        UserError: several files read the same.
+    Args:
+        root: the folder; each folder in it is listed at most once, when a name is not a file's own.
     """
-    try:
-        if (root / name).is_file():
-            return name
-    except (OSError, ValueError):
-        return None
-    for text in dict.fromkeys(names.paths(name)):
-        found = _find_below(root, text.split("/"))
-        if found is not None:
-            return found
-    return None
 
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+        self._listed: dict[str, names.Names] = {}
 
-def _find_below(root: pathlib.Path, parts: Sequence[str]) -> str | None:
-    """A path that is found folder by folder."""
-    done: list[str] = []
-    for part in parts:
-        folder = root.joinpath(*done)
-        if (folder / part).exists():
-            done.append(part)
-            continue
+    def find(self, name: str) -> str | None:
+        """Return the path below the folder of the file that is meant; None: there is none.
+
+        As it stands if there is such a file; otherwise see `names.Names.find`.
+
+        Raises:
+            UserError: several files read the same.
+        """
         try:
-            listed = os.listdir(folder)
-        except OSError:
+            if (self._root / name).is_file():
+                return name
+        except (OSError, ValueError):
             return None
-        found = names.Names(n for n in listed if names.is_text(n)).find(part)
-        if found is None:
-            return None
-        done.append(found)
-    return "/".join(done) if done and root.joinpath(*done).is_file() else None
+        for text in dict.fromkeys(names.paths(name)):
+            found = self._find_below(text.split("/"))
+            if found is not None:
+                return found
+        return None
+
+    def _find_below(self, parts: Sequence[str]) -> str | None:
+        """A path that is found folder by folder."""
+        done = ""
+        for part in parts:
+            if part not in ("", "..") and not (self._root / done / part).exists():
+                part = self._names(done).find(part)
+                if part is None:
+                    return None
+            done = f"{done}/{part}" if done else part
+        return done if done and (self._root / done).is_file() else None
+
+    def _names(self, folder: str) -> names.Names:
+        if folder not in self._listed:
+            try:
+                listed = os.listdir(self._root / folder)
+            except OSError:
+                listed = []
+            self._listed[folder] = names.Names(filter(names.is_text, listed))
+        return self._listed[folder]

@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.data import mask_crops
-from must_keras.data.folders import Path, content_digest, existing_folder, find_file
+from must_keras.data.folders import FileFinder, Path, content_digest, existing_folder
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
@@ -188,14 +188,14 @@ def _categories(entries: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], 
 def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[Any, _Picture]:
     """{image id: picture without objects}."""
     found: dict[Any, _Picture] = {}
-    files = set()
+    files, finder = set(), FileFinder(root)
     for entry in entries:
         file, size = entry["file_name"], (int(entry["height"]), int(entry["width"]))
         if entry["id"] in found:
             raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
         if min(size) < 1:
             raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
-        path = find_file(root, file)
+        path = finder.find(file)
         if path is None:
             raise _FormatError(f"image {file} is not in {root}")
         if path in files:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.folders import (
+    FileFinder,
     Path,
     content_digest,
     existing_folder,
-    find_file,
     label_digest,
 )
 from must_keras.data.images import read_triples
@@ -65,11 +65,11 @@ class CocoPanoptic(ImageFiles):
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's panoptic format: {detail}") from error
         self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
+        finder, map_finder = FileFinder(root), FileFinder(self._maps)
         for picture in pictures:
-            picture.file = self._find(root, picture.file)
-        for picture in pictures:
+            picture.file = self._find(finder, picture.file, root)
             if picture.map_file is not None:
-                picture.map_file = self._find(self._maps, picture.map_file)
+                picture.map_file = self._find(map_finder, picture.map_file, self._maps)
         classes = tuple(names[category] for category in sorted(names))
         super().__init__(
             name=name,
@@ -78,8 +78,8 @@ class CocoPanoptic(ImageFiles):
             label_spaces=spaces(head, LabelSpace("map", classes)),
         )
 
-    def _find(self, folder: pathlib.Path, file: str) -> str:
-        found = find_file(folder, file)
+    def _find(self, finder: FileFinder, file: str, folder: pathlib.Path) -> str:
+        found = finder.find(file)
         if found is None:
             raise UserError(f"{self._path} lists {file}, which is not in {folder}")
         return found
