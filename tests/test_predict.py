@@ -1,6 +1,7 @@
 """`python -m must_keras.predict` on pictures of several sizes and forms."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -188,6 +189,34 @@ def test_pictures_of_one_name_are_told_apart(photos, tmp_path):
     same = tmp_path / "a" / "one.jpg"
     found = pictures.find([str(first), str(same), str(same)])
     assert found == {f"{photos.name}/one.jpg": first, "a/one.jpg": same}
+
+
+def test_pictures_of_any_name_are_found_and_others_counted(tmp_path, capsys):
+    names = ["a\u202fb.jpg", "c.jfif", "d", "e\u200df.png"]
+    for name in names:
+        Image.new("RGB", (4, 4)).save(tmp_path / name, "JPEG")
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    odd.write_bytes((tmp_path / "d").read_bytes())
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert {file.name for file in pictures.find([str(tmp_path)]).values()} == set(names)
+    assert "2 files" in capsys.readouterr().err
+    assert list(pictures.find([str(odd), str(tmp_path / "d")])) == ["d"]
+    assert "1 files are passed over" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no picture is left"):
+        pictures.find([str(odd)])
+    with pytest.raises(UserError, match=r"there is no picture .*pipe\.jpg"):
+        pictures.find([str(tmp_path / "pipe.jpg")])
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3000, 5000)])
+def test_pictures_for_people_stay_small(tmp_path, size):
+    results = Results(tmp_path / "out", TASKS[:1])
+    image = np.zeros((*size, 3), np.uint8)
+    probabilities = {"probabilities": np.array([0.2, 0.3, 0.5], np.float32)}
+    results.add("long", tmp_path / "long.png", image, {"kind": probabilities})
+    results.close()
+    with Image.open(tmp_path / "out" / "pictures" / "long.png") as picture:
+        assert picture.width <= 2400 and picture.height <= 4800
 
 
 def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):
