@@ -208,15 +208,27 @@ def test_pictures_of_any_name_are_found_and_others_counted(tmp_path, capsys):
         pictures.find([str(tmp_path / "pipe.jpg")])
 
 
-@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3000, 5000)])
+@pytest.mark.parametrize("size", [(2, 6000), (6000, 1), (3, 7), (5000, 300)])
 def test_pictures_for_people_stay_small(tmp_path, size):
-    results = Results(tmp_path / "out", TASKS[:1])
-    image = np.zeros((*size, 3), np.uint8)
-    probabilities = {"probabilities": np.array([0.2, 0.3, 0.5], np.float32)}
-    results.add("long", tmp_path / "long.png", image, {"kind": probabilities})
+    results = Results(tmp_path / "out", TASKS)
+    outputs = {
+        "kind": {"probabilities": np.array([0.2, 0.3, 0.5], np.float32)},
+        "things": {
+            "boxes": np.array([[0, 0, *size], [0, 0, 1, 1]], np.float32),
+            "scores": np.array([0.9, 0.8], np.float32),
+            "classes": np.array([0, 1], np.int32),
+            "masks": np.ones((2, 10, 10), np.float32),
+        },
+        "street": {"map": np.ones(size, np.uint8), "confidence": np.ones(size, np.float32)},
+        "far": {"depth": np.ones(size, np.float32)},
+        "walls": {"normals": np.ones((*size, 3), np.float32) / 3**0.5},
+    }
+    results.add("long", tmp_path / "long.png", np.zeros((*size, 3), np.uint8), outputs)
     results.close()
     with Image.open(tmp_path / "out" / "pictures" / "long.png") as picture:
         assert picture.width <= 2400 and picture.height <= 4800
+    with Image.open(tmp_path / "out" / "street" / "long.png") as street:
+        assert street.size == size[::-1]
 
 
 def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):

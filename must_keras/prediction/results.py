@@ -70,11 +70,13 @@ class Results:
         """
         height, width = image.shape[:2]
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        row = [pictures.captioned(_small(image), name)]
+        small, scale = _small(image)
+        row = [pictures.captioned(enlarge(small), name)]
         for task in self._tasks:
             said = outputs[task.name]
             line[task.name] = task.tell(said)
-            row.append(pictures.captioned(_small(task.draw(image, said)), task.name))
+            shown = task.draw(small, _scaled(said, image.shape[:2], small.shape[:2], scale))
+            row.append(pictures.captioned(enlarge(shown), task.name))
             png = task.map_png(said)
             if png is not None:
                 path = f"{task.name}/{name}.png"
@@ -98,13 +100,33 @@ class Results:
             write_json(self._folder / f"{name}.json", coco.content)
 
 
-def _small(picture: np.ndarray) -> np.ndarray:
-    """A picture, [H, W, 3] uint8, enlarged or reduced for a person."""
-    if max(picture.shape[:2]) <= _LONGEST:
-        return enlarge(picture)
-    reduced = Image.fromarray(picture)
+def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """An image, [H, W, 3] uint8, with a longer side of at most _LONGEST, and its scale."""
+    longer = max(image.shape[:2])
+    if longer <= _LONGEST:
+        return image, 1.0
+    reduced = Image.fromarray(image)
     reduced.thumbnail((_LONGEST, _LONGEST))
-    return enlarge(np.asarray(reduced))
+    return np.asarray(reduced), _LONGEST / longer
+
+
+def _scaled(
+    outputs: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int], scale: float
+) -> Mapping[str, np.ndarray]:
+    """Outputs in the pixels of a reduced image: visualizing takes some bytes for every pixel."""
+    if size == small:
+        return outputs
+    rows, columns = (
+        ((np.arange(new) + 0.5) / new * old).astype(int)
+        for new, old in zip(small, size, strict=True)
+    )
+    found = {}
+    for key, value in outputs.items():
+        values = np.asarray(value)
+        if values.ndim >= 2 and values.shape[:2] == size:
+            values = values[rows][:, columns]
+        found[key] = values * np.float32(scale) if key == "boxes" else values
+    return found
 
 
 class _Coco:
