@@ -1,6 +1,7 @@
 """`python -m must_keras.predict` on pictures of several sizes and forms."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -188,6 +189,46 @@ def test_pictures_of_one_name_are_told_apart(photos, tmp_path):
     same = tmp_path / "a" / "one.jpg"
     found = pictures.find([str(first), str(same), str(same)])
     assert found == {f"{photos.name}/one.jpg": first, "a/one.jpg": same}
+
+
+def test_pictures_of_any_name_are_found_and_others_counted(tmp_path, capsys):
+    names = ["a\u202fb.jpg", "c.jfif", "d", "e\u200df.png"]
+    for name in names:
+        Image.new("RGB", (4, 4)).save(tmp_path / name, "JPEG")
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    odd.write_bytes((tmp_path / "d").read_bytes())
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert {file.name for file in pictures.find([str(tmp_path)]).values()} == set(names)
+    assert "2 files" in capsys.readouterr().err
+    assert list(pictures.find([str(odd), str(tmp_path / "d")])) == ["d"]
+    assert "1 files are passed over" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no picture is left"):
+        pictures.find([str(odd)])
+    with pytest.raises(UserError, match=r"there is no picture .*pipe\.jpg"):
+        pictures.find([str(tmp_path / "pipe.jpg")])
+
+
+@pytest.mark.parametrize("size", [(2, 6000), (6000, 1), (3, 7), (5000, 300)])
+def test_pictures_for_people_stay_small(tmp_path, size):
+    results = Results(tmp_path / "out", TASKS)
+    outputs = {
+        "kind": {"probabilities": np.array([0.2, 0.3, 0.5], np.float32)},
+        "things": {
+            "boxes": np.array([[0, 0, *size], [0, 0, 1, 1]], np.float32),
+            "scores": np.array([0.9, 0.8], np.float32),
+            "classes": np.array([0, 1], np.int32),
+            "masks": np.ones((2, 10, 10), np.float32),
+        },
+        "street": {"map": np.ones(size, np.uint8), "confidence": np.ones(size, np.float32)},
+        "far": {"depth": np.ones(size, np.float32)},
+        "walls": {"normals": np.ones((*size, 3), np.float32) / 3**0.5},
+    }
+    results.add("long", tmp_path / "long.png", np.zeros((*size, 3), np.uint8), outputs)
+    results.close()
+    with Image.open(tmp_path / "out" / "pictures" / "long.png") as picture:
+        assert picture.width <= 2400 and picture.height <= 4800
+    with Image.open(tmp_path / "out" / "street" / "long.png") as street:
+        assert street.size == size[::-1]
 
 
 def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from must_keras.data.labelled import Labelled, count_classes
+from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
@@ -67,7 +68,7 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     origin = teacher.start.tell(parts)
     if training.steps:
         training.compile(model)
-        images = Labelled(sets.train, [task])
+        images = scoring.labelled(sets.train, task, recipe)
         feed = Feed(images, [task], training, size=recipe.network.size, seed=seed)
         summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     else:
@@ -120,9 +121,10 @@ def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, part: Part) -> dict:
     _keep_answers(scorer, part)
     images, task = teacher.sets.train, teacher.task
     counted = pictures.spread(_COUNTED, len(images))
+    examples = Labelled(TolerantSource(images, labels=True), [task])
     return {
         "reliability": scorer.reliability.result(),
-        "class_counts": count_classes(Labelled(images, [task]), task, indices=counted),
+        "class_counts": count_classes(examples, task, indices=counted),
         "counted": len(counted),
     }
 

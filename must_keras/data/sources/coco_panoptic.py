@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, label_digest
+from must_keras.data.folders import (
+    FileFinder,
+    Path,
+    content_digest,
+    existing_folder,
+    label_digest,
+)
 from must_keras.data.images import read_triples
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
@@ -59,13 +65,11 @@ class CocoPanoptic(ImageFiles):
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's panoptic format: {detail}") from error
         self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
-        for folder, files in (
-            (root, [p.file for p in pictures]),
-            (self._maps, [p.map_file for p in pictures if p.map_file is not None]),
-        ):
-            absent = next((file for file in files if not (folder / file).is_file()), None)
-            if absent is not None:
-                raise UserError(f"{self._path} lists {absent}, which is not in {folder}")
+        finder, map_finder = FileFinder(root), FileFinder(self._maps)
+        for picture in pictures:
+            picture.file = self._find(finder, picture.file, root)
+            if picture.map_file is not None:
+                picture.map_file = self._find(map_finder, picture.map_file, self._maps)
         classes = tuple(names[category] for category in sorted(names))
         super().__init__(
             name=name,
@@ -73,6 +77,12 @@ class CocoPanoptic(ImageFiles):
             files=[picture.file for picture in pictures],
             label_spaces=spaces(head, LabelSpace("map", classes)),
         )
+
+    def _find(self, finder: FileFinder, file: str, folder: pathlib.Path) -> str:
+        found = finder.find(file)
+        if found is None:
+            raise UserError(f"{self._path} lists {file}, which is not in {folder}")
+        return found
 
     def labels(self, index: int) -> dict[str, Stored]:
         picture = self._pictures[index]

@@ -92,10 +92,12 @@ class TfdsSource(Source):
     def image(self, index: int) -> np.ndarray:
         try:
             return self._example(index).rgb(self._image)
-        except (TypeError, ValueError) as error:
+        except (UserError, DataError):
+            raise
+        except Exception as error:  # No list of what decoders raise has ever been complete.
             raise UserError(
                 f"{self._where(index)}: the feature {self._image!r} is no image of 8 or 16 bits, "
-                f"grey or RGB: {error}"
+                f"grey or RGB: {' '.join(str(error).split()) or type(error).__name__}"
             ) from error
 
     def labels(self, index: int) -> dict[str, Stored]:
