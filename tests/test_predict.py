@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from exif import ORIENTATIONS, save_turned
+from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
 from must_keras.errors import UserError
 from must_keras.files import write_json
@@ -160,6 +162,30 @@ def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
         assert said["far"]["median"] == pytest.approx(expected["far"]["median"], rel=1e-3)
         assert said["kind"] == expected["kind"]
         assert len(said["things"]["objects"]) == len(expected["things"]["objects"])
+
+
+@pytest.mark.parametrize("model_path", ["student", "export/saved_model"])
+def test_a_photo_that_exif_turns_is_predicted_upright(model_path, run, tmp_path):
+    random = np.random.default_rng(4)
+    pixels = np.kron(random.integers(0, 256, (5, 8, 3)), np.ones((9, 9, 1))).astype(np.uint8)
+    for orientation in ORIENTATIONS:
+        save_turned(tmp_path / "photos" / f"{orientation}.png", pixels, orientation)
+    model = Model.load(run / model_path)
+    results = Results(tmp_path / "out", model.tasks)
+    for name, file in pictures.find([str(tmp_path / "photos")]).items():
+        image = read_image(file)
+        results.add(name, file, image, model.predict(image))
+    results.close()
+    upright, *turned = lines(tmp_path / "out")
+    assert (upright["height"], upright["width"]) == (45, 72) and upright["things"]["objects"]
+    for line in turned:
+        for key in ("height", "width", "kind", "things"):
+            assert line[key] == upright[key], (line["name"], key)
+        for head in ("street", "far", "walls"):
+            one, other = (Image.open(tmp_path / "out" / x[head]["map"]) for x in (upright, line))
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    coco = json.loads((tmp_path / "out" / "things.json").read_text())
+    assert {(i["height"], i["width"]) for i in coco["images"]} == {(45, 72)}
 
 
 # ---- which pictures, which model ----------------------------------------------------------------

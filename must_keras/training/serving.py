@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from must_keras.data.pipeline import PADDING
+from must_keras.models.fpn import any_size
 from must_keras.ops.letterboxing import letterbox_images
 from must_keras.ops.views import letterbox, visible_area
 from must_keras.training.model import MultiTaskModel
@@ -77,13 +78,14 @@ def backbone_of(model: MultiTaskModel) -> keras.Model:
 
 
 def neck_of(model: MultiTaskModel) -> keras.Model | None:
-    """Images to {"P2".."P7"}: plain Keras layers, with this model's weights.
+    """Images [B, H, W, 3] of any size to {"P2".."P7"}: plain Keras layers, this model's weights.
 
-    None where no head reads the pyramid: such a model has none.
+    None where no head reads the pyramid: such a model has none. Level k has ceil(side / 2^k) cells
+    a side, and P2 twice as many as P3.
     """
     if NECK not in {layer.name for layer in model.layers}:
         return None
-    backbone, neck = model.get_layer(BACKBONE), model.get_layer(NECK)
-    image = keras.Input(backbone.input.shape[1:], name="image")
-    levels: dict[str, Any] = backbone(image)
+    image = keras.Input((None, None, 3), name="image")
+    levels: dict[str, Any] = backbone_of(model)(image)
+    neck = any_size(model.get_layer(NECK))
     return keras.Model(image, neck({key: levels[key] for key in ("C3", "C4", "C5")}), name=NECK)
