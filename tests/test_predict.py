@@ -148,8 +148,13 @@ def test_boxes_are_a_coco_data_set(out, photos, tmp_path):
     assert len(source) == 3 and set(source.labels(0)) == {"things"}
 
 
-def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
-    model = Model.load(run / "export" / "saved_model")
+@pytest.fixture(scope="module")
+def exported(run):
+    return Model.load(run / "export" / "saved_model")
+
+
+def test_the_exported_model_says_the_same(exported, photos, out, tmp_path):
+    model = exported
     assert [task.name for task in model.tasks] == [task.name for task in TASKS]
     results = Results(tmp_path / "out", model.tasks)
     for name, file in pictures.find([str(photos)]).items():
@@ -164,17 +169,15 @@ def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
         assert len(said["things"]["objects"]) == len(expected["things"]["objects"])
 
 
-@pytest.mark.parametrize("model_path", ["student", "export/saved_model"])
-def test_a_photo_that_exif_turns_is_predicted_upright(model_path, run, tmp_path):
+def test_a_photo_that_exif_turns_is_predicted_upright(exported, tmp_path):
     random = np.random.default_rng(4)
     pixels = np.kron(random.integers(0, 256, (5, 8, 3)), np.ones((9, 9, 1))).astype(np.uint8)
     for orientation in ORIENTATIONS:
         save_turned(tmp_path / "photos" / f"{orientation}.png", pixels, orientation)
-    model = Model.load(run / model_path)
-    results = Results(tmp_path / "out", model.tasks)
+    results = Results(tmp_path / "out", exported.tasks)
     for name, file in pictures.find([str(tmp_path / "photos")]).items():
         image = read_image(file)
-        results.add(name, file, image, model.predict(image))
+        results.add(name, file, image, exported.predict(image))
     results.close()
     upright, *turned = lines(tmp_path / "out")
     assert (upright["height"], upright["width"]) == (45, 72) and upright["things"]["objects"]

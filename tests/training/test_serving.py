@@ -69,10 +69,15 @@ def served(model):
     )
 
 
-def test_classes_and_boxes_are_those_of_scoring(model, served):
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor(model)
+
+
+def test_classes_and_boxes_are_those_of_scoring(predictor, served):
     pictures, count = Pictures(), 0
     batches = evaluation_batches(pictures, [], size=64, batch=1, ranges=[range(len(pictures))])
-    for image, scored in zip(pictures.images, Predictor(model)(batches), strict=True):
+    for image, scored in zip(pictures.images, predictor(batches), strict=True):
         found = {key: value.numpy() for key, value in served(tf.constant(image[None])).items()}
         wanted, area = scored.outputs, scored.x["area"][0]
         scale = np.array(image.shape[:2], np.float32) / (area[2:] - area[:2])
@@ -87,13 +92,13 @@ def test_classes_and_boxes_are_those_of_scoring(model, served):
     assert count > len(pictures)
 
 
-def test_maps_are_the_nearest_and_bilinear_samples_of_those_of_scoring(model, served):
+def test_maps_are_the_nearest_and_bilinear_samples_of_those_of_scoring(predictor, served):
     """At the centers of the image's pixels, within the visible area alone."""
     image = Pictures().images[3]
     view = letterbox(tf.constant(image.shape[:2]), (64, 64))
     height, width = np.rint(visible_area(view)[2:]).astype(int)
     batches = evaluation_batches(Pictures(), [], size=64, batch=1, ranges=[range(3, 4)])
-    wanted = next(Predictor(model)(batches)).outputs
+    wanted = next(predictor(batches)).outputs
     found = served(tf.constant(image[None]))
     places = [
         (np.arange(n) + 0.5) * visible / n
@@ -102,7 +107,7 @@ def test_maps_are_the_nearest_and_bilinear_samples_of_those_of_scoring(model, se
     # On the edge between two pixels either is the nearest.
     kept = np.ix_(*(np.abs(p - np.rint(p)) > 1e-3 for p in places))
     near = np.ix_(*(p[np.abs(p - np.rint(p)) > 1e-3].astype(int) for p in places))
-    assert all(len(index.ravel()) > 40 for index in near)
+    assert all(len(index.ravel()) > 20 for index in near)
     for head, output in (("parts", "map"), ("facing", "normals")):
         np.testing.assert_allclose(
             found[f"{head}.{output}"].numpy()[0][kept], wanted[head][output][0][near], atol=1e-5
