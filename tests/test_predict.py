@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from exif import ORIENTATIONS, save_turned
+from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
 from must_keras.errors import UserError
 from must_keras.files import write_json
@@ -147,8 +149,13 @@ def test_boxes_are_a_coco_data_set(out, photos, tmp_path):
     assert len(source) == 3 and set(source.labels(0)) == {"things"}
 
 
-def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
-    model = Model.load(run / "export" / "saved_model")
+@pytest.fixture(scope="module")
+def exported(run):
+    return Model.load(run / "export" / "saved_model")
+
+
+def test_the_exported_model_says_the_same(exported, photos, out, tmp_path):
+    model = exported
     assert [task.name for task in model.tasks] == [task.name for task in TASKS]
     results = Results(tmp_path / "out", model.tasks)
     for name, file in pictures.find([str(photos)]).items():
@@ -161,6 +168,28 @@ def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
         assert said["far"]["median"] == pytest.approx(expected["far"]["median"], rel=1e-3)
         assert said["kind"] == expected["kind"]
         assert len(said["things"]["objects"]) == len(expected["things"]["objects"])
+
+
+def test_a_photo_that_exif_turns_is_predicted_upright(exported, tmp_path):
+    random = np.random.default_rng(4)
+    pixels = np.kron(random.integers(0, 256, (5, 8, 3)), np.ones((9, 9, 1))).astype(np.uint8)
+    for orientation in ORIENTATIONS:
+        save_turned(tmp_path / "photos" / f"{orientation}.png", pixels, orientation)
+    results = Results(tmp_path / "out", exported.tasks)
+    for name, file in pictures.find([str(tmp_path / "photos")]).items():
+        image = read_image(file)
+        results.add(name, file, image, exported.predict(image))
+    results.close()
+    upright, *turned = lines(tmp_path / "out")
+    assert (upright["height"], upright["width"]) == (45, 72) and upright["things"]["objects"]
+    for line in turned:
+        for key in ("height", "width", "kind", "things"):
+            assert line[key] == upright[key], (line["name"], key)
+        for head in ("street", "far", "walls"):
+            one, other = (Image.open(tmp_path / "out" / x[head]["map"]) for x in (upright, line))
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    coco = json.loads((tmp_path / "out" / "things.json").read_text())
+    assert {(i["height"], i["width"]) for i in coco["images"]} == {(45, 72)}
 
 
 # ---- which pictures, which model ----------------------------------------------------------------

@@ -59,6 +59,9 @@ class CocoJson(ImageFiles):
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
     rasterised, at the image's resolution, when an image's labels are asked for.
 
+    Frame: boxes, polygons and run lengths are of the upright image, whose size the file has to
+    give.
+
     Args:
         name: of the source.
         images: the folder of the images' "file_name".

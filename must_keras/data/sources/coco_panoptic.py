@@ -45,6 +45,9 @@ class CocoPanoptic(ImageFiles):
     to is not asked here. Classes are the categories in the order of their ids, things and stuff:
     133 in COCO 2017.
 
+    Frame: maps are of the upright image, whose size they and the file have to give; a map with an
+    EXIF orientation of its own is refused.
+
     Args:
         name: of the source.
         images: the folder of the images' "file_name": train2017.

@@ -34,6 +34,8 @@ class Objects365(ImageFiles):
     "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
     and counted.
 
+    Frame: boxes are of the upright image, whose size the file has to give.
+
     Args:
         name: of the source.
         images: the folder of the patches.

@@ -20,13 +20,16 @@ from must_keras.data.folders import (
     picture_files,
 )
 from must_keras.data.images import upright_size
-from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
 
 
 class PairedFolders(ImageFiles):
     """A folder of images and a folder of label files of the same names.
+
+    Frame: a label has the size of the upright image. An EXIF orientation of a label file itself is
+    applied, or refused where its values would not turn with it.
 
     A label belongs to the image with the same relative path but for the suffix: images/a/1.jpg
     and labels/a/1.png, or labels/a/1.jpg.png. Names are compared as people read them: see
@@ -88,6 +91,7 @@ class PairedFolders(ImageFiles):
             raise UserError(
                 f"{path} is {width}x{height} pixels, its image {image} is "
                 f"{expected[1]}x{expected[0]} (width x height, upright)"
+                f"{frame_hint(expected, (height, width))}"
             )
         return {head: {self.label_key: label} for head in self.label_spaces}
 

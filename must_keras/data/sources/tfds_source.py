@@ -30,7 +30,8 @@ class TfdsSource(Source):
         labels: {head: how its label is read}; empty for images alone. Changing what a function
             does is not noticed by finished parts of a run.
         image: the feature that is the image, of 8 or 16 bits: grey and 16 bits become RGB, what
-            is transparent shows white. As in TFDS, EXIF is not looked at.
+            is transparent shows white. As in TFDS, EXIF orientations are not applied: images
+            and labels are in the frame of the pixels as stored.
         image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
 
     Raises:

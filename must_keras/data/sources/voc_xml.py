@@ -48,6 +48,8 @@ class VocXml(ImageFiles):
     to the image; those without an area are dropped and counted. "Difficult" objects are ignored.
     There are no masks.
 
+    Frame: boxes are of the upright image, whose size a file gives, or none.
+
     Args:
         name: of the source.
         root: the folder.
