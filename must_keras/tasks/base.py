@@ -63,6 +63,13 @@ class Evaluator(abc.ABC):
     def result(self) -> dict[str, float]:
         """{metric: value}; the first is the headline. NaN where nothing was labelled."""
 
+    def warnings(self) -> list[str]:
+        """Return a sentence for each mistake that all predictions share, such as inverted depth.
+
+        Each sentence contains what was measured and what to do.
+        """
+        return []
+
 
 class Prior(abc.ABC):
     """The best prediction that never looks at the image: what any metric is compared with."""
