@@ -183,6 +183,29 @@ def appended_lines(
         warn_once(f"{path}: the last line, {torn[0]}, is damaged and left out: {torn[1]}")
 
 
+def check_form(value: Any, form: Form) -> None:
+    """Raise ValueError, with one line on what is wrong, where a value is not of its form."""
+    if isinstance(form, tuple):
+        if not isinstance(value, list) or len(value) != len(form):
+            raise ValueError(f"it is {_short(value)}, expected a list of {len(form)} values")
+        places = {
+            f"value {i}": (item, kind)
+            for i, (item, kind) in enumerate(zip(value, form, strict=True))
+        }
+    elif isinstance(value, dict):
+        absent = [key for key in form if key not in value]
+        if absent:
+            raise ValueError(f"it has no {absent[0]!r}; expected are {', '.join(form)}")
+        places = {repr(key): (value[key], kind) for key, kind in form.items()}
+    else:
+        raise ValueError(f"it is {_short(value)}, expected an object: {{{', '.join(form)}}}")
+    for place, (item, kind) in places.items():
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not any(_is_a(item, one) for one in kinds):
+            names = " or ".join(_KINDS[one] for one in kinds)
+            raise ValueError(f"{place} is {_short(item)}, expected {names}")
+
+
 def is_regular(path: str | os.PathLike[str], *, remedy: str) -> bool:
     """Return whether there is a regular file; False where nothing is there.
 
@@ -275,31 +298,8 @@ def _decode(data: bytes, form: Form | None, *, whole: bool) -> Any:
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
     if form is not None:
-        _check(value, form)
+        check_form(value, form)
     return value
-
-
-def _check(value: Any, form: Form) -> None:
-    """Raises ValueError where a value is not of its form."""
-    if isinstance(form, tuple):
-        if not isinstance(value, list) or len(value) != len(form):
-            raise ValueError(f"it is {_short(value)}, expected a list of {len(form)} values")
-        places = {
-            f"value {i}": (item, kind)
-            for i, (item, kind) in enumerate(zip(value, form, strict=True))
-        }
-    elif isinstance(value, dict):
-        absent = [key for key in form if key not in value]
-        if absent:
-            raise ValueError(f"it has no {absent[0]!r}; expected are {', '.join(form)}")
-        places = {repr(key): (value[key], kind) for key, kind in form.items()}
-    else:
-        raise ValueError(f"it is {_short(value)}, expected an object: {{{', '.join(form)}}}")
-    for place, (item, kind) in places.items():
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not any(_is_a(item, one) for one in kinds):
-            names = " or ".join(_KINDS[one] for one in kinds)
-            raise ValueError(f"{place} is {_short(item)}, expected {names}")
 
 
 def _is_a(value: Any, kind: type) -> bool:

@@ -25,9 +25,12 @@ _VALUES = (
     "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__",
 )  # fmt: skip
 _FUNCTION = "function"
+# Functions that make objects of what they are given.
+_MAKERS = ("deserialize", "get", "serialize")
 # Where classes are defined that compute with tensors and read nothing else.
 _KERAS = (
-    "keras.src.activations.", "keras.src.constraints.", "keras.src.dtype_policies.",
+    "keras.src.activations.", "keras.src.applications.convnext", "keras.src.constraints.",
+    "keras.src.dtype_policies.",
     "keras.src.initializers.", "keras.src.losses.", "keras.src.metrics.",
     "keras.src.models.functional", "keras.src.models.model", "keras.src.models.sequential",
     "keras.src.ops.", "keras.src.optimizers.", "keras.src.quantizers.", "keras.src.random.",
@@ -46,6 +49,7 @@ _KERAS = (
     "keras.src.layers.reshaping.", "keras.src.layers.rnn.",
 )  # fmt: skip
 _KERAS_CV = ("keras_cv.src.models.backbones.",)
+_NOTHING = types.ModuleType("nothing")
 # Where functions are found that a layer may be given: activations, losses.
 _FUNCTIONS = ("builtins", "keras.activations", "keras.initializers", "keras.losses",
     "keras.metrics", "keras.ops", "keras.src.activations", "keras.src.losses",
@@ -77,22 +81,22 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
         what = "is a folder, expected a .keras file" if path.is_dir() else "is not there"
         raise UserError(f"{path} {what}; {remedy}")
     if path.suffix != ".keras":
-        raise UserError(f"{path} cannot be read as a model: its name does not end in .keras")
+        raise UserError(
+            f"{path} cannot be read as a model: its name does not end in .keras; load it with "
+            "keras.saving.load_model, where you trust it, and save it as .keras"
+        )
     try:
         config = _config(path)
     # What a damaged archive raises is no closed list: zlib.error, RuntimeError, struct.error ...
     except Exception as error:
         raise UserError(f"{path} cannot be read as a model: {reason(error)}; {remedy}") from None
-    for entry in _entries(config):
-        problem = _problem(entry)
-        if problem is not None:
-            name = entry["config"].get("name") if isinstance(entry.get("config"), dict) else None
-            where = f" (layer {name!r})" if isinstance(name, str) else ""
-            raise UserError(
-                f"{path} names {problem}{where}, and is not loaded: it might run code or read "
-                "files. Save the model without it; or, where you trust the file, load it with "
-                "keras.saving.load_model in your recipe"
-            )
+    problem = next(filter(None, map(_problem, _named(config))), None)
+    if problem is not None:
+        raise UserError(
+            f"{path} names {problem}, and is not loaded: it might run code or read files. Save the "
+            "model without it; or, where you trust the file, load it with "
+            "keras.saving.load_model in your recipe"
+        )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
@@ -128,8 +132,8 @@ def _config(path: pathlib.Path) -> Any:
     return config
 
 
-def _entries(config: Any) -> Iterator[dict[str, Any]]:
-    """Everything in a configuration that Keras may take for an object."""
+def _named(config: Any) -> Iterator[Any]:
+    """Everything in a configuration that Keras may take for an object, or for its name."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
@@ -139,32 +143,36 @@ def _entries(config: Any) -> Iterator[dict[str, Any]]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+        elif isinstance(value, str) and ">" in value:  # "<package>><name>"
+            yield value
 
 
-def _problem(entry: dict[str, Any]) -> str | None:
-    """The class or function that an object names, where it is not allowed; None where it is."""
-    name, module = entry["class_name"], entry.get("module")
-    registered = entry.get("registered_name", name)
+def _problem(named: dict[str, Any] | str) -> str | None:
+    """The class or function that is named, where it is not allowed; None where it is."""
+    if isinstance(named, str):
+        found = keras.saving.get_registered_object(named)
+        return None if found is None or _is_allowed(found) else f"the registered {named}"
+    name, module = named["class_name"], named.get("module")
     if name in _VALUES:
         return None
-    function = name == _FUNCTION
-    looked_up = entry.get("config") if function else registered
-    told = f"the {'function' if function else 'class'} {looked_up if function else name}"
-    if isinstance(module, str):
-        told += f" of {module}"
-    if not all(isinstance(text, str | None) for text in (name, module, registered)):
+    is_function = name == _FUNCTION
+    key = named.get("config") if is_function else named.get("registered_name", name)
+    told = f"the function {key}" if is_function else f"the class {name}"
+    told += f" of {module}" if module else ""
+    if isinstance(named.get("config"), dict) and isinstance(named["config"].get("name"), str):
+        told += f" (layer {named['config']['name']!r})"
+    if not all(isinstance(text, str | None) for text in (name, module, key)):
         return told
-    if isinstance(looked_up, str):
-        if any(str(text).startswith("keras_cv") for text in (looked_up, module)):
-            import keras_cv  # noqa: F401, PLC0415  # It registers its classes.
-        found = keras.saving.get_registered_object(looked_up)
-        if found is not None:
-            return None if _is_allowed(found) else told
-    if function:
-        is_known = isinstance(looked_up, str) and looked_up.isidentifier()
-        return None if is_known and (module or "builtins") in _FUNCTIONS else told
-    # Of modules that are imported already, and no path through several ("keras", "layers.Lambda").
-    found = vars(sys.modules.get(module or "", types.ModuleType(""))).get(name)
+    if any(text is not None and text.startswith("keras_cv") for text in (key, module)):
+        import keras_cv  # noqa: F401  # It registers its classes.
+    found = None if key is None else keras.saving.get_registered_object(key)
+    if found is not None:
+        return None if _is_allowed(found) else told
+    if is_function:
+        is_plain = key is not None and key.isidentifier() and key not in _MAKERS
+        return None if is_plain and (module or "builtins") in _FUNCTIONS else told
+    # Of modules that are imported already, and of no path through them ("keras", "layers.Lambda").
+    found = vars(sys.modules.get(module or "", _NOTHING)).get(name)
     is_keras = (module or "").split(".")[0] == "keras"
     return None if is_keras and isinstance(found, type) and _is_allowed(found) else told
 

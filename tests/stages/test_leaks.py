@@ -298,7 +298,7 @@ def test_a_list_that_somebody_changed_is_refused(data, workdir):
     with pytest.raises(DataError, match="names 1 images, not 2: delete .*leaks/pile"):
         leaks.left_out(recipe, workdir)
     path.unlink()
-    with pytest.raises(DataError, match="duplicates.jsonl cannot be read"):
+    with pytest.raises(DataError, match="duplicates.jsonl is damaged: it is missing"):
         leaks.left_out(recipe, workdir)
 
 
