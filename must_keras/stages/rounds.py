@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import appended_lines, replacing
 from must_keras.recipe import Recipe, Teacher
 from must_keras.stages.scoring import sign
@@ -101,9 +101,13 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     print(f"rounds: {stopped}; the best student is that of round {best.number}")
     if part.result_of(made_from) is not None:
         return
+    origin = best.workdir.student
+    if not origin.model_path.is_file():
+        remedy = f"delete {origin.folder} to train it again"
+        raise damaged(origin.model_path, "it is missing", remedy=remedy)
     part.folder.mkdir(parents=True, exist_ok=True)
     with replacing(part.model_path) as path:
-        shutil.copyfile(best.workdir.student.model_path, path)
+        shutil.copyfile(origin.model_path, path)
     told = [
         {
             "round": one.number,

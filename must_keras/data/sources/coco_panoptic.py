@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, label_digest
+from must_keras.data.folders import (
+    Path,
+    check_inside,
+    content_digest,
+    existing_folder,
+    label_digest,
+)
 from must_keras.data.images import read_triples
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
@@ -63,6 +69,7 @@ class CocoPanoptic(ImageFiles):
             (root, [p.file for p in pictures]),
             (self._maps, [p.map_file for p in pictures if p.map_file is not None]),
         ):
+            check_inside(files, self._path)
             absent = next((file for file in files if not (folder / file).is_file()), None)
             if absent is not None:
                 raise UserError(f"{self._path} lists {absent}, which is not in {folder}")
