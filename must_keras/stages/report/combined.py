@@ -82,7 +82,7 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         DataError: one is damaged.
     """
     for name in (RUN, _REPORT):
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
     remedy = "run its recipe again: it is written anew, and what is finished stays"
     recipe = read_json(folder / RUN, form={"recipe": dict}, remedy=remedy)["recipe"]
