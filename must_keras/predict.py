@@ -13,8 +13,11 @@ from must_keras.prediction import pictures
 
 _MODEL = flags.DEFINE_string(
     "model", None, "A run's folder (its student), the folder of a teacher or student, a "
-    "model.keras, or an exported saved_model.",
+    "model.keras, or, with --trusted, an exported saved_model.",
 )  # fmt: skip
+_TRUSTED = flags.DEFINE_bool(
+    "trusted", False, "Run a SavedModel: it is a program that runs with your rights."
+)
 _OUT = flags.DEFINE_string("out", None, "A new folder for what comes out.")
 
 
@@ -32,7 +35,7 @@ def main(argv: list[str]) -> None:
         from must_keras.prediction.results import Results
         from must_keras.progress import track
 
-    model = Model.load(pathlib.Path(_MODEL.value))
+    model = Model.load(pathlib.Path(_MODEL.value), trusted=_TRUSTED.value)
     results = Results(pathlib.Path(_OUT.value), model.tasks)
     for name, file in track(files.items(), "predict", len(files)):
         try:

@@ -10,6 +10,7 @@ PACKAGE = ROOT / "must_keras"
 # What each package may import besides itself; files at the top belong to nobody below them.
 ORDER = ["ops", "models", "tasks", "data", "training", "selfsup", "prediction", "stages"]
 PLAIN = {
+    "arrays",
     "command",
     "errors",
     "files",

@@ -151,7 +151,7 @@ def test_boxes_are_a_coco_data_set(out, photos, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    return Model.load(run / "export" / "saved_model")
+    return Model.load(run / "export" / "saved_model", trusted=True)
 
 
 def test_the_exported_model_says_the_same(exported, photos, out, tmp_path):
@@ -268,7 +268,17 @@ def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):
 
 def test_models_are_found_where_runs_keep_them(run):
     for path in (run, run / "student", run / "student" / "model.keras", run / "export"):
-        assert {task.name for task in Model.load(path).tasks} == {task.name for task in TASKS}
+        model = Model.load(path, trusted=path.name == "export")
+        assert {task.name for task in model.tasks} == {task.name for task in TASKS}
+
+
+def test_a_saved_model_runs_only_when_asked(run, photos, tmp_path):
+    for path in (run / "export", run / "export" / "saved_model"):
+        with pytest.raises(UserError, match=r"saved_model is a SavedModel, a program.*--trusted"):
+            Model.load(path)
+    answer = predict(photos, f"--model={run / 'export'}", f"--out={tmp_path / 'out'}")
+    assert answer.returncode == 2 and "--trusted" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
 def test_models_and_folders_that_cannot_be_used(photos, tmp_path):
@@ -279,7 +289,7 @@ def test_models_and_folders_that_cannot_be_used(photos, tmp_path):
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
     (tmp_path / "labels.json").write_text('{"kind": {}}')
     with pytest.raises(UserError, match="labels.json does not say what the heads are"):
-        Model.load(tmp_path / "saved_model")
+        Model.load(tmp_path / "saved_model", trusted=True)
     with pytest.raises(UserError, match=r"is no model; expected a run's folder"):
         Model.load(photos)
     (tmp_path / "odd.keras").write_text("no model")

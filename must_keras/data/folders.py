@@ -244,6 +244,24 @@ def label_digest(folder: Path, files: Iterable[str]) -> str:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
+def check_inside(names: Iterable[str], where: object) -> None:
+    """Raise UserError where a file names a path outside of the folder that it belongs to.
+
+    Args:
+        names: relative paths, as an annotation file or a list has them.
+        where: what names them, for the message.
+    """
+    for name in names:
+        # Few names have dots in a row or begin with a slash: the others cost little.
+        if name.startswith("/") or ".." in name:
+            path = pathlib.PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise UserError(
+                    f"{where} names {name!r}, which lies outside of the folder of its files; "
+                    "expected a path below that folder, without '..'"
+                )
+
+
 def stem(name: str) -> str:
     """A relative path without its suffix: what an image and its label file have in common.
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from must_keras.data.labelled import Labelled, count_classes
 from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
-from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.fitting import fit_part, is_finished, load_part
 from must_keras.stages.labelling import input_size
 from must_keras.stages.thresholds import ANSWERS
 from must_keras.training import pictures
@@ -148,7 +146,7 @@ def _count_answers(recipe: Recipe, teacher: AnyTeacher, part: Part) -> None:
         predictor = ForeignPredictor(teacher.model, task, (size, size))
     else:
         # Every process loads it: variables are made by all of them together.
-        predictor = Predictor(keras.saving.load_model(part.model_path))
+        predictor = Predictor(load_part(part))
     if is_chief():
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
         scorer.score(predictor, step=0, summaries=Summaries(None), splits=("validation",))

@@ -30,10 +30,14 @@ Tensor = Any
 
 
 class Spec(NamedTuple):
-    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor."""
+    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor.
+
+    A part of a record is optional where columns of older versions were written without it.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
+    optional: bool = False
 
 
 class Answers(NamedTuple):

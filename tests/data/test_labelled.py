@@ -67,7 +67,7 @@ def columns(tmp_path):
             ids = range(first, first + count)
             writer.write_shard(first, ((f"image{i}", record if i < 5 else None) for i in ids))
         writer.finish()
-        found[task.name] = Column(tmp_path / task.name, source)
+        found[task.name] = Column(tmp_path / task.name, source, task)
     return found
 
 

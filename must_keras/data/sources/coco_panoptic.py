@@ -14,6 +14,7 @@ import numpy as np
 from must_keras.data.folders import (
     FileFinder,
     Path,
+    check_inside,
     content_digest,
     existing_folder,
     label_digest,
@@ -68,6 +69,8 @@ class CocoPanoptic(ImageFiles):
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's panoptic format: {detail}") from error
         self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
+        check_inside([p.file for p in pictures], self._path)
+        check_inside([p.map_file for p in pictures if p.map_file is not None], self._path)
         finder, map_finder = FileFinder(root), FileFinder(self._maps)
         for picture in pictures:
             picture.file = self._find(finder, picture.file, root)

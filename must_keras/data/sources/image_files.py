@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from must_keras.data.folders import check_inside
 from must_keras.data.images import read_image, upright_size
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
@@ -38,6 +39,9 @@ class ImageFiles(Source):
         root: the images' folder.
         files: relative paths, in the order of the indices.
         label_spaces: see Source.
+
+    Raises:
+        UserError: a path leads out of the folder.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ImageFiles(Source):
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
     ):
+        check_inside(files, f"source {name!r}")
         self.name, self.label_spaces = name, label_spaces
         self._root, self._files = root, files
         self._of_their_size: set[int] = set()

@@ -25,7 +25,8 @@ class TfdsSource(Source):
 
     Args:
         name: of the source.
-        builder: the data set; `tfds.builder(...)` or `tfds.builder_from_directory(...)`.
+        builder: the data set; `tfds_builder(...)` or `tfds_folder(...)`. TFDS' own functions
+            import what the folder's features.json names: only for folders that you trust.
         split: as TFDS writes it: "train", "train[:80%]", "train+test".
         labels: {head: how its label is read}; empty for images alone. Changing what a function
             does is not noticed by finished parts of a run.

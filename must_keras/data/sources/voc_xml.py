@@ -176,9 +176,19 @@ def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[
     return stems
 
 
+class _PlainTree(ElementTree.TreeBuilder):
+    """A tree without entities: a few lines of them expand to gigabytes, or name other files."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse what declares entities; Pascal VOC's files have none."""
+        del name, pubid, system
+        raise ElementTree.ParseError("it has a DOCTYPE, which is not read: delete that line")
+
+
 def _read_annotation(path: pathlib.Path) -> _Annotation:
     try:
-        root = ElementTree.parse(path).getroot()
+        parser = ElementTree.XMLParser(target=_PlainTree())
+        root = ElementTree.parse(path, parser).getroot()
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except (OSError, ElementTree.ParseError) as error:
