@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.data import mask_crops
-from must_keras.data.folders import Path, check_inside, content_digest, existing_folder
+from must_keras.data.folders import Path, content_digest, existing_folder, leads_out
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
@@ -195,7 +195,11 @@ def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[
             raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
         if min(size) < 1:
             raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
-        check_inside([str(file)], "its image list")
+        if leads_out(str(file)):
+            raise _FormatError(
+                f"image {entry['id']} has the file_name {file!r}, which lies outside of the folder "
+                f"{root}; expected a path below it, without '..'"
+            )
         if not (root / file).is_file():
             raise _FormatError(f"image {file} is not in {root}")
         files.add(file)
