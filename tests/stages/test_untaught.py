@@ -123,14 +123,14 @@ def things():
 
 def test_what_neither_start_nor_labels_teach(things, capsys):
     boxes_only, both = Given(THINGS, [boxes()] * 2), Given(THINGS, [boxes(masks=[0])] * 2)
-    for of_start, source, copied, expected in (
+    for known, source, copied, expected in (
         ({}, boxes_only, [], ("masks",)),
         # The start's mask head has learned elsewhere, or not.
         ({}, boxes_only, ["things"], ()),
         ({"things": ("masks",)}, boxes_only, ["things"], ("masks",)),
         ({"things": ("masks",)}, both, ["things"], ()),
     ):
-        things.untaught = of_start
+        things.untaught = known
         find(things, Labelled(source, [THINGS]), copied=copied, title="teacher x", is_chief=True)
         assert things.untaught.get("things", ()) == expected
         told = capsys.readouterr().err
