@@ -40,7 +40,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     if part.is_finished(inputs(workdir)):
         print(f"export: finished before, {part.folder}")
         return
-    folder = part.begin()
+    folder = part.begin(inputs(workdir))
     model = load_part(workdir.student)
     height, width = model.size
     random = np.random.default_rng(0)

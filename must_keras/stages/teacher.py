@@ -73,7 +73,7 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
         summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     else:
         untaught.of_start(model, teacher.start, title=title, is_chief=is_chief())
-        summaries = Summaries(part.begin() if is_chief() else None)
+        summaries = Summaries(part.begin(made_from) if is_chief() else None)
     left_out = model.untaught.get(task.name, ())
     trained = model.clean_copy()
     if not is_chief():
@@ -102,7 +102,7 @@ def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) 
 
     Labels say nothing of the set's images: what they are worth shows in the student's head.
     """
-    task, folder = teacher.task, part.begin()
+    task, folder = teacher.task, part.begin(inputs(recipe, teacher))
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
     more: dict[str, Any] = {}

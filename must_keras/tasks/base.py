@@ -68,10 +68,7 @@ class Evaluator(abc.ABC):
         """{metric: value}; the first is the headline. NaN where nothing was labelled."""
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each mistake that all predictions share, such as inverted depth.
-
-        Each sentence contains what was measured and what to do.
-        """
+        """Return, with figures and remedy, what all predictions get wrong, as inverted depth."""
         return []
 
 
