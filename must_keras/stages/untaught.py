@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from must_keras.data.labelled import Labelled, Union, untaught
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.start import Start
@@ -86,7 +86,7 @@ def _is_recorded(start: Start) -> bool:
     path = getattr(start, "path", None)
     try:
         result = None if path is None else Part(pathlib.Path(path).parent).result()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, UserError, ValueError):
         result = None
     return isinstance(result, Mapping) and "untaught" in result
 
