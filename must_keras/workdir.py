@@ -131,6 +131,11 @@ def _foreign(folder: pathlib.Path, own: tuple[str, ...]) -> list[str]:
     )
 
 
+def _has_marks(folder: pathlib.Path) -> bool:
+    """Return whether an artifact of ours lies in a folder or below it."""
+    return any(path for mark in _MARKS for path in folder.rglob(mark))
+
+
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
     """Where a run looks for parts that were made before: `reuse`, and its siblings below runs/.
 
@@ -216,7 +221,8 @@ class Part:
     def _check_marked(self) -> None:
         """Raise UserError where the folder contains files that no run has written."""
         if self.folder.is_dir() and not any((self.folder / mark).is_file() for mark in _MARKS):
-            foreign = _foreign(self.folder, ())
+            # Rounds are artifacts within an artifact's folder.
+            foreign = [n for n in _foreign(self.folder, ()) if not _has_marks(self.folder / n)]
             if foreign:
                 raise UserError(
                     f"{self.folder} contains {foreign[0]!r}, which no run has written: move it, or "

@@ -251,7 +251,11 @@ def test_a_model_that_stays_as_it_is_reports_what_its_start_left_out(things, tmp
     with pytest.raises(UserError, match="no label ever taught head 'things'"):
         of_start(things, start, title="teacher x", is_chief=True)
     things.untaught = {}
-    for text, is_known in (("", False), ("{", False), ('{"result": {"untaught": []}}', True)):
+    for text, is_known in (
+        ("", False),
+        ("{", False),
+        ('{"inputs": {}, "result": {"untaught": []}}', True),
+    ):
         (tmp_path / "finished.json").write_text(text)
         of_start(things, start, title="teacher x", is_chief=True)
         assert ("count as taught" in capsys.readouterr().out) != is_known
