@@ -7,9 +7,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from must_keras.data.folders import check_inside
 from must_keras.data.images import read_image, upright_size
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
+
+
+def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
+    """Return what to do where labels are of an image on its side; "" for other sizes.
+
+    All labels are read in the frame of the upright image, with its EXIF orientation applied.
+
+    Args:
+        upright: (height, width) of the upright image.
+        labelled: (height, width) according to its labels.
+    """
+    if upright != (labelled[1], labelled[0]):
+        return ""
+    return (
+        "; labels are read in the frame of the upright image (EXIF orientation applied): if these "
+        "are in the frame of the pixels as stored, remove the orientation from the image "
+        "(exiftool -Orientation= FILE) or turn the labels"
+    )
 
 
 class ImageFiles(Source):
@@ -20,6 +39,9 @@ class ImageFiles(Source):
         root: the images' folder.
         files: relative paths, in the order of the indices.
         label_spaces: see Source.
+
+    Raises:
+        UserError: a path leads out of the folder.
     """
 
     def __init__(
@@ -30,6 +52,7 @@ class ImageFiles(Source):
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
     ):
+        check_inside(files, f"source {name!r}")
         self.name, self.label_spaces = name, label_spaces
         self._root, self._files = root, files
         self._of_their_size: set[int] = set()
@@ -61,6 +84,6 @@ class ImageFiles(Source):
         if found != size:
             raise UserError(
                 f"{file} is {found[1]}x{found[0]} pixels upright, "
-                f"{where} says {size[1]}x{size[0]} (width x height)"
+                f"{where} says {size[1]}x{size[0]} (width x height){frame_hint(found, size)}"
             )
         self._of_their_size.add(index)
