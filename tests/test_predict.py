@@ -9,9 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 from pycocotools.coco import COCO
 
+import must_keras.predict
 from exif import ORIENTATIONS, save_turned
 from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
@@ -270,6 +272,11 @@ def test_models_are_found_where_runs_keep_them(run):
     for path in (run, run / "student", run / "student" / "model.keras", run / "export"):
         model = Model.load(path, trusted=path.name == "export")
         assert {task.name for task in model.tasks} == {task.name for task in TASKS}
+
+
+def test_the_flags_are_these():
+    found = flags.FLAGS.get_key_flags_for_module(must_keras.predict.__name__)
+    assert [flag.name for flag in found] == ["model", "trusted", "out"]
 
 
 def test_a_saved_model_runs_only_when_asked(run, photos, tmp_path):

@@ -136,6 +136,18 @@ class Task(abc.ABC):
         del stored
         return False
 
+    @property
+    def teachable(self) -> tuple[str, ...]:
+        """Keys of `outputs` that labels teach one by one; here one, which stands for all of them.
+
+        The first is taught by every label that is neither missing nor empty.
+        """
+        return (next(iter(self.stored_spec())),)
+
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return which of `teachable` a stored label teaches; a missing or empty one, none."""
+        return () if self.says_nothing(stored) else self.teachable
+
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """How many objects of a stored label have no room in a batch: they are ignored."""
         del stored

@@ -75,6 +75,9 @@ class Classification(Task):
             "labelled": np.zeros((), np.float32),
         }
 
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.teachable if float(stored["labelled"]) > 0 else ()
+
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         return self.stored_spec()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,11 +115,17 @@ def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarr
         yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}
 
 
-def evaluate_trivial(task: Task, *, train: Iterable[Any], test: Iterable[Any]) -> dict[str, float]:
-    """{metric: value} on `test` of the prediction learned from `train` that never looks."""
+def evaluate_trivial(
+    task: Task, *, train: Iterable[Any], test: Iterable[Any], without: Collection[str] = ()
+) -> dict[str, float]:
+    """{metric: value} on `test` of the prediction learned from `train` that never looks.
+
+    Outputs in `without` are not predicted, and so not scored.
+    """
     prior, evaluator = task.prior(), task.evaluator()
     for label in labels_of(train, task):
         prior.update(label)
     for label in labels_of(test, task):
-        evaluator.update(label, prior.outputs(len(next(iter(label.values())))))
+        outputs = prior.outputs(len(next(iter(label.values()))))
+        evaluator.update(label, {k: v for k, v in outputs.items() if k not in without})
     return evaluator.result()

@@ -18,9 +18,9 @@ from must_keras.data import mask_crops
 from must_keras.data.folders import (
     FileFinder,
     Path,
-    check_inside,
     content_digest,
     existing_folder,
+    leads_out,
 )
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
@@ -204,7 +204,11 @@ def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[
             raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
         if min(size) < 1:
             raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
-        check_inside([str(file)], "its image list")
+        if leads_out(str(file)):
+            raise _FormatError(
+                f"image {entry['id']} has the file_name {file!r}, which lies outside of the folder "
+                f"{root}; expected a path below it, without '..'"
+            )
         path = finder.find(file)
         if path is None:
             raise _FormatError(f"image {file} is not in {root}")

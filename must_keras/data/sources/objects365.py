@@ -60,6 +60,7 @@ class Objects365(ImageFiles):
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in Objects365's format: {detail}") from error
+        check_inside(found.files, self._path)
         files = _Patches(root).find(found.files)
         there = np.array([file is not None for file in files], bool)
         self.num_absent = int((~there).sum())
@@ -208,12 +209,7 @@ class _Patches:
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, files: list[str]) -> list[str | None]:
-        """Where each image lies below the folder; None: nowhere.
-
-        Raises:
-            UserError: a path leads out of the folder.
-        """
-        check_inside(files, self._root)
+        """Where each image lies below the folder; None: nowhere."""
         return [self._find(file) for file in files]
 
     def _find(self, file: str) -> str | None:

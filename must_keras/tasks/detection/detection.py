@@ -95,7 +95,8 @@ class Detection(Task):
     max_detections: int = 100
 
     # 2: the mask head, and so its BatchNormalization, sees regions with masks alone.
-    version: ClassVar[int] = 2
+    # 3: masks of a mask head that no label taught are left out.
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -128,6 +129,18 @@ class Detection(Task):
     def missing(self) -> dict[str, np.ndarray]:
         """See Task."""
         return labels.missing()
+
+    @property
+    def teachable(self) -> tuple[str, ...]:
+        """See Task: boxes, with their scores and classes, and masks."""
+        return ("boxes", "masks") if self.with_masks else ("boxes",)
+
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """See Task. A labelled image without any object teaches boxes: all of it is background."""
+        if not float(stored["labelled"]) > 0:
+            return ()
+        has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
+        return self.teachable if has_mask.any() else ("boxes",)
 
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """See Task."""
