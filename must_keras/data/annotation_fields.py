@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import pathlib
-import posixpath
 import re
 import reprlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from must_keras.data.folders import FileFinder, check_inside
 from must_keras.errors import UserError
 
 # A side of an image in pixels: what PNG can hold. Larger numbers are ids or damage.
@@ -25,7 +25,6 @@ _FLAGS = {
     **dict.fromkeys((True, 1, "1", "true", "yes"), True),
 }
 _NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -56,7 +55,9 @@ def flag_of(value: Any) -> bool | None:
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
     """Return (height, width) where both are whole numbers of at least 1, or None."""
-    if not all(type(v) in _NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)):
+    if not all(
+        type(v) in _NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)
+    ):
         return None
     return int(height), int(width)
 
@@ -142,10 +143,6 @@ class Entry:
     def flag(self, field: str) -> bool:
         """Return a flag; see `flag_of`."""
         value = self.fields.get(field)
-        if not value:
-            # Nearly all of them.
-            if value is None or type(value) in (int, bool):
-                return False
         found = flag_of(value)
         if found is None:
             raise self.wrong(field, "a flag: 0, 1, true or false")
@@ -179,28 +176,32 @@ class Entry:
         """Return the image's (height, width), or None where the entry has none that is usable."""
         return size_of(self.fields.get("height"), self.fields.get("width"))
 
-    def file(self, root: pathlib.Path, field: str = "file_name") -> str:
-        """Return the path of an existing file below a folder, relative to it: "a/b.jpg"."""
+    def file(self, finder: FileFinder, folder: pathlib.Path, field: str = "file_name") -> str:
+        """Return the path, below a folder, of the existing file that the entry means.
+
+        Args:
+            finder: of the folder's files.
+            folder: for messages.
+            field: its key.
+        """
         written = self.text(field)
-        if is_plain(written) and os.path.isfile(f"{root}/{written}"):
-            return written
-        place = below(root, written)
-        if place is None:
+        try:
+            found = finder.find(written)
+        except UserError as error:
+            raise self.error(f"has the {field} {error}") from None
+        check_inside([written, found or ""], f"{self._file}: {self.name}")
+        if found is None:
             base = re.split(r"[/\\]", written)[-1]
-            hint = f"; {base!r} is there" if os.path.isfile(root / base) else ""
-            if _URL.match(written):
-                raise self.error(
-                    f"has the {field} {_SHORT.repr(written)}, a URL: download the image, and write "
-                    f"its path below {root}{hint}"
+            other = finder.find(base) if base != written else None
+            hint = f"; {other!r} is" if other else ""
+            if "://" in written:
+                hint = (
+                    f", a URL: download the images, and write their paths below that folder{hint}"
                 )
             raise self.error(
-                f"has the {field} {_SHORT.repr(written)}, which leaves the folder of the images "
-                f"{root}: write the path below it{hint}"
+                f"has the {field} {_SHORT.repr(written)}, which is not in {folder}{hint}"
             )
-        if not os.path.isfile(root / place):
-            raise self.error(f"has the {field} {_SHORT.repr(written)}, which is not in {root}"
-                             f"{_whereabouts(root, place)}")
-        return place
+        return found
 
 
 def are_finite(values: Iterable[int | float]) -> bool:
@@ -218,40 +219,6 @@ def whole_numbers(values: Any) -> list[int] | None:
     if not all(type(v) is int or (type(v) is float and v.is_integer()) for v in values):
         return None
     return [int(v) for v in values]
-
-
-def is_plain(path: str) -> bool:
-    """Return whether a path is relative and in its shortest form: it stays below its folder."""
-    return path == posixpath.normpath(path) and path.split("/")[0] not in ("", ".", "..")
-
-
-def below(root: pathlib.Path, path: str) -> str | None:
-    """Return a path as annotation tools write it as one relative to a folder, or None.
-
-    "./a.jpg", "x\\\\a.jpg" and absolute paths below the folder are such paths; those that leave the
-    folder, a drive's and URLs are not.
-    """
-    if "\\" in path and not os.path.isfile(root / path):
-        path = path.replace("\\", "/")
-    if re.match(r"[A-Za-z]:", path) or _URL.match(path):
-        return None
-    if path.startswith("/"):
-        for folder in (root.absolute(), root.resolve()):
-            if pathlib.PurePosixPath(path).is_relative_to(folder):
-                path = str(pathlib.PurePosixPath(path).relative_to(folder))
-                break
-    path = posixpath.normpath(path)
-    return path if is_plain(path) else None
-
-
-def _whereabouts(root: pathlib.Path, place: str) -> str:
-    """Return where a file is instead, for the end of a message."""
-    base = posixpath.basename(place)
-    if os.path.isfile(root.parent / place):
-        return f"; it is in {root.parent}: give that folder as images="
-    if base != place and os.path.isfile(root / base):
-        return f"; {base!r} is"
-    return ""
 
 
 def _is_unicode(text: str) -> bool:
@@ -305,3 +272,32 @@ def few(names: Sequence[Any], limit: int = 5) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(_SHORT.repr, names[:limit])) + more
+
+
+class Notes:
+    """Counts of what entries of a source have in common, with the first example of each.
+
+    Example:
+        notes.add("boxes have no area within their image and are left out", "annotation 7")
+
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._first: dict[str, str] = {}
+
+    def add(self, text: str, where: str) -> None:
+        """Count one more entry of which `text` holds."""
+        self._counts[text] = self._counts.get(text, 0) + 1
+        self._first.setdefault(text, where)
+
+    def __getitem__(self, text: str) -> int:
+        return self._counts.get(text, 0)
+
+    def warn(self, where: object) -> None:
+        """Print one warning on stderr for each text that was added."""
+        for text, count in self._counts.items():
+            print(
+                f"warning: {where}: {count} {text}; the first is that of {self._first[text]}",
+                file=sys.stderr,
+            )

@@ -87,7 +87,9 @@ def _polygon(entry: Entry, points: Any, size: tuple[int, int]) -> np.ndarray | N
         raise entry.error(f"has {shown(odd)} in a polygon of its segmentation, {expected}")
     if len(points) % 2 or not are_finite(points):
         count = f"{len(points)} numbers" if len(points) % 2 else "a number that is not finite"
-        raise entry.error(f"has a polygon of {count} in its segmentation: {shown(points)}, {expected}")
+        raise entry.error(
+            f"has a polygon of {count} in its segmentation: {shown(points)}, {expected}"
+        )
     if len(points) < 6:
         return None
     found = np.asarray(points, np.float64)
@@ -102,7 +104,9 @@ def _polygon(entry: Entry, points: Any, size: tuple[int, int]) -> np.ndarray | N
 def _run_lengths(entry: Entry, value: dict[str, Any], size: tuple[int, int]) -> bytes:
     """Return compressed run lengths that cover exactly the image."""
     if size[0] * size[1] > _MAX_PIXELS:
-        raise entry.error(f"has run lengths of {size[0]} x {size[1]} pixels, more than 32 bits hold")
+        raise entry.error(
+            f"has run lengths of {size[0]} x {size[1]} pixels, more than 32 bits hold"
+        )
     declared = value.get("size", list(size))
     if declared != list(size):
         swapped = ": they are swapped, " if declared == list(size)[::-1] else ", "

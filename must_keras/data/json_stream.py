@@ -91,7 +91,7 @@ def _opened(path: Path) -> io.BufferedReader:
     if path.is_dir():
         raise UserError(f"{path} is a folder, expected a JSON file")
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115 (returned open)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:

@@ -148,6 +148,10 @@ class Task(abc.ABC):
         """Return which of `teachable` a stored label teaches; a missing or empty one, none."""
         return () if self.says_nothing(stored) else self.teachable
 
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a stored label without what `warp` never reads: this is what becomes tensors."""
+        return stored
+
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """How many objects of a stored label have no room in a batch: they are ignored."""
         del stored

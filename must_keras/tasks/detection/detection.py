@@ -146,6 +146,10 @@ class Detection(Task):
         """See Task."""
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.max_boxes, 0)
 
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See Task."""
+        return labels.compact(stored)
+
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         """See Task."""
         return labels.label_spec(max_boxes=self.max_boxes, mask_size=self._mask_size)
