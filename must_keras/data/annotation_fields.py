@@ -32,7 +32,7 @@ _SHORT.maxdict = _SHORT.maxlist = 5
 
 
 def shown(value: Any) -> str:
-    """Return a shortened repr of a value, with its kind where numbers may look alike: "'12' (text)"."""
+    """Return a shortened repr of a value, with its kind where it may be overlooked: "'12' (text)"."""
     return _SHORT.repr(value) + _KINDS.get(type(value), "")
 
 
@@ -79,7 +79,7 @@ class Entry:
 
     """
 
-    __slots__ = ("fields", "_file", "_kind", "_position")
+    __slots__ = ("_file", "_kind", "_position", "fields")
 
     def __init__(self, file: pathlib.Path | str, kind: str, position: int, fields: Any):
         self._file, self._kind, self._position = file, kind, position
@@ -98,9 +98,14 @@ class Entry:
         named = f" ({_SHORT.repr(file)})" if type(file) is str else ""
         return f"{self._kind} at position {self._position}{named}"
 
+    @property
+    def where(self) -> str:
+        """The file and the entry."""
+        return f"{self._file}: {self.name}"
+
     def error(self, text: str) -> UserError:
         """Return the error "<file>: <entry> <text>"."""
-        return UserError(f"{self._file}: {self.name} {text}")
+        return UserError(f"{self.where} {text}")
 
     def wrong(self, field: str, expected: str) -> UserError:
         """Return the error of a field that is absent or whose value is not as expected."""
@@ -172,6 +177,13 @@ class Entry:
             "[x, y, width, height]: four finite numbers in pixels, the last two not negative",
         )
 
+    def items(self, field: str, expected: str) -> list[Any]:
+        """Return a list."""
+        value = self.fields.get(field)
+        if type(value) is not list:
+            raise self.wrong(field, expected)
+        return value
+
     def size(self) -> tuple[int, int] | None:
         """Return the image's (height, width), or None where the entry has none that is usable."""
         return size_of(self.fields.get("height"), self.fields.get("width"))
@@ -189,7 +201,7 @@ class Entry:
             found = finder.find(written)
         except UserError as error:
             raise self.error(f"has the {field} {error}") from None
-        check_inside([written, found or ""], f"{self._file}: {self.name}")
+        check_inside([written, found or ""], self.where)
         if found is None:
             base = re.split(r"[/\\]", written)[-1]
             other = finder.find(base) if base != written else None
