@@ -32,7 +32,7 @@ _SHORT.maxdict = _SHORT.maxlist = 5
 
 
 def shown(value: Any) -> str:
-    """Return a shortened repr of a value, with its kind where it may be overlooked: "'12' (text)"."""
+    """Return a shortened repr of a value, for text and null with its kind: "'12' (text)"."""
     return _SHORT.repr(value) + _KINDS.get(type(value), "")
 
 

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,11 +128,7 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
     """(line number, file, class) of every row."""
     text = _text(path)
     wanted = (file_column, class_column)
-    headers = {
-        delimiter: [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
-        for first in text.splitlines()[:1] or [""]
-        for delimiter in _DELIMITERS
-    }
+    headers = {delimiter: _header(path, text, delimiter) for delimiter in _DELIMITERS}
     # Where none has both columns, the messages are about commas.
     delimiter = next((d for d, names_ in headers.items() if {*wanted} <= {*names_}), ",")
     columns = headers[delimiter]
@@ -142,9 +139,7 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
                 f"semicolons or tabs, and {file_column!r} and {class_column!r} in the first line"
             )
         if column not in columns:
-            raise UserError(
-                f"{path} has no column {column!r} in its first line; {nearest(column, columns)}"
-            )
+            raise UserError(f"{path} has no column {column!r}; {nearest(column, columns)}")
         if columns.count(column) > 1:
             raise UserError(f"{path} has {columns.count(column)} columns {column!r}, expected one")
     places = [columns.index(column) for column in wanted]
@@ -164,6 +159,14 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
     except csv.Error as error:
         raise UserError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
     return found
+
+
+def _header(path: pathlib.Path, text: str, delimiter: str) -> list[str]:
+    first = re.split(r"\r\n|\r|\n", text, maxsplit=1)[:1]
+    try:
+        return [name.strip() for name in next(csv.reader(first, delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise UserError(f"{path}, line 1: not CSV: {error}") from None
 
 
 def _text(path: pathlib.Path) -> str:
