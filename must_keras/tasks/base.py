@@ -30,10 +30,7 @@ Tensor = Any
 
 
 class Spec(NamedTuple):
-    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor.
-
-    A part of a record is optional where columns of older versions were written without it.
-    """
+    """Shape (None: any length) and dtype ("bytes": encoded) of a tensor; some were added later."""
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -144,6 +141,10 @@ class Task(abc.ABC):
     def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
         """Return which of `teachable` a stored label teaches; a missing or empty one, none."""
         return () if self.says_nothing(stored) else self.teachable
+
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a stored label without what `warp` never reads: this is what becomes tensors."""
+        return stored
 
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """How many objects of a stored label have no room in a batch: they are ignored."""

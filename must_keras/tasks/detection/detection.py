@@ -137,14 +137,16 @@ class Detection(Task):
 
     def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
         """See Task. A labelled image without any object teaches boxes: all of it is background."""
-        if not float(stored["labelled"]) > 0:
-            return ()
-        has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
-        return self.teachable if has_mask.any() else ("boxes",)
+        parts = self.teachable if labels.has_masks(stored) else ("boxes",)
+        return parts if float(stored["labelled"]) > 0 else ()
 
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """See Task."""
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.max_boxes, 0)
+
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See Task."""
+        return labels.compact(stored)
 
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         """See Task."""
