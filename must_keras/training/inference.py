@@ -74,31 +74,20 @@ class Predictor:
         )
 
 
-def evaluate(
-    predictor: Predictor,
-    batches: Iterable[Any],
-    tasks: Sequence[Task],
-    watch: Callable[[Predicted], None] | None = None,
-) -> dict[str, dict[str, float]]:
-    """{task name: {metric: value}} of a model on batches that are labelled for `tasks`.
-
-    Args:
-        predictor: the model.
-        batches: see data.pipeline.evaluation_batches.
-        tasks: what is measured.
-        watch: is shown every batch.
-    """
-    found = fill_evaluators(predictor, batches, tasks, watch)
-    return {name: evaluator.result() for name, evaluator in found.items()}
-
-
 def fill_evaluators(
     predictor: Predictor,
     batches: Iterable[Any],
     tasks: Sequence[Task],
     watch: Callable[[Predicted], None] | None = None,
 ) -> dict[str, Evaluator]:
-    """Return {task name: its evaluator, after all batches}; arguments as of `evaluate`."""
+    """Return {task name: its evaluator after all batches}.
+
+    Args:
+        predictor: the model.
+        batches: labeled for `tasks`; see data.pipeline.evaluation_batches.
+        tasks: what is measured.
+        watch: called with every predicted batch.
+    """
     evaluators = {task.name: task.evaluator() for task in tasks}
     for predicted in predictor(batches):
         if watch is not None:
