@@ -17,6 +17,7 @@ PLAIN = {
     "versions",
     "experiment",
     "interruption",
+    "naming",
     "workdir",
     "progress",
 }  # know nothing of the method

@@ -128,3 +128,30 @@ def test_a_pool_s_name_never_leads_elsewhere(scenes, name):
     source.name = name
     with pytest.raises(UserError, match="names a folder"):
         dataclasses.replace(scenes, pools=(Pool(source=source),))
+
+
+def renamed(source, name):
+    source = copy.copy(source)
+    source.name = name
+    return source
+
+
+def test_names_that_are_one_on_some_disks_are_refused(scenes):
+    one, other = scenes.teachers[:2]
+    transfer, pool = scenes.transfers[0], scenes.pools[0]
+    task = dataclasses.replace(other.task, name=one.task.name.upper())
+    of_block = renamed(one.sets.train, f"{pool.source.name}_block2")
+    sets = dataclasses.replace(one.sets, train=of_block)
+    for change, words in (
+        ({"teachers": (one, dataclasses.replace(other, name=one.name.upper()))}, "teachers"),
+        ({"teachers": (one, dataclasses.replace(other, task=task))}, "heads"),
+        ({"transfers": (transfer, dataclasses.replace(transfer, name="DEV_class"))}, "transfers"),
+        ({"pools": (pool, Pool(source=renamed(pool.source, "POOL")))}, "sources"),
+        ({"pools": (pool, Pool(source=renamed(pool.source, one.sets.train.name.upper())))},
+         "sources"),
+        ({"pools": (pool, Pool(source=renamed(pool.source, "pool_block2")))}, "a block of pool"),
+        ({"teachers": (dataclasses.replace(one, sets=sets), other)}, "a block of pool"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words) as error:
+            dataclasses.replace(scenes, **change)
+        assert "rename one of them" in str(error.value)

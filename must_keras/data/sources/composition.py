@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras import naming
 from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.errors import UserError
@@ -89,6 +90,9 @@ class Concatenation(Source):
         names = [source.name for source in self._sources]
         if not names or len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
+        for part in names:
+            # An id would be that of another source's image: "a/b" with "c", "a" with "b/c".
+            naming.check_name(part, f"{name!r}: source")
         self.label_spaces = _common_spaces(self._sources)
         self.has_scores = any(source.has_scores for source in self._sources)
 

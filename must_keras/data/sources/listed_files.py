@@ -133,3 +133,8 @@ class ListedFiles(Source):
 
     def describe_images(self) -> dict[str, Any]:
         return {"name": self.name, "files": list_sha256(self.files())}
+
+
+def pool_name(source: Source) -> str:
+    """Return the pool's own name, of each of its blocks (see stages.pools)."""
+    return source.of if isinstance(source, ListedFiles) else source.name
