@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import platform
+import shutil
 import stat
 import sys
 import uuid
@@ -236,6 +237,17 @@ def unreadable(path: str | os.PathLike[str], error: OSError, *, remedy: str) -> 
 def warn_once(message: str) -> None:
     """Print a warning to stderr, however often it is asked for."""
     print(f"warning: {message}", file=sys.stderr)
+
+
+def unshare(path: pathlib.Path) -> None:
+    """Give a file bytes of its own, where other names stand for the same file.
+
+    A run takes finished files of another by hard links. Who appends to a file, cuts it or writes
+    into it, calls this first; who replaces a file by another (`replacing`) need not.
+    """
+    if path.is_file() and path.stat().st_nlink > 1:
+        with replacing(path) as temporary:
+            shutil.copy2(path, temporary)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

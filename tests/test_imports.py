@@ -17,6 +17,7 @@ PLAIN = {
     "versions",
     "experiment",
     "interruption",
+    "marks",
     "naming",
     "workdir",
     "progress",

@@ -54,6 +54,9 @@ class Subset(Source):
     def is_gone(self, index: int) -> bool:
         return self._source.is_gone(int(self._indices[index]))
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return self._source.folders()
+
     def image(self, index: int) -> np.ndarray:
         return self._source.image(int(self._indices[index]))
 
@@ -106,6 +109,9 @@ class Concatenation(Source):
     def file(self, index: int) -> pathlib.Path | None:
         source, local = self._locate(index)
         return source.file(local)
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return frozenset().union(*(source.folders() for source in self._sources))
 
     def image(self, index: int) -> np.ndarray:
         source, local = self._locate(index)
@@ -177,6 +183,9 @@ class Joined(Source):
 
     def file(self, index: int) -> pathlib.Path | None:
         return self._sources[0].file(index)
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return frozenset().union(*(source.folders() for source in self._sources))
 
     def image(self, index: int) -> np.ndarray:
         return self._sources[0].image(index)

@@ -94,6 +94,9 @@ class ListedFiles(Source):
         place = int(self._places[index])
         return self._source.file(place) if place >= 0 else None
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return self._source.folders()
+
     def is_gone(self, index: int) -> bool:
         return self._why_gone(index) is not None
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from must_keras.data.splits import Splits
 from must_keras.errors import reason
-from must_keras.files import warn_once
+from must_keras.files import replacing, warn_once
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.cells import cells
@@ -60,7 +60,8 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         curves=_curves(recipe, workdir, report),
         downstream=_downstream(recipe, workdir),
     )
-    path.write_text(page)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _uri(data: bytes, kind: str) -> str:
