@@ -8,10 +8,11 @@ import math
 import os
 import pathlib
 import shutil
+import types
 from collections.abc import Mapping
 from typing import Any
 
-from must_keras import marks
+from must_keras import marks, recorded
 from must_keras.errors import DataError, UserError
 from must_keras.files import TEMPORARY, find_json, warn_once, write_json
 from must_keras.marks import BEGUN, EVIDENCE, FINISHED, RUN
@@ -34,25 +35,25 @@ class Workdir:
 
     def teacher(self, name: str) -> Part:
         """teachers/<name>/."""
-        return self._part("teachers", name)
+        return self._part("teachers", name, fields=recorded.TEACHER)
 
     def labels(self, teacher: str, source: str) -> Part:
         """labels/<teacher>/<source>/."""
-        return self._part("labels", teacher, source)
+        return self._part("labels", teacher, source, fields=recorded.LABELS)
 
     def leaks(self, source: str) -> Part:
         """leaks/<source>/."""
-        return self._part("leaks", source)
+        return self._part("leaks", source, fields=recorded.LEAKS)
 
     @property
     def student(self) -> Part:
         """student/."""
-        return self._part("student")
+        return self._part("student", fields=recorded.STUDENT)
 
     @property
     def rounds(self) -> Part:
         """rounds/: the best student of them all."""
-        return self._part("rounds")
+        return self._part("rounds", fields=recorded.STUDENT)
 
     def round(self, number: int) -> Workdir:
         """rounds/<number>/: teachers, labels and student of a further round.
@@ -65,23 +66,25 @@ class Workdir:
     @property
     def supervised(self) -> Part:
         """supervised/."""
-        return self._part("supervised")
+        return self._part("supervised", fields=recorded.STUDENT)
 
     def selfsup(self, name: str) -> Part:
         """selfsup/<name>/."""
-        return self._part("selfsup", name)
+        return self._part("selfsup", name, fields=recorded.SELFSUP)
 
     def transfer(self, name: str, start: str, protocol: str, seed: int) -> Part:
         """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
-        return self._part("transfers", name, start, protocol, f"seed{seed}")
+        names = ("transfers", name, start, protocol, f"seed{seed}")
+        return self._part(*names, fields=recorded.TRANSFER)
 
     @property
     def export(self) -> Part:
         """export/."""
         return self._part("export")
 
-    def _part(self, *names: str) -> Part:
-        return Part(self.root.joinpath(*names), tuple(o.joinpath(*names) for o in self.others))
+    def _part(self, *names: str, fields: recorded.Fields = types.MappingProxyType({})) -> Part:
+        others = tuple(other.joinpath(*names) for other in self.others)
+        return Part(self.root.joinpath(*names), others, fields)
 
 
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
@@ -109,10 +112,12 @@ class Part:
     Attributes:
         folder: its own.
         others: the same part's folders in other runs, which are only read.
+        fields: what its result contains.
     """
 
     folder: pathlib.Path
     others: tuple[pathlib.Path, ...] = ()
+    fields: recorded.Fields = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def model_path(self) -> pathlib.Path:
@@ -174,12 +179,12 @@ class Part:
 
     def result(self) -> dict[str, Any] | None:
         """What the part found; None while it is not finished."""
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         return None if value is None else value["result"]
 
     def result_of(self, inputs: Any) -> dict[str, Any] | None:
         """What the part found, if it was made from these inputs; None otherwise."""
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         if value is None:
             return None
         return value["result"] if value["inputs"] == describe(inputs) else None
@@ -190,7 +195,7 @@ class Part:
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         if value is None:
             return self._taken(describe(inputs))
         difference = first_difference(value["inputs"], describe(inputs))
@@ -205,7 +210,7 @@ class Part:
     def _taken(self, inputs: Any) -> bool:
         for other in self.others:
             try:
-                value = _finished(other)
+                value = self._finished(other)
             except (DataError, UserError) as error:  # It is not this run's.
                 warn_once(f"not looked into for finished work: {error}")
                 continue
@@ -228,16 +233,20 @@ class Part:
                 return True
         return False
 
+    def _finished(self, folder: pathlib.Path) -> dict[str, Any] | None:
+        """The content of a part's finished.json; None while the part is not finished.
 
-def _finished(folder: pathlib.Path) -> dict[str, Any] | None:
-    """The content of a part's finished.json; None while the part is not finished.
-
-    Raises:
-        DataError: it is damaged.
-        UserError: it cannot be opened.
-    """
-    remedy = f"delete {folder} to have it made again"
-    return find_json(folder / FINISHED, form={"inputs": object, "result": dict}, remedy=remedy)
+        Raises:
+            DataError: it is damaged.
+            UserError: it cannot be opened.
+        """
+        path, remedy = folder / FINISHED, f"delete {folder} to have it made again"
+        form = {"inputs": object, "result": dict}
+        value = find_json(path, form=form, remedy=remedy)
+        if value is not None:
+            found = recorded.result(value["result"], self.fields, path=path, remedy=remedy)
+            value["result"] = found
+        return value
 
 
 def _short(value: Any) -> str:

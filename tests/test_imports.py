@@ -20,6 +20,7 @@ PLAIN = {
     "marks",
     "naming",
     "workdir",
+    "recorded",
     "progress",
 }  # know nothing of the method
 FILES = sorted(PACKAGE.rglob("*.py"))
