@@ -137,7 +137,7 @@ def check_blocks(pools: Sequence[str], others: Iterable[str], where: str) -> Non
     """Raise UserError where a source has the name of a block of a pool (see stages.pools).
 
     Args:
-        pools: names of the pools.
+        pools: names of the pools of files, which may grow.
         others: names of all sources of the student.
         where: what has them, for the message: "recipe scenes".
     """

@@ -204,7 +204,9 @@ class Recipe:
                 naming.check_name(name, f"{where}: {kind}")
             naming.check_distinct(names, where, f"{kind}s")
         naming.check_distinct([p.source.name for p in self.pools], where, "pools")
-        naming.check_blocks(pools, kinds["source"], where)
+        # Only pools of files grow: see stages.pools.
+        growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
+        naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
         heads = [task.name for task in self.tasks]
         for head in (*heads, *(t.task.name for t in self.transfers)):
             naming.check_head(head, where)

@@ -4,6 +4,7 @@ import dataclasses
 import pytest
 
 from must_keras import experiment
+from must_keras.data.sources import ImagesOnly
 from must_keras.errors import UserError
 from must_keras.recipe import Pool, student_weights
 from must_keras.tasks import Classification
@@ -136,12 +137,13 @@ def renamed(source, name):
     return source
 
 
-def test_names_that_are_one_on_some_disks_are_refused(scenes):
+def test_names_that_are_one_on_some_disks_are_refused(scenes, tmp_path):
     one, other = scenes.teachers[:2]
     transfer, pool = scenes.transfers[0], scenes.pools[0]
     task = dataclasses.replace(other.task, name=one.task.name.upper())
-    of_block = renamed(one.sets.train, f"{pool.source.name}_block2")
-    sets = dataclasses.replace(one.sets, train=of_block)
+    sets = dataclasses.replace(one.sets, train=renamed(one.sets.train, "pile_Block2"))
+    (tmp_path / "1.jpg").write_bytes(b"")
+    pile = Pool(source=ImagesOnly(name="pile", root=tmp_path))
     for change, words in (
         ({"teachers": (one, dataclasses.replace(other, name=one.name.upper()))}, "teachers"),
         ({"teachers": (one, dataclasses.replace(other, task=task))}, "heads"),
@@ -149,9 +151,13 @@ def test_names_that_are_one_on_some_disks_are_refused(scenes):
         ({"pools": (pool, Pool(source=renamed(pool.source, "POOL")))}, "sources"),
         ({"pools": (pool, Pool(source=renamed(pool.source, one.sets.train.name.upper())))},
          "sources"),
-        ({"pools": (pool, Pool(source=renamed(pool.source, "pool_block2")))}, "a block of pool"),
-        ({"teachers": (dataclasses.replace(one, sets=sets), other)}, "a block of pool"),
+        ({"pools": (pile, Pool(source=renamed(pile.source, "pile_block2")))}, "a block of pool"),
+        ({"pools": (pile,), "teachers": (dataclasses.replace(one, sets=sets), other)},
+         "a block of pool"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words) as error:
             dataclasses.replace(scenes, **change)
         assert "rename one of them" in str(error.value)
+    # Scenes do not grow.
+    block = dataclasses.replace(pool, source=renamed(pool.source, f"{pool.source.name}_block2"))
+    dataclasses.replace(scenes, pools=(pool, block))
