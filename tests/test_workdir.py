@@ -6,6 +6,7 @@ import pytest
 from must_keras.errors import UserError
 from must_keras.files import unshare
 from must_keras.marks import check_own, check_root
+from must_keras.stages.fitting import save_part
 from must_keras.training.summaries import Summaries
 from must_keras.workdir import Part, Workdir, describe, other_runs
 
@@ -252,3 +253,15 @@ def test_shared_event_files_are_parted_before_they_are_cut(tmp_path):
     os.link(first, other)
     Summaries(tmp_path / "two").rewind({"tensorboard/train/events.out.tfevents.1": 4})
     assert first.read_bytes() == b"0123456789" and other.read_bytes() == b"0123"
+
+
+def test_a_model_that_another_run_shares_keeps_its_bytes(tmp_path):
+    class Model:
+        def save(self, path):
+            path.write_text("new")
+
+    theirs, mine = (Part(tmp_path / name) for name in ("one", "two"))
+    (theirs.begin() / "model.keras").write_text("weights")
+    os.link(theirs.model_path, mine.begin() / "model.keras")
+    save_part(mine, Model())
+    assert theirs.model_path.read_text() == "weights" and mine.model_path.read_text() == "new"
