@@ -32,12 +32,14 @@ _OF_SYSTEMS = re.compile(
 )
 # What an interrupted write leaves behind a file's name (files.replacing).
 _UNFINISHED = rf"(?:(?:\.[0-9a-f]{{8}})?{re.escape(TEMPORARY)})?"
+# Keras writes and reads weights beside a model's file where memory is scarce.
+_OF_KERAS = r"tmp[a-z0-9_]{8}"
 _CHECKPOINT = r"step-[0-9]+\.npz"
 _COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dataset_info\.json"
 _ARTIFACT = (
     rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
     rf"model\.keras|answers\.npz|duplicates\.jsonl|quarantine\.jsonl|{_COLUMN}|"
-    r"backbone\.keras|neck\.keras|labels\.json"
+    rf"backbone\.keras|neck\.keras|labels\.json|{_OF_KERAS}"
 )
 # {folder of an artifact: files in it and below it}.
 _BELOW = {
@@ -47,6 +49,7 @@ _BELOW = {
     "saved_model": r".*",
     "pools": r".*\.jsonl",
 }
+_WEIGHTS = re.compile(r"model\.weights\.h5")
 
 
 def check_root(root: pathlib.Path) -> None:
@@ -132,6 +135,8 @@ def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name in _BELOW and (is_artifact or entry.name == "pools"):
                 yield from _unlike(path, re.compile(_BELOW[entry.name] + _UNFINISHED))
+            elif is_artifact and re.fullmatch(_OF_KERAS, entry.name):
+                yield from _unlike(path, _WEIGHTS)
             elif not entry.name.startswith(EVIDENCE):
                 yield from _foreign(path)
         elif not (is_artifact and is_own_file(entry.name)):

@@ -158,7 +158,7 @@ def test_a_person_s_file_among_ours_is_never_deleted(tmp_path):
     other.finish({"steps": 3}, {})
     for number, name in enumerate((
         "notes.txt", ".git/HEAD", "mine/model.keras", "pictures/a.txt", "tensorboard/a.png",
-        "checkpoints/best.npz", "model.keras.bak", "tensorboard/train/notes",
+        "checkpoints/best.npz", "tmp0123abcd/notes.txt", "model.keras.bak", "tensorboard/train/notes",
     )):  # fmt: skip
         part = Workdir(tmp_path / f"run{number}", (other.folder.parent,)).student
         for own in ("model.keras", "tensorboard/train/events.out.tfevents.1", "pictures/a.png"):
@@ -180,7 +180,7 @@ def test_what_a_run_and_systems_write_is_emptied(tmp_path):
         "tensorboard/train/events.out.tfevents.1.host", "checkpoints/step-00000120.npz",
         "checkpoints/step-00000120.npz.tmp", "sweep/0.01/begun.json", "sweep/0.01/validated.json",
         "sweep/0.01/checkpoints/step-00000001.npz", "saved_model/variables/variables.index",
-        "backbone.keras", "labels-train.tfrecord-00000-of-00001.0123abcd.tmp", ".DS_Store",
+        "tmpab12_xyz", "tmp0123abcd/model.weights.h5", "backbone.keras", "labels-train.tfrecord-00000-of-00001.0123abcd.tmp", ".DS_Store",
         "pictures/Thumbs.db", "nonfinite-step-00000009/notes.txt",
     ):  # fmt: skip
         part.folder.mkdir(exist_ok=True)
