@@ -77,6 +77,12 @@ class Labelled:
         """{head: stored label}."""
         return self._labels(self._place(index))[0]
 
+    def labels_and_origins(
+        self, index: int
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
+        """{head: stored label} and {head: where it comes from}, read once."""
+        return self._labels(self._place(index))
+
     def origins(self, index: int) -> dict[str, Origin]:
         """{head: where the label of this image comes from}."""
         return self._labels(self._place(index))[1]

@@ -15,7 +15,16 @@ from PIL import Image, ImageDraw
 from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
-from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import (
+    Answers,
+    Evaluator,
+    Framing,
+    LabelContent,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+)
 from must_keras.tasks.drawing import enlarge, font
 from must_keras.tasks.foreign import check_distribution, check_foreign_shape
 from must_keras.tasks.sketch import Ranking, Sketch
@@ -74,6 +83,14 @@ class Classification(Task):
             "probabilities": np.zeros(len(self.classes), np.float32),
             "labelled": np.zeros((), np.float32),
         }
+
+    content_unit: ClassVar[str] = "image"
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count the classes that have any probability."""
+        del framing
+        found = (np.asarray(stored["probabilities"]) > 0).astype(np.int64)
+        return LabelContent(total=1, found=found, usable=found, lost={})
 
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         return self.stored_spec()

@@ -45,6 +45,9 @@ class _Wrapped(Source):
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
 
+    def describe_reading(self) -> dict[str, Any]:
+        return self._source.describe_reading()
+
     def describe_images(self) -> dict[str, Any]:
         return self._source.describe_images()
 

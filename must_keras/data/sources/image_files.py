@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from must_keras.data.images import read_image, upright_size
+from must_keras.data.images import check_bits, read_image, upright_size
+from must_keras.data.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
+
+# 2: the bits that a TIFF states are looked at.
+_TIFF_VERSION = 2
 
 
 class ImageFiles(Source):
@@ -20,6 +25,10 @@ class ImageFiles(Source):
         root: the images' folder.
         files: relative paths, in the order of the indices.
         label_spaces: see Source.
+        bits: see images.read_image.
+
+    Attributes:
+        notices: of its files, each reported once.
     """
 
     def __init__(
@@ -29,8 +38,11 @@ class ImageFiles(Source):
         root: pathlib.Path,
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
+        bits: int | None = None,
     ):
+        check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces = name, label_spaces
+        self.notices, self._bits = Notices(f"source {name!r}"), bits
         self._root, self._files = root, files
         self._of_their_size: set[int] = set()
 
@@ -44,7 +56,12 @@ class ImageFiles(Source):
         return self._root / self._files[index]
 
     def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index))
+        return read_image(self.file(index), bits=self._bits, notices=self.notices)
+
+    def describe_reading(self) -> dict[str, Any]:
+        found = {} if self._bits is None else {"bits": self._bits}
+        is_tiff = any(file.lower().endswith((".tif", ".tiff")) for file in self._files)
+        return found | ({"tiff": _TIFF_VERSION} if is_tiff else {})
 
     def check_size(self, index: int, size: tuple[int, int], where: str | pathlib.Path) -> None:
         """Looks once whether an image is as large as its annotation says, (height, width).

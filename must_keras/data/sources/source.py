@@ -108,6 +108,10 @@ class Source(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """What its content depends on, not where its files lie: plain data and dataclasses."""
 
+    def describe_reading(self) -> dict[str, Any]:
+        """How pixels are made of the bytes of the files, where it is not the usual way."""
+        return {}
+
     def describe_images(self) -> dict[str, Any]:
         """The same of the images alone, where a source can tell them from their labels."""
         return self.describe()

@@ -21,7 +21,16 @@ from must_keras.ops.masked import (
     only_valid,
 )
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import (
+    Evaluator,
+    Framing,
+    LabelContent,
+    Lost,
+    Prior,
+    Spec,
+    Task,
+    Tensor,
+)
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
 from must_keras.tasks.foreign import check_foreign_shape
 from must_keras.tasks.sketch import Sketch
@@ -30,6 +39,11 @@ from must_keras.tasks.thresholds import Threshold
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16
 _SMALLEST_DEVIATION = 1e-6
+_UNKNOWN = Lost("unknown (0, negative or not finite)")
+_NO_SCALE = Lost(
+    f"without a relative depth: they are all as far as each other, or fewer than {_FEWEST} of an "
+    "image at the network's size"
+)
 # Weight of the gradient term and number of scales (Ranftl et al., 2020).
 _GRADIENT_WEIGHT, _SCALES = 0.5, 4
 # Metric depth is e^value, between 1 mm and 1 km; labels beyond count as these.
@@ -111,9 +125,24 @@ class Depth(Task):
             name=self.name,
         )
 
-    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image.
+
+        A relative label teaches nothing where it determines no scale (see `label_weight`).
+        """
         depth = np.asarray(stored["depth"])
-        return not (np.isfinite(depth) & (depth > 0)).any()
+        valid = np.isfinite(depth) & (depth > 0)
+        known = int(np.count_nonzero(valid))
+        usable = known * maps.loss_pixels(framing.visible, self.loss_stride) / max(depth.size, 1)
+        lost = {_UNKNOWN: depth.size - known} if known < depth.size else {}
+        if self.kind == "relative_inverse" and known:
+            values = depth[valid].astype(np.float64)
+            deviation = float(np.abs(values - np.median(values)).mean())
+            if usable < _FEWEST or deviation < _SMALLEST_DEVIATION:
+                lost, usable = lost | {_NO_SCALE: known}, 0.0
+        return LabelContent(
+            total=depth.size, found=np.array([known]), usable=np.array([usable]), lost=lost
+        )
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         """Valid pixels; for a relative head 0 where they determine no scale."""

@@ -16,7 +16,16 @@ from must_keras.models.mask_head import MaskHead
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.views import View
-from must_keras.tasks.base import Answers, Evaluator, Prior, Sketch, Spec, Task
+from must_keras.tasks.base import (
+    Answers,
+    Evaluator,
+    Framing,
+    LabelContent,
+    Prior,
+    Sketch,
+    Spec,
+    Task,
+)
 from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
@@ -128,6 +137,12 @@ class Detection(Task):
     def missing(self) -> dict[str, np.ndarray]:
         """See Task."""
         return labels.missing()
+
+    content_unit: ClassVar[str] = "object"
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """See Task."""
+        return labels.content(stored, framing, num_classes=len(self.classes))
 
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """See Task."""
