@@ -100,7 +100,7 @@ def _measure_column(task: Any, record: Any, folder: pathlib.Path) -> dict[str, A
         writer.finish()
 
     write()
-    column = Column(folder / "0", ids)
+    column = Column(folder / "0", ids, task)
     shard = min((folder / "0").glob("*.tfrecord*"))
     payload = next(iter(tf.data.TFRecordDataset(str(shard)))).numpy()
 

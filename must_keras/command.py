@@ -18,6 +18,8 @@ from must_keras.errors import DataError, UserError
 # What a user can mend: no space, no permission, a disk that cannot be written.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUTSIDE = (*_NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS)
+# A file where a folder belongs, or the reverse.
+_IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
@@ -88,6 +90,8 @@ def _told(error: Exception) -> str | None:
     """What is wrong with the machine, where that is all that is wrong."""
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
         return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY and error.filename:
+        return f"{error.filename}: {error.strerror}; rename or delete what is there"
     # A full disk has as many exceptions as there are libraries that write.
     texts = [os.strerror(number) for number in _NO_SPACE]
     lines = [line for line in str(error).splitlines() if any(text in line for text in texts)]

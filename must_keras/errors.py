@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+# Keras puts the cause behind these words, at the end of a message with the layer's whole config.
+_CAUSE = "Exception encountered:"
+# Characters of a library's message.
+_LONGEST = 300
+
 
 class UserError(Exception):
     """A user's mistake: one clear line that says what is wrong, where, and what is allowed.
@@ -14,6 +19,34 @@ class UserError(Exception):
 
 class DataError(Exception):
     """Data that failed a check, in one clear line; `main` exits with status 3."""
+
+
+def damaged(path: object, what: str, *, remedy: str) -> DataError:
+    """Return the error for a file of ours that does not contain what was written to it.
+
+    Args:
+        path: of the file.
+        what: is wrong with it.
+        remedy: what the user can do, as an imperative sentence without its full stop.
+    """
+    return DataError(f"{path} is damaged: {what}; {remedy}")
+
+
+def reason(error: BaseException) -> str:
+    """Return one line of at most 300 characters on why a library failed.
+
+    Keras' messages have many lines, with the cause in the last paragraph or below a first line
+    that ends with a colon.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    causes = [line.partition(_CAUSE)[2].strip() for line in lines if _CAUSE in line]
+    if any(causes):
+        line = next(cause for cause in reversed(causes) if cause)
+    else:
+        line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
 
 
 def expect(where: str, value: Any, **kinds: type) -> None:

@@ -13,8 +13,11 @@ from must_keras.prediction import pictures
 
 _MODEL = flags.DEFINE_string(
     "model", None, "A run's folder (its student), the folder of a teacher or student, a "
-    "model.keras, or an exported saved_model.",
+    "model.keras, or, with --trusted, an exported saved_model.",
 )  # fmt: skip
+_TRUSTED = flags.DEFINE_bool(
+    "trusted", False, "Run a SavedModel: it is a program that runs with your rights."
+)
 _OUT = flags.DEFINE_string("out", None, "A new folder for what comes out.")
 
 
@@ -25,12 +28,14 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{flag} is missing")
     files = pictures.find(argv[1:])
     with command.without_greetings():
+        import tensorflow as tf
+
         from must_keras.data.images import read_image
         from must_keras.prediction.model import Model
         from must_keras.prediction.results import Results
         from must_keras.progress import track
 
-    model = Model.load(pathlib.Path(_MODEL.value))
+    model = Model.load(pathlib.Path(_MODEL.value), trusted=_TRUSTED.value)
     results = Results(pathlib.Path(_OUT.value), model.tasks)
     for name, file in track(files.items(), "predict", len(files)):
         try:
@@ -38,7 +43,13 @@ def main(argv: list[str]) -> None:
         except UserError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        results.add(name, file, image, model.predict(image))
+        try:
+            outputs = model.predict(image)
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            size = f"{image.shape[1]}x{image.shape[0]} (width x height)"
+            print(f"skipped: {file}: {size} pixels take more memory than there is", file=sys.stderr)
+            continue
+        results.add(name, file, image, outputs)
     results.close()
     if not results.num_pictures:
         raise UserError(f"not one of {len(files)} pictures could be read")

@@ -142,7 +142,8 @@ class Recipe:
         mode: see Protocol.
         shots: how many labelled images transfers see, each number for itself: see Protocol.
         evaluation_batch: images of a batch when nothing is trained.
-        max_unreadable: share of a source's images that may be unreadable; more end the labelling.
+        max_unreadable: share of a source's images that may be unreadable; more end the labelling,
+            or the training and scoring on a labelled set.
     """
 
     name: str

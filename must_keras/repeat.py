@@ -23,8 +23,11 @@ from absl import flags
 
 from must_keras import command, experiment
 from must_keras.errors import UserError
-from must_keras.files import replacing
+from must_keras.files import json_lines, read_json, replacing
 from must_keras.workdir import RUN
+
+# What tells one transfer from another.
+_CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
 
 
 def repeat(
@@ -96,7 +99,9 @@ def _run(
 
 
 def _transfers(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return json.loads((folder / "report.json").read_text())["transfers"]
+    from must_keras.stages.report import combined
+
+    return combined.read_report(folder)["transfers"]
 
 
 def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
@@ -105,10 +110,15 @@ def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
     Raises:
         UserError: it has other numbers of a transfer: those of another recipe.
     """
-    text = path.read_text() if path.is_file() else ""
-    known = {_cell(row): row for row in map(json.loads, text.splitlines())}
+    remedy = "give a new file, or mend that line"
+    form = dict.fromkeys((*_CELL, "value"), object)
+    known = {_cell(row): row for row in json_lines(path, form=form, remedy=remedy)}
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text += "" if text.endswith("\n") or not text else "\n"
+    remedy = "run its recipe again: it is written anew, and what is finished stays"
+    commit = read_json(folder / RUN, form={"git_commit": object}, remedy=remedy)["git_commit"]
     # A transfer that says its own commit may be older than the run's last command.
-    origin = {"run_seed": seed, "git_commit": json.loads((folder / RUN).read_text())["git_commit"]}
+    origin = {"run_seed": seed, "git_commit": commit}
     rows = [origin | transfer for transfer in _transfers(folder)]
     for row in rows:
         if known.get(_cell(row), row)["value"] != row["value"]:
@@ -123,7 +133,7 @@ def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
 
 
 def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[key] for key in ("run_seed", "set", "start", "mode", "neck", "shots", "seed"))
+    return tuple(row[key] for key in _CELL)
 
 
 def run() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 import math
 import os
 import pathlib
@@ -12,8 +11,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from must_keras.errors import UserError
-from must_keras.files import TEMPORARY, write_json
+from must_keras.errors import DataError, UserError
+from must_keras.files import TEMPORARY, find_json, warn_once, write_json
 
 FINISHED = "finished.json"
 BEGUN = "begun.json"
@@ -136,7 +135,8 @@ class Part:
     def resume(self, inputs: Any) -> pathlib.Path:
         """The folder as an interrupted process left it, if it made the same; else an empty one."""
         path, inputs = self.folder / BEGUN, describe(inputs)
-        if not (path.is_file() and json.loads(path.read_text()) == inputs):
+        remedy = f"delete {self.folder} to start it afresh"
+        if find_json(path, form={}, remedy=remedy) != inputs:
             self.begin()
             write_json(path, inputs)
         return self.folder
@@ -150,15 +150,14 @@ class Part:
 
     def result(self) -> dict[str, Any] | None:
         """What the part found; None while it is not finished."""
-        path = self.folder / FINISHED
-        return json.loads(path.read_text())["result"] if path.is_file() else None
+        value = _finished(self.folder)
+        return None if value is None else value["result"]
 
     def result_of(self, inputs: Any) -> dict[str, Any] | None:
         """What the part found, if it was made from these inputs; None otherwise."""
-        path = self.folder / FINISHED
-        if not path.is_file():
+        value = _finished(self.folder)
+        if value is None:
             return None
-        value = json.loads(path.read_text())
         return value["result"] if value["inputs"] == describe(inputs) else None
 
     def is_finished(self, inputs: Any) -> bool:
@@ -167,10 +166,10 @@ class Part:
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        path = self.folder / FINISHED
-        if not path.is_file():
+        value = _finished(self.folder)
+        if value is None:
             return self._taken(describe(inputs))
-        difference = first_difference(json.loads(path.read_text())["inputs"], describe(inputs))
+        difference = first_difference(value["inputs"], describe(inputs))
         if difference is None:
             return True
         field, was, now = difference
@@ -181,8 +180,12 @@ class Part:
 
     def _taken(self, inputs: Any) -> bool:
         for other in self.others:
-            path = other / FINISHED
-            if path.is_file() and json.loads(path.read_text())["inputs"] == inputs:
+            try:
+                value = _finished(other)
+            except (DataError, UserError) as error:  # It is not this run's.
+                warn_once(f"not looked into for finished work: {error}")
+                continue
+            if value is not None and value["inputs"] == inputs:
                 temporary = self.folder.with_name(self.folder.name + TEMPORARY)
                 shutil.rmtree(temporary, ignore_errors=True)
                 try:
@@ -195,6 +198,17 @@ class Part:
                 print(f"{self.folder}: taken from {other}")
                 return True
         return False
+
+
+def _finished(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The content of a part's finished.json; None while the part is not finished.
+
+    Raises:
+        DataError: it is damaged.
+        UserError: it cannot be opened.
+    """
+    remedy = f"delete {folder} to have it made again"
+    return find_json(folder / FINISHED, form={"inputs": object, "result": dict}, remedy=remedy)
 
 
 def _short(value: Any) -> str:

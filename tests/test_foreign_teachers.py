@@ -80,7 +80,7 @@ def test_three_teachers_label_a_folder(arguments, tmp_path):
     assert isinstance(pool, ImagesOnly) and len(pool) == COUNT
     labels = {}
     for item in recipe.teachers:
-        column = Column(workdir.labels(item.name, "images").folder, pool)
+        column = Column(workdir.labels(item.name, "images").folder, pool, item.task)
         assert ("origin" in column.ledger) == (item.name == "elsewhere")
         labels[item.name] = [
             None if column.is_empty(i) else item.task.decode(column.read(i), None)

@@ -70,7 +70,8 @@ def labels_of_midas(home, tmp_path_factory):
     teacher.run(recipe, workdir, ("midas",))
     label.run(recipe, workdir, ("midas",))
     (pool,) = recipe.pools
-    column = Column(workdir.labels("midas", "imagenet").folder, pool.source)
+    midas = next(item for item in recipe.teachers if item.name == "midas")
+    column = Column(workdir.labels("midas", "imagenet").folder, pool.source, midas.task)
     return {"imagenet": {"depth": PseudoLabels(column=column, threshold=None)}}
 
 

@@ -24,7 +24,7 @@ from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
 MEAN_COLOUR = (123.675, 116.28, 103.53)
-_PADDING = tuple(map(round, MEAN_COLOUR))
+PADDING = tuple(map(round, MEAN_COLOUR))
 _PARALLEL_READS = 4
 
 
@@ -102,7 +102,7 @@ def see(image: tf.Tensor, view: View) -> tf.Tensor:
     """
 
     def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        return sample_array(image, matrix, view.size, interpolation="averaged", fill=_PADDING)
+        return sample_array(image, matrix, view.size, interpolation="averaged", fill=PADDING)
 
     seen = tf.numpy_function(run, [image, view.matrix], tf.uint8, stateful=False)
     return tf.ensure_shape(seen, (*view.size, 3))

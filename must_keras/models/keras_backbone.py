@@ -14,6 +14,7 @@ from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.files import file_sha256
 from must_keras.models.backbone import Backbone, scaled
+from must_keras.models.loading import load_model
 
 LEVELS = ("C2", "C3", "C4", "C5")
 
@@ -64,10 +65,7 @@ class KerasBackbone(Backbone):
 
     def _stages(self) -> keras.Model:
         """The file's model from any image to {"C2", ..., "C5"}, with its weights."""
-        try:
-            model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.path} cannot be read as a Keras model: {error}") from error
+        model = load_model(self.path, remedy="check the file, or give another path")
         outputs = self._outputs(model)
         stages = keras.Model(model.inputs[0], outputs)
         anywhere = keras.models.clone_model(stages, input_tensors=keras.Input((None, None, 3)))

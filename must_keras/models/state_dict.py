@@ -8,11 +8,12 @@ import math
 import os
 import pickle
 import zipfile
+import zlib
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, reason
 
 _DTYPES = {
     "DoubleStorage": "<f8",
@@ -25,6 +26,8 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+# torch.save stores numbers as they are. What is larger and shrinks by more is no weights.
+_MAX_EXPANSION, _ALWAYS_READ = 100, 2**28
 # The first of the pickles in a file that torch.save wrote before 1.6.
 _MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -78,9 +81,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise UserError(f"there is no file {path}") from None
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError,
-        pickle.UnpicklingError, zipfile.BadZipFile,
+        pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError,
+        OverflowError,
     ) as error:  # fmt: skip
-        raise UserError(f"{path} cannot be read as a file of PyTorch weights: {error}") from error
+        raise UserError(
+            f"{path} cannot be read as a file of PyTorch weights: {reason(error)}"
+        ) from error
 
 
 def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -95,7 +101,12 @@ def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
             raise ValueError("its numbers are big-endian")
         tensors = _Unpickler(io.BytesIO(archive.read(names[0]))).load()
         keys = {t.storage.key for t in tensors.values() if isinstance(t, _Tensor)}
-        return tensors, {key: archive.read(f"{root}data/{key}") for key in keys}
+        names = {key: f"{root}data/{key}" for key in keys}
+        for name in names.values():
+            info = archive.getinfo(name)
+            if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
+                raise ValueError(f"its {name} would have {info.file_size} bytes")
+        return tensors, {key: archive.read(name) for key, name in names.items()}
 
 
 def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -111,10 +122,15 @@ def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
     widths = {
         t.storage.key: t.storage.dtype.itemsize for t in tensors.values() if isinstance(t, _Tensor)
     }
-    storages = {}
+    storages, here = {}, file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(here)
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
-        storages[key] = file.read(count * widths[key])
+        size, left = count * widths[key], end - file.tell()
+        if size > left:
+            raise ValueError(f"a storage would have {size} bytes, {left} are left")
+        storages[key] = file.read(size)
     return tensors, storages
 
 
@@ -125,6 +141,9 @@ def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
     steps = zip(tensor.size, tensor.stride, strict=True)
     last = tensor.offset + sum((n - 1) * step for n, step in steps)
     if math.prod(tensor.size) and not 0 <= last < len(numbers):
+        raise ValueError(f"a tensor of shape {tensor.size} has only {len(numbers)} numbers")
+    # Strides of 0 repeat numbers: nobody's weights do, and a few bytes would fill the memory.
+    if math.prod(tensor.size) > len(numbers):
         raise ValueError(f"a tensor of shape {tensor.size} has only {len(numbers)} numbers")
     if min((tensor.offset, *tensor.size, *tensor.stride)) < 0:
         raise ValueError("a tensor has a negative offset, size or stride")

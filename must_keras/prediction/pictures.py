@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import glob
 import pathlib
+import sys
 from collections.abc import Iterator, Sequence
 
+from must_keras.data import names
 from must_keras.data.folders import picture_files, stem
 from must_keras.errors import UserError
 
@@ -35,6 +37,16 @@ def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
             if not matches:
                 raise UserError(f"there is no picture {argument}")
             pairs += [(match.name, match) for match in matches]
+    odd = [file for name, file in pairs if not names.is_text(name)]
+    if odd:
+        print(
+            f"warning: {len(odd)} files are passed over: their names are not UTF-8 text or hold "
+            f"control characters; the first is {names.shown(str(odd[0]))}",
+            file=sys.stderr,
+        )
+        pairs = [(name, file) for name, file in pairs if names.is_text(name)]
+        if not pairs:
+            raise UserError(f"no picture is left: rename {names.shown(str(odd[0]))}")
     files: dict[pathlib.Path, tuple[str, pathlib.Path]] = {}
     for name, file in pairs:
         files.setdefault(file.resolve(), (name, file))
@@ -48,5 +60,5 @@ def _named(pairs: Sequence[tuple[str, pathlib.Path]]) -> Iterator[tuple[str, pat
         for name, file in pairs
     ]
     counts = [collections.Counter(level) for level in zip(*readings, strict=True)]
-    for (_, file), names in zip(pairs, readings, strict=True):
-        yield next(n for n, count in zip(names, counts, strict=True) if count[n] == 1), file
+    for (_, file), reading in zip(pairs, readings, strict=True):
+        yield next(n for n, count in zip(reading, counts, strict=True) if count[n] == 1), file

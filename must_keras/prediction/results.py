@@ -17,8 +17,10 @@ from must_keras.tasks.base import Task
 from must_keras.tasks.drawing import enlarge
 from must_keras.training import pictures
 
-# A picture for people: wider ones are made smaller.
-_WIDEST = 2400
+# A picture for people: wider and higher ones are made smaller.
+_WIDEST, _HIGHEST = 2400, 4800
+# Pixels of the longer side of one head's part of it.
+_LONGEST = 4096
 
 
 class Results:
@@ -68,11 +70,13 @@ class Results:
         """
         height, width = image.shape[:2]
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        row = [pictures.captioned(enlarge(image), name)]
+        small, scale = _small(image)
+        row = [pictures.captioned(enlarge(small), name)]
         for task in self._tasks:
             said = outputs[task.name]
             line[task.name] = task.tell(said)
-            row.append(pictures.captioned(enlarge(task.draw(image, said)), task.name))
+            shown = task.draw(small, _scaled(said, image.shape[:2], small.shape[:2], scale))
+            row.append(pictures.captioned(enlarge(shown), task.name))
             png = task.map_png(said)
             if png is not None:
                 path = f"{task.name}/{name}.png"
@@ -81,7 +85,7 @@ class Results:
             if task.name in self._coco:
                 self._coco[task.name].add(name, file, (height, width), said)
         canvas = Image.fromarray(pictures.grid([row]))
-        canvas.thumbnail((_WIDEST, canvas.height))
+        canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
         _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures += 1
@@ -94,6 +98,35 @@ class Results:
             return
         for name, coco in self._coco.items():
             write_json(self._folder / f"{name}.json", coco.content)
+
+
+def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """An image, [H, W, 3] uint8, with a longer side of at most _LONGEST, and its scale."""
+    longer = max(image.shape[:2])
+    if longer <= _LONGEST:
+        return image, 1.0
+    reduced = Image.fromarray(image)
+    reduced.thumbnail((_LONGEST, _LONGEST))
+    return np.asarray(reduced), _LONGEST / longer
+
+
+def _scaled(
+    outputs: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int], scale: float
+) -> Mapping[str, np.ndarray]:
+    """Outputs in the pixels of a reduced image: visualizing takes some bytes for every pixel."""
+    if size == small:
+        return outputs
+    rows, columns = (
+        ((np.arange(new) + 0.5) / new * old).astype(int)
+        for new, old in zip(small, size, strict=True)
+    )
+    found = {}
+    for key, value in outputs.items():
+        values = np.asarray(value)
+        if values.ndim >= 2 and values.shape[:2] == size:
+            values = values[rows][:, columns]
+        found[key] = values * np.float32(scale) if key == "boxes" else values
+    return found
 
 
 class _Coco:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from must_keras.stages import (
     ray_labelling,
     report,
     rounds,
+    seconds,
     selfsup,
     status,
     student,
@@ -145,7 +145,7 @@ def run(
                     if name == "student":
                         # It may have learned its loss weights.
                         _record(values, run_folder, strategy)
-                    _add_seconds(workdir, name, time.monotonic() - start)
+                    seconds.add(workdir, name, time.monotonic() - start)
 
 
 def _make(
@@ -287,11 +287,3 @@ def _record(recipe: Recipe, workdir: Workdir, strategy: str) -> None:
         "git_commit": git_commit(),
     }
     write_json(workdir.root / RUN, value)
-
-
-def _add_seconds(workdir: pathlib.Path, stage: str, seconds: float) -> None:
-    """Adds to {stage: seconds}; a stage that continues adds to what it took before."""
-    path = workdir / "seconds.json"
-    times = json.loads(path.read_text()) if path.is_file() else {}
-    times[stage] = round(times.get(stage, 0.0) + seconds, 1)
-    write_json(path, times)

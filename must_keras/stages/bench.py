@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 
-from must_keras.data.labelled import Labelled
 from must_keras.data.shots import few
 from must_keras.data.splits import Splits
 from must_keras.recipe import Recipe, Transfer
@@ -201,7 +200,7 @@ class Bench:
         if self._cached is None or self._cached[0] != key:
             self._cached = None  # Its memory is needed now.
             cache = FeatureCache(
-                Labelled(seen.sets.train, [self._transfer.task]),
+                scoring.labelled(seen.sets.train, self._transfer.task, self._recipe),
                 [self._transfer.task],
                 network.features,
                 network.training.augmentation,
@@ -223,7 +222,7 @@ class Bench:
     ) -> Feed:
         recipe, transfer = self._recipe, self._transfer
         return Feed(
-            Labelled(seen.sets.train, [transfer.task]),
+            scoring.labelled(seen.sets.train, transfer.task, recipe),
             [transfer.task],
             network.training,
             size=recipe.network.size,

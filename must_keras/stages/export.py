@@ -15,6 +15,7 @@ import tensorflow as tf
 from must_keras.errors import DataError, UserError
 from must_keras.files import write_json
 from must_keras.recipe import Recipe
+from must_keras.stages.fitting import load_part
 from must_keras.training.serving import backbone_of, export_saved_model, neck_of, serve
 from must_keras.workdir import Workdir
 
@@ -26,7 +27,7 @@ _AGREEMENT = 0.99
 _DETECTIONS = ("boxes", "scores", "classes", "masks")
 
 # Raised when the same inputs would give something else than before.
-VERSION = 1
+VERSION = 2
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -39,7 +40,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         print(f"export: finished before, {part.folder}")
         return
     folder = part.begin()
-    model = keras.saving.load_model(workdir.student.model_path)
+    model = load_part(workdir.student)
     height, width = model.size
     random = np.random.default_rng(0)
     square = random.integers(0, 256, (2, height, width, 3)).astype("float32")
@@ -54,6 +55,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     with _full_precision():
         for name, network in parts.items():
             network.save(folder / name)
+            # As the users of the file load it: with plain Keras.
             reloaded = keras.saving.load_model(folder / name)
             found[name] = compare(folder / name, network(square), reloaded(square))
         path = folder / "saved_model"

@@ -126,7 +126,7 @@ def _contents(
         for head, found in contents.items():
             found.add(labels[head], original, is_labelled=origins[head] != "missing")
     for found in contents.values():
-        search(found, source, read)
+        search(found, examples, source, read)
     return contents
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
+from must_keras.models.loading import load_model
 from must_keras.training.feed import Feed
 from must_keras.training.fitted import FittedModel
 from must_keras.training.loop import fit
@@ -20,6 +23,15 @@ def is_finished(part: Part, inputs: Any) -> bool:
         UserError: the part was made from other inputs.
     """
     return bool(chief_says(lambda: part.is_finished(inputs)))
+
+
+def load_part(part: Part) -> keras.Model:
+    """Load the trained model of a finished part.
+
+    Raises:
+        UserError: it is missing, damaged, or names a class that is not allowed (see load_model).
+    """
+    return load_model(part.model_path, remedy=f"delete {part.folder} to have it made again")
 
 
 def fit_part(

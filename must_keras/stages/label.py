@@ -233,7 +233,7 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
     """Looks at a whole column and says that it is finished."""
     teacher, part = item.teacher, item.part
     title = f"labels of {teacher.name} for {source.name}"
-    column = Column(part.folder, source)
+    column = Column(part.folder, source, teacher.task)
     quarantined = quarantine.write(teacher, source, column, part.folder)
     labelled = len(column) - quarantined
     if not labelled:
@@ -257,7 +257,9 @@ def _look_again(
     result = part.result()
     if result.get("threshold") == describe(teacher.threshold):
         return
-    found = quality.look(recipe, teacher, source, Column(part.folder, source), part.folder)
+    found = quality.look(
+        recipe, teacher, source, Column(part.folder, source, teacher.task), part.folder
+    )
     part.finish(made_from, result | found)
     told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""
     print(f"labels of {teacher.name} for {source.name}: read at another threshold{told}")

@@ -68,9 +68,9 @@ def compare(recipe: Recipe, workdir: Workdir, other: pathlib.Path) -> None:
     if name not in pairs:
         raise UserError(f"--diff={other}: this run has no column {name}; {nearest(name, [*pairs])}")
     teacher, source = pairs[name]
-    mine = Column(workdir.labels(teacher.name, source.name).folder, source)
+    mine = Column(workdir.labels(teacher.name, source.name).folder, source, teacher.task)
     teacher = thresholds.resolved(teacher, workdir)
-    found = difference(recipe, teacher, source, mine, Column(other, source))
+    found = difference(recipe, teacher, source, mine, Column(other, source, teacher.task))
     print(f"{name}: this run's labels beside those of {other}, at the same threshold")
     for metric, value in found.items():
         print(f"  {metric}: {'unknown' if value is None else f'{value:.4f}'}")

@@ -146,22 +146,25 @@ class LabelContents:
         return f"{before} the {self.read} of {self._num_images} images that were read"
 
 
-def search(contents: LabelContents, source: Source, read: Iterable[int]) -> None:
+def search(
+    contents: LabelContents, examples: Labelled, source: Source, read: Iterable[int]
+) -> None:
     """Read further labels while a class is without an example, up to some number and time.
 
     Args:
         contents: what was counted so far; is added to.
-        source: images and labels.
+        examples: the source's labels.
+        source: the images.
         read: indices that were counted.
     """
-    examples, head = Labelled(source, [contents.task]), contents.task.name
+    head = contents.task.name
     deadline, known = time.monotonic() + _MAX_SECONDS, set(read)
     # In no order of the source: the time may not be enough for all.
     order = np.random.default_rng(0).permutation(len(source)) if len(source) > len(known) else ()
     for index in map(int, order):
-        if contents.read >= _MAX_LABELS or time.monotonic() > deadline:
+        if not contents.missing_classes or contents.read >= _MAX_LABELS:
             return
-        if not contents.missing_classes:
+        if time.monotonic() > deadline:
             return
         if index not in known:
             labels, origins = examples.labels_and_origins(index)

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +18,7 @@ from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError
 from must_keras.ops.maps import MAX_STORED_SIDE
 from must_keras.recipe import AnyTeacher, ForeignTeacher, Recipe, Teacher
+from must_keras.stages.fitting import load_part
 from must_keras.training import pictures
 from must_keras.training.foreign import ForeignPredictor
 from must_keras.training.inference import Predictor
@@ -131,7 +131,7 @@ class Labeller:
         size = map_size(input_size(self._recipe, teacher))
         if isinstance(teacher, ForeignTeacher):
             return ForeignPredictor(teacher.model, teacher.task, size)
-        return Predictor(keras.saving.load_model(workdir.teacher(teacher.name).model_path), size)
+        return Predictor(load_part(workdir.teacher(teacher.name)), size)
 
     def write(
         self,

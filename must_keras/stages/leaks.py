@@ -17,8 +17,8 @@ from PIL import Image
 from must_keras.data import duplicates
 from must_keras.data.duplicates import Prints
 from must_keras.data.sources import Source, without_labels
-from must_keras.errors import DataError, UserError
-from must_keras.files import replacing
+from must_keras.errors import DataError, UserError, damaged
+from must_keras.files import json_lines, replacing
 from must_keras.progress import Progress
 from must_keras.recipe import Recipe
 from must_keras.tasks.drawing import enlarge
@@ -120,11 +120,11 @@ def _result(recipe: Recipe, workdir: Workdir, source: Source) -> dict[str, Any] 
 
 def _listed(part: Part, count: int) -> dict[int, str]:
     path = part.folder / LIST
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = {int(line["index"]): str(line["id"]) for line in lines}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete {part.folder}") from None
+    remedy = f"delete {part.folder} to compare again"
+    if not path.exists():
+        raise damaged(path, "it is missing", remedy=remedy)
+    lines = json_lines(path, form={"index": int, "id": str}, remedy=remedy)
+    found = {line["index"]: line["id"] for line in lines}
     if len(found) != count:
         raise DataError(f"{path} names {len(found)} images, not {count}: delete {part.folder}")
     return found

@@ -7,14 +7,17 @@ import itertools
 import json
 import operator
 import pathlib
+import re
 from collections.abc import Iterable, Iterator
 
 from must_keras.data.sources import ListedFile, ListedFiles, Source
-from must_keras.files import replacing
+from must_keras.errors import damaged
+from must_keras.files import json_lines, replacing
 from must_keras.progress import track
 from must_keras.recipe import Pool, Recipe
 from must_keras.workdir import Workdir
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # Another run's list is gone on with where so much of it is still there.
 _SAME_SHARE = 0.5
 
@@ -128,8 +131,11 @@ def _num_blocks(path: pathlib.Path) -> int:
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[int, ListedFile]]:
     """The lines of a list, one by one: (number of the block, file)."""
-    if path.is_file():
-        with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                number, *file = json.loads(line)
-                yield number, ListedFile(*file)
+    remedy = f"put a copy of it back, or delete {path} to list and label the pool anew"
+    last = 0
+    for line, values in enumerate(json_lines(path, form=(int, str, int, str), remedy=remedy), 1):
+        number, image_id, size, sha256 = values
+        if number not in (last, last + 1) or size < 0 or not _SHA256.fullmatch(sha256):
+            raise damaged(path, f"entry {line} is {values!r}", remedy=remedy)
+        last = number
+        yield number, ListedFile(image_id, size, sha256)

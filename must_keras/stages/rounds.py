@@ -10,14 +10,13 @@ splits than the one before; test images decide nothing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from must_keras.errors import DataError, UserError
-from must_keras.files import replacing
+from must_keras.errors import DataError, UserError, damaged
+from must_keras.files import appended_lines, replacing
 from must_keras.recipe import Recipe, Teacher
 from must_keras.stages.scoring import sign
 from must_keras.training.start import FromModel
@@ -54,10 +53,8 @@ class Round:
         if result is None:
             return None
         path = self.workdir.student.folder / "metrics.jsonl"
-        try:
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}): delete {path.parent}") from None
+        remedy = f"delete {path.parent} to train it again"
+        lines = appended_lines(path, form={"split": str}, remedy=remedy)
         said = {key: row[key] for row in lines if row["split"] == "validation" for key in row}
         found = {}
         for head, scored in result["tasks"].items():
@@ -104,9 +101,13 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     print(f"rounds: {stopped}; the best student is that of round {best.number}")
     if part.result_of(made_from) is not None:
         return
+    origin = best.workdir.student
+    if not origin.model_path.is_file():
+        remedy = f"delete {origin.folder} to train it again"
+        raise damaged(origin.model_path, "it is missing", remedy=remedy)
     part.folder.mkdir(parents=True, exist_ok=True)
     with replacing(part.model_path) as path:
-        shutil.copyfile(best.workdir.student.model_path, path)
+        shutil.copyfile(origin.model_path, path)
     told = [
         {
             "round": one.number,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source, Subset
+from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.progress import track
 from must_keras.recipe import Recipe
@@ -24,12 +24,21 @@ from must_keras.training.thresholds import AnswerCounts
 _ROWS = 6
 
 
+def labelled(source: Source, task: Task, recipe: Recipe) -> Labelled:
+    """Return a labelled set for one task; what cannot be read is skipped.
+
+    The preflight stops at such an image. One that it did not read must not end a run of days: the
+    image takes part in no loss and no metric, up to `Recipe.max_unreadable` of the set.
+    """
+    return Labelled(TolerantSource(source, labels=True, most=recipe.max_unreadable), [task])
+
+
 def batches(
     source: Source, task: Task, recipe: Recipe, *, size: int, limit: int | None = None
 ) -> tf.data.Dataset:
     """Evaluation batches of a source for one task, at so many pixels a side."""
     return evaluation_batches(
-        Labelled(source, [task]),
+        labelled(source, task, recipe),
         [task],
         size=size,
         batch=recipe.evaluation_batch,
@@ -73,9 +82,9 @@ class Scorer:
         prefix = f"{name}_" if len(predictor.heads) > 1 else ""
         metrics: dict[str, float] = {}
         for split in splits:
-            labelled = _tracked(self._batches(split), f"{name} on {split}")
+            batches_of = _tracked(self._batches(split), f"{name} on {split}")
             watch = self._judge if split == "validation" else None
-            metrics = evaluate(predictor, labelled, [self._task], watch)[name]
+            metrics = evaluate(predictor, batches_of, [self._task], watch)[name]
             summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
         return finite(metrics)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from must_keras.data.sources import without_labels
-from must_keras.files import file_sha256
+from must_keras.errors import damaged
+from must_keras.files import appended_lines, file_sha256
 from must_keras.recipe import Recipe
 from must_keras.selfsup import SelfSupervised
 from must_keras.selfsup.views import two_views
@@ -90,5 +90,8 @@ def _train(
 
 def _last_numbers(part: Part) -> dict[str, Any]:
     """{"loss", "accuracy"}: means of the last steps, as logged."""
-    *_, last = (part.folder / "metrics.jsonl").read_text().splitlines()
-    return {key: json.loads(last)[key] for key in ("loss", "accuracy")}
+    path, remedy = part.folder / "metrics.jsonl", f"delete {part.folder} to train it again"
+    rows = [row for row in appended_lines(path, form={}, remedy=remedy) if "accuracy" in row]
+    if not rows:
+        raise damaged(path, "it has no line with an accuracy", remedy=remedy)
+    return {key: rows[-1].get(key) for key in ("loss", "accuracy")}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
+from must_keras.errors import DataError
+from must_keras.files import read_json, warn_once
 from must_keras.recipe import Recipe
 from must_keras.stages import parts
 from must_keras.stages.sweep import SWEEP
@@ -40,7 +40,12 @@ def _state(part: Part) -> str:
     found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         return "not begun"
-    state = json.loads(found[-1].read_text())
+    try:
+        remedy = "the next log step of the training writes it anew"
+        state = read_json(found[-1], form={"step": int, "of": int}, remedy=remedy)
+    except DataError as error:
+        warn_once(str(error))
+        return "begun"
     rate = "" if found[-1].parent == part.folder else f" at learning rate {found[-1].parent.name}"
     return f"begun, {state['step']} of {state['of']}{rate}"
 

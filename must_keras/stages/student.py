@@ -190,7 +190,7 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
                     "run --stage=label first"
                 )
             columns.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
-                column=Column(part.folder, source),
+                column=Column(part.folder, source, teacher.task),
                 threshold=thresholds.resolved(teacher, workdir).threshold,
             )
     sources = student_sources(recipe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from must_keras.errors import UserError
-from must_keras.files import write_json
+from must_keras.files import read_json, write_json
 from must_keras.stages.scoring import sign
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.strategy import chief_says, is_chief
@@ -106,7 +105,14 @@ def _row(rate: float, metrics: Mapping[str, float | None], error: str | None) ->
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:
-    return json.loads((folder / _VALIDATED).read_text())
+    form = {
+        "learning_rate": float,
+        "metric": (str, type(None)),
+        "value": (float, type(None)),
+        "error": (str, type(None)),
+    }
+    remedy = f"delete {folder} to train it again"
+    return read_json(folder / _VALIDATED, form=form, remedy=remedy)
 
 
 def _best(rows: Any) -> int:

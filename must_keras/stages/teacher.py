@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from must_keras.data.labelled import Labelled, count_classes
+from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring
-from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.fitting import fit_part, is_finished, load_part
 from must_keras.stages.labelling import input_size
 from must_keras.stages.thresholds import ANSWERS
 from must_keras.training import pictures
@@ -67,7 +66,7 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     origin = teacher.start.tell(parts)
     if training.steps:
         training.compile(model)
-        images = Labelled(sets.train, [task])
+        images = scoring.labelled(sets.train, task, recipe)
         feed = Feed(images, [task], training, size=recipe.network.size, seed=seed)
         summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     else:
@@ -120,9 +119,10 @@ def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, part: Part) -> dict:
     _keep_answers(scorer, part)
     images, task = teacher.sets.train, teacher.task
     counted = pictures.spread(_COUNTED, len(images))
+    examples = Labelled(TolerantSource(images, labels=True), [task])
     return {
         "reliability": scorer.reliability.result(),
-        "class_counts": count_classes(Labelled(images, [task]), task, indices=counted),
+        "class_counts": count_classes(examples, task, indices=counted),
         "counted": len(counted),
     }
 
@@ -146,7 +146,7 @@ def _count_answers(recipe: Recipe, teacher: AnyTeacher, part: Part) -> None:
         predictor = ForeignPredictor(teacher.model, task, (size, size))
     else:
         # Every process loads it: variables are made by all of them together.
-        predictor = Predictor(keras.saving.load_model(part.model_path))
+        predictor = Predictor(load_part(part))
     if is_chief():
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
         scorer.score(predictor, step=0, summaries=Summaries(None), splits=("validation",))

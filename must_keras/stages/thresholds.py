@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, damaged
 from must_keras.recipe import AnyTeacher, Recipe
 from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.thresholds import AnswerCounts, AtPrecision, Choice
@@ -30,7 +30,16 @@ _NAMED = 20
 def counted(teacher: AnyTeacher, workdir: Workdir) -> AnswerCounts | None:
     """A teacher's answers to validation images; None where nobody has counted them."""
     path = _answers_of(teacher, workdir)
-    return AnswerCounts.load(path) if path.is_file() else None
+    if not path.exists():
+        return None
+    counts, expected = AnswerCounts.load(path), len(teacher.task.classes)
+    if len(counts) != expected:
+        raise damaged(
+            path,
+            f"it counts {len(counts)} classes, the task has {expected}",
+            remedy="delete it, then run --stage=teacher to count the answers again",
+        )
+    return counts
 
 
 def _answers_of(teacher: AnyTeacher, workdir: Workdir) -> pathlib.Path:

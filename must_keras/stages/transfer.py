@@ -10,7 +10,7 @@ from must_keras.errors import UserError
 from must_keras.recipe import Recipe
 from must_keras.stages.bench import Bench
 from must_keras.stages.cells import Cell, cells
-from must_keras.stages.fitting import is_finished
+from must_keras.stages.fitting import is_finished, load_part
 from must_keras.stages.teacher import selected
 from must_keras.training.start import FromCheckpoint
 from must_keras.workdir import Part, Workdir
@@ -54,7 +54,7 @@ def origin(workdir: Workdir, start: str) -> Part | None:
 def _load(part: Part, start: str) -> keras.Model:
     if part.result() is None:
         raise UserError(f"start {start!r}: {part.folder} is not finished; run that stage first")
-    return keras.saving.load_model(part.model_path)
+    return load_part(part)
 
 
 def inputs(recipe: Recipe, workdir: Workdir, cell: Cell) -> dict:

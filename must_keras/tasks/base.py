@@ -30,10 +30,14 @@ Tensor = Any
 
 
 class Spec(NamedTuple):
-    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor."""
+    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor.
+
+    A part of a record is optional where columns of older versions were written without it.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
+    optional: bool = False
 
 
 class Answers(NamedTuple):
@@ -112,6 +116,13 @@ class Evaluator(abc.ABC):
     @abc.abstractmethod
     def result(self) -> dict[str, float]:
         """{metric: value}; the first is the headline. NaN where nothing was labelled."""
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each mistake that all predictions share, such as inverted depth.
+
+        Each sentence contains what was measured and what to do.
+        """
+        return []
 
 
 class Prior(abc.ABC):

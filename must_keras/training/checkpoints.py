@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from must_keras.errors import UserError
-from must_keras.files import replacing
+from must_keras.arrays import read_arrays
+from must_keras.errors import DataError, UserError, damaged, reason
+from must_keras.files import replacing, warn_once
 from must_keras.workdir import CHECKPOINTS
 
 _KEPT = 3
 _STATE = "state"
+_NAME = re.compile(r"step-[0-9]{8,18}\.npz")
 
 
 class Saved(NamedTuple):
@@ -55,10 +57,16 @@ class Checkpoints:
 
     def newest(self) -> Saved | None:
         """The newest whole one; None where there is none. Broken ones are told on stderr."""
+        others = sorted(p.name for p in self._folder.glob("*.npz") if not _NAME.fullmatch(p.name))
+        if others:
+            warn_once(
+                f"{self._folder}: {len(others)} files are no checkpoints of this run and not used, "
+                f"the first is {others[0]}"
+            )
         for path in reversed(self._paths()):
             try:
                 return self.read(_step(path))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except DataError as error:
                 print(f"warning: {path} is not whole and not used: {error}", file=sys.stderr)
         return None
 
@@ -67,13 +75,17 @@ class Checkpoints:
 
         Raises:
             UserError: it is of another network.
-            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: it is not whole.
+            DataError: it is missing or damaged.
         """
-        path = self._path(step)
-        with np.load(path, allow_pickle=False) as file:
-            # Reading an array compares its checksum.
-            found = {name: file[name] for name in file.files}
-        state = json.loads(str(found.pop(_STATE)))
+        path, remedy = self._path(step), "an older one is used where there is one"
+        found = read_arrays(path, remedy=remedy)
+        try:
+            state = json.loads(str(found.pop(_STATE)))
+        except (KeyError, ValueError, RecursionError) as error:
+            what = f"its {_STATE} is missing or no JSON ({reason(error)})"
+            raise damaged(path, what, remedy=remedy) from None
+        if not isinstance(state, dict):
+            raise damaged(path, f"its {_STATE} is {state!r}, expected an object", remedy=remedy)
         shapes = {n: tuple(v.shape) for n, v in zip(self._names, self._variables, strict=True)}
         if {name: array.shape for name, array in found.items()} != shapes:
             raise UserError(f"{path} is of another network: delete it to start afresh")
@@ -126,7 +138,9 @@ class Checkpoints:
         return self._folder / f"step-{step:08d}.npz"
 
     def _paths(self) -> list[pathlib.Path]:
-        return sorted(self._folder.glob("step-*.npz"), key=_step)
+        """Those that this class has written: other files may lie beside them."""
+        found = [path for path in self._folder.glob("*.npz") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=_step)
 
 
 def _step(path: pathlib.Path) -> int:

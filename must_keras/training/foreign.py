@@ -9,12 +9,12 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, reason
 from must_keras.files import file_sha256
+from must_keras.models.loading import load_model
 from must_keras.tasks.base import Task
 from must_keras.training.inference import Predicted
 from must_keras.training.signatures import SavedFunction
@@ -29,6 +29,9 @@ class ForeignModel:
     It sees the whole image, letterboxed with padding in the mean colour, as
     [B, size, size, 3] float32 of (image - offset) / scale. A SavedModel's signature says whether
     it takes whole numbers (uint8), and one image at a time.
+
+    A SavedModel is a program: it runs with the rights of the user, because the recipe, which is
+    trusted code itself, names it. A .keras file is read as data; see models/loading.py.
 
     Attributes:
         model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
@@ -112,13 +115,18 @@ class ForeignModel:
             return self.model
         path = pathlib.Path(self.model)
         self.sha256()
+        if path.is_file():
+            model = load_model(path, remedy="check the file, or give another model")
+            return lambda images: model(images, training=False)
         try:
-            if path.is_file():
-                model = keras.saving.load_model(path, compile=False, safe_mode=True)
-                return lambda images: model(images, training=False)
             saved = SavedFunction(path)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as a model: {error}") from error
+        except UserError:
+            raise
+        except Exception as error:  # What a damaged SavedModel raises is no closed list.
+            raise UserError(
+                f"{path} cannot be read as a model: {reason(error)}; check the folder, or give "
+                "another model"
+            ) from error
         self._check_fits(saved, path)
         return saved
 
@@ -210,10 +218,9 @@ class ForeignPredictor:
         try:
             answers = self._function(prepared)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UserError(
                 f"{self._model.model} cannot take images of {tuple(prepared.shape)} "
-                f"{prepared.dtype.name}: {lines[0] if lines else type(error).__name__}"
+                f"{prepared.dtype.name}: {reason(error)}"
             ) from error
         return self._model.select(answers)
 

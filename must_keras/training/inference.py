@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from must_keras.tasks.base import Task
+from must_keras.tasks.base import Evaluator, Task
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 
@@ -88,13 +88,24 @@ def evaluate(
         tasks: what is measured.
         watch: is shown every batch.
     """
+    found = fill_evaluators(predictor, batches, tasks, watch)
+    return {name: evaluator.result() for name, evaluator in found.items()}
+
+
+def fill_evaluators(
+    predictor: Predictor,
+    batches: Iterable[Any],
+    tasks: Sequence[Task],
+    watch: Callable[[Predicted], None] | None = None,
+) -> dict[str, Evaluator]:
+    """Return {task name: its evaluator, after all batches}; arguments as of `evaluate`."""
     evaluators = {task.name: task.evaluator() for task in tasks}
     for predicted in predictor(batches):
         if watch is not None:
             watch(predicted)
         for name, evaluator in evaluators.items():
             evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
-    return {name: evaluator.result() for name, evaluator in evaluators.items()}
+    return evaluators
 
 
 def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:

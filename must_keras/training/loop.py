@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from must_keras import interruption
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
@@ -111,10 +111,10 @@ def _agreed(checkpoints: Checkpoints) -> Saved | None:
         return newest
     try:
         return checkpoints.read(step)
-    except OSError as error:
+    except DataError as error:
         raise UserError(
-            f"{error.filename or checkpoints.folder} is there for the chief and not here: all "
-            "machines must see the same --workdir"
+            f"the checkpoint of step {step} is there for the chief and not here: all machines "
+            f"must see the same --workdir ({error})"
         ) from None
 
 

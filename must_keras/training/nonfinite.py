@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from must_keras.errors import UserError
-from must_keras.files import replacing, write_json
+from must_keras.arrays import read_arrays
+from must_keras.errors import UserError, damaged
+from must_keras.files import read_json, replacing, write_json
+from must_keras.models.loading import load_model
 from must_keras.ops.precision import to_full
 from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
@@ -24,6 +24,7 @@ from must_keras.workdir import EVIDENCE
 
 GRADIENT = "the gradient"
 _BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
+_REMEDY = "this step cannot be computed again: delete its folder"
 # How many ids a message names.
 _NAMED = 4
 
@@ -133,8 +134,8 @@ def replay(kept: pathlib.Path) -> Replayed:
     for name in (_BATCH, _MODEL, _STEP):
         if not (kept / name).is_file():
             raise UserError(f"{kept} holds no kept step: there is no {name}")
-    step = json.loads((kept / _STEP).read_text())
-    model = keras.saving.load_model(kept / _MODEL)
+    step = read_json(kept / _STEP, form={"step": int, "ids": list}, remedy=_REMEDY)
+    model = load_model(kept / _MODEL, remedy=_REMEDY)
     if not isinstance(model, MultiTaskModel):
         raise UserError(f"{kept} is of a self-supervised run: only steps of heads can be replayed")
     if step.get("stochastic_depth"):
@@ -171,15 +172,16 @@ def heads_of_gradient(kept: pathlib.Path) -> list[str]:
 def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
     x: dict[str, tf.Tensor] = {}
     labels: dict[str, dict[str, tf.Tensor]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            kind, *rest = name.split("/")
-            if kind == "x":
-                x[rest[0]] = tf.constant(file[name])
-            elif kind == "labels":
-                labels.setdefault(rest[0], {})[rest[1]] = tf.constant(file[name])
-        keys = tf.constant(file["keys"])
-    return x, {"labels": labels, "keys": keys}
+    arrays = read_arrays(path, remedy=_REMEDY)
+    if "keys" not in arrays:
+        raise damaged(path, "it has no 'keys'", remedy=_REMEDY)
+    for name, array in arrays.items():
+        kind, *rest = name.split("/")
+        if kind == "x" and len(rest) == 1:
+            x[rest[0]] = tf.constant(array)
+        elif kind == "labels" and len(rest) == 2:
+            labels.setdefault(rest[0], {})[rest[1]] = tf.constant(array)
+    return x, {"labels": labels, "keys": tf.constant(arrays["keys"])}
 
 
 def _norms(model: MultiTaskModel, tape: tf.GradientTape, loss: Any) -> Iterator[tuple[str, float]]:

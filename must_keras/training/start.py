@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, reason
 from must_keras.files import file_sha256
+from must_keras.models.loading import load_model
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK, Network
 
@@ -95,10 +96,7 @@ class _FromFile(Start):
         return path
 
     def _load(self) -> keras.Model:
-        try:
-            return keras.saving.load_model(self._file(), compile=False)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.path} cannot be read as a model: {error}") from error
+        return load_model(self._file(), remedy="check the file, or give another start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +119,11 @@ class FromModel(_FromFile):
     def _all_weights(self, model: MultiTaskModel) -> list[str]:
         try:
             model.load_weights(self._file())
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"the weights of {self.path} do not fit: {error}") from error
+        except Exception as error:  # What a damaged HDF5 file raises is no closed list.
+            raise UserError(
+                f"the weights of {self.path} do not fit: {reason(error)}; give the weights of a "
+                "model with the same backbone, pyramid and heads"
+            ) from error
         return [layer.name for layer in model.layers if layer.weights]
 
 

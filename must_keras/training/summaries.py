@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from must_keras.files import warn_once
+
 _METRICS, _TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 
@@ -34,7 +36,9 @@ class Summaries:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / _METRICS
         try:
-            with path.open("a") as file:
+            if not self._writers:
+                _cut_torn_line(path)
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "split": split} | values) + "\n")
         except OSError as error:
             error.filename = error.filename or str(path)
@@ -80,3 +84,15 @@ class Summaries:
             path = self.folder / _TENSORBOARD / split
             self._writers[split] = tf.summary.create_file_writer(str(path))
         return self._writers[split]
+
+
+def _cut_torn_line(path: pathlib.Path) -> None:
+    """Take away what a loss of power left of a last line: the next one would be glued to it."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            warn_once(f"{path}: its last line was cut off and is left out")
+            file.truncate(end)

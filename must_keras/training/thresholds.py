@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.errors import UserError
+from must_keras.arrays import read_arrays
+from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
 from must_keras.tasks.base import Answers
 from must_keras.tasks.thresholds import DROPPED
@@ -102,11 +103,22 @@ class AnswerCounts:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> AnswerCounts:
-        """What `save` wrote."""
-        with np.load(path) as file:
-            counts = cls(len(file["true"]))
-            counts._answers, counts._right = file["answers"], file["right"]
-            counts._true = file["true"]
+        """What `save` wrote.
+
+        Raises:
+            DataError: the file is missing, damaged, or contains something else.
+        """
+        remedy = "delete it, then run --stage=teacher to count the answers again"
+        arrays = read_arrays(path, remedy=remedy)
+        for name in ("answers", "right", "true"):
+            if name not in arrays or arrays[name].dtype != np.int64:
+                raise damaged(path, f"it has no array {name!r} of whole numbers", remedy=remedy)
+        counts = cls(arrays["true"].size)
+        shapes = [arrays[name].shape for name in ("answers", "right", "true")]
+        if shapes != [counts._answers.shape, counts._right.shape, counts._true.shape]:
+            raise damaged(path, f"its arrays have the shapes {shapes}", remedy=remedy)
+        counts._answers, counts._right = arrays["answers"], arrays["right"]
+        counts._true = arrays["true"]
         return counts
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from must_keras.data.columns import Column, ColumnWriter, verify
-from must_keras.data.columns.record import features_of, parse, serialise, specs_of
+from must_keras.data.columns.record import features_of, parse, serialise
 from must_keras.errors import DataError, UserError
 from must_keras.files import write_json
 from must_keras.tasks.base import Spec
@@ -45,6 +45,9 @@ class FakeTask:
 
     def record_spec(self):
         return SPECS[self.name]
+
+
+DETECTION = FakeTask("detection")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("task", SPECS)
 def test_what_was_written_is_read(task, tmp_path):
     write(tmp_path, task)
-    column = Column(tmp_path, Images())
+    column = Column(tmp_path, Images(), FakeTask(task))
     assert len(column) == NUM_RECORDS
     assert column.specs == SPECS[task]
     for i in np.random.default_rng(0).permutation(NUM_RECORDS).tolist():
@@ -145,7 +148,7 @@ def test_plain_tfds_reads_a_column_in_order(task, tmp_path):
 
 
 def test_an_empty_record_is_read_as_zeros_only_when_asked(whole):
-    column = Column(whole, Images())
+    column = Column(whole, Images(), DETECTION)
     with pytest.raises(ValueError, match=r"record 7 of .* is empty"):
         column.read(7)
     blank = column.read_or_blank(7)
@@ -156,7 +159,7 @@ def test_an_empty_record_is_read_as_zeros_only_when_asked(whole):
 
 
 def test_a_place_outside_is_an_error(whole):
-    column = Column(whole, Images())
+    column = Column(whole, Images(), DETECTION)
     for index in (-1, NUM_RECORDS):
         with pytest.raises(IndexError):
             column.read(index)
@@ -195,7 +198,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_a_dictionary():
 def test_an_interrupted_column_is_continued_to_the_same_bytes(num_shards, tmp_path, whole):
     write(tmp_path, max_shards=num_shards)
     with pytest.raises(UserError, match=r"no ledger.json: run --stage=label"):
-        Column(tmp_path, Images())
+        Column(tmp_path, Images(), DETECTION)
     (tmp_path / "labels-train.tfrecord-00004-of-00005.tmp").write_bytes(b"half")
     writer = writer_of(tmp_path)
     assert writer.pending_ranges() == [(0, 5), (5, 5), (10, 5), (15, 5), (20, 3)][num_shards:]
@@ -298,7 +301,7 @@ def test_a_damaged_file_is_found_and_made_again(damage, kind, tmp_path, whole):
 
 def test_a_cut_shard_is_no_record(tmp_path):
     write(tmp_path)
-    column = Column(tmp_path, Images())
+    column = Column(tmp_path, Images(), DETECTION)
     path = tmp_path / "labels-train.tfrecord-00001-of-00005"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="00001-of-00005 is damaged: record 9 cannot be read"):
@@ -310,7 +313,7 @@ def test_a_cut_shard_is_no_record(tmp_path):
 
 def test_a_shard_of_another_column_is_no_record(tmp_path):
     write(tmp_path)
-    column = Column(tmp_path, Images())
+    column = Column(tmp_path, Images(), DETECTION)
     other = writer_of(tmp_path / "other")
     other.write_shard(5, (("x" * len(i), r) for i, r in records("detection", 5, 5)))
     name = "labels-train.tfrecord-00001-of-00005"
@@ -329,10 +332,10 @@ def test_a_ledger_that_cannot_be_right(tmp_path):
     ledger["shards"].pop()
     write_json(path, ledger)
     with pytest.raises(DataError, match="its shards are not those of its records"):
-        Column(tmp_path, Images())
+        Column(tmp_path, Images(), DETECTION)
     path.write_text("{")
     with pytest.raises(DataError, match=r"ledger.json is damaged"):
-        Column(tmp_path, Images())
+        Column(tmp_path, Images(), DETECTION)
     assert len(verify(tmp_path, Images())) == 1
     path.unlink()
     assert "not finished" in verify(tmp_path, Images())[0]
@@ -341,10 +344,10 @@ def test_a_ledger_that_cannot_be_right(tmp_path):
 def test_a_column_belongs_to_its_images(whole):
     ids = list(Images().ids)
     with pytest.raises(UserError, match="labels of 23 images, the source has 22"):
-        Column(whole, Images(tuple(ids[:-1])))
+        Column(whole, Images(tuple(ids[:-1])), DETECTION)
     ids[3], ids[4] = ids[4], ids[3]
     with pytest.raises(UserError, match="record 3 is not of image 'pool/ü4'"):
-        Column(whole, Images(tuple(ids)))
+        Column(whole, Images(tuple(ids)), DETECTION)
     problems = verify(whole, Images((*ids[:-1], "other")))
     assert len(problems) == 2
     assert "record 3 is not of image 'pool/ü4'" in problems[0]
@@ -395,12 +398,6 @@ def test_a_part_that_cannot_be_stored_is_an_error(specs):
         features_of(specs)
 
 
-@pytest.mark.parametrize("task", SPECS)
-def test_features_give_the_specs_back(task, tmp_path):
-    features_of(SPECS[task]).save_config(tmp_path)
-    assert specs_of(tfds.features.FeaturesDict.from_config(tmp_path)) == SPECS[task]
-
-
 def test_lists_and_python_numbers_are_taken():
     specs = {"a": Spec((None,), "int32"), "b": Spec((), "bool"), "c": Spec((2,), "float32")}
     found = parse(serialise("x", {"a": [], "b": True, "c": [1, 2]}, specs), specs)[1]
@@ -418,7 +415,7 @@ def test_threads_read_with_few_open_files(tmp_path):
         writer.write_shard(first, [(str(first), record_of("classification", first))])
     writer.finish()
     before = set(os.listdir("/proc/self/fd"))
-    column = Column(tmp_path, images)
+    column = Column(tmp_path, images, task)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         places = np.random.default_rng(0).integers(number, size=1000).tolist()
         for i, found in zip(places, pool.map(column.read, places), strict=True):

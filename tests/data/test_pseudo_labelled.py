@@ -116,7 +116,7 @@ def write_column(folder, task):
             first, ((Pool().image_id(i), None if i == EMPTY else said(task, i)) for i in parts)
         )
     writer.finish()
-    return Column(folder, Pool())
+    return Column(folder, Pool(), task)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_other_labels_are_another_data_set(built, tmp_path):
             ([], {"a": other}),
             ([], {"b": same}),
             ([DEPTH], {"a": same}),
-            ([], {"a": Column(built[1], Pool())}),  # the same bytes as `same`
+            ([], {"a": Column(built[1], Pool(), BOXES)}),  # the same bytes as `same`
         )
     }
     assert len(folders) == 4

@@ -95,7 +95,7 @@ def test_levels_that_do_not_fit(path, levels, message):
 
 def test_files_that_are_no_model(tmp_path):
     (tmp_path / "x.keras").write_text("no model")
-    with pytest.raises(UserError, match=r"x.keras cannot be read as a Keras model"):
+    with pytest.raises(UserError, match=r"x.keras cannot be read as a model"):
         KerasBackbone(path=tmp_path / "x.keras").build((64, 64), NORM)
     with pytest.raises(UserError, match=r"there is no file .*gone.keras"):
         describe(KerasBackbone(path=tmp_path / "gone.keras"))

@@ -118,7 +118,8 @@ def run(recipe, root) -> Workdir:
 def column_of(home, root=None):
     recipe = recipe_of(home)
     workdir = run(recipe, root or home / "run")
-    return Column(workdir.labels("detector", "photos").folder, recipe.pools[0].source)
+    task = next(item.task for item in recipe.teachers if item.name == "detector")
+    return Column(workdir.labels("detector", "photos").folder, recipe.pools[0].source, task)
 
 
 def made(folder) -> dict[str, bytes]:
@@ -318,12 +319,12 @@ def test_maps_and_depth_come_in_too(home):
     )
     workdir = run(recipe, home / "run")
     pool = recipe.pools[0].source
-    column = Column(workdir.labels("m", "photos").folder, pool)
+    column = Column(workdir.labels("m", "photos").folder, pool, PARTS)
     for i, pixels in truth.items():
         np.testing.assert_array_equal(PARTS.decode(column.read(i), None)["map"], pixels)
     assert column.ledger["origin"]["scores"] is False and column.ledger["empty"] == 10
     # Metres serve a relative head as 1 / metres.
-    column = Column(workdir.labels("d", "photos").folder, pool)
+    column = Column(workdir.labels("d", "photos").folder, pool, far)
     expected = depths.labels(2)["far"]["depth"]
     found = far.decode(column.read(2), None)["depth"]
     np.testing.assert_allclose(found, 1.0 / expected, atol=2.0 / 65535)

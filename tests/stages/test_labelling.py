@@ -158,7 +158,7 @@ def test_unreadable_images_are_in_quarantine(pool, tmp_path):
         assert [(line["index"], line["id"]) for line in lines] == [(3, "03.png"), (11, "11.png")]
         assert all("cannot be read as a picture" in line["reason"] for line in lines)
         assert part.result()["labelled"] == COUNT - 2
-        assert Column(part.folder, recipe.pools[0].source).is_empty(3)
+        assert Column(part.folder, recipe.pools[0].source, recipe.teachers[0].task).is_empty(3)
 
 
 def test_too_many_unreadable_images_end_the_labelling(pool, tmp_path):

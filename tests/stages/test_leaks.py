@@ -124,7 +124,7 @@ def test_the_student_never_sees_it_and_labels_stay_with_their_images(data, workd
     recipe = recipe_of(data, "trees", "houses")
     run(recipe, workdir)
     source = recipe.pools[0].source
-    column = Column(workdir.labels("light", "pile").folder, source)
+    column = Column(workdir.labels("light", "pile").folder, source, recipe.teachers[0].task)
     assert len(column) == COUNT and not any(column.is_empty(i) for i in range(COUNT))
     examples = student.training_set(recipe, workdir)
     kept = [i for i in range(COUNT) if i not in (*IN_TREES, *IN_HOUSES)]
@@ -298,7 +298,7 @@ def test_a_list_that_somebody_changed_is_refused(data, workdir):
     with pytest.raises(DataError, match="names 1 images, not 2: delete .*leaks/pile"):
         leaks.left_out(recipe, workdir)
     path.unlink()
-    with pytest.raises(DataError, match="duplicates.jsonl cannot be read"):
+    with pytest.raises(DataError, match="duplicates.jsonl is damaged: it is missing"):
         leaks.left_out(recipe, workdir)
 
 

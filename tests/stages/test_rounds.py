@@ -192,7 +192,8 @@ def test_a_student_labels_for_the_next(whole, two):
     assert all(map(np.array_equal, weights(whole.student.model_path, "trees"), head))
     assert not np.array_equal(head[0], weights(second.student.model_path, "trees")[0])
     (pool,) = two.pools
-    columns = [Column(w.labels("trees", "pile").folder, pool.source) for w in (whole, second)]
+    task = two.teachers[0].task
+    columns = [Column(w.labels("trees", "pile").folder, pool.source, task) for w in (whole, second)]
     said = [np.stack([c.read(i)["probabilities"] for i in range(6)]) for c in columns]
     assert not np.allclose(*said)
 

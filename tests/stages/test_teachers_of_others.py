@@ -152,7 +152,7 @@ def test_a_foreign_teacher_labels_and_the_student_learns_from_it(tmp_path, saved
     teacher.run(recipe, workdir, ())
     assert workdir.teacher("light").result()["metrics"] == {}
     label.run(recipe, workdir, ())
-    column = Column(workdir.labels("light", "pool").folder, pool)
+    column = Column(workdir.labels("light", "pool").folder, pool, KIND)
     most = [column.read(i)["classes"][0] for i in range(4)]
     assert most == [0, 0, 1, 1]
     assert workdir.labels("light", "pool").result()["class_counts"] == {"dark": 2, "light": 2}

@@ -254,3 +254,43 @@ def test_an_input_ends_beside_what_comes_next():
     assert ended_in.empty()
     model.release_input()
     assert ended_in.get(timeout=10) is not threading.current_thread()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: np.savez(path, **{"variable-0": np.zeros(2)}),
+        lambda path: np.savez(path, state=np.array("[" * 90_000)),
+        lambda path: np.savez(path, state=np.array({"a": 1}, object)),
+        lambda path: np.save(path.open("wb"), np.zeros(2)),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_spoilt_checkpoint_leaves_the_one_before(spoil, tmp_path, capsys):
+    variable = keras.Variable([1.0, 2.0], name="a")
+    checkpoints = Checkpoints(tmp_path, [variable])
+    for step in (1, 2):
+        checkpoints.save(step, {"rows": []})
+    checkpoints.wait()
+    folder = tmp_path / "checkpoints"
+    for name in ("step-00000002 (conflicted copy).npz", "step-.npz", "step-2.npz", "mine.npz"):
+        (folder / name).write_bytes(b"a copy")
+    spoil(folder / "step-00000002.npz")
+    assert checkpoints.newest().step == 1
+    told = capsys.readouterr().err
+    assert "step-00000002.npz is not whole" in told
+    assert "4 files are no checkpoints of this run" in told and "Traceback" not in told
+    checkpoints.save(3, {"rows": []})
+    checkpoints.wait()
+    assert checkpoints.newest().step == 3 and (folder / "mine.npz").is_file()
+
+
+def test_numbers_go_on_behind_a_line_that_was_cut_off(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "sp')
+    Summaries(tmp_path).numbers(3, "train", {"loss": 1.0})
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [1, 3] and "its last line was cut off" in capsys.readouterr().err

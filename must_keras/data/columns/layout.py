@@ -10,7 +10,6 @@ ledger.json                            written last: what is in the column
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,7 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.errors import DataError
+from must_keras import arrays, errors
+from must_keras.errors import DataError, UserError
+from must_keras.files import find_json
 
 LEDGER = "ledger.json"
 STARTED = "started.json"
@@ -32,6 +33,7 @@ FOOTER = 4
 # One entry a record: the payload's place in its shard in bytes, the first 8 bytes of the SHA-256
 # of the image's id (so that a column is compared with a source without reading the shards), and
 # whether the record is empty.
+_LEDGER_FORM = {"records": int, "empty": int, "shards": list, "teacher_sha256": str}
 INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<i8"), ("id_hash", "<u8"), ("empty", "?")])
 
 
@@ -65,11 +67,16 @@ def id_hash(image_id: str) -> int:
 
 def load_index(folder: pathlib.Path, shard: Shard) -> np.ndarray | None:
     """The index of a shard, [count] of INDEX_DTYPE; None where there is no whole one."""
+    path = folder / shard.index_name
     try:
-        index = np.load(folder / shard.index_name, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        index = arrays.read_array(path, INDEX_DTYPE, (shard.count,), remedy=_remedy(folder))
+    except (DataError, UserError):
         return None
-    return index if index.dtype == INDEX_DTYPE and index.shape == (shard.count,) else None
+    offsets, lengths = index["offset"], index["length"]
+    # Records lie one behind the other: no other place is read, nor more bytes than the shard has.
+    follow = offsets[1:] == offsets[:-1] + lengths[:-1] + FOOTER + HEADER
+    right = offsets[0] == HEADER and lengths.min() >= 0 and follow.all()
+    return index if right else None
 
 
 def first_difference(index: np.ndarray, image_id: Callable[[int], str]) -> int | None:
@@ -96,15 +103,23 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
         DataError: it cannot be right.
     """
     path = folder / LEDGER
-    if not path.is_file():
+    ledger = find_json(path, form=_LEDGER_FORM, remedy=_remedy(folder))
+    if ledger is None:
         return None
-    try:
-        ledger = json.loads(path.read_text(encoding="utf-8"))
-        told = [(s["name"], s["first"], s["count"]) for s in ledger["shards"]]
-        expected = shards_of(ledger["records"], told[0][2])
-        is_whole = told == [(s.name, s.first, s.count) for s in expected]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise damaged(path, f"it cannot be read ({error!r})") from None
+    records, shards = ledger["records"], ledger["shards"]
+    for number, shard in enumerate(shards):
+        for key, kind in (("name", str), ("first", int), ("count", int), ("sha256", str)):
+            value = shard.get(key) if isinstance(shard, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise damaged(path, f"shard {number} has {key} = {value!r}")
+    count = shards[0]["count"] if shards else 0
+    # Their number first: a list of all shards of 10^18 records would fill the memory.
+    is_whole = (
+        count > 0
+        and -(-records // count) == len(shards)
+        and [(shard["name"], shard["first"], shard["count"]) for shard in shards]
+        == [(s.name, s.first, s.count) for s in shards_of(records, count)]
+    )
     if not is_whole:
         raise damaged(path, "its shards are not those of its records")
     return ledger
@@ -112,4 +127,8 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def damaged(path: pathlib.Path, what: str) -> DataError:
     """The error that says which file of a column is damaged, and the way out."""
-    return DataError(f"{path} is damaged: {what}; delete {path.parent} to label again")
+    return errors.damaged(path, what, remedy=_remedy(path.parent))
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return f"delete {folder} to label again"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from must_keras.data.columns import layout, record
 from must_keras.errors import UserError
+from must_keras.tasks.base import Spec
 
 
 class Images(Protocol):
@@ -22,32 +24,42 @@ class Images(Protocol):
         """The id of an image."""
 
 
+class Recorded(Protocol):
+    """The task whose records a column contains."""
+
+    def record_spec(self) -> Mapping[str, Spec]:
+        """See Task.record_spec."""
+
+
 class Column:
     """What one teacher said of every image of a source, record i of image i.
 
     Threads may read at the same time; no file stays open. 25 bytes a record are kept in memory.
 
+    The task specifies what a record consists of: no class or module is looked up by a name in the
+    folder, which may be a stranger's.
+
     Args:
         folder: of a finished column.
         source: the images that it must belong to.
+        task: whose records they are.
 
     Attributes:
         ledger: what ledger.json says.
-        specs: {part: Spec} of a record.
 
     Raises:
         UserError: the column is not finished, or belongs to other images.
         DataError: files are missing or damaged.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], source: Images):
+    def __init__(self, folder: str | os.PathLike[str], source: Images, task: Recorded):
         self._folder = pathlib.Path(folder)
         self.ledger = layout.load_ledger(self._folder)
         if self.ledger is None:
             raise UserError(
                 f"{self._folder} has no {layout.LEDGER}: run --stage=label until it is finished"
             )
-        self.specs = record.specs_of(_features(self._folder))
+        self._specs = dict(task.record_spec())
         shards = self.ledger["shards"]
         self._names = [shard["name"] for shard in shards]
         self._shard_length = shards[0]["count"]
@@ -82,12 +94,20 @@ class Column:
         path = self._folder / self._names[index // self._shard_length]
         try:
             payload = _read(path, int(entry["offset"]), int(entry["length"]))
-            image_id, parts = record.parse(payload, self.specs)
+            image_id, parts = record.parse(payload, self._specs)
         except Exception as error:
             raise layout.damaged(path, f"record {index} cannot be read ({error})") from error
         if layout.id_hash(image_id) != int(entry["id_hash"]) or parts is None:
             raise layout.damaged(path, f"record {index} is not the one that its index describes")
         return parts
+
+    @functools.cached_property
+    def specs(self) -> dict[str, Spec]:
+        """{part: Spec} of a record, without optional parts that this column was written without."""
+        if not len(self.filled):
+            return self._specs
+        found = self.read(int(self.filled[0]))
+        return {name: spec for name, spec in self._specs.items() if name in found}
 
     def read_or_blank(self, index: int) -> dict[str, Any]:
         """As `read`; of an empty record zeros, of length 0 along an axis of variable length."""
@@ -112,13 +132,6 @@ class Column:
         if not 0 <= index < len(self._index):
             raise IndexError(f"record {index} of {len(self._index)}")
         return index
-
-
-def _features(folder: pathlib.Path) -> tfds.features.FeaturesDict:
-    try:
-        return tfds.features.FeaturesDict.from_config(os.fspath(folder))
-    except (OSError, ValueError) as error:
-        raise layout.damaged(folder / "features.json", str(error)) from None
 
 
 def _load_indices(folder: pathlib.Path, num_records: int, shard_length: int) -> np.ndarray:

@@ -47,17 +47,6 @@ def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
     )
 
 
-def specs_of(features: tfds.features.FeaturesDict) -> dict[str, Spec]:
-    """The parts of a column's records, from its TFDS features: the reverse of `features_of`."""
-    specs = {}
-    for name, info in sorted(features.get_tensor_info().items()):
-        if name not in (ID, EMPTY):
-            is_bytes = info.tf_dtype == tf.string
-            dtype = "bytes" if is_bytes else np.dtype(info.np_dtype).name
-            specs[name] = Spec(tuple(info.shape), dtype)
-    return specs
-
-
 def blank(specs: Mapping[str, Spec]) -> dict[str, Any]:
     """The parts of an empty record."""
     parts = {}
@@ -104,7 +93,11 @@ def serialise(image_id: str, record: Mapping[str, Any] | None, specs: Mapping[st
 def parse(payload: bytes, specs: Mapping[str, Spec]) -> tuple[str, dict[str, Any] | None]:
     """(image id, record): arrays of the specs' shapes and dtypes; None for an empty record.
 
-    A part of dtype "bytes" is `bytes` where its shape is (), else an array of them (object).
+    A part of dtype "bytes" is `bytes` where its shape is (), else an array of them (object). An
+    optional part that the record was written without is left out.
+
+    Raises:
+        ValueError: a part is missing.
     """
     feature = tf.train.Example.FromString(payload).features.feature
     image_id, is_empty = _identity(feature)
@@ -112,6 +105,10 @@ def parse(payload: bytes, specs: Mapping[str, Spec]) -> tuple[str, dict[str, Any
         return image_id, None
     record = {}
     for name, spec in specs.items():
+        if name not in feature:
+            if spec.optional:
+                continue
+            raise ValueError(f"it has no part {name!r}")
         if spec.dtype == "bytes":
             values = feature[name].bytes_list.value
             if not spec.shape:

@@ -18,7 +18,7 @@ from must_keras.data.columns import layout, record
 from must_keras.data.columns.layout import Shard
 from must_keras.data.columns.verification import shard_problem
 from must_keras.errors import UserError
-from must_keras.files import TEMPORARY, file_sha256, replacing, write_json
+from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, write_json
 from must_keras.tasks.base import Task
 from must_keras.versions import versions
 
@@ -236,10 +236,11 @@ class ColumnWriter:
         """Labels of two teachers, or of two recipes, never get into one column."""
         path = self._folder / layout.STARTED
         origin = json.loads(json.dumps(self._origin, allow_nan=False))
-        if not path.is_file():
+        remedy = f"delete {self._folder} to label again"
+        was = find_json(path, form={}, remedy=remedy)
+        if was is None:
             write_json(path, origin)
             return
-        was = json.loads(path.read_text())
         for field in sorted(was.keys() | origin.keys()):
             if was.get(field) != origin.get(field):
                 raise UserError(

@@ -22,6 +22,7 @@ from must_keras.data.sources.tfds_readings import (
     depth_reading,
     map_reading,
     tfds_builder,
+    tfds_folder,
 )
 from must_keras.data.sources.tfds_source import TfdsSource
 from must_keras.data.sources.voc_xml import VocXml
@@ -56,6 +57,7 @@ __all__ = [
     "depth_reading",
     "map_reading",
     "tfds_builder",
+    "tfds_folder",
     "without_keys",
     "without_labels",
 ]

@@ -15,7 +15,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.data import mask_crops
-from must_keras.data.folders import Path, content_digest, existing_folder
+from must_keras.data.folders import (
+    FileFinder,
+    Path,
+    check_inside,
+    content_digest,
+    existing_folder,
+)
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
@@ -58,6 +64,9 @@ class CocoJson(ImageFiles):
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
     rasterised, at the image's resolution, when an image's labels are asked for.
+
+    Frame: boxes, polygons and run lengths are of the upright image, whose size the file has to
+    give.
 
     Args:
         name: of the source.
@@ -188,17 +197,21 @@ def _categories(entries: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], 
 def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[Any, _Picture]:
     """{image id: picture without objects}."""
     found: dict[Any, _Picture] = {}
-    files = set()
+    files, finder = set(), FileFinder(root)
     for entry in entries:
         file, size = entry["file_name"], (int(entry["height"]), int(entry["width"]))
-        if entry["id"] in found or file in files:
+        if entry["id"] in found:
             raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
         if min(size) < 1:
             raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
-        if not (root / file).is_file():
+        check_inside([str(file)], "its image list")
+        path = finder.find(file)
+        if path is None:
             raise _FormatError(f"image {file} is not in {root}")
-        files.add(file)
-        found[entry["id"]] = _Picture(file, size, [])
+        if path in files:
+            raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
+        files.add(path)
+        found[entry["id"]] = _Picture(path, size, [])
     if not found:
         raise _FormatError("it lists no image")
     return found

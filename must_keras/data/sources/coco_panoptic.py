@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, label_digest
+from must_keras.data.folders import (
+    FileFinder,
+    Path,
+    check_inside,
+    content_digest,
+    existing_folder,
+    label_digest,
+)
 from must_keras.data.images import read_triples
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
@@ -39,6 +46,9 @@ class CocoPanoptic(ImageFiles):
     to is not asked here. Classes are the categories in the order of their ids, things and stuff:
     133 in COCO 2017.
 
+    Frame: maps are of the upright image, whose size they and the file have to give; a map with an
+    EXIF orientation of its own is refused.
+
     Args:
         name: of the source.
         images: the folder of the images' "file_name": train2017.
@@ -59,13 +69,13 @@ class CocoPanoptic(ImageFiles):
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"{self._path} is not in COCO's panoptic format: {detail}") from error
         self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
-        for folder, files in (
-            (root, [p.file for p in pictures]),
-            (self._maps, [p.map_file for p in pictures if p.map_file is not None]),
-        ):
-            absent = next((file for file in files if not (folder / file).is_file()), None)
-            if absent is not None:
-                raise UserError(f"{self._path} lists {absent}, which is not in {folder}")
+        check_inside([p.file for p in pictures], self._path)
+        check_inside([p.map_file for p in pictures if p.map_file is not None], self._path)
+        finder, map_finder = FileFinder(root), FileFinder(self._maps)
+        for picture in pictures:
+            picture.file = self._find(finder, picture.file, root)
+            if picture.map_file is not None:
+                picture.map_file = self._find(map_finder, picture.map_file, self._maps)
         classes = tuple(names[category] for category in sorted(names))
         super().__init__(
             name=name,
@@ -73,6 +83,12 @@ class CocoPanoptic(ImageFiles):
             files=[picture.file for picture in pictures],
             label_spaces=spaces(head, LabelSpace("map", classes)),
         )
+
+    def _find(self, finder: FileFinder, file: str, folder: pathlib.Path) -> str:
+        found = finder.find(file)
+        if found is None:
+            raise UserError(f"{self._path} lists {file}, which is not in {folder}")
+        return found
 
     def labels(self, index: int) -> dict[str, Stored]:
         picture = self._pictures[index]

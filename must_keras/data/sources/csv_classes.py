@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from must_keras.data import names
 from must_keras.data.folders import (
     Path,
     content_digest,
@@ -23,6 +24,8 @@ from must_keras.experiment import nearest
 
 class CsvClasses(ImageFiles):
     """The pictures of a folder, and a CSV file with a header that says the class of some of them.
+
+    Names are compared as people read them: see `names.Names`.
 
     Args:
         name: of the source.
@@ -52,25 +55,37 @@ class CsvClasses(ImageFiles):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
         rows = _read(self._csv, file_column, class_column)
-        known, first = set(files), {}
-        for number, file, _ in rows:
+        known = names.Names(files)
+        first: dict[str, int] = {}
+        class_of: dict[str, tuple[int, str]] = {}
+        for number, text, class_name in rows:
             where = f"{self._csv}, line {number}"
-            if file not in known:
-                raise UserError(f"{where}: there is no picture {file!r} in {root}")
+            file = _found(known, text, where)
+            if file is None:
+                raise UserError(f"{where}: there is no picture {text!r} in {root}")
             if file in first:
-                raise UserError(f"{where}: {file!r} is also on line {first[file]}")
+                raise UserError(f"{where}: {text!r} is also on line {first[file]}")
             first[file] = number
-        names = tuple(sorted({c for _, _, c in rows if c}) if classes is None else classes)
-        if not names:
+            if class_name:
+                class_of[file] = (number, class_name)
+        if classes is None:
+            # One spelling of those that read the same.
+            classes = sorted(
+                {names.as_read(c): c for _, c in sorted(class_of.values(), reverse=True)}.values()
+            )
+        class_names = tuple(classes)
+        if not class_names:
             raise UserError(f"{self._csv} names no class")
-        for number, _, class_name in rows:
-            if class_name and class_name not in names:
+        of_name = names.Names(class_names)
+        indices = {c: of_name.index_in(c, class_names) for c in {c for _, c in class_of.values()}}
+        for number, class_name in class_of.values():
+            if indices[class_name] is None:
                 raise UserError(
                     f"{self._csv}, line {number}: no class {class_name!r}; "
-                    f"{nearest(class_name, names)}"
+                    f"{nearest(class_name, class_names)}"
                 )
-        self._class_of = {file: names.index(c) for _, file, c in rows if c}
-        label_spaces = spaces(head, LabelSpace("classes", names))
+        self._class_of = {file: indices[c] for file, (_, c) in class_of.items()}
+        label_spaces = spaces(head, LabelSpace("classes", class_names))
         super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
 
     def labels(self, index: int) -> dict[str, Stored]:
@@ -91,6 +106,15 @@ class CsvClasses(ImageFiles):
         }
 
 
+def _found(known: names.Names, text: str, where: str) -> str | None:
+    """The picture that a row names: its path as it stands, or without spaces at its ends."""
+    try:
+        found = known.find(text)
+        return known.find(text.strip()) if found is None else found
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
 def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:
     """(line number, file, class) of every row."""
     try:
@@ -108,7 +132,7 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
             return [
                 (
                     reader.line_num,
-                    (row[file_column] or "").strip(),
+                    row[file_column] or "",
                     (row[class_column] or "").strip(),
                 )
                 for row in reader

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data.folders import check_inside
 from must_keras.data.images import check_bits, read_image, upright_size
 from must_keras.data.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Source
@@ -15,6 +16,24 @@ from must_keras.errors import UserError
 
 # 2: the bits that a TIFF states are looked at.
 _TIFF_VERSION = 2
+
+
+def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
+    """Return what to do where labels are of an image on its side; "" for other sizes.
+
+    All labels are read in the frame of the upright image, with its EXIF orientation applied.
+
+    Args:
+        upright: (height, width) of the upright image.
+        labelled: (height, width) according to its labels.
+    """
+    if upright != (labelled[1], labelled[0]):
+        return ""
+    return (
+        "; labels are read in the frame of the upright image (EXIF orientation applied): if these "
+        "are in the frame of the pixels as stored, remove the orientation from the image "
+        "(exiftool -Orientation= FILE) or turn the labels"
+    )
 
 
 class ImageFiles(Source):
@@ -29,6 +48,9 @@ class ImageFiles(Source):
 
     Attributes:
         notices: of its files, each reported once.
+
+    Raises:
+        UserError: a path leads out of the folder, or `bits` is no number of bits.
     """
 
     def __init__(
@@ -40,6 +62,7 @@ class ImageFiles(Source):
         label_spaces: Mapping[str, LabelSpace],
         bits: int | None = None,
     ):
+        check_inside(files, f"source {name!r}")
         check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces = name, label_spaces
         self.notices, self._bits = Notices(f"source {name!r}"), bits
@@ -78,6 +101,6 @@ class ImageFiles(Source):
         if found != size:
             raise UserError(
                 f"{file} is {found[1]}x{found[0]} pixels upright, "
-                f"{where} says {size[1]}x{size[0]} (width x height)"
+                f"{where} says {size[1]}x{size[0]} (width x height){frame_hint(found, size)}"
             )
         self._of_their_size.add(index)

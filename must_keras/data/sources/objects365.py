@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder
+from must_keras.data.folders import Path, check_inside, content_digest, existing_folder
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
@@ -33,6 +33,8 @@ class Objects365(ImageFiles):
     Classes are the categories in the order of their ids. Crowds are ignored regions; "isfake" and
     "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
     and counted.
+
+    Frame: boxes are of the upright image, whose size the file has to give.
 
     Args:
         name: of the source.
@@ -206,7 +208,12 @@ class _Patches:
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, files: list[str]) -> list[str | None]:
-        """Where each image lies below the folder; None: nowhere."""
+        """Where each image lies below the folder; None: nowhere.
+
+        Raises:
+            UserError: a path leads out of the folder.
+        """
+        check_inside(files, self._root)
         return [self._find(file) for file in files]
 
     def _find(self, file: str) -> str | None:

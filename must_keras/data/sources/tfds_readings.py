@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
+import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,11 +16,12 @@ import tensorflow_datasets as tfds
 from must_keras.data.map_codes import Values
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.data.stored import class_label, objects
-from must_keras.errors import UserError
+from must_keras.errors import UserError, reason
 from must_keras.experiment import nearest
 
 Example = Mapping[str, Any]
 
+_OWN_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.[\w.]+")
 # Features of an object that keep it out of training and scores, where a data set has them.
 _IGNORED = ("is_crowd", "is_difficult", "is_group_of")
 
@@ -44,10 +49,13 @@ def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBui
     Raises:
         UserError: TFDS knows no such data set, or it could not be prepared.
     """
+    short = name.split("/")[0].split(":")[0]
+    folder = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / short
+    for path in sorted(folder.glob("**/features.json")) if folder.is_dir() else ():
+        check_features(path.parent)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        short = name.split("/")[0].split(":")[0]
         known = tfds.list_builders(with_community_datasets=False)
         hint = str(error) if short in known else _near(short, known)
         raise UserError(f"TFDS has no data set {name!r}: {hint}") from None
@@ -59,6 +67,59 @@ def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBui
             f"TFDS could not prepare {name!r} in {builder.data_path}: {error}"
         ) from error
     return builder
+
+
+def tfds_folder(path: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
+    """Return the data set in a folder that TFDS prepared, whoever made it.
+
+    As `tfds.builder_from_directory`, which imports whatever module the folder's features.json
+    names; here TFDS' own features alone are allowed.
+
+    Args:
+        path: the folder with features.json and dataset_info.json.
+
+    Raises:
+        UserError: there is no data set, or its features are not TFDS' own.
+
+    Example:
+        builder = tfds_folder("data/flowers/1.0.0")
+        TfdsSource(name="flowers", builder=builder, split="train", labels={})
+
+    """
+    check_features(pathlib.Path(path))
+    try:
+        return tfds.builder_from_directory(path)
+    except Exception as error:  # What a damaged folder raises is no closed list.
+        raise UserError(f"{path} cannot be read as a TFDS data set: {reason(error)}") from error
+
+
+def check_features(folder: pathlib.Path) -> None:
+    """Raise UserError where a TFDS folder names other classes of features than TFDS' own."""
+    path = folder / "features.json"
+    try:
+        waiting = [json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {reason(error)}") from None
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            # What older versions of TFDS wrote has "type"; nested features may be JSON in a text.
+            for key in ("pythonClassName", "python_class_name", "type"):
+                name = value.get(key)
+                if isinstance(name, str) and "." in name and not _OWN_FEATURE.fullmatch(name):
+                    raise UserError(
+                        f"{path} names the class {name}, which TFDS would import; allowed are "
+                        "TFDS' own features. Where you trust the folder, import that module in "
+                        "your recipe and call tfds.builder_from_directory there"
+                    )
+        elif isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            try:
+                waiting.append(json.loads(value))
+            except (ValueError, RecursionError):
+                continue
 
 
 def class_reading(builder: tfds.core.DatasetBuilder, feature: str = "label") -> Reading:

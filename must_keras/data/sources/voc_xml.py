@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from must_keras.data import names
 from must_keras.data.folders import (
+    Images,
     Path,
-    by_stem,
     content_digest,
     existing_folder,
     label_digest,
@@ -45,6 +47,8 @@ class VocXml(ImageFiles):
     VOC's pixels are counted from 1 and inclusive: xmin to xmax is [xmin - 1, xmax]. Boxes are cut
     to the image; those without an area are dropped and counted. "Difficult" objects are ignored.
     There are no masks.
+
+    Frame: boxes are of the upright image, whose size a file gives, or none.
 
     Args:
         name: of the source.
@@ -76,14 +80,18 @@ class VocXml(ImageFiles):
         xmls = [path for path in self._folder.iterdir() if path.suffix.lower() == ".xml"]
         self._xmls = {path.stem: path for path in xmls}
         annotated = sorted(self._xmls)
-        self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
+        self._stems = annotated
+        if split is not None:
+            self._stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
         if not self._stems:
             raise UserError(f"{self._folder} holds no annotation (*.xml)")
-        files = by_stem(images, picture_files(images))
+        files = Images(images, picture_files(images))
+        chosen = []
         for stem in self._stems:
-            if stem not in files:
+            file = files.of_stem(stem)
+            if file is None:
                 raise UserError(f"there is no image {stem}.* in {images}")
-        chosen = [files[stem] for stem in self._stems]
+            chosen.append(file)
         needed = annotated if classes is None else []
         known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
         if classes is None:
@@ -152,18 +160,35 @@ def _label(
     )
 
 
-def _read_split(root: pathlib.Path, split: str) -> list[str]:
+def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[str]:
     path = root / "ImageSets" / "Main" / f"{split}.txt"
-    # A line of a class's own list says 1 or -1 behind the name.
-    stems = [line.split()[0] for _, line in read_lines(path)]
+    stems = []
+    for number, line in read_lines(path):
+        # A line of a class's own list says 1 or -1 behind the name, which may hold spaces.
+        readings = (line, re.sub(r"[ \t]+(-1|0|1)$", "", line), re.split(r"[ \t]", line)[0])
+        try:
+            found = next(filter(None, map(annotated.find, readings)), None)
+        except UserError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+        stems.append(readings[2] if found is None else found)
     if len(set(stems)) != len(stems):
         raise UserError(f"{path} names an image twice")
     return stems
 
 
+class _PlainTree(ElementTree.TreeBuilder):
+    """A tree without entities: a few lines of them expand to gigabytes, or name other files."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuse what declares entities; Pascal VOC's files have none."""
+        del name, pubid, system
+        raise ElementTree.ParseError("it has a DOCTYPE, which is not read: delete that line")
+
+
 def _read_annotation(path: pathlib.Path) -> _Annotation:
     try:
-        root = ElementTree.parse(path).getroot()
+        parser = ElementTree.XMLParser(target=_PlainTree())
+        root = ElementTree.parse(path, parser).getroot()
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except (OSError, ElementTree.ParseError) as error:

@@ -80,7 +80,7 @@ def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
             if part.result() is None:
                 continue
             try:
-                columns[source.name] = Column(part.folder, source)
+                columns[source.name] = Column(part.folder, source, teacher.task)
             except (UserError, DataError) as error:
                 print(f"warning: not in the label report: {error}", file=sys.stderr)
         if not columns:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from must_keras.data.sources.source import without_keys
-from must_keras.errors import UserError
+from must_keras.errors import UserError, damaged
+from must_keras.files import check_form, read_json
 from must_keras.stages.report import comparison
 from must_keras.workdir import RUN, first_difference
 
 _REPORT = "report.json"
+# What is read of a transfer.
+_ROW = {
+    "set": str, "start": str, "mode": str, "neck": str, "shots": (int, type(None)), "seed": int,
+    "value": (float, type(None)),
+}  # fmt: skip
 # What runs may differ in: seeds, where learning rates come from, and which starts they have.
 SEEDS = ("seed", "data_seed")
 _CHOICES = ("rates_from", "starts")
@@ -74,12 +79,30 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         UserError: the folder holds none.
+        DataError: one is damaged.
     """
     for name in (RUN, _REPORT):
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
-    recipe = json.loads((folder / RUN).read_text())["recipe"]
-    return recipe, json.loads((folder / _REPORT).read_text())
+    remedy = "run its recipe again: it is written anew, and what is finished stays"
+    recipe = read_json(folder / RUN, form={"recipe": dict}, remedy=remedy)["recipe"]
+    return recipe, read_report(folder)
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Any]:
+    """Return report.json of a run.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path, remedy = folder / _REPORT, "run its --stage=report again"
+    report = read_json(path, form={"transfers": list}, remedy=remedy)
+    for number, row in enumerate(report["transfers"]):
+        try:
+            check_form(row, _ROW)
+        except ValueError as error:
+            raise damaged(path, f"transfers[{number}]: {error}", remedy=remedy) from None
+    return report
 
 
 def table(compared: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pathlib
 from typing import Any
 
@@ -11,6 +10,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+from must_keras.errors import damaged
+from must_keras.files import appended_lines
 
 # (step, value), in the order of the steps.
 Series = list[tuple[int, float]]
@@ -27,12 +29,14 @@ def read(path: pathlib.Path, kinds: tuple[str, ...] = ("loss",)) -> dict[str, Se
         kinds: what names end with, after an underscore if anything is before it.
     """
     series: dict[str, Series] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    remedy = f"delete {path} to draw no curves of it"
+    for row in appended_lines(path, form={"split": str, "step": int}, remedy=remedy):
         if row["split"] != "train":
             continue
         for key, value in row.items():
             if any(key == kind or key.endswith(f"_{kind}") for kind in kinds):
+                if not isinstance(value, int | float):
+                    raise damaged(path, f"a line has {key} = {value!r}", remedy=remedy)
                 series.setdefault(key, []).append((row["step"], value))
     return series
 

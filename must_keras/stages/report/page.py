@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from must_keras.data.splits import Splits
+from must_keras.errors import reason
+from must_keras.files import warn_once
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
 from must_keras.stages import label_report, leaks, scoring
 from must_keras.stages.cells import cells
@@ -72,8 +74,23 @@ def _photo(picture: Image.Image) -> str:
 
 
 def _picture(part: Part, task: Task) -> str | None:
-    path = part.folder / "pictures" / f"{task.name}.png"
-    return _photo(Image.open(path)) if path.is_file() else None
+    return _saved_photo(part.folder / "pictures" / f"{task.name}.png")
+
+
+def _saved_photo(path: pathlib.Path) -> str | None:
+    """A picture that a stage has saved; None where there is none, with a warning if damaged."""
+    image = _saved(path)
+    return None if image is None else _photo(image)
+
+
+def _saved(path: pathlib.Path) -> Image.Image | None:
+    if not path.is_file():
+        return None
+    try:
+        return Image.open(path).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        warn_once(f"{path} is damaged and not shown: {reason(error)}")
+        return None
 
 
 def _samples(recipe: Recipe) -> list[tuple[str, str]]:
@@ -133,7 +150,7 @@ def _leaks(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str | None]]:
             sentence = f"{source.name}: not compared with the test splits as they are now"
             found.append((sentence, None))
             continue
-        shown = _photo(Image.open(picture)) if picture.is_file() else None
+        shown = _saved_photo(picture)
         found.append((leaks.told(source.name, known[source.name], see=see), shown))
     return found
 
@@ -168,7 +185,7 @@ def _side_by_side(task: Task, workdir: Workdir, teacher: str) -> str | None:
     """Image, truth, teacher and student of the same validation images: one picture."""
     parts = [workdir.teacher(teacher), workdir.student]
     paths = [part.folder / "pictures" / f"{task.name}.png" for part in parts]
-    grids = [np.asarray(Image.open(p).convert("RGB")) for p in paths if p.is_file()]
+    grids = [np.asarray(image) for image in map(_saved, paths) if image is not None]
     if not grids:
         return None
     image, truth, said = pictures.columns(grids[0], 3)

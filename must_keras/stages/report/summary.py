@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from typing import Any
 
 from must_keras.recipe import ForeignLabels, Recipe
-from must_keras.stages import leaks, thresholds
+from must_keras.stages import leaks, seconds, thresholds
 from must_keras.stages.cells import cells
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import comparison
@@ -28,7 +27,6 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
                 labels.setdefault(teacher.name, {})[source.name] = kept
     found = [cell.part(workdir) for item in recipe.transfers for cell in cells(recipe, item)]
     transfers = [row for part in found if (row := part.result())]
-    seconds = workdir.root / "seconds.json"
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
     methods = {m.name: workdir.selfsup(m.name).result() for m in recipe.wanted_selfsup}
     return {
@@ -49,7 +47,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
             name: comparison.compare(rows)
             for name, rows in comparison.by_protocol(transfers).items()
         },
-        "seconds": json.loads(seconds.read_text()) if seconds.is_file() else {},
+        "seconds": seconds.read(workdir.root),
     }
 
 

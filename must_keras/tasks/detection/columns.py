@@ -26,7 +26,7 @@ def record_spec() -> dict[str, Spec]:
         "boxes": Spec((None, 4), "float32"),
         "scores": Spec((None,), "float32"),
         "classes": Spec((None,), "int32"),
-        "ignore": Spec((None,), "bool"),
+        "ignore": Spec((None,), "bool", optional=True),
         "masks": Spec((None,), "bytes"),
         "mask_size": Spec((), "int32"),
         "truncated": Spec((), "bool"),
