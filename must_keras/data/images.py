@@ -7,7 +7,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -79,7 +79,7 @@ def read_image(
             image = _deep_colours(path, bits)
         elif bits is None:
             bits = _stated_bits(image)
-            _notice_bits(image, path, notices, bits=bits or 16, has_deep_colours=has_deep_colours)
+            notice_bits(image, path, notices, bits=bits or 16, has_deep_colours=has_deep_colours)
         return rgb(_upright(image, orientation), bits=bits)
 
 
@@ -90,22 +90,40 @@ def upright_size(path: Path) -> tuple[int, int]:
         return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
 
 
-def read_values(path: Path) -> np.ndarray:
-    """A picture of one integer a pixel: [h, w], 8, 16 or 32 bits as in the file.
+class CodedPicture(NamedTuple):
+    """A picture of one integer a pixel.
 
-    Of a palette the indices, not the colours. Of equal colours one.
+    Attributes:
+        values: [h, w], 8, 16 or 32 bits as in the file; of a palette the indices.
+        palette: [n, 3] uint8, the color of each index; None of a picture without a palette.
+        is_transparent: whether a pixel is wholly or partly transparent.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None
+    is_transparent: bool
+
+
+def read_coded(path: Path) -> CodedPicture:
+    """Read a picture of one integer a pixel, or of equal colors, and what belongs to it.
 
     Raises:
         UserError: see `read_numbers`; or they are floating point numbers.
     """
-    found = read_numbers(path)
+    with _opened(path) as (image, orientation):
+        found = values(_upright(image, orientation))
+        colours = image.getpalette("RGB") if image.mode == "P" else None
+        is_transparent = _is_transparent(image)
+    if found is None:
+        raise UserError(f"{path} has colours (mode {image.mode}), expected one number a pixel")
     if found.dtype.kind == "f":
         raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
-    return found
+    palette = None if colours is None else np.array(colours, np.uint8).reshape(-1, 3)
+    return CodedPicture(found, palette, is_transparent)
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """A picture of one number a pixel: as `read_values`, or [h, w] float32 of a TIFF of floats.
+    """A picture of one number a pixel: integers as stored, or [h, w] float32 of a TIFF of floats.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
@@ -201,6 +219,12 @@ def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+def _is_transparent(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    return int(image.convert("RGBA").getextrema()[3][0]) < 255
+
+
 def check_bits(where: str, bits: int | None) -> None:
     """Raise UserError where a number of bits is none that pixels can use."""
     if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 32):
@@ -271,15 +295,23 @@ def _deep_colours(path: Path, bits: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(colours))
 
 
-def _notice_bits(
+def notice_bits(
     image: Image.Image,
     path: Path,
     notices: Notices | None,
     *,
-    bits: int,
-    has_deep_colours: bool,
+    bits: int = 16,
+    has_deep_colours: bool = False,
 ) -> None:
-    """Add a notice where pixels of 16 bits use fewer of them, or more than are read."""
+    """Add a notice where pixels of 16 bits use fewer of them, or more than are read.
+
+    Args:
+        image: decoded.
+        path: of its file, or what names it.
+        notices: see `read_image`.
+        bits: that its pixels are read with.
+        has_deep_colours: whether it has several colours of 16 bits.
+    """
     if has_deep_colours:
         # Pillow has kept the upper 8 bits.
         highs = [high for _, high in image.getextrema()]

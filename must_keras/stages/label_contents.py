@@ -139,7 +139,7 @@ class LabelContents:
         return f"{number} {self.task.content_unit}{'' if number == 1 else 's'}"
 
     def _images(self, before: str) -> str:
-        """ "in all 12 images", "none of 512 images that were read of 9000"."""
+        """Return which images were read: "in all 12 images", for example."""
         if self.read == self._num_images:
             number = f"{'the ' if before != 'in' else 'all '}{self.read} images"
             return f"{before} {number}" if self.read != 1 else f"{before} the one image"

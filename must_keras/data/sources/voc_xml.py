@@ -58,6 +58,7 @@ class VocXml(ImageFiles):
         head: the head that the boxes label; None: images alone.
         classes: names in the order of the indices; None: all that the annotations of any split
             name, sorted.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Attributes:
         num_dropped: boxes without an area.
@@ -74,6 +75,7 @@ class VocXml(ImageFiles):
         split: str | None,
         head: str | None,
         classes: Sequence[str] | None = None,
+        bits: int | None = None,
     ):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
@@ -115,7 +117,7 @@ class VocXml(ImageFiles):
                 file=sys.stderr,
             )
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
-        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces)
+        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
 
     def image(self, index: int) -> np.ndarray:
         self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
@@ -131,7 +133,7 @@ class VocXml(ImageFiles):
             "label_spaces": self.label_spaces,
             "files": content_digest(self._root, self._files),
             "annotations": self._annotation_digest,
-        }
+        } | self.describe_reading()
 
     @functools.cached_property
     def _annotation_digest(self) -> str:
