@@ -109,7 +109,7 @@ def _warped(
     if channels == 2:
         # OpenCV 5.0 would round places to a 32nd of a pixel for two channels, and for these alone.
         values = np.concatenate([values, values[:, :, :1]], axis=2)
-    kind = cv2.INTERNEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
+    kind = cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
     m = matrix.astype(np.float64)
     # OpenCV maps the index (x, y) of an output pixel to an index of `values`; an index is half a
     # pixel less than the position of the pixel's centre.

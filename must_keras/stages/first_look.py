@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from must_keras.data import notices
 from must_keras.data.labelled import Labelled
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.errors import DataError, UserError
+from must_keras.experiment import nearest
 from must_keras.progress import track
 from must_keras.recipe import (
     AnyTeacher,
@@ -54,6 +56,8 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         for pool in recipe.pools:
             if pool.source.label_spaces:
                 _look_at_pool(pool, recipe)
+            else:
+                _look_at_images(pool.source)
         items: list[AnyTeacher | Transfer] = [
             t for t in recipe.teachers if t.sets is not None and not _begun(workdir, t)
         ]
@@ -98,6 +102,14 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
         UserError: all that they contain is lost, and they would replace the teachers' labels.
     """
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
+    known = [task.name for task in recipe.tasks]
+    for head in pool.source.label_spaces:
+        if head not in known:
+            print(
+                f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not "
+                f"used: the student has no such head; {nearest(head, known)}",
+                file=sys.stderr,
+            )
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
     counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
@@ -108,6 +120,14 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
                 f"labels, which replace the teachers': {found.why_empty()}"
             )
         _report(f"pool {pool.source.name!r}", {"": found})
+
+
+def _look_at_images(source: Source) -> None:
+    """Read a few images, so that what is noticed in them is reported before anything is made."""
+    for index in spread(_IMAGES, len(source)):
+        # What cannot be read is skipped, and reported, when the pool is labelled.
+        with contextlib.suppress(UserError, DataError):
+            source.image(index)
 
 
 def _contents(
