@@ -104,7 +104,6 @@ class Transfer:
     def __post_init__(self) -> None:
         where = f"transfer {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=Training)
-        check_sets(where, self.sets, self.task)
         expect(where, self, rates_from=str | None)
         expect_each(where, self, learning_rates=float)
         for start, value in self.aligned.items():
@@ -216,6 +215,10 @@ class Recipe:
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
                         f"{nearest(start, self._all_starts)}"
                     )
+        for teacher in self.teachers:
+            check_sets(f"teacher {teacher.name!r}", teacher.sets, teacher.task)
+        for transfer in self.transfers:
+            check_sets(f"transfer {transfer.name!r}", transfer.sets, transfer.task)
         for pool in self.pools:
             self._check_heads(pool)
         for teacher in self.teachers:

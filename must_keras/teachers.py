@@ -7,7 +7,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from must_keras.data.labelled import check_sets
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect
@@ -53,7 +52,6 @@ class Teacher:
         expect(
             f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
         )
-        check_sets(f"teacher {self.name!r}", self.sets, self.task)
         check_threshold(self)
         if not self.training.steps and not isinstance(self.start, FromModel):
             raise UserError(
@@ -102,7 +100,6 @@ class ForeignTeacher:
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
-        check_sets(where, self.sets, self.task)
         check_threshold(self)
         self.task.check_foreign_form(self.model.form)
         if self.model.class_ids is not None:

@@ -137,7 +137,7 @@ def nothing_known(data):
 DATA = {
     "depths that know nothing": (
         nothing_known,
-        r"source 'far\w*': none of \d images .* says anything of head 'far'",
+        r"source 'far\w*' .*nothing to learn for head 'far': all \d+ pixels are unknown",
     ),
     "an empty class": (
         lambda d: (d / "maps" / "3.png").rename(d / "maps" / "3.txt") and empty("maps")(d),

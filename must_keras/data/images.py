@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-import cv2
 import numpy as np
 import OpenEXR
 from PIL import Image
 
-from must_keras.data import image_metadata
+from must_keras.data import image_metadata, pixel_bits
 from must_keras.data.notices import Notices
 from must_keras.errors import UserError
+from must_keras.files import open_regular
 
 Path = str | os.PathLike[str]
 
@@ -42,13 +41,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_THEIR_SIDE = (5, 6, 7, 8)
-# Tags of a TIFF that state how many bits of a pixel are used.
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 341
-# Where a PNG's header has the bits of a sample.
-_PNG_DEPTH = 24
-# What cameras and microscopes use of 16 bits.
-_USED_BITS = (8, 10, 12, 14)
-_OF_NO_SOURCE = Notices("")
 _ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -74,12 +66,12 @@ def read_image(
             it cannot be decoded for any reason, or a value needs more than `bits`.
     """
     with _opened(path) as (image, orientation):
-        has_deep_colours = _has_deep_colours(image, path)
-        if has_deep_colours and bits is not None:
-            image = _deep_colours(path, bits)
+        is_deep = pixel_bits.has_deep_colours(image, path)
+        if is_deep and bits is not None:
+            image = pixel_bits.deep_colours(path, bits)
         elif bits is None:
-            bits = _stated_bits(image)
-            notice_bits(image, path, notices, bits=bits or 16, has_deep_colours=has_deep_colours)
+            bits = pixel_bits.stated_bits(image)
+            pixel_bits.notice(image, path, notices, bits=bits or 16, has_deep_colours=is_deep)
         return rgb(_upright(image, orientation), bits=bits)
 
 
@@ -208,7 +200,7 @@ def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
 def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
     """[h, w, 3] uint8 of a Pillow image in any mode of integers; see `read_image`."""
     if image.mode.startswith("I"):
-        grey = _in_8_bits(np.asarray(image), bits)
+        grey = pixel_bits.in_8_bits(np.asarray(image), bits)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("its pixels are floating point numbers, expected 8 or 16 bits")
@@ -225,126 +217,6 @@ def _is_transparent(image: Image.Image) -> bool:
     return int(image.convert("RGBA").getextrema()[3][0]) < 255
 
 
-def check_bits(where: str, bits: int | None) -> None:
-    """Raise UserError where a number of bits is none that pixels can use."""
-    if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 32):
-        raise UserError(f"{where}: bits={bits!r}: expected a whole number from 1 to 32, or None")
-
-
-def _in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
-    """round(255 value / (2^bits - 1)) of whole numbers; None: 16, and what is above is white.
-
-    Raises:
-        ValueError: a value needs more bits.
-    """
-    full, deep = 2 ** (bits or 16) - 1, deep.astype(np.int64)
-    if bits is not None and deep.size and deep.max() > full:
-        raise ValueError(f"its largest value is {deep.max()}, above {full}: bits={bits} is wrong")
-    return ((np.clip(deep, 0, full) * 255 + full // 2) // full).astype(np.uint8)
-
-
-def _stated_bits(image: Image.Image) -> int | None:
-    """How many bits of its whole numbers a TIFF states that it uses, where they are fewer than 16.
-
-    None where it states nothing, or where its values are larger.
-    """
-    tags = getattr(image, "tag_v2", None)
-    if tags is None or not image.mode.startswith("I"):
-        return None
-    stated = [tags.get(_BITS_PER_SAMPLE)]
-    stated += [_exponent(tags.get(tag)) for tag in (_S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
-    firsts = [value[0] if isinstance(value, tuple) and value else value for value in stated]
-    bits = [int(value) for value in firsts if value is not None and 8 <= value < 16]
-    return min(bits) if bits and np.asarray(image).max() < 2 ** min(bits) else None
-
-
-def _exponent(largest: object) -> int | None:
-    """The k of 2^k - 1; None of another number: it is the largest of one picture."""
-    value = largest[0] if isinstance(largest, tuple) and largest else largest
-    if not isinstance(value, int | float) or value < 1 or value != int(value):
-        return None
-    exponent = (int(value) + 1).bit_length() - 1
-    return exponent if 2**exponent == int(value) + 1 else None
-
-
-def _has_deep_colours(image: Image.Image, path: Path) -> bool:
-    """Whether several colours of 16 bits each are stored: Pillow keeps the upper 8 of them."""
-    if len(image.getbands()) == 1:
-        return False
-    if image.format == "TIFF":
-        return (image.tag_v2.get(_BITS_PER_SAMPLE) or (8,))[0] == 16
-    if image.format != "PNG":
-        return False
-    with open_regular(path) as file:
-        return file.read(_PNG_DEPTH + 1)[-1] == 16
-
-
-def _deep_colours(path: Path, bits: int) -> Image.Image:
-    """A picture of several colours of 16 bits, of which so many are used, as one of 8 bits.
-
-    Raises:
-        ValueError: a value needs more bits, or OpenCV cannot read the file.
-    """
-    with open_regular(path) as file:
-        stored = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
-        raise ValueError(f"bits={bits}: its colours of 16 bits cannot be read one by one")
-    colours = _in_8_bits(stored[:, :, 2::-1], bits)
-    if stored.shape[2] == 4:
-        colours = np.concatenate([colours, (stored[:, :, 3:] >> 8).astype(np.uint8)], axis=2)
-    return Image.fromarray(np.ascontiguousarray(colours))
-
-
-def notice_bits(
-    image: Image.Image,
-    path: Path,
-    notices: Notices | None,
-    *,
-    bits: int = 16,
-    has_deep_colours: bool = False,
-) -> None:
-    """Add a notice where pixels of 16 bits use fewer of them, or more than are read.
-
-    Args:
-        image: decoded.
-        path: of its file, or what names it.
-        notices: see `read_image`.
-        bits: that its pixels are read with.
-        has_deep_colours: whether it has several colours of 16 bits.
-    """
-    if has_deep_colours:
-        # Pillow has kept the upper 8 bits.
-        highs = [high for _, high in image.getextrema()]
-        high = max(highs[: 1 if image.mode == "LA" else 3])
-        largest = 256 * high + 255 if high else 0
-    elif image.mode.startswith("I"):
-        largest = int(np.asarray(image).max(initial=0))
-    else:
-        return
-    # Files without a source: once for each folder.
-    where = f" in {os.path.dirname(path)}" if notices is None else ""
-    notices = _OF_NO_SOURCE if notices is None else notices
-    if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
-        notices.add(f"dark pictures{where}", path, _say_dark, value=largest)
-    elif largest > 65535:
-        notices.add(f"bright pictures{where}", path, _say_bright, value=largest)
-
-
-def _say_dark(largest: float) -> str:
-    bits = next(bits for bits in _USED_BITS if largest < 2**bits)
-    return (
-        f"16-bit pixels reach {largest:.0f} of 65535 only, so the pictures are nearly black: they "
-        f"look like {bits} bits; give bits={bits}, or bits=16 if they are dark indeed"
-    )
-
-
-def _say_bright(largest: float) -> str:
-    return (
-        f"pixels of 32 bits reach {largest:.0f}, and what is above 65535 is read as white: give "
-        f"the bits that they use, bits={int(largest).bit_length()}"
-    )
-
-
 def values(image: Image.Image) -> np.ndarray | None:
     """[h, w] numbers of a Pillow image; None if it has different colours in a pixel."""
     if image.mode in _ONE_VALUE:
@@ -355,27 +227,6 @@ def values(image: Image.Image) -> np.ndarray | None:
     if num_colours is None or np.any(colours[:, :, 1:num_colours] != colours[:, :, :1]):
         return None
     return colours[:, :, 0]
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; never a pipe or a device, which would wait or never end.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it may not be read, or it is not a regular file.
-    """
-    # Devices act on being opened: their kind is asked for first.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("it is not a regular file")
-    # Without waiting, should a pipe have come in its place.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a regular file")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import numpy as np
 from must_keras.data.images import upright_size
 from must_keras.data.labelled import Labelled
 from must_keras.data.sources import Source
-from must_keras.tasks.base import Framing, Lost, Task
+from must_keras.tasks.base import Task
+from must_keras.tasks.label_content import Framing, Lost
 
 # Labels that are read, without their images, in search of classes that no image has shown so far.
 _MAX_LABELS, _MAX_SECONDS = 4096, 3.0

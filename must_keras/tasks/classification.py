@@ -15,18 +15,10 @@ from PIL import Image, ImageDraw
 from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
-from must_keras.tasks.base import (
-    Answers,
-    Evaluator,
-    Framing,
-    LabelContent,
-    Prior,
-    Spec,
-    Task,
-    Tensor,
-)
+from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.drawing import enlarge, font
 from must_keras.tasks.foreign import check_distribution, check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.sketch import Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 

@@ -14,17 +14,9 @@ from keras import ops
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
-from must_keras.tasks.base import (
-    Evaluator,
-    Framing,
-    LabelContent,
-    Lost,
-    Prior,
-    Spec,
-    Task,
-    Tensor,
-)
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.thresholds import Threshold
 
 # Shorter vectors are no direction: (0, 0, 0) says that nobody knows.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from must_keras.data.labelled import check_label_spaces, check_labels_head, check_sets
+from must_keras.data.labelled import check_label_spaces, check_labels_head
 from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -64,7 +64,6 @@ class ForeignLabels:
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)
-        check_sets(where, self.sets, self.task)
         check_label_spaces(self.labels, [self.task])
         if isinstance(self.threshold, AtPrecision) and self.has_scores:
             raise UserError(f"{where}: AtPrecision needs a model that sees validation images")

@@ -7,9 +7,9 @@ from scipy import optimize
 from must_keras.errors import UserError
 from must_keras.ops import maps
 from must_keras.ops.views import View, letterbox
-from must_keras.tasks.base import Framing
 from must_keras.tasks.depth import Depth
 from must_keras.tasks.depth.depth import to_relative
+from must_keras.tasks.label_content import Framing
 from must_keras.training.model import build_model
 from tiny import NETWORK
 

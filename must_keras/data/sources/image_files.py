@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.folders import check_inside
-from must_keras.data.images import check_bits, read_image, upright_size
+from must_keras.data.images import read_image, upright_size
 from must_keras.data.notices import Notices
+from must_keras.data.pixel_bits import check_bits
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
 

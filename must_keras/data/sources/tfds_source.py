@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from must_keras.data import images
+from must_keras.data import images, pixel_bits
 from must_keras.data.notices import Notices
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
@@ -58,7 +58,7 @@ class TfdsSource(Source):
         image_id: str | None = None,
         bits: int | None = None,
     ):
-        images.check_bits(f"source {name!r}", bits)
+        pixel_bits.check_bits(f"source {name!r}", bits)
         self.name, self._bits = name, bits
         self._notices = Notices(f"source {name!r}")
         self.label_spaces = {head: reading.space for head, reading in labels.items()}
@@ -199,7 +199,7 @@ class _Decoded(Mapping):
 
     def _rgb(self, image: Image.Image, bits: int | None, notices: Notices) -> np.ndarray:
         if bits is None:
-            images.notice_bits(image, self.where, notices)
+            pixel_bits.notice(image, self.where, notices)
         return images.rgb(image, bits=bits)
 
     def _opened(self, key: str) -> Image.Image:

@@ -15,18 +15,10 @@ from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import (
-    Evaluator,
-    Framing,
-    LabelContent,
-    Lost,
-    Prior,
-    Spec,
-    Task,
-    Tensor,
-)
+from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
 from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Sketch
 from must_keras.tasks.thresholds import Threshold
 

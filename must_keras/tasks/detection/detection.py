@@ -16,20 +16,12 @@ from must_keras.models.mask_head import MaskHead
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.views import View
-from must_keras.tasks.base import (
-    Answers,
-    Evaluator,
-    Framing,
-    LabelContent,
-    Prior,
-    Sketch,
-    Spec,
-    Task,
-)
+from must_keras.tasks.base import Answers, Evaluator, Prior, Sketch, Spec, Task
 from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
 from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
+from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
 Tensor = Any

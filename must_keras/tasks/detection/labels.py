@@ -11,7 +11,8 @@ from keras import ops
 from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
-from must_keras.tasks.base import Framing, LabelContent, Lost, Spec
+from must_keras.tasks.base import Spec
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 
 Tensor = Any
 
