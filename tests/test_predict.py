@@ -9,9 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 from pycocotools.coco import COCO
 
+import must_keras.predict
 from exif import ORIENTATIONS, save_turned
 from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
@@ -100,8 +102,8 @@ def lines(folder):
 
 def test_a_line_for_every_picture(out):
     found = {line["name"]: line for line in lines(out)}
-    assert set(found) == {"one", "deep/two", "deep/er/three"}
-    line = found["deep/two"]
+    assert set(found) == set(SIZES)
+    line = found["deep/two.PNG"]
     assert (line["height"], line["width"]) == SIZES["deep/two.PNG"]
     probabilities = [entry["probability"] for entry in line["kind"]["classes"]]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -118,21 +120,20 @@ def test_a_line_for_every_picture(out):
 
 def test_maps_have_the_pictures_size(out):
     for name, size in SIZES.items():
-        stem = str(pathlib.PurePosixPath(name).with_suffix(""))
         street, far, walls = (
-            np.asarray(Image.open(out / head / f"{stem}.png"))
+            np.asarray(Image.open(out / head / f"{name}.png"))
             for head in ("street", "far", "walls")
         )
         assert street.shape == far.shape == size and walls.shape == (*size, 3)
         assert street.dtype == np.uint8 and street.max() <= 1 and far.dtype == np.uint16
-    line = next(line for line in lines(out) if line["name"] == "one")
+    line = next(line for line in lines(out) if line["name"] == "one.jpg")
     far = np.asarray(Image.open(out / line["far"]["map"]))
     assert np.median(far) / 1000 == pytest.approx(line["far"]["median"], rel=0.01)
 
 
 def test_a_picture_shows_every_head(out):
     for name in SIZES:
-        path = (out / "pictures" / name).with_suffix(".png")
+        path = out / "pictures" / f"{name}.png"
         picture = np.asarray(Image.open(path))
         assert picture.shape[1] > 6 * 150 or picture.shape[1] == 2400
 
@@ -159,7 +160,7 @@ def test_the_exported_model_says_the_same(exported, photos, out, tmp_path):
     assert [task.name for task in model.tasks] == [task.name for task in TASKS]
     results = Results(tmp_path / "out", model.tasks)
     for name, file in pictures.find([str(photos)]).items():
-        if name != "broken":
+        if name != "broken.jpg":
             image = np.asarray(Image.open(file).convert("RGB"))
             results.add(name, file, image, model.predict(image))
     results.close()
@@ -197,8 +198,8 @@ def test_a_photo_that_exif_turns_is_predicted_upright(exported, tmp_path):
 
 def test_pictures_are_files_folders_and_globs(photos):
     found = pictures.find([str(photos / "one.jpg"), str(photos / "deep"), str(photos / "*.jpg")])
-    assert list(found) == ["one", "er/three", "two", "broken"]
-    assert found["two"] == photos / "deep" / "two.PNG"
+    assert list(found) == ["one.jpg", "er/three.webp", "two.PNG", "broken.jpg"]
+    assert found["two.PNG"] == photos / "deep" / "two.PNG"
 
 
 def test_pictures_that_cannot_be_found(photos, tmp_path):
@@ -214,7 +215,7 @@ def test_pictures_of_one_name_are_told_apart(photos, tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     first, other = photos / "one.jpg", tmp_path / "one.png"
     assert pictures.find([str(first), str(other)]) == {"one.jpg": first, "one.png": other}
-    assert list(pictures.find([str(tmp_path)])) == ["a/one", "one.PNG", "one.png"]
+    assert list(pictures.find([str(tmp_path)])) == ["a/one.jpg", "one.PNG", "one.png"]
     same = tmp_path / "a" / "one.jpg"
     found = pictures.find([str(first), str(same), str(same)])
     assert found == {f"{photos.name}/one.jpg": first, "a/one.jpg": same}
@@ -270,6 +271,11 @@ def test_models_are_found_where_runs_keep_them(run):
     for path in (run, run / "student", run / "student" / "model.keras", run / "export"):
         model = Model.load(path, trusted=path.name == "export")
         assert {task.name for task in model.tasks} == {task.name for task in TASKS}
+
+
+def test_the_flags_are_these():
+    found = flags.FLAGS.get_key_flags_for_module(must_keras.predict.__name__)
+    assert [flag.name for flag in found] == ["model", "trusted", "out"]
 
 
 def test_a_saved_model_runs_only_when_asked(run, photos, tmp_path):

@@ -136,7 +136,7 @@ def test_every_training_folder_has_its_files(run):
 
 
 def test_the_student_loads_in_a_fresh_process_and_predicts_the_same(run, tmp_path):
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)))
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)))
     codes = {
         "keras": (
             "import must_keras.training.model, keras; "

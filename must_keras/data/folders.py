@@ -244,6 +244,15 @@ def label_digest(folder: Path, files: Iterable[str]) -> str:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
+def leads_out(name: str) -> bool:
+    """Return whether a relative path leads out of the folder that it begins in."""
+    # Few names begin with a slash or have two dots in a row: the others cost little.
+    if not name.startswith("/") and ".." not in name:
+        return False
+    path = pathlib.PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
+
+
 def check_inside(names: Iterable[str], where: object) -> None:
     """Raise UserError where a file names a path outside of the folder that it belongs to.
 
@@ -251,15 +260,12 @@ def check_inside(names: Iterable[str], where: object) -> None:
         names: relative paths, as an annotation file or a list has them.
         where: what names them, for the message.
     """
-    for name in names:
-        # Few names have dots in a row or begin with a slash: the others cost little.
-        if name.startswith("/") or ".." in name:
-            path = pathlib.PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(
-                    f"{where} names {name!r}, which lies outside of the folder of its files; "
-                    "expected a path below that folder, without '..'"
-                )
+    name = next(filter(leads_out, names), None)
+    if name is not None:
+        raise UserError(
+            f"{where} names {name!r}, which lies outside of the folder of its files; expected a "
+            "path below that folder, without '..'"
+        )
 
 
 def stem(name: str) -> str:

@@ -36,13 +36,15 @@ def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
         UserError: there is no such file, it is not UTF-8 text, or it is empty.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} is not UTF-8 text: line {line}: {error}") from None
     lines = enumerate(text.split("\n"), 1)
     found = [(number, line.strip(" \t\r\f\v")) for number, line in lines if line.strip()]
     if not found:

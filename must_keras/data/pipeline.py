@@ -53,12 +53,14 @@ class _Reader:
     """Reads examples as the flat lists of arrays that tf.numpy_function wants."""
 
     examples: Examples
+    tasks: tuple[Task, ...]
     parts: tuple[tuple[str, str, Spec], ...]
 
     @classmethod
     def create(cls, examples: Examples, tasks: Sequence[Task]) -> _Reader:
         return cls(
             examples=examples,
+            tasks=tuple(tasks),
             parts=tuple(
                 (task.name, key, spec)
                 for task in tasks
@@ -68,7 +70,8 @@ class _Reader:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
         def load(i: np.int64) -> list[np.ndarray]:
-            image, labels = self.examples.load(int(i))
+            image, stored = self.examples.load(int(i))
+            labels = {task.name: task.compact(stored[task.name]) for task in self.tasks}
             flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in self.parts]
             return [np.ascontiguousarray(image), *flat]
 

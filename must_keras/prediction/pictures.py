@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from must_keras.data import names
-from must_keras.data.folders import picture_files, stem
+from must_keras.data.folders import picture_files
 from must_keras.errors import UserError
 
 
 def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
     """{name: file} of files, folders (with all below them) and globs, in their order.
 
-    A name is the path inside its folder, or the file's own name, without the suffix; where two
-    pictures would have one name, with the suffix, the folder before it, or the whole path.
+    A name is the path inside its folder, or the file's own name, as it is; where two pictures
+    would have one name, with the folder before it, or the whole path.
 
     Raises:
         UserError: something is not there.
@@ -56,7 +56,7 @@ def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
 def _named(pairs: Sequence[tuple[str, pathlib.Path]]) -> Iterator[tuple[str, pathlib.Path]]:
     """Each file under the shortest of its names that no other file has."""
     readings = [
-        (stem(name), name, f"{file.resolve().parent.name}/{name}", file.resolve().as_posix()[1:])
+        (name, f"{file.resolve().parent.name}/{name}", file.resolve().as_posix()[1:])
         for name, file in pairs
     ]
     counts = [collections.Counter(level) for level in zip(*readings, strict=True)]

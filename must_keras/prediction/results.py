@@ -83,7 +83,7 @@ class Results:
                 line[task.name]["map"] = path
                 _write(self._folder / path, png)
             if task.name in self._coco:
-                self._coco[task.name].add(name, file, (height, width), said)
+                self._coco[task.name].add(name, (height, width), said)
         canvas = Image.fromarray(pictures.grid([row]))
         canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
         _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
@@ -142,14 +142,12 @@ class _Coco:
     def add(
         self,
         name: str,
-        file: pathlib.Path,
         size: tuple[int, int],
         outputs: Mapping[str, np.ndarray],
     ) -> None:
         images, annotations = self.content["images"], self.content["annotations"]
         number = len(images) + 1
-        file_name = name + file.suffix
-        images.append({"id": number, "file_name": file_name, "height": size[0], "width": size[1]})
+        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for i in np.flatnonzero(np.asarray(outputs["classes"]) >= 0):
             ymin, xmin, ymax, xmax = (round(float(v), 2) for v in outputs["boxes"][i])
             annotation = {

@@ -46,7 +46,7 @@ from must_keras.training.strategy import (
     wait_for_all,
 )
 from must_keras.versions import git_commit, versions
-from must_keras.workdir import RUN, Workdir, describe, other_runs
+from must_keras.workdir import RUN, Workdir, check_root, describe, other_runs
 
 _ORDER = {
     "teacher": teacher.run,
@@ -103,7 +103,7 @@ def run(
         raise UserError("--verify, --plan and --diff belong to --stage=label")
     if stage in _LOOKS or verify or plan or diff:
         run_folder, values = Workdir(workdir), recipe()
-        _check_folder(workdir)
+        check_root(workdir)
         _check_names(values, stage, only)
         values = pools.frozen(values, run_folder, new=plan)
         if verify:
@@ -224,7 +224,7 @@ def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:
     Raises:
         UserError: the data or the folder are not what the stage needs.
     """
-    _check_folder(workdir.root)
+    check_root(workdir.root)
     if stage in ("all", "teacher"):
         first_look.run(recipe, workdir)
     try:
@@ -241,13 +241,9 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     """
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
-    pools.keep(recipe, workdir)
+    # First the mark of a run: a folder without it is somebody else's.
     _record(recipe, workdir, strategy)
-
-
-def _check_folder(workdir: pathlib.Path) -> None:
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file; a folder is needed")
+    pools.keep(recipe, workdir)
 
 
 def _stages(recipe: Recipe) -> list[str]:

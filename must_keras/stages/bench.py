@@ -7,12 +7,14 @@ from typing import Any
 
 import keras
 
+from must_keras.data.labelled import untaught
 from must_keras.data.shots import few
 from must_keras.data.splits import Splits
 from must_keras.recipe import Recipe, Transfer
 from must_keras.stages import scoring, sweep
 from must_keras.stages.cells import Cell
 from must_keras.stages.fitting import fit_part
+from must_keras.stages.untaught import tell as tell_untaught
 from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.feed import Feed
 from must_keras.training.frozen import estimate_statistics
@@ -187,7 +189,11 @@ class Bench:
                     test=sets.test,
                 )
             size = recipe.network.size
-            scorer = scoring.Scorer(transfer.task, sets, recipe, size=size)
+            # The head is fresh: what these labels do not teach, nothing does.
+            found = untaught(scoring.labelled(sets.train, transfer.task, recipe), [transfer.task])
+            left_out = found.get(transfer.task.name, ())
+            tell_untaught(f"transfer {transfer.name}", found)
+            scorer = scoring.Scorer(transfer.task, sets, recipe, size=size, untaught=left_out)
             self._seen = (key, _Seen(sets, scorer))
         return self._seen[1]
 

@@ -52,7 +52,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         if part.result() is not None and part.result_of(made_from) is None:
             part.begin()  # Another run may have what is asked for now.
         if not part.is_finished(made_from):
-            part.begin()
+            part.begin(made_from)
             tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
             part.finish(made_from, _compare(recipe, source, tests, part))
         print(told(source.name, part.result(), see=part.folder / LIST))

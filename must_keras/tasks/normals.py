@@ -14,7 +14,8 @@ from keras import ops
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
+from must_keras.tasks.evaluation import Evaluator, Prior
 from must_keras.tasks.foreign import check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.thresholds import Threshold

@@ -15,8 +15,9 @@ from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.drawing import palette
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
 from must_keras.tasks.foreign import check_distribution, check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Pixels, Sketch

@@ -182,9 +182,9 @@ def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
     [
         (lambda c: c["annotations"][0].update(image_id=8), "annotation 1 is of image 8, which"),
         (lambda c: c["annotations"][2].update(category_id=1), "annotation 3 is of category 1"),
-        (lambda c: c["annotations"][2].update(bbox=[1, 2, 3]), "annotation 3 has the box"),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2, 3]), "annotation 3 has the bbox"),
         (lambda c: c["annotations"][2].update(bbox=[1, 2, 3, float("nan")]), "annotation 3 has"),
-        (lambda c: c["annotations"][2].update(bbox=[1, 2, -3, 4]), "annotation 3 has the box"),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2, -3, 4]), "annotation 3 has the bbox"),
         (
             lambda c: c["annotations"][1]["segmentation"].update(counts="\x7f~"),
             "annotation 2 has run",
@@ -192,15 +192,17 @@ def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
         (lambda c: c["annotations"][1]["segmentation"].update(size=[3, 4]), "annotation 2 has run"),
         (lambda c: c["annotations"][1]["segmentation"].update(counts=[4]), "annotation 2 has run"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "annotation 1 has a poly"),
-        (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "not in COCO's format"),
-        (lambda c: c["annotations"][0].pop("bbox"), "annotation 1 has no 'bbox'"),
-        (lambda c: c["images"][0].update(file_name="gone.png"), r"image gone\.png is not in"),
+        (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "annotation 1 has 'x'"),
+        (lambda c: c["annotations"][4].pop("bbox"), "annotation 5 has no 'bbox'"),
+        (
+            lambda c: c["images"][0].update(file_name="gone.png"),
+            r"image 70 has the file_name .gone\.png., which is not in",
+        ),
         (lambda c: c["images"][0].update(id=3), "is listed twice"),
-        (lambda c: c["images"][0].pop("width"), "no 'width'"),
-        (lambda c: c["categories"][0].update(id=5), "different ids and names"),
+        (lambda c: c["categories"][0].update(id=5), "has the id of another category"),
         (lambda c: c.pop("categories"), "no 'categories'"),
         (lambda c: c.update(images=[], annotations=[]), "lists no image"),
-        (lambda c: c.update(annotations=[3]), "not in COCO's format"),
+        (lambda c: c.update(annotations=[3]), "annotation at position 0 is 3"),
     ],
 )
 def test_coco_files_that_do_not_fit(coco, tmp_path, change, message):
@@ -284,7 +286,7 @@ def test_voc_pixels_are_inclusive(voc):
 
 def test_voc_folders_that_do_not_fit(voc):
     arguments = {"name": "v", "root": voc, "head": "h"}
-    with pytest.raises(UserError, match=r"x3\.xml names the class 'bee', which is not one of cow"):
+    with pytest.raises(UserError, match=r"x3\.xml: object 1 names the class 'bee'.*not one of cow"):
         VocXml(split="train", classes=("cow", "ant"), **arguments)
     with pytest.raises(UserError, match=r"no file .*val\.txt"):
         VocXml(split="val", **arguments)
@@ -318,11 +320,11 @@ def test_voc_lists_of_other_encodings(voc):
     ("content", "message"),
     [
         ("<annotation>", "cannot be read as XML"),
-        ("<a><object><name>cow</name></object></a>", "has no <bndbox>"),
-        ("<a><object><name/><bndbox/></object></a>", "has no <xmin>"),
+        ("<a><object><name>cow</name></object></a>", "object 1 .'cow'. has no <bndbox>"),
+        ("<a><object><name>cow</name><bndbox/></object></a>", "has no <xmin>"),
         (f"<a>{thing('', 1, 1, 2, 2)}</a>", "has no <name>"),
-        (f"<a>{thing('cow', 'left', 1, 2, 2)}</a>", "not in Pascal VOC's format"),
-        (f"<a>{thing('cow', 'nan', 1, 2, 2)}</a>", "<xmin> is nan"),
+        (f"<a>{thing('cow', 'left', 1, 2, 2)}</a>", "object 1 .'cow'. has <xmin> 'left'"),
+        (f"<a>{thing('cow', 'nan', 1, 2, 2)}</a>", "has <xmin> 'nan'"),
     ],
 )
 def test_voc_files_that_cannot_be_read(voc, content, message):

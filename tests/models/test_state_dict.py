@@ -112,6 +112,36 @@ def test_nothing_in_the_file_is_executed(tmp_path, monkeypatch, write):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("write", [zipped, legacy])
+@pytest.mark.parametrize("shape", [(10**12,), (2**20, 2**30)])
+def test_a_tensor_that_would_fill_the_memory(shape, write, tmp_path):
+    out, array = io.BytesIO(), np.zeros(2, np.float32)
+    torch = Torch(out)
+    out.write(b"\x80\x02}(")
+    torch.value("w")
+    torch.tensor(
+        "0", np.broadcast_to(array[:1].reshape((1,) * len(shape)), shape), (0,) * len(shape)
+    )
+    out.write(b"u.")
+    write(tmp_path / "net.pth", out.getvalue(), {"w": array})
+    with pytest.raises(UserError, match=r"net.pth cannot be read .* has only 2 numbers"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_storages_that_would_fill_the_memory(tmp_path):
+    path, array = tmp_path / "net.pth", np.zeros(2, np.float32)
+    legacy(path, state_pickle({"w": array}), {"w": array})
+    data = path.read_bytes()
+    path.write_bytes(data[:-16] + (2**61).to_bytes(8, "little") + data[-8:])
+    with pytest.raises(UserError, match=r"net.pth cannot be read .* 8 are left"):
+        read_state_dict(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", state_pickle({"w": array}))
+        archive.writestr("net/data/0", bytes(2**28 + 8))
+    with pytest.raises(UserError, match=r"net.pth cannot be read .* would have \d+ bytes"):
+        read_state_dict(path)
+
+
 def test_files_that_are_damaged(tmp_path):
     path = tmp_path / "net.pth"
     payload = state_pickle(ARRAYS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from must_keras.data import names
+from must_keras.data.annotation_fields import shown
 from must_keras.data.folders import (
     Path,
     content_digest,
@@ -21,11 +25,14 @@ from must_keras.data.stored import class_label
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 
+_DELIMITERS = (",", ";", "\t")
+
 
 class CsvClasses(ImageFiles):
     """The pictures of a folder, and a CSV file with a header that says the class of some of them.
 
-    Names are compared as people read them: see `names.Names`.
+    Columns are separated by commas, semicolons or tabs, whichever gives both columns. Names are
+    compared as people read them: see `names.Names`.
 
     Args:
         name: of the source.
@@ -66,7 +73,9 @@ class CsvClasses(ImageFiles):
             if file is None:
                 raise UserError(f"{where}: there is no picture {text!r} in {root}")
             if file in first:
-                raise UserError(f"{where}: {text!r} is also on line {first[file]}")
+                raise UserError(
+                    f"{where}: {text!r} is also on line {first[file]}: a picture has one row"
+                )
             first[file] = number
             if class_name:
                 class_of[file] = (number, class_name)
@@ -119,27 +128,61 @@ def _found(known: names.Names, text: str, where: str) -> str | None:
 
 def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:
     """(line number, file, class) of every row."""
+    text = _text(path)
+    wanted = (file_column, class_column)
+    headers = {delimiter: _header(path, text, delimiter) for delimiter in _DELIMITERS}
+    # Where none has both columns, the messages are about commas.
+    delimiter = next((d for d, names_ in headers.items() if {*wanted} <= {*names_}), ",")
+    columns = headers[delimiter]
+    for column in wanted:
+        if len(columns) == 1 and column not in columns:
+            raise UserError(
+                f"{path} has one column, {columns[0]!r}: expected columns separated by commas, "
+                f"semicolons or tabs, and {file_column!r} and {class_column!r} in the first line"
+            )
+        if column not in columns:
+            raise UserError(f"{path} has no column {column!r}; {nearest(column, columns)}")
+        if columns.count(column) > 1:
+            raise UserError(f"{path} has {columns.count(column)} columns {column!r}, expected one")
+    places = [columns.index(column) for column in wanted]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    found = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            for column in (file_column, class_column):
-                if len(columns) == 1 and column not in columns:
-                    raise UserError(
-                        f"{path} has one column, {columns[0]!r}: expected columns separated by "
-                        "commas"
-                    )
-                if column not in columns:
-                    raise UserError(f"{path} has no column {column!r}; {nearest(column, columns)}")
-            return [
-                (
-                    reader.line_num,
-                    row[file_column] or "",
-                    (row[class_column] or "").strip(),
+        next(rows)
+        for row in rows:
+            # Empty cells behind the last column are what spreadsheets write.
+            if any(row) and (len(row) < len(columns) or any(row[len(columns) :])):
+                raise UserError(
+                    f"{path}, line {rows.line_num}: {len(row)} fields, expected {len(columns)} as "
+                    f"in the first line ({shown(row)})"
                 )
-                for row in reader
-            ]
+            if any(row):
+                found.append((rows.line_num, row[places[0]], row[places[1]].strip()))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
+    return found
+
+
+def _header(path: pathlib.Path, text: str, delimiter: str) -> list[str]:
+    first = re.split(r"\r\n|\r|\n", text, maxsplit=1)[:1]
+    try:
+        return [name.strip() for name in next(csv.reader(first, delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise UserError(f"{path}, line 1: not CSV: {error}") from None
+
+
+def _text(path: pathlib.Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with its mark, as spreadsheets write it."""
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not CSV in UTF-8: {error}") from None
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} is not CSV in UTF-8: line {line} has the byte "
+            f"0x{data[error.start]:02x}; save the table as UTF-8"
+        ) from None

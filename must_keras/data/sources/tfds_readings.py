@@ -63,6 +63,8 @@ def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBui
         known = tfds.list_builders(with_community_datasets=False)
         hint = str(error) if short in known else _near(short, known)
         raise UserError(f"TFDS has no data set {name!r}: {hint}") from None
+    except Exception as error:  # A damaged folder.
+        raise UserError(f"TFDS could not open {name!r}: {reason(error)}") from error
     try:
         builder.download_and_prepare()
     except Exception as error:
@@ -104,6 +106,8 @@ def check_features(folder: pathlib.Path) -> None:
         waiting = [json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {reason(error)}") from None
+    if not isinstance(waiting[0], dict):
+        raise UserError(f"{path} contains no object, so that it names no features")
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):

@@ -15,8 +15,9 @@ from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
+from must_keras.tasks.evaluation import Evaluator, Prior
 from must_keras.tasks.foreign import check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Sketch
@@ -122,16 +123,17 @@ class Depth(Task):
         """
         depth = np.asarray(stored["depth"])
         valid = np.isfinite(depth) & (depth > 0)
-        known = int(np.count_nonzero(valid))
+        known = found = int(np.count_nonzero(valid))
         usable = known * maps.loss_pixels(framing.visible, self.loss_stride) / max(depth.size, 1)
         lost = {_UNKNOWN: depth.size - known} if known < depth.size else {}
         if self.kind == "relative_inverse" and known:
             values = depth[valid].astype(np.float64)
             deviation = float(np.abs(values - np.median(values)).mean())
-            if usable < _FEWEST or deviation < _SMALLEST_DEVIATION:
+            found = known if deviation >= _SMALLEST_DEVIATION else 0
+            if usable < _FEWEST or not found:
                 lost, usable = lost | {_NO_SCALE: known}, 0.0
         return LabelContent(
-            total=depth.size, found=np.array([known]), usable=np.array([usable]), lost=lost
+            total=depth.size, found=np.array([found]), usable=np.array([usable]), lost=lost
         )
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
