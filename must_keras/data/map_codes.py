@@ -20,6 +20,9 @@ _UNKNOWN = -1
 
 Colour = tuple[int, int, int]
 
+# Maps are read by several threads; one lock for all, so that sources can be copied.
+_lock = threading.Lock()
+
 
 class Values:
     """One integer a pixel.
@@ -143,20 +146,22 @@ class Palettes:
 
     def __init__(self, notices: Notices, *, are_stated: bool):
         self._notices, self._are_stated = notices, are_stated
-        self._lock = threading.Lock()
+        self._checked: set[str] = set()
         self._known: dict[int, tuple[Colour, str]] = {}
         self._kinds: dict[str, str] = {}
 
     def check(self, picture: CodedPicture, where: str) -> None:
-        """Compare a map with those that were read before.
+        """Compare a map with those that were read before; at its first reading alone.
 
         Raises:
             UserError: a color has another index than in another file, so that equal indices are
                 different classes; names both files.
         """
-        if picture.is_transparent:
-            self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
-        with self._lock:
+        with _lock:
+            if where in self._checked:
+                return
+            if picture.is_transparent:
+                self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
             kind = "grey" if picture.palette is None else "palette"
             self._kinds.setdefault(kind, where)
             if len(self._kinds) > 1:
@@ -172,6 +177,7 @@ class Palettes:
             if picture.palette is not None:
                 used = np.flatnonzero(np.bincount(picture.values.reshape(-1)))
                 self._compare(picture.palette, used, where)
+            self._checked.add(where)
 
     def _compare(self, palette: np.ndarray, used: np.ndarray, where: str) -> None:
         used = used[used < len(palette)]
