@@ -79,7 +79,8 @@ def _look_at_split(recipe: Recipe, item: AnyTeacher | Transfer, split: str) -> L
     """
     source, task = getattr(item.sets, split), item.task
     scale = _scale(recipe, item) if split == "train" else 1.0
-    found = _contents(source, [task], size=recipe.network.size, scale=scale)[task.name]
+    readable = TolerantSource(source, most=recipe.max_unreadable)
+    found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
     if found.is_empty:
         raise UserError(
             f"source {source.name!r} ({split} of {type(item).__name__.lower()} {item.name!r}): "
@@ -133,7 +134,10 @@ def _look_at_images(source: Source) -> None:
 def _contents(
     source: Source, tasks: list[Task], *, size: int, scale: float
 ) -> dict[str, LabelContents]:
-    """{head: what its labels leave to learn}; images all over the source are decoded as well."""
+    """Return {head: what its labels leave to learn}.
+
+    Images all over the source are decoded as well; one that cannot be read is not counted.
+    """
     examples = Labelled(source, tasks)
     read = _some(source)
     contents = {
@@ -142,6 +146,8 @@ def _contents(
     }
     for index in read:
         original = source.image(index).shape[:2]
+        if source.is_gone(index):
+            continue
         labels, origins = examples.labels_and_origins(index)
         for head, found in contents.items():
             found.add(labels[head], original, is_labelled=origins[head] != "missing")

@@ -12,6 +12,7 @@ import numpy as np
 from must_keras.data.images import upright_size
 from must_keras.data.labelled import Labelled
 from must_keras.data.sources import Source
+from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.tasks.label_content import Framing, Lost
 
@@ -76,18 +77,21 @@ class LabelContents:
         """Why nothing can be learned, for the end of an error."""
         unit = self.task.content_unit
         if not self.labelled:
-            return f"{self._images('none of')} has a label for the head"
+            return self._none_has("label for the head")
         if not self._total:
             return (
-                f"{self._images('none of')} has an {unit} with an area: the file of annotations "
-                "may be another one than was meant"
+                f"{self._none_has(f'{unit} with an area')}: the file of annotations may be another "
+                "one than was meant"
             )
         if not self._lost:
             return f"fewer than one {unit} remains at {self._size} px"
-        counts = [f"{self._units(n)} are {lost.why}" for lost, n in self._lost.most_common()]
+        counts = [
+            f"{self._units(n)} {'is' if n == 1 else 'are'} {lost.why}"
+            for lost, n in self._lost.most_common()
+        ]
         advice = [lost.advice for lost, _ in self._lost.most_common() if lost.advice]
         if len(self._lost) == 1 and self._lost.total() == self._total:
-            text = f"all {counts[0]}"
+            text = f"all {counts[0]}" if self._total > 1 else counts[0]
         else:
             text = f"of {self._units(self._total)}, {' and '.join(counts)}"
         return "; ".join((f"{text} ({self._images('in')})", *advice))
@@ -96,7 +100,7 @@ class LabelContents:
         """What of the head cannot be learned although other things can, a sentence each."""
         found = []
         if not self.labelled:
-            return [f"{self._images('none of')} has a label for the head"]
+            return [self._none_has("label for the head")]
         missing = self.missing_classes
         if missing and self.classes:
             found.append(self._about_classes(missing))
@@ -141,10 +145,16 @@ class LabelContents:
 
     def _images(self, before: str) -> str:
         """Return which images were read: "in all 12 images", for example."""
-        if self.read == self._num_images:
-            number = f"{'the ' if before != 'in' else 'all '}{self.read} images"
-            return f"{before} {number}" if self.read != 1 else f"{before} the one image"
-        return f"{before} the {self.read} of {self._num_images} images that were read"
+        if self.read < self._num_images:
+            return f"{before} the {self.read} of {self._num_images} images that were read"
+        if self.read == 1:
+            return f"{before} the one image"
+        return f"{before} {'all' if before == 'in' else 'the'} {self.read} images"
+
+    def _none_has(self, what: str) -> str:
+        if self.read == self._num_images == 1:
+            return f"the one image has no {what}"
+        return f"{self._images('none of')} has {'an' if what[0] in 'aeiou' else 'a'} {what}"
 
 
 def search(
@@ -167,17 +177,20 @@ def search(
             return
         if time.monotonic() > deadline:
             return
-        if index not in known:
+        original = None if index in known else _original(source, index)
+        if original is not None:
             labels, origins = examples.labels_and_origins(index)
-            contents.add(
-                labels[head], _original(source, index), is_labelled=origins[head] != "missing"
-            )
+            contents.add(labels[head], original, is_labelled=origins[head] != "missing")
 
 
-def _original(source: Source, index: int) -> tuple[int, int]:
-    """(height, width) of an image; from a file's header where it has one."""
+def _original(source: Source, index: int) -> tuple[int, int] | None:
+    """(height, width) of an image, from a file's header where it has one; None: unreadable."""
     file = source.file(index)
-    return source.image(index).shape[:2] if file is None else upright_size(file)
+    try:
+        height, width = source.image(index).shape[:2] if file is None else upright_size(file)
+    except (UserError, DataError):
+        return None
+    return height, width
 
 
 def _few(names: Sequence[str]) -> str:
