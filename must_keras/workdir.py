@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from must_keras.differences import in_words
 from must_keras.errors import DataError, UserError
 from must_keras.files import TEMPORARY, find_json, warn_once, write_json
 
@@ -19,8 +20,6 @@ BEGUN = "begun.json"
 CHECKPOINTS = "checkpoints"
 # Begins the names of folders of steps that were not finite.
 EVIDENCE = "nonfinite-step-"
-# Characters of a value in a message.
-_LONGEST = 80
 RUN = "run.json"
 
 
@@ -31,10 +30,15 @@ class Workdir:
     Attributes:
         root: the run's folder.
         others: folders of other runs, whose finished parts are taken where they are the same.
+        stand_ins: {folder of a part: the folder in another run that it is read from}, for a plan of
+            what would be taken; see stages.parts.
     """
 
     root: pathlib.Path
     others: tuple[pathlib.Path, ...] = ()
+    stand_ins: dict[pathlib.Path, pathlib.Path] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def teacher(self, name: str) -> Part:
         """teachers/<name>/."""
@@ -64,7 +68,7 @@ class Workdir:
         What does not change from round to round is taken from this run.
         """
         folders = [root / "rounds" / str(number) for root in (self.root, *self.others)]
-        return Workdir(folders[0], (self.root, *folders[1:]))
+        return Workdir(folders[0], (self.root, *folders[1:]), self.stand_ins)
 
     @property
     def supervised(self) -> Part:
@@ -85,7 +89,9 @@ class Workdir:
         return self._part("export")
 
     def _part(self, *names: str) -> Part:
-        return Part(self.root.joinpath(*names), tuple(o.joinpath(*names) for o in self.others))
+        folder = self.root.joinpath(*names)
+        others = tuple(other.joinpath(*names) for other in self.others)
+        return Part(self.stand_ins.get(folder, folder), others)
 
 
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
@@ -160,25 +166,42 @@ class Part:
             return None
         return value["result"] if value["inputs"] == describe(inputs) else None
 
+    def made_from(self) -> Any | None:
+        """Return the inputs of the finished part, or of the interrupted one; None before it.
+
+        Raises:
+            DataError: the file that holds them is damaged.
+        """
+        value = _finished(self.folder)
+        if value is not None:
+            return value["inputs"]
+        remedy = f"delete {self.folder} to start it afresh"
+        return find_json(self.folder / BEGUN, form={}, remedy=remedy)
+
+    def difference(self, inputs: Any) -> str | None:
+        """Return what changed since a part was made or begun, to follow "was made ".
+
+        None where nothing changed, or the part is not begun.
+        """
+        was = self.made_from()
+        return None if was is None else in_words(was, describe(inputs))
+
     def is_finished(self, inputs: Any) -> bool:
         """Whether the part is there, made from these inputs; if need be taken from another run.
 
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        value = _finished(self.folder)
-        if value is None:
+        if _finished(self.folder) is None:
             return self._taken(describe(inputs))
-        difference = first_difference(value["inputs"], describe(inputs))
-        if difference is None:
-            return True
-        field, was, now = difference
-        raise UserError(
-            f"{self.folder} was made with {field} = {_short(was)}, "
-            f"the recipe now says {_short(now)}"
-        )
+        difference = self.difference(inputs)
+        if difference is not None:
+            raise UserError(f"{self.folder} was made {difference}")
+        return True
 
-    def _taken(self, inputs: Any) -> bool:
+    def elsewhere(self, inputs: Any) -> pathlib.Path | None:
+        """Return the same part's folder in another run, where it was made from these inputs."""
+        inputs = describe(inputs)
         for other in self.others:
             try:
                 value = _finished(other)
@@ -186,18 +209,24 @@ class Part:
                 warn_once(f"not looked into for finished work: {error}")
                 continue
             if value is not None and value["inputs"] == inputs:
-                temporary = self.folder.with_name(self.folder.name + TEMPORARY)
-                shutil.rmtree(temporary, ignore_errors=True)
-                try:
-                    shutil.copytree(other, temporary, copy_function=_linked)
-                except shutil.Error as error:
-                    file, target, reason = error.args[0][0]
-                    raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
-                shutil.rmtree(self.folder, ignore_errors=True)
-                temporary.rename(self.folder)
-                print(f"{self.folder}: taken from {other}")
-                return True
-        return False
+                return other
+        return None
+
+    def _taken(self, inputs: Any) -> bool:
+        other = self.elsewhere(inputs)
+        if other is None:
+            return False
+        temporary = self.folder.with_name(self.folder.name + TEMPORARY)
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            shutil.copytree(other, temporary, copy_function=_linked)
+        except shutil.Error as error:
+            file, target, reason = error.args[0][0]
+            raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
+        shutil.rmtree(self.folder, ignore_errors=True)
+        temporary.rename(self.folder)
+        print(f"{self.folder}: taken from {other}")
+        return True
 
 
 def _finished(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -209,11 +238,6 @@ def _finished(folder: pathlib.Path) -> dict[str, Any] | None:
     """
     remedy = f"delete {folder} to have it made again"
     return find_json(folder / FINISHED, form={"inputs": object, "result": dict}, remedy=remedy)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def _linked(source: str, destination: str) -> None:
@@ -246,20 +270,3 @@ def describe(value: Any) -> Any:
     if isinstance(value, pathlib.Path):
         return str(value)
     raise TypeError(f"cannot describe {type(value).__name__}")
-
-
-def first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """(field, what it was, what it is) of plain data; None where both are the same."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for key in sorted(was.keys() | now.keys()):
-            found = first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else key)
-            if found:
-                return found
-        return None
-    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for index, (a, b) in enumerate(zip(was, now, strict=True)):
-            found = first_difference(a, b, f"{path}[{index}]")
-            if found:
-                return found
-        return None
-    return None if was == now else (path, was, now)

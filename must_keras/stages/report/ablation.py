@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from must_keras.data.sources.source import without_keys
+from must_keras.differences import first_difference
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.stages.report import combined, comparison
 from must_keras.stages.report.comparison import t_interval
-from must_keras.workdir import first_difference
 
 POOL_IMAGES = "pool_images"
 
