@@ -23,6 +23,7 @@ from must_keras.stages import (
     first_look,
     label,
     label_checks,
+    leaks,
     parts,
     pools,
     ray_labelling,
@@ -102,10 +103,14 @@ def run(
     if (verify or plan or diff) and stage != "label":
         raise UserError("--verify, --plan and --diff belong to --stage=label")
     if stage in _LOOKS or verify or plan or diff:
-        run_folder, values = Workdir(workdir), recipe()
+        # What others have is looked up for status alone, which takes nothing.
+        others = other_runs(workdir, reuse) if stage == "status" else ()
+        run_folder, values = Workdir(workdir, others), recipe()
         _check_folder(workdir)
         _check_names(values, stage, only)
         values = pools.frozen(values, run_folder, new=plan)
+        if stage != "status":
+            pools.tell(values, run_folder)
         if verify:
             label_checks.verify(values, run_folder, only)
         elif plan:
@@ -137,6 +142,8 @@ def run(
                 start = time.monotonic()
                 if name == "rounds":
                     _make_rounds(values, run_folder, make, devices)
+                if name in ("supervised", "selfsup"):
+                    _alone(devices, _compare, values, run_folder)
                 make(name, values, run_folder, only)
                 if name == "label":
                     # What it found in the pools may concern a finished student.
@@ -241,8 +248,15 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     """
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
+    pools.tell(recipe, workdir)
     pools.keep(recipe, workdir)
     _record(recipe, workdir, strategy)
+
+
+def _compare(recipe: Recipe, workdir: Workdir) -> None:
+    """Compares training images with the test splits where no label stage has done it."""
+    if not leaks.are_known(recipe, workdir):
+        leaks.run(recipe, workdir)
 
 
 def _check_folder(workdir: pathlib.Path) -> None:

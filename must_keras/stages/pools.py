@@ -8,14 +8,16 @@ import json
 import operator
 import pathlib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 
 from must_keras.data.sources import ListedFile, ListedFiles, Source
+from must_keras.differences import listed
 from must_keras.errors import damaged
 from must_keras.files import json_lines, replacing
 from must_keras.progress import track
 from must_keras.recipe import Pool, Recipe
-from must_keras.workdir import Workdir
+from must_keras.workdir import Part, Workdir
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Another run's list is gone on with where so much of it is still there.
@@ -30,53 +32,206 @@ def frozen(recipe: Recipe, workdir: Workdir, *, new: bool) -> Recipe:
     next block, <name>_block2, with label columns of its own. So labels are made for new images
     only, and those of others stay valid.
 
+    A network that was trained on a pool, or whose training has begun, closes the list: the run goes
+    on with the blocks that the network was trained on, and lists no other. A block of which no
+    image is left is left out of an open list.
+
     Args:
         recipe: the run's values.
         workdir: the run's folder; nothing is written to it.
         new: whether images that are in no block are listed now.
     """
-    pools = []
+    networks, pools = trained(recipe, workdir), []
     for pool in recipe.pools:
-        blocks = _blocks(pool, workdir, new=new)
+        blocks = _blocks(pool, workdir, networks, new=new)
         pools += [Pool(source=block) for block in blocks] or [pool]
     return dataclasses.replace(recipe, pools=tuple(pools))
 
 
 def keep(recipe: Recipe, workdir: Workdir) -> None:
     """Writes the lists of a frozen recipe, and tells what has come and gone."""
-    blocks: dict[str, list[ListedFiles]] = {}
-    for pool in recipe.pools:
-        if isinstance(pool.source, ListedFiles):
-            blocks.setdefault(pool.source.of, []).append(pool.source)
-    for name, sources in blocks.items():
+    networks = trained(recipe, workdir)
+    for name, sources in _by_pool(recipe).items():
         path = _path(workdir.root, name)
         known = _num_blocks(path)
-        if known < len(sources):
+        new = [source for source in sources if _number(source) >= known]
+        if new:
+            # What another run has listed and has no image left is kept: it holds its number.
+            before = _read(path, sources[0].source) or _of_another_run(sources[0].source, workdir)
+            numbers = {_number(source) for source in new}
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, sources)
-        for source in sources[max(known, 1) :]:
-            print(f"{name}: {len(source)} new images, {source.name}")
+            kept = [block for block in before if _number(block) not in numbers]
+            _write(path, sorted([*kept, *new], key=_number))
+        for source in new:
+            if _number(source):
+                print(f"{name}: {len(source)} new images, {source.name}")
+        if _closed_by(name, networks) is not None:
+            continue  # Its labels are read no more; see `tell`.
         gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
         if gone:
             print(f"{name}: {gone} images are gone or replaced: they have no label any more")
 
 
-def _blocks(pool: Pool, workdir: Workdir, *, new: bool) -> list[ListedFiles]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A network that learned, or began to learn, from images of pools.
+
+    Attributes:
+        name: of the network, for messages.
+        part: its folder.
+        sources: the names of what it learned from.
+        is_finished: whether it has learned all that it should.
+    """
+
+    name: str
+    part: Part
+    sources: frozenset[str]
+    is_finished: bool
+
+
+def trained(recipe: Recipe, workdir: Workdir) -> list[Trained]:
+    """Return the networks of a run that pools taught, the student first."""
+    named = {"student": workdir.student}
+    if recipe.wanted_supervised:
+        named["supervised"] = workdir.supervised
+    named |= {method.name: workdir.selfsup(method.name) for method in recipe.wanted_selfsup}
+    return [
+        Trained(name=name, part=part, sources=names, is_finished=part.result() is not None)
+        for name, part in named.items()
+        if (names := _source_names(part.made_from()))
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """How the files of a pool differ from its list.
+
+    Attributes:
+        name: of the pool.
+        listed: how many images the list has.
+        new: ids of images that are in no block.
+        replaced: ids of images whose file has another size than it had.
+        gone: ids of images that are not there any more.
+        network: what was trained on the list; None while new images are still listed.
+    """
+
+    name: str
+    listed: int
+    new: tuple[str, ...]
+    replaced: tuple[str, ...]
+    gone: tuple[str, ...]
+    network: Trained | None
+
+    @property
+    def stops(self) -> bool:
+        """Whether there are images that a finished network was trained without."""
+        return bool(
+            (self.new or self.replaced) and self.network is not None and self.network.is_finished
+        )
+
+    def parts(self) -> list[str]:
+        """Return a phrase for each kind of change, with a count and the first ids."""
+        kinds = {"new": self.new, "replaced": self.replaced, "gone": self.gone}
+        return [_phrase(kind, ids) for kind, ids in kinds.items() if ids]
+
+
+def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
+    """Return how the pools of a frozen recipe differ from their lists; only those that do.
+
+    Every file is asked for its size.
+    """
+    networks, found = trained(recipe, workdir), []
+    for name, blocks in _by_pool(recipe).items():
+        source = blocks[0].source
+        known = _sizes(blocks)
+        total, new, replaced = len(known), [], []
+        for image_id, size in _there(source):
+            if size is None:  # As a link that leads nowhere: it is gone.
+                continue
+            sizes = known.pop(image_id, None)
+            if sizes is None:
+                new.append(image_id)
+            elif size not in sizes:
+                replaced.append(image_id)
+        change = Change(
+            name=name,
+            listed=total,
+            new=tuple(new),
+            replaced=tuple(replaced),
+            gone=tuple(known),
+            network=_closed_by(name, networks),
+        )
+        if change.parts():
+            found.append(change)
+    return found
+
+
+def tell(recipe: Recipe, workdir: Workdir) -> None:
+    """Note on stderr which images are not part of a run whose networks are trained."""
+    for change in changes(recipe, workdir):
+        if change.network is not None:
+            verb = "was" if change.network.is_finished else "is being"
+            print(
+                f"note: pool {change.name}: {'; '.join(change.parts())}; the {change.network.name} "
+                f"{verb} trained on the {change.listed} images of the run's list, which stays",
+                file=sys.stderr,
+            )
+
+
+def _phrase(kind: str, ids: tuple[str, ...]) -> str:
+    images = "1 image" if len(ids) == 1 else f"{len(ids)} images"
+    verb = "is" if len(ids) == 1 else "are"
+    return f"{images} {verb} {kind} ({listed(ids)})"
+
+
+def _by_pool(recipe: Recipe) -> dict[str, list[ListedFiles]]:
+    """{name of a pool: its blocks}."""
+    blocks: dict[str, list[ListedFiles]] = {}
+    for pool in recipe.pools:
+        if isinstance(pool.source, ListedFiles):
+            blocks.setdefault(pool.source.of, []).append(pool.source)
+    return blocks
+
+
+def _source_names(inputs: object) -> frozenset[str]:
+    """The names of the sources among a network's inputs; none of what is no network's inputs."""
+    values = inputs if isinstance(inputs, dict) else {}
+    sources = values.get("sources", values.get("images"))
+    items = (
+        [item for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
+    )
+    return frozenset(str(item.get("name")) for item in items)
+
+
+def _closed_by(name: str, networks: Iterable[Trained]) -> Trained | None:
+    """The network that was trained on the first block of a pool."""
+    return next((network for network in networks if name in network.sources), None)
+
+
+def _blocks(
+    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool
+) -> list[ListedFiles]:
     source = pool.source
     # Drawn pools bring their truth along and never change.
     if pool.truth is not None or any(source.file(i) is None for i in range(len(source))):
         return []
     blocks = _read(_path(workdir.root, source.name), source)
+    network = _closed_by(source.name, networks)
+    if network is not None and blocks:
+        return [block for block in blocks if block.name in network.sources]
+    blocks = blocks or _of_another_run(source, workdir)
     if new:
-        blocks = blocks or _of_another_run(source, workdir)
-        listed = {file.image_id: file.size for block in blocks for file in block.files()}
+        known = _sizes(blocks)
         places = [
-            i for i in range(len(source)) if listed.get(source.image_id(i)) != _size(source, i)
+            index
+            for index, (image_id, size) in enumerate(_there(source))
+            if size is not None and size not in known.get(image_id, ())
         ]
         if places:
             found = track(places, f"files of {source.name}", len(places))
             blocks.append(_block(source, len(blocks), (ListedFile.of(source, i) for i in found)))
-    return blocks
+    there = [b for b in blocks if not all(b.is_missing(i) for i in range(len(b)))]
+    return there or blocks
 
 
 def _block(source: Source, number: int, files: Iterable[ListedFile]) -> ListedFiles:
@@ -84,8 +239,27 @@ def _block(source: Source, number: int, files: Iterable[ListedFile]) -> ListedFi
     return ListedFiles(source, files, name=name)
 
 
+def _sizes(blocks: Iterable[ListedFiles]) -> dict[str, tuple[int, ...]]:
+    """{id: bytes of its file in each block that lists it}."""
+    found: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        for file in block.files():
+            found[file.image_id] = (*found.get(file.image_id, ()), file.size)
+    return found
+
+
+def _there(source: Source) -> Iterator[tuple[str, int | None]]:
+    """(id, bytes of its file, None where it cannot be looked at) of every image of a source."""
+    return ((source.image_id(i), _size(source, i)) for i in range(len(source)))
+
+
+def _number(block: ListedFiles) -> int:
+    """The number of a block, which its name has: see `_block`."""
+    return 0 if block.name == block.of else int(block.name.rpartition("_block")[2]) - 1
+
+
 def _size(source: Source, index: int) -> int | None:
-    """None where the file cannot be looked at: it is listed, and told, as unreadable."""
+    """None where the file cannot be looked at."""
     try:
         return source.file(index).stat().st_size
     except OSError:

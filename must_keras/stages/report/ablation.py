@@ -216,7 +216,7 @@ def _cells(intervals: Sequence[Interval | None], form: str) -> list[str]:
 def _read(folder: pathlib.Path, over: str) -> Run:
     recipe, report = combined.read(folder)
     value = (
-        sum(pool["images"] for pool in report["leaks"].values())
+        sum(one["images"] for one in report["leaks"].values() if one.get("is_pool", True))
         if over == POOL_IMAGES
         else _plain(_at(recipe, over))
     )
