@@ -28,6 +28,8 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{flag} is missing")
     files = pictures.find(argv[1:])
     with command.without_greetings():
+        import tensorflow as tf
+
         from must_keras.data.images import read_image
         from must_keras.prediction.model import Model
         from must_keras.prediction.results import Results
@@ -41,7 +43,13 @@ def main(argv: list[str]) -> None:
         except UserError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        results.add(name, file, image, model.predict(image))
+        try:
+            outputs = model.predict(image)
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            size = f"{image.shape[1]}x{image.shape[0]} (width x height)"
+            print(f"skipped: {file}: {size} pixels take more memory than there is", file=sys.stderr)
+            continue
+        results.add(name, file, image, outputs)
     results.close()
     if not results.num_pictures:
         raise UserError(f"not one of {len(files)} pictures could be read")

@@ -34,6 +34,8 @@ _RESERVED = ("image", "area", "backbone", "neck")
 # Starts that no self-supervised method can be.
 _OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
 
+# What file systems allow is 255; a block of a pool and a temporary name add to it.
+_MAX_NAME_BYTES = 100
 _HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
 Aligned = Literal["none", "task", "images", "set"]
@@ -142,7 +144,8 @@ class Recipe:
         mode: see Protocol.
         shots: how many labelled images transfers see, each number for itself: see Protocol.
         evaluation_batch: images of a batch when nothing is trained.
-        max_unreadable: share of a source's images that may be unreadable; more end the labelling.
+        max_unreadable: share of a source's images that may be unreadable; more end the labelling,
+            or the training and scoring on a labelled set.
     """
 
     name: str
@@ -188,11 +191,19 @@ class Recipe:
                     f"recipe {self.name}: a head cannot be named {task.name!r}: only a-z, A-Z, "
                     "0-9, _ and - are allowed, and a letter comes first"
                 )
-        for name in (*(t.name for t in self.teachers), *(t.name for t in self.transfers)):
-            if not name or name.startswith(".") or set(name) & set("/\\,:"):
+        sources = [t.sets.train for t in self.trained_teachers] + [p.source for p in self.pools]
+        for item in (*self.teachers, *self.transfers, *sources):
+            name = item.name
+            is_long = len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES
+            if not name.isprintable() or name.startswith(".") or set(name) & set("/\\,:"):
                 raise UserError(
-                    f"recipe {self.name}: {name!r} names a folder: / \\ , : and a leading dot "
-                    "are not allowed"
+                    f"recipe {self.name}: {name!r} names a folder: / \\ , : control characters "
+                    "and a leading dot are not allowed"
+                )
+            if not name.strip() or name != name.rstrip(" .") or is_long:
+                raise UserError(
+                    f"recipe {self.name}: {name!r} names a folder: 1 to {_MAX_NAME_BYTES} bytes "
+                    "are allowed, without a space or a dot at the end"
                 )
         for method in self.selfsup:
             taken = method.name in _OWN_STARTS or method.name.startswith("teacher-")

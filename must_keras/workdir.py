@@ -13,7 +13,7 @@ from typing import Any
 
 from must_keras.differences import in_words
 from must_keras.errors import DataError, UserError
-from must_keras.files import TEMPORARY, find_json, warn_once, write_json
+from must_keras.files import LOCK, TEMPORARY, find_json, warn_once, write_json
 
 FINISHED = "finished.json"
 BEGUN = "begun.json"
@@ -21,6 +21,12 @@ CHECKPOINTS = "checkpoints"
 # Begins the names of folders of steps that were not finite.
 EVIDENCE = "nonfinite-step-"
 RUN = "run.json"
+# What an interrupted labeling has begun (data/columns); it continues by rules of its own.
+STARTED = "started.json"
+# A folder with one of these files is an artifact of ours, which may be emptied.
+_MARKS = (FINISHED, BEGUN, STARTED)
+# What operating systems put into folders.
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "lost+found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +100,48 @@ class Workdir:
         return Part(self.stand_ins.get(folder, folder), others)
 
 
+def check_root(root: pathlib.Path) -> None:
+    """Raise UserError where a run would write into a folder that no run has made.
+
+    A run's folder is empty, or contains the run.json of a run. A first start that was interrupted
+    leaves a lock alone.
+    """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--workdir={root} is a file; a folder is needed")
+    if not root.is_dir():
+        return
+    foreign = _foreign(root, (LOCK, RUN + TEMPORARY))
+    if foreign and not _is_run(root):
+        raise UserError(
+            f"--workdir={root} is no folder of a run, and not empty: it contains {foreign[0]!r}. "
+            "Nothing was written; choose a new folder"
+        )
+
+
+def _is_run(root: pathlib.Path) -> bool:
+    """Return whether a folder contains the run.json of a run; a damaged one of ours counts too."""
+    try:
+        value = find_json(root / RUN, form={}, remedy=f"delete {root / RUN}")
+    except DataError:
+        # Only ours is likely beside folders that carry our marks.
+        return any(path for mark in _MARKS for path in root.glob(f"teachers/*/{mark}"))
+    return value is not None and {"recipe", "seed", "versions"} <= value.keys()
+
+
+def _foreign(folder: pathlib.Path, own: tuple[str, ...]) -> list[str]:
+    """Return the sorted names in a folder that are neither ours nor an operating system's."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in (*own, *_OF_SYSTEMS) and not path.name.startswith((".", EVIDENCE))
+    )
+
+
+def _has_marks(folder: pathlib.Path) -> bool:
+    """Return whether an artifact of ours lies in a folder or below it."""
+    return any(path for mark in _MARKS for path in folder.rglob(mark))
+
+
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
     """Where a run looks for parts that were made before: `reuse`, and its siblings below runs/.
 
@@ -129,23 +177,62 @@ class Part:
         """The trained model of a teacher or the student."""
         return self.folder / "model.keras"
 
-    def begin(self) -> pathlib.Path:
-        """The folder for work that starts afresh; steps that were not finite stay in it."""
+    def begin(self, inputs: Any = None) -> pathlib.Path:
+        """Empty the folder for work that starts afresh; steps that were not finite stay in it.
+
+        Args:
+            inputs: what the part is made from; written to begun.json, which marks the folder.
+
+        Raises:
+            UserError: the folder contains files but none of the marks of an artifact.
+        """
+        self._check_marked()
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            # What a person may want to look into stays.
-            if not path.name.startswith(EVIDENCE):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            # The marks go last: an interrupted emptying can be done again. Evidence is for people.
+            if path.name not in _MARKS and not path.name.startswith(EVIDENCE):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        write_json(self.folder / BEGUN, {} if inputs is None else describe(inputs))
+        (self.folder / FINISHED).unlink(missing_ok=True)
         return self.folder
 
     def resume(self, inputs: Any) -> pathlib.Path:
-        """The folder as an interrupted process left it, if it made the same; else an empty one."""
-        path, inputs = self.folder / BEGUN, describe(inputs)
-        remedy = f"delete {self.folder} to start it afresh"
-        if find_json(path, form={}, remedy=remedy) != inputs:
-            self.begin()
-            write_json(path, inputs)
+        """Return the folder as an interrupted process left it, or an empty one for a first start.
+
+        Raises:
+            UserError: the folder contains unfinished work that was made from other inputs.
+        """
+        self._check_begun(inputs)
+        if not self._begun_with():
+            self.begin(inputs)
         return self.folder
+
+    def _begun_with(self) -> dict[str, Any] | None:
+        """Return the inputs of unfinished work; None, or nothing in it, where it has none."""
+        remedy = f"delete {self.folder} to start it afresh"
+        return find_json(self.folder / BEGUN, form={}, remedy=remedy)
+
+    def _check_begun(self, inputs: Any) -> None:
+        """Raise UserError where unfinished work was begun with other inputs; name what differs."""
+        was = self._begun_with()
+        difference = in_words(was, describe(inputs)) if was else None
+        if difference is not None:
+            raise UserError(
+                f"{self.folder} contains unfinished work that was begun {difference}. Undo the "
+                f"change to resume it, choose another --workdir, or delete {self.folder} to start "
+                "it afresh"
+            )
+
+    def _check_marked(self) -> None:
+        """Raise UserError where the folder contains files that no run has written."""
+        if self.folder.is_dir() and not any((self.folder / mark).is_file() for mark in _MARKS):
+            # Rounds are artifacts within an artifact's folder.
+            foreign = [n for n in _foreign(self.folder, ()) if not _has_marks(self.folder / n)]
+            if foreign:
+                raise UserError(
+                    f"{self.folder} contains {foreign[0]!r}, which no run has written: move it, or "
+                    "choose another --workdir"
+                )
 
     def finish(self, inputs: Any, result: Mapping[str, Any]) -> None:
         """Says that the part is whole; what only an unfinished one needs goes."""
@@ -173,18 +260,15 @@ class Part:
             DataError: the file that holds them is damaged.
         """
         value = _finished(self.folder)
-        if value is not None:
-            return value["inputs"]
-        remedy = f"delete {self.folder} to start it afresh"
-        return find_json(self.folder / BEGUN, form={}, remedy=remedy)
+        return value["inputs"] if value is not None else self._begun_with()
 
     def difference(self, inputs: Any) -> str | None:
         """Return what changed since a part was made or begun, to follow "was made ".
 
         None where nothing changed, or the part is not begun.
         """
-        was = self.made_from()
-        return None if was is None else in_words(was, describe(inputs))
+        was, is_known = self.made_from(), _finished(self.folder) is not None
+        return in_words(was, describe(inputs)) if was or is_known else None
 
     def is_finished(self, inputs: Any) -> bool:
         """Whether the part is there, made from these inputs; if need be taken from another run.
@@ -213,9 +297,12 @@ class Part:
         return None
 
     def _taken(self, inputs: Any) -> bool:
+        """Copy the part from another run that has it; return whether one does."""
         other = self.elsewhere(inputs)
         if other is None:
             return False
+        self._check_marked()
+        self._check_begun(inputs)
         temporary = self.folder.with_name(self.folder.name + TEMPORARY)
         shutil.rmtree(temporary, ignore_errors=True)
         try:

@@ -145,7 +145,7 @@ DATA = {
     ),
     "a box outside in": (
         spoiled(lambda c: c["annotations"][2].update(bbox=[5, 5, -2, 3])),
-        r"boxes.json: annotation 2 has the box \[5, 5, -2, 3\], expected",
+        r"boxes.json: annotation 2 has the bbox \[5, 5, -2, 3\], expected",
     ),
     "a link that leads nowhere": (
         lambda d: (d / "images" / "7.png").symlink_to(d / "nowhere.png"),
@@ -173,7 +173,7 @@ DATA = {
     ),
     "an absent image": (
         spoiled(lambda c: c["images"][1].update(file_name="gone.png")),
-        r"boxes.json: image gone.png is not in .*images",
+        r"boxes.json: image 1 has the file_name 'gone.png', which is not in .*images",
     ),
     "a map of another size": (
         lambda d: save(d / "maps" / "3.png", np.zeros((8, 9), np.uint8)),

@@ -1,20 +1,21 @@
 """The program itself, killed with -9 again and again in every training stage."""
 
-import io
 import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import time
-import zipfile
 
-import h5py
 import pytest
+
+from benchmarks.run_differences import log_rows, weights_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KILLS = 20
+STAGES = ("teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer")
 RECIPE = """
 import dataclasses
 
@@ -59,21 +60,6 @@ def run(recipe, workdir, stage) -> None:
     assert process.returncode == 0, answer[-3000:]
 
 
-def weights_of(path) -> dict[str, tuple]:
-    """Shape, type and bytes of every weight: HDF5 has bytes between them that nobody writes."""
-    found = {}
-
-    def keep(key, item):
-        if isinstance(item, h5py.Dataset):
-            found[key] = item.shape, item.dtype, item[()].tobytes()
-
-    with zipfile.ZipFile(path) as archive:
-        weights = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(weights) as file:
-        file.visititems(keep)
-    return found
-
-
 def made(workdir) -> dict[str, object]:
     """Bytes of every weight, numbers of all log lines but speeds, and results."""
     found: dict[str, object] = {}
@@ -82,39 +68,58 @@ def made(workdir) -> dict[str, object]:
         if path.name == "model.keras":
             found[name] = weights_of(path)
         elif path.name == "metrics.jsonl":
-            rows = [json.loads(row) for row in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows]
+            found[name] = log_rows(path)
         elif path.name == "finished.json" and "transfers" in path.parts:
             found[name] = json.loads(path.read_text())["result"]
     return found
 
 
-@pytest.mark.slow
-def test_twenty_kills_of_every_training_stage(tmp_path):
-    recipe = tmp_path / "often.py"
+@pytest.fixture(scope="module")
+def after(tmp_path_factory):
+    """A function: the folder of a run that nobody killed, as it is after a stage."""
+    root = tmp_path_factory.mktemp("whole")
+    recipe = root / "often.py"
     recipe.write_text(RECIPE)
+    there: list[str] = []
+
+    def folder(stage: str) -> pathlib.Path:
+        for name in STAGES[len(there) : STAGES.index(stage) + 1]:
+            if there:
+                shutil.copytree(root / there[-1], root / name)
+            run(recipe, root / name, name)
+            there.append(name)
+        return root / stage
+
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "label"])
+def test_twenty_kills(after, tmp_path, stage):
+    """The stage's weights, log lines and results are those of the run that nobody killed."""
+    recipe, killed = tmp_path / "often.py", tmp_path / "killed"
+    recipe.write_text(RECIPE)
+    number = STAGES.index(stage)
+    if number:
+        shutil.copytree(after(STAGES[number - 1]), killed)
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
-    moments = random.Random(seed)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for stage in ("teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer"):
-        run(recipe, whole, stage)
-        kills = 0
-        while stage != "label" and kills < KILLS:
-            process = start(recipe, killed, stage)
-            before = set(killed.rglob("checkpoints/*.npz"))
-            # A moment after this process has saved a step of its own, or has nothing left to do.
-            while process.poll() is None and not set(killed.rglob("checkpoints/*.npz")) - before:
-                time.sleep(0.02)
-            time.sleep(moments.uniform(0.0, 0.1))
-            if process.poll() is None:
-                os.kill(process.pid, 9)
-                kills += 1
-            answer = process.communicate()[0]
-            if process.returncode == 0:
-                break
-            assert process.returncode == -9, answer[-3000:]
-        print(f"{stage}: {kills} kills")
-        assert kills == (0 if stage == "label" else KILLS)
-        run(recipe, killed, stage)
-    assert made(killed) == made(whole) and len(made(whole)) > 10
+    moments, kills = random.Random(seed), 0
+    while kills < KILLS:
+        process = start(recipe, killed, stage)
+        before = set(killed.rglob("checkpoints/*.npz"))
+        # A moment after this process has saved a step of its own, or has nothing left to do.
+        while process.poll() is None and not set(killed.rglob("checkpoints/*.npz")) - before:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 0.1))
+        if process.poll() is None:
+            os.kill(process.pid, 9)
+            kills += 1
+        answer = process.communicate()[0]
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, answer[-3000:]
+    assert kills == KILLS
+    run(recipe, killed, stage)
+    found = made(killed)
+    assert found == made(after(stage)) and len(found) > 3

@@ -92,6 +92,7 @@ def whole(tmp_path_factory):
 
 
 def take_teachers(whole, workdir) -> None:
+    shutil.copy(whole / "run" / "run.json", workdir)
     shutil.copytree(whole / "run" / "teachers", workdir / "teachers")
 
 

@@ -1,6 +1,7 @@
 """`python -m must_keras.predict` on pictures of several sizes and forms."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -13,6 +14,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import must_keras.predict
+from exif import ORIENTATIONS, save_turned
+from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
 from must_keras.errors import UserError
 from must_keras.files import write_json
@@ -99,8 +102,8 @@ def lines(folder):
 
 def test_a_line_for_every_picture(out):
     found = {line["name"]: line for line in lines(out)}
-    assert set(found) == {"one", "deep/two", "deep/er/three"}
-    line = found["deep/two"]
+    assert set(found) == set(SIZES)
+    line = found["deep/two.PNG"]
     assert (line["height"], line["width"]) == SIZES["deep/two.PNG"]
     probabilities = [entry["probability"] for entry in line["kind"]["classes"]]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -117,21 +120,20 @@ def test_a_line_for_every_picture(out):
 
 def test_maps_have_the_pictures_size(out):
     for name, size in SIZES.items():
-        stem = str(pathlib.PurePosixPath(name).with_suffix(""))
         street, far, walls = (
-            np.asarray(Image.open(out / head / f"{stem}.png"))
+            np.asarray(Image.open(out / head / f"{name}.png"))
             for head in ("street", "far", "walls")
         )
         assert street.shape == far.shape == size and walls.shape == (*size, 3)
         assert street.dtype == np.uint8 and street.max() <= 1 and far.dtype == np.uint16
-    line = next(line for line in lines(out) if line["name"] == "one")
+    line = next(line for line in lines(out) if line["name"] == "one.jpg")
     far = np.asarray(Image.open(out / line["far"]["map"]))
     assert np.median(far) / 1000 == pytest.approx(line["far"]["median"], rel=0.01)
 
 
 def test_a_picture_shows_every_head(out):
     for name in SIZES:
-        path = (out / "pictures" / name).with_suffix(".png")
+        path = out / "pictures" / f"{name}.png"
         picture = np.asarray(Image.open(path))
         assert picture.shape[1] > 6 * 150 or picture.shape[1] == 2400
 
@@ -148,12 +150,17 @@ def test_boxes_are_a_coco_data_set(out, photos, tmp_path):
     assert len(source) == 3 and set(source.labels(0)) == {"things"}
 
 
-def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
-    model = Model.load(run / "export" / "saved_model", trusted=True)
+@pytest.fixture(scope="module")
+def exported(run):
+    return Model.load(run / "export" / "saved_model", trusted=True)
+
+
+def test_the_exported_model_says_the_same(exported, photos, out, tmp_path):
+    model = exported
     assert [task.name for task in model.tasks] == [task.name for task in TASKS]
     results = Results(tmp_path / "out", model.tasks)
     for name, file in pictures.find([str(photos)]).items():
-        if name != "broken":
+        if name != "broken.jpg":
             image = np.asarray(Image.open(file).convert("RGB"))
             results.add(name, file, image, model.predict(image))
     results.close()
@@ -164,13 +171,35 @@ def test_the_exported_model_says_the_same(run, photos, out, tmp_path):
         assert len(said["things"]["objects"]) == len(expected["things"]["objects"])
 
 
+def test_a_photo_that_exif_turns_is_predicted_upright(exported, tmp_path):
+    random = np.random.default_rng(4)
+    pixels = np.kron(random.integers(0, 256, (5, 8, 3)), np.ones((9, 9, 1))).astype(np.uint8)
+    for orientation in ORIENTATIONS:
+        save_turned(tmp_path / "photos" / f"{orientation}.png", pixels, orientation)
+    results = Results(tmp_path / "out", exported.tasks)
+    for name, file in pictures.find([str(tmp_path / "photos")]).items():
+        image = read_image(file)
+        results.add(name, file, image, exported.predict(image))
+    results.close()
+    upright, *turned = lines(tmp_path / "out")
+    assert (upright["height"], upright["width"]) == (45, 72) and upright["things"]["objects"]
+    for line in turned:
+        for key in ("height", "width", "kind", "things"):
+            assert line[key] == upright[key], (line["name"], key)
+        for head in ("street", "far", "walls"):
+            one, other = (Image.open(tmp_path / "out" / x[head]["map"]) for x in (upright, line))
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    coco = json.loads((tmp_path / "out" / "things.json").read_text())
+    assert {(i["height"], i["width"]) for i in coco["images"]} == {(45, 72)}
+
+
 # ---- which pictures, which model ----------------------------------------------------------------
 
 
 def test_pictures_are_files_folders_and_globs(photos):
     found = pictures.find([str(photos / "one.jpg"), str(photos / "deep"), str(photos / "*.jpg")])
-    assert list(found) == ["one", "er/three", "two", "broken"]
-    assert found["two"] == photos / "deep" / "two.PNG"
+    assert list(found) == ["one.jpg", "er/three.webp", "two.PNG", "broken.jpg"]
+    assert found["two.PNG"] == photos / "deep" / "two.PNG"
 
 
 def test_pictures_that_cannot_be_found(photos, tmp_path):
@@ -186,10 +215,50 @@ def test_pictures_of_one_name_are_told_apart(photos, tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     first, other = photos / "one.jpg", tmp_path / "one.png"
     assert pictures.find([str(first), str(other)]) == {"one.jpg": first, "one.png": other}
-    assert list(pictures.find([str(tmp_path)])) == ["a/one", "one.PNG", "one.png"]
+    assert list(pictures.find([str(tmp_path)])) == ["a/one.jpg", "one.PNG", "one.png"]
     same = tmp_path / "a" / "one.jpg"
     found = pictures.find([str(first), str(same), str(same)])
     assert found == {f"{photos.name}/one.jpg": first, "a/one.jpg": same}
+
+
+def test_pictures_of_any_name_are_found_and_others_counted(tmp_path, capsys):
+    names = ["a\u202fb.jpg", "c.jfif", "d", "e\u200df.png"]
+    for name in names:
+        Image.new("RGB", (4, 4)).save(tmp_path / name, "JPEG")
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    odd.write_bytes((tmp_path / "d").read_bytes())
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert {file.name for file in pictures.find([str(tmp_path)]).values()} == set(names)
+    assert "2 files" in capsys.readouterr().err
+    assert list(pictures.find([str(odd), str(tmp_path / "d")])) == ["d"]
+    assert "1 files are passed over" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no picture is left"):
+        pictures.find([str(odd)])
+    with pytest.raises(UserError, match=r"there is no picture .*pipe\.jpg"):
+        pictures.find([str(tmp_path / "pipe.jpg")])
+
+
+@pytest.mark.parametrize("size", [(2, 6000), (6000, 1), (3, 7), (5000, 300)])
+def test_pictures_for_people_stay_small(tmp_path, size):
+    results = Results(tmp_path / "out", TASKS)
+    outputs = {
+        "kind": {"probabilities": np.array([0.2, 0.3, 0.5], np.float32)},
+        "things": {
+            "boxes": np.array([[0, 0, *size], [0, 0, 1, 1]], np.float32),
+            "scores": np.array([0.9, 0.8], np.float32),
+            "classes": np.array([0, 1], np.int32),
+            "masks": np.ones((2, 10, 10), np.float32),
+        },
+        "street": {"map": np.ones(size, np.uint8), "confidence": np.ones(size, np.float32)},
+        "far": {"depth": np.ones(size, np.float32)},
+        "walls": {"normals": np.ones((*size, 3), np.float32) / 3**0.5},
+    }
+    results.add("long", tmp_path / "long.png", np.zeros((*size, 3), np.uint8), outputs)
+    results.close()
+    with Image.open(tmp_path / "out" / "pictures" / "long.png") as picture:
+        assert picture.width <= 2400 and picture.height <= 4800
+    with Image.open(tmp_path / "out" / "street" / "long.png") as street:
+        assert street.size == size[::-1]
 
 
 def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):

@@ -1,10 +1,11 @@
+import copy
 import dataclasses
 
 import pytest
 
 from must_keras import experiment
 from must_keras.errors import UserError
-from must_keras.recipe import student_weights
+from must_keras.recipe import Pool, student_weights
 from must_keras.tasks import Classification
 
 TINY = {"images": "40", "pool_images": "48"}
@@ -117,3 +118,13 @@ def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
 def test_impossible_values_are_said(arguments, message):
     with pytest.raises(UserError, match=message):
         experiment.load("scenes", TINY | arguments, data_dir=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/abs", "a/b", "..", "", " ", "a\nb", "a.", "a ", "x" * 101]
+)
+def test_a_pool_s_name_never_leads_elsewhere(scenes, name):
+    source = copy.copy(scenes.pools[0].source)
+    source.name = name
+    with pytest.raises(UserError, match="names a folder"):
+        dataclasses.replace(scenes, pools=(Pool(source=source),))

@@ -136,7 +136,7 @@ def test_every_training_folder_has_its_files(run):
 
 
 def test_the_student_loads_in_a_fresh_process_and_predicts_the_same(run, tmp_path):
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)))
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)))
     codes = {
         "keras": (
             "import must_keras.training.model, keras; "
@@ -176,6 +176,7 @@ def test_the_exported_backbone_is_plain_keras(run, tmp_path):
         "assert list(m(np.zeros((2, 96, 160, 3), 'float32'))['C5'].shape) == [2, 3, 5, 512]; "
         f"n = keras.saving.load_model({str(run / 'export' / 'neck.keras')!r}); "
         "assert list(n(np.zeros((1, 64, 64, 3), 'float32'))['P2'].shape)[:3] == [1, 16, 16]; "
+        "assert list(n(np.zeros((2, 96, 160, 3), 'float32'))['P2'].shape)[:3] == [2, 24, 40]; "
         "assert not any(name.startswith(('must_keras', 'keras_cv')) for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

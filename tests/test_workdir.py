@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from must_keras.errors import UserError
-from must_keras.workdir import Part, Workdir, describe, other_runs
+from must_keras.workdir import Part, Workdir, check_root, describe, other_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,3 +79,69 @@ def test_runs_are_looked_for_beside_and_where_asked(tmp_path):
     assert other_runs(tmp_path / "elsewhere", None) == ()
     with pytest.raises(UserError, match=r"--reuse=.*no_run is no folder of a run"):
         other_runs(runs / "a", runs / "no_run")
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path):
+    check_root(tmp_path / "new")
+    (tmp_path / "home").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "lock"):
+        (tmp_path / "home" / name).write_text("x")
+    check_root(tmp_path / "home")
+    (tmp_path / "home" / "student").mkdir()
+    with pytest.raises(UserError, match="home is no folder of a run.*'student'"):
+        check_root(tmp_path / "home")
+    # Somebody's own run.json marks nothing.
+    (tmp_path / "home" / "run.json").write_text('{"distance": "10 km"}')
+    with pytest.raises(UserError, match="is no folder of a run"):
+        check_root(tmp_path / "home")
+    (tmp_path / "home" / "run.json").write_text('{"recipe": {}, "seed": 0, "versions": {}}')
+    check_root(tmp_path / "home")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        check_root(tmp_path / "file")
+
+
+def test_a_person_s_files_are_never_emptied(tmp_path):
+    part = Workdir(tmp_path / "run", (tmp_path / "other",)).student
+    part.folder.mkdir(parents=True)
+    (part.folder / "thesis.txt").write_text("years")
+    theirs = Workdir(tmp_path / "other").student
+    theirs.begin()
+    theirs.finish({"steps": 3}, {})
+    for work in (
+        part.begin,
+        lambda: part.resume({"steps": 3}),
+        lambda: part.is_finished({"steps": 3}),
+    ):
+        with pytest.raises(
+            UserError, match="student contains 'thesis.txt', which no run has written"
+        ):
+            work()
+    assert [path.name for path in part.folder.iterdir()] == ["thesis.txt"]
+
+
+def test_unfinished_work_of_other_inputs_stays(tmp_path):
+    part = Workdir(tmp_path).student
+    checkpoint = part.resume({"training": {"batch": 8}}) / "checkpoints"
+    checkpoint.mkdir()
+    (checkpoint / "step-9").write_text("three days")
+    with pytest.raises(UserError, match=r"begun with training.batch = 8, the recipe now says 4"):
+        part.resume({"training": {"batch": 4}})
+    assert part.resume({"training": {"batch": 8}}) == part.folder
+    assert (checkpoint / "step-9").read_text() == "three days"
+
+
+def test_an_interrupted_emptying_can_be_done_again(tmp_path, monkeypatch):
+    part = Workdir(tmp_path).export
+    part.begin({"version": 1})
+    (part.folder / "half").write_text("x")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("must_keras.workdir.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            part.begin({"version": 2})
+    part.begin({"version": 2})
+    assert [path.name for path in part.folder.iterdir()] == ["begun.json"]

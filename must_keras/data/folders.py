@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 
+from must_keras.data import names
 from must_keras.errors import UserError
 from must_keras.files import file_sha256, list_sha256
 
@@ -13,7 +17,55 @@ Path = str | os.PathLike[str]
 
 # Of a digest of a folder's content.
 _DIGITS = 16
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# Of pictures that Pillow decodes; of JPEG, PNG, BMP, TIFF and netpbm all that people write.
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jpe", ".jfif", ".pjpeg",
+    ".pjp", ".apng", ".dib", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".tga",
+)  # fmt: skip
+# What lies beside pictures and is none: labels, texts, tables, arrays, archives, programs.
+_NO_PICTURES = (
+    ".json", ".jsonl", ".ndjson", ".geojson", ".csv", ".tsv", ".xml", ".txt", ".yaml", ".yml",
+    ".toml", ".ini", ".cfg", ".conf", ".names", ".data", ".md", ".rst", ".html", ".htm", ".css",
+    ".js", ".log", ".npy", ".npz", ".exr", ".pfm", ".flo", ".mat", ".h5", ".hdf5", ".pkl",
+    ".pickle", ".pt", ".pth", ".parquet", ".arrow", ".feather", ".tfrecord", ".record", ".db",
+    ".sqlite", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt", ".pdf", ".rtf", ".bib", ".py",
+    ".ipynb", ".sh", ".bat", ".m", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar",
+    ".md5", ".sha1", ".sha256", ".sha512", ".sfv", ".xmp", ".aae", ".url", ".lnk", ".ply", ".obj",
+    ".pcd", ".tmp", ".bak", ".lock", ".wav", ".mp3", ".cache",
+)  # fmt: skip
+_NO_PICTURE_NAMES = re.compile(
+    r"(thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|icon\r?|readme|licen[cs]e|copying|notice|"
+    r"authors|changelog|manifest|checksums?|md5sums?|sha\d+sums?|makefile|dockerfile)\Z",
+    re.IGNORECASE,
+)
+# Never used, whatever they contain: downloads that are not finished, copies that editors keep, and
+# raw files of cameras, of which a reader of TIFF gets the thumbnail.
+_UNUSED = {
+    **dict.fromkeys(
+        (".part", ".partial", ".crdownload", ".download", ".opdownload", ".filepart"),
+        "unfinished downloads",
+    ),
+    **dict.fromkeys((".orig", ".old"), "copies of an editor"),
+    **dict.fromkeys(
+        (
+            ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef",
+            ".mos", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw",
+            ".x3f",
+        ),
+        "raw files of cameras",
+    ),
+}  # fmt: skip
+# Pictures of formats that Pillow decodes begin like this; a JPEG's third byte begins a segment.
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|(II\*\0|MM\0\*|II\+\0|MM\0\+)|"
+    rb"BM....\0\0\0\0|....ftypavi[fs]|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|P[1-6]\s+[\d#]",
+    re.DOTALL,
+)
+# Bytes of a file of unknown suffix that are looked at.
+_HEAD = 64
+# Kinds of files that a message names.
+_NAMED = 6
 
 
 def existing_folder(path: Path) -> pathlib.Path:
@@ -28,31 +80,132 @@ def existing_folder(path: Path) -> pathlib.Path:
     return path
 
 
-def picture_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
+def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:
     """The pictures in a folder and below, as sorted relative paths ("a/b.jpg").
 
     Hidden files and folders (".x") are passed over; links are followed, but not to a folder that
-    is above them.
+    is above them. Files with another suffix than SUFFIXES, or none, are pictures where their first
+    bytes are those of one. What may be a person's picture and cannot be used is counted on stderr
+    by its kind; label files, texts, archives and what systems leave are not.
+
+    Args:
+        folder: where they are.
+        suffixes: of the files that are wanted, whatever they contain, and no others; None: all
+            pictures.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
     """
     root = existing_folder(folder)
-    found = []
-    for base, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [n for n in folders if not n.startswith(".") and not _is_loop(base, n)]
-        below = pathlib.PurePath(os.path.relpath(base, root))
-        found += [
-            (below / name).as_posix()
-            for name in files
-            if name.lower().endswith(tuple(suffixes)) and not name.startswith(".")
-        ]
-    for name in found:
-        if not name.isprintable():
-            raise UserError(f"{root} holds a picture whose name is not UTF-8 text: {name!r}")
+    found, passed = [], _PassedOver()
+    for below, entry in _entries(root, "", passed):
+        name = below + entry.name
+        if not names.is_text(name):
+            passed.add("names that are not UTF-8 text or hold control characters", name)
+        elif not _is_regular(entry):
+            passed.add("pipes, devices and others that are not regular files", name)
+        elif suffixes is not None:
+            if name.lower().endswith(tuple(suffixes)):
+                found.append(name)
+        elif name.lower().endswith(SUFFIXES) or (kind := _unusable(entry)) == "":
+            found.append(name)
+        elif kind is not None:
+            passed.add(kind, name)
     if not found:
-        raise UserError(f"{root} holds no picture ({', '.join(suffixes)})")
+        expected = ", ".join(SUFFIXES if suffixes is None else suffixes)
+        raise UserError(f"{root} holds no picture ({expected}){passed.told('; passed over: ')}")
+    if passed.first:
+        print(f"warning: {root}: {passed.told('passed over as pictures: ')}", file=sys.stderr)
     return sorted(found)
+
+
+class _PassedOver:
+    """Files that may be a person's pictures and are not used, by kind."""
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, kind: str, name: str) -> None:
+        self._counts[kind] += 1
+        self.first.setdefault(kind, name)
+
+    def told(self, before: str) -> str:
+        """The counts and an example of each, for a message; empty where there are none."""
+        if not self.first:
+            return ""
+        parts = [
+            f"{count} {kind} (for example {names.shown(self.first[kind])})"
+            for kind, count in self._counts.most_common(_NAMED)
+        ]
+        more = self._counts.total() - sum(n for _, n in self._counts.most_common(_NAMED))
+        parts += [f"{more} others"] if more else []
+        return f"{before}{self._counts.total()} files: {', '.join(parts)}"
+
+
+def _entries(
+    folder: pathlib.Path, below: str, passed: _PassedOver
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All that is no folder, in a folder and below it, each with the path before its name."""
+    waiting = [(folder, below)]
+    while waiting:
+        folder, below = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            passed.add(f"folders that cannot be opened ({error.strerror})", below or str(folder))
+            continue
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                is_folder = False
+            if not is_folder:
+                yield below, entry
+            elif not _is_loop(str(folder), entry.name):
+                waiting.append((folder / entry.name, f"{below}{entry.name}/"))
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        # A link that leads nowhere is left for `content_digest` to report: the picture is missing.
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return False
+
+
+def _unusable(entry: os.DirEntry[str]) -> str | None:
+    """The kind of a file of no usual suffix that is not used; "" for a picture, None for noise."""
+    name = entry.name.rstrip()
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in _NO_PICTURES or _NO_PICTURE_NAMES.match(os.path.splitext(name)[0]):
+        return None
+    if _NO_PICTURE_NAMES.match(name):
+        return None
+    if suffix in _UNUSED or name.endswith("~"):
+        return f"{suffix} ({_UNUSED.get(suffix, 'copies of an editor')})"
+    kind = suffix or "without a suffix"
+    try:
+        with open(entry.path, "rb", buffering=0) as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        return f"{kind} ({error.strerror})"
+    if _MAGIC.match(head):
+        return ""
+    if suffix not in (".svg", ".eps") and (not head or _is_plain_text(head)):
+        return None
+    return kind
+
+
+def _is_plain_text(head: bytes) -> bool:
+    # The last character may be cut.
+    text = head.decode("utf-8", errors="ignore")
+    return len(text.encode()) >= len(head) - 3 and not re.search(
+        r"[^\t\n\r\f\x20-\U0010ffff]", text
+    )
 
 
 def _is_loop(base: str, name: str) -> bool:
@@ -116,19 +269,101 @@ def check_inside(names: Iterable[str], where: object) -> None:
 
 
 def stem(name: str) -> str:
-    """A relative path without its suffix: what an image and its label file have in common."""
-    return pathlib.PurePosixPath(name).with_suffix("").as_posix()
+    """A relative path without its suffix: what an image and its label file have in common.
+
+    The end of "IMG_2024.01" is no suffix: it begins with a digit.
+    """
+    path = pathlib.PurePosixPath(name)
+    return path.with_suffix("").as_posix() if not path.suffix[1:2].isdigit() else name
 
 
-def by_stem(root: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+def by_stem(root: pathlib.Path, files: Iterable[str]) -> dict[str, str]:
     """{relative path without its suffix: relative path}.
 
     Raises:
         UserError: two names differ in their suffix alone.
     """
     found: dict[str, str] = {}
-    for name in names:
+    for name in files:
         other = found.setdefault(stem(name), name)
         if other != name:
             raise UserError(f"{root} holds both {other} and {name}: which one is meant?")
     return found
+
+
+class Images:
+    """The images of a folder, by the names that label files, lists and annotations give them.
+
+    Args:
+        root: the folder.
+        files: relative paths.
+
+    Raises:
+        UserError: two names differ in their suffix alone.
+    """
+
+    def __init__(self, root: pathlib.Path, files: Sequence[str]):
+        self._by_stem = by_stem(root, files)
+        self._stems, self._files = names.Names(self._by_stem), names.Names(files)
+
+    def of_stem(self, wanted: str) -> str | None:
+        """Return the image with a path without suffix, as `stem` makes it; None: there is none.
+
+        The label of a.jpg may be called a.png or a.jpg.png.
+
+        Raises:
+            UserError: several images read the same.
+        """
+        found = self._stems.find(wanted)
+        return self._files.find(wanted) if found is None else self._by_stem[found]
+
+
+class FileFinder:
+    """The files below a folder, by the names that annotations give them.
+
+    Args:
+        root: the folder; each folder in it is listed at most once, when a name is not a file's own.
+    """
+
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+        self._listed: dict[str, names.Names] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the path below the folder of the file that is meant; None: there is none.
+
+        As it stands if there is such a file; otherwise see `names.Names.find`.
+
+        Raises:
+            UserError: several files read the same.
+        """
+        try:
+            if (self._root / name).is_file():
+                return name
+        except (OSError, ValueError):
+            return None
+        for text in dict.fromkeys(names.paths(name)):
+            found = self._find_below(text.split("/"))
+            if found is not None:
+                return found
+        return None
+
+    def _find_below(self, parts: Sequence[str]) -> str | None:
+        """A path that is found folder by folder."""
+        done = ""
+        for part in parts:
+            if part not in ("", "..") and not (self._root / done / part).exists():
+                part = self._names(done).find(part)
+                if part is None:
+                    return None
+            done = f"{done}/{part}" if done else part
+        return done if done and (self._root / done).is_file() else None
+
+    def _names(self, folder: str) -> names.Names:
+        if folder not in self._listed:
+            try:
+                listed = os.listdir(self._root / folder)
+            except OSError:
+                listed = []
+            self._listed[folder] = names.Names(filter(names.is_text, listed))
+        return self._listed[folder]

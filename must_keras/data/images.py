@@ -4,49 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
-import struct
+import stat
+import warnings
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import OpenEXR
-from PIL import Image, ImageOps
+from PIL import Image
 
+from must_keras.data import image_metadata
 from must_keras.errors import UserError
 
 Path = str | os.PathLike[str]
 
-_ORIENTATION = 0x0112
+# Of one image, whatever its header claims: the largest sensors of phones have 200 million. An
+# image of as many takes 0.6 GB as RGB, and up to four times that while it is converted.
+MAX_PIXELS = 200_000_000
+# Pillow's own limit would warn of 90 million pixels and refuse 180 million.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What is decoded: not what Pillow hands to other programs (PostScript), and no fonts or films.
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA",
+    "PCX", "ICO", "PSD", "QOI", "SGI",
+)  # fmt: skip
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 _ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-# What Pillow raises for files that are damaged or no pictures.
-_UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError,
-)  # fmt: skip
 
 
 def read_image(path: Path) -> np.ndarray:
     """An image as a person sees it: [h, w, 3] uint8 RGB, turned upright as its EXIF says.
 
     Grey becomes three equal colours, 16 bits become 8 (round(value / 257)), what is transparent
-    shows white.
+    shows white. Of an animation or a TIFF of several pages, the first.
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: there is no such file, it is not a regular file, it has more than MAX_PIXELS,
+            or it cannot be decoded for any reason.
     """
-    with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        return rgb(image)
+    with _opened(path) as (image, orientation):
+        return rgb(_upright(image, orientation))
 
 
 def upright_size(path: Path) -> tuple[int, int]:
     """(height, width) of `read_image(path)`, from the file's header alone."""
-    with _opened(path) as image:
-        # Pillow would decode a whole PNG to look for EXIF behind its pixels.
-        has_exif = image.format != "PNG" or "exif" in image.info
-        on_its_side = has_exif and image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
-        width, height = image.size
-        return (width, height) if on_its_side else (height, width)
+    with _opened(path, decode=False) as (image, orientation):
+        width, height = _stored_size(image)
+        return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
 
 
 def read_values(path: Path) -> np.ndarray:
@@ -69,9 +84,8 @@ def read_numbers(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
     """
-    with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        found = values(image)
+    with _opened(path) as (image, orientation):
+        found = values(_upright(image, orientation))
     if found is None:
         raise UserError(f"{path} has colours (mode {image.mode}), expected one number a pixel")
     return found
@@ -83,12 +97,8 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, it cannot be read, or it is of another shape or kind.
     """
-    try:
-        found = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as a NumPy array: {error}") from error
+    with _reading(path, "a NumPy array"), open_regular(path) as file:
+        found = np.load(file, allow_pickle=False)
     return _one_number(found, path)
 
 
@@ -98,13 +108,13 @@ def read_exr(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, it cannot be read, or it has neither.
     """
-    if not pathlib.Path(path).is_file():  # OpenEXR names no reason.
-        raise UserError(f"there is no file {path}")
-    try:
+    with _reading(path, "OpenEXR"):
+        open_regular(path).close()  # OpenEXR names no reason.
+        with OpenEXR.File(str(path), header_only=True) as file:
+            (left, top), (right, bottom) = file.header()["dataWindow"]
+        _check_size(path, int(right) - int(left) + 1, int(bottom) - int(top) + 1)
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as OpenEXR: {error}") from error
     if len(channels) == 1:
         return _one_number(next(iter(channels.values())), path)
     if "Z" not in channels:
@@ -112,7 +122,9 @@ def read_exr(path: Path) -> np.ndarray:
     return _one_number(channels["Z"], path)
 
 
-def _one_number(found: np.ndarray, path: Path) -> np.ndarray:
+def _one_number(found: object, path: Path) -> np.ndarray:
+    if not isinstance(found, np.ndarray):
+        raise UserError(f"{path} is an archive of arrays (.npz), expected one array (.npy)")
     if found.ndim == 3 and found.shape[2] == 1:
         found = found[:, :, 0]
     if found.ndim != 2 or found.dtype.kind not in "uif":
@@ -136,12 +148,10 @@ def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
         UserError: there is no such file, it cannot be read, it has not three colours, or its EXIF
             says to turn it: what the numbers mean would not turn with it.
     """
-    with _opened(path) as image:
+    with _opened(path, decode=False) as (image, orientation):
         modes = ("RGB", "RGBA", "P", "PA", "L", "LA") if palette else ("RGB", "RGBA")
         if image.mode not in modes:
             raise UserError(f"{path} has mode {image.mode}, expected colours: {' or '.join(modes)}")
-        # Before the pixels are loaded: Pillow then turns some TIFFs and forgets that it did.
-        orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation != 1:
             raise UserError(
                 f"{path} has the EXIF orientation {orientation}, expected 1 or none: turn its "
@@ -177,13 +187,107 @@ def values(image: Image.Image) -> np.ndarray | None:
     return colours[:, :, 0]
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; never a pipe or a device, which would wait or never end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it may not be read, or it is not a regular file.
+    """
+    # Devices act on being opened: their kind is asked for first.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is not a regular file")
+    # Without waiting, should a pipe have come in its place.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with Image.open(path) as image:
-            yield image
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, decode: bool = True) -> Iterator[tuple[Image.Image, int]]:
+    """Give an image as it is stored, and its EXIF orientation: 1 to 8.
+
+    Args:
+        path: of the file.
+        decode: whether its pixels are read too.
+    """
+    with _reading(path, "a picture"), open_regular(path) as file:
+        try:
+            image = _stored(path, file, decode)
+            metadata = image_metadata.of_image(image, file)
+        except (Image.DecompressionBombError, MemoryError, UserError):
+            raise
+        except Exception:
+            # Metadata that Pillow cannot parse may stand beside good pixels: decode those alone.
+            found = image_metadata.without_metadata(file)
+            if found is None:
+                raise
+            image, metadata = _stored(path, found.pixels, decode), found.metadata
+        with image:
+            yield image, metadata.orientation()
+
+
+def _stored(path: Path, file: BinaryIO, decode: bool) -> Image.Image:
+    image = Image.open(file, formats=FORMATS)
+    _check_size(path, *image.size)
+    # Pillow would parse every tag of the EXIF block to turn a TIFF.
+    image.getexif = Image.Exif
+    if decode:
+        image.load()
+    return image
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a UserError that names the file and the reason."""
+    try:
+        yield
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
-    except _UNREADABLE as error:
-        detail = "" if isinstance(error, Image.UnidentifiedImageError) else f": {error}"
-        raise UserError(f"{path} cannot be read as a picture{detail}") from error
+    except Exception as error:  # No list of what decoders raise has ever been complete.
+        reason = f": {_reason(error)}"
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = ""  # It names an object in memory.
+        raise UserError(f"{path} cannot be read as {what}{reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, in one line."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise UserError(f"{path} has no pixels: it is {width}x{height} (width x height)")
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path} claims {width}x{height} pixels (width x height), more than the "
+            f"{MAX_PIXELS // 1_000_000} million that are read: make it smaller, or leave it out"
+        )
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of the pixels as they lie in the file."""
+    width, height = image.size
+    # Pillow gives the upright size of a TIFF.
+    if image.format == "TIFF" and image.tag_v2.get(image_metadata.ORIENTATION) in _ON_THEIR_SIDE:
+        return height, width
+    return width, height
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a decoded image as its EXIF orientation says."""
+    if orientation in _TURNS:
+        return image.transpose(_TURNS[orientation])
+    # A TIFF whose orientation Pillow reads in another way.
+    return image if image.size == image.im.size else image.copy()

@@ -17,7 +17,7 @@ import numpy as np
 
 from must_keras.data.columns import Column
 from must_keras.data.sources import LabelSpace, Source
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
 
@@ -77,6 +77,13 @@ class Labelled:
         """{head: stored label}."""
         return self._labels(self._place(index))[0]
 
+    def labels_for(
+        self, tasks: Sequence[Task], index: int
+    ) -> list[tuple[Task, dict[str, np.ndarray]]]:
+        """Return (task, stored label) of some of the tasks, without reading any for the others."""
+        labels = self._labels(self._place(index), tasks)[0]
+        return [(task, labels[task.name]) for task in tasks]
+
     def origins(self, index: int) -> dict[str, Origin]:
         """{head: where the label of this image comes from}."""
         return self._labels(self._place(index))[1]
@@ -85,11 +92,15 @@ class Labelled:
         """Where an image is in the source, and its record in a column."""
         return int(self._places[index])
 
-    def _labels(self, index: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
+    def _labels(
+        self, index: int, tasks: Sequence[Task] | None = None
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
         gone = self.source.is_gone(index)
-        true = {} if gone or not self._tasks else self.source.labels(index)
+        tasks = self._tasks if tasks is None else tasks
+        is_asked = any(task.name in self.source.label_spaces for task in tasks)
+        true = self.source.labels(index) if is_asked and not gone else {}
         labels, origins = {}, {}
-        for task in self._tasks:
+        for task in tasks:
             name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
             if name in true:
                 kind = self.source.label_spaces[name].kind
@@ -112,6 +123,19 @@ class Labelled:
                 f"more objects than head {task.name!r} has room for; they are ignored",
                 file=sys.stderr,
             )
+
+
+class ReadableLabels(Labelled):
+    """The same, where a label that cannot be read counts as missing."""
+
+    def labels_for(
+        self, tasks: Sequence[Task], index: int
+    ) -> list[tuple[Task, dict[str, np.ndarray]]]:
+        """See Labelled.labels_for."""
+        try:
+            return super().labels_for(tasks, index)
+        except (UserError, DataError):
+            return [(task, task.missing()) for task in tasks]
 
 
 class Union:
@@ -154,6 +178,27 @@ def count_classes(
             return None
         total = total + counts
     return dict(zip(task.classes, map(float, np.round(total, 3)), strict=True))
+
+
+def untaught(examples: Labelled | Union, tasks: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """Return {head: outputs that no label teaches}, of heads with any (see Task.teachable).
+
+    Labels are read in their order, and no image, until each output is found to be taught: in the
+    first ones as a rule, and in all of them where an output is untaught.
+    """
+    left = {task.name: set(task.teachable) for task in tasks}
+    for part in [examples] if isinstance(examples, Labelled) else examples.parts:
+        for index in range(len(part)):
+            tasks = [task for task in tasks if left[task.name]]
+            if not tasks:
+                return {}
+            for task, label in part.labels_for(tasks, index):
+                left[task.name] -= set(task.taught_by(label))
+    return {
+        task.name: tuple(key for key in task.teachable if key in left[task.name])
+        for task in tasks
+        if left[task.name]
+    }
 
 
 def count_origins(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+from must_keras.data import names
 from must_keras.data.folders import Path
 from must_keras.errors import UserError
 
@@ -12,33 +13,40 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """The lines of a file, in the order of the classes' indices; empty lines are passed over.
 
     Raises:
-        UserError: there is no such file, it is not UTF-8 text, it names nothing, or a name twice.
+        UserError: there is no such file, it is not UTF-8 text, it names nothing, or two of its
+            names read the same.
     """
     path = pathlib.Path(path)
-    lines = read_lines(path)
+    lines = [(number, line.strip()) for number, line in read_lines(path)]
     first: dict[str, int] = {}
     for number, name in lines:
-        if name in first:
-            raise UserError(f"{path}, line {number}: {name!r} is also on line {first[name]}")
-        first[name] = number
-    return tuple(first)
+        key = names.as_read(name)
+        if key in first:
+            raise UserError(f"{path}, line {number}: {name!r} is also on line {first[key]}")
+        first[key] = number
+    return tuple(name for _, name in lines)
 
 
 def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
-    """(line number, text without space around it) of all lines of a file that are not empty.
+    """(line number, text without plain spaces around it) of all lines of a file that are not empty.
+
+    Names of files may contain other spaces, and whatever Unicode takes for an end of a line.
 
     Raises:
         UserError: there is no such file, it is not UTF-8 text, or it is empty.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from None
-    found = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} is not UTF-8 text: line {line}: {error}") from None
+    lines = enumerate(text.split("\n"), 1)
+    found = [(number, line.strip(" \t\r\f\v")) for number, line in lines if line.strip()]
     if not found:
         raise UserError(f"{path} is empty")
     return found

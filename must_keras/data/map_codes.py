@@ -125,9 +125,19 @@ class Colours:
 
 
 def _checked_colour(name: str, colour: Sequence[int]) -> Colour:
-    red_green_blue = tuple(int(value) for value in colour)
-    if len(red_green_blue) != 3 or not all(0 <= value <= 255 for value in red_green_blue):
-        raise UserError(f"source {name!r}: {colour} is no colour: expected (R, G, B), 0 to 255")
+    try:
+        red_green_blue = tuple(int(value) for value in colour)
+        is_colour = len(red_green_blue) == 3 and all(
+            0 <= value <= 255 and value == given and not isinstance(given, str)
+            for value, given in zip(red_green_blue, colour, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError):
+        is_colour = False
+    if not is_colour:
+        raise UserError(
+            f"source {name!r}: {colour} is no colour: expected (R, G, B), whole numbers from 0 to "
+            "255"
+        )
     return red_green_blue
 
 

@@ -24,7 +24,7 @@ from must_keras.tasks.base import Spec, Task
 
 # RGB mean of ImageNet's training images: the colour of padding.
 MEAN_COLOUR = (123.675, 116.28, 103.53)
-_PADDING = tuple(map(round, MEAN_COLOUR))
+PADDING = tuple(map(round, MEAN_COLOUR))
 _PARALLEL_READS = 4
 
 
@@ -53,12 +53,14 @@ class _Reader:
     """Reads examples as the flat lists of arrays that tf.numpy_function wants."""
 
     examples: Examples
+    tasks: tuple[Task, ...]
     parts: tuple[tuple[str, str, Spec], ...]
 
     @classmethod
     def create(cls, examples: Examples, tasks: Sequence[Task]) -> _Reader:
         return cls(
             examples=examples,
+            tasks=tuple(tasks),
             parts=tuple(
                 (task.name, key, spec)
                 for task in tasks
@@ -68,7 +70,8 @@ class _Reader:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
         def load(i: np.int64) -> list[np.ndarray]:
-            image, labels = self.examples.load(int(i))
+            image, stored = self.examples.load(int(i))
+            labels = {task.name: task.compact(stored[task.name]) for task in self.tasks}
             flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in self.parts]
             return [np.ascontiguousarray(image), *flat]
 
@@ -102,7 +105,7 @@ def see(image: tf.Tensor, view: View) -> tf.Tensor:
     """
 
     def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        return sample_array(image, matrix, view.size, interpolation="averaged", fill=_PADDING)
+        return sample_array(image, matrix, view.size, interpolation="averaged", fill=PADDING)
 
     seen = tf.numpy_function(run, [image, view.matrix], tf.uint8, stateful=False)
     return tf.ensure_shape(seen, (*view.size, 3))

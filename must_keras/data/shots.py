@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 
 from must_keras.data.labelled import Labelled
-from must_keras.data.sources import Source, Subset
+from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import permutation
 from must_keras.errors import UserError
 from must_keras.tasks.base import Task
@@ -27,7 +27,7 @@ def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
     Raises:
         UserError: no image is labelled for the task.
     """
-    examples = Labelled(source, [task])
+    examples = Labelled(TolerantSource(source, labels=True), [task])
     places: list[int] = []
     counts: collections.Counter[int] = collections.Counter()
     groups = len(task.classes) if task.kind == "classes" else 1

@@ -6,9 +6,11 @@ import collections
 import dataclasses
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from must_keras.data import names
 from must_keras.data.folders import SUFFIXES, Path, stem
 from must_keras.data.lists import read_lines
 from must_keras.data.sources import Source, Subset, check_not_empty
@@ -116,7 +118,8 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
 
     A line is an image's id (a path relative to the images' folder), with its suffix, or without
     where no other image differs from it in that alone, or with that of another kind of picture.
-    Further words, such as a label's path or a class's number, are not read.
+    Further words, such as a label's path or a class's number, are not read. Names are compared as
+    people read them: see `names.Names`.
 
     Raises:
         UserError: the file cannot be read, or names an image that is not there, or one twice.
@@ -126,11 +129,15 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     places = {image_id: index for index, image_id in enumerate(ids)}
     counts = collections.Counter(stem(image_id) for image_id in ids)
     stems = {stem(image_id): image_id for image_id in ids if counts[stem(image_id)] == 1}
+    known, bare = names.Names(ids), names.Names(stems)
     found: dict[int, int] = {}
     for number, line in read_lines(path):
-        names = (name for text in _readings(line) for name in (text, stems.get(_bare(text))))
-        index = next((places[name] for name in names if name in places), None)
         where = f"{path}, line {number}"
+        try:
+            image_id = _meant(line, known, bare, stems)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        index = None if image_id is None else places[image_id]
         if index is None:
             hint = nearest(line, ids) if len(ids) <= 20 else f"for example {ids[0]}"
             raise UserError(f"{where}: {line!r} is no image of source {source.name!r}; {hint}")
@@ -140,15 +147,33 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     return Subset(source, list(found), name=name)
 
 
-def _readings(line: str) -> list[str]:
-    """What in a line may be an image's id: all of it, or its first word.
+def _meant(line: str, known: names.Names, bare: names.Names, stems: dict[str, str]) -> str | None:
+    """The image's id that a line names; None: there is none.
 
-    Not the first word of a picture's name that holds spaces: that would be another picture.
+    Raises:
+        UserError: several ids read the same.
     """
-    first, *others = line.split()
-    names = {_bare(pathlib.PurePosixPath(word).name) for word in others if _bare(word) != word}
-    is_id = first != _bare(first) or names <= {pathlib.PurePosixPath(first).name}
-    return [line, first] if is_id else [line]
+    for text in _readings(line):
+        image_id = known.find(text)
+        if image_id is None:
+            image_id = stems.get(bare.find(_bare(text)) or "")
+        if image_id is not None:
+            return image_id
+    return None
+
+
+def _readings(line: str) -> list[str]:
+    """What in a line may be an image's id: all of it, what ends as a picture, or its first word.
+
+    Not the first word of a picture's name that holds spaces: that would be another picture. Only
+    plain spaces and tabs part words.
+    """
+    first, *others = re.split(r"[ \t]+", line)
+    longer = [line[: gap.start()] for gap in re.finditer(r"[ \t]+", line)][:0:-1]
+    longer = [text for text in longer if _bare(text) != text]
+    ends = {_bare(pathlib.PurePosixPath(word).name) for word in others if _bare(word) != word}
+    is_id = first != _bare(first) or ends <= {pathlib.PurePosixPath(first).name}
+    return [line, *longer, first] if is_id else [line, *longer]
 
 
 def _bare(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -62,6 +64,41 @@ def objects(
     }
 
 
+def masks_of_some(
+    num_objects: int, rows: Sequence[int], masks: Sequence[np.ndarray], *, size: int
+) -> np.ndarray:
+    """Return the masks of objects of which some have one: [num_objects, size, size] uint8.
+
+    Only the masks of `rows` take memory: what lies between is never written, and without a row all
+    masks are one.
+
+    Args:
+        num_objects: all.
+        rows: the objects that have a mask.
+        masks: theirs, each [size, size].
+        size: cells a side.
+    """
+    if not len(rows):
+        return np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (num_objects, size, size))
+    found = np.zeros((num_objects, size, size), np.uint8)
+    found[rows] = masks
+    return found
+
+
+def rows_by_image(places: np.ndarray, num_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order of rows by image, stable, and where in it each image begins.
+
+    Args:
+        places: [N] the image of each row.
+        num_images: all, with rows or without.
+
+    Returns:
+        [N], and [num_images + 1]: the rows of image i are order[firsts[i] : firsts[i + 1]].
+    """
+    counts = np.bincount(places, minlength=num_images)
+    return np.argsort(places, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
+
 def relabelled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | None:
     """A label of classes, boxes or a map in another list of classes.
 
@@ -83,8 +120,13 @@ def relabelled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | N
     if "boxes" in label:
         classes = table[label["classes"]]
         kept = classes >= 0
-        keys = ("boxes", "masks", "has_mask", "ignore", "scores")
+        keys = ("boxes", "has_mask", "ignore", "scores")
         parts = {key: label[key][kept] for key in keys if key in label}
+        masks, with_mask = label["masks"], np.flatnonzero(kept & label["has_mask"])
+        rows = np.flatnonzero(parts["has_mask"])
+        parts["masks"] = masks_of_some(
+            len(parts["has_mask"]), rows, masks[with_mask], size=masks.shape[-1]
+        )
         return label | parts | {"classes": classes[kept].astype(np.int32)}
     bytes_ = np.full(256, IGNORE, np.uint8)
     bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)

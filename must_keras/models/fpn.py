@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 Tensor = Any
 
@@ -85,3 +85,66 @@ def build_neck(
     }
     pyramid = build_pyramid(inputs, channels=channels, norm=norm)
     return keras.Model(inputs, {"P2": fuse(pyramid), **pyramid}, name=name)
+
+
+def any_size(neck: keras.Model) -> keras.Model:
+    """Return a neck of `build_neck` for features of any size, in plain Keras layers.
+
+    It has copies of the weights, and the same outputs at the size for which the neck was built. At
+    other sizes every coarser level is cropped to the next finer one, at the bottom and at the
+    right, and P2 has twice the size of P3.
+
+    Args:
+        neck: a model of `build_neck`; its layers keep their names.
+    """
+    features = {
+        level: keras.Input((None, None, x.shape[-1]), name=level, dtype=x.dtype)
+        for level, x in neck.input.items()
+    }
+    finer = {"upsampled_4": features["C4"], "upsampled_3": features["C3"]}
+
+    def call(layer: layers.Layer, *inputs: Tensor, **options: Any) -> Tensor:
+        if layer.name in finer:
+            x, like = inputs[0], finer[layer.name]
+            return _doubled(x, like, layer.name)([x, like])
+        if isinstance(layer, layers.Resizing):
+            x, like = inputs[0], features["C3"]
+            return _twice_as(x, like, layer.name)([x, like])
+        return layer(*inputs, **options)
+
+    anywhere = keras.models.clone_model(neck, input_tensors=features, call_function=call)
+    for layer in neck.layers:
+        if layer.weights:
+            anywhere.get_layer(layer.name).set_weights(layer.get_weights())
+    return anywhere
+
+
+def _places(x: Tensor, axis: int) -> Tensor:
+    """0, 1, ... along an axis of [B, h, w, C] whose length is unknown: [h] or [w] float32."""
+    values = x[0, :, 0, 0] if axis == 1 else x[0, 0, :, 0]
+    return ops.cumsum(ops.ones_like(values, dtype="float32"), axis=0) - 1.0
+
+
+def _doubled(x: Tensor, like: Tensor, name: str) -> keras.Model:
+    """A model that enlarges `x` twofold by nearest values, cropped to the size of `like`."""
+    x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
+    values = x
+    for axis in (1, 2):
+        places = ops.minimum(ops.floor(_places(like, axis) / 2.0), ops.max(_places(x, axis)))
+        values = ops.take(values, ops.cast(places, "int32"), axis=axis)
+    return keras.Model([x, like], values, name=name)
+
+
+def _twice_as(x: Tensor, like: Tensor, name: str) -> keras.Model:
+    """A model that resizes `x` bilinearly, as layers.Resizing does, to twice the size of `like`."""
+    x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
+    # Products with matrices: Resizing needs a size that is known when the model is built.
+    values = ops.cast(x, "float32")
+    for axis, product in ((1, "ih,bhwc->biwc"), (2, "jw,biwc->bijc")):
+        before, after = _places(x, axis), _places(ops.repeat(like, 2, axis=axis), axis)
+        last = ops.max(before)
+        places = (after + 0.5) * ((last + 1.0) / (ops.max(after) + 1.0)) - 0.5
+        places = ops.minimum(ops.maximum(places, 0.0), last)
+        weights = ops.relu(1.0 - ops.abs(places[:, None] - before[None, :]))
+        values = ops.einsum(product, weights, values)
+    return keras.Model([x, like], ops.cast(values, x.dtype), name=name)

@@ -24,6 +24,15 @@ def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
     return ops.image.resize(values, size, interpolation="bilinear", antialias=False)
 
 
+def largest(values: Tensor) -> Tensor:
+    """Return the index of the largest value on the last axis, the first of equal ones: int32.
+
+    `ops.argmax` of floating-point values compares their bits, which has no ONNX form.
+    """
+    is_largest = values >= ops.max(values, axis=-1, keepdims=True)
+    return ops.argmax(ops.cast(is_largest, "int32"), axis=-1)
+
+
 def at_stride(values: Tensor, stride: int) -> Tensor:
     """Every `stride`-th pixel of [B, H, W, ...]: the one that holds the centre of its cell.
 

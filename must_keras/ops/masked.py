@@ -40,7 +40,10 @@ def masked_median(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The scale s and shift t that minimise the sum of (s * values + t - target)^2.
+    """Return the scale s >= 0 and the shift t that minimise the sum of (s * values + t - target)^2.
+
+    Where the best scale of any sign is negative, the best of those that are allowed is s = 0 with
+    the target's mean as t: the sum is convex in s.
 
     Args:
         values: [B, N].
@@ -55,7 +58,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
     centred = only_valid(values - mean_value[:, None], valid)
     residual = only_valid(target - mean_target[:, None], valid)
     variance = masked_mean(ops.square(centred), valid)
-    covariance = masked_mean(centred * residual, valid)
+    covariance = ops.maximum(masked_mean(centred * residual, valid), 0.0)
     scale_of_values = ops.maximum(ops.square(mean_value), 1.0)
     solvable = variance > 1e-10 * scale_of_values
     scale = ops.where(

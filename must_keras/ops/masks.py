@@ -114,15 +114,21 @@ def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarra
 
 
 def run_lengths(runs: bytes) -> list[int]:
-    """The lengths that COCO's compressed run lengths hold; what is no such text gives a part of it.
+    """Return the lengths in COCO's compressed run-length text, in pixels.
 
-    Six bits a character, of which five count; from the fourth length on it is the difference to
-    the one before the last.
+    Six bits a character from "0" to "o", of which five count; from the fourth length on it is the
+    difference to the one before the last. A length may be negative where the text is damaged.
+
+    Raises:
+        ValueError: the text is not such a code.
     """
     lengths: list[int] = []
     value = shift = 0
     for character in runs:
         bits = character - 48
+        # 13 characters are 65 bits: more than the length of any image.
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"{chr(character)!r} is not a character of a run-length code")
         value |= (bits & 0x1F) << shift
         shift += 5
         if not bits & 0x20:
@@ -130,6 +136,8 @@ def run_lengths(runs: bytes) -> list[int]:
                 value -= 1 << shift
             lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
             value = shift = 0
+    if shift:
+        raise ValueError("the run-length code ends within a length")
     return lengths
 
 
@@ -139,5 +147,15 @@ def encode_rle(mask: np.ndarray) -> bytes:
 
 
 def decode_rle(counts: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The mask [h, w] uint8 of `encode_rle`'s bytes."""
+    """The mask [h, w] uint8 of `encode_rle`'s bytes.
+
+    Raises:
+        ValueError: the bytes are not the run lengths of so many pixels.
+    """
+    # pycocotools returns unwritten memory for the pixels that the lengths do not reach.
+    lengths = run_lengths(counts)
+    if sum(lengths) != size[0] * size[1] or min(lengths, default=0) < 0:
+        raise ValueError(
+            f"the run lengths have {sum(lengths)} pixels, expected {size[0]} x {size[1]}"
+        )
     return coco_mask.decode({"counts": counts, "size": list(size)})

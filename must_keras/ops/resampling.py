@@ -19,7 +19,7 @@ Fill = float | tuple[float, ...]
 # Images are read in parallel already.
 cv2.setNumThreads(1)
 # A place so close to the edge of a pixel is on it: float32 knows no better in large pictures.
-_NEAR = 1e-3
+NEAR = 1e-3
 
 
 def sample_array(
@@ -74,15 +74,15 @@ def _shrunk(
     """
     shape = np.array(image.shape[:2])
     scaled = matrix.astype(np.float64) * shape[:, None]
-    factor = int(np.linalg.norm(scaled[:, :2], axis=1).min() + _NEAR)
+    factor = int(np.linalg.norm(scaled[:, :2], axis=1).min() + NEAR)
     if factor < 2:
         return image, matrix
     corners = scaled @ [[0, 0, size[0], size[0]], [0, size[1], 0, size[1]], [1, 1, 1, 1]]
     parts, around = [], []
     for axis, places in enumerate(corners):
         length = int(shape[axis])
-        first = min(max(math.floor(places.min() + _NEAR), 0), length - 1)
-        last = max(min(math.ceil(places.max() - _NEAR), length), first + 1)
+        first = min(max(math.floor(places.min() + NEAR), 0), length - 1)
+        last = max(min(math.ceil(places.max() - NEAR), length), first + 1)
         extra = -(last - first) % factor
         # The view of a mirror image begins at the far end.
         if scaled[axis, axis] < 0:
@@ -162,7 +162,7 @@ def _axis(matrix: np.ndarray, axis: int, length: int) -> _Axis | None:
         step, start = -step, length - start
     # The view begins within the original, or the original within the view.
     first, place = max(start, 0.0), max(-start / step, 0.0) if step else 0.0
-    is_whole = max(abs(first - round(first)), abs(place - round(place))) <= _NEAR
+    is_whole = max(abs(first - round(first)), abs(place - round(place))) <= NEAR
     # OpenCV makes no picture of less than a pixel.
     if not is_whole or not 0 < step <= length - first:
         return None
@@ -198,7 +198,7 @@ def _stretched(
     factors = {"fy": 1 / axes[0].step, "fx": 1 / axes[1].step}
     found = cv2.resize(part, None, **factors, interpolation=cv2.INTER_LINEAR)
     if found.shape[:2] == part.shape[:2] and any(
-        abs(along.step - 1.0) * max(size) > _NEAR for along in axes
+        abs(along.step - 1.0) * max(size) > NEAR for along in axes
     ):
         return None  # It has copied what it should have changed by less than a pixel.
     found = found.reshape(*found.shape[:2], -1)

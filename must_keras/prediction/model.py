@@ -78,7 +78,7 @@ class Model:
         model = load_model(path, remedy="check the file, or train it again")
         if not isinstance(model, MultiTaskModel):
             raise UserError(f"--model={path} has no heads: it is no model that must_keras trained")
-        images = tf.TensorSpec((None, None, None, 3), tf.float32)
+        images = tf.TensorSpec((None, None, None, 3), tf.uint8)
         function = tf.function(
             lambda images: serve(model, images), input_signature=[images], autograph=False
         )
@@ -110,7 +110,7 @@ class Model:
         Args:
             image: [H, W, 3] uint8.
         """
-        flat = self._function(tf.constant(image[None], tf.float32))
+        flat = self._function(tf.constant(image[None], tf.uint8))
         outputs: dict[str, dict[str, np.ndarray]] = {task.name: {} for task in self.tasks}
         for key, value in flat.items():
             head, _, output = key.rpartition(".")

@@ -17,8 +17,10 @@ from must_keras.tasks.base import Task
 from must_keras.tasks.drawing import enlarge
 from must_keras.training import pictures
 
-# A picture for people: wider ones are made smaller.
-_WIDEST = 2400
+# A picture for people: wider and higher ones are made smaller.
+_WIDEST, _HIGHEST = 2400, 4800
+# Pixels of the longer side of one head's part of it.
+_LONGEST = 4096
 
 
 class Results:
@@ -68,20 +70,22 @@ class Results:
         """
         height, width = image.shape[:2]
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        row = [pictures.captioned(enlarge(image), name)]
+        small, scale = _small(image)
+        row = [pictures.captioned(enlarge(small), name)]
         for task in self._tasks:
             said = outputs[task.name]
             line[task.name] = task.tell(said)
-            row.append(pictures.captioned(enlarge(task.draw(image, said)), task.name))
+            shown = task.draw(small, _scaled(said, image.shape[:2], small.shape[:2], scale))
+            row.append(pictures.captioned(enlarge(shown), task.name))
             png = task.map_png(said)
             if png is not None:
                 path = f"{task.name}/{name}.png"
                 line[task.name]["map"] = path
                 _write(self._folder / path, png)
             if task.name in self._coco:
-                self._coco[task.name].add(name, file, (height, width), said)
+                self._coco[task.name].add(name, (height, width), said)
         canvas = Image.fromarray(pictures.grid([row]))
-        canvas.thumbnail((_WIDEST, canvas.height))
+        canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
         _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures += 1
@@ -94,6 +98,35 @@ class Results:
             return
         for name, coco in self._coco.items():
             write_json(self._folder / f"{name}.json", coco.content)
+
+
+def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """An image, [H, W, 3] uint8, with a longer side of at most _LONGEST, and its scale."""
+    longer = max(image.shape[:2])
+    if longer <= _LONGEST:
+        return image, 1.0
+    reduced = Image.fromarray(image)
+    reduced.thumbnail((_LONGEST, _LONGEST))
+    return np.asarray(reduced), _LONGEST / longer
+
+
+def _scaled(
+    outputs: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int], scale: float
+) -> Mapping[str, np.ndarray]:
+    """Outputs in the pixels of a reduced image: visualizing takes some bytes for every pixel."""
+    if size == small:
+        return outputs
+    rows, columns = (
+        ((np.arange(new) + 0.5) / new * old).astype(int)
+        for new, old in zip(small, size, strict=True)
+    )
+    found = {}
+    for key, value in outputs.items():
+        values = np.asarray(value)
+        if values.ndim >= 2 and values.shape[:2] == size:
+            values = values[rows][:, columns]
+        found[key] = values * np.float32(scale) if key == "boxes" else values
+    return found
 
 
 class _Coco:
@@ -109,14 +142,12 @@ class _Coco:
     def add(
         self,
         name: str,
-        file: pathlib.Path,
         size: tuple[int, int],
         outputs: Mapping[str, np.ndarray],
     ) -> None:
         images, annotations = self.content["images"], self.content["annotations"]
         number = len(images) + 1
-        file_name = name + file.suffix
-        images.append({"id": number, "file_name": file_name, "height": size[0], "width": size[1]})
+        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for i in np.flatnonzero(np.asarray(outputs["classes"]) >= 0):
             ymin, xmin, ymax, xmax = (round(float(v), 2) for v in outputs["boxes"][i])
             annotation = {

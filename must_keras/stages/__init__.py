@@ -47,7 +47,7 @@ from must_keras.training.strategy import (
     wait_for_all,
 )
 from must_keras.versions import git_commit, versions
-from must_keras.workdir import RUN, Workdir, describe, other_runs
+from must_keras.workdir import RUN, Workdir, check_root, describe, other_runs
 
 _ORDER = {
     "teacher": teacher.run,
@@ -106,7 +106,7 @@ def run(
         # What others have is looked up for status alone, which takes nothing.
         others = other_runs(workdir, reuse) if stage == "status" else ()
         run_folder, values = Workdir(workdir, others), recipe()
-        _check_folder(workdir)
+        check_root(workdir)
         _check_names(values, stage, only)
         values = pools.frozen(values, run_folder, new=plan)
         if stage != "status":
@@ -231,7 +231,7 @@ def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:
     Raises:
         UserError: the data or the folder are not what the stage needs.
     """
-    _check_folder(workdir.root)
+    check_root(workdir.root)
     if stage in ("all", "teacher"):
         first_look.run(recipe, workdir)
     try:
@@ -249,19 +249,15 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
     pools.tell(recipe, workdir)
-    pools.keep(recipe, workdir)
+    # First the mark of a run: a folder without it is somebody else's.
     _record(recipe, workdir, strategy)
+    pools.keep(recipe, workdir)
 
 
 def _compare(recipe: Recipe, workdir: Workdir) -> None:
     """Compares training images with the test splits where no label stage has done it."""
     if not leaks.are_known(recipe, workdir):
         leaks.run(recipe, workdir)
-
-
-def _check_folder(workdir: pathlib.Path) -> None:
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file; a folder is needed")
 
 
 def _stages(recipe: Recipe) -> list[str]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import keras
 
-from must_keras.data.labelled import Labelled
+from must_keras.data.labelled import untaught
 from must_keras.data.shots import few
 from must_keras.data.splits import Splits
 from must_keras.recipe import Recipe, Transfer
 from must_keras.stages import scoring, sweep
 from must_keras.stages.cells import Cell
 from must_keras.stages.fitting import fit_part
+from must_keras.stages.untaught import tell as tell_untaught
 from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.feed import Feed
 from must_keras.training.frozen import estimate_statistics
@@ -188,7 +189,11 @@ class Bench:
                     test=sets.test,
                 )
             size = recipe.network.size
-            scorer = scoring.Scorer(transfer.task, sets, recipe, size=size)
+            # The head is fresh: what these labels do not teach, nothing does.
+            found = untaught(scoring.labelled(sets.train, transfer.task, recipe), [transfer.task])
+            left_out = found.get(transfer.task.name, ())
+            tell_untaught(f"transfer {transfer.name}", found)
+            scorer = scoring.Scorer(transfer.task, sets, recipe, size=size, untaught=left_out)
             self._seen = (key, _Seen(sets, scorer))
         return self._seen[1]
 
@@ -201,7 +206,7 @@ class Bench:
         if self._cached is None or self._cached[0] != key:
             self._cached = None  # Its memory is needed now.
             cache = FeatureCache(
-                Labelled(seen.sets.train, [self._transfer.task]),
+                scoring.labelled(seen.sets.train, self._transfer.task, self._recipe),
                 [self._transfer.task],
                 network.features,
                 network.training.augmentation,
@@ -223,7 +228,7 @@ class Bench:
     ) -> Feed:
         recipe, transfer = self._recipe, self._transfer
         return Feed(
-            Labelled(seen.sets.train, [transfer.task]),
+            scoring.labelled(seen.sets.train, transfer.task, recipe),
             [transfer.task],
             network.training,
             size=recipe.network.size,

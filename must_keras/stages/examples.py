@@ -62,7 +62,7 @@ def union(
         out = left_out.get(source.name)
         indices = [i for i in range(len(source)) if i not in out] if out else None
         pseudo = (columns or {}).get(source.name, {})
-        parts.append(Labelled(TolerantSource(source), tasks, pseudo, indices=indices))
+        parts.append(Labelled(TolerantSource(source, labels=True), tasks, pseudo, indices=indices))
     examples = Union(parts)
     if not len(examples):
         raise UserError(f"{who} has no image to learn from: all are in test splits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ import tensorflow as tf
 from must_keras.errors import DataError, UserError
 from must_keras.files import write_json
 from must_keras.recipe import Recipe
+from must_keras.stages import untaught
 from must_keras.stages.fitting import load_part
 from must_keras.training.serving import backbone_of, export_saved_model, neck_of, serve
 from must_keras.workdir import Workdir
@@ -27,7 +28,7 @@ _AGREEMENT = 0.99
 _DETECTIONS = ("boxes", "scores", "classes", "masks")
 
 # Raised when the same inputs would give something else than before.
-VERSION = 1
+VERSION = 2
 
 
 def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
@@ -39,7 +40,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     if part.is_finished(inputs(workdir)):
         print(f"export: finished before, {part.folder}")
         return
-    folder = part.begin()
+    folder = part.begin(inputs(workdir))
     model = load_part(workdir.student)
     height, width = model.size
     random = np.random.default_rng(0)
@@ -70,7 +71,10 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
         print(f"export: {folder}, {name}, reloaded: {comparison}")
     for name, reason in skipped.items():
         print(f"export: {folder}, {name} not written: {reason}")
-    _write_labels(recipe, folder)
+    _write_labels(recipe, folder, model.untaught)
+    for head, parts_of_head in model.untaught.items():
+        for part_of_head in parts_of_head:
+            print(f"export: {untaught.sentence(head, part_of_head)}")
     part.finish(inputs(workdir), {"reloaded": found, "skipped": skipped})
 
 
@@ -181,14 +185,23 @@ def _shared_detections(one: Mapping[str, np.ndarray], other: Mapping[str, np.nda
     return shared / total if total else 1.0
 
 
-def _write_labels(recipe: Recipe, folder: pathlib.Path) -> None:
-    """labels.json: {head: {"kind", "unit", "classes"}}."""
+def _write_labels(
+    recipe: Recipe, folder: pathlib.Path, left_out: Mapping[str, Sequence[str]]
+) -> None:
+    """labels.json: {head: {"kind", "unit", "classes"}}, and "untaught" where outputs are left out.
+
+    Args:
+        recipe: the run's values.
+        folder: of the export.
+        left_out: {head: outputs that no label taught}; the SavedModel does not have them.
+    """
     value = {
         task.name: {
             "kind": task.kind,
             "unit": task.unit,
             "classes": list(getattr(task, "classes", ())),
         }
+        | ({"untaught": list(left_out[task.name])} if left_out.get(task.name) else {})
         for task in recipe.tasks
     }
     write_json(folder / "labels.json", value)

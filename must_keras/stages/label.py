@@ -57,9 +57,10 @@ def run(
                 labeller = labeller or stack.enter_context(
                     labellers(recipe, workdir, that_look(teachers))
                 )
-                _label(recipe, source, seen, labeller)
+                _label(recipe, workdir, source, seen, labeller)
             if copied:
-                _label(recipe, source, copied, Copier(recipe, [item.teacher for item in copied]))
+                copier = Copier(recipe, [item.teacher for item in copied])
+                _label(recipe, workdir, source, copied, copier)
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
     from must_keras.stages import label_report  # It reads what this stage writes.
@@ -193,7 +194,13 @@ def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> 
     return found | {"size": input_size(recipe, teacher), "batch": recipe.evaluation_batch}
 
 
-def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller: Writes) -> None:
+def _label(
+    recipe: Recipe,
+    workdir: Workdir,
+    source: Source,
+    pending: Sequence[_Pending],
+    labeller: Writes,
+) -> None:
     writers = {item.teacher.name: item.writer for item in pending}
     ranges = pending_ranges(writers)
     names = ", ".join(item.teacher.name for item in pending)
@@ -215,7 +222,7 @@ def _label(recipe: Recipe, source: Source, pending: Sequence[_Pending], labeller
     speed = written / max(time.monotonic() - start, 1e-9)
     for item in pending:
         item.writer.finish()
-        _finish(recipe, source, item, round(speed, 1) if written else None)
+        _finish(recipe, workdir, source, item, round(speed, 1) if written else None)
 
 
 def _tell_size(source: Source, pending: Sequence[_Pending]) -> None:
@@ -229,11 +236,14 @@ def _tell_size(source: Source, pending: Sequence[_Pending]) -> None:
         print(f"warning: the labels of {source.name} have no room on the disk", file=sys.stderr)
 
 
-def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None) -> None:
+def _finish(
+    recipe: Recipe, workdir: Workdir, source: Source, item: _Pending, speed: float | None
+) -> None:
     """Looks at a whole column and says that it is finished."""
     teacher, part = item.teacher, item.part
     title = f"labels of {teacher.name} for {source.name}"
     column = Column(part.folder, source, teacher.task)
+    untaught = (workdir.teacher(teacher.name).result() or {}).get("untaught", [])
     quarantined = quarantine.write(teacher, source, column, part.folder)
     labelled = len(column) - quarantined
     if not labelled:
@@ -244,10 +254,13 @@ def _finish(recipe: Recipe, source: Source, item: _Pending, speed: float | None)
         "labelled": labelled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": speed,
-    } | quality.look(recipe, teacher, source, column, part.folder)
+    } | ({"untaught": untaught} if untaught else {})
+    result |= quality.look(recipe, teacher, source, column, part.folder)
     part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
     print(f"{title}: {labelled} of {len(column)} images{told}")
+    for part_of_head in untaught:
+        print(f"{title}: without {part_of_head}, which were never taught")
 
 
 def _look_again(

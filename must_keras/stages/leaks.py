@@ -73,7 +73,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         )
         splits = _read(tests(recipe))
         for source, part, made_from in pending:
-            part.begin()
+            part.begin(made_from)
             part.finish(made_from, _compare(source, splits, part))
     for source in sources(recipe):
         part = workdir.leaks(source.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,6 +100,9 @@ def judge(
             rows.append(
                 pictures.beside(task, x["image"][i].numpy(), *told, area=x["area"][i].numpy())
             )
+    for warning in evaluator.warnings():
+        who = f"labels of {teacher.name} for {source.name}"
+        print(f"warning: {who}: {warning}", file=sys.stderr)
     pictures.save(folder / "pictures" / f"{task.name}.png", pictures.grid(rows))
     return None if truth is None else scoring.finite(evaluator.result())
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from must_keras.data.labelled import Labelled
 from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source, Subset
+from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.progress import track
 from must_keras.recipe import Recipe
 from must_keras.tasks.base import Task
 from must_keras.training import pictures
-from must_keras.training.inference import Predicted, Predictor, evaluate, evaluate_trivial
+from must_keras.training.inference import (
+    Predicted,
+    Predictor,
+    evaluate_trivial,
+    fill_evaluators,
+)
 from must_keras.training.reliability import Reliability
 from must_keras.training.summaries import Summaries
 from must_keras.training.thresholds import AnswerCounts
@@ -24,12 +30,21 @@ from must_keras.training.thresholds import AnswerCounts
 _ROWS = 6
 
 
+def labelled(source: Source, task: Task, recipe: Recipe) -> Labelled:
+    """Return a labelled set for one task; what cannot be read is skipped.
+
+    The preflight stops at such an image. One that it did not read must not end a run of days: the
+    image takes part in no loss and no metric, up to `Recipe.max_unreadable` of the set.
+    """
+    return Labelled(TolerantSource(source, labels=True, most=recipe.max_unreadable), [task])
+
+
 def batches(
     source: Source, task: Task, recipe: Recipe, *, size: int, limit: int | None = None
 ) -> tf.data.Dataset:
     """Evaluation batches of a source for one task, at so many pixels a side."""
     return evaluation_batches(
-        Labelled(source, [task]),
+        labelled(source, task, recipe),
         [task],
         size=size,
         batch=recipe.evaluation_batch,
@@ -45,13 +60,24 @@ class Scorer:
         sets: its images.
         recipe: how large batches are.
         size: pixels a side of the network's input.
+        untaught: outputs that no label taught (see stages.untaught): they are not scored.
 
     Attributes:
+        warnings: of the split that was scored last (see Evaluator.warnings).
         reliability: of the answers to validation images that were scored.
         answers: to the same images, by class and score; None where the task takes no threshold.
     """
 
-    def __init__(self, task: Task, sets: Splits, recipe: Recipe, *, size: int):
+    def __init__(
+        self,
+        task: Task,
+        sets: Splits,
+        recipe: Recipe,
+        *,
+        size: int,
+        untaught: Collection[str] = (),
+    ):
+        self._untaught, self.warnings = frozenset(untaught), list[str]()
         self._task, self._sets, self._recipe, self._size = task, sets, recipe, size
         self._built: dict[str, tf.data.Dataset] = {}
         self.reliability = Reliability()
@@ -73,9 +99,11 @@ class Scorer:
         prefix = f"{name}_" if len(predictor.heads) > 1 else ""
         metrics: dict[str, float] = {}
         for split in splits:
-            labelled = _tracked(self._batches(split), f"{name} on {split}")
+            batches_of = _tracked(self._batches(split), f"{name} on {split}")
             watch = self._judge if split == "validation" else None
-            metrics = evaluate(predictor, labelled, [self._task], watch)[name]
+            taught = _Taught(predictor, name, self._untaught)
+            evaluator = fill_evaluators(taught, batches_of, [self._task], watch)[name]
+            metrics, self.warnings = evaluator.result(), evaluator.warnings()
             summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
         return finite(metrics)
 
@@ -85,12 +113,18 @@ class Scorer:
             _tracked(self._batches(split), f"{self._task.name} without looking, {split}")
             for split in ("train", "test")
         )
-        return finite(evaluate_trivial(self._task, train=train, test=test))
+        return finite(evaluate_trivial(self._task, train=train, test=test, without=self._untaught))
+
+    def tell_warnings(self, title: str) -> None:
+        """Print the warnings on stderr, after what was scored."""
+        for warning in self.warnings:
+            print(f"warning: {title} on {self._sets.test.name!r}: {warning}", file=sys.stderr)
 
     def show(self, predictor: Predictor, *, step: int, summaries: Summaries) -> None:
         """A picture of image, label and prediction, for TensorBoard and as <task>.png."""
         task = self._task
-        predicted = next(predictor(self._batches("few")))
+        taught = _Taught(predictor, task.name, self._untaught)
+        predicted = next(taught(self._batches("few")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
         rows = [
             pictures.beside(
@@ -123,6 +157,26 @@ class Scorer:
     def _few(self) -> Source:
         whole = self._sets.validation
         return Subset(whole, pictures.spread(_ROWS, len(whole)), name=whole.name)
+
+
+class _Taught:
+    """A predictor without the untaught outputs of one head.
+
+    Args:
+        predictor: as `Scorer.score` takes it.
+        head: the name of the task.
+        untaught: keys of its outputs.
+    """
+
+    def __init__(self, predictor: Predictor, head: str, untaught: Collection[str]):
+        self._predictor, self._head, self._untaught = predictor, head, untaught
+
+    def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
+        """See Predictor."""
+        for predicted in self._predictor(batches):
+            outputs = predicted.outputs[self._head]
+            kept = {key: value for key, value in outputs.items() if key not in self._untaught}
+            yield predicted._replace(outputs=predicted.outputs | {self._head: kept})
 
 
 def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:

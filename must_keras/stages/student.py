@@ -15,7 +15,7 @@ from must_keras.data.labelled import (
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, Recipe, student_weights
-from must_keras.stages import examples, scoring, thresholds
+from must_keras.stages import examples, scoring, thresholds, untaught
 from must_keras.stages.fitting import fit_part, is_finished
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.training.feed import Feed
@@ -99,7 +99,9 @@ def fit_heads(
         **training.of_model(),
     )
     model.learned_weights = recipe.student.weighting.learner(tasks)
-    origin = start.tell(start.apply(model, recipe.network))
+    copied = start.apply(model, recipe.network)
+    origin = start.tell(copied)
+    left_out = untaught.find(model, images, copied=copied, title=title, is_chief=is_chief())
     training.compile(model)
     feed = Feed(images, tasks, training, size=recipe.network.size, seed=seed)
     summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
@@ -115,11 +117,18 @@ def fit_heads(
             heads[task.name] = {"metrics": {}, "trivial": {}}
             print(f"{title}, {task.name}: not scored, no labelled set is given")
             continue
-        scorer = scoring.Scorer(task, teacher.sets, recipe, size=recipe.network.size)
+        size, parts = recipe.network.size, left_out.get(task.name, ())
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size, untaught=parts)
         metrics = scorer.score(predictor, step=step, summaries=summaries)
         scorer.show(predictor, step=step, summaries=summaries)
         known = workdir.teacher(teacher.name).result()
-        trivial = known["trivial"] if known else scorer.trivial()
+        scorer.tell_warnings(f"{title}, {task.name}")
+        # What the teacher was not scored on, its baseline was not either.
+        trivial = known["trivial"] if known else {}
+        if set(trivial) >= set(metrics):
+            trivial = {metric: value for metric, value in trivial.items() if metric in metrics}
+        else:
+            trivial = scorer.trivial()
         heads[task.name] = {"metrics": metrics, "trivial": trivial}
         print(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
     summaries.close()
@@ -133,6 +142,7 @@ def fit_heads(
             "model_sha256": file_sha256(part.model_path),
             "tasks": heads,
             "origins": origins,
+            "untaught": left_out,
         },
     )
 

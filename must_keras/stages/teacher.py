@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from must_keras.data.labelled import Labelled, count_classes
+from must_keras.data.labelled import Labelled, ReadableLabels, count_classes
+from must_keras.data.labelled import untaught as find_untaught
+from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
-from must_keras.stages import scoring
+from must_keras.stages import scoring, untaught
 from must_keras.stages.fitting import fit_part, is_finished, load_part
 from must_keras.stages.labelling import input_size
 from must_keras.stages.thresholds import ANSWERS
@@ -63,25 +65,31 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
             f"(it gave {', '.join(parts)}), and with steps=0 a new one would know nothing"
         )
     origin = teacher.start.tell(parts)
+    images = scoring.labelled(sets.train, task, recipe)
     if training.steps:
+        untaught.find(model, images, copied=parts, title=title, is_chief=is_chief())
         training.compile(model)
-        images = Labelled(sets.train, [task])
         feed = Feed(images, [task], training, size=recipe.network.size, seed=seed)
         summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     else:
-        summaries = Summaries(part.begin() if is_chief() else None)
+        untaught.of_start(model, teacher.start, title=title, is_chief=is_chief())
+        summaries = Summaries(part.begin(made_from) if is_chief() else None)
+    left_out = model.untaught.get(task.name, ())
     trained = model.clean_copy()
     if not is_chief():
         return
     trained.save(part.model_path)
     predictor = Predictor(model)
-    scorer, step = scoring.Scorer(task, sets, recipe, size=recipe.network.size), training.steps
+    size, step = recipe.network.size, training.steps
+    scorer = scoring.Scorer(task, sets, recipe, size=size, untaught=left_out)
     metrics = scorer.score(predictor, step=step, summaries=summaries)
     scorer.show(predictor, step=step, summaries=summaries)
     summaries.close()
     trivial = scorer.trivial()
+    scorer.tell_warnings(title)
     result = _result(teacher, metrics, trivial) | _counts(teacher, scorer, part)
     result |= {
+        "untaught": list(left_out),
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(part.model_path),
@@ -94,23 +102,50 @@ def _score(recipe: Recipe, teacher: ForeignTeacher | ForeignLabels, part: Part) 
 
     Labels say nothing of the set's images: what they are worth shows in the student's head.
     """
-    task, folder = teacher.task, part.begin()
+    task, folder = teacher.task, part.begin(inputs(recipe, teacher))
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
     more: dict[str, Any] = {}
+    title, size = f"teacher {teacher.name}", input_size(recipe, teacher)
+    predictor = None
+    if isinstance(teacher, ForeignTeacher):
+        predictor = ForeignPredictor(teacher.model, task, (size, size))
+    left_out = _left_out(teacher, predictor)
     if teacher.sets is not None:
-        size = input_size(recipe, teacher)
-        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size)
-        if isinstance(teacher, ForeignTeacher):
-            predictor = ForeignPredictor(teacher.model, task, (size, size))
+        scorer = scoring.Scorer(task, teacher.sets, recipe, size=size, untaught=left_out)
+        if predictor is not None:
             summaries = Summaries(folder)
             metrics = scorer.score(predictor, step=0, summaries=summaries)
             scorer.show(predictor, step=0, summaries=summaries)
             summaries.close()
+            scorer.tell_warnings(title)
         trivial = scorer.trivial()
         more = _counts(teacher, scorer, part)
     result = _result(teacher, metrics, trivial) | {"parameters": None, "images_seen": None} | more
-    part.finish(inputs(recipe, teacher), result)
+    part.finish(inputs(recipe, teacher), result | {"untaught": list(left_out)})
+
+
+def _left_out(
+    teacher: ForeignTeacher | ForeignLabels, predictor: ForeignPredictor | None
+) -> tuple[str, ...]:
+    """Return the outputs that a model does not give, or labels do not contain; prints which.
+
+    Raises:
+        UserError: labels contain nothing at all.
+    """
+    task, title = teacher.task, f"teacher {teacher.name}"
+    if predictor is not None:
+        given = predictor.check()
+        found = tuple(part for part in task.teachable if part not in given)
+        why = "the model predicts none"
+    else:
+        examples = ReadableLabels(teacher.labels, [task])
+        found = find_untaught(examples, [task]).get(task.name, ())
+        untaught.refuse(task, found, title=title, count=len(examples))
+        why = "no label has any"
+    for part in found:
+        print(f"{title}: {part} of head {task.name!r} are not labeled: {why}")
+    return found
 
 
 def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, part: Part) -> dict:
@@ -118,9 +153,10 @@ def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, part: Part) -> dict:
     _keep_answers(scorer, part)
     images, task = teacher.sets.train, teacher.task
     counted = pictures.spread(_COUNTED, len(images))
+    examples = Labelled(TolerantSource(images, labels=True), [task])
     return {
         "reliability": scorer.reliability.result(),
-        "class_counts": count_classes(Labelled(images, [task]), task, indices=counted),
+        "class_counts": count_classes(examples, task, indices=counted),
         "counted": len(counted),
     }
 

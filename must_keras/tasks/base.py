@@ -30,10 +30,7 @@ Tensor = Any
 
 
 class Spec(NamedTuple):
-    """The shape (None: any length) and dtype ("bytes" for encoded pictures) of one tensor.
-
-    A part of a record is optional where columns of older versions were written without it.
-    """
+    """Shape (None: any length) and dtype ("bytes": encoded) of a tensor; some were added later."""
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -66,6 +63,10 @@ class Evaluator(abc.ABC):
     @abc.abstractmethod
     def result(self) -> dict[str, float]:
         """{metric: value}; the first is the headline. NaN where nothing was labelled."""
+
+    def warnings(self) -> list[str]:
+        """Return, with figures and remedy, what all predictions get wrong, as inverted depth."""
+        return []
 
 
 class Prior(abc.ABC):
@@ -128,6 +129,22 @@ class Task(abc.ABC):
         """Whether a stored label, of an image that somebody labelled, is empty all the same."""
         del stored
         return False
+
+    @property
+    def teachable(self) -> tuple[str, ...]:
+        """Keys of `outputs` that labels teach one by one; here one, which stands for all of them.
+
+        The first is taught by every label that is neither missing nor empty.
+        """
+        return (next(iter(self.stored_spec())),)
+
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return which of `teachable` a stored label teaches; a missing or empty one, none."""
+        return () if self.says_nothing(stored) else self.teachable
+
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a stored label without what `warp` never reads: this is what becomes tensors."""
+        return stored
 
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """How many objects of a stored label have no room in a batch: they are ignored."""

@@ -75,6 +75,9 @@ class Classification(Task):
             "labelled": np.zeros((), np.float32),
         }
 
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.teachable if float(stored["labelled"]) > 0 else ()
+
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         return self.stored_spec()
 
@@ -222,7 +225,7 @@ class Classification(Task):
             if share < 0.01:
                 continue
             top = 8 + 22 * line
-            end = 6 + share * (canvas.width - 12)
+            end = 6 + share * max(0, canvas.width - 12)
             pen.rectangle((6, top + 14, end, top + 17), fill=(255, 200, 60))
             text = f"{self.classes[index]} {share:.2f}"
             pen.text((6, top), text, fill=(255, 255, 255), font=font())

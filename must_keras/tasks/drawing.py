@@ -11,6 +11,8 @@ import numpy as np
 from PIL import ImageFont
 
 _SHORTEST_SIDE = 160
+# Pixels of the longer side beyond which nothing is enlarged: a line of 1 x 100,000 stays one.
+_LONGEST_SIDE = 4096
 # Hues that follow each other by the golden ratio never come close.
 _GOLDEN = 0.618034
 
@@ -24,7 +26,8 @@ def font(size: int = 10) -> ImageFont.FreeTypeFont:
 
 def enlargement(height: int, width: int) -> int:
     """The whole factor by which a small picture grows so that a person can see it."""
-    return max(1, -(-_SHORTEST_SIDE // min(height, width)))
+    wanted = -(-_SHORTEST_SIDE // min(height, width))
+    return max(1, min(wanted, _LONGEST_SIDE // max(height, width)))
 
 
 def enlarge(picture: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ class Segmentation(Task):
     ) -> dict[str, Tensor]:
         logits = maps.resize(prediction["values"], map_size)
         return {
-            "map": ops.cast(ops.argmax(logits, axis=-1), "uint8"),
+            "map": ops.cast(maps.largest(logits), "uint8"),
             "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1),
         }
 

@@ -192,13 +192,13 @@ class ForeignPredictor:
         """See Predictor.outputs."""
         return {self._task.name: self._said(x["image"])}
 
-    def check(self) -> None:
-        """Lets the model see a grey picture.
+    def check(self) -> tuple[str, ...]:
+        """Let the model predict a gray image; return the keys of its outputs.
 
         Raises:
             UserError: it cannot take images of its size, or its answers are not of its form.
         """
-        self._said(tf.fill((1, self._model.size, self._model.size, 3), 128.0))
+        return tuple(self._said(tf.fill((1, self._model.size, self._model.size, 3), 128.0)))
 
     def _said(self, images: tf.Tensor) -> dict[str, np.ndarray]:
         model = self._model

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from must_keras.tasks.base import Task
+from must_keras.tasks.base import Evaluator, Task
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 
@@ -74,19 +74,19 @@ class Predictor:
         )
 
 
-def evaluate(
+def fill_evaluators(
     predictor: Predictor,
     batches: Iterable[Any],
     tasks: Sequence[Task],
     watch: Callable[[Predicted], None] | None = None,
-) -> dict[str, dict[str, float]]:
-    """{task name: {metric: value}} of a model on batches that are labelled for `tasks`.
+) -> dict[str, Evaluator]:
+    """Return {task name: its evaluator after all batches}.
 
     Args:
         predictor: the model.
-        batches: see data.pipeline.evaluation_batches.
+        batches: labeled for `tasks`; see data.pipeline.evaluation_batches.
         tasks: what is measured.
-        watch: is shown every batch.
+        watch: called with every predicted batch.
     """
     evaluators = {task.name: task.evaluator() for task in tasks}
     for predicted in predictor(batches):
@@ -94,7 +94,7 @@ def evaluate(
             watch(predicted)
         for name, evaluator in evaluators.items():
             evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
-    return {name: evaluator.result() for name, evaluator in evaluators.items()}
+    return evaluators
 
 
 def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
@@ -104,11 +104,17 @@ def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarr
         yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}
 
 
-def evaluate_trivial(task: Task, *, train: Iterable[Any], test: Iterable[Any]) -> dict[str, float]:
-    """{metric: value} on `test` of the prediction learned from `train` that never looks."""
+def evaluate_trivial(
+    task: Task, *, train: Iterable[Any], test: Iterable[Any], without: Collection[str] = ()
+) -> dict[str, float]:
+    """{metric: value} on `test` of the prediction learned from `train` that never looks.
+
+    Outputs in `without` are not predicted, and so not scored.
+    """
     prior, evaluator = task.prior(), task.evaluator()
     for label in labels_of(train, task):
         prior.update(label)
     for label in labels_of(test, task):
-        evaluator.update(label, prior.outputs(len(next(iter(label.values())))))
+        outputs = prior.outputs(len(next(iter(label.values()))))
+        evaluator.update(label, {k: v for k, v in outputs.items() if k not in without})
     return evaluator.result()

@@ -43,6 +43,8 @@ class MultiTaskModel(FittedModel):
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
         clip_norm: see FittedModel.
+        untaught: {task name: keys of its outputs (Task.teachable) that no label has taught}; they
+            are left out of `read_out`, and so of everything that the model predicts.
 
     Attributes:
         learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
@@ -56,12 +58,24 @@ class MultiTaskModel(FittedModel):
         tasks: Sequence[Task] = (),
         loss_weights: Mapping[str, float] | None = None,
         clip_norm: float | None = None,
+        untaught: Mapping[str, Sequence[str]] | None = None,
         **kwargs: Any,
     ):
         super().__init__(inputs, outputs, clip_norm, **kwargs)
+        self._untaught: dict[str, tuple[str, ...]] = {}
+        self.untaught = untaught or {}
         self.tasks = {task.name: task for task in tasks}
         self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
         self.learned_weights: LearnedWeights | None = None
+
+    @property
+    def untaught(self) -> dict[str, tuple[str, ...]]:
+        """{task name: keys of its outputs that no label has taught}; set before predicting."""
+        return dict(self._untaught)
+
+    @untaught.setter
+    def untaught(self, value: Mapping[str, Sequence[str]]) -> None:
+        self._untaught = {name: tuple(parts) for name, parts in value.items() if parts}
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -179,10 +193,12 @@ class MultiTaskModel(FittedModel):
             map_size: (H', W') of per-pixel outputs; default is the input's size.
         """
         predictions = self(x, training=False)
-        return {
-            name: task.outputs(predictions[name], self.get_layer(name), map_size or self.size)
-            for name, task in self.tasks.items()
-        }
+        found = {}
+        for name, task in self.tasks.items():
+            outputs = task.outputs(predictions[name], self.get_layer(name), map_size or self.size)
+            left_out = self._untaught.get(name, ())
+            found[name] = {key: value for key, value in outputs.items() if key not in left_out}
+        return found
 
     def predict_step(self, data: Any) -> dict[str, dict[str, Tensor]]:
         """`read_out` of images alone ([B, H, W, 3]: no padding) or of {"image", "area"}."""
@@ -199,12 +215,19 @@ class MultiTaskModel(FittedModel):
     def without_optimizer(self) -> MultiTaskModel:
         """The same layers, in the same precision, without an optimizer."""
         return MultiTaskModel(
-            self.input, self.output, list(self.tasks.values()), self.task_weights, self.clip_norm
+            self.input,
+            self.output,
+            list(self.tasks.values()),
+            self.task_weights,
+            self.clip_norm,
+            self._untaught,
         )
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)
-        return {
+        # Where everything is taught, the bytes are those of a model without this key.
+        untaught = {name: list(parts) for name, parts in self._untaught.items()}
+        return ({"untaught": untaught} if untaught else {}) | {
             "network": keras.saving.serialize_keras_object(network),
             "tasks": [keras.saving.serialize_keras_object(t) for t in self.tasks.values()],
             "loss_weights": self.task_weights,
@@ -222,6 +245,7 @@ class MultiTaskModel(FittedModel):
             tasks,
             config["loss_weights"],
             config["clip_norm"],
+            config.get("untaught"),
             name=config["name"],
         )
 

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from must_keras.data.pipeline import MEAN_COLOUR
+from must_keras.data.pipeline import PADDING
+from must_keras.models.fpn import any_size
+from must_keras.ops.letterboxing import letterbox_images
 from must_keras.ops.views import letterbox, visible_area
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK
@@ -22,16 +24,17 @@ def serve(model: MultiTaskModel, images: tf.Tensor) -> dict[str, tf.Tensor]:
     Args:
         model: the model.
         images: [B, H, W, 3] RGB in [0, 255], uint8 or float32, of any size; they are letterboxed
-            to the network's input.
+            to the network's input, to the pixels of training. Floating-point values are rounded
+            to whole numbers first.
 
     Returns:
         `.boxes` [B, N, 4] (ymin, xmin, ymax, xmax) in pixels of the images, `.scores`,
         `.classes` (-1: none), `.masks` [B, N, h, w] in their boxes, `.probabilities` [B, K],
         `.map`, `.confidence`, `.depth` [B, H, W], `.normals` [B, H, W, 3].
     """
-    images = tf.cast(images, tf.float32)
     shape = tf.shape(images)
-    x, area = _letterbox(images, model.size)
+    view = letterbox(shape[1:3], model.size)
+    x, area = letterbox_images(images, view, fill=PADDING), visible_area(view)
     outputs = model.read_out({"image": x, "area": tf.tile(area[None], (shape[0], 1))})
     scale = tf.cast(shape[1:3], tf.float32) / (area[2:] - area[:2])
     flat = {}
@@ -43,16 +46,6 @@ def serve(model: MultiTaskModel, images: tf.Tensor) -> dict[str, tf.Tensor]:
                 value = _back(value, area, shape[1:3], _MAPS[key])
             flat[f"{head}.{key}"] = value
     return flat
-
-
-def _letterbox(images: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images at the top left of the network's input, and the area that they take."""
-    area = visible_area(letterbox(tf.shape(images)[1:3], size))
-    visible = tf.cast(tf.round(area[2:]), tf.int32)
-    smaller = tf.image.resize(images, visible, antialias=True) - MEAN_COLOUR
-    padding = [[0, 0], [0, size[0] - visible[0]], [0, size[1] - visible[1]], [0, 0]]
-    x = tf.pad(smaller, padding) + MEAN_COLOUR
-    return tf.ensure_shape(x, (None, *size, 3)), area
 
 
 def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
@@ -85,13 +78,14 @@ def backbone_of(model: MultiTaskModel) -> keras.Model:
 
 
 def neck_of(model: MultiTaskModel) -> keras.Model | None:
-    """Images to {"P2".."P7"}: plain Keras layers, with this model's weights.
+    """Images [B, H, W, 3] of any size to {"P2".."P7"}: plain Keras layers, this model's weights.
 
-    None where no head reads the pyramid: such a model has none.
+    None where no head reads the pyramid: such a model has none. Level k has ceil(side / 2^k) cells
+    a side, and P2 twice as many as P3.
     """
     if NECK not in {layer.name for layer in model.layers}:
         return None
-    backbone, neck = model.get_layer(BACKBONE), model.get_layer(NECK)
-    image = keras.Input(backbone.input.shape[1:], name="image")
-    levels: dict[str, Any] = backbone(image)
+    image = keras.Input((None, None, 3), name="image")
+    levels: dict[str, Any] = backbone_of(model)(image)
+    neck = any_size(model.get_layer(NECK))
     return keras.Model(image, neck({key: levels[key] for key in ("C3", "C4", "C5")}), name=NECK)

@@ -114,6 +114,8 @@ class FromModel(_FromFile):
         if not isinstance(found, MultiTaskModel):
             raise UserError(f"{self.path} is no model that must_keras saved")
         heads = [name for name, task in model.tasks.items() if found.tasks.get(name) == task]
+        # What the start has never learned, its copy has not either.
+        model.untaught = {name: found.untaught.get(name, ()) for name in heads}
         return copy_parts(model, found, (BACKBONE, NECK, *heads))
 
     def _all_weights(self, model: MultiTaskModel) -> list[str]:

@@ -97,12 +97,15 @@ def test_scores_go_with_their_boxes(folder):
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ([entry(score=1.5)], "annotation 0 has the score 1.5, expected a number from 0 to 1"),
-        ([entry(score="high")], "annotation 0 has the score 'high'"),
-        ([entry(), entry(image_id=3)], "annotation 1 is of image 3, which is not listed"),
-        ([entry(bbox=None)], "annotation 0 has no 'bbox'"),
+        (
+            [entry(score=1.5)],
+            "result at position 0 has the score 1.5, expected a number from 0 to 1",
+        ),
+        ([entry(score="high")], "result at position 0 has the score 'high'"),
+        ([entry(), entry(image_id=3)], "result at position 1 is of image 3, which is not listed"),
+        ([entry(bbox=None)], "result at position 0 has no 'bbox'"),
         ({"annotations": []}, "expected a list of .* a whole file is given as annotations="),
-        ([3], "not in COCO's format"),
+        ([3], "result at position 0 is 3, expected an object"),
     ],
 )
 def test_results_that_are_none(folder, results, message):

@@ -59,7 +59,7 @@ def test_a_table_labels_some_images(photos, tmp_path):
     ("text", "message"),
     [
         ("name,class\na.png,cat\n", "no column 'file'; allowed are name, class"),
-        ("file;class\na.png;cat\n", "has one column, 'file;class': expected columns separated by"),
+        ("file|class\na.png|cat\n", "has one column, 'file.class': expected columns separated by"),
         ("file,class\na.png,cat\ngone.png,cat\n", "line 3: there is no picture 'gone.png'"),
         ("file,class\na.png,cat\na.png,dog\n", "line 3: 'a.png' is also on line 2"),
         ("file,class\na.png,cow\n", "line 2: no class 'cow'; allowed are cat, dog"),

@@ -10,7 +10,7 @@ from must_keras.data.labelled import (
     labelled_shares,
 )
 from must_keras.data.sources import LabelSpace, Source, Subset, TolerantSource, without_labels
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
 
 CLASSES = ("a", "b")
@@ -210,3 +210,38 @@ def test_metres_serve_a_relative_head_and_not_the_other_way_round():
     Labelled(Relative(), [relative])
     with pytest.raises(UserError, match="'relative_inverse', the other's 'metric'"):
         Labelled(Relative(), [Depth(name="far")])
+
+
+class BadLabel(Partly):
+    """Image 2 cannot be read, the label of image 4 neither."""
+
+    def image(self, index):
+        if index == 2:
+            raise UserError("image2 is not an image")
+        return super().image(index)
+
+    def labels(self, index):
+        if index == 4:
+            raise UserError("label4 is cut off")
+        return super().labels(index)
+
+
+def test_one_odd_picture_or_label_of_a_labelled_set_ends_no_training(capsys):
+    source = TolerantSource(BadLabel(), labels=True, most=0.5)
+    examples = Labelled(source, [KIND])
+    for _ in range(2):
+        for index in range(len(examples)):
+            image, labels = examples.load(index)
+            assert labels["kind"]["labelled"] == (index == 0)
+            assert (image.shape == (1, 1, 3)) == (index == 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "skipped: image2 is not an image", "skipped: label4 is cut off",
+    ]  # fmt: skip
+    strict = TolerantSource(BadLabel(), labels=True, most=0.1)
+    strict.image(2)
+    with pytest.raises(
+        DataError, match=r"2 of \d+ images or their labels .*max_unreadable=0\.1.*label4"
+    ):
+        strict.labels(4)
+    with pytest.raises(UserError, match="label4"):
+        TolerantSource(BadLabel()).labels(4)

@@ -1,6 +1,6 @@
 import pytest
 
-from must_keras.data.lists import read_class_names
+from must_keras.data.lists import read_class_names, read_lines
 from must_keras.errors import UserError
 
 
@@ -25,3 +25,18 @@ def test_class_files_that_cannot_be_used(tmp_path, content, message):
         read_class_names(path)
     with pytest.raises(UserError, match="there is no file .*gone"):
         read_class_names(tmp_path / "gone")
+
+
+def test_only_line_feeds_end_a_line(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes("a\u2028b.jpg\r\n\u00a0c\u3000.jpg\u202f \t\rd\x0be\x85f\n\u00a0\n".encode())
+    assert read_lines(path) == [
+        (1, "a\u2028b.jpg"), (2, "\u00a0c\u3000.jpg\u202f"), (3, "d\x0be\x85f"),
+    ]  # fmt: skip
+
+
+def test_class_names_that_read_the_same_are_one_too_many(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("caf\u00e9\nx\ncafe\u0301\u00a0\n")
+    with pytest.raises(UserError, match=r"line 3: .* is also on line 1"):
+        read_class_names(path)

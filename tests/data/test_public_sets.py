@@ -90,16 +90,18 @@ def test_panoptic_numbers_have_three_bytes(tmp_path):
 
 
 def test_a_segment_that_nobody_explains_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"1.png has segment 259, of which .*panoptic.json says"):
+    with pytest.raises(
+        UserError, match=r"1.png has segment 259 .1 pixels.* not in .*panoptic.json"
+    ):
         panoptic(tmp_path, [[3, 259]], [(3, 5)]).labels(0)
 
 
 @pytest.mark.parametrize(
     ("segments", "message"),
     [
-        ([(3, 6)], "a segment of 1.png is of category 6, which is not listed"),
-        ([(3, 5), (3, 90)], "the segments of 1.png need different numbers"),
-        ([(0, 5)], "the segments of 1.png need different numbers from 1 on"),
+        ([(3, 6)], "segment of 1.png 3 is of category 6, which is not listed"),
+        ([(3, 5), (3, 90)], "has two segments 3"),
+        ([(0, 5)], "has the id 0, expected a whole number from 1"),
     ],
 )
 def test_panoptic_files_that_do_not_fit(segments, message, tmp_path):
@@ -110,7 +112,7 @@ def test_panoptic_files_that_do_not_fit(segments, message, tmp_path):
 def test_a_map_that_is_not_there_is_told_at_once(tmp_path):
     panoptic(tmp_path, [[3]], [(3, 5)])
     (tmp_path / "maps" / "1.png").rename(tmp_path / "maps" / "0.png")
-    with pytest.raises(UserError, match=r"lists 1.png, which is not in"):
+    with pytest.raises(UserError, match=r"has the file_name '1.png', which is not in"):
         CocoPanoptic(
             name="p", images=tmp_path / "images", maps=tmp_path / "maps",
             annotations=tmp_path / "panoptic.json", head="map",
@@ -207,10 +209,10 @@ def test_an_image_of_the_list_without_objects_is_one_without_objects(tmp_path):
 @pytest.mark.parametrize(
     ("annotations", "images", "message"),
     [
-        ([thing([1, 1, 2, 2], image=6)], None, "an object is of image 6, which is not listed"),
-        ([thing([1, 1, 2, 2], 3)], None, "an object is of category 3, which is not listed"),
+        ([thing([1, 1, 2, 2], image=6)], None, "position 0 is of image 6, which is not listed"),
+        ([thing([1, 1, 2, 2], 3)], None, "position 0 is of category 3, which is not listed"),
         ([{"image_id": 5, "category_id": 9}], None, "no 'bbox'"),
-        ([], [], "it lists no image"),
+        ([], [], "lists no image"),
         (
             [], [{"id": 1, "file_name": "images/v1/patch7/b.jpg", "height": 4, "width": 4}],
             "none of the 1 images .*patch7/b.jpg",

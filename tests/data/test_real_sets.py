@@ -54,7 +54,7 @@ def test_nuclei_are_counted(split, images, objects):
     source = nuclei(split)
     assert len(source) == images and source.num_dropped == 0
     assert source.label_spaces["nuclei"].classes == ("nucleus",)
-    assert sum(len(p.objects) for p in source._pictures) == objects
+    assert sum(len(source.labels(i)["nuclei"]["boxes"]) for i in range(images)) == objects
 
 
 def test_nuclei_masks_are_those_of_the_exact_instances():

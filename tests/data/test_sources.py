@@ -14,9 +14,11 @@ from must_keras.data import stored
 from must_keras.data.sources import (
     CocoJson,
     Concatenation,
+    CsvClasses,
     DepthMaps,
     FolderPerClass,
     ImagesOnly,
+    Joined,
     LabelMaps,
     LabelSpace,
     NormalMaps,
@@ -180,9 +182,9 @@ def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
     [
         (lambda c: c["annotations"][0].update(image_id=8), "annotation 1 is of image 8, which"),
         (lambda c: c["annotations"][2].update(category_id=1), "annotation 3 is of category 1"),
-        (lambda c: c["annotations"][2].update(bbox=[1, 2, 3]), "annotation 3 has the box"),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2, 3]), "annotation 3 has the bbox"),
         (lambda c: c["annotations"][2].update(bbox=[1, 2, 3, float("nan")]), "annotation 3 has"),
-        (lambda c: c["annotations"][2].update(bbox=[1, 2, -3, 4]), "annotation 3 has the box"),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2, -3, 4]), "annotation 3 has the bbox"),
         (
             lambda c: c["annotations"][1]["segmentation"].update(counts="\x7f~"),
             "annotation 2 has run",
@@ -190,15 +192,17 @@ def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
         (lambda c: c["annotations"][1]["segmentation"].update(size=[3, 4]), "annotation 2 has run"),
         (lambda c: c["annotations"][1]["segmentation"].update(counts=[4]), "annotation 2 has run"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "annotation 1 has a poly"),
-        (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "not in COCO's format"),
-        (lambda c: c["annotations"][0].pop("bbox"), "annotation 1 has no 'bbox'"),
-        (lambda c: c["images"][0].update(file_name="gone.png"), r"image gone\.png is not in"),
+        (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "annotation 1 has 'x'"),
+        (lambda c: c["annotations"][4].pop("bbox"), "annotation 5 has no 'bbox'"),
+        (
+            lambda c: c["images"][0].update(file_name="gone.png"),
+            r"image 70 has the file_name .gone\.png., which is not in",
+        ),
         (lambda c: c["images"][0].update(id=3), "is listed twice"),
-        (lambda c: c["images"][0].pop("width"), "no 'width'"),
-        (lambda c: c["categories"][0].update(id=5), "different ids and names"),
+        (lambda c: c["categories"][0].update(id=5), "has the id of another category"),
         (lambda c: c.pop("categories"), "no 'categories'"),
         (lambda c: c.update(images=[], annotations=[]), "lists no image"),
-        (lambda c: c.update(annotations=[3]), "not in COCO's format"),
+        (lambda c: c.update(annotations=[3]), "annotation at position 0 is 3"),
     ],
 )
 def test_coco_files_that_do_not_fit(coco, tmp_path, change, message):
@@ -282,7 +286,7 @@ def test_voc_pixels_are_inclusive(voc):
 
 def test_voc_folders_that_do_not_fit(voc):
     arguments = {"name": "v", "root": voc, "head": "h"}
-    with pytest.raises(UserError, match=r"x3\.xml names the class 'bee', which is not one of cow"):
+    with pytest.raises(UserError, match=r"x3\.xml: object 1 names the class 'bee'.*not one of cow"):
         VocXml(split="train", classes=("cow", "ant"), **arguments)
     with pytest.raises(UserError, match=r"no file .*val\.txt"):
         VocXml(split="val", **arguments)
@@ -316,11 +320,11 @@ def test_voc_lists_of_other_encodings(voc):
     ("content", "message"),
     [
         ("<annotation>", "cannot be read as XML"),
-        ("<a><object><name>cow</name></object></a>", "has no <bndbox>"),
-        ("<a><object><name/><bndbox/></object></a>", "has no <xmin>"),
+        ("<a><object><name>cow</name></object></a>", "object 1 .'cow'. has no <bndbox>"),
+        ("<a><object><name>cow</name><bndbox/></object></a>", "has no <xmin>"),
         (f"<a>{thing('', 1, 1, 2, 2)}</a>", "has no <name>"),
-        (f"<a>{thing('cow', 'left', 1, 2, 2)}</a>", "not in Pascal VOC's format"),
-        (f"<a>{thing('cow', 'nan', 1, 2, 2)}</a>", "<xmin> is nan"),
+        (f"<a>{thing('cow', 'left', 1, 2, 2)}</a>", "object 1 .'cow'. has <xmin> 'left'"),
+        (f"<a>{thing('cow', 'nan', 1, 2, 2)}</a>", "has <xmin> 'nan'"),
     ],
 )
 def test_voc_files_that_cannot_be_read(voc, content, message):
@@ -727,3 +731,105 @@ def test_stored_labels_from_plain_values():
     assert empty["boxes"].shape == (0, 4) and empty["ignore"].shape == (0,)
     with pytest.raises(ValueError):
         stored.objects(boxes=[[0, 0, 1, 1]], classes=[1, 2])
+
+
+# ---- names as people have them ------------------------------------------------------------------
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def test_class_folders_are_matched_as_people_read_them(tmp_path):
+    for name in (NFD, "cat ", "\u0645\u06cc\u200c\u0634\u0648\u062f"):
+        save(tmp_path / name / "1.png", picture())
+    classes = ("cat", "\u0645\u06cc\u200c\u0634\u0648\u062f", NFC)
+    source = FolderPerClass(name="a", root=tmp_path, head="h", classes=classes)
+    found = {source.image_id(i).split("/")[0]: source.labels(i)["h"] for i in range(3)}
+    assert found[NFD]["probabilities"].argmax() == 2
+    assert found["cat "]["probabilities"].argmax() == 0
+    assert LabelSpace("classes", (NFC,)).difference(LabelSpace("classes", (NFD,))) is None
+    for other in ("cat", f"{NFC}\u00a0"):
+        save(tmp_path / "two" / other / "1.png", picture())
+    for name in ("cat\u00a0", NFD):
+        save(tmp_path / "two" / name / "1.png", picture())
+    with pytest.raises(UserError, match="which read the same"):
+        FolderPerClass(name="a", root=tmp_path / "two", head="h")
+
+
+def test_rows_of_a_table_name_pictures_and_classes_as_people_do(tmp_path):
+    for name in (f"{NFD}\u202fPM.png", "x y.png\u00a0", "d/z.JPG", "plain.png"):
+        save(tmp_path / "photos" / name.strip("\u00a0"), picture())
+    (tmp_path / "photos" / "x y.png").rename(tmp_path / "photos" / "x y.png\u00a0")
+    rows = [
+        (f"{NFC} PM.png", NFC),
+        ("x y.png\u00a0", NFD),
+        (".\\d\\z.jpg", " b\u00a0"),
+        ("plain.png", "b"),
+    ]
+    (tmp_path / "t.csv").write_text("file,class\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    source = CsvClasses(name="c", images=tmp_path / "photos", csv_file=tmp_path / "t.csv", head="h")
+    names = source.label_spaces["h"].classes
+    assert len(names) == 2 and names[0] == "b"
+    found = [int(source.labels(i)["h"]["probabilities"].argmax()) for i in range(4)]
+    ids = [source.image_id(i) for i in range(4)]
+    assert dict(zip(ids, found, strict=True)) == {
+        f"{NFD}\u202fPM.png": 1, "x y.png\u00a0": 1, "d/z.JPG": 0, "plain.png": 0,
+    }  # fmt: skip
+    (tmp_path / "t.csv").write_text("file,class\nplain.png,b\n.\\plain.png,b\n")
+    with pytest.raises(UserError, match=r"line 3: .*also on line 2"):
+        CsvClasses(name="c", images=tmp_path / "photos", csv_file=tmp_path / "t.csv", head="h")
+
+
+def test_label_maps_belong_to_images_that_read_the_same(tmp_path):
+    images = (f"{NFD}.jpg", "b\u00a0c.jpg", "d.jpg", "IMG.01")
+    for name in images[:3]:
+        save(tmp_path / "i" / name, picture())
+    save(tmp_path / "i" / "IMG.01.png", picture())
+    (tmp_path / "i" / "IMG.01.png").rename(tmp_path / "i" / "IMG.01")
+    for name in (f"{NFC}.png", "b c.png", "d.jpg.png", "IMG.01.png"):
+        save(tmp_path / "m" / name, np.zeros((20, 30), np.uint8))
+    arguments = {"name": "m", "images": tmp_path / "i", "maps": tmp_path / "m", "head": "h"}
+    source = LabelMaps(classes=("a",), **arguments)
+    assert sorted(source.image_id(i) for i in range(4)) == sorted(images)
+    assert all(source.labels(i)["h"]["map"].shape == (20, 30) for i in range(4))
+    save(tmp_path / "m" / "d.png", np.zeros((20, 30), np.uint8))
+    with pytest.raises(UserError, match=r"both 'd.*' and 'd.*' for the image d\.jpg"):
+        LabelMaps(classes=("a",), **arguments)
+
+
+def test_coco_files_are_named_as_other_systems_do(coco, tmp_path):
+    (tmp_path / "coco" / "d").mkdir()
+    (tmp_path / "coco" / "b.png").rename(tmp_path / "coco" / "d" / f"{NFD} 1.png")
+    coco["images"][0]["file_name"] = f".\\d\\{NFC}%201.PNG"
+    source = read_coco(coco, tmp_path)
+    assert [source.image_id(i) for i in range(3)] == [f"d/{NFD} 1.png", "a.png", "none.png"]
+    assert source.image(0).shape == (HEIGHT, WIDTH, 3)
+    coco["images"][1]["file_name"] = f"d/{NFD} 1.png"
+    with pytest.raises(UserError, match="listed twice"):
+        read_coco(coco, tmp_path)
+
+
+def test_voc_lists_may_name_files_with_spaces_and_accents(voc):
+    for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (voc / folder / f"x1.{suffix}").rename(voc / folder / f"my {NFD}\u202f1.{suffix}")
+    (voc / "ImageSets" / "Main" / "train.txt").write_text(f"my {NFC} 1  -1\nx3\n")
+    source = VocXml(name="v", root=voc, split="train", head="things")
+    assert [source.image_id(i) for i in range(2)] == [f"my {NFD}\u202f1.jpg", "x3.jpg"]
+    assert len(source.labels(0)["things"]["boxes"]) == 2
+
+
+def test_sources_are_joined_by_ids_that_read_the_same(tmp_path):
+    save(tmp_path / f"{NFD}.png", picture())
+    save(tmp_path / "maps" / f"{NFD}.png", picture())
+    (tmp_path / "c.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": f"./{NFD}.png", "height": 20, "width": 30}],
+                "categories": [{"id": 1, "name": "a"}],
+                "annotations": [],
+            }
+        )
+    )
+    boxes = CocoJson(name="b", images=tmp_path, annotations=tmp_path / "c.json", head="b")
+    joined = Joined([ImagesOnly(name="p", root=tmp_path), boxes], name="all")
+    place = next(i for i in range(len(joined)) if joined.image_id(i) == f"{NFD}.png")
+    assert set(joined.labels(place)) == {"b"} and not joined.labels(1 - place)

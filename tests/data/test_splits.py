@@ -175,3 +175,30 @@ def test_a_sequence_is_cut_into_blocks_with_gaps():
 def test_splits_without_an_image_are_refused():
     with pytest.raises(UserError, match="'none' has no image"):
         Splits(train=Named("a"), validation=Named("b"), test=Named("", name="none"))
+
+
+def test_lists_name_images_as_people_have_them(tmp_path):
+    source = Named(
+        [
+            "Screenshot 9.41\u202fPM.png",
+            "d/caf\u00e9.jpg",
+            "\u5199\u771f\u30001.png",
+            "my photo.png",
+            "e.jpeg",
+        ]
+    )
+    lines = [
+        "Screenshot 9.41\u202fPM.png labels/1.png", "d\\cafe\u0301.JPG 3", "\u5199\u771f\u30001", "my photo.png 7",
+        "./e.jpg",
+    ]  # fmt: skip
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    assert ids(listed(source, tmp_path / "list.txt", name="some")) == ids(source)
+    (tmp_path / "list.txt").write_text("my photo.png 1\nmy other photo.png\n")
+    with pytest.raises(UserError, match=r"line 2: 'my other photo\.png' is no image"):
+        listed(source, tmp_path / "list.txt", name="some")
+
+
+def test_a_line_that_may_mean_two_images_is_an_error(tmp_path):
+    (tmp_path / "list.txt").write_text("a b.jpg\n")
+    with pytest.raises(UserError, match=r"list\.txt, line 1: .*may mean .*xa0"):
+        listed(Named(["a\u00a0b.jpg", "a\u202fb.jpg"]), tmp_path / "list.txt", name="some")

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from must_keras.models.fpn import build_neck, build_pyramid, fuse
+from must_keras.models.fpn import any_size, build_neck, build_pyramid, fuse
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -138,18 +138,56 @@ def test_two_builds_have_equal_names(neck):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (32, 32), (96, 224), (256, 128)])
+def test_a_neck_of_any_size_equals_one_of_that_size(neck, size):
+    """The weights do not depend on the size for which a neck was built."""
+    other = build_neck(inputs(*size), channels=4, norm=NORM)
+    other.set_weights(neck.get_weights())
+    x = features(other, seed=2)
+    expected, found = other(x, training=False), any_size(neck)(x, training=False)
+    assert set(found) == set(expected)
+    for level, feature in expected.items():
+        np.testing.assert_allclose(found[level], feature, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(100, 75), (33, 31), (1, 129), (200, 8)])
+def test_a_neck_of_any_size_takes_sides_that_do_not_halve(neck, size):
+    x = {
+        level: np.ones((2, *(-(-side // stride) for side in size), 6), np.float32)
+        for level, stride in (("C3", 8), ("C4", 16), ("C5", 32))
+    }
+    found = any_size(neck)(x, training=False)
+    for level, feature in found.items():
+        cells = [-(-side // 2 ** int(level[1])) for side in size]
+        if level == "P2":
+            cells = [2 * side for side in x["C3"].shape[1:3]]
+        assert feature.shape == (2, *cells, 4) and np.isfinite(feature).all()
+
+
+def test_a_neck_of_any_size_has_copies_of_the_weights(neck):
+    before = neck.get_weights()
+    anywhere = any_size(neck)
+    for variable in anywhere.variables:
+        variable.assign(variable * 0.0)
+    for one, other in zip(before, neck.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_saved_it_needs_plain_keras_alone(neck, tmp_path):
     x = features(neck)
     neck.save(tmp_path / "neck.keras")
+    any_size(neck).save(tmp_path / "any_size.keras")
     np.savez(tmp_path / "expected.npz", **x, **neck(x, training=False))
     code = """
 import sys, keras, numpy as np
 data = dict(np.load("expected.npz"))
-model = keras.saving.load_model("neck.keras")
-found = model({key: value for key, value in data.items() if key[0] == "C"})
-assert set(found) == {"P2", "P3", "P4", "P5", "P6", "P7"}
-for level, feature in found.items():
-    np.testing.assert_allclose(feature, data[level], rtol=1e-4, atol=1e-4)
+for name in ("neck.keras", "any_size.keras"):
+    model = keras.saving.load_model(name)
+    found = model({key: value for key, value in data.items() if key[0] == "C"})
+    assert set(found) == {"P2", "P3", "P4", "P5", "P6", "P7"}
+    for level, feature in found.items():
+        np.testing.assert_allclose(feature, data[level], rtol=1e-4, atol=1e-4)
+assert model.input["C3"].shape == (None, None, None, 6)
 assert not any(name.startswith(("keras_cv", "must_keras")) for name in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

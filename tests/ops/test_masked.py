@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import optimize
 
 from must_keras.ops.masked import (
     fit_scale_shift,
@@ -54,19 +55,35 @@ def test_only_valid_replaces_everything_else():
     )
 
 
-def test_the_fit_is_that_of_numpys_least_squares(rows):
+def test_the_fit_is_that_of_a_bounded_solver(rows):
     values, valid = rows
-    target = np.random.default_rng(1).normal(size=values.shape).astype("float32")
-    target[~valid] = np.inf
+    random = np.random.default_rng(1)
+    # Rows of either sign: the best scale of some would be negative.
+    slopes = np.array([2.0, -2.0, 0.3, -0.3, 1.0, 1.0], "float32")[:, None]
+    noise = random.normal(size=values.shape).astype("float32")
+    target = np.where(valid, slopes * np.where(valid, values, 0.0) + noise, np.inf)
+    target = target.astype("float32")
     scale, shift, solvable = (np.asarray(x) for x in fit_scale_shift(values, target, valid))
     np.testing.assert_array_equal(solvable, [True, True, True, True, False, False])
     for i in range(4):
         known = valid[i]
         design = np.stack([values[i, known], np.ones(known.sum())], axis=1)
-        expected = np.linalg.lstsq(design, target[i, known], rcond=None)[0]
-        np.testing.assert_allclose([scale[i], shift[i]], expected, rtol=1e-5, atol=1e-5)
+        expected = optimize.lsq_linear(
+            design, target[i, known], bounds=([0.0, -np.inf], [np.inf, np.inf]), tol=1e-12
+        ).x
+        np.testing.assert_allclose([scale[i], shift[i]], expected, rtol=1e-3, atol=1e-3)
+    assert scale[0] > 0 and scale[1] == 0
+    np.testing.assert_allclose(shift[1], target[1, valid[1]].mean(), rtol=1e-5)
     np.testing.assert_allclose(scale[4:], 0.0)
     np.testing.assert_allclose(shift[4:], [target[4, 7], 0.0])
+
+
+def test_a_falling_target_is_met_by_its_mean():
+    values = np.linspace(0.1, 2.0, 30, dtype="float32")[None]
+    target = 3.0 - values
+    scale, shift, solvable = fit_scale_shift(values, target, np.ones_like(values, bool))
+    assert bool(solvable[0]) and float(scale[0]) == 0.0
+    np.testing.assert_allclose(shift[0], target.mean(), rtol=1e-6)
 
 
 def test_an_affine_target_is_met_exactly():

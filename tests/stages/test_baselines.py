@@ -9,6 +9,7 @@ import pytest
 from must_keras import stages
 from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
+from must_keras.files import write_json
 from must_keras.recipe import Pool, Recipe, Student
 from must_keras.selfsup import MoCo, SimCLR
 from must_keras.stages import examples, leaks, parts, selfsup, status, transfer
@@ -43,6 +44,8 @@ def data(tmp_path_factory):
 def whole(data) -> Workdir:
     """Both stages, the transfers and the report, with neither teacher nor student."""
     recipe, workdir = recipe_of(data), Workdir(data / "run")
+    workdir.root.mkdir()
+    write_json(workdir.root / "run.json", {"recipe": {}, "seed": 0, "versions": {}})
     leaks.run(recipe, workdir)
     for stage in ("supervised", "selfsup", "transfer", "report"):
         run(stage, recipe, workdir.root)

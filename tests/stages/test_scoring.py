@@ -35,7 +35,7 @@ class Pictures:
 
 @pytest.mark.parametrize(("tasks", "names"), [([KIND], "top1"), ([KIND, SHAPE], "kind_top1")])
 def test_metrics_are_named_as_losses_are(tasks, names, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "Labelled", lambda source, tasks: source)
+    monkeypatch.setattr(scoring, "labelled", lambda source, task, recipe: source)
     sets = types.SimpleNamespace(train=Pictures(), validation=Pictures(), test=Pictures())
     summaries = Summaries(tmp_path)
     predictor = Predictor(build_model(NETWORK, tasks, seed=0, norm=NORM))
@@ -50,7 +50,7 @@ def test_metrics_are_named_as_losses_are(tasks, names, tmp_path, monkeypatch, ca
 
 
 def test_the_trivial_prediction_is_shown_too(monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "Labelled", lambda source, tasks: source)
+    monkeypatch.setattr(scoring, "labelled", lambda source, task, recipe: source)
     sets = types.SimpleNamespace(train=Pictures(), test=Pictures())
     assert scoring.Scorer(KIND, sets, RECIPE, size=64).trivial()["top1"] == pytest.approx(1 / 3)
     said = capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from must_keras.errors import UserError
 from must_keras.stages import sweep
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.summaries import Summaries
@@ -92,14 +93,15 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     assert rows == Trainer(values).choose(Part(tmp_path / "unbroken"))
 
 
-def test_another_recipe_begins_anew(tmp_path):
+def test_another_recipe_does_not_delete_what_is_begun(tmp_path):
     part, values = Part(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2)
     Trainer(values).choose(part)
-    again = Trainer(values)
-    sweep.choose(
-        part, {"start": "student"}, tuple(values), train=again.train, validate=again.validate
-    )
-    assert again.trained == [0.1, 0.2]
+    again, kept = Trainer(values), sorted(part.folder.rglob("*"))
+    with pytest.raises(UserError, match="begun with start = random, the recipe now says student"):
+        sweep.choose(
+            part, {"start": "student"}, tuple(values), train=again.train, validate=again.validate
+        )
+    assert again.trained == [] and sorted(part.folder.rglob("*")) == kept
 
 
 def test_a_finished_sweep_keeps_numbers_and_no_checkpoints(tmp_path):

@@ -115,6 +115,17 @@ class Subject:
         return np.asarray(loss), [tf.convert_to_tensor(g) for g in gradients if g is not None]
 
 
+@pytest.mark.parametrize("task", INSTANCES, ids=lambda t: t.name)
+def test_what_a_label_teaches_are_outputs(task):
+    subject = Subject(task)
+    assert task.teachable and set(task.teachable) <= set(subject.outputs)
+    assert task.taught_by(task.missing()) == ()
+    # A label that weighs anything teaches the first of them.
+    weight = np.asarray(task.label_weight(subject.label("whole")))
+    assert (task.teachable[0] in task.taught_by(subject.stored[0])) == bool(weight[0] > 0)
+    assert set(task.taught_by(subject.stored[0])) <= set(task.teachable)
+
+
 def tensors(stored: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
     return {key: tf.constant(value) for key, value in stored.items()}
 

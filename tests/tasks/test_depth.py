@@ -1,12 +1,16 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import optimize
 
 from must_keras.errors import UserError
 from must_keras.ops import maps
 from must_keras.ops.views import View, letterbox
 from must_keras.tasks.depth import Depth
 from must_keras.tasks.depth.depth import to_relative
+from must_keras.training.model import build_model
+from tiny import NETWORK
 
 METRIC = Depth(name="depth", kind="metric", loss_stride=1)
 RELATIVE = Depth(name="depth", kind="relative_inverse", loss_stride=1)
@@ -77,18 +81,19 @@ def softplus(x: np.ndarray) -> np.ndarray:
     return np.log1p(np.exp(x.astype(np.float64))) + 1e-6
 
 
+def standardized(depth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    median = np.sort(depth[valid])[(valid.sum() - 1) // 2]
+    return (depth - median) / np.abs(depth[valid] - median).mean()
+
+
 def reference_relative(label: np.ndarray, prediction: np.ndarray) -> float:
     """One image, [H, W] each; every step as in the description, in float64."""
     valid = known(label)
     count = valid.sum()
     target = np.where(valid, label, 0).astype(np.float64)
-    median = np.sort(target[valid])[(count - 1) // 2]
-    target = (target - median) / np.abs(target[valid] - median).mean()
-    said = softplus(prediction)
-    design = np.stack([said[valid], np.ones(count)], axis=1)
-    scale, shift = np.linalg.lstsq(design, target[valid], rcond=None)[0]
-    residual = np.where(valid, scale * said + shift - target, 0)
-    total = (residual[valid] ** 2).mean() / 2
+    said = np.where(valid, softplus(prediction), 0)
+    residual = np.where(valid, standardized(said, valid) - standardized(target, valid), 0)
+    total = np.abs(residual[valid]).mean() / 2
     for step in (1, 2, 4, 8):
         r, v = residual[::step, ::step], valid[::step, ::step]
         differences = 0.0
@@ -127,6 +132,85 @@ def test_an_affine_prediction_has_no_loss():
     assert loss[0] / known(label).sum() < 1e-3
 
 
+def logits_of(said: np.ndarray) -> np.ndarray:
+    """[1, H, W, 1]: what a head gives where its inverse depth is `said` [1, H, W]."""
+    return np.log(np.expm1(said.astype(np.float64)))[..., None].astype("float32")
+
+
+@pytest.mark.parametrize("factor", [1e-2, 0.7, 10.0])
+def test_only_a_positive_scale_has_no_loss(factor):
+    label = depths()[:1]
+    inside = np.where(known(label), label, 1.0)
+    for slope, low, high in ((1.0, 0.0, 1e-2), (-1.0, 1.0, 9.0)):
+        said = factor * (slope * inside + 16.5)
+        loss, _ = loss_and_gradient(RELATIVE, label, logits_of(said))
+        # An inverted prediction: |r| has the mean 2, of which half counts, and gradients more.
+        assert low <= loss[0] / known(label).sum() < high
+
+
+@pytest.mark.parametrize("start", ["inverted", "nearly constant"])
+def test_the_gradient_leads_out_of(start):
+    """Gradient descent on free pixels turns a bad prediction around."""
+    label = np.random.default_rng(0).uniform(0.2, 1.0, (1, 16, 16)).astype("float32")
+    first = logits_of(1.5 - label) if start == "inverted" else 1e-5 * values(3, (1, 16, 16, 1))
+    variable = tf.Variable(first)
+    # An almost constant prediction has a steep gradient: as in training, its norm is clipped.
+    optimizer = keras.optimizers.Adam(0.03, global_clipnorm=1.0)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = RELATIVE.loss({"depth": label}, {"values": variable}, None, None)
+        gradient = tape.gradient(loss, variable)
+        optimizer.apply([gradient], [variable])
+        return loss, gradient
+
+    for _ in range(200):
+        loss, gradient = step()
+        assert np.isfinite(loss).all() and np.isfinite(gradient).all()
+    assert np.corrcoef(np.asarray(variable).ravel(), label.ravel())[0, 1] > 0.5
+
+
+def test_the_sign_is_right_for_every_seed_through_the_whole_network():
+    """Nearness is brightness; half of the networks start inverted, or nearly constant."""
+    task = Depth(name="depth", kind="relative_inverse", channels=4, num_convs=1)
+    random = np.random.default_rng(0)
+
+    def batch():
+        near = random.uniform(0, 1, (8, 4, 4, 1)).repeat(8, 1).repeat(8, 2).astype("float32")
+        return tf.constant(near.repeat(3, 3) * 255), tf.constant(0.2 + near[..., 0])
+
+    model = build_model(NETWORK, [task], seed=0, norm={"momentum": 0.9, "epsilon": 1e-4})
+    head, optimizer = model.get_layer("depth"), keras.optimizers.Adam(0.01)
+    optimizer.build(model.trainable_variables)
+    zeros = [np.zeros(v.shape, v.dtype) for v in optimizer.variables]
+
+    @tf.function(reduce_retracing=True)
+    def step(image, near):
+        with tf.GradientTape() as tape:
+            said = model(model.without_padding(image), training=True)["depth"]
+            loss = tf.reduce_mean(task.loss({"depth": near}, said, head, None)) / 64.0
+        optimizer.apply(tape.gradient(loss, model.trainable_variables))
+
+    found = []
+    first = model.get_weights()
+    for seed in range(6):
+        shuffle = np.random.default_rng(seed).permutation
+        model.set_weights([shuffle(w.ravel()).reshape(w.shape) for w in first])
+        if seed == 5:
+            # A head that begins almost constant.
+            head.last.kernel.assign(1e-3 * head.last.kernel)
+        for variable, zero in zip(optimizer.variables, zeros, strict=True):
+            variable.assign(0.01 if "learning_rate" in variable.path else zero)
+        for _ in range(40):
+            step(*batch())
+        image, near = batch()
+        prediction = model(model.without_padding(image), training=True)["depth"]
+        said = np.asarray(task.outputs(prediction, head, (32, 32))["depth"])
+        found.append(np.corrcoef(said.ravel(), np.asarray(near).ravel())[0, 1])
+    assert min(found) > 0, found
+
+
 @pytest.mark.parametrize("num_valid", [0, 1, 15, 16])
 def test_few_valid_pixels_have_no_weight(num_valid):
     label = np.zeros((1, 16, 16), "float32")
@@ -149,8 +233,11 @@ def test_a_flat_prediction_is_singular_and_has_no_gradient():
     assert loss[0] == 0 and not gradient.any()
 
 
-def test_the_relative_gradient_is_that_of_finite_differences():
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_relative_gradient_is_that_of_finite_differences(inverted):
     label, prediction = depths(3)[:1], values(7, (1, 16, 16, 1))
+    if inverted:
+        prediction -= 3.0 * np.where(known(label), label, 0.0)[..., None]
     _, gradient = loss_and_gradient(RELATIVE, label, prediction)
     direction = np.random.default_rng(0).normal(size=prediction.shape)
     step = 1e-5
@@ -342,7 +429,90 @@ def test_aligned_errors_equal_the_obvious_ones():
         "abs_rel": (np.abs(found - depth) / depth).mean(),
         "rmse": np.sqrt(((found - depth) ** 2).mean()),
     }
+    expected["correlation"] = np.corrcoef(said, true)[0, 1]
     assert evaluator.result() == pytest.approx(expected)
+    assert next(iter(evaluator.result())) == "delta1"
+
+
+def aligned_reference(true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Bounded least squares by a solver of others, then the caps."""
+    design = np.stack([said, np.ones_like(said)], axis=1)
+    bounds = ([0.0, -np.inf], [np.inf, np.inf])
+    fit = optimize.lsq_linear(design, true, bounds=bounds, tol=1e-14)
+    return np.clip(design @ fit.x, true.min(), true.max())
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.05, 0.0, -0.05, -1.0])
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_relative_errors_are_those_of_a_bounded_fit(slope, unit):
+    random = np.random.default_rng(4)
+    true = random.uniform(0.1, 1.0, 200)
+    said = slope * true + 1.2 + random.normal(scale=0.02, size=200)
+    depth = 1 / aligned_reference(true, said)
+    evaluator = RELATIVE.evaluator()
+    evaluator.update({"depth": true[None, None]}, {"depth": unit * said[None, None]})
+    found = evaluator.result()
+    assert found["rmse"] == pytest.approx(np.sqrt(((depth - 1 / true) ** 2).mean()), rel=1e-4)
+    assert found["correlation"] == pytest.approx(np.corrcoef(true, said)[0, 1])
+    if slope < 0:
+        mean = RELATIVE.evaluator()
+        mean.update({"depth": true[None, None]}, {"depth": np.full((1, 1, 200), 3.0)})
+        expected = mean.result() | {"correlation": pytest.approx(found["correlation"])}
+        assert found == pytest.approx(expected) and mean.result()["correlation"] == 0.0
+
+
+def test_an_inverted_prediction_is_never_better_than_the_trivial_one():
+    random = np.random.default_rng(0)
+    label = random.uniform(0.1, 1.0, (4, 12, 12))
+    prior = RELATIVE.prior()
+    prior.update({"depth": label})
+    scores = []
+    for said in (1.5 - label, prior.outputs(4)["depth"], label):
+        evaluator = RELATIVE.evaluator()
+        evaluator.update({"depth": label}, {"depth": said})
+        scores.append(evaluator.result()["delta1"])
+    assert scores[0] <= scores[1] < scores[2] == 1.0
+
+
+@pytest.mark.parametrize("part", ["evaluator", "quality"])
+@pytest.mark.parametrize("task", [METRIC, RELATIVE], ids=lambda t: t.kind)
+def test_an_inverted_depth_is_reported(task, part):
+    label = depths(1)
+    upright = np.where(known(label), label, 1.0)
+    for said, words in ((upright, 0), (1.0 / upright, 1)):
+        evaluator = getattr(task, part)()
+        evaluator.update({"depth": label}, {"depth": said})
+        warnings = evaluator.warnings()
+        assert len(warnings) == words
+        assert all("inverted" in w and "100% of 2 images" in w for w in warnings)
+    if task is RELATIVE:
+        assert 'form="metres"' in warnings[0] and "invert the maps" in warnings[0]
+        assert -1 <= evaluator.result()["correlation"] < -0.3
+
+
+def test_a_wrong_unit_of_metric_depth_is_reported():
+    label = depths(1)
+    for factor, words in ((1.0, 0), (4.0, 0), (1000.0, 1), (1e-3, 1)):
+        evaluator = METRIC.evaluator()
+        evaluator.update({"depth": label}, {"depth": factor * np.where(known(label), label, 1.0)})
+        assert ["meters" in w for w in evaluator.warnings()] == [True] * words
+
+
+def test_without_ground_truth_nothing_is_reported():
+    for task in (METRIC, RELATIVE):
+        evaluator = task.evaluator()
+        evaluator.update({"depth": np.zeros((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
+        # A flat label has no correlation, a flat prediction has none either: 0, and finite.
+        evaluator.update({"depth": np.ones((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
+        assert evaluator.warnings() == []
+
+
+def test_a_relative_label_of_one_value_says_nothing():
+    for value, valid in ((0.0, 0), (3.0, 16), (np.nan, 0)):
+        stored = {"depth": np.full((4, 4), value, "float32")}
+        assert RELATIVE.says_nothing(stored)
+        assert METRIC.says_nothing(stored) == (valid == 0)
+    assert not RELATIVE.says_nothing({"depth": np.arange(16.0).reshape(4, 4)})
 
 
 def test_one_aligned_pixel_beyond_infinity_does_not_outweigh_the_others():

@@ -43,9 +43,9 @@ def warp(label, view, task=TASK):
     data = tf.data.Dataset.from_tensors({k: np.asarray(v) for k, v in label.items()})
     inside = next(iter(data.map(lambda x: task.warp(x, view))))
     assert set(spec) == set(eager)
-    for key, (shape, dtype) in spec.items():
-        assert eager[key].shape == tuple(shape)
-        assert eager[key].dtype == dtype
+    for key, wanted in spec.items():
+        assert eager[key].shape == tuple(wanted.shape)
+        assert eager[key].dtype == wanted.dtype
         np.testing.assert_array_equal(inside[key].numpy(), eager[key])
     return eager
 

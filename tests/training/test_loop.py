@@ -214,7 +214,8 @@ def test_a_gradient_that_is_not_finite_names_the_head(tmp_path):
         np.testing.assert_array_equal(value, variable)
     part = Part(tmp_path)
     part.begin()
-    assert [path.name for path in tmp_path.iterdir()] == ["nonfinite-step-00000001"], "kept"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["begun.json", "nonfinite-step-00000001"], "kept"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):

@@ -22,7 +22,6 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import find_json
 
 LEDGER = "ledger.json"
-STARTED = "started.json"
 SPLIT = "train"
 _SHARD = "labels-" + SPLIT + ".tfrecord-{:05d}-of-{:05d}"
 _INDEX = "index-{:05d}-of-{:05d}.npy"

@@ -21,6 +21,7 @@ from must_keras.errors import UserError
 from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, write_json
 from must_keras.tasks.base import Task
 from must_keras.versions import versions
+from must_keras.workdir import STARTED
 
 # Between 2 MB (class probabilities) and 100 MB (maps) a shard; a whole number of usual batches.
 RECORDS_PER_SHARD = 512
@@ -234,7 +235,7 @@ class ColumnWriter:
 
     def _check_origin(self) -> None:
         """Labels of two teachers, or of two recipes, never get into one column."""
-        path = self._folder / layout.STARTED
+        path = self._folder / STARTED
         origin = json.loads(json.dumps(self._origin, allow_nan=False))
         remedy = f"delete {self._folder} to label again"
         was = find_json(path, form={}, remedy=remedy)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.stored import relabelled
 from must_keras.errors import DataError, UserError
@@ -55,28 +56,56 @@ class TolerantSource(_Wrapped):
     A large pool always has some. Each is told once, on stderr; an image counts as unreadable from
     the first time that it is asked for.
 
+    Args:
+        source: the images.
+        labels: whether labels that cannot be read are skipped like images: such an image is not
+            labelled, and stays an image.
+        most: share of the images that may be skipped, at least one of them; None: all.
+
     Attributes:
         unreadable: {index of such an image: why}.
+
+    Raises:
+        DataError: more are skipped; raised by `image` and `labels`.
     """
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, *, labels: bool = False, most: float | None = None):
         super().__init__(source)
         self.unreadable: dict[int, str] = {}
+        self._unlabelled: dict[int, str] = {}
+        self._skips_labels, self._most = labels, most
 
     def image(self, index: int) -> np.ndarray:
         try:
             return self._source.image(index)
         except (UserError, DataError) as error:
-            if index not in self.unreadable:
-                self.unreadable[index] = str(error)
-                print(f"skipped: {error}", file=sys.stderr)
+            self._skip(index, error, self.unreadable)
             return np.zeros((1, 1, 3), np.uint8)
+
+    def _skip(self, index: int, error: Exception, reasons: dict[int, str]) -> None:
+        if index not in reasons:
+            reasons[index] = str(error)
+            print(f"skipped: {error}", file=sys.stderr)
+        skipped = len(self.unreadable.keys() | self._unlabelled.keys())
+        if self._most is not None and skipped > max(1, self._most * len(self)):
+            raise DataError(
+                f"source {self.name!r}: {skipped} of {len(self)} images or their labels cannot be "
+                f"read so far, more than max_unreadable={self._most:g} of them; the last: {error}"
+            ) from error
 
     def is_gone(self, index: int) -> bool:
         return index in self.unreadable or self._source.is_gone(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
-        return {} if index in self.unreadable else self._source.labels(index)
+        if index in self.unreadable:
+            return {}
+        try:
+            return self._source.labels(index)
+        except (UserError, DataError) as error:
+            if not self._skips_labels:
+                raise
+            self._skip(index, error, self._unlabelled)
+            return {}
 
 
 class _WithoutLabels(_Wrapped):
@@ -129,14 +158,18 @@ class Relabelled(_Wrapped):
             raise UserError(f"source {source.name!r} has no classes for head {head!r}")
         self._head, self._mapping = head, dict(mapping)
         table = np.full(len(space.classes), -1, np.int64)
-        for old, new in mapping.items():
-            for name, known, what in ((old, space.classes, "there"), (new, classes, "here")):
-                if name not in known:
+        sides = ((space.classes, "there"), (tuple(classes), "here"))
+        for pair in mapping.items():
+            places = []
+            for name, (known, what) in zip(pair, sides, strict=True):
+                place = names.Names(known).index_in(name, known)
+                if place is None:
                     raise UserError(
                         f"source {source.name!r}: the mapping names the class {name!r}, which is "
                         f"not one of those {what}; {nearest(name, known)}"
                     )
-            table[space.classes.index(old)] = list(classes).index(new)
+                places.append(place)
+            table[places[0]] = places[1]
         absent = [name for index, name in enumerate(classes) if index not in table]
         if absent:
             raise UserError(

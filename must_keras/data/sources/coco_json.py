@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
+import array
+import collections
 import math
 import pathlib
 import sys
@@ -12,40 +11,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from must_keras.data import mask_crops
-from must_keras.data.folders import Path, content_digest, existing_folder, leads_out
+from must_keras.data import names
+from must_keras.data.annotation_fields import (
+    Entry,
+    Notes,
+    entries,
+    few,
+    listed,
+    shown,
+    unknown_key,
+)
+from must_keras.data.coco_segmentations import (
+    Segmentation,
+    bounds,
+    rasterized,
+    read_segmentation,
+)
+from must_keras.data.folders import FileFinder, Path, content_digest, existing_folder
+from must_keras.data.images import upright_size
+from must_keras.data.json_stream import read_json
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects
+from must_keras.data.stored import masks_of_some, objects, rows_by_image
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.ops.masks import run_lengths
 
 # Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
 _MASK_SIZE = 56
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Object:
-    """An annotation; `shape` is a list of polygons, compressed run lengths or (None) unknown.
-
-    `score` is None where a person said it.
-    """
-
-    box: tuple[float, float, float, float]  # (ymin, xmin, ymax, xmax), pixels
-    category: int
-    is_crowd: bool
-    shape: list[np.ndarray] | bytes | None
-    score: float | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Picture:
-    file: str
-    size: tuple[int, int]  # (height, width)
-    objects: list[_Object]
+_NO_AREA = "boxes have no area within their image and are left out"
+_NO_BOUNDS = "segmentations have no polygon of three points: their objects have no mask"
+_ODD_SIZE = "images have a height or width that is not one: their size is that of the file"
 
 
 class CocoJson(ImageFiles):
@@ -58,6 +54,12 @@ class CocoJson(ImageFiles):
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
     rasterised, at the image's resolution, when an image's labels are asked for.
+
+    What can be computed need not be there: the size of an image is then that of its file, and the
+    box of an annotation that of its polygons or run lengths.
+
+    Frame: boxes, polygons and run lengths are of the upright image, as is the size, if the file has
+    one.
 
     Args:
         name: of the source.
@@ -72,7 +74,7 @@ class CocoJson(ImageFiles):
         num_dropped: annotations without an area.
 
     Raises:
-        UserError: the file is not readable or does not fit the images.
+        UserError: the file is not readable, or an entry does not fit: which one, and why.
     """
 
     def __init__(
@@ -87,37 +89,44 @@ class CocoJson(ImageFiles):
         root = existing_folder(images)
         self._path = pathlib.Path(annotations)
         self._of_boxes = self._path if results is None else pathlib.Path(results)
-        found = _load(self._path)
-        with _format_errors(self._path):
-            classes, indices = _categories(found["categories"])
-            pictures = _pictures(found["images"], root)
-        with _format_errors(self._of_boxes):
-            entries = found["annotations"] if results is None else _load_results(self._of_boxes)
-            self.num_dropped, first = _add_objects(entries, pictures, indices)
-        if self.num_dropped:
-            print(
-                f"warning: {self._of_boxes}: {self.num_dropped} boxes have no area within their "
-                f"image and are left out; the first is that of {first}",
-                file=sys.stderr,
+        content = read_json(self._path)
+        if type(content) is list:
+            raise UserError(
+                f"{self._path} is not in COCO's format: expected an object, not a list; a "
+                "detector's results are given as results=, and annotations= is the file of their "
+                "images and categories"
             )
-        self._pictures = list(pictures.values())
-        scores = {o.score for picture in self._pictures for o in picture.objects}
-        self.has_scores = head is not None and not scores <= {None, 1.0}
+        notes = Notes()
+        classes, indices = _categories(self._path, content)
+        places, files, self._sizes = _images(self._path, content, root, notes)
+        notes.warn(self._path)
+        found = _annotations(self._path, content) if results is None else _results(self._of_boxes)
+        self._objects = _Objects(found, places, indices, self._sizes)
+        self._objects.notes.warn(self._of_boxes)
+        self.num_dropped = self._objects.notes[_NO_AREA]
+        self.has_scores = head is not None and self._objects.has_scores
         super().__init__(
             name=name,
             root=root,
-            files=[picture.file for picture in self._pictures],
+            files=files,
             label_spaces=spaces(head, LabelSpace("boxes", classes)),
         )
 
     def image(self, index: int) -> np.ndarray:
-        self.check_size(index, self._pictures[index].size, self._path)
+        self._check(index)
         return super().image(index)
 
     def labels(self, index: int) -> dict[str, Stored]:
-        self.check_size(index, self._pictures[index].size, self._path)
-        label = _label(self._pictures[index], with_scores=self.has_scores)
+        self._check(index)
+        if not self.label_spaces:
+            return {}
+        label = self._objects.label(index, self._sizes[index], with_scores=self.has_scores)
         return dict.fromkeys(self.label_spaces, label)
+
+    def _check(self, index: int) -> None:
+        # Where neither the file nor the image has a size, the reason is that of the image.
+        size = self._sizes[index] or upright_size(self.file(index))
+        self.check_size(index, size, self._path)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -128,190 +137,199 @@ class CocoJson(ImageFiles):
         } | ({} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)})
 
 
-class _FormatError(Exception):
-    """What is wrong in the file, without its name."""
-
-
-@contextlib.contextmanager
-def _format_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turns what is wrong with a file's content into errors that name it."""
-    try:
-        yield
-    except _FormatError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is not in COCO's format: {detail}") from error
-
-
-def _load(path: pathlib.Path) -> Mapping[str, Any]:
-    found = _load_json(path)
-    if not isinstance(found, dict):
-        raise UserError(
-            f"{path} is not in COCO's format: expected an object, not a list; a detector's results "
-            "are given as results=, and annotations= is the file of their images and categories"
-        )
-    return found
-
-
-def _load_results(path: pathlib.Path) -> Sequence[Mapping[str, Any]]:
-    found = _load_json(path)
-    if not isinstance(found, list):
+def _results(path: pathlib.Path) -> Iterator[Entry]:
+    found = read_json(path)
+    if type(found) is not list:
         raise UserError(
             f"{path} is not in COCO's format of results: expected a list of "
             '{"image_id", "category_id", "bbox", "score"}; a whole file is given as annotations='
         )
-    return found
+    return entries(path, "result", found)
 
 
-def _load_json(path: pathlib.Path) -> Any:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+def _annotations(path: pathlib.Path, content: Any) -> Iterator[Entry]:
+    expected = 'a list of {"image_id", "category_id", "bbox", ...}, [] where there is no object'
+    return entries(path, "annotation", listed(path, content, "annotations", expected))
 
 
-def _categories(entries: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], dict[int, int]]:
+def _categories(path: pathlib.Path, content: Any) -> tuple[tuple[str, ...], dict[Any, int]]:
     """Names in the order of ids, and {id: index}."""
-    names = {entry["id"]: str(entry["name"]) for entry in entries}
-    if not entries or len(names) != len(entries) or len(set(names.values())) != len(names):
-        raise _FormatError(
-            "its categories need different ids and names, and at least one is needed"
+    name_of: dict[int | str, str] = {}
+    id_of: dict[str, int | str] = {}
+    found = listed(path, content, "categories", 'a list of {"id", "name"}')
+    for entry in entries(path, "category", found):
+        key, name = entry.key("id"), entry.class_name()
+        if key in name_of:
+            raise entry.error(
+                f"({name!r}) has the id of another category, {name_of[key]!r}: different ids are "
+                "expected"
+            )
+        if name in id_of:
+            raise entry.error(
+                f"has the name {name!r} of category {id_of[name]!r}: different names are expected; "
+                "rename one, or remove one that no annotation uses"
+            )
+        name_of[key], id_of[name] = name, key
+    if not name_of:
+        raise UserError(f"{path}: 'categories' is empty, at least one is expected")
+    kinds = {type(key): key for key in name_of}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{path}: the ids of its categories are of two kinds, {shown(kinds[int])} (a number) "
+            f"and {shown(kinds[str])}: write all as numbers"
         )
-    ids = sorted(names)
-    return tuple(names[i] for i in ids), {category: index for index, category in enumerate(ids)}
+    _warn_of_alike(path, id_of)
+    ids = sorted(name_of)
+    return tuple(name_of[i] for i in ids), {category: index for index, category in enumerate(ids)}
 
 
-def _pictures(entries: Sequence[Mapping[str, Any]], root: pathlib.Path) -> dict[Any, _Picture]:
-    """{image id: picture without objects}."""
-    found: dict[Any, _Picture] = {}
-    files = set()
-    for entry in entries:
-        file, size = entry["file_name"], (int(entry["height"]), int(entry["width"]))
-        if entry["id"] in found or file in files:
-            raise _FormatError(f"image {entry['id']} ({file}) is listed twice")
-        if min(size) < 1:
-            raise _FormatError(f"image {file} has no size: height {size[0]}, width {size[1]}")
-        if leads_out(str(file)):
-            raise _FormatError(
-                f"image {entry['id']} has the file_name {file!r}, which lies outside of the folder "
-                f"{root}; expected a path below it, without '..'"
+def _warn_of_alike(path: pathlib.Path, known: Mapping[str, Any]) -> None:
+    """Warns of names that a person takes for one."""
+    alike = collections.defaultdict(list)
+    for name in known:
+        alike[names.as_read(name).casefold()].append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            print(
+                f"warning: {path}: the categories {few(same)} differ in case or spaces alone and "
+                "are different classes; Relabelled joins classes",
+                file=sys.stderr,
             )
-        if not (root / file).is_file():
-            raise _FormatError(f"image {file} is not in {root}")
-        files.add(file)
-        found[entry["id"]] = _Picture(file, size, [])
-    if not found:
-        raise _FormatError("it lists no image")
+
+
+def _images(
+    path: pathlib.Path, content: Any, root: pathlib.Path, notes: Notes
+) -> tuple[dict[Any, int], list[str], list[tuple[int, int] | None]]:
+    """{image id: place}, files, and sizes (height, width); None of a file that is no picture."""
+    places: dict[int | str, int] = {}
+    id_of: dict[str, int | str] = {}
+    sizes: list[tuple[int, int] | None] = []
+    finder = FileFinder(root)
+    found = listed(path, content, "images", 'a list of {"id", "file_name", "height", "width"}')
+    for entry in entries(path, "image", found):
+        key, file = entry.key("id"), entry.file(finder, root)
+        if key in places:
+            raise entry.error(f"({file}) is listed twice: {list(id_of)[places[key]]} has its id")
+        if file in id_of:
+            raise entry.error(f"({file}) is listed twice: image {id_of[file]!r} is the same file")
+        places[key], id_of[file] = len(places), key
+        size = entry.size()
+        if size is None and (entry.fields.get("height") or entry.fields.get("width")):
+            notes.add(_ODD_SIZE, f"{entry.name} ({file})")
+        sizes.append(size or _size_of_file(root / file))
+    if not places:
+        raise UserError(f"{path} lists no image: 'images' is empty")
+    return places, list(id_of), sizes
+
+
+def _size_of_file(path: pathlib.Path) -> tuple[int, int] | None:
+    try:
+        return upright_size(path)
+    except UserError:
+        return None
+
+
+class _Objects:
+    """The objects of all images, in arrays: 58 bytes a box, and masks of those that have one.
+
+    Args:
+        found: annotations, in the file's order.
+        places: {image id: place}.
+        indices: {category id: index}.
+        sizes: (height, width) of each place; the objects of an image without are left out.
+
+    Attributes:
+        notes: what is left out.
+        has_scores: whether an object has a score other than 1.
+
+    Raises:
+        UserError: an annotation does not fit.
+    """
+
+    def __init__(
+        self,
+        found: Iterator[Entry],
+        places: Mapping[int | str, int],
+        indices: Mapping[int | str, int],
+        sizes: Sequence[tuple[int, int] | None],
+    ):
+        self.notes = Notes()
+        of_image, of_category = array.array("q"), array.array("i")
+        corners, scores, crowds = array.array("d"), array.array("d"), bytearray()
+        self._segmentations: dict[int, Segmentation] = {}
+        for entry in found:
+            place, category = _known(entry, places, "image"), _known(entry, indices, "category")
+            size = sizes[place]
+            if size is None:
+                continue
+            segmentation = read_segmentation(entry, size)
+            if segmentation is None and entry.fields.get("segmentation") not in (
+                None,
+                [[]],
+                [],
+                {},
+            ):
+                self.notes.add(_NO_BOUNDS, entry.name)
+            box = _box(entry, segmentation, size)
+            is_crowd, score = entry.flag("iscrowd"), entry.score()
+            if box[2] <= box[0] or box[3] <= box[1]:
+                self.notes.add(_NO_AREA, entry.name)
+                continue
+            if segmentation is not None:
+                self._segmentations[len(of_image)] = segmentation
+            of_image.append(place)
+            of_category.append(category)
+            corners.extend(box)
+            crowds.append(is_crowd)
+            scores.append(math.nan if score is None else score)
+        self._order, self._firsts = rows_by_image(np.array(of_image, np.int64), len(sizes))
+        self._boxes = np.array(corners, np.float64).reshape(-1, 4)
+        self._classes = np.array(of_category, np.int32)
+        self._crowds = np.array(crowds, bool)
+        scores = np.array(scores, np.float64)
+        # What has no score is sure.
+        self._scores = np.where(np.isnan(scores), 1.0, scores)
+        self.has_scores = bool(np.any(self._scores != 1.0))
+        self._has_mask = np.zeros(len(scores), bool)
+        self._has_mask[list(self._segmentations)] = True
+
+    def label(self, place: int, size: tuple[int, int], *, with_scores: bool) -> Stored:
+        """Return the stored label of an image of (height, width) pixels."""
+        rows = self._order[self._firsts[place] : self._firsts[place + 1]]
+        height, width = size
+        boxes, has_mask = self._boxes[rows], self._has_mask[rows]
+        with_mask = np.flatnonzero(has_mask)
+        masks = [
+            rasterized(self._segmentations[int(rows[i])], size, boxes[i], size=_MASK_SIZE)
+            for i in with_mask
+        ]
+        return objects(
+            boxes=boxes / (height, width, height, width),
+            classes=self._classes[rows],
+            masks=masks_of_some(len(rows), with_mask, masks, size=_MASK_SIZE),
+            has_mask=has_mask,
+            ignore=self._crowds[rows],
+            scores=self._scores[rows] if with_scores else None,
+        )
+
+
+def _known(entry: Entry, known: Mapping[int | str, int], what: str) -> int:
+    """Where an annotation's image or category is listed."""
+    key = entry.key(f"{what}_id")
+    found = known.get(key)
+    if found is None:
+        raise entry.error(f"is of {what} {key!r}, {unknown_key(key, known)}")
     return found
-
-
-def _add_objects(
-    entries: Sequence[Mapping[str, Any]],
-    pictures: Mapping[Any, _Picture],
-    indices: Mapping[Any, int],
-) -> tuple[int, str]:
-    """Sorts the annotations into their pictures; how many have no area, and the first of them."""
-    num_dropped, first = 0, ""
-    for number, entry in enumerate(entries):
-        where = f"annotation {entry.get('id', number)}"
-        runs = isinstance(entry.get("segmentation"), dict)
-        for key in ("image_id", "category_id", *(() if runs else ("bbox",))):
-            if key not in entry:
-                raise _FormatError(f"{where} has no {key!r}")
-        picture = pictures.get(entry["image_id"])
-        if picture is None:
-            raise _FormatError(f"{where} is of image {entry['image_id']}, which is not listed")
-        if entry["category_id"] not in indices:
-            raise _FormatError(
-                f"{where} is of category {entry['category_id']}, which is not listed"
-            )
-        shape = _shape(entry.get("segmentation"), picture.size, where)
-        corners = entry["bbox"] if "bbox" in entry else _bounds(shape, picture.size)
-        box = _box(corners, picture.size, where)
-        if box[2] <= box[0] or box[3] <= box[1]:
-            num_dropped, first = num_dropped + 1, first or where
-            continue
-        category, is_crowd = indices[entry["category_id"]], bool(entry.get("iscrowd", 0))
-        score = _score(entry.get("score"), where)
-        picture.objects.append(_Object(box, category, is_crowd, shape, score))
-    return num_dropped, first
 
 
 def _box(
-    values: Sequence[float], size: tuple[int, int], where: str
+    entry: Entry, segmentation: Segmentation | None, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """COCO's [x, y, width, height] as (ymin, xmin, ymax, xmax), cut to the image."""
-    if len(values) != 4 or not all(math.isfinite(v) for v in values) or min(values[2:]) < 0:
-        raise _FormatError(f"{where} has the box {values}, expected [x, y, width, height]")
-    x, y, width, height = map(float, values)
+    """(ymin, xmin, ymax, xmax), cut to the image; that of the segmentation where no other is."""
+    corners = entry.box()
+    if corners is None:
+        if segmentation is None:
+            raise entry.wrong("bbox", "[x, y, width, height], or a segmentation to compute it from")
+        corners = bounds(segmentation, size)
+    x, y, width, height = corners
     return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
-
-
-def _bounds(counts: bytes, size: tuple[int, int]) -> Sequence[float]:
-    """COCO's [x, y, width, height] of run lengths."""
-    return coco_mask.toBbox({"counts": counts, "size": list(size)}).tolist()
-
-
-def _score(value: Any, where: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _FormatError(f"{where} has the score {value!r}, expected a number from 0 to 1")
-    return float(value)
-
-
-def _shape(value: Any, size: tuple[int, int], where: str) -> list[np.ndarray] | bytes | None:
-    if not value:
-        return None
-    if isinstance(value, dict):
-        if list(value["size"]) != list(size):
-            raise _FormatError(
-                f"{where} has run lengths of a size of {value['size']}, its image has "
-                f"{list(size)} (height, width)"
-            )
-        counts = value["counts"]
-        if isinstance(counts, list):
-            _check_runs(counts, size, where)
-            return coco_mask.frPyObjects(value, *size)["counts"]
-        runs = counts.encode("ascii")
-        # pycocotools reads beyond the end of runs that are too short.
-        _check_runs(run_lengths(runs), size, where)
-        return runs
-    polygons = [np.asarray(points, np.float64) for points in value]
-    if any(p.ndim != 1 or len(p) % 2 or not np.all(np.isfinite(p)) for p in polygons):
-        raise _FormatError(f"{where} has a polygon that is not [x0, y0, x1, y1, ...]")
-    # Two points bound nothing.
-    return [points for points in polygons if len(points) >= 6] or None
-
-
-def _check_runs(lengths: Sequence[int], size: tuple[int, int], where: str) -> None:
-    if sum(lengths) != size[0] * size[1] or min(lengths, default=-1) < 0:
-        raise _FormatError(
-            f"{where} has run lengths that are not those of {size[0]} x {size[1]} pixels"
-        )
-
-
-def _label(picture: _Picture, *, with_scores: bool) -> Stored:
-    found = picture.objects
-    height, width = picture.size
-    boxes = np.array([o.box for o in found], np.float64).reshape(-1, 4)
-    return objects(
-        boxes=boxes / (height, width, height, width),
-        classes=[o.category for o in found],
-        masks=np.array([_mask(o, picture.size) for o in found]).reshape(-1, _MASK_SIZE, _MASK_SIZE),
-        has_mask=[o.shape is not None for o in found],
-        ignore=[o.is_crowd for o in found],
-        scores=[1.0 if o.score is None else o.score for o in found] if with_scores else None,
-    )
-
-
-def _mask(found: _Object, size: tuple[int, int]) -> np.ndarray:
-    if found.shape is None:
-        return np.zeros((_MASK_SIZE, _MASK_SIZE), np.uint8)
-    if isinstance(found.shape, bytes):
-        return mask_crops.rle_crop(found.shape, size, found.box, size=_MASK_SIZE)
-    return mask_crops.polygons_crop(found.shape, found.box, size=_MASK_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import collections
 import dataclasses
 import functools
 import pathlib
@@ -11,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data.annotation_fields import Entry, unknown_key
 from must_keras.data.folders import (
+    FileFinder,
     Path,
-    check_inside,
     content_digest,
     existing_folder,
     label_digest,
 )
-from must_keras.data.images import read_triples
+from must_keras.data.images import read_triples, upright_size
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
@@ -26,11 +28,14 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.segmentation import IGNORE
 
+# Of a number in three bytes.
+_MAX_SEGMENT = 2**24 - 1
+
 
 @dataclasses.dataclass(slots=True)
 class _Picture:
     file: str
-    size: tuple[int, int]  # (height, width)
+    size: tuple[int, int] | None  # (height, width), where the file has it
     map_file: str | None = None
     segments: array.array | None = None
     categories: array.array | None = None
@@ -44,6 +49,9 @@ class CocoPanoptic(ImageFiles):
     1801.00868. Segment 0 is void: ignored. Crowds keep their class: which object a pixel belongs
     to is not asked here. Classes are the categories in the order of their ids, things and stuff:
     133 in COCO 2017.
+
+    Frame: maps are of the upright image, whose size they have to give; so is the file's size, if it
+    has one. A map with an EXIF orientation of its own is refused.
 
     Args:
         name: of the source.
@@ -59,20 +67,8 @@ class CocoPanoptic(ImageFiles):
     def __init__(self, *, name: str, images: Path, maps: Path, annotations: Path, head: str | None):
         root, self._maps = existing_folder(images), existing_folder(maps)
         self._path = pathlib.Path(annotations)
-        try:
-            pictures, names = _read(self._path)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{self._path} is not in COCO's panoptic format: {detail}") from error
+        pictures, names = _read(self._path, root, self._maps)
         self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
-        for folder, files in (
-            (root, [p.file for p in pictures]),
-            (self._maps, [p.map_file for p in pictures if p.map_file is not None]),
-        ):
-            check_inside(files, self._path)
-            absent = next((file for file in files if not (folder / file).is_file()), None)
-            if absent is not None:
-                raise UserError(f"{self._path} lists {absent}, which is not in {folder}")
         classes = tuple(names[category] for category in sorted(names))
         super().__init__(
             name=name,
@@ -85,13 +81,14 @@ class CocoPanoptic(ImageFiles):
         picture = self._pictures[index]
         if picture.map_file is None or not self.label_spaces:
             return {}
-        self.check_size(index, picture.size, self._path)
+        size = picture.size or upright_size(self.file(index))
+        self.check_size(index, size, self._path)
         path = self._maps / picture.map_file
         pixels = read_triples(path)
-        if pixels.shape[:2] != picture.size:
+        if pixels.shape[:2] != size:
             raise UserError(
-                f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, {self._path} says "
-                f"{picture.size[1]}x{picture.size[0]} (width x height)"
+                f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, its image "
+                f"{self.file(index)} is {size[1]}x{size[0]} (width x height)"
             )
         label = {"map": self._classes(pixels, picture, path)}
         return dict.fromkeys(self.label_spaces, label)
@@ -107,8 +104,10 @@ class CocoPanoptic(ImageFiles):
         places = order[places]
         unknown = segments[places] != numbers
         if unknown.any():
+            number = numbers[unknown].flat[0]
             raise UserError(
-                f"{path} has segment {numbers[unknown].flat[0]}, of which {self._path} says nothing"
+                f"{path} has segment {number} ({np.sum(numbers == number)} pixels), which is not "
+                f"in its 'segments_info' in {self._path}"
             )
         return classes[places]
 
@@ -126,35 +125,60 @@ class CocoPanoptic(ImageFiles):
         }
 
 
-def _read(path: pathlib.Path) -> tuple[list[_Picture], dict[int, str]]:
+def _read(
+    path: pathlib.Path, root: pathlib.Path, maps: pathlib.Path
+) -> tuple[list[_Picture], dict[int, str]]:
     """The pictures, and {category: name}."""
-    pictures: dict[Any, _Picture] = {}
+    pictures: dict[int | str, _Picture] = {}
     names: dict[int, str] = {}
-    for key, item in array_items(path, "images", "categories", "annotations"):
+    id_of: dict[str, int] = {}
+    finders = {folder: FileFinder(folder) for folder in (root, maps)}
+    kinds = {"images": "image", "categories": "category", "annotations": "map"}
+    counts = collections.Counter()
+    for key, item in array_items(path, *kinds):
+        entry = Entry(path, kinds[key], counts[key], item)
+        counts[key] += 1
         if key == "images":
-            size = (int(item["height"]), int(item["width"]))
-            pictures[item["id"]] = _Picture(str(item["file_name"]), size)
+            own = entry.key("id")
+            if own in pictures:
+                raise entry.error("is listed twice: another image has its id")
+            pictures[own] = _Picture(entry.file(finders[root], root), entry.size())
         elif key == "categories":
-            names[int(item["id"])] = str(item["name"])
+            own, name = entry.integer("id"), entry.class_name()
+            if own in names or name in id_of:
+                raise entry.error(
+                    f"({name!r}) has the id or the name of another category, "
+                    f"{own if own in names else id_of[name]}: different ones are expected"
+                )
+            names[own], id_of[name] = name, own
         else:
-            if item["image_id"] not in pictures:
-                raise ValueError(f"a map is of image {item['image_id']}, which is not listed")
-            _take_map(pictures[item["image_id"]], item, names)
+            own = entry.key("image_id")
+            if own not in pictures:
+                raise entry.error(f"is of image {own!r}, {unknown_key(own, pictures)}")
+            if pictures[own].map_file is not None:
+                raise entry.error(
+                    f"is of image {own!r}, which has the map {pictures[own].map_file}"
+                )
+            pictures[own].map_file = entry.file(finders[maps], maps)
+            _take_segments(pictures[own], entry, names)
     if not pictures:
-        raise ValueError("it lists no image")
-    if not 1 <= len(names) <= IGNORE or len(set(names.values())) < len(names):
-        raise ValueError(f"1 to {IGNORE} categories of different names expected")
+        raise UserError(f"{path} lists no image: a list 'images' is expected")
+    if not 1 <= len(names) <= IGNORE:
+        raise UserError(f"{path} has {len(names)} 'categories', expected 1 to {IGNORE}")
     return list(pictures.values()), names
 
 
-def _take_map(picture: _Picture, item: Mapping[str, Any], names: Mapping[int, str]) -> None:
-    """Adds an annotation to its picture."""
-    infos, file = item["segments_info"], str(item["file_name"])
-    picture.map_file = file
-    picture.segments = array.array("q", [info["id"] for info in infos])
-    picture.categories = array.array("i", [info["category_id"] for info in infos])
-    if len(set(picture.segments)) < len(infos) or 0 in picture.segments:
-        raise ValueError(f"the segments of {file} need different numbers from 1 on")
-    odd = next((category for category in picture.categories if category not in names), None)
-    if odd is not None:
-        raise ValueError(f"a segment of {file} is of category {odd}, which is not listed")
+def _take_segments(picture: _Picture, entry: Entry, names: Mapping[int, str]) -> None:
+    """Adds the segments of an annotation to its picture."""
+    infos = entry.items("segments_info", 'a list of {"id", "category_id"}')
+    where = f"segment of {picture.map_file}"
+    picture.segments, picture.categories = array.array("q"), array.array("q")
+    for info in (Entry(entry.where, where, i, info) for i, info in enumerate(infos)):
+        picture.segments.append(info.integer("id", 1, _MAX_SEGMENT))
+        category = info.integer("category_id")
+        if category not in names:
+            raise info.error(f"is of category {category!r}, {unknown_key(category, names)}")
+        picture.categories.append(category)
+    if len(set(picture.segments)) < len(infos):
+        twice = next(n for n, count in collections.Counter(picture.segments).items() if count > 1)
+        raise entry.error(f"has two segments {twice}: different numbers are expected")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.errors import UserError
 from must_keras.files import list_sha256
@@ -123,7 +124,8 @@ class Concatenation(Source):
 class Joined(Source):
     """One source's images with the labels of several: some images are labelled for some heads.
 
-    A label belongs to the image with the same id. So a pool brings the true labels that it has:
+    A label belongs to the image with the same id; ids are compared as people read them. So a pool
+    brings the true labels that it has:
 
         Joined([ImagesOnly(name="photos", root="photos"),
                 CsvClasses(name="tags", images="photos", csv="tags.csv", ...),
@@ -148,16 +150,19 @@ class Joined(Source):
                 if head in self.label_spaces:
                     raise UserError(f"two sources of {name!r} label the head {head!r}")
                 self.label_spaces[head] = space
-        known = {images.image_id(i) for i in range(len(images))}
+        known = names.Names(images.image_id(i) for i in range(len(images)))
         self._places = []
         for source in self._sources:
-            places = {source.image_id(i): i for i in range(len(source))}
-            odd = next((image_id for image_id in places if image_id not in known), None)
-            if odd is not None:
-                raise UserError(
-                    f"source {source.name!r} of {name!r} labels {odd!r}, "
-                    f"which is no image of {images.name!r}"
-                )
+            places: dict[str, int] = {}
+            for i in range(len(source)):
+                image_id = known.find(source.image_id(i))
+                if image_id is None or image_id in places:
+                    problem = "which is no image of" if image_id is None else "twice, an image of"
+                    raise UserError(
+                        f"source {source.name!r} of {name!r} labels {source.image_id(i)!r}, "
+                        f"{problem} {images.name!r}"
+                    )
+                places[image_id] = i
             self._places.append(places)
 
     def __len__(self) -> int:

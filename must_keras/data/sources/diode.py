@@ -10,7 +10,7 @@ import numpy as np
 
 from must_keras.data.folders import Path, content_digest, existing_folder, picture_files, stem
 from must_keras.data.images import read_array, upright_size
-from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.errors import UserError
 
@@ -136,4 +136,5 @@ class Diode(ImageFiles):
             raise UserError(
                 f"{path} is {values.shape[1]}x{values.shape[0]}, its image "
                 f"{expected[1]}x{expected[0]} (width x height)"
+                f"{frame_hint(expected, values.shape[:2])}"
             )

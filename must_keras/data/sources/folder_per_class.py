@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data import names
 from must_keras.data.folders import (
-    SUFFIXES,
     Path,
     content_digest,
     existing_folder,
@@ -23,6 +23,8 @@ from must_keras.errors import UserError
 class FolderPerClass(ImageFiles):
     """Images for classification: <root>/<class>/.../x.jpg, sorted by path.
 
+    Names are compared as people read them: see `names.as_read`.
+
     Args:
         name: of the source.
         root: the folder of the classes' folders.
@@ -32,7 +34,7 @@ class FolderPerClass(ImageFiles):
 
     Raises:
         UserError: a class's folder holds no picture, a picture is in none, or a folder is no
-            class.
+            class, or reads like another.
     """
 
     def __init__(
@@ -49,19 +51,32 @@ class FolderPerClass(ImageFiles):
             if "/" not in file:
                 raise UserError(f"{root / file} is in no class's folder")
         folders = [file.split("/")[0] for file in files]
-        there = {p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")}
+        there = {
+            p.name
+            for p in root.iterdir()
+            if not p.name.startswith(".") and p.is_dir() and names.is_text(p.name)
+        }
         for folder in sorted(there - set(folders)) if classes is None else ():
-            raise UserError(f"{root / folder} holds no picture ({', '.join(SUFFIXES)})")
-        names = tuple(sorted(set(folders)) if classes is None else classes)
-        indices = {class_name: index for index, class_name in enumerate(names)}
-        for folder in folders:
-            if folder not in indices:
+            raise UserError(f"{root / folder} holds no picture")
+        same = names.ambiguous(sorted(set(folders)))
+        if same is not None:
+            raise UserError(
+                f"{root} holds the folders {names.shown(same[0])} and {names.shown(same[1])}, "
+                "which read the same: rename one of them, or put their images together"
+            )
+        class_names = tuple(sorted(set(folders)) if classes is None else classes)
+        known = names.Names(class_names)
+        indices: dict[str, int] = {}
+        for folder in dict.fromkeys(folders):
+            found = known.index_in(folder, class_names)
+            if found is None:
                 raise UserError(
-                    f"{root / folder} is not one of the {len(names)} classes: "
-                    f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+                    f"{root / folder} is not one of the {len(class_names)} classes: "
+                    f"{', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''}"
                 )
+            indices[folder] = found
         self._classes = np.array([indices[folder] for folder in folders], np.int32)
-        label_spaces = spaces(head, LabelSpace("classes", names))
+        label_spaces = spaces(head, LabelSpace("classes", class_names))
         super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
 
     def labels(self, index: int) -> dict[str, Stored]:

@@ -13,6 +13,24 @@ from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
 
 
+def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
+    """Return what to do where labels are of an image on its side; "" for other sizes.
+
+    All labels are read in the frame of the upright image, with its EXIF orientation applied.
+
+    Args:
+        upright: (height, width) of the upright image.
+        labelled: (height, width) according to its labels.
+    """
+    if upright != (labelled[1], labelled[0]):
+        return ""
+    return (
+        "; labels are read in the frame of the upright image (EXIF orientation applied): if these "
+        "are in the frame of the pixels as stored, remove the orientation from the image "
+        "(exiftool -Orientation= FILE) or turn the labels"
+    )
+
+
 class ImageFiles(Source):
     """Images by their relative paths, which are their ids; a subclass says what is labelled.
 
@@ -66,6 +84,6 @@ class ImageFiles(Source):
         if found != size:
             raise UserError(
                 f"{file} is {found[1]}x{found[0]} pixels upright, "
-                f"{where} says {size[1]}x{size[0]} (width x height)"
+                f"{where} says {size[1]}x{size[0]} (width x height){frame_hint(found, size)}"
             )
         self._of_their_size.add(index)

@@ -7,18 +7,22 @@ import functools
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from must_keras.data.annotation_fields import Entry
 from must_keras.data.folders import Path, check_inside, content_digest, existing_folder
+from must_keras.data.images import upright_size
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects
+from must_keras.data.stored import objects, rows_by_image
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
+
+_KINDS = {"images": "image", "categories": "category", "annotations": "annotation"}
 
 
 class Objects365(ImageFiles):
@@ -33,6 +37,8 @@ class Objects365(ImageFiles):
     Classes are the categories in the order of their ids. Crowds are ignored regions; "isfake" and
     "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
     and counted.
+
+    Frame: boxes are of the upright image, whose size the file has to give.
 
     Args:
         name: of the source.
@@ -50,14 +56,10 @@ class Objects365(ImageFiles):
 
     def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
         root, self._path = existing_folder(images), pathlib.Path(annotations)
-        found = _Found()
-        try:
-            for key, item in array_items(self._path, "images", "categories", "annotations"):
-                found.take(key, item)
-            classes = found.class_names()
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{self._path} is not in Objects365's format: {detail}") from error
+        found = _Found(self._path)
+        for key, item in array_items(self._path, *_KINDS):
+            found.take(key, item)
+        classes = found.class_names()
         check_inside(found.files, self._path)
         files = _Patches(root).find(found.files)
         there = np.array([file is not None for file in files], bool)
@@ -73,7 +75,7 @@ class Objects365(ImageFiles):
                 f"{root} and are left out; the first is {found.files[int(there.argmin())]}",
                 file=sys.stderr,
             )
-        self._keep(found, there)
+        self._keep(found, there, root, files)
         super().__init__(
             name=name,
             root=root,
@@ -81,10 +83,14 @@ class Objects365(ImageFiles):
             label_spaces=spaces(head, LabelSpace("boxes", classes)),
         )
 
-    def _keep(self, found: _Found, there: np.ndarray) -> None:
+    def _keep(
+        self, found: _Found, there: np.ndarray, root: pathlib.Path, files: Sequence[str | None]
+    ) -> None:
         """Boxes by image, of the images that are there."""
-        places, boxes, classes, crowds = found.boxes(self._path)
+        places, boxes, classes, crowds = found.boxes()
         sizes = np.array(found.sizes, np.int32).reshape(-1, 2)
+        for place in np.flatnonzero((sizes[:, 0] == 0) & there):
+            sizes[place] = upright_size(root / files[place])
         self._sizes = sizes[there]
         new_place = np.where(there, np.cumsum(there) - 1, -1)
         limits = sizes[places][:, [0, 1, 0, 1]].astype(np.float32)
@@ -92,17 +98,17 @@ class Objects365(ImageFiles):
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         self.num_dropped = int((~has_area & there[places]).sum())
         if self.num_dropped:
+            first = np.flatnonzero(~has_area & there[places])[0]
             print(
                 f"warning: {self._path}: {self.num_dropped} boxes have no area within their image "
-                "and are left out",
+                f"and are left out; the first is of {found.files[places[first]]}",
                 file=sys.stderr,
             )
         kept = np.flatnonzero(has_area & there[places])
-        order = kept[np.argsort(new_place[places[kept]], kind="stable")]
+        order, self._firsts = rows_by_image(new_place[places[kept]], len(self._sizes))
+        order = kept[order]
         self._boxes, self._classes = boxes[order], classes[order]
         self._crowds = crowds[order]
-        counts = np.bincount(new_place[places[order]], minlength=len(self._sizes))
-        self._firsts = np.concatenate([[0], np.cumsum(counts)])
 
     def image(self, index: int) -> np.ndarray:
         self._check(index)
@@ -135,68 +141,83 @@ class Objects365(ImageFiles):
 
 
 class _Found:
-    """What the file says, in arrays."""
+    """The content of the file in arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: pathlib.Path) -> None:
         self.files: list[str] = []
         self.sizes = array.array("i")
+        self._path = path
+        self._positions = dict.fromkeys(_KINDS, 0)
         self._ids = array.array("q")
         self._names: dict[int, str] = {}
-        self._of_image, self._of_category = array.array("q"), array.array("i")
+        self._of_image, self._of_category = array.array("q"), array.array("q")
         self._corners, self._crowds = array.array("f"), array.array("b")
 
-    def take(self, key: str, item: Mapping[str, Any]) -> None:
-        """An element of one of the file's lists."""
+    def take(self, key: str, item: Any) -> None:
+        """Add an element of one of the file's lists.
+
+        Raises:
+            UserError: a field of it is absent or of another kind.
+        """
+        entry = Entry(self._path, _KINDS[key], self._positions[key], item)
+        self._positions[key] += 1
         if key == "images":
-            self._ids.append(item["id"])
-            self.files.append(str(item["file_name"]))
-            self.sizes.extend((int(item["height"]), int(item["width"])))
+            self._ids.append(entry.integer("id"))
+            self.files.append(entry.text("file_name"))
+            # (0, 0) until the image's own size is known.
+            self.sizes.extend(entry.size() or (0, 0))
         elif key == "categories":
-            self._names[int(item["id"])] = str(item["name"])
-        elif key == "annotations":
-            x, y, width, height = map(float, item["bbox"])
-            self._of_image.append(item["image_id"])
-            self._of_category.append(item["category_id"])
+            own, name = entry.integer("id"), entry.class_name()
+            if own in self._names or name in self._names.values():
+                raise entry.error(f"({name!r}) has the id or the name of another category")
+            self._names[own] = name
+        else:
+            box = entry.box()
+            if box is None:
+                raise entry.wrong("bbox", "[x, y, width, height]")
+            x, y, width, height = box
+            self._of_image.append(entry.integer("image_id"))
+            self._of_category.append(entry.integer("category_id"))
             self._corners.extend((y, x, y + height, x + width))
-            self._crowds.append(bool(item.get("iscrowd", 0)))
+            self._crowds.append(entry.flag("iscrowd"))
 
     def class_names(self) -> tuple[str, ...]:
         """In the order of the categories' ids."""
         if not self.files:
-            raise ValueError("it lists no image")
-        names = tuple(self._names[category] for category in sorted(self._names))
-        if not names or len(set(names)) < len(names):
-            raise ValueError("its categories need different names, and at least one is needed")
-        if len(set(self._ids)) < len(self._ids):
-            raise ValueError("two of its images have the same id")
-        return names
+            raise UserError(f"{self._path} lists no image: a list 'images' is expected")
+        if not self._names:
+            raise UserError(f"{self._path} has no 'categories': at least one is expected")
+        ids, counts = np.unique(np.array(self._ids, np.int64), return_counts=True)
+        if counts.max() > 1:
+            raise UserError(
+                f"{self._path}: {counts.max()} images have the id {ids[counts.argmax()]}, "
+                "different ids are expected"
+            )
+        return tuple(self._names[category] for category in sorted(self._names))
 
-    def boxes(self, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """[N] places of their images, [N, 4] corners in pixels, [N] classes, [N] crowd or not.
 
         Raises:
             UserError: an object is of an image or a category that is not listed.
         """
-        places = _places(self._ids, self._of_image, path, "image")
-        classes = _places(sorted(self._names), self._of_category, path, "category")
+        places = self._places(self._ids, self._of_image, "image")
+        classes = self._places(sorted(self._names), self._of_category, "category")
         corners = np.array(self._corners, np.float32).reshape(-1, 4)
-        if not np.isfinite(corners).all():
-            raise UserError(f"{path} is not in Objects365's format: a box is not finite")
         return places, corners, classes.astype(np.uint16), np.array(self._crowds, bool)
 
-
-def _places(known: Any, asked: Any, path: pathlib.Path, what: str) -> np.ndarray:
-    """Where each of `asked` stands in `known`."""
-    known, asked = np.array(known, np.int64), np.array(asked, np.int64)
-    order = np.argsort(known)
-    found = order[np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)]
-    wrong = np.flatnonzero(known[found] != asked)
-    if wrong.size:
-        raise UserError(
-            f"{path} is not in Objects365's format: an object is of {what} {asked[wrong[0]]}, "
-            "which is not listed"
-        )
-    return found
+    def _places(self, known: Any, asked: Any, what: str) -> np.ndarray:
+        """Where each of `asked` stands in `known`."""
+        known, asked = np.array(known, np.int64), np.array(asked, np.int64)
+        order = np.argsort(known)
+        found = order[np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)]
+        wrong = np.flatnonzero(known[found] != asked)
+        if wrong.size:
+            raise UserError(
+                f"{self._path}: annotation at position {wrong[0]} is of {what} {asked[wrong[0]]}, "
+                "which is not listed"
+            )
+        return found
 
 
 class _Patches:

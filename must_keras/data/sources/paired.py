@@ -11,16 +11,16 @@ import numpy as np
 
 from must_keras.data.folders import (
     SUFFIXES,
+    Images,
     Path,
     by_stem,
     content_digest,
     existing_folder,
     label_digest,
     picture_files,
-    stem,
 )
 from must_keras.data.images import upright_size
-from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
 
@@ -28,8 +28,12 @@ from must_keras.errors import UserError
 class PairedFolders(ImageFiles):
     """A folder of images and a folder of label files of the same names.
 
+    Frame: a label has the size of the upright image. An EXIF orientation of a label file itself is
+    applied, or refused where its values would not turn with it.
+
     A label belongs to the image with the same relative path but for the suffix: images/a/1.jpg
-    and labels/a/1.png. An image without one is not labelled.
+    and labels/a/1.png, or labels/a/1.jpg.png. Names are compared as people read them: see
+    `names.Names`. An image without a label is not labelled.
 
     Args:
         name: of the source.
@@ -54,11 +58,19 @@ class PairedFolders(ImageFiles):
         files = picture_files(root)
         super().__init__(name=name, root=root, files=files, label_spaces=spaces(head, space))
         label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
-        image_names = by_stem(root, files)
+        images_by_name = Images(root, files)
+        found: dict[str, str] = {}
         for key, label in label_names.items():
-            if key not in image_names:
+            image = images_by_name.of_stem(key)
+            if image is None:
                 raise UserError(f"{self._label_folder / label} has no image {key}.* in {root}")
-        self._label_names = [label_names.get(stem(name)) for name in files]
+            other = found.setdefault(image, label)
+            if other != label:
+                raise UserError(
+                    f"{self._label_folder} holds both {other!a} and {label!a} for the "
+                    f"image {image}: which one is meant?"
+                )
+        self._label_names = [found.get(name) for name in files]
 
     @abc.abstractmethod
     def read_label(self, path: pathlib.Path) -> np.ndarray:
@@ -79,6 +91,7 @@ class PairedFolders(ImageFiles):
             raise UserError(
                 f"{path} is {width}x{height} pixels, its image {image} is "
                 f"{expected[1]}x{expected[0]} (width x height, upright)"
+                f"{frame_hint(expected, (height, width))}"
             )
         return {head: {self.label_key: label} for head in self.label_spaces}
 

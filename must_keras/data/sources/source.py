@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.data import names
 from must_keras.data.stored import Stored
 from must_keras.errors import UserError
 from must_keras.tasks.base import Task
@@ -36,7 +37,7 @@ class LabelSpace:
         """What differs, for the end of a sentence about "this" and "the other"; None if nothing."""
         if self.kind != other.kind:
             return f"its labels are {self.kind!r}, the other's {other.kind!r}"
-        if self.classes == other.classes:
+        if tuple(map(names.as_read, self.classes)) == tuple(map(names.as_read, other.classes)):
             return None
         counts = f"it has {len(self.classes)} classes, the other {len(other.classes)}"
         odd = sorted(set(self.classes) ^ set(other.classes))

@@ -31,7 +31,8 @@ class TfdsSource(Source):
         labels: {head: how its label is read}; empty for images alone. Changing what a function
             does is not noticed by finished parts of a run.
         image: the feature that is the image, of 8 or 16 bits: grey and 16 bits become RGB, what
-            is transparent shows white. As in TFDS, EXIF is not looked at.
+            is transparent shows white. As in TFDS, EXIF orientations are not applied: images
+            and labels are in the frame of the pixels as stored.
         image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
 
     Raises:
@@ -93,10 +94,12 @@ class TfdsSource(Source):
     def image(self, index: int) -> np.ndarray:
         try:
             return self._example(index).rgb(self._image)
-        except (TypeError, ValueError) as error:
+        except (UserError, DataError):
+            raise
+        except Exception as error:  # No list of what decoders raise has ever been complete.
             raise UserError(
                 f"{self._where(index)}: the feature {self._image!r} is no image of 8 or 16 bits, "
-                f"grey or RGB: {error}"
+                f"grey or RGB: {' '.join(str(error).split()) or type(error).__name__}"
             ) from error
 
     def labels(self, index: int) -> dict[str, Stored]:

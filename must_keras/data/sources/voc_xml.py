@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
-import math
 import pathlib
-import sys
+import re
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
+from must_keras.data import names
+from must_keras.data.annotation_fields import Notes, flag_of, number_of_text, shown, size_of
 from must_keras.data.folders import (
+    Images,
     Path,
-    by_stem,
     content_digest,
     existing_folder,
     label_digest,
@@ -28,6 +30,19 @@ from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError
 
+_NO_AREA = "boxes have no area within their image and are left out"
+_OTHER_IMAGE = (
+    "annotation files name another image than that of their own name, which is the one used"
+)
+_ENCODINGS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    b"<\0": "utf-16-le",
+    b"\0<": "utf-16-be",
+}
+_DECLARED = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
@@ -37,6 +52,7 @@ class _Annotation:
     names: list[str]
     boxes: list[tuple[float, float, float, float]]  # (ymin, xmin, ymax, xmax), continuous pixels
     is_difficult: list[bool]
+    file_name: str  # Of the image, as the tool wrote it; "" where it did not.
 
 
 class VocXml(ImageFiles):
@@ -44,7 +60,10 @@ class VocXml(ImageFiles):
 
     VOC's pixels are counted from 1 and inclusive: xmin to xmax is [xmin - 1, xmax]. Boxes are cut
     to the image; those without an area are dropped and counted. "Difficult" objects are ignored.
-    There are no masks.
+    There are no masks. Flags that are absent are not set; numbers may have decimals; a size that is
+    absent or zero is that of the image. Encodings are those that the files declare, or UTF-8.
+
+    Frame: boxes are of the upright image, whose size a file gives, or none.
 
     Args:
         name: of the source.
@@ -74,16 +93,25 @@ class VocXml(ImageFiles):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
         xmls = [path for path in self._folder.iterdir() if path.suffix.lower() == ".xml"]
-        self._xmls = {path.stem: path for path in xmls}
+        self._xmls = {}
+        for path in sorted(xmls):
+            other = self._xmls.setdefault(path.stem, path)
+            if other != path:
+                raise UserError(f"{self._folder} holds both {other.name} and {path.name}: keep one")
         annotated = sorted(self._xmls)
-        self._stems = annotated if split is None else _read_split(pathlib.Path(root), split)
+        self._stems = annotated
+        if split is not None:
+            self._stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
         if not self._stems:
             raise UserError(f"{self._folder} holds no annotation (*.xml)")
-        files = by_stem(images, picture_files(images))
+        files = Images(images, picture_files(images))
+        chosen = []
         for stem in self._stems:
-            if stem not in files:
-                raise UserError(f"there is no image {stem}.* in {images}")
-        chosen = [files[stem] for stem in self._stems]
+            file = files.of_stem(stem)
+            if file is None:
+                named_by = self._xml(stem) if split is None else f"{split}.txt"
+                raise UserError(f"there is no image {stem}.* in {images}, which {named_by} names")
+            chosen.append(file)
         needed = annotated if classes is None else []
         known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
         if classes is None:
@@ -96,16 +124,16 @@ class VocXml(ImageFiles):
             _label(known[stem], size, classes, self._xml(stem))
             for stem, size in zip(self._stems, self._sizes, strict=True)
         ]
-        self.num_dropped = sum(
-            len(known[stem].boxes) - len(label["boxes"])
-            for stem, label in zip(self._stems, self._labels, strict=True)
-        )
-        if self.num_dropped:
-            print(
-                f"warning: {self._folder}: {self.num_dropped} boxes have no area within their "
-                "image and are left out",
-                file=sys.stderr,
-            )
+        notes = Notes()
+        for stem, file, label in zip(self._stems, chosen, self._labels, strict=True):
+            xml = self._xml(stem)
+            for _ in range(len(known[stem].boxes) - len(label["boxes"])):
+                notes.add(_NO_AREA, str(xml))
+            written = re.split(r"[/\\]", known[stem].file_name)[-1]
+            if written and names.as_read(written) not in (pathlib.Path(file).name, stem, xml.stem):
+                notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
+        notes.warn(self._folder)
+        self.num_dropped = notes[_NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
         super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces)
 
@@ -134,13 +162,14 @@ class VocXml(ImageFiles):
 
 
 def _label(
-    annotation: _Annotation, size: tuple[int, int], names: Sequence[str], path: pathlib.Path
+    annotation: _Annotation, size: tuple[int, int], classes: Sequence[str], path: pathlib.Path
 ) -> Stored:
-    indices = {name: index for index, name in enumerate(names)}
-    for name in annotation.names:
+    indices = {name: index for index, name in enumerate(classes)}
+    for number, name in enumerate(annotation.names, 1):
         if name not in indices:
             raise UserError(
-                f"{path} names the class {name!r}, which is not one of {', '.join(names)}"
+                f"{path}: object {number} names the class {name!r}, which is not one of "
+                f"{', '.join(classes)}"
             )
     limits = (*size, *size)
     boxes = np.clip(np.array(annotation.boxes, np.float64).reshape(-1, 4), 0.0, limits)
@@ -152,13 +181,23 @@ def _label(
     )
 
 
-def _read_split(root: pathlib.Path, split: str) -> list[str]:
+def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[str]:
     path = root / "ImageSets" / "Main" / f"{split}.txt"
-    # A line of a class's own list says 1 or -1 behind the name.
-    stems = [line.split()[0] for _, line in read_lines(path)]
-    if len(set(stems)) != len(stems):
-        raise UserError(f"{path} names an image twice")
-    return stems
+    line_of: dict[str, int] = {}
+    for number, line in read_lines(path):
+        # A line of a class's own list says 1 or -1 behind the name, which may hold spaces.
+        readings = (line, re.sub(r"[ \t]+(-1|0|1)$", "", line), re.split(r"[ \t]", line)[0])
+        try:
+            found = next(filter(None, map(annotated.find, readings)), None)
+        except UserError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+        stem = readings[2] if found is None else found
+        if stem in line_of:
+            raise UserError(
+                f"{path} names an image twice: {stem!r} on lines {line_of[stem]} and {number}"
+            )
+        line_of[stem] = number
+    return list(line_of)
 
 
 class _PlainTree(ElementTree.TreeBuilder):
@@ -171,45 +210,102 @@ class _PlainTree(ElementTree.TreeBuilder):
 
 
 def _read_annotation(path: pathlib.Path) -> _Annotation:
+    root = _parsed(path)
+    found = _Annotation(_size(root, path), [], [], [], (root.findtext("filename") or "").strip())
+    for number, element in enumerate(root.iter("object"), 1):
+        where = f"{path}: object {number}"
+        name = _text(element, "name", where)
+        where = f"{where} ({name!r})"
+        xmin, ymin, xmax, ymax = _corners(element, where)
+        found.names.append(name)
+        found.boxes.append((ymin - 1.0, xmin - 1.0, ymax, xmax))
+        is_difficult = flag_of(element.findtext("difficult"))
+        if is_difficult is None:
+            raise UserError(
+                f"{where} has <difficult> {shown(element.findtext('difficult'))}, expected 0 or 1"
+            )
+        found.is_difficult.append(is_difficult)
+    return found
+
+
+def _parsed(path: pathlib.Path) -> ElementTree.Element:
+    """The root of an XML file, its tags without namespaces."""
     try:
-        parser = ElementTree.XMLParser(target=_PlainTree())
-        root = ElementTree.parse(path, parser).getroot()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
-    except (OSError, ElementTree.ParseError) as error:
-        raise UserError(f"{path} cannot be read as XML: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as XML: {error.strerror}") from None
+    if not data.strip():
+        raise UserError(f"{path} cannot be read as XML: it is empty")
+    encoding = _encoding(data)
     try:
-        annotation = _Annotation(_size(root), [], [], [])
-        for found in root.iter("object"):
-            box = found.find("bndbox")
-            if box is None:
-                raise ValueError("an object has no <bndbox>")
-            xmin, ymin, xmax, ymax = (_number(box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
-            annotation.names.append(_text(found, "name"))
-            annotation.boxes.append((ymin - 1.0, xmin - 1.0, ymax, xmax))
-            annotation.is_difficult.append((found.findtext("difficult") or "0").strip() == "1")
-    except ValueError as error:
-        raise UserError(f"{path} is not in Pascal VOC's format: {error}") from None
-    return annotation
+        # Expat has no encodings of several bytes a letter, such as GB 2312, but Python has.
+        text = data.decode(encoding)
+    except LookupError:
+        raise UserError(f"{path} cannot be read as XML: unknown encoding {encoding!r}") from None
+    except (UnicodeError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as XML: it is not {encoding} text ({error}); save it as UTF-8"
+        ) from None
+    parser = ElementTree.XMLParser(target=_PlainTree())
+    try:
+        parser.feed(text)
+        root = parser.close()
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as XML: {error}") from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
-def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+def _encoding(data: bytes) -> str:
+    """The encoding of an XML file: by its first bytes, or as it declares."""
+    for start, encoding in _ENCODINGS.items():
+        if data.startswith(start):
+            return encoding
+    declared = _DECLARED.match(data)
+    return declared[1].decode("ascii") if declared else "utf-8"
+
+
+def _size(root: ElementTree.Element, path: pathlib.Path) -> tuple[int, int] | None:
+    """(height, width); None where the file has none, or zero, as some tools write."""
     size = root.find("size")
-    if size is None:
-        return None
-    height, width = int(_number(size, "height")), int(_number(size, "width"))
-    return (height, width) if height > 0 and width > 0 else None
+    texts = ["0" if size is None else size.findtext(key) or "0" for key in ("height", "width")]
+    numbers = [number_of_text(text.strip()) for text in texts]
+    if None in numbers:
+        raise UserError(
+            f"{path} has a <size> of height {texts[0]!r} and width {texts[1]!r}, expected numbers"
+        )
+    return size_of(*numbers)
 
 
-def _number(element: ElementTree.Element, key: str) -> float:
-    value = float(_text(element, key))
-    if not math.isfinite(value):
-        raise ValueError(f"<{key}> is {value}")
-    return value
+def _corners(element: ElementTree.Element, where: str) -> list[float]:
+    """xmin, ymin, xmax, ymax of an object's box."""
+    boxes = element.findall("bndbox")
+    if len(boxes) != 1:
+        others = [tag for tag in ("robndbox", "polygon") if element.find(tag) is not None]
+        found = f"{len(boxes)} <bndbox>" if boxes else "no <bndbox>"
+        if others and not boxes:
+            found += f" but <{others[0]}>"
+        raise UserError(f"{where} has {found}, expected one <bndbox> that is not rotated")
+    corners = []
+    for key in ("xmin", "ymin", "xmax", "ymax"):
+        text = _text(boxes[0], key, where)
+        number = number_of_text(text)
+        if number is None:
+            raise UserError(f"{where} has <{key}> {text!r}, expected a number of pixels")
+        corners.append(number)
+    for low, high, axis in ((corners[0], corners[2], "x"), (corners[1], corners[3], "y")):
+        if low > high:
+            raise UserError(
+                f"{where} has <{axis}min> {low:g} above <{axis}max> {high:g}: exchange them"
+            )
+    return corners
 
 
-def _text(element: ElementTree.Element, key: str) -> str:
+def _text(element: ElementTree.Element, key: str, where: str) -> str:
     text = (element.findtext(key) or "").strip()
     if not text:
-        raise ValueError(f"<{element.tag}> has no <{key}>")
+        raise UserError(f"{where} has no <{key}>, or an empty one")
     return text

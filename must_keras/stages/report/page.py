@@ -168,6 +168,7 @@ def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
                     "name": name,
                     "teacher": result,
                     "student": student["tasks"].get(name),
+                    "untaught": _untaught(name, result, student),
                     "picture": _side_by_side(teacher.task, workdir, teacher.name),
                     "charts": _charts(teacher, workdir, result, recipe)
                     + [
@@ -179,6 +180,17 @@ def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _untaught(head: str, teacher: dict[str, Any], student: dict[str, Any]) -> list[str]:
+    """Sentences on the outputs of a head that nothing taught, of teacher and student."""
+    of_student = student.get("untaught", {}).get(head, [])
+    parts = {"The teacher's": teacher.get("untaught", []), "The student's": of_student}
+    return [
+        f"{whose} {part} were never taught; they are left out."
+        for whose, names in parts.items()
+        for part in names
+    ]
 
 
 def _side_by_side(task: Task, workdir: Workdir, teacher: str) -> str | None:

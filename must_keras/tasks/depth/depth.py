@@ -13,13 +13,7 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
-from must_keras.ops.masked import (
-    fit_scale_shift,
-    masked_mean,
-    masked_median,
-    masked_sum,
-    only_valid,
-)
+from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
 from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
@@ -30,8 +24,9 @@ from must_keras.tasks.thresholds import Threshold
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16
 _SMALLEST_DEVIATION = 1e-6
-# Weight of the gradient term and number of scales (Ranftl et al., 2020).
-_GRADIENT_WEIGHT, _SCALES = 0.5, 4
+# Weights of the absolute error and of the gradient term, and the latter's number of scales
+# (Ranftl et al., 2020).
+_ERROR_WEIGHT, _GRADIENT_WEIGHT, _SCALES = 0.5, 0.5, 4
 # Metric depth is e^value, between 1 mm and 1 km; labels beyond count as these.
 _NEAREST, _FARTHEST = 1e-3, 1e3
 # The logarithm that a fresh metric head says: about three metres.
@@ -58,6 +53,9 @@ class Depth(Task):
     loss_stride: int = 4
     channels: int = 256
     num_convs: int = 3
+
+    # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         maps.check_stride(self.name, self.loss_stride)
@@ -112,8 +110,12 @@ class Depth(Task):
         )
 
     def says_nothing(self, stored: Mapping[str, Any]) -> bool:
+        """No pixel is valid; or, for a relative head, all valid ones are equal: it has no scale."""
         depth = np.asarray(stored["depth"])
-        return not (np.isfinite(depth) & (depth > 0)).any()
+        valid = depth[np.isfinite(depth) & (depth > 0)]
+        if self.kind == "metric" or not valid.size:
+            return not valid.size
+        return bool(np.ptp(valid) < _SMALLEST_DEVIATION)
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         """Valid pixels; for a relative head 0 where they determine no scale."""
@@ -135,12 +137,21 @@ class Depth(Task):
     def loss(
         self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
     ) -> Tensor:
-        """Metric: |difference of logarithms|. Relative: scale- and shift-invariant.
+        """Return each image's loss: [B] float32, a mean over valid pixels times their number.
 
-        The relative loss is that of MiDaS (Ranftl et al., 2020): half the mean squared error after
-        least squares alignment, plus 0.5 x gradient matching at 4 scales. The label is shifted by
-        its median and divided by its mean absolute deviation; the prediction is aligned to it.
-        Both are means over the valid pixels, times their number.
+        Metric: |difference of logarithms|.
+
+        Relative: invariant to a positive scale and to a shift, of label and prediction. Both are
+        shifted by their own median and divided by their own mean absolute deviation over the
+        valid pixels (the "ssi" losses of MiDaS; Ranftl et al., 2020, arXiv 1907.01341). With the
+        residual r, the difference of the two, the loss is 0.5 x mean |r| (the paper's "mae" form)
+        + 0.5 x gradient matching of r at 4 scales. No scale is fitted: a fit may choose a negative
+        one, and an inverted prediction would then have no loss. Nothing is trimmed: in an inverted
+        prediction the pixels with the largest |r| are those whose gradient leads back, and
+        trimming would remove them.
+
+        A relative label without weight (see `label_weight`) and a prediction whose mean absolute
+        deviation is below 1e-6 (it has no scale) give loss 0 and gradient 0.
         """
         height, width = (side // self.loss_stride for side in label["depth"].shape[1:3])
         target, valid = self._target(label)
@@ -153,18 +164,15 @@ class Depth(Task):
             return masked_sum(ops.abs(values - target), valid)
         weight = self.label_weight(label)
         valid = valid & (weight > 0.0)[:, None]
-        median, deviation = _median_and_deviation(target, valid)
-        deviation = ops.maximum(deviation, _SMALLEST_DEVIATION)
-        target = (target - median[:, None]) / deviation[:, None]
-        values = _inverse_depth(values)
-        scale, shift, solvable = fit_scale_shift(values, target, valid)
-        residual = only_valid(scale[:, None] * values + shift[:, None] - target, valid)
-        loss = 0.5 * masked_mean(ops.square(residual), valid)
+        target, _ = _standardized(target, valid)
+        values, deviation = _standardized(_inverse_depth(values), valid)
+        residual = only_valid(values - target, valid)
+        loss = _ERROR_WEIGHT * masked_mean(ops.abs(residual), valid)
         shape = (-1, height, width)
         loss += _GRADIENT_WEIGHT * _gradient_matching(
             ops.reshape(residual, shape), ops.reshape(valid, shape)
         )
-        return ops.where(solvable, loss, ops.zeros_like(loss)) * weight
+        return ops.where(deviation >= _SMALLEST_DEVIATION, loss, ops.zeros_like(loss)) * weight
 
     is_regression: ClassVar[bool] = True
 
@@ -326,6 +334,17 @@ def _inverse_depth(values: Tensor) -> Tensor:
 def _median_and_deviation(target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     median = masked_median(target, valid)
     return median, masked_mean(ops.abs(target - median[:, None]), valid)
+
+
+def _standardized(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values [B, N] minus their median, over their mean absolute deviation; and that, [B].
+
+    Both are of the valid elements. A deviation below 1e-6 counts as 1e-6, so that the quotient
+    and its gradient stay finite.
+    """
+    median, deviation = _median_and_deviation(values, valid)
+    scale = ops.maximum(deviation, _SMALLEST_DEVIATION)
+    return (values - median[:, None]) / scale[:, None], deviation
 
 
 def _gradient_matching(residual: Tensor, valid: Tensor) -> Tensor:

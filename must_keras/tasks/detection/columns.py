@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks.base import Spec
 from must_keras.tasks.detection.labels import missing
@@ -119,7 +120,7 @@ def decode(
     keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
     size = int(record["mask_size"])
     codes = [_bytes(record["masks"][i]) for i in keep]
-    masks = [decode_rle(c, (size, size)) if c else np.zeros((size, size), np.uint8) for c in codes]
+    masks = [_mask(c, size) if c else np.zeros((size, size), np.uint8) for c in codes]
     label = {
         "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
         "classes": labels[keep],
@@ -148,7 +149,7 @@ def sketch(record: Mapping[str, Any]) -> Sketch:
     """
     shown = np.flatnonzero(~np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool))
     scores = np.asarray(record["scores"], np.float32)[shown]
-    shape = (int(record["mask_size"]),) * 2
+    size = int(record["mask_size"])
     codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
     weight = float(scores.sum())
     return Sketch(
@@ -157,9 +158,21 @@ def sketch(record: Mapping[str, Any]) -> Sketch:
             boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
             scores=scores,
             classes=np.asarray(record["classes"], np.int32)[shown],
-            masks=tuple(decode_rle(code, shape) if code else None for code in codes),
+            masks=tuple(_mask(code, size) if code else None for code in codes),
         ),
     )
+
+
+def _mask(code: bytes, size: int) -> np.ndarray:
+    """Return the stored mask [size, size].
+
+    Raises:
+        DataError: the code is damaged.
+    """
+    try:
+        return decode_rle(code, (size, size))
+    except ValueError as error:
+        raise DataError(f"a stored mask is damaged: {error}; check the labels: --verify") from None
 
 
 def _bytes(code: Any) -> bytes:

@@ -95,7 +95,8 @@ class Detection(Task):
     max_detections: int = 100
 
     # 2: the mask head, and so its BatchNormalization, sees regions with masks alone.
-    version: ClassVar[int] = 2
+    # 3: masks of a mask head that no label taught are left out.
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -129,9 +130,23 @@ class Detection(Task):
         """See Task."""
         return labels.missing()
 
+    @property
+    def teachable(self) -> tuple[str, ...]:
+        """See Task: boxes, with their scores and classes, and masks."""
+        return ("boxes", "masks") if self.with_masks else ("boxes",)
+
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """See Task. A labelled image without any object teaches boxes: all of it is background."""
+        parts = self.teachable if labels.has_masks(stored) else ("boxes",)
+        return parts if float(stored["labelled"]) > 0 else ()
+
     def surplus(self, stored: Mapping[str, Any]) -> int:
         """See Task."""
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.max_boxes, 0)
+
+    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See Task."""
+        return labels.compact(stored)
 
     def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
         """See Task."""

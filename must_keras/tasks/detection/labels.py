@@ -47,6 +47,16 @@ def missing() -> dict[str, np.ndarray]:
     }
 
 
+def compact(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """See Task.compact: "masks" are those of the objects that have one alone, in their order.
+
+    A million boxes without masks would be gigabytes of zeros.
+    """
+    masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
+    is_full = len(masks) == len(has_mask)
+    return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
+
+
 def label_spec(*, max_boxes: int, mask_size: int) -> dict[str, Spec]:
     """See Task.label_spec. Boxes are pixels of the input, clipped to the picture.
 
@@ -66,6 +76,12 @@ def label_spec(*, max_boxes: int, mask_size: int) -> dict[str, Spec]:
     }
 
 
+def has_masks(stored: Mapping[str, Any]) -> bool:
+    """Return whether an object of a stored label that is not ignored has a mask."""
+    has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
+    return bool(has_mask.any())
+
+
 def warp(
     stored: Mapping[str, Tensor], view: View, *, max_boxes: int, mask_size: int
 ) -> dict[str, Tensor]:
@@ -73,7 +89,7 @@ def warp(
 
     A box outside of the view is gone; one of which less than 10 % is visible, or less than a
     pixel a side, is ignored. A mask is cut to what is visible of its box. Where a view turns or
-    shears, a box bounds the corners of the original's.
+    shears, a box bounds the corners of the original's. Masks may be those of `compact`.
     """
     # One more object, of nothing, fills the places that remain, and no tensor is empty.
     labelled = stored["labelled"]
@@ -93,7 +109,8 @@ def warp(
     order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
     kept, rest = order[:max_boxes], order[max_boxes:]
 
-    masks = ops.take(ops.cast(stored["masks"], "uint8"), kept, axis=0)
+    places = ops.take(_mask_places(stored["masks"], stored["has_mask"]), kept)
+    masks = ops.take(ops.cast(stored["masks"], "uint8"), places, axis=0)
     boxes, exists = ops.take(seen, kept, axis=0), ops.take(exists, kept)
     if view.axis_aligned:
         masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
@@ -112,6 +129,14 @@ def warp(
         "surplus_boxes": _surplus(ops.take(seen, rest, axis=0), max_boxes),
         "surplus": ops.maximum(ops.sum(ops.cast(true, "int32")) - max_boxes, 0),
     }
+
+
+def _mask_places(masks: Tensor, has_mask: Tensor) -> Tensor:
+    """Where each of [N] objects has its mask among [N, ...], or among [M + 1, ...] of `compact`."""
+    has_mask = ops.cast(has_mask, "int32")
+    number, last = ops.shape(has_mask)[0], ops.shape(masks)[0] - 1
+    among_some = ops.where(has_mask > 0, ops.cumsum(has_mask) - 1, last)
+    return ops.where(number == last + 1, ops.arange(number, dtype="int32"), among_some)
 
 
 def _with_nothing(values: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ class AveragePrecision(Evaluator):
 
     Ignored boxes are its crowds; one of class -1, and boxes without room, are crowds of every
     class. For masks, an object without one is ignored within its box. Masks are compared as
-    pixels of the network's input.
+    pixels of the network's input. Detections without masks have no mask_ap.
 
     Args:
         num_classes: K.
-        with_masks: whether masks are scored.
+        with_masks: whether masks are scored, where there are any.
         max_detections: the largest number of detections of a class in an image that count.
     """
 
@@ -42,6 +42,7 @@ class AveragePrecision(Evaluator):
 
     def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """See Evaluator."""
+        self._with_masks &= "masks" in outputs
         for i in np.flatnonzero(np.asarray(label["labelled"]) > 0):
             truth = {key: np.asarray(value[i]) for key, value in label.items()}
             found = {key: np.asarray(value[i]) for key, value in outputs.items()}
