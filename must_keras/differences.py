@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 # Characters of a value in a message, and ids that it lists.
 _LONGEST, _NAMED = 80, 3
 # Digests of contents as sources, models and checkpoints describe themselves.
-_DIGEST = re.compile("[0-9a-f]{16}|[0-9a-f]{64}")
+_DIGEST = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{16})\b")
 # What a digest is taken of, by its key.
 _CONTENT = {
     "files": "the list of image files",
@@ -112,7 +112,7 @@ def _content(place: _Place) -> str:
     what = _CONTENT.get(place.key)
     if what is None:
         return f"the content of {place.path}"
-    return what if place.name is None else f"{what} of {place.name!r}"
+    return f"{what} ({place.path})" if place.name is None else f"{what} of {place.name!r}"
 
 
 def _names(value: Any) -> list[str] | None:
@@ -160,5 +160,5 @@ def listed(names: list[str] | tuple[str, ...], count: int | None = None) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = _DIGEST.sub("...", str(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

@@ -260,7 +260,11 @@ class Part:
             DataError: the file that holds them is damaged.
         """
         value = _finished(self.folder)
-        return value["inputs"] if value is not None else self._begun_with()
+        if value is not None:
+            return value["inputs"]
+        remedy = f"delete {self.folder} to label again"
+        labeling = find_json(self.folder / STARTED, form={}, remedy=remedy)
+        return self._begun_with() if labeling is None else labeling.get("recipe")
 
     def difference(self, inputs: Any) -> str | None:
         """Return what changed since a part was made or begun, to follow "was made ".

@@ -19,6 +19,7 @@ from must_keras.files import locked, write_json
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
     check,
+    examples,
     export,
     first_look,
     label,
@@ -103,13 +104,14 @@ def run(
     if (verify or plan or diff) and stage != "label":
         raise UserError("--verify, --plan and --diff belong to --stage=label")
     if stage in _LOOKS or verify or plan or diff:
-        # What others have is looked up for status alone, which takes nothing.
-        others = other_runs(workdir, reuse) if stage == "status" else ()
+        # Status takes nothing, and looks up what would be taken.
+        is_status = stage == "status"
+        others = other_runs(workdir, reuse) if is_status else ()
         run_folder, values = Workdir(workdir, others), recipe()
         check_root(workdir)
         _check_names(values, stage, only)
-        values = pools.frozen(values, run_folder, new=plan)
-        if stage != "status":
+        values = pools.frozen(values, run_folder, new=plan or is_status, first=not is_status)
+        if not is_status:
             pools.tell(values, run_folder)
         if verify:
             label_checks.verify(values, run_folder, only)
@@ -142,7 +144,8 @@ def run(
                 start = time.monotonic()
                 if name == "rounds":
                     _make_rounds(values, run_folder, make, devices)
-                if name in ("supervised", "selfsup"):
+                if name == "supervised":
+                    # It needs no labels, so no label stage need have compared its images.
                     _alone(devices, _compare, values, run_folder)
                 make(name, values, run_folder, only)
                 if name == "label":
@@ -255,8 +258,8 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
 
 
 def _compare(recipe: Recipe, workdir: Workdir) -> None:
-    """Compares training images with the test splits where no label stage has done it."""
-    if not leaks.are_known(recipe, workdir):
+    """Compares what the supervised baseline learns from with the test splits, if need be."""
+    if not examples.are_known(recipe, workdir, recipe.labelled_sources):
         leaks.run(recipe, workdir)
 
 

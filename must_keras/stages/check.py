@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 from must_keras.data.labelled import count_origins
 from must_keras.recipe import Recipe
-from must_keras.stages import leaks, scoring
+from must_keras.stages import scoring
 from must_keras.stages.student import tell_shares, training_set
 from must_keras.workdir import Workdir
 
@@ -19,8 +18,4 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
     seed = scoring.part_seed(recipe.seed, "check")
     counts = count_origins(training_set(recipe, workdir), num_examples=_EXAMPLES, seed=seed)
     tell_shares(counts)
-    for name, result in leaks.results(recipe, workdir).items():
-        if result["left_out"]:
-            see = workdir.leaks(name).folder / leaks.LIST
-            print(leaks.told(name, result, see=see), file=sys.stderr)
     print(json.dumps(counts, indent=2))

@@ -1,9 +1,9 @@
 """The search for data leakage: training images that are also in a test split are left out.
 
-A score says what a network can do with new images only if it has learned from none of them. What
+A transfer's score holds for new images only if the student has learned from none of them. All that
 the student and its baselines learn from, the pools and the teachers' training sets, is compared
-with the test splits of the transfers and of the teachers. Columns are not touched: record i stays
-image i's. The examples do without these images.
+with the test splits of the transfers. Columns are not touched: record i stays image i's. The
+examples do without these images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import json_lines, replacing
 from must_keras.progress import Progress
-from must_keras.recipe import Recipe
+from must_keras.recipe import Recipe, distinct
 from must_keras.tasks.drawing import enlarge
 from must_keras.training import pictures
 from must_keras.workdir import Part, Workdir, describe
@@ -44,82 +44,56 @@ class _Found(NamedTuple):
     match: duplicates.Match
 
 
-class _Test(NamedTuple):
-    """A test split, the names that it goes by, and what its images are known by."""
-
-    names: tuple[str, ...]
-    source: Source
-    prints: Prints
-
-
 def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Compare all training images with the test splits, source by source, where that is not done.
+    """Compare what the student learns from with the test splits, where that is not done yet.
 
-    It takes no time worth mentioning beside labelling: what is outdated is made again. Each image
-    is read once.
+    It takes no time worth mentioning beside labelling: what is outdated is made again.
     """
-    pending = []
+    tests: dict[str, Prints] = {}
     for source in sources(recipe):
         part, made_from = workdir.leaks(source.name), inputs(recipe, source)
         if part.result() is not None and part.result_of(made_from) is None:
             part.begin()  # Another run may have what is asked for now.
         if not part.is_finished(made_from):
-            pending.append((source, part, made_from))
-    if pending:
-        count = sum(len(source) for source, _, _ in pending)
-        print(
-            f"{count} training images are compared with the images of {len(tests(recipe))} test "
-            "splits; this is done once"
-        )
-        splits = _read(tests(recipe))
-        for source, part, made_from in pending:
             part.begin(made_from)
-            part.finish(made_from, _compare(source, splits, part))
-    for source in sources(recipe):
-        part = workdir.leaks(source.name)
+            tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
+            part.finish(made_from, _compare(recipe, source, tests, part))
         print(told(source.name, part.result(), see=part.folder / LIST))
     for sentence in of_teachers(recipe, workdir):
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def tests(recipe: Recipe) -> dict[str, Source]:
-    """Return {name: test split}: of transfers by their names, of teachers as "teacher-<name>"."""
-    found = {f"teacher-{t.name}": t.sets.test for t in recipe.teachers if t.sets is not None}
-    return {t.name: t.sets.test for t in recipe.transfers} | found
-
-
 def sources(recipe: Recipe) -> list[Source]:
-    """Return what is compared: the teachers' training sets and the pools, each source once.
+    """Return what is compared with the test splits; nothing where there is no transfer.
 
-    Nothing where there is no test split.
+    It is all that the student, or the baseline on true labels alone, learns from.
+
+    Raises:
+        UserError: two different sources share a name.
     """
-    if not tests(recipe):
+    if not recipe.transfers:
         return []
-    found = [t.sets.train for t in recipe.trained_teachers]
-    found += [pool.source for pool in recipe.pools]
-    return list({source.name: source for source in found}.values())
+    is_seen = recipe.student.union or recipe.wanted_supervised is not None
+    found = [t.sets.train for t in recipe.trained_teachers] if is_seen else []
+    return distinct([*found, *(pool.source for pool in recipe.pools)])
 
 
 def inputs(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What a comparison depends on: images, whatever their labels say."""
-    return _inputs(source, _described(recipe))
+    return _inputs(source, _tests(recipe))
 
 
-def _described(recipe: Recipe) -> dict[str, Any]:
-    """The images of the test splits as plain data; a split of many names is described once."""
-    known = {id(test): test for test in tests(recipe).values()}
-    described = {key: describe(without_labels(test)) for key, test in known.items()}
-    return {name: described[id(test)] for name, test in tests(recipe).items()}
+def _tests(recipe: Recipe) -> dict[str, Any]:
+    return {t.name: describe(without_labels(t.sets.test)) for t in recipe.transfers}
 
 
-def _inputs(source: Source, splits: Mapping[str, Any]) -> dict[str, Any]:
-    return {"version": VERSION, "images": without_labels(source), "tests": splits}
+def _inputs(source: Source, tests: dict[str, Any]) -> dict[str, Any]:
+    return {"version": VERSION, "images": without_labels(source), "tests": tests}
 
 
 def are_known(recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None) -> bool:
     """Whether sources are compared with the test splits as they are now; None: all of them."""
-    found = _results(recipe, workdir, names)
-    return all(result is not None for result in found.values())
+    return None not in _results(recipe, workdir, names).values()
 
 
 def left_out(
@@ -140,8 +114,8 @@ def left_out(
     for name, result in _results(recipe, workdir, names).items():
         if result is None:
             raise UserError(
-                f"{name} has not been compared with the test splits as they are now: run "
-                "--stage=label first (finished labels stay)"
+                f"{name} has not been compared with the test splits of the transfers as they are "
+                "now: run --stage=label first (finished labels stay)"
             )
         if result["left_out"]:
             found[name] = _listed(workdir.leaks(name), result["left_out"])
@@ -149,51 +123,34 @@ def left_out(
 
 
 def results(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, Any]]:
-    """Return {source: result} of those that are compared.
-
-    Returns:
-        {"images", "unreadable", "left_out", "by_set", "is_pool", "teachers": the names of those
-        that were trained on it}.
-    """
-    pools = {pool.source.name for pool in recipe.pools}
-    found = {}
-    for name, result in _results(recipe, workdir, None).items():
-        if result is not None:
-            taught = [t.name for t in recipe.trained_teachers if t.sets.train.name == name]
-            found[name] = result | {"is_pool": name in pools, "teachers": taught}
-    return found
-
-
-def seen_by_teachers(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, int]]:
-    """Return {teacher: {name of a test split: how many copies of its images taught it}}.
-
-    Only teachers that saw some. Nothing is left out of a teacher's own training.
-    """
-    found = {}
-    for result in results(recipe, workdir).values():
-        found |= {name: result["by_set"] for name in result["teachers"] if result["by_set"]}
-    return found
+    """{source: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
+    found = _results(recipe, workdir, None)
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def of_teachers(recipe: Recipe, workdir: Workdir) -> list[str]:
-    """Return a sentence for every test split that a teacher's training set has images of."""
-    sentences = []
-    for name, by_set in seen_by_teachers(recipe, workdir).items():
-        for test, count in by_set.items():
-            seen = f"teacher {name!r} was trained on {count} images of the test split of"
-            if test == f"teacher-{name}":
-                sentences.append(f"{seen} its own set: its metrics are too high")
-            elif test.startswith("teacher-"):
-                sentences.append(f"{seen} teacher {test.removeprefix('teacher-')!r}")
-            else:
+    """Return a sentence for every teacher that has learned from test images of a transfer.
+
+    Nothing is left out of a teacher's own training set: transfers that start from it are
+    concerned, unless the recipe marks them.
+    """
+    found, sentences = results(recipe, workdir), []
+    for transfer in recipe.transfers:
+        for teacher in recipe.trained_teachers:
+            start, source = f"teacher-{teacher.name}", teacher.sets.train.name
+            count = found[source]["by_set"].get(transfer.name) if source in found else None
+            is_start = start in recipe.start_names and teacher.training.steps > 0
+            if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
                 sentences.append(
-                    f"{seen} {test!r}: the start teacher-{name} is marked aligned: images there"
+                    f"teacher {teacher.name!r} was trained on {count} images that are also in the "
+                    f"test split of {transfer.name!r}: the score from {start} there is too high; "
+                    f'mark it in the recipe, aligned={{"{start}": "images"}}'
                 )
     return sentences
 
 
 def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
-    """Return a line about a compared source; `see` is where the list of its duplicates is."""
+    """One line about a source that is compared; `see` is where the list of its duplicates is."""
     count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
     line = f"{name}: none of {total} images is in a test split"
     if count:
@@ -208,9 +165,9 @@ def _results(
 ) -> dict[str, dict[str, Any] | None]:
     """{source: what its comparison found, None where that is not done} of some, None: of all."""
     found = [source for source in sources(recipe) if names is None or source.name in names]
-    splits = _described(recipe) if found else {}
+    tests = _tests(recipe) if found else {}
     return {
-        source.name: workdir.leaks(source.name).result_of(_inputs(source, splits))
+        source.name: workdir.leaks(source.name).result_of(_inputs(source, tests))
         for source in found
     }
 
@@ -227,25 +184,8 @@ def _listed(part: Part, count: int) -> dict[int, str]:
     return found
 
 
-def _read(splits: Mapping[str, Source]) -> list[_Test]:
-    """Reads every test split once, whatever number of names it goes by."""
-    names: dict[str, list[str]] = {}
-    for name, source in splits.items():
-        key = json.dumps(describe(without_labels(source)), sort_keys=True)
-        names.setdefault(key, []).append(name)
-    found = []
-    for several in names.values():
-        source = splits[several[0]]
-        prints = Prints.concatenate(list(_blocks(source, f"test images of {several[0]}")))
-        unreadable = int((~prints.readable).sum())
-        if unreadable:
-            print(
-                f"warning: {unreadable} of {len(prints)} test images of {several[0]} cannot be "
-                "read: copies of these are not found",
-                file=sys.stderr,
-            )
-        found.append(_Test(tuple(several), source, prints))
-    return found
+def _read(source: Source, name: str) -> Prints:
+    return Prints.concatenate(list(_blocks(source, f"test images of {name}")))
 
 
 def _blocks(source: Source, title: str) -> Iterator[Prints]:
@@ -256,32 +196,33 @@ def _blocks(source: Source, title: str) -> Iterator[Prints]:
     progress.close()
 
 
-def _compare(source: Source, splits: Sequence[_Test], part: Part) -> dict[str, Any]:
+def _compare(
+    recipe: Recipe, source: Source, tests: dict[str, Prints], part: Part
+) -> dict[str, Any]:
     """Writes the list of a source's duplicates and a picture of some; gives the counts."""
+    splits = {t.name: t.sets.test for t in recipe.transfers}
     found: list[_Found] = []
     first = unreadable = 0
     for block in _blocks(source, f"{source.name} beside the test splits"):
         here = [
             _Found(name, match._replace(index=first + match.index))
-            for test in splits
-            for match in duplicates.matches(block, test.prints)
-            for name in test.names
+            for name, prints in tests.items()
+            for match in duplicates.matches(block, prints)
         ]
         found += sorted(here, key=lambda item: item.match.index)
         first += len(block)
         unreadable += int((~block.readable).sum())
-    images = {name: test.source for test in splits for name in test.names}
     with replacing(part.folder / LIST) as path:
-        lines = [json.dumps(_entry(source, images[f.test], f)) for f in found]
+        lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if found:
-        _show(source, images, found, part)
+        _show(source, splits, found, part)
     names = [item.test for item in found]
     return {
         "images": len(source),
         "unreadable": unreadable,
         "left_out": len({item.match.index for item in found}),
-        "by_set": {name: names.count(name) for name in images if name in names},
+        "by_set": {name: names.count(name) for name in tests if name in names},
     }
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import itertools
 import pathlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from must_keras.data.columns import Column
-from must_keras.errors import DataError, UserError
-from must_keras.recipe import Recipe
+from must_keras.errors import UserError
+from must_keras.recipe import Recipe, Teacher
 from must_keras.stages import (
     examples,
     export,
@@ -43,8 +41,7 @@ class Step:
         inputs: what it is made from; None: that cannot be known yet.
         needs: the parts that it is made from.
         is_renewed: whether its stage makes it again by itself where it is outdated.
-        look: reads what is read of it next, where it is finished; raises where it is damaged.
-        note: what it found, for a person.
+        restarts: whether its stage starts it afresh where an interrupted process left it.
     """
 
     stage: str
@@ -53,38 +50,50 @@ class Step:
     inputs: dict[str, Any] | None
     needs: tuple[Part, ...] = ()
     is_renewed: bool = False
-
-    look: Callable[[], object] | None = None
-    note: str = ""
+    restarts: bool = False
 
 
 class Action(enum.Enum):
-    """What `--stage=all` does with an artifact, in the words of status."""
+    """What a stage does with an artifact, in the words of status."""
 
-    COMPLETE = "complete (skipped)"
-    OPEN = "complete, compared again after the label stage"
+    KEEP = "finished"
     REUSE = "reused"
-    RENEW = "outdated, made again"
-    MAKE = "will be made"
-    RESUME = "interrupted, resumed"
+    RENEW = "outdated, is made again"
+    MAKE = "not begun, will be made"
+    RESUME = "begun, will be resumed"
     BLOCK = "must be made again"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Planned:
-    """An artifact and what `--stage=all` does with it.
+    """An artifact and what a stage does with it.
 
     Attributes:
         step: the artifact.
         action: what is done.
         why: why it must be made again, to follow its folder.
+        without: the folder of what it was made from, where that alone is not there any more.
         other: the folder that it is reused from.
     """
 
     step: Step
     action: Action
     why: str = ""
+    without: pathlib.Path | None = None
     other: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a stage does.
+
+    Attributes:
+        items: every artifact that it makes or reads.
+        obstacle: why it stops before anything is written, and the ways out; None where it runs.
+    """
+
+    items: tuple[Planned, ...]
+    obstacle: str | None
 
 
 def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
@@ -103,23 +112,26 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
     needs = (workdir.student,)
     inputs = export.inputs(workdir) if _all_finished(needs) else None
-    yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
+    yield Step(
+        stage="export", name="", part=workdir.export, inputs=inputs, needs=needs, restarts=True
+    )
 
 
 def _to_student(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     for item in recipe.teachers:
         part, inputs = workdir.teacher(item.name), teacher.inputs(recipe, item)
-        yield Step(stage="teacher", name=item.name, part=part, inputs=inputs)
+        is_trained = isinstance(item, Teacher) and item.training.steps > 0
+        yield Step(
+            stage="teacher", name=item.name, part=part, inputs=inputs, restarts=not is_trained
+        )
     for source in leaks.sources(recipe):
-        part, made_from = workdir.leaks(source.name), leaks.inputs(recipe, source)
-        found = part.result_of(made_from)
         yield Step(
             stage="label",
             name=f"duplicates in {source.name}",
-            part=part,
-            inputs=made_from,
+            part=workdir.leaks(source.name),
+            inputs=leaks.inputs(recipe, source),
             is_renewed=True,
-            note=f"{found['left_out']} of {found['images']} images left out" if found else "",
+            restarts=True,
         )
     yield from _columns(recipe, workdir)
     # Looked up anew: columns may have been found in another run since.
@@ -149,6 +161,7 @@ def _rounds(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         part=workdir.rounds,
         inputs=rounds.inputs(begun),
         is_renewed=True,
+        restarts=True,
     )
 
 
@@ -163,69 +176,78 @@ _CONCERNED = {
     "export": ("teacher", "label", "student", "export"),
 }
 # The stages that label the pools or train on them.
-_OF_THE_POOL = ("all", "label", "student", "rounds", "supervised", "selfsup")
+_OF_THE_POOLS = ("all", "label", "student", "rounds", "supervised", "selfsup")
 
 
-def plan(recipe: Recipe, workdir: Workdir, stage: str = "all") -> list[Planned]:
+def plan(recipe: Recipe, workdir: Workdir, stage: str = "all") -> Plan:
     """Return what a stage does with every artifact that it makes or reads; nothing is written.
 
     What another run has is read where it lies, as if it were taken.
 
     Args:
-        recipe: the run's values.
+        recipe: the run's values, frozen (see stages.pools).
         workdir: the run's folder.
-        stage: what is to run: artifacts that it neither makes nor reads are left out.
+        stage: what is to run.
 
     Raises:
         DataError: a file that says what an artifact was made from is damaged.
     """
+    changes = pools.changes(recipe, workdir) if stage in _OF_THE_POOLS else []
+    grown = [change for change in changes if change.stops]
     view = dataclasses.replace(workdir, stand_ins={})
     again: set[pathlib.Path] = set()
-    found = []
+    items = []
     for step in steps(recipe, view):
         if step.stage not in _CONCERNED.get(stage, (step.stage,)):
             continue
-        item = _planned(step, [part for part in step.needs if not _is_there(part, view, again)])
+        item = _planned(step, grown, [p for p in step.needs if not _is_there(p, view, again)])
         if item.action is Action.BLOCK:
             again.add(step.part.folder)
         if item.other is not None:
             view.stand_ins[step.part.folder] = item.other
-        found.append(item)
-    return found
+        items.append(item)
+    obstacle = _grown(grown, workdir) if grown else _blocked(items, workdir)
+    return Plan(items=tuple(items), obstacle=obstacle)
 
 
-def _planned(step: Step, missing: list[Part]) -> Planned:
-    """Return what is done with an artifact, of which needed parts are missing or made again."""
+def _planned(step: Step, grown: Sequence[pools.Change], missing: Sequence[Part]) -> Planned:
+    """Return what is done with an artifact.
+
+    Args:
+        step: the artifact.
+        grown: pools that have images which finished networks were trained without.
+        missing: what it is made from and is not there, or must be made again.
+    """
     part, inputs = step.part, step.inputs
     if part.result() is None:
         other = None if inputs is None else part.elsewhere(inputs)
         if other is not None:
             return Planned(step=step, action=Action.REUSE, other=other)
+        if step.restarts:
+            return Planned(step=step, action=Action.MAKE)
         difference = None if inputs is None else part.difference(inputs)
         if difference is not None:
-            why = f"is unfinished, and was begun {difference}"
+            why = f"contains unfinished work that was begun {difference}"
             return Planned(step=step, action=Action.BLOCK, why=why)
-        begun = part.made_from() is not None or any(part.folder.glob("**/progress.json"))
-        return Planned(step=step, action=Action.RESUME if begun else Action.MAKE)
+        is_begun = part.made_from() is not None or any(part.folder.glob("**/progress.json"))
+        return Planned(step=step, action=Action.RESUME if is_begun else Action.MAKE)
     if step.is_renewed:
         is_outdated = part.result_of(inputs) is None
-        return Planned(step=step, action=Action.RENEW if is_outdated else Action.COMPLETE)
+        return Planned(step=step, action=Action.RENEW if is_outdated else Action.KEEP)
     difference = None if inputs is None else part.difference(inputs)
-    why = f"was made {difference}" if difference else _damage(step)
-    if not why and missing:
-        why = f"was made without {missing[0].folder}"
-    if why:
+    if difference is not None:
+        return Planned(step=step, action=Action.BLOCK, why=f"was made {difference}")
+    if part.folder in {network.part.folder for change in grown for network in change.networks}:
+        why = f"was made before {' and '.join(change.sentence() for change in grown)}"
         return Planned(step=step, action=Action.BLOCK, why=why)
-    return Planned(step=step, action=Action.OPEN if inputs is None else Action.COMPLETE)
-
-
-def _damage(step: Step) -> str:
-    try:
-        if step.look is not None:
-            step.look()
-    except (UserError, DataError) as error:
-        return f"is damaged: {error}"
-    return ""
+    if not missing:
+        return Planned(step=step, action=Action.KEEP)
+    folder = missing[0].folder
+    if missing[0].result() is None:
+        why = f"was made without {folder}"
+        return Planned(step=step, action=Action.BLOCK, why=why, without=folder)
+    why = f"was made from {folder}, which must be made again"
+    return Planned(step=step, action=Action.BLOCK, why=why)
 
 
 def _is_there(part: Part, view: Workdir, again: set[pathlib.Path]) -> bool:
@@ -234,70 +256,50 @@ def _is_there(part: Part, view: Workdir, again: set[pathlib.Path]) -> bool:
     return part.folder in view.stand_ins or part.result() is not None
 
 
-def obstacle(
-    recipe: Recipe, workdir: Workdir, planned: Sequence[Planned], stage: str = "all"
-) -> str | None:
-    """Return why a stage stops before it writes anything, and every way out; None where it runs.
-
-    Args:
-        recipe: the run's values, frozen (see stages.pools).
-        workdir: the run's folder.
-        planned: see `plan`.
-        stage: what is to run.
-    """
-    if stage in _OF_THE_POOL:
-        for change in pools.changes(recipe, workdir):
-            if change.stops:
-                return _grown(change, recipe, workdir)
-    blocked = [item for item in planned if item.action is Action.BLOCK]
+def _blocked(items: Sequence[Planned], workdir: Workdir) -> str | None:
+    """Return what must be made again and the ways out; None where nothing must be."""
+    blocked = [item for item in items if item.action is Action.BLOCK]
     if not blocked:
         return None
-    folders = " ".join(str(item.step.part.folder) for item in blocked)
-    first = blocked[0]
+    folders = " ".join(shlex.quote(str(item.step.part.folder)) for item in blocked)
+    first, stages = blocked[0], {item.step.part.folder: item.step.stage for item in items}
+    ways = "Choose"
+    if first.step.part.result() is None:
+        ways = "Undo the change to resume it, choose"
+    elif first.without in stages:
+        ways = f"Make that alone again by --stage={stages[first.without]}, choose"
     return (
-        f"{first.step.part.folder} {first.why}. Choose another --workdir "
-        f"(--reuse={shlex.quote(str(workdir.root))} takes along what stays the same), or delete "
-        f"what must be made again: {folders}"
+        f"{first.step.part.folder} {first.why}. {ways} another --workdir "
+        f"({_flag('reuse', workdir.root)} takes along what stays the same), or delete what must be "
+        f"made again: {folders}"
     )
 
 
-def _grown(change: pools.Change, recipe: Recipe, workdir: Workdir) -> str:
-    """Return what a pool has that a finished network was trained without, and the ways out."""
-    network, root = change.network, workdir.root
-    made = {network.part.folder}
-    dependent: dict[str, int] = {}
-    for step in steps(recipe, workdir):
-        if step.part.folder in made or made & {part.folder for part in step.needs}:
-            made.add(step.part.folder)
-            if step.part.result() is not None:
-                dependent[step.stage] = dependent.get(step.stage, 0) + 1
-    again = ", ".join(
-        name if count == 1 else f"{name} ({count} artifacts)" for name, count in dependent.items()
-    )
-    back = "remove them from the pool"
-    if change.replaced:
-        back = "take new images out of the pool and put the former files of replaced ones back"
-    flags = f"--stage=all --workdir={_free(root)} --reuse={shlex.quote(str(root))}"
+def _grown(grown: Sequence[pools.Change], workdir: Workdir) -> str:
+    """Return what pools have that finished networks were trained without, and the ways out."""
+    networks = dict.fromkeys(network.name for change in grown for network in change.networks)
+    names, root = " and ".join(networks), workdir.root
+    free = (root.with_name(f"{root.name}-{number}") for number in itertools.count(2))
+    new = next(path for path in free if not path.exists())
     return (
-        f"pool {change.name}: {'; '.join(change.parts())} since the {network.name} in {root} was "
-        f"trained, which is finished and has not learned from these; with them it would have to be "
-        f"made again: {again}. To label only what is new and train a new {network.name}, give the "
-        f"same command with {flags}; or {back}: then this run is as before. Its --stage=report, "
-        "export, transfer and check work without the new images"
+        f"{'; '.join(change.sentence() for change in grown)} after {names} of {root} had been "
+        "trained; nothing was changed. To label what is new and to train anew, run the same "
+        f"command with --stage=all {_flag('workdir', new)} {_flag('reuse', root)}, which takes "
+        "along the teachers and their labels; to keep this run, take the new images out of the "
+        "pool again, and put replaced or renamed ones back. --stage=transfer, export, report and "
+        "check work on this run as it is"
     )
 
 
-def _free(root: pathlib.Path) -> str:
-    """Return a path beside a run's folder that nothing has yet, for a command line."""
-    numbered = (root.with_name(f"{root.name}-{number}") for number in itertools.count(2))
-    return shlex.quote(str(next(path for path in numbered if not path.exists())))
+def _flag(name: str, path: pathlib.Path) -> str:
+    return shlex.quote(f"--{name}={path}")
 
 
 def check(recipe: Recipe, workdir: Workdir, stage: str = "all") -> None:
     """Look whether what is finished is what is asked for, and take what other runs have.
 
     Args:
-        recipe: the run's values.
+        recipe: the run's values, frozen (see stages.pools).
         workdir: the run's folder.
         stage: what is to run: artifacts that it neither makes nor reads may be outdated.
 
@@ -306,31 +308,26 @@ def check(recipe: Recipe, workdir: Workdir, stage: str = "all") -> None:
             made, or that must be made again; or a pool has images that a finished network was
             trained without. Then nothing is taken or written.
     """
-    planned = plan(recipe, workdir, stage)
-    reason = obstacle(recipe, workdir, planned, stage)
-    if reason is not None:
-        raise UserError(reason)
-    for item in planned:
+    found = plan(recipe, workdir, stage)
+    if found.obstacle is not None:
+        raise UserError(found.obstacle)
+    for item in found.items:
         if item.action is Action.REUSE:
             item.step.part.is_finished(item.step.inputs)
 
 
 def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
-    # A finished student's columns are read no more.
-    is_read = workdir.student.result() is None
     for item in recipe.teachers:
         origin = workdir.teacher(item.name)
         known = origin.result() is not None
         sha256 = label.weights_sha256(workdir, item) if known else None
         for source in label.sources_to_label(recipe, item):
-            part = workdir.labels(item.name, source.name)
             yield Step(
                 stage="label",
                 name=f"{item.name} for {source.name}",
-                part=part,
+                part=workdir.labels(item.name, source.name),
                 inputs=label.inputs(recipe, item, source, sha256) if sha256 else None,
                 needs=(origin,),
-                look=functools.partial(Column, part.folder, source, item.task) if is_read else None,
             )
 
 

@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SAME_SHARE = 0.5
 
 
-def frozen(recipe: Recipe, workdir: Workdir, *, new: bool) -> Recipe:
+def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, first: bool = True) -> Recipe:
     """The recipe with pools of files as lists have them.
 
     pools/<name>.jsonl lists files in blocks, a line each. The first block is the pool as it was at
@@ -33,17 +33,17 @@ def frozen(recipe: Recipe, workdir: Workdir, *, new: bool) -> Recipe:
     only, and those of others stay valid.
 
     A network that was trained on a pool, or whose training has begun, closes the list: the run goes
-    on with the blocks that the network was trained on, and lists no other. A block of which no
-    image is left is left out of an open list.
+    on with the blocks that the network was trained on, and lists no other.
 
     Args:
         recipe: the run's values.
         workdir: the run's folder; nothing is written to it.
         new: whether images that are in no block are listed now.
+        first: with `new`, whether a pool that has no list is listed too: all its files are read.
     """
     networks, pools = trained(recipe, workdir), []
     for pool in recipe.pools:
-        blocks = _blocks(pool, workdir, networks, new=new)
+        blocks = _blocks(pool, workdir, networks, new=new, first=first)
         pools += [Pool(source=block) for block in blocks] or [pool]
     return dataclasses.replace(recipe, pools=tuple(pools))
 
@@ -54,19 +54,13 @@ def keep(recipe: Recipe, workdir: Workdir) -> None:
     for name, sources in _by_pool(recipe).items():
         path = _path(workdir.root, name)
         known = _num_blocks(path)
-        new = [source for source in sources if _number(source) >= known]
-        if new:
-            # What another run has listed and has no image left is kept: it holds its number.
-            before = _read(path, sources[0].source) or _of_another_run(sources[0].source, workdir)
-            numbers = {_number(source) for source in new}
+        if known < len(sources):
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [block for block in before if _number(block) not in numbers]
-            _write(path, sorted([*kept, *new], key=_number))
-        for source in new:
-            if _number(source):
-                print(f"{name}: {len(source)} new images, {source.name}")
-        if _closed_by(name, networks) is not None:
-            continue  # Its labels are read no more; see `tell`.
+            _write(path, sources)
+        for source in sources[max(known, 1) :]:
+            print(f"{name}: {len(source)} new images, {source.name}")
+        if _taught(sources, networks):
+            continue  # Their labels are read no more: see `tell`.
         gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
         if gone:
             print(f"{name}: {gone} images are gone or replaced: they have no label any more")
@@ -112,7 +106,7 @@ class Change:
         new: ids of images that are in no block.
         replaced: ids of images whose file has another size than it had.
         gone: ids of images that are not there any more.
-        network: what was trained on the list; None while new images are still listed.
+        networks: what was trained on the list; none while new images are still listed.
     """
 
     name: str
@@ -120,38 +114,50 @@ class Change:
     new: tuple[str, ...]
     replaced: tuple[str, ...]
     gone: tuple[str, ...]
-    network: Trained | None
+    networks: tuple[Trained, ...]
 
     @property
     def stops(self) -> bool:
-        """Whether there are images that a finished network was trained without."""
-        return bool(
-            (self.new or self.replaced) and self.network is not None and self.network.is_finished
-        )
+        """Whether there are images that finished networks were trained without.
 
-    def parts(self) -> list[str]:
-        """Return a phrase for each kind of change, with a count and the first ids."""
-        kinds = {"new": self.new, "replaced": self.replaced, "gone": self.gone}
-        return [_phrase(kind, ids) for kind, ids in kinds.items() if ids]
+        A network whose training has begun is finished first, on the list as it is.
+        """
+        is_finished = bool(self.networks) and all(n.is_finished for n in self.networks)
+        return is_finished and bool(self.new or self.replaced)
+
+    def sentence(self) -> str:
+        """Return what changed: counts, and the first ids.
+
+        Example:
+            >>> Change(
+            ...     name="pile", listed=9, new=("a.png",), replaced=(), gone=("b.png", "c.png"),
+            ...     networks=(),
+            ... ).sentence()
+            'pool pile grew by 1 image (a.png) and lost 2 images (b.png, c.png)'
+        """
+        kinds = {"grew by": self.new, "lost": self.gone, "has other files of": self.replaced}
+        told = [
+            f"{verb} {len(ids)} image{'s' if len(ids) > 1 else ''} ({listed(ids)})"
+            for verb, ids in kinds.items()
+            if ids
+        ]
+        return f"pool {self.name} {' and '.join(told)}"
 
 
 def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
     """Return how the pools of a frozen recipe differ from their lists; only those that do.
 
-    Every file is asked for its size.
+    Names and sizes of files are compared.
     """
     networks, found = trained(recipe, workdir), []
     for name, blocks in _by_pool(recipe).items():
-        source = blocks[0].source
         known = _sizes(blocks)
         total, new, replaced = len(known), [], []
-        for image_id, size in _there(source):
-            if size is None:  # As a link that leads nowhere: it is gone.
-                continue
-            sizes = known.pop(image_id, None)
-            if sizes is None:
+        for image_id, size in _there(blocks[0].source):
+            sizes = known.pop(image_id, None) if size is not None else None
+            if sizes is None and size is not None:
                 new.append(image_id)
-            elif size not in sizes:
+            elif sizes is not None and size not in sizes:
                 replaced.append(image_id)
         change = Change(
             name=name,
@@ -159,29 +165,23 @@ def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
             new=tuple(new),
             replaced=tuple(replaced),
             gone=tuple(known),
-            network=_closed_by(name, networks),
+            networks=_taught(blocks, networks),
         )
-        if change.parts():
+        if new or replaced or known:
             found.append(change)
     return found
 
 
 def tell(recipe: Recipe, workdir: Workdir) -> None:
-    """Note on stderr which images are not part of a run whose networks are trained."""
+    """Note on stderr how pools differ from what the networks of the run were trained on."""
     for change in changes(recipe, workdir):
-        if change.network is not None:
-            verb = "was" if change.network.is_finished else "is being"
+        if change.networks:
+            names = " and ".join(network.name for network in change.networks)
             print(
-                f"note: pool {change.name}: {'; '.join(change.parts())}; the {change.network.name} "
-                f"{verb} trained on the {change.listed} images of the run's list, which stays",
+                f"note: {change.sentence()}; {names} of this run: trained on the {change.listed} "
+                "images of its list, which stays",
                 file=sys.stderr,
             )
-
-
-def _phrase(kind: str, ids: tuple[str, ...]) -> str:
-    images = "1 image" if len(ids) == 1 else f"{len(ids)} images"
-    verb = "is" if len(ids) == 1 else "are"
-    return f"{images} {verb} {kind} ({listed(ids)})"
 
 
 def _by_pool(recipe: Recipe) -> dict[str, list[ListedFiles]]:
@@ -203,24 +203,26 @@ def _source_names(inputs: object) -> frozenset[str]:
     return frozenset(str(item.get("name")) for item in items)
 
 
-def _closed_by(name: str, networks: Iterable[Trained]) -> Trained | None:
-    """The network that was trained on the first block of a pool."""
-    return next((network for network in networks if name in network.sources), None)
+def _taught(blocks: Iterable[Source], networks: Iterable[Trained]) -> tuple[Trained, ...]:
+    """The networks that were trained on blocks of a pool."""
+    names = {block.name for block in blocks}
+    return tuple(network for network in networks if names & network.sources)
 
 
 def _blocks(
-    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool
+    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool, first: bool
 ) -> list[ListedFiles]:
     source = pool.source
     # Drawn pools bring their truth along and never change.
     if pool.truth is not None or any(source.file(i) is None for i in range(len(source))):
         return []
     blocks = _read(_path(workdir.root, source.name), source)
-    network = _closed_by(source.name, networks)
-    if network is not None and blocks:
-        return [block for block in blocks if block.name in network.sources]
+    closed_by = _taught(blocks, networks)
+    if closed_by:
+        names = frozenset().union(*(network.sources for network in closed_by))
+        return [block for block in blocks if block.name in names]
     blocks = blocks or _of_another_run(source, workdir)
-    if new:
+    if new and (blocks or first):
         known = _sizes(blocks)
         places = [
             index
@@ -230,8 +232,7 @@ def _blocks(
         if places:
             found = track(places, f"files of {source.name}", len(places))
             blocks.append(_block(source, len(blocks), (ListedFile.of(source, i) for i in found)))
-    there = [b for b in blocks if not all(b.is_missing(i) for i in range(len(b)))]
-    return there or blocks
+    return blocks
 
 
 def _block(source: Source, number: int, files: Iterable[ListedFile]) -> ListedFiles:
@@ -251,11 +252,6 @@ def _sizes(blocks: Iterable[ListedFiles]) -> dict[str, tuple[int, ...]]:
 def _there(source: Source) -> Iterator[tuple[str, int | None]]:
     """(id, bytes of its file, None where it cannot be looked at) of every image of a source."""
     return ((source.image_id(i), _size(source, i)) for i in range(len(source)))
-
-
-def _number(block: ListedFiles) -> int:
-    """The number of a block, which its name has: see `_block`."""
-    return 0 if block.name == block.of else int(block.name.rpartition("_block")[2]) - 1
 
 
 def _size(source: Source, index: int) -> int | None:

@@ -192,7 +192,7 @@ def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(dat
         student.training_set(two, workdir)
     label.run(two, workdir, ())
     assert [e["index"] for e in entries(workdir)] == [*IN_TREES, *IN_HOUSES]
-    with pytest.raises(UserError, match=r"left_out.pile = .*02.png.* delete .*run/student"):
+    with pytest.raises(UserError, match=r"with 1 image of pile \(08.png\).* delete .*run/student"):
         parts.check(two, workdir)
 
 
@@ -218,7 +218,7 @@ def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, work
     assert after == ["student", "transfer", "export", "report"]
     everything("trees")
     assert len(after) == 8
-    with pytest.raises(UserError, match=r"left_out.pile = .*--reuse=.* delete .*run/student"):
+    with pytest.raises(UserError, match=r"\(08.png\) .*--reuse=.* delete .*run/student"):
         everything("trees", "houses")
     assert len(after) == 8 and workdir.student.result() == {}
     shutil.rmtree(workdir.student.folder)

@@ -215,11 +215,7 @@ def _cells(intervals: Sequence[Interval | None], form: str) -> list[str]:
 
 def _read(folder: pathlib.Path, over: str) -> Run:
     recipe, report = combined.read(folder)
-    value = (
-        sum(one["images"] for one in report["leaks"].values() if one.get("is_pool", True))
-        if over == POOL_IMAGES
-        else _plain(_at(recipe, over))
-    )
+    value = _pool_images(recipe, report) if over == POOL_IMAGES else _plain(_at(recipe, over))
     kept = {key: inner for key, inner in recipe.items() if key not in _BESIDES}
     return Run(
         folder=folder,
@@ -228,6 +224,12 @@ def _read(folder: pathlib.Path, over: str) -> Run:
         recipe=without_keys(kept, _ANYWHERE),
         rows=report["transfers"],
     )
+
+
+def _pool_images(recipe: Mapping[str, Any], report: Mapping[str, Any]) -> int:
+    """The images of the pools: of all that was compared with the test splits."""
+    pools = {pool["source"]["name"] for pool in recipe["pools"]}
+    return sum(found["images"] for name, found in report["leaks"].items() if name in pools)
 
 
 def _at(recipe: Any, path: str) -> Any:

@@ -24,7 +24,7 @@ Verdict = Literal["helps", "does not help", "cannot be told from noise", "cannot
 _CONFIDENCE = 0.95
 _SEEN = ("images", "set")
 # From the least to the most that a start has seen of a set.
-ALIGNED = ("none", "task", *_SEEN)
+_ALIGNED = ("none", "task", *_SEEN)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ class _Table:
             self._starts_of[row.get("run")].add(row["start"])
             of_set = (row["set"], row["start"])
             self._aligned[of_set] = max(
-                self._aligned.get(of_set, "none"), row["aligned"], key=ALIGNED.index
+                self._aligned.get(of_set, "none"), row["aligned"], key=_ALIGNED.index
             )
             if row["value"] is not None and math.isfinite(row["value"]):
                 self._values.setdefault((row.get("run"), *of_set), []).append(row["value"])

@@ -26,8 +26,7 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
                     kept["origin"] = teacher.origin
                 labels.setdefault(teacher.name, {})[source.name] = kept
     found = [cell.part(workdir) for item in recipe.transfers for cell in cells(recipe, item)]
-    seen = leaks.seen_by_teachers(recipe, workdir)
-    transfers = [_marked(row, seen) for part in found if (row := part.result())]
+    transfers = [row for part in found if (row := part.result())]
     teachers = {t.name: workdir.teacher(t.name).result() for t in recipe.teachers}
     methods = {m.name: workdir.selfsup(m.name).result() for m in recipe.wanted_selfsup}
     return {
@@ -50,19 +49,6 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
         },
         "seconds": seconds.read(workdir.root),
     }
-
-
-def _marked(row: dict[str, Any], seen: dict[str, dict[str, int]]) -> dict[str, Any]:
-    """A transfer's row; a teacher that was trained on test images of the set has seen its images.
-
-    Args:
-        row: with what the recipe says of its start.
-        seen: see leaks.seen_by_teachers.
-    """
-    teacher = row["start"].removeprefix("teacher-")
-    if row["start"] == teacher or row["set"] not in seen.get(teacher, ()):
-        return row
-    return row | {"aligned": max(row["aligned"], "images", key=comparison.ALIGNED.index)}
 
 
 def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
