@@ -150,7 +150,8 @@ def run(
                 make(name, values, run_folder, only)
                 if name == "label":
                     # What it found in the pools may concern a finished student.
-                    _alone(devices, parts.check, values, run_folder, stage)
+                    check_again = functools.partial(parts.check, growth_stops=False)
+                    _alone(devices, check_again, values, run_folder, stage)
                 if chief:
                     if name == "student":
                         # It may have learned its loss weights.

@@ -160,6 +160,7 @@ def _rounds(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         name="the best student",
         part=workdir.rounds,
         inputs=rounds.inputs(begun),
+        needs=tuple(one.workdir.student for one in begun if one.workdir.student.result()),
         is_renewed=True,
         restarts=True,
     )
@@ -179,7 +180,9 @@ _CONCERNED = {
 _OF_THE_POOLS = ("all", "label", "student", "rounds", "supervised", "selfsup")
 
 
-def plan(recipe: Recipe, workdir: Workdir, stage: str = "all") -> Plan:
+def plan(
+    recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
+) -> Plan:
     """Return what a stage does with every artifact that it makes or reads; nothing is written.
 
     What another run has is read where it lies, as if it were taken.
@@ -188,11 +191,13 @@ def plan(recipe: Recipe, workdir: Workdir, stage: str = "all") -> Plan:
         recipe: the run's values, frozen (see stages.pools).
         workdir: the run's folder.
         stage: what is to run.
+        growth_stops: whether a pool that grew stops the stages that label or learn from it.
 
     Raises:
         DataError: a file that says what an artifact was made from is damaged.
     """
-    changes = pools.changes(recipe, workdir) if stage in _OF_THE_POOLS else []
+    looks_up = growth_stops and stage in _OF_THE_POOLS
+    changes = pools.changes(recipe, workdir) if looks_up else []
     grown = [change for change in changes if change.stops]
     view = dataclasses.replace(workdir, stand_ins={})
     again: set[pathlib.Path] = set()
@@ -200,8 +205,9 @@ def plan(recipe: Recipe, workdir: Workdir, stage: str = "all") -> Plan:
     for step in steps(recipe, view):
         if step.stage not in _CONCERNED.get(stage, (step.stage,)):
             continue
-        item = _planned(step, grown, [p for p in step.needs if not _is_there(p, view, again)])
-        if item.action is Action.BLOCK:
+        missing = [part for part in step.needs if not _is_there(part, view, again)]
+        item = _planned(step, grown, missing)
+        if item.action is Action.BLOCK or (item.action is Action.RENEW and missing):
             again.add(step.part.folder)
         if item.other is not None:
             view.stand_ins[step.part.folder] = item.other
@@ -232,7 +238,7 @@ def _planned(step: Step, grown: Sequence[pools.Change], missing: Sequence[Part])
         is_begun = part.made_from() is not None or any(part.folder.glob("**/progress.json"))
         return Planned(step=step, action=Action.RESUME if is_begun else Action.MAKE)
     if step.is_renewed:
-        is_outdated = part.result_of(inputs) is None
+        is_outdated = missing or part.result_of(inputs) is None
         return Planned(step=step, action=Action.RENEW if is_outdated else Action.KEEP)
     difference = None if inputs is None else part.difference(inputs)
     if difference is not None:
@@ -263,11 +269,10 @@ def _blocked(items: Sequence[Planned], workdir: Workdir) -> str | None:
         return None
     folders = " ".join(shlex.quote(str(item.step.part.folder)) for item in blocked)
     first, stages = blocked[0], {item.step.part.folder: item.step.stage for item in items}
-    ways = "Choose"
-    if first.step.part.result() is None:
-        ways = "Undo the change to resume it, choose"
-    elif first.without in stages:
-        ways = f"Make that alone again by --stage={stages[first.without]}, choose"
+    ways = "Undo the change, choose"
+    if first.without is not None:
+        made_by = stages.get(first.without)
+        ways = f"Make that alone again by --stage={made_by}, choose" if made_by else "Choose"
     return (
         f"{first.step.part.folder} {first.why}. {ways} another --workdir "
         f"({_flag('reuse', workdir.root)} takes along what stays the same), or delete what must be "
@@ -282,7 +287,7 @@ def _grown(grown: Sequence[pools.Change], workdir: Workdir) -> str:
     free = (root.with_name(f"{root.name}-{number}") for number in itertools.count(2))
     new = next(path for path in free if not path.exists())
     return (
-        f"{'; '.join(change.sentence() for change in grown)} after {names} of {root} had been "
+        f"{' and '.join(change.sentence() for change in grown)} after {names} of {root} had been "
         "trained; nothing was changed. To label what is new and to train anew, run the same "
         f"command with --stage=all {_flag('workdir', new)} {_flag('reuse', root)}, which takes "
         "along the teachers and their labels; to keep this run, take the new images out of the "
@@ -295,20 +300,23 @@ def _flag(name: str, path: pathlib.Path) -> str:
     return shlex.quote(f"--{name}={path}")
 
 
-def check(recipe: Recipe, workdir: Workdir, stage: str = "all") -> None:
+def check(
+    recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
+) -> None:
     """Look whether what is finished is what is asked for, and take what other runs have.
 
     Args:
         recipe: the run's values, frozen (see stages.pools).
         workdir: the run's folder.
         stage: what is to run: artifacts that it neither makes nor reads may be outdated.
+        growth_stops: whether a pool that grew stops the stages that label or learn from it.
 
     Raises:
         UserError: finished artifacts are not what the recipe asks for, or need others that are not
             made, or that must be made again; or a pool has images that a finished network was
             trained without. Then nothing is taken or written.
     """
-    found = plan(recipe, workdir, stage)
+    found = plan(recipe, workdir, stage, growth_stops=growth_stops)
     if found.obstacle is not None:
         raise UserError(found.obstacle)
     for item in found.items:

@@ -135,7 +135,7 @@ class Change:
             ... ).sentence()
             'pool pile grew by 1 image (a.png) and lost 2 images (b.png, c.png)'
         """
-        kinds = {"grew by": self.new, "lost": self.gone, "has other files of": self.replaced}
+        kinds = {"grew by": self.new, "lost": self.gone, "got other bytes for": self.replaced}
         told = [
             f"{verb} {len(ids)} image{'s' if len(ids) > 1 else ''} ({listed(ids)})"
             for verb, ids in kinds.items()

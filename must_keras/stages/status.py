@@ -10,6 +10,8 @@ from must_keras.stages.parts import Action, Plan, Planned
 from must_keras.stages.sweep import SWEEP
 from must_keras.workdir import FINISHED, Part, Workdir
 
+_KEEP = Action.KEEP
+
 
 def run(recipe: Recipe, workdir: Workdir) -> None:
     """Print a line for every pool and artifact, what comes next, and what stands in its way.
@@ -25,15 +27,15 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
         _print(item.step.stage, item.step.name, _state(item))
     report = _report(workdir, plan)
     _print("report", "", report)
-    stages = [item.step.stage for item in plan.items if item.action is not Action.KEEP]
-    if report != Action.KEEP.value:
-        stages.append("report")
-    if stages:
-        print(f"next: --stage={stages[0]}")
-    elif plan.obstacle is None:
+    coming = [(item.step.stage, item.action) for item in plan.items if item.action is not _KEEP]
+    if report != _KEEP.value:
+        coming.append(("report", Action.MAKE))
+    if not coming and plan.obstacle is None:
         print("all stages are finished")
+    if coming and coming[0][1] is not Action.BLOCK:
+        print(f"next: --stage={coming[0][0]}")
     if plan.obstacle is not None:
-        print(f"but --stage=all stops: {plan.obstacle}")
+        print(f"--stage=all stops: {plan.obstacle}")
 
 
 def _print(stage: str, name: str, state: str) -> None:
@@ -50,6 +52,8 @@ def _pools(recipe: Recipe, workdir: Workdir) -> dict[str, str]:
             told += ": --stage=all stops, see below"
         elif names:
             told += f": {names} trained without these changes"
+        elif change.gone:
+            told += ": they have no label any more"
         found[change.name] = told
     return found
 
@@ -90,6 +94,6 @@ def _report(workdir: Workdir, plan: Plan) -> str:
         return "older than a part, is written again"
     if any(item.action is Action.BLOCK for item in plan.items):
         return "of parts that must be made again"
-    if any(item.action is not Action.KEEP for item in plan.items):
+    if any(item.action is not _KEEP for item in plan.items):
         return "is written again after the parts above"
-    return Action.KEEP.value
+    return _KEEP.value

@@ -187,7 +187,7 @@ def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(dat
     status.run(two, workdir)
     said = capsys.readouterr().out
     assert "duplicates in pile" in said and "outdated, is made again" in said
-    assert "next: --stage=label" in said and "\nbut " not in said
+    assert "next: --stage=label" in said and "--stage=all stops" not in said
     with pytest.raises(UserError, match="pile has not been compared .* run --stage=label first"):
         student.training_set(two, workdir)
     label.run(two, workdir, ())
