@@ -65,6 +65,8 @@ def _state(item: Planned) -> str:
         return f"{item.action.value} from {item.other}"
     if item.action is Action.RESUME:
         return _progress(item.step.part)
+    if item.action is _KEEP and item.step.inputs is None:
+        return f"{item.action.value}; the label stage comes before its check"
     return item.action.value
 
 
