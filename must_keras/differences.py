@@ -20,7 +20,7 @@ _CONTENT = {
     "maps": "the label maps",
     "results": "the results file",
     "indices": "the choice of images",
-    "model": "the model file",
+    "model": "the model",
     "path": "the checkpoint file",
     "sha256": "the file",
     "teacher_sha256": "the weights of the teacher",

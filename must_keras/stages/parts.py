@@ -226,15 +226,15 @@ def _planned(step: Step, grown: Sequence[pools.Change], missing: Sequence[Part])
     """
     part, inputs = step.part, step.inputs
     if part.result() is None:
+        difference = None if inputs is None or step.restarts else part.difference(inputs)
+        if difference is not None:
+            why = f"contains unfinished work that was begun {difference}"
+            return Planned(step=step, action=Action.BLOCK, why=why)
         other = None if inputs is None else part.elsewhere(inputs)
         if other is not None:
             return Planned(step=step, action=Action.REUSE, other=other)
         if step.restarts:
             return Planned(step=step, action=Action.MAKE)
-        difference = None if inputs is None else part.difference(inputs)
-        if difference is not None:
-            why = f"contains unfinished work that was begun {difference}"
-            return Planned(step=step, action=Action.BLOCK, why=why)
         is_begun = part.made_from() is not None or any(part.folder.glob("**/progress.json"))
         return Planned(step=step, action=Action.RESUME if is_begun else Action.MAKE)
     if step.is_renewed:

@@ -386,3 +386,32 @@ def test_a_path_with_a_space_is_quoted_in_the_command(run, data):
     grow(data)
     words = shlex.split(run.refused("all").replace(",", " "))
     assert f"--workdir={run.folder}-2" in words and f"--reuse={run.folder}" in words
+
+
+def test_labels_that_are_begun_are_resumed_if_they_are_of_the_same_teacher(run):
+    for name in ("student", "transfers", "export"):
+        shutil.rmtree(run.folder / name)
+    column = run.folder / "labels" / "light" / "pile"
+    (column / "finished.json").unlink()
+    states, end = run.status()
+    assert end == ["next: --stage=label"]
+    assert states["label", "light for pile"] == "begun, 4 of 4, will be resumed"
+    started = json.loads((column / "started.json").read_text())
+    started["recipe"]["size"] = 32
+    (column / "started.json").write_text(json.dumps(started))
+    states, (end,) = run.status()
+    assert "unfinished work that was begun with size = 32" in states["label", "light for pile"]
+    assert str(column) in run.refused("label") and end.endswith(run.refused("all"))
+
+
+def test_lost_labels_of_a_finished_run_are_made_again_alone(run):
+    before = files(run.folder)
+    shutil.rmtree(run.folder / "labels" / "light" / "pile")
+    states, (following, stops) = run.status()
+    assert "was made without" in states["student", ""] and following == "next: --stage=label"
+    assert "Make that alone again by --stage=label" in stops
+    run("label")
+    assert run.status()[0]["student", ""] == "finished"
+    run("all")
+    assert run.status()[1] == FINISHED
+    assert files(run.folder)["student/finished.json"] == before["student/finished.json"]
