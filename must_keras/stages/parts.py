@@ -271,8 +271,10 @@ def _blocked(items: Sequence[Planned], workdir: Workdir) -> str | None:
     first, stages = blocked[0], {item.step.part.folder: item.step.stage for item in items}
     ways = "Undo the change, choose"
     if first.without is not None:
-        made_by = stages.get(first.without)
-        ways = f"Make that alone again by --stage={made_by}, choose" if made_by else "Choose"
+        made_by, stage = stages.get(first.without), first.step.stage
+        # A stage that minds what is blocked would stop, too.
+        is_alone = made_by is not None and stage not in _CONCERNED.get(made_by, (stage,))
+        ways = f"Make that alone again by --stage={made_by}, choose" if is_alone else "Choose"
     return (
         f"{first.step.part.folder} {first.why}. {ways} another --workdir "
         f"({_flag('reuse', workdir.root)} takes along what stays the same), or delete what must be "

@@ -415,3 +415,11 @@ def test_lost_labels_of_a_finished_run_are_made_again_alone(run):
     run("all")
     assert run.status()[1] == FINISHED
     assert files(run.folder)["student/finished.json"] == before["student/finished.json"]
+
+
+def test_the_stage_that_makes_a_lost_part_again_is_named_where_it_runs(run):
+    shutil.rmtree(run.folder / "student")
+    assert "Make that alone again by --stage=student" in run.refused("all")
+    run("student")
+    run("all")
+    assert run.status()[1] == FINISHED
