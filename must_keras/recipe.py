@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from must_keras import naming
@@ -23,12 +23,12 @@ from must_keras.training.protocol import Mode, Neck, Protocol
 from must_keras.training.start import FromScratch, Start
 from must_keras.training.trainer import Training
 from must_keras.training.weighting import Formula, Weight, Weighting
-from must_keras.workdir import RUN
+from must_keras.workdir import RUN, describe
 
 # With the kinds of teachers, which have a file of their own.
 __all__ = (
     "Aligned", "AnyTeacher", "ForeignLabels", "ForeignTeacher", "Pool", "Recipe", "Student",
-    "Teacher", "Transfer", "student_weights",
+    "Teacher", "Transfer", "distinct", "student_weights",
 )  # fmt: skip
 
 # Starts that no self-supervised method can be.
@@ -332,3 +332,20 @@ def student_weights(recipe: Recipe) -> dict[str, Weight]:
         UserError: the weight of a head cannot be known.
     """
     return recipe.student.weighting.weights(recipe.student.training, recipe.teachers)
+
+
+def distinct(sources: Iterable[Source]) -> list[Source]:
+    """Return each source once, in order.
+
+    Raises:
+        UserError: two different sources share a name.
+    """
+    found: dict[str, Source] = {}
+    for source in sources:
+        other = found.setdefault(source.name, source)
+        if other is not source and describe(other) != describe(source):
+            raise UserError(
+                f"two different sources of the student are named {source.name!r}: "
+                "a name stands for one source's label columns"
+            )
+    return list(found.values())

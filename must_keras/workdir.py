@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from must_keras import marks, recorded
+from must_keras.differences import in_words
 from must_keras.errors import DataError, UserError
 from must_keras.files import TEMPORARY, find_json, warn_once, write_json
 from must_keras.marks import BEGUN, EVIDENCE, FINISHED, RUN
-
-# Characters of a value in a message.
-_LONGEST = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +26,15 @@ class Workdir:
     Attributes:
         root: the run's folder.
         others: folders of other runs, whose finished parts are taken where they are the same.
+        stand_ins: {folder of a part: the folder in another run that it is read from}, for a plan of
+            what would be taken; see stages.parts.
     """
 
     root: pathlib.Path
     others: tuple[pathlib.Path, ...] = ()
+    stand_ins: dict[pathlib.Path, pathlib.Path] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def teacher(self, name: str) -> Part:
         """teachers/<name>/."""
@@ -61,7 +64,7 @@ class Workdir:
         What does not change from round to round is taken from this run.
         """
         folders = [root / "rounds" / str(number) for root in (self.root, *self.others)]
-        return Workdir(folders[0], (self.root, *folders[1:]))
+        return Workdir(folders[0], (self.root, *folders[1:]), self.stand_ins)
 
     @property
     def supervised(self) -> Part:
@@ -83,8 +86,9 @@ class Workdir:
         return self._part("export")
 
     def _part(self, *names: str, fields: recorded.Fields = types.MappingProxyType({})) -> Part:
+        folder = self.root.joinpath(*names)
         others = tuple(other.joinpath(*names) for other in self.others)
-        return Part(self.root.joinpath(*names), others, fields)
+        return Part(self.stand_ins.get(folder, folder), others, fields)
 
 
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
@@ -148,27 +152,26 @@ class Part:
         Raises:
             UserError: the folder contains unfinished work that was made from other inputs.
         """
-        if not self._is_begun_with(describe(inputs)):
+        self._check_begun(inputs)
+        if not self._begun_with():
             self.begin(inputs)
         return self.folder
 
-    def _is_begun_with(self, inputs: Any) -> bool:
-        """Return whether unfinished work is there, made from these inputs.
-
-        Raises:
-            UserError: it was made from others; names the value that differs.
-        """
+    def _begun_with(self) -> dict[str, Any] | None:
+        """Return the inputs of unfinished work; None, or nothing in it, where it has none."""
         remedy = f"delete {self.folder} to start it afresh"
-        was = find_json(self.folder / BEGUN, form={}, remedy=remedy)
-        difference = first_difference(was, inputs) if was else None
+        return find_json(self.folder / BEGUN, form={}, remedy=remedy)
+
+    def _check_begun(self, inputs: Any) -> None:
+        """Raise UserError where unfinished work was begun with other inputs; name what differs."""
+        was = self._begun_with()
+        difference = in_words(was, describe(inputs)) if was else None
         if difference is not None:
-            field, before, now = difference
             raise UserError(
-                f"{self.folder} contains unfinished work that was begun with {field} = "
-                f"{_short(before)}; the recipe now gives {_short(now)}. Undo the change to resume "
-                f"it, choose another --workdir, or {remedy}"
+                f"{self.folder} contains unfinished work that was begun {difference}. Undo the "
+                f"change to resume it, choose another --workdir, or delete {self.folder} to start "
+                "it afresh"
             )
-        return bool(was)
 
     def finish(self, inputs: Any, result: Mapping[str, Any]) -> None:
         """Says that the part is whole; what only an unfinished one needs goes."""
@@ -189,25 +192,43 @@ class Part:
             return None
         return value["result"] if value["inputs"] == describe(inputs) else None
 
+    def made_from(self) -> Any | None:
+        """Return the inputs of the finished part, or of the interrupted one; None before it.
+
+        Raises:
+            DataError: the file that holds them is damaged.
+        """
+        value = self._finished(self.folder)
+        if value is not None:
+            return value["inputs"]
+        remedy = f"delete {self.folder} to label again"
+        labeling = find_json(self.folder / marks.STARTED, form={}, remedy=remedy)
+        return self._begun_with() if labeling is None else labeling.get("recipe")
+
+    def difference(self, inputs: Any) -> str | None:
+        """Return what changed since a part was made or begun, to follow "was made ".
+
+        None where nothing changed, or the part is not begun.
+        """
+        was, is_known = self.made_from(), self._finished(self.folder) is not None
+        return in_words(was, describe(inputs)) if was or is_known else None
+
     def is_finished(self, inputs: Any) -> bool:
         """Whether the part is there, made from these inputs; if need be taken from another run.
 
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        value = self._finished(self.folder)
-        if value is None:
+        if self._finished(self.folder) is None:
             return self._taken(describe(inputs))
-        difference = first_difference(value["inputs"], describe(inputs))
-        if difference is None:
-            return True
-        field, was, now = difference
-        raise UserError(
-            f"{self.folder} was made with {field} = {_short(was)}, "
-            f"the recipe now says {_short(now)}"
-        )
+        difference = self.difference(inputs)
+        if difference is not None:
+            raise UserError(f"{self.folder} was made {difference}")
+        return True
 
-    def _taken(self, inputs: Any) -> bool:
+    def elsewhere(self, inputs: Any) -> pathlib.Path | None:
+        """Return the same part's folder in another run, where it was made from these inputs."""
+        inputs = describe(inputs)
         for other in self.others:
             try:
                 value = self._finished(other)
@@ -215,23 +236,30 @@ class Part:
                 warn_once(f"not looked into for finished work: {error}")
                 continue
             if value is not None and value["inputs"] == inputs:
-                marks.check_own(self.folder)
-                self._is_begun_with(inputs)
-                temporary = self.folder.with_name(f"{self.folder.name}.from-another-run{TEMPORARY}")
-                shutil.rmtree(temporary, ignore_errors=True)
-                try:
-                    shutil.copytree(other, temporary, copy_function=_linked)
-                except shutil.Error as error:
-                    file, target, reason = error.args[0][0]
-                    raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
-                for evidence in self.folder.glob(f"{EVIDENCE}*"):
-                    shutil.rmtree(temporary / evidence.name, ignore_errors=True)
-                    evidence.rename(temporary / evidence.name)
-                shutil.rmtree(self.folder, ignore_errors=True)
-                temporary.rename(self.folder)
-                print(f"{self.folder}: taken from {other}")
-                return True
-        return False
+                return other
+        return None
+
+    def _taken(self, inputs: Any) -> bool:
+        """Copy the part from another run that has it; return whether one does."""
+        other = self.elsewhere(inputs)
+        if other is None:
+            return False
+        marks.check_own(self.folder)
+        self._check_begun(inputs)
+        temporary = self.folder.with_name(f"{self.folder.name}.from-another-run{TEMPORARY}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            shutil.copytree(other, temporary, copy_function=_linked)
+        except shutil.Error as error:
+            file, target, reason = error.args[0][0]
+            raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
+        for evidence in self.folder.glob(f"{EVIDENCE}*"):
+            shutil.rmtree(temporary / evidence.name, ignore_errors=True)
+            evidence.rename(temporary / evidence.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        temporary.rename(self.folder)
+        print(f"{self.folder}: taken from {other}")
+        return True
 
     def _finished(self, folder: pathlib.Path) -> dict[str, Any] | None:
         """The content of a part's finished.json; None while the part is not finished.
@@ -247,11 +275,6 @@ class Part:
             found = recorded.result(value["result"], self.fields, path=path, remedy=remedy)
             value["result"] = found
         return value
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def _linked(source: str, destination: str) -> None:
@@ -284,20 +307,3 @@ def describe(value: Any) -> Any:
     if isinstance(value, pathlib.Path):
         return str(value)
     raise TypeError(f"cannot describe {type(value).__name__}")
-
-
-def first_difference(was: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """(field, what it was, what it is) of plain data; None where both are the same."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for key in sorted(was.keys() | now.keys()):
-            found = first_difference(was.get(key), now.get(key), f"{path}.{key}" if path else key)
-            if found:
-                return found
-        return None
-    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for index, (a, b) in enumerate(zip(was, now, strict=True)):
-            found = first_difference(a, b, f"{path}[{index}]")
-            if found:
-                return found
-        return None
-    return None if was == now else (path, was, now)

@@ -12,6 +12,7 @@ ORDER = ["ops", "models", "tasks", "data", "training", "selfsup", "prediction", 
 PLAIN = {
     "arrays",
     "command",
+    "differences",
     "errors",
     "files",
     "versions",

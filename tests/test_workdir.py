@@ -130,7 +130,7 @@ def test_unfinished_work_of_other_inputs_stays(tmp_path):
     checkpoint = part.resume({"training": {"batch": 8}}) / "checkpoints"
     checkpoint.mkdir()
     (checkpoint / "step-9").write_text("three days")
-    with pytest.raises(UserError, match=r"begun with training.batch = 8; the recipe now gives 4"):
+    with pytest.raises(UserError, match=r"begun with training.batch = 8, the recipe now says 4"):
         part.resume({"training": {"batch": 4}})
     assert part.resume({"training": {"batch": 8}}) == part.folder
     assert (checkpoint / "step-9").read_text() == "three days"

@@ -20,10 +20,12 @@ from must_keras.marks import check_root
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
     check,
+    examples,
     export,
     first_look,
     label,
     label_checks,
+    leaks,
     overlap,
     parts,
     pools,
@@ -104,10 +106,15 @@ def run(
     if (verify or plan or diff) and stage != "label":
         raise UserError("--verify, --plan and --diff belong to --stage=label")
     if stage in _LOOKS or verify or plan or diff:
-        run_folder, values = Workdir(workdir), recipe()
+        # Status takes nothing, and looks up what would be taken.
+        is_status = stage == "status"
+        others = other_runs(workdir, reuse) if is_status else ()
+        run_folder, values = Workdir(workdir, others), recipe()
         check_root(workdir)
         _check_names(values, stage, only)
-        values = pools.frozen(values, run_folder, new=plan)
+        values = pools.frozen(values, run_folder, new=plan or is_status, first=not is_status)
+        if not is_status:
+            pools.tell(values, run_folder)
         if verify:
             label_checks.verify(values, run_folder, only)
         elif plan:
@@ -139,10 +146,14 @@ def run(
                 start = time.monotonic()
                 if name == "rounds":
                     _make_rounds(values, run_folder, make, devices)
+                if name == "supervised":
+                    # It needs no labels, so no label stage need have compared its images.
+                    _alone(devices, _compare, values, run_folder)
                 make(name, values, run_folder, only)
                 if name == "label":
                     # What it found in the pools may concern a finished student.
-                    _alone(devices, parts.check, values, run_folder, stage)
+                    check_again = functools.partial(parts.check, growth_stops=False)
+                    _alone(devices, check_again, values, run_folder, stage)
                 if chief:
                     if name == "student":
                         # It may have learned its loss weights.
@@ -244,9 +255,16 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     """
     recipe = pools.frozen(recipe, workdir, new=True)
     parts.check(recipe, workdir, stage)
+    pools.tell(recipe, workdir)
     # First the mark of a run: a folder without it is somebody else's.
     _record(recipe, workdir, strategy)
     pools.keep(recipe, workdir)
+
+
+def _compare(recipe: Recipe, workdir: Workdir) -> None:
+    """Compares what the supervised baseline learns from with the test splits, if need be."""
+    if not examples.are_known(recipe, workdir, recipe.labelled_sources):
+        leaks.run(recipe, workdir)
 
 
 def _stages(recipe: Recipe) -> list[str]:

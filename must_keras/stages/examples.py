@@ -17,18 +17,16 @@ LeftOut = Mapping[str, Mapping[int, str]]
 
 def are_known(recipe: Recipe, workdir: Workdir, sources: Sequence[Source]) -> bool:
     """Whether `left_out` can answer."""
-    return not _pools(recipe, sources) or leaks.are_known(recipe, workdir)
+    return leaks.are_known(recipe, workdir, [source.name for source in sources])
 
 
 def left_out(recipe: Recipe, workdir: Workdir, sources: Sequence[Source]) -> LeftOut:
     """{source: {index: id}} of the images of these sources that are in a test split.
 
     Raises:
-        UserError: a pool among them is not compared with the test splits yet.
+        UserError: one of them is not compared with the test splits yet.
     """
-    pools = _pools(recipe, sources)
-    found = leaks.left_out(recipe, workdir) if pools else {}
-    return {name: images for name, images in found.items() if name in pools}
+    return leaks.left_out(recipe, workdir, [source.name for source in sources])
 
 
 def as_inputs(left_out: LeftOut) -> dict[str, dict[str, list[str]]]:
@@ -69,8 +67,3 @@ def union(
     if not len(examples):
         raise UserError(f"{who} has no image to learn from: all are in test splits")
     return examples
-
-
-def _pools(recipe: Recipe, sources: Sequence[Source]) -> set[str]:
-    compared = {source.name for source in leaks.sources(recipe)}
-    return compared & {source.name for source in sources}

@@ -15,7 +15,7 @@ from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
 from must_keras.progress import Progress, record
-from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
+from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher, distinct
 from must_keras.stages import leaks, quality, quarantine, scoring, thresholds
 from must_keras.stages.copying import Copier
 from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Writes the columns that are not finished: one pass over each source for all its teachers.
 
-    First it looks which images of the pools are in a test split; see stages.leaks.
+    First it looks which images are also in a test split; see stages.leaks.
 
     Args:
         recipe: the run's values.
@@ -157,16 +157,7 @@ def student_sources(recipe: Recipe) -> list[Source]:
         UserError: two different sources share a name.
     """
     sources = [t.sets.train for t in recipe.trained_teachers] if recipe.student.union else []
-    sources += [pool.source for pool in recipe.pools]
-    found: dict[str, Source] = {}
-    for source in sources:
-        other = found.setdefault(source.name, source)
-        if other is not source and describe(other) != describe(source):
-            raise UserError(
-                f"two different sources of the student are named {source.name!r}: "
-                "a name stands for one source's label columns"
-            )
-    return list(found.values())
+    return distinct([*sources, *(pool.source for pool in recipe.pools)])
 
 
 def sources_to_label(recipe: Recipe, teacher: AnyTeacher) -> list[Source]:

@@ -1,14 +1,17 @@
-"""The leak guard: images of the pools that are also in a downstream test split are left out.
+"""The search for data leakage: training images that are also in a test split are left out.
 
-A transfer's score says what the student can do with new images only if it has seen none of them.
-Columns are not touched: record i stays image i's. The student's examples do without these images.
+A transfer's score holds for new images only if the student has learned from none of them. All that
+the student and its baselines learn from, the pools and the teachers' training sets, is compared
+with the test splits of the transfers. Columns are not touched: record i stays image i's. The
+examples do without these images.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +23,10 @@ from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import json_lines, replacing
 from must_keras.progress import Progress
-from must_keras.recipe import Recipe
+from must_keras.recipe import Recipe, distinct
 from must_keras.tasks.drawing import enlarge
 from must_keras.training import pictures
-from must_keras.workdir import Part, Workdir
+from must_keras.workdir import Part, Workdir, describe
 
 LIST = "duplicates.jsonl"
 PICTURE = pathlib.Path("pictures", "duplicates.png")
@@ -35,14 +38,14 @@ VERSION = 1
 
 
 class _Found(NamedTuple):
-    """An image of a pool, and the image of a test split that it is a copy of."""
+    """A training image, and the image of a test split that it is a copy of."""
 
     test: str
     match: duplicates.Match
 
 
 def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Compares every pool with the test splits of all transfers, where that is not done yet.
+    """Compare what the student learns from with the test splits, where that is not done yet.
 
     It takes no time worth mentioning beside labelling: what is outdated is made again.
     """
@@ -56,55 +59,98 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
             tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
             part.finish(made_from, _compare(recipe, source, tests, part))
         print(told(source.name, part.result(), see=part.folder / LIST))
+    for sentence in of_teachers(recipe, workdir):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def sources(recipe: Recipe) -> list[Source]:
-    """What is compared with the test splits: the pools; nothing where there is no test split."""
-    return [pool.source for pool in recipe.pools] if recipe.transfers else []
+    """Return what is compared with the test splits; nothing where there is no transfer.
+
+    It is all that the student, or the baseline on true labels alone, learns from.
+
+    Raises:
+        UserError: two different sources share a name.
+    """
+    if not recipe.transfers:
+        return []
+    is_seen = recipe.student.union or recipe.wanted_supervised is not None
+    found = [t.sets.train for t in recipe.trained_teachers] if is_seen else []
+    return distinct([*found, *(pool.source for pool in recipe.pools)])
 
 
 def inputs(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What a comparison depends on: images, whatever their labels say."""
-    return {
-        "version": VERSION,
-        "images": without_labels(source),
-        "tests": {t.name: without_labels(t.sets.test) for t in recipe.transfers},
-    }
+    return _inputs(source, _tests(recipe))
 
 
-def are_known(recipe: Recipe, workdir: Workdir) -> bool:
-    """Whether all pools are compared with the test splits as they are now."""
-    return all(_result(recipe, workdir, source) is not None for source in sources(recipe))
+def _tests(recipe: Recipe) -> dict[str, Any]:
+    return {t.name: describe(without_labels(t.sets.test)) for t in recipe.transfers}
 
 
-def left_out(recipe: Recipe, workdir: Workdir) -> dict[str, dict[int, str]]:
-    """{pool: {index: id}} of the images that the student does without; only pools that have some.
+def _inputs(source: Source, tests: dict[str, Any]) -> dict[str, Any]:
+    return {"version": VERSION, "images": without_labels(source), "tests": tests}
+
+
+def are_known(recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None) -> bool:
+    """Whether sources are compared with the test splits as they are now; None: all of them."""
+    return None not in _results(recipe, workdir, names).values()
+
+
+def left_out(
+    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None
+) -> dict[str, dict[int, str]]:
+    """Return {source: {index: id}} of the images that are left out; only sources that have some.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder.
+        names: of sources; None: all.
 
     Raises:
-        UserError: a pool is not compared with the test splits as they are now.
+        UserError: a source is not compared with the test splits as they are now.
         DataError: the list is not the one that was written.
     """
     found = {}
-    for source in sources(recipe):
-        result, part = _result(recipe, workdir, source), workdir.leaks(source.name)
+    for name, result in _results(recipe, workdir, names).items():
         if result is None:
             raise UserError(
-                f"{source.name} has not been compared with the test splits of the transfers as "
-                "they are now: run --stage=label first (finished labels stay)"
+                f"{name} has not been compared with the test splits of the transfers as they are "
+                "now: run --stage=label first (finished labels stay)"
             )
         if result["left_out"]:
-            found[source.name] = _listed(part, result["left_out"])
+            found[name] = _listed(workdir.leaks(name), result["left_out"])
     return found
 
 
 def results(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, Any]]:
-    """{pool: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
-    found = {source.name: _result(recipe, workdir, source) for source in sources(recipe)}
+    """{source: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
+    found = _results(recipe, workdir, None)
     return {name: result for name, result in found.items() if result is not None}
 
 
+def of_teachers(recipe: Recipe, workdir: Workdir) -> list[str]:
+    """Return a sentence for every teacher that has learned from test images of a transfer.
+
+    Nothing is left out of a teacher's own training set: transfers that start from it are
+    concerned, unless the recipe marks them.
+    """
+    found, sentences = results(recipe, workdir), []
+    for transfer in recipe.transfers:
+        for teacher in recipe.trained_teachers:
+            start, source = f"teacher-{teacher.name}", teacher.sets.train.name
+            count = found[source]["by_set"].get(transfer.name) if source in found else None
+            is_start = start in recipe.start_names and teacher.training.steps > 0
+            if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
+                sentences.append(
+                    f"teacher {teacher.name!r} was trained on {count} images that are also in the "
+                    f"test split of {transfer.name!r}: the score from {start} there is too high; "
+                    f'mark it in the recipe, aligned={{"{start}": "images"}}'
+                )
+    return sentences
+
+
 def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
-    """One line about a pool that is compared; `see` is where the list of its duplicates is."""
+    """One line about a source that is compared; `see` is where the list of its duplicates is."""
     count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
     line = f"{name}: none of {total} images is in a test split"
     if count:
@@ -114,8 +160,16 @@ def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
     return line + (f"; {unreadable} cannot be read" if unreadable else "")
 
 
-def _result(recipe: Recipe, workdir: Workdir, source: Source) -> dict[str, Any] | None:
-    return workdir.leaks(source.name).result_of(inputs(recipe, source))
+def _results(
+    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None
+) -> dict[str, dict[str, Any] | None]:
+    """{source: what its comparison found, None where that is not done} of some, None: of all."""
+    found = [source for source in sources(recipe) if names is None or source.name in names]
+    tests = _tests(recipe) if found else {}
+    return {
+        source.name: workdir.leaks(source.name).result_of(_inputs(source, tests))
+        for source in found
+    }
 
 
 def _listed(part: Part, count: int) -> dict[int, str]:
@@ -145,7 +199,7 @@ def _blocks(source: Source, title: str) -> Iterator[Prints]:
 def _compare(
     recipe: Recipe, source: Source, tests: dict[str, Prints], part: Part
 ) -> dict[str, Any]:
-    """Writes the list of a pool's duplicates and a picture of some; gives the counts."""
+    """Writes the list of a source's duplicates and a picture of some; gives the counts."""
     splits = {t.name: t.sets.test for t in recipe.transfers}
     found: list[_Found] = []
     first = unreadable = 0

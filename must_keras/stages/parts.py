@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import itertools
-from collections.abc import Iterator
+import pathlib
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from must_keras.errors import UserError
-from must_keras.recipe import Recipe
+from must_keras.recipe import Recipe, Teacher
 from must_keras.stages import (
     examples,
     export,
     label,
     leaks,
+    pools,
     rounds,
     selfsup,
     student,
@@ -37,6 +41,7 @@ class Step:
         inputs: what it is made from; None: that cannot be known yet.
         needs: the parts that it is made from.
         is_renewed: whether its stage makes it again by itself where it is outdated.
+        restarts: whether its stage starts it afresh where an interrupted process left it.
     """
 
     stage: str
@@ -45,24 +50,50 @@ class Step:
     inputs: dict[str, Any] | None
     needs: tuple[Part, ...] = ()
     is_renewed: bool = False
+    restarts: bool = False
 
-    def difference(self) -> str | None:
-        """Why a finished part is not what the recipe asks for; None where it is, or unfinished.
 
-        Also None where the part is renewed: then nobody has to do anything about it.
-        """
-        try:
-            is_made = self.part.result() is not None  # Looking takes nothing from another run.
-            if is_made and self.inputs is not None and not self.is_renewed:
-                self.part.is_finished(self.inputs)
-        except UserError as error:
-            return str(error)
-        return None
+class Action(enum.Enum):
+    """What a stage does with an artifact, in the words of status."""
 
-    def is_outdated(self) -> bool:
-        """Whether the part is there, and will be renewed."""
-        was_made = self.is_renewed and self.part.result() is not None
-        return was_made and self.part.result_of(self.inputs) is None
+    KEEP = "finished"
+    REUSE = "reused"
+    RENEW = "outdated, is made again"
+    MAKE = "not begun, will be made"
+    RESUME = "begun, will be resumed"
+    BLOCK = "must be made again"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planned:
+    """An artifact and what a stage does with it.
+
+    Attributes:
+        step: the artifact.
+        action: what is done.
+        why: why it must be made again, to follow its folder.
+        without: the folder of what it was made from, where that alone is not there any more.
+        other: the folder that it is reused from.
+    """
+
+    step: Step
+    action: Action
+    why: str = ""
+    without: pathlib.Path | None = None
+    other: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a stage does.
+
+    Attributes:
+        items: every artifact that it makes or reads.
+        obstacle: why it stops before anything is written, and the ways out; None where it runs.
+    """
+
+    items: tuple[Planned, ...]
+    obstacle: str | None
 
 
 def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
@@ -81,13 +112,18 @@ def steps(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         yield Step(stage="transfer", name=str(cell), part=part, inputs=inputs, needs=needs)
     needs = (workdir.student,)
     inputs = export.inputs(workdir) if _all_finished(needs) else None
-    yield Step(stage="export", name="", part=workdir.export, inputs=inputs, needs=needs)
+    yield Step(
+        stage="export", name="", part=workdir.export, inputs=inputs, needs=needs, restarts=True
+    )
 
 
 def _to_student(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
     for item in recipe.teachers:
         part, inputs = workdir.teacher(item.name), teacher.inputs(recipe, item)
-        yield Step(stage="teacher", name=item.name, part=part, inputs=inputs)
+        is_trained = isinstance(item, Teacher) and item.training.steps > 0
+        yield Step(
+            stage="teacher", name=item.name, part=part, inputs=inputs, restarts=not is_trained
+        )
     for source in leaks.sources(recipe):
         yield Step(
             stage="label",
@@ -95,11 +131,17 @@ def _to_student(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
             part=workdir.leaks(source.name),
             inputs=leaks.inputs(recipe, source),
             is_renewed=True,
+            restarts=True,
         )
-    columns = list(_columns(recipe, workdir))
-    yield from columns
-    needs = tuple(column.part for column in columns)
-    known = _all_finished(needs) and leaks.are_known(recipe, workdir)
+    yield from _columns(recipe, workdir)
+    # Looked up anew: columns may have been found in another run since.
+    needs = tuple(
+        workdir.labels(item.name, source.name)
+        for item in recipe.teachers
+        for source in label.sources_to_label(recipe, item)
+    )
+    sources = label.student_sources(recipe)
+    known = _all_finished(needs) and examples.are_known(recipe, workdir, sources)
     known = known and all(thresholds.can_be_resolved(t, workdir) for t in recipe.teachers)
     inputs = student.inputs(recipe, workdir) if known else None
     yield Step(stage="student", name="", part=workdir.student, inputs=inputs, needs=needs)
@@ -118,7 +160,9 @@ def _rounds(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:
         name="the best student",
         part=workdir.rounds,
         inputs=rounds.inputs(begun),
+        needs=tuple(one.workdir.student for one in begun if one.workdir.student.result()),
         is_renewed=True,
+        restarts=True,
     )
 
 
@@ -132,41 +176,154 @@ _CONCERNED = {
     "selfsup": ("selfsup",),
     "export": ("teacher", "label", "student", "export"),
 }
+# The stages that label the pools or train on them.
+_OF_THE_POOLS = ("all", "label", "student", "rounds", "supervised", "selfsup")
 
 
-def check(recipe: Recipe, workdir: Workdir, stage: str = "all") -> None:
-    """Takes what other runs have, and looks whether what is finished is what is asked for.
+def plan(
+    recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
+) -> Plan:
+    """Return what a stage does with every artifact that it makes or reads; nothing is written.
+
+    What another run has is read where it lies, as if it were taken.
 
     Args:
-        recipe: the run's values.
+        recipe: the run's values, frozen (see stages.pools).
         workdir: the run's folder.
-        stage: what is to run: parts that it neither makes nor reads may be outdated.
+        stage: what is to run.
+        growth_stops: whether a pool that grew stops the stages that label or learn from it.
 
     Raises:
-        UserError: finished parts are not what the recipe asks for, or need parts that are not
-            made, or that must be made again; names all of them.
+        DataError: a file that says what an artifact was made from is damaged.
     """
-    again: list[Part] = []
-    reason = None
-    for step in steps(recipe, workdir):
+    looks_up = growth_stops and stage in _OF_THE_POOLS
+    changes = pools.changes(recipe, workdir) if looks_up else []
+    grown = [change for change in changes if change.stops]
+    view = dataclasses.replace(workdir, stand_ins={})
+    again: set[pathlib.Path] = set()
+    items = []
+    for step in steps(recipe, view):
         if step.stage not in _CONCERNED.get(stage, (step.stage,)):
             continue
-        if step.part.result() is None and (
-            step.inputs is None or not step.part.is_finished(step.inputs)
-        ):
-            continue
-        difference = step.difference()
-        missing = [n for n in step.needs if n.result() is None or n in again]
-        if difference or missing:
-            again.append(step.part)
-            without = f"{step.part.folder} was made without {missing[0].folder}" if missing else ""
-            reason = reason or difference or without
-    if again:
-        folders = " ".join(str(part.folder) for part in again)
-        raise UserError(
-            f"{reason}. Choose another --workdir (--reuse={workdir.root} takes along what stays "
-            f"the same), or delete what must be made again: {folders}"
-        )
+        missing = [part for part in step.needs if not _is_there(part, view, again)]
+        item = _planned(step, grown, missing)
+        if item.action is Action.BLOCK or (item.action is Action.RENEW and missing):
+            again.add(step.part.folder)
+        if item.other is not None:
+            view.stand_ins[step.part.folder] = item.other
+        items.append(item)
+    obstacle = _grown(grown, workdir) if grown else _blocked(items, workdir)
+    return Plan(items=tuple(items), obstacle=obstacle)
+
+
+def _planned(step: Step, grown: Sequence[pools.Change], missing: Sequence[Part]) -> Planned:
+    """Return what is done with an artifact.
+
+    Args:
+        step: the artifact.
+        grown: pools that have images which finished networks were trained without.
+        missing: what it is made from and is not there, or must be made again.
+    """
+    part, inputs = step.part, step.inputs
+    if part.result() is None:
+        difference = None if inputs is None or step.restarts else part.difference(inputs)
+        if difference is not None:
+            why = f"contains unfinished work that was begun {difference}"
+            return Planned(step=step, action=Action.BLOCK, why=why)
+        other = None if inputs is None else part.elsewhere(inputs)
+        if other is not None:
+            return Planned(step=step, action=Action.REUSE, other=other)
+        if step.restarts:
+            return Planned(step=step, action=Action.MAKE)
+        is_begun = part.made_from() is not None or any(part.folder.glob("**/progress.json"))
+        return Planned(step=step, action=Action.RESUME if is_begun else Action.MAKE)
+    if step.is_renewed:
+        is_outdated = missing or part.result_of(inputs) is None
+        return Planned(step=step, action=Action.RENEW if is_outdated else Action.KEEP)
+    difference = None if inputs is None else part.difference(inputs)
+    if difference is not None:
+        return Planned(step=step, action=Action.BLOCK, why=f"was made {difference}")
+    if part.folder in {network.part.folder for change in grown for network in change.networks}:
+        why = f"was made before {' and '.join(change.sentence() for change in grown)}"
+        return Planned(step=step, action=Action.BLOCK, why=why)
+    if not missing:
+        return Planned(step=step, action=Action.KEEP)
+    folder = missing[0].folder
+    if missing[0].result() is None:
+        why = f"was made without {folder}"
+        return Planned(step=step, action=Action.BLOCK, why=why, without=folder)
+    why = f"was made from {folder}, which must be made again"
+    return Planned(step=step, action=Action.BLOCK, why=why)
+
+
+def _is_there(part: Part, view: Workdir, again: set[pathlib.Path]) -> bool:
+    if part.folder in again:
+        return False
+    return part.folder in view.stand_ins or part.result() is not None
+
+
+def _blocked(items: Sequence[Planned], workdir: Workdir) -> str | None:
+    """Return what must be made again and the ways out; None where nothing must be."""
+    blocked = [item for item in items if item.action is Action.BLOCK]
+    if not blocked:
+        return None
+    folders = " ".join(shlex.quote(str(item.step.part.folder)) for item in blocked)
+    first, stages = blocked[0], {item.step.part.folder: item.step.stage for item in items}
+    ways = "Undo the change, choose"
+    if first.without is not None:
+        made_by, stage = stages.get(first.without), first.step.stage
+        # A stage that minds what is blocked would stop, too.
+        is_alone = made_by is not None and stage not in _CONCERNED.get(made_by, (stage,))
+        ways = f"Make that alone again by --stage={made_by}, choose" if is_alone else "Choose"
+    return (
+        f"{first.step.part.folder} {first.why}. {ways} another --workdir "
+        f"({_flag('reuse', workdir.root)} takes along what stays the same), or delete what must be "
+        f"made again: {folders}"
+    )
+
+
+def _grown(grown: Sequence[pools.Change], workdir: Workdir) -> str:
+    """Return what pools have that finished networks were trained without, and the ways out."""
+    networks = dict.fromkeys(network.name for change in grown for network in change.networks)
+    names, root = " and ".join(networks), workdir.root
+    free = (root.with_name(f"{root.name}-{number}") for number in itertools.count(2))
+    new = next(path for path in free if not path.exists())
+    return (
+        f"{' and '.join(change.sentence() for change in grown)} after {names} of {root} had been "
+        "trained; nothing was changed. To label what is new and to train anew, run the same "
+        f"command with --stage=all {_flag('workdir', new)} {_flag('reuse', root)}, which takes "
+        "along the teachers and their labels; to keep this run, take the new images out of the "
+        "pool again, and put replaced or renamed ones back. --stage=transfer, export, report and "
+        "check work on this run as it is"
+    )
+
+
+def _flag(name: str, path: pathlib.Path) -> str:
+    return shlex.quote(f"--{name}={path}")
+
+
+def check(
+    recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
+) -> None:
+    """Look whether what is finished is what is asked for, and take what other runs have.
+
+    Args:
+        recipe: the run's values, frozen (see stages.pools).
+        workdir: the run's folder.
+        stage: what is to run: artifacts that it neither makes nor reads may be outdated.
+        growth_stops: whether a pool that grew stops the stages that label or learn from it.
+
+    Raises:
+        UserError: finished artifacts are not what the recipe asks for, or need others that are not
+            made, or that must be made again; or a pool has images that a finished network was
+            trained without. Then nothing is taken or written.
+    """
+    found = plan(recipe, workdir, stage, growth_stops=growth_stops)
+    if found.obstacle is not None:
+        raise UserError(found.obstacle)
+    for item in found.items:
+        if item.action is Action.REUSE:
+            item.step.part.is_finished(item.step.inputs)
 
 
 def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:

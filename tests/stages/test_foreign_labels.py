@@ -195,7 +195,9 @@ def test_other_labels_are_another_column(home):
     column_of(home)
     found = json.loads((home / "found.json").read_text())
     (home / "found.json").write_text(json.dumps(found[:-1]))
-    with pytest.raises(UserError, match=r"teachers/detector was made with labels.results"):
+    with pytest.raises(
+        UserError, match=r"teachers/detector was made before the results file of 'elsewhere'"
+    ):
         parts.check(recipe_of(home), Workdir(home / "run"))
 
 

@@ -16,8 +16,21 @@ from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.models.backbone import ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Transfer
-from must_keras.stages import check, label, leaks, parts, pools, status, student, teacher
+from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, Transfer
+from must_keras.selfsup import SimCLR
+from must_keras.stages import (
+    check,
+    examples,
+    label,
+    leaks,
+    parts,
+    pools,
+    selfsup,
+    status,
+    student,
+    supervised,
+    teacher,
+)
 from must_keras.stages.report import page, summary
 from must_keras.tasks import Classification
 from must_keras.training.feed import Feed
@@ -187,12 +200,12 @@ def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(dat
     status.run(two, workdir)
     said = capsys.readouterr().out
     assert "duplicates in pile" in said and "outdated, is made again" in said
-    assert "next: --stage=label" in said and "\nbut " not in said
+    assert "next: --stage=label" in said and "--stage=all stops" not in said
     with pytest.raises(UserError, match="pile has not been compared .* run --stage=label first"):
         student.training_set(two, workdir)
     label.run(two, workdir, ())
     assert [e["index"] for e in entries(workdir)] == [*IN_TREES, *IN_HOUSES]
-    with pytest.raises(UserError, match=r"left_out.pile = .*02.png.* delete .*run/student"):
+    with pytest.raises(UserError, match=r"with 1 image of pile \(08.png\).* delete .*run/student"):
         parts.check(two, workdir)
 
 
@@ -218,7 +231,7 @@ def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, work
     assert after == ["student", "transfer", "export", "report"]
     everything("trees")
     assert len(after) == 8
-    with pytest.raises(UserError, match=r"left_out.pile = .*--reuse=.* delete .*run/student"):
+    with pytest.raises(UserError, match=r"\(08.png\) .*--reuse=.* delete .*run/student"):
         everything("trees", "houses")
     assert len(after) == 8 and workdir.student.result() == {}
     shutil.rmtree(workdir.student.folder)
@@ -334,3 +347,175 @@ def test_the_report_shows_pairs_side_by_side(data, workdir):
     assert summary.collect(fewer, workdir)["leaks"] == {}
     ((sentence, shown),) = page._leaks(fewer, workdir)
     assert sentence == "pile: not compared with the test splits as they are now" and shown is None
+
+
+@pytest.fixture
+def garden(data):
+    """The training set of a teacher of "garden"; 1 and 3 are in the test splits of the transfers.
+
+    Its own test split has a copy of 4: that one the student may see.
+    """
+    leaked = {1: resized(picture(2), 2.0)[:, ::-1], 3: jpeg(picture(8))}
+    for i in range(6):
+        kind = ("rose", "fern")[i % 2]
+        save(data / "garden" / "train" / kind / f"{i}.png", leaked.get(i, picture(300 + i)))
+    save(data / "garden" / "test" / "rose" / "4.png", picture(304))
+    save(data / "garden" / "test" / "fern" / "o.png", picture(310))
+    return data
+
+
+IN_GARDEN = ["fern/1.png", "fern/3.png"]
+
+
+def with_garden(data, *names, **changes) -> Recipe:
+    """A recipe with a teacher that is trained here, besides the one from elsewhere."""
+    downstream = transfer(data, "garden")
+    trained = Teacher(name="garden", task=downstream.task, sets=downstream.sets, training=TRAINING)
+    base = recipe_of(data, *names)
+    return dataclasses.replace(
+        base,
+        **{"teachers": (*base.teachers, trained), "supervised": TRAINING}
+        | {"selfsup": (SimCLR(training=TRAINING),)}
+        | changes,
+    )
+
+
+def test_test_images_in_a_teachers_training_set_are_left_out_of_what_the_student_learns_from(
+    garden, workdir
+):
+    """Of its batches, and of those of its baselines, ground truth too."""
+    recipe = with_garden(garden, "trees", "houses")
+    leaks.run(recipe, workdir)
+    assert list(leaks.left_out(recipe, workdir)) == ["garden_train", "pile"]
+    sources = label.student_sources(recipe)
+    out = examples.left_out(recipe, workdir, sources)
+    assert sorted(out["garden_train"].values()) == IN_GARDEN
+    kept = {f"garden_train/{x}/{i}.png" for i, x in ((0, "rose"), (2, "rose"), (4, "rose"))}
+    kept |= {"garden_train/fern/5.png"}
+    union = examples.union(sources, recipe.tasks, left_out=out, who="the student")
+    of_garden = {union.image_id(i) for i in range(len(union))} - {
+        f"pile/{i:02}.png" for i in range(COUNT)
+    }
+    assert of_garden == kept
+    feed = Feed(union, recipe.tasks, TRAINING, size=64, seed=3)
+    drawn = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
+    assert {x for x in drawn if x.startswith("garden")} == kept
+    labels = [union.load(i)[1] for i in range(len(union)) if union.image_id(i) in kept]
+    assert len(labels) == 4 and all(one["garden"]["probabilities"].max() == 1 for one in labels)
+    of_baselines = (
+        supervised.inputs(recipe, workdir),
+        selfsup.inputs(recipe, workdir, recipe.selfsup[0]),
+    )
+    for inputs in of_baselines:
+        assert sorted(inputs["left_out"]["garden_train"]) == IN_GARDEN
+    assert "pile" not in of_baselines[0]["left_out"], "it has no ground truth"
+
+
+def test_the_report_counts_and_states_those_of_teachers(garden, workdir, capsys):
+    recipe = with_garden(garden, "trees", "houses")
+    leaks.run(recipe, workdir)
+    said = "garden_train: 2 of 6 images are also in test splits (trees: 1, houses: 1): left out"
+    assert said in capsys.readouterr().out
+    found = summary.collect(recipe, workdir)["leaks"]
+    assert found["garden_train"] == {
+        "images": 6, "unreadable": 0, "left_out": 2, "by_set": {"trees": 1, "houses": 1}
+    }  # fmt: skip
+    assert found["pile"]["left_out"] == 3
+    sentences = [sentence for sentence, _ in page._leaks(recipe, workdir)]
+    assert sentences[0].startswith(said) and sentences[1].startswith("pile: 3 of 12")
+    assert (workdir.leaks("garden_train").folder / leaks.PICTURE).is_file()
+
+
+@pytest.mark.parametrize(
+    ("union", "starts", "compared"),
+    [
+        (True, ("random", "student"), ["garden_train", "pile"]),
+        (False, ("random", "student"), ["pile"]),
+        (False, ("random", "supervised"), ["garden_train", "pile"]),
+    ],
+)
+def test_a_training_set_is_compared_as_far_as_something_learns_from_it(
+    garden, workdir, union, starts, compared
+):
+    recipe = with_garden(
+        garden, "trees", student=Student(training=TRAINING, union=union), starts=starts
+    )
+    assert [source.name for source in leaks.sources(recipe)] == compared
+    assert leaks.sources(dataclasses.replace(recipe, transfers=())) == []
+
+
+def test_a_pool_of_the_name_of_a_training_set_is_refused(garden):
+    """leaks/<name> and indices of images belong to one source."""
+    pile = ImagesOnly(name="garden_train", root=garden / "pile")
+    recipe = with_garden(
+        garden,
+        "trees",
+        student=Student(training=TRAINING, union=False),
+        starts=("random", "supervised"),
+        pools=(Pool(source=pile),),
+    )
+    with pytest.raises(UserError, match="two different sources .* 'garden_train'"):
+        leaks.sources(recipe)
+
+
+def test_a_teacher_that_learned_from_test_images_is_no_fair_start(garden, workdir, capsys):
+    starts = ("random", "teacher-garden")
+    recipe = with_garden(garden, "trees", "houses", starts=starts)
+    leaks.run(recipe, workdir)
+    warnings = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning: teacher")]
+    assert len(warnings) == 2
+    assert "'garden' was trained on 1 images" in warnings[0] and "'trees'" in warnings[0]
+    assert 'aligned={"teacher-garden": "images"}' in warnings[0]
+    sentences = [f"warning: {sentence}" for sentence, _ in page._leaks(recipe, workdir)]
+    assert sentences[-2:] == warnings
+    marked = tuple(
+        dataclasses.replace(t, aligned={"teacher-garden": "images"}) for t in recipe.transfers
+    )
+    assert leaks.of_teachers(dataclasses.replace(recipe, transfers=marked), workdir) == []
+    assert leaks.of_teachers(with_garden(garden, "trees", "houses"), workdir) == []
+
+
+def test_inputs_are_those_of_before_where_nothing_leaks(garden, workdir):
+    """So finished students and baselines stay what they are."""
+    shutil.rmtree(garden / "houses" / "test" / "low")
+    save(garden / "houses" / "test" / "low" / "other.png", picture(400))
+    for path in (garden / "pile" / "08.png", garden / "garden" / "train" / "fern" / "3.png"):
+        path.unlink()
+    recipe = with_garden(garden, "houses")
+    leaks.run(recipe, workdir)
+    assert leaks.left_out(recipe, workdir) == {}
+    assert "left_out" not in supervised.inputs(recipe, workdir)
+    sources = label.student_sources(recipe)
+    union = examples.union(
+        sources, recipe.tasks, left_out=examples.left_out(recipe, workdir, sources), who="it"
+    )
+    assert len(union) == sum(len(source) for source in sources)
+
+
+def test_supervised_alone_compares_its_images_first(garden, workdir, monkeypatch):
+    found = {}
+    monkeypatch.setitem(
+        stages._ORDER,
+        "supervised",
+        lambda recipe, workdir, _: found.update(leaks.left_out(recipe, workdir)),
+    )
+    recipe = with_garden(garden, "trees", "houses", starts=("random", "supervised"))
+    stages.run(
+        "supervised", recipe=lambda: recipe, workdir=workdir.root, only=(), strategy="one"
+    )  # fmt: skip
+    assert sorted(found["garden_train"].values()) == IN_GARDEN
+
+
+def test_a_finished_student_that_saw_them_must_be_made_again(garden, workdir):
+    """It is of a version before: its training set was not looked through."""
+    recipe = with_garden(garden, "trees", "houses")
+    before = recipe_of(garden, "trees", "houses")
+    leaks.run(before, workdir)
+    made_from = supervised.inputs(with_garden(garden), workdir)
+    asked = dataclasses.replace(recipe, starts=("random", "supervised"))
+    workdir.supervised.begin()
+    workdir.supervised.finish(made_from, {})
+    parts.check(asked, workdir, "supervised")
+    leaks.run(asked, workdir)
+    with pytest.raises(UserError, match=r"made with 2 images of garden_train \(fern/1.png, fern/3"):
+        parts.check(asked, workdir, "supervised")

@@ -49,7 +49,9 @@ def test_a_stage_minds_what_it_makes_and_reads(recipe, workdir):
     shutil.rmtree(workdir.labels("shapes", "pool").folder)
     for stage in ("teacher", "label"):
         parts.check(recipe, workdir, stage)
-    with pytest.raises(UserError, match=r"student was made without .*labels/shapes/pool\. Choose"):
+    with pytest.raises(
+        UserError, match=r"student was made without .*labels/shapes/pool\. .*--stage=label, choose"
+    ):
         parts.check(recipe, workdir, "student")
 
 

@@ -98,7 +98,7 @@ def test_another_recipe_does_not_delete_what_is_begun(tmp_path):
     part, values = Part(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2)
     Trainer(values).choose(part)
     again, kept = Trainer(values), sorted(part.folder.rglob("*"))
-    with pytest.raises(UserError, match="begun with start = random; the recipe now gives student"):
+    with pytest.raises(UserError, match="begun with start = random, the recipe now says student"):
         sweep.choose(
             part, {"start": "student"}, tuple(values), train=again.train, validate=again.validate
         )

@@ -54,12 +54,13 @@ class ListedFiles(Source):
 
     Attributes:
         of: the name of the source.
+        source: where the images are.
     """
 
     def __init__(self, source: Source, files: Iterable[ListedFile], *, name: str):
         self.name, self.of = name, source.name
         self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
-        self._source = source
+        self.source = source
         known = {source.image_id(i): i for i in range(len(source))}
         places, sizes, digests = array.array("q"), array.array("q"), bytearray()
         # Ids of what the source no longer has.
@@ -88,11 +89,11 @@ class ListedFiles(Source):
 
     def image_id(self, index: int) -> str:
         place = int(self._places[index])
-        return self._source.image_id(place) if place >= 0 else self._lost[index]
+        return self.source.image_id(place) if place >= 0 else self._lost[index]
 
     def file(self, index: int) -> pathlib.Path | None:
         place = int(self._places[index])
-        return self._source.file(place) if place >= 0 else None
+        return self.source.file(place) if place >= 0 else None
 
     def folders(self) -> frozenset[pathlib.Path]:
         return self._source.folders()
@@ -109,10 +110,10 @@ class ListedFiles(Source):
         reason = self._why_gone(index)
         if reason is not None:
             raise UserError(reason)
-        return self._source.image(int(self._places[index]))
+        return self.source.image(int(self._places[index]))
 
     def labels(self, index: int) -> dict[str, Stored]:
-        return {} if self.is_gone(index) else self._source.labels(int(self._places[index]))
+        return {} if self.is_gone(index) else self.source.labels(int(self._places[index]))
 
     def _why_gone(self, index: int) -> str | None:
         file = self.file(index)
@@ -131,7 +132,7 @@ class ListedFiles(Source):
     def describe(self) -> dict[str, Any]:
         # The list says which images there are.
         images = ("files", "images", "indices")
-        labels = without_keys(self._source.describe(), images) if self.label_spaces else None
+        labels = without_keys(self.source.describe(), images) if self.label_spaces else None
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from must_keras.data.sources.source import without_keys
+from must_keras.differences import first_difference
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
 from must_keras.stages.report import combined, comparison
 from must_keras.stages.report.comparison import t_interval
-from must_keras.workdir import first_difference
 
 POOL_IMAGES = "pool_images"
 
@@ -215,11 +215,7 @@ def _cells(intervals: Sequence[Interval | None], form: str) -> list[str]:
 
 def _read(folder: pathlib.Path, over: str) -> Run:
     recipe, report = combined.read(folder)
-    value = (
-        sum(pool["images"] for pool in report["leaks"].values())
-        if over == POOL_IMAGES
-        else _plain(_at(recipe, over))
-    )
+    value = _pool_images(recipe, report) if over == POOL_IMAGES else _plain(_at(recipe, over))
     kept = {key: inner for key, inner in recipe.items() if key not in _BESIDES}
     return Run(
         folder=folder,
@@ -228,6 +224,12 @@ def _read(folder: pathlib.Path, over: str) -> Run:
         recipe=without_keys(kept, _ANYWHERE),
         rows=report["transfers"],
     )
+
+
+def _pool_images(recipe: Mapping[str, Any], report: Mapping[str, Any]) -> int:
+    """The images of the pools: of all that was compared with the test splits."""
+    pools = {pool["source"]["name"] for pool in recipe["pools"]}
+    return sum(found["images"] for name, found in report["leaks"].items() if name in pools)
 
 
 def _at(recipe: Any, path: str) -> Any:

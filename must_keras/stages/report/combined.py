@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from must_keras.data.sources.source import without_keys
+from must_keras.differences import first_difference
 from must_keras.errors import UserError, damaged
 from must_keras.files import Form, check_form, read_json
 from must_keras.stages.report import comparison
-from must_keras.workdir import RUN, first_difference
+from must_keras.workdir import RUN
 
 _REPORT = "report.json"
 # What is read of a transfer.

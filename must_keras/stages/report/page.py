@@ -141,7 +141,7 @@ def _labels(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:
 
 
 def _leaks(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str | None]]:
-    """(sentence, picture) of every pool beside the test splits."""
+    """(sentence, picture) of all that was compared with the test splits, and of the teachers."""
     known = leaks.results(recipe, workdir)
     found = []
     for source in leaks.sources(recipe):
@@ -153,7 +153,7 @@ def _leaks(recipe: Recipe, workdir: Workdir) -> list[tuple[str, str | None]]:
             continue
         shown = _saved_photo(picture)
         found.append((leaks.told(source.name, known[source.name], see=see), shown))
-    return found
+    return found + [(sentence, None) for sentence in leaks.of_teachers(recipe, workdir)]
 
 
 def _heads(recipe: Recipe, workdir: Workdir) -> list[dict[str, Any]]:

@@ -1,0 +1,164 @@
+"""Where plain data differ, in words: why a finished artifact is not the one that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# Characters of a value in a message, and ids that it lists.
+_LONGEST, _NAMED = 80, 3
+# Digests of contents as sources, models and checkpoints describe themselves.
+_DIGEST = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{16})\b")
+# What a digest is taken of, by its key.
+_CONTENT = {
+    "files": "the list of image files",
+    "images": "the image files",
+    "annotations": "the annotations",
+    "csv": "the labels",
+    "labels": "the labels",
+    "maps": "the label maps",
+    "results": "the results file",
+    "indices": "the choice of images",
+    "model": "the model",
+    "path": "the checkpoint file",
+    "sha256": "the file",
+    "teacher_sha256": "the weights of the teacher",
+    "model_sha256": "the weights that it starts from",
+}
+
+
+class _Place(NamedTuple):
+    """Where two values differ: the path to it, the innermost name on the path, and both values."""
+
+    path: str
+    name: str | None
+    was: Any
+    now: Any
+
+    @property
+    def key(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def first_difference(was: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """Return (field, what it was, what it is) of plain data; None where both are the same."""
+    found = _first(was, now, "", None)
+    return None if found is None else (found.path, found.was, found.now)
+
+
+def in_words(was: Any, now: Any) -> str | None:
+    """Return what changed, to follow "<artifact> was made "; None where nothing did.
+
+    A digest of contents is nothing that a person can compare: the source and its part that changed
+    are named instead.
+
+    Args:
+        was: the inputs of an artifact as plain data.
+        now: the inputs that are asked for.
+
+    Example:
+        >>> in_words({"steps": 3}, {"steps": 4})
+        'with steps = 3, the recipe now says 4'
+        >>> was, now = ({"pool": {"name": "photos", "files": n * 16}} for n in ("0", "1"))
+        >>> in_words(was, now)
+        "before the list of image files of 'photos' changed"
+    """
+    found = _first(was, now, "", None)
+    if found is None:
+        return None
+    if found.path.startswith("left_out"):
+        return _copies(was.get("left_out") or {}, now.get("left_out") or {})
+    if _is_digest(found.was) and _is_digest(found.now):
+        return f"before {_content(found)} changed"
+    if found.was is None and _is_digest(found.now):
+        return f"without {found.path}"
+    if found.now is None and _is_digest(found.was):
+        return f"with {found.path}, which the recipe no longer has"
+    names = _names(found.was), _names(found.now)
+    if None not in names and set(names[0]) != set(names[1]):
+        return _members(found.path, *names)
+    return f"with {found.path} = {_short(found.was)}, the recipe now says {_short(found.now)}"
+
+
+def _first(was: Any, now: Any, path: str, name: str | None) -> _Place | None:
+    if isinstance(was, dict) and isinstance(now, dict):
+        own = now.get("name")
+        name = own if isinstance(own, str) else name
+        # Two things of different names are not one thing that changed.
+        for key in sorted(was.keys() | now.keys(), key=lambda key: (key != "name", key)):
+            below = f"{path}.{key}" if path else key
+            found = _first(was.get(key), now.get(key), below, name)
+            if found:
+                return found
+        return None
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for index, (a, b) in enumerate(zip(was, now, strict=True)):
+            found = _first(a, b, f"{path}[{index}]", name)
+            if found:
+                return found
+        return None
+    return None if was == now else _Place(path, name, was, now)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _content(place: _Place) -> str:
+    if place.path.startswith("columns."):
+        return f"the teacher's weights of the labels {place.path.removeprefix('columns.')}"
+    what = _CONTENT.get(place.key)
+    if what is None:
+        return f"the content of {place.path}"
+    return f"{what} ({place.path})" if place.name is None else f"{what} of {place.name!r}"
+
+
+def _names(value: Any) -> list[str] | None:
+    """Return the names of a list of things that have one; None of anything else."""
+    if not isinstance(value, list):
+        return None
+    found = [item.get("name") if isinstance(item, dict) else None for item in value]
+    return found if all(isinstance(name, str) for name in found) else None
+
+
+def _members(path: str, was: list[str], now: list[str]) -> str:
+    added = [name for name in now if name not in was]
+    gone = [name for name in was if name not in now]
+    told = [f"without {', '.join(added)}"] if added else []
+    told += [f"with {', '.join(gone)}, which the recipe no longer has"] if gone else []
+    return f"{' and '.join(told)} (in {path})"
+
+
+def _copies(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> str:
+    """Name images that a comparison with the test splits has found, or no longer finds."""
+    for verb, some, others in (("with", now, was), ("without", was, now)):
+        for source, ids in some.items():
+            odd = [image_id for image_id in ids if image_id not in set(others.get(source, ()))]
+            if odd:
+                tail = "are now found in" if verb == "with" else "are no longer found in"
+                count = "1 image" if len(odd) == 1 else f"{len(odd)} images"
+                tail = tail.replace("are", "is") if len(odd) == 1 else tail
+                return f"{verb} {count} of {source} ({listed(odd)}) that {tail} a test split"
+    return "with another order of the images that are left out"
+
+
+def listed(names: list[str] | tuple[str, ...], count: int | None = None) -> str:
+    """Return the first of some names, and how many more there are.
+
+    Args:
+        names: the first ones, or all.
+        count: of all names, where `names` has not all.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = (len(names) if count is None else count) - min(len(names), _NAMED)
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more else "")
+
+
+def _short(value: Any) -> str:
+    text = _DIGEST.sub("...", str(value))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
