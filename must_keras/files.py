@@ -15,7 +15,7 @@ import stat
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from must_keras.errors import UserError, damaged
 
@@ -236,6 +236,27 @@ def unreadable(path: str | os.PathLike[str], error: OSError, *, remedy: str) -> 
 def warn_once(message: str) -> None:
     """Print a warning to stderr, however often it is asked for."""
     print(f"warning: {message}", file=sys.stderr)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading; never a pipe or a device, which would wait or never end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it may not be read, or it is not a regular file.
+    """
+    # Devices act on being opened: their kind is asked for first.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is not a regular file")
+    # Without waiting, should a pipe have come in its place.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

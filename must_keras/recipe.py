@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
+from must_keras.data.labelled import check_sets
 from must_keras.data.sources import Source, check_not_empty
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect, expect_each
@@ -106,6 +108,10 @@ class Transfer:
         expect(where, self, task=Task, sets=Splits, training=Training)
         expect(where, self, rates_from=str | None)
         expect_each(where, self, learning_rates=float)
+        for start, value in self.aligned.items():
+            if value not in get_args(Aligned):
+                allowed = nearest(str(value), get_args(Aligned))
+                raise UserError(f"{where}: aligned[{start!r}]={value!r}; {allowed}")
         rates = self.learning_rates
         if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
             raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
@@ -220,6 +226,12 @@ class Recipe:
                         f"{nearest(start, self._all_starts)}"
                     )
         for teacher in self.teachers:
+            check_sets(f"teacher {teacher.name!r}", teacher.sets, teacher.task)
+        for transfer in self.transfers:
+            check_sets(f"transfer {transfer.name!r}", transfer.sets, transfer.task)
+        for pool in self.pools:
+            self._check_heads(pool)
+        for teacher in self.teachers:
             if isinstance(teacher, ForeignLabels):
                 teacher.check_pools([pool.source for pool in self.pools])
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
@@ -234,6 +246,18 @@ class Recipe:
         for start in self.starts:
             if start not in (*self._all_starts, "all"):
                 raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
+
+    def _check_heads(self, pool: Pool) -> None:
+        """Raise UserError where labels of a pool are of a head that looks like a mistyped one."""
+        heads = [task.name for task in self.tasks]
+        for source in filter(None, (pool.source, pool.truth)):
+            for head in source.label_spaces:
+                others = [name for name in heads if name not in source.label_spaces]
+                if head not in heads and difflib.get_close_matches(head, others, n=1):
+                    raise UserError(
+                        f"pool {source.name!r} has labels of head {head!r}, and the student has "
+                        f"no such head; {nearest(head, others)}"
+                    )
 
     @property
     def _all_starts(self) -> tuple[str, ...]:

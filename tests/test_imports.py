@@ -58,7 +58,10 @@ def test_plain_modules_import_only_each_other():
 
 def test_siblings_do_not_import_each_other():
     for folder, shared in (
-        ("tasks", {"base", "drawing", "foreign", "sketch", "thresholds"}),
+        (
+            "tasks",
+            {"base", "drawing", "evaluation", "foreign", "label_content", "sketch", "thresholds"},
+        ),
         ("data/sources", {"source", "image_files", "paired", "tfds_readings"}),
     ):
         for path in (PACKAGE / folder).glob("*.py"):

@@ -128,3 +128,48 @@ def test_a_pool_s_name_never_leads_elsewhere(scenes, name):
     source.name = name
     with pytest.raises(UserError, match="names a folder"):
         dataclasses.replace(scenes, pools=(Pool(source=source),))
+
+
+def renamed(item, name):
+    return dataclasses.replace(item, task=dataclasses.replace(item.task, name=name))
+
+
+@pytest.mark.parametrize(
+    ("field", "head", "mistyped", "message"),
+    [
+        (
+            "teachers", "objects", "objcts",
+            r"teacher 'objects', train: source '\w+' labels objects, not 'objcts'; did you mean",
+        ),
+        ("transfers", "dev_boxes", "dev_boxs", r"transfer 'dev_boxes', train: .* not 'dev_boxs'"),
+    ],
+)  # fmt: skip
+def test_a_head_that_its_set_does_not_label_is_named(scenes, field, head, mistyped, message):
+    items = [
+        renamed(item, mistyped) if item.name == head else item for item in getattr(scenes, field)
+    ]
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(scenes, **{field: tuple(items)})
+
+
+def test_an_alignment_that_is_none_is_named(scenes):
+    with pytest.raises(UserError, match=r"aligned\['student'\]='tsak'; did you mean 'task'"):
+        dataclasses.replace(scenes.transfers[0], aligned={"student": "tsak"})
+
+
+def test_a_source_that_is_asked_for_another_head_names_its_own(scenes):
+    source = next(t for t in scenes.teachers if t.name == "objects").sets.train
+    with pytest.raises(UserError, match=r"labels objects, not 'boxes'; allowed are objects"):
+        source.label_spaces["boxes"]
+    assert source.label_spaces.get("boxes") is None and "boxes" not in source.label_spaces
+
+
+def test_thresholds_by_names_say_how_to_write_them(scenes):
+    teacher = next(t for t in scenes.teachers if t.name == "objects")
+    first, *others = teacher.task.classes
+    with pytest.raises(
+        UserError, match=rf"give one number for each .*\(0\.4{', ...' * len(others)},\)"
+    ):
+        dataclasses.replace(teacher, threshold={first: 0.4})
+    with pytest.raises(UserError, match=f"'{first}s' is of no class; did you mean '{first}'"):
+        dataclasses.replace(teacher, threshold={f"{first}s": 0.4})

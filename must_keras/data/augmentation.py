@@ -6,7 +6,7 @@ Every draw is a function of the example's key (ops/draws.py).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -40,6 +40,11 @@ class Augmentation:
     brightness: float = 0.2
     rand_augment: RandAugment | None = None
 
+    @property
+    def largest_scale(self) -> float:
+        """Largest side of an image relative to the largest one that fits the input."""
+        return max(self.scale)
+
     def describe(self) -> dict[str, Any]:
         """The fields; without RandAugment, which came later, where it is not used."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -65,6 +70,7 @@ class WholeImages:
     """
 
     mirror: bool = True
+    largest_scale: ClassVar[float] = 1.0
 
     def is_mirrored(self, key: Tensor) -> Tensor:
         """Bool, whether the picture with this key, an int32 scalar, is mirrored."""

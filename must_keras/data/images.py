@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import OpenEXR
 from PIL import Image
 
-from must_keras.data import image_metadata
+from must_keras.data import image_metadata, pixel_bits
+from must_keras.data.notices import Notices
 from must_keras.errors import UserError
+from must_keras.files import open_regular
 
 Path = str | os.PathLike[str]
 
@@ -43,18 +44,35 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)
 _ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(
+    path: Path, *, bits: int | None = None, notices: Notices | None = None
+) -> np.ndarray:
     """An image as a person sees it: [h, w, 3] uint8 RGB, turned upright as its EXIF says.
 
     Grey becomes three equal colours, 16 bits become 8 (round(value / 257)), what is transparent
-    shows white. Of an animation or a TIFF of several pages, the first.
+    shows white. Where pixels of more than 8 bits use fewer than 16, 2^bits - 1 becomes 255. Of an
+    animation or a TIFF of several pages, the first.
+
+    Args:
+        path: of the file.
+        bits: number of bits that pixels of more than 8 bits use, from the lowest on; None: what a
+            TIFF states (BitsPerSample, or a SMaxSampleValue or MaxSampleValue of 2^bits - 1),
+            else 16.
+        notices: receives a notice of a file whose values use fewer bits than they are read with;
+            None: that of files without a source, once for each folder.
 
     Raises:
         UserError: there is no such file, it is not a regular file, it has more than MAX_PIXELS,
-            or it cannot be decoded for any reason.
+            it cannot be decoded for any reason, or a value needs more than `bits`.
     """
     with _opened(path) as (image, orientation):
-        return rgb(_upright(image, orientation))
+        is_deep = pixel_bits.has_deep_colours(image, path)
+        if is_deep and bits is not None:
+            image = pixel_bits.deep_colours(path, bits)
+        elif bits is None:
+            bits = pixel_bits.stated_bits(image)
+            pixel_bits.notice(image, path, notices, bits=bits or 16, has_deep_colours=is_deep)
+        return rgb(_upright(image, orientation), bits=bits)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -64,22 +82,40 @@ def upright_size(path: Path) -> tuple[int, int]:
         return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
 
 
-def read_values(path: Path) -> np.ndarray:
-    """A picture of one integer a pixel: [h, w], 8, 16 or 32 bits as in the file.
+class CodedPicture(NamedTuple):
+    """A picture of one integer a pixel.
 
-    Of a palette the indices, not the colours. Of equal colours one.
+    Attributes:
+        values: [h, w], 8, 16 or 32 bits as in the file; of a palette the indices.
+        palette: [n, 3] uint8, the color of each index; None of a picture without a palette.
+        is_transparent: whether a pixel is wholly or partly transparent.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None
+    is_transparent: bool
+
+
+def read_coded(path: Path) -> CodedPicture:
+    """Read a picture of one integer a pixel, or of equal colors, and what belongs to it.
 
     Raises:
         UserError: see `read_numbers`; or they are floating point numbers.
     """
-    found = read_numbers(path)
+    with _opened(path) as (image, orientation):
+        found = values(_upright(image, orientation))
+        colours = image.getpalette("RGB") if image.mode == "P" else None
+        is_transparent = _is_transparent(image)
+    if found is None:
+        raise UserError(f"{path} has colours (mode {image.mode}), expected one number a pixel")
     if found.dtype.kind == "f":
         raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
-    return found
+    palette = None if colours is None else np.array(colours, np.uint8).reshape(-1, 3)
+    return CodedPicture(found, palette, is_transparent)
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """A picture of one number a pixel: as `read_values`, or [h, w] float32 of a TIFF of floats.
+    """A picture of one number a pixel: integers as stored, or [h, w] float32 of a TIFF of floats.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
@@ -161,11 +197,11 @@ def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
     return np.where(pixels[:, :, 3:] > 0, pixels[:, :, :3], np.uint8(0))
 
 
-def rgb(image: Image.Image) -> np.ndarray:
+def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
     """[h, w, 3] uint8 of a Pillow image in any mode of integers; see `read_image`."""
     if image.mode.startswith("I"):
-        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return np.repeat(((deep + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+        grey = pixel_bits.in_8_bits(np.asarray(image), bits)
+        return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("its pixels are floating point numbers, expected 8 or 16 bits")
     if image.has_transparency_data:
@@ -173,6 +209,12 @@ def rgb(image: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    return int(image.convert("RGBA").getextrema()[3][0]) < 255
 
 
 def values(image: Image.Image) -> np.ndarray | None:
@@ -185,27 +227,6 @@ def values(image: Image.Image) -> np.ndarray | None:
     if num_colours is None or np.any(colours[:, :, 1:num_colours] != colours[:, :, :1]):
         return None
     return colours[:, :, 0]
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; never a pipe or a device, which would wait or never end.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it may not be read, or it is not a regular file.
-    """
-    # Devices act on being opened: their kind is asked for first.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("it is not a regular file")
-    # Without waiting, should a pipe have come in its place.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a regular file")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 @contextlib.contextmanager

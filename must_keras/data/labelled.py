@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from must_keras.data.columns import Column
-from must_keras.data.sources import LabelSpace, Source
+from must_keras.data.sources import LabelSpace, LabelSpaces, Source
+from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
@@ -55,6 +56,7 @@ class Labelled:
         self._pseudo = dict(pseudo or {})
         self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
         self._told: set[str] = set()
+        self._spaces = LabelSpaces(source.name, source.label_spaces)
         check_label_spaces(source, tasks)
 
     def __len__(self) -> int:
@@ -76,6 +78,12 @@ class Labelled:
     def labels(self, index: int) -> dict[str, dict[str, np.ndarray]]:
         """{head: stored label}."""
         return self._labels(self._place(index))[0]
+
+    def labels_and_origins(
+        self, index: int
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
+        """{head: stored label} and {head: where it comes from}, read once."""
+        return self._labels(self._place(index))
 
     def labels_for(
         self, tasks: Sequence[Task], index: int
@@ -103,7 +111,7 @@ class Labelled:
         for task in tasks:
             name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
             if name in true:
-                kind = self.source.label_spaces[name].kind
+                kind = self._spaces[name].kind
                 labels[name], origins[name] = task.adapt(true[name], kind), "true"
             elif pseudo is not None and not pseudo.column.is_empty(index):
                 labels[name] = task.decode(pseudo.column.read(index), pseudo.threshold)
@@ -228,6 +236,22 @@ def labelled_shares(
         for head, counter in heads.items():
             totals[head] += counter
     return {head: 1.0 - t["missing"] / t.total() for head, t in totals.items()}
+
+
+def check_labels_head(where: str, source: Source, task: Task) -> None:
+    """Raise UserError where a source has no labels for a head; `where` names who needs them."""
+    found = LabelSpaces(source.name, source.label_spaces)
+    if task.name not in found:
+        raise UserError(
+            f"{where}: {found.unknown(task.name)}: the source's head= and the name of the task "
+            "must be the same"
+        )
+
+
+def check_sets(where: str, sets: Splits | None, task: Task) -> None:
+    """Raise UserError where a split of a set has no labels for a head."""
+    for split in ("train", "validation", "test") if sets is not None else ():
+        check_labels_head(f"{where}, {split}", getattr(sets, split), task)
 
 
 def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:

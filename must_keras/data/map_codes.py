@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
+from must_keras.data.images import CodedPicture
+from must_keras.data.notices import Notices
 from must_keras.errors import UserError
 from must_keras.tasks.segmentation import IGNORE
 
 _UNKNOWN = -1
 
 Colour = tuple[int, int, int]
+
+# Maps are read by several threads; one lock for all, so that sources can be copied.
+_lock = threading.Lock()
 
 
 class Values:
@@ -64,7 +71,11 @@ class Values:
     def _look_up(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The class of every value, and whether it has none."""
         inside = (values >= 0) & (values < len(self._class_of))
-        classes = self._class_of[np.where(inside, values, len(self._class_of) - 1)]
+        if values.dtype.kind == "f":
+            # A fraction is no class; rounding would make it one.
+            inside &= values == np.floor(values)
+        places = np.where(inside, values, len(self._class_of) - 1).astype(np.int64)
+        classes = self._class_of[places]
         return classes, ~inside | (classes == _UNKNOWN)
 
 
@@ -88,8 +99,8 @@ class Colours:
         colours: Sequence[Colour],
         ignore: Sequence[Colour],
     ):
-        self._colours = [_checked_colour(name, colour) for colour in colours]
-        self._ignore = [_checked_colour(name, colour) for colour in ignore]
+        self._colours = [checked_colour(name, colour) for colour in colours]
+        self._ignore = [checked_colour(name, colour) for colour in ignore]
         known = [*self._colours, *self._ignore]
         if len(self._colours) != num_classes or len(set(known)) != len(known):
             raise UserError(
@@ -124,7 +135,101 @@ class Colours:
         return self._classes[places]
 
 
-def _checked_colour(name: str, colour: Sequence[int]) -> Colour:
+class Palettes:
+    """The palettes of a source's label maps, compared where their indices are the classes.
+
+    Args:
+        notices: receives what differs and may be right.
+        are_stated: whether a user has stated the value of each class, and so that the indices of
+            all files mean the same: then differing palettes are a notice, not an error.
+    """
+
+    def __init__(self, notices: Notices, *, are_stated: bool):
+        self._notices, self._are_stated = notices, are_stated
+        self._checked: set[str] = set()
+        self._known: dict[int, tuple[Colour, str]] = {}
+        self._kinds: dict[str, str] = {}
+
+    def check(self, picture: CodedPicture, where: str) -> None:
+        """Compare a map with those that were read before; at its first reading alone.
+
+        Raises:
+            UserError: a color has another index than in another file, so that equal indices are
+                different classes; names both files.
+        """
+        with _lock:
+            if where in self._checked:
+                return
+            if picture.is_transparent:
+                self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
+            kind = "grey" if picture.palette is None else "palette"
+            self._kinds.setdefault(kind, where)
+            if len(self._kinds) > 1:
+                grey, palette = self._kinds["grey"], self._kinds["palette"]
+                self._notices.add(
+                    "kinds of maps",
+                    where,
+                    lambda _: (
+                        f"{palette} has a palette and {grey} is grey: an index and a grey value of "
+                        "the same number are read as the same class"
+                    ),
+                )
+            if picture.palette is not None:
+                used = np.flatnonzero(np.bincount(picture.values.reshape(-1)))
+                self._compare(picture.palette, used, where)
+            self._checked.add(where)
+
+    def _compare(self, palette: np.ndarray, used: np.ndarray, where: str) -> None:
+        used = used[used < len(palette)]
+        colours = {int(index): _as_colour(palette[index]) for index in used}
+        counts = collections.Counter(colours.values())
+        for index, colour in colours.items():
+            known = self._known.setdefault(index, (colour, where))
+            if known[0] == colour:
+                continue
+            # Colours that stand for several indices, as black at a palette's end, name none.
+            other = next((i for i, (c, _) in self._known.items() if c == colour), None)
+            is_moved = other is not None and counts[colour] == 1
+            first = known[1]
+            text = (
+                f"value {index} has the color {colour} in its palette, and {known[0]} in that of "
+                f"{first}"
+            )
+            if is_moved and not self._are_stated:
+                raise UserError(
+                    f"{where}: {text}, where {colour} is value {other}: equal values are different "
+                    "classes. Read the maps by their colors, colours=(...) with the color of each "
+                    "class; or state the value of each class, values=(...), if the values are "
+                    "right and the colors do not matter"
+                )
+            self._notices.add(
+                "palettes",
+                where,
+                lambda _, text=text: (
+                    f"{text}: if equal values are different classes, read the maps by their "
+                    "colors, colours=(...)"
+                ),
+            )
+
+
+_TRANSPARENT = (
+    "pixels are transparent, and are read as their value all the same: give them a value that is "
+    "ignored, or read the maps by their colors, colours=(...), where what is wholly transparent "
+    "is black"
+)
+
+
+def _as_colour(values: np.ndarray) -> Colour:
+    red, green, blue = values.tolist()
+    return red, green, blue
+
+
+def checked_colour(name: str, colour: Sequence[int]) -> Colour:
+    """Return (R, G, B) as integers.
+
+    Raises:
+        UserError: of the source `name`: it is no color.
+    """
     try:
         red_green_blue = tuple(int(value) for value in colour)
         is_colour = len(red_green_blue) == 3 and all(

@@ -70,6 +70,11 @@ def _interpolation(cells: int, side: int, stride: int) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(centre[:, None] - np.arange(cells))).astype(np.float32)
 
 
+def loss_pixels(visible: tuple[float, float], stride: int) -> float:
+    """Return how many pixels a loss at a stride reads of an image of (height, width) pixels."""
+    return visible[0] * visible[1] / stride**2
+
+
 def check_stride(name: str, stride: int, size: tuple[int, int] | None = None) -> None:
     """Raises UserError where a task's loss_stride is no stride, or not one of this size."""
     if stride < 1 or (size and any(side % stride for side in size)):

@@ -23,6 +23,8 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.ops.views import View
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
+from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.sketch import Sketch
 from must_keras.tasks.thresholds import Threshold
 
@@ -35,50 +37,6 @@ class Spec(NamedTuple):
     shape: tuple[int | None, ...]
     dtype: str
     optional: bool = False
-
-
-class Answers(NamedTuple):
-    """What a model said to a batch, answer by answer, where something is labelled.
-
-    Attributes:
-        scores: [N] in [0, 1], how sure each is, as a label column stores it.
-        classes: [N] int, the class that each names.
-        right: [N] bool.
-        true: [K] int, how many there were to be found of each class.
-    """
-
-    scores: np.ndarray
-    classes: np.ndarray
-    right: np.ndarray
-    true: np.ndarray
-
-
-class Evaluator(abc.ABC):
-    """Gathers what a metric needs, batch by batch, and gives the field's standard numbers."""
-
-    @abc.abstractmethod
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Takes one batch, [B, ...] each. Images without a label count nothing."""
-
-    @abc.abstractmethod
-    def result(self) -> dict[str, float]:
-        """{metric: value}; the first is the headline. NaN where nothing was labelled."""
-
-    def warnings(self) -> list[str]:
-        """Return, with figures and remedy, what all predictions get wrong, as inverted depth."""
-        return []
-
-
-class Prior(abc.ABC):
-    """The best prediction that never looks at the image: what any metric is compared with."""
-
-    @abc.abstractmethod
-    def update(self, label: Mapping[str, np.ndarray]) -> None:
-        """Takes a batch of training labels [B, ...]."""
-
-    @abc.abstractmethod
-    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
-        """The same outputs for every image: [num_images, ...]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,10 +83,17 @@ class Task(abc.ABC):
         del kind
         return stored
 
-    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
-        """Whether a stored label, of an image that somebody labelled, is empty all the same."""
-        del stored
-        return False
+    content_unit: ClassVar[str] = "pixel"
+    """What `content` counts, in the singular: "image", "object" or "pixel"."""
+
+    @abc.abstractmethod
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count what a stored label contains and what of it can be learned.
+
+        Args:
+            stored: of an image that is labelled for the head.
+            framing: how large the network receives the image.
+        """
 
     @property
     def teachable(self) -> tuple[str, ...]:
@@ -139,8 +104,13 @@ class Task(abc.ABC):
         return (next(iter(self.stored_spec())),)
 
     def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return which of `teachable` a stored label teaches; a missing or empty one, none."""
-        return () if self.says_nothing(stored) else self.teachable
+        """Return which of `teachable` a stored label teaches; a missing or empty one, none.
+
+        Here of a head with one map: all where anything is found in it, at any input size.
+        """
+        height, width = np.asarray(stored[self.teachable[0]]).shape[:2]
+        framing = Framing((height, width), max(height, width))
+        return self.teachable if self.content(stored, framing).found.any() else ()
 
     def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a stored label without what `warp` never reads: this is what becomes tensors."""

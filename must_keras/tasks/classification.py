@@ -15,9 +15,11 @@ from PIL import Image, ImageDraw
 from must_keras.errors import UserError
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
-from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.drawing import enlarge, font
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
 from must_keras.tasks.foreign import check_distribution, check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.sketch import Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 
@@ -74,6 +76,14 @@ class Classification(Task):
             "probabilities": np.zeros(len(self.classes), np.float32),
             "labelled": np.zeros((), np.float32),
         }
+
+    content_unit: ClassVar[str] = "image"
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count the classes that have any probability."""
+        del framing
+        found = (np.asarray(stored["probabilities"]) > 0).astype(np.int64)
+        return LabelContent(total=1, found=found, usable=found, lost={})
 
     def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
         return self.teachable if float(stored["labelled"]) > 0 else ()

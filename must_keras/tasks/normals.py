@@ -14,12 +14,15 @@ from keras import ops
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
+from must_keras.tasks.evaluation import Evaluator, Prior
 from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.thresholds import Threshold
 
 # Shorter vectors are no direction: (0, 0, 0) says that nobody knows.
 _SHORTEST = 0.1
+_UNKNOWN = Lost("unknown (no direction)")
 _DEGREES = (11.25, 22.5, 30.0)
 
 
@@ -75,8 +78,13 @@ class Normals(Task):
             3, channels=self.channels, num_convs=self.num_convs, norm=norm, name=self.name
         )
 
-    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
-        return not np.asarray(stored["normals"]).any()
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image."""
+        valid = np.linalg.norm(np.asarray(stored["normals"]), axis=-1) > _SHORTEST
+        known = np.array([np.count_nonzero(valid)])
+        share = maps.loss_pixels(framing.visible, self.loss_stride) / max(valid.size, 1)
+        lost = {_UNKNOWN: valid.size - int(known[0])} if not valid.all() else {}
+        return LabelContent(total=valid.size, found=known, usable=known * share, lost=lost)
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         _, valid = _unit(maps.at_stride(label["normals"], self.loss_stride))

@@ -15,13 +15,20 @@ from must_keras.errors import UserError
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Answers, Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.drawing import palette
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
 from must_keras.tasks.foreign import check_distribution, check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
 IGNORE = 255
+_IGNORED = Lost(
+    f"unknown ({IGNORE}, or a value that the source ignores)",
+    f"if {IGNORE} stands for a class in the files, give the source the value of each class, for "
+    f"example values=(0, {IGNORE})",
+)
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -78,8 +85,14 @@ class Segmentation(Task):
             name=self.name,
         )
 
-    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
-        return bool((np.asarray(stored["map"]) == IGNORE).all())
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image."""
+        classes = np.asarray(stored["map"]).reshape(-1)
+        known = classes[classes != IGNORE]
+        found = np.bincount(known, minlength=len(self.classes))[: len(self.classes)]
+        share = maps.loss_pixels(framing.visible, self.loss_stride) / max(classes.size, 1)
+        lost = {_IGNORED: classes.size - known.size} if known.size < classes.size else {}
+        return LabelContent(total=classes.size, found=found, usable=found * share, lost=lost)
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         valid = maps.at_stride(label["map"], self.loss_stride) != IGNORE

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from must_keras.errors import UserError
+from must_keras.experiment import nearest
 
 Threshold = float | tuple[float, ...] | None
 # The threshold of a class that is dropped: no score reaches it.
@@ -25,8 +28,11 @@ def thresholds_by_class(
         lowest: the lowest one that is allowed.
 
     Raises:
-        UserError: another number of thresholds, or one is not within [lowest, 1].
+        UserError: another number of thresholds, one is not within [lowest, 1], or they are given
+            by the names of classes.
     """
+    if isinstance(threshold, Mapping):
+        raise UserError(f"{name}: {_keyed(threshold, classes)}")
     values = np.asarray(lowest if threshold is None else threshold, np.float64)
     if values.shape not in ((), (len(classes),)):
         raise UserError(
@@ -41,3 +47,15 @@ def thresholds_by_class(
                 f"{name}: threshold {value:g} of class {label!r} is not within [{lowest:g}, 1]"
             )
     return values
+
+
+def _keyed(threshold: Mapping[Any, float], classes: tuple[str, ...]) -> str:
+    """Return what to write in the place of thresholds by the names of classes."""
+    for key in threshold:
+        if key not in classes:
+            return f"the threshold of {key!r} is of no class; {nearest(str(key), classes)}"
+    numbers = ", ".join(f"{threshold[key]:g}" if key in threshold else "..." for key in classes)
+    return (
+        f"received thresholds by the names of classes; give one number for each of the "
+        f"{len(classes)} classes in their order: ({numbers},)"
+    )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from must_keras.data.labelled import check_label_spaces
+from must_keras.data.labelled import check_label_spaces, check_labels_head
 from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -63,11 +63,7 @@ class ForeignLabels:
         expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
-        if self.task.name not in self.labels.label_spaces:
-            heads = ", ".join(self.labels.label_spaces) or "no head"
-            raise UserError(
-                f"{where}: source {self.labels.name!r} labels {heads}, not {self.task.name!r}"
-            )
+        check_labels_head(where, self.labels, self.task)
         check_label_spaces(self.labels, [self.task])
         if isinstance(self.threshold, AtPrecision) and self.has_scores:
             raise UserError(f"{where}: AtPrecision needs a model that sees validation images")

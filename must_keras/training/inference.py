@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from must_keras.tasks.base import Evaluator, Task
+from must_keras.tasks.base import Task
+from must_keras.tasks.evaluation import Evaluator
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 

@@ -12,7 +12,7 @@ import numpy as np
 from must_keras.arrays import read_arrays
 from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
-from must_keras.tasks.base import Answers
+from must_keras.tasks.evaluation import Answers
 from must_keras.tasks.thresholds import DROPPED
 
 # Thresholds are told apart to a thousandth; a map's scores, in 1/255, all lie in different ones.

@@ -12,11 +12,11 @@ from PIL import Image, PngImagePlugin
 from must_keras.data import images
 from must_keras.data.images import (
     read_array,
+    read_coded,
     read_exr,
     read_image,
     read_numbers,
     read_triples,
-    read_values,
     upright_size,
 )
 from must_keras.errors import UserError
@@ -94,23 +94,23 @@ def test_values_are_the_numbers_in_the_file(tmp_path):
     palette.putdata(numbers.ravel().tolist())
     palette.putpalette([255 - i // 3 for i in range(768)])
     palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(read_values(tmp_path / "palette.png"), numbers)
+    np.testing.assert_array_equal(read_coded(tmp_path / "palette.png").values, numbers)
     Image.fromarray(numbers.astype(np.uint16) * 5000).save(tmp_path / "deep.png")
-    deep = read_values(tmp_path / "deep.png")
+    deep = read_coded(tmp_path / "deep.png").values
     assert deep.dtype.itemsize == 2
     np.testing.assert_array_equal(deep, numbers.astype(np.int64) * 5000)
     Image.fromarray(np.repeat(numbers[:, :, None], 3, 2)).save(tmp_path / "equal.png")
-    np.testing.assert_array_equal(read_values(tmp_path / "equal.png"), numbers)
+    np.testing.assert_array_equal(read_coded(tmp_path / "equal.png").values, numbers)
     Image.fromarray(COLOURS).save(tmp_path / "colours.png")
     with pytest.raises(UserError, match=r"colours\.png has colours"):
-        read_values(tmp_path / "colours.png")
+        read_coded(tmp_path / "colours.png")
 
 
 def test_floats_are_numbers_and_not_colours(tmp_path):
     numbers = np.array([[0.25, np.nan], [-1.5, 1e6]], np.float32)
     Image.fromarray(numbers).save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_numbers(tmp_path / "a.tif"), numbers)
-    for read in (read_values, read_image):
+    for read in (read_coded, read_image):
         with pytest.raises(UserError, match=r"a\.tif .*floating point numbers"):
             read(tmp_path / "a.tif")
 
@@ -134,9 +134,7 @@ def test_triples_are_what_is_stored(tmp_path, suffix):
         read_triples(path)
 
 
-@pytest.mark.parametrize(
-    "read", [read_image, read_numbers, read_triples, read_values, upright_size]
-)
+@pytest.mark.parametrize("read", [read_image, read_numbers, read_triples, read_coded, upright_size])
 def test_errors_name_the_file(tmp_path, read):
     with pytest.raises(UserError, match=r"no file .*gone\.png"):
         read(tmp_path / "gone.png")
@@ -328,7 +326,7 @@ def test_claims_are_checked_before_anything_is_decoded(tmp_path):
     for suffix, content in huge.items():
         path = tmp_path / f"a.{suffix}"
         path.write_bytes(content)
-        for read in (read_image, upright_size, read_values):
+        for read in (read_image, upright_size, read_coded):
             with pytest.raises(UserError, match=rf"{path.name}.*(pixels|cannot be read)"):
                 read(path)
     assert time.monotonic() - start < 1.5
@@ -354,7 +352,7 @@ def test_nothing_but_regular_files_is_opened(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket.jpg")
         for name in ("pipe", "zero", "folder", "empty", "lost", "socket"):
-            for read in (read_image, upright_size, read_values, read_array, read_exr):
+            for read in (read_image, upright_size, read_coded, read_array, read_exr):
                 with pytest.raises(UserError, match=rf"{name}\.jpg"):
                     read(tmp_path / f"{name}.jpg")
     with pytest.raises(

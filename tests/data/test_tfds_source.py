@@ -180,7 +180,7 @@ def test_the_features_of_coco_with_a_grey_jpeg():
         )
     )
     alone = {key: tfds.features.FeaturesDict({key: f}) for key, f in features.items()}
-    example = tfds_source._Decoded(payload, alone)
+    example = tfds_source._Decoded(payload, alone, "image 0")
     np.testing.assert_array_equal(example["image"], np.full((8, 9, 3), 77))
     found = example["objects"]
     label = objects(boxes=found["bbox"], classes=found["label"], ignore=found["is_crowd"])

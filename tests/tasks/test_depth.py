@@ -9,6 +9,7 @@ from must_keras.ops import maps
 from must_keras.ops.views import View, letterbox
 from must_keras.tasks.depth import Depth
 from must_keras.tasks.depth.depth import to_relative
+from must_keras.tasks.label_content import Framing
 from must_keras.training.model import build_model
 from tiny import NETWORK
 
@@ -507,12 +508,13 @@ def test_without_ground_truth_nothing_is_reported():
         assert evaluator.warnings() == []
 
 
-def test_a_relative_label_of_one_value_says_nothing():
+def test_a_relative_label_of_one_value_teaches_nothing():
+    framing = Framing((64, 64), 64)
     for value, valid in ((0.0, 0), (3.0, 16), (np.nan, 0)):
         stored = {"depth": np.full((4, 4), value, "float32")}
-        assert RELATIVE.says_nothing(stored)
-        assert METRIC.says_nothing(stored) == (valid == 0)
-    assert not RELATIVE.says_nothing({"depth": np.arange(16.0).reshape(4, 4)})
+        assert not RELATIVE.content(stored, framing).usable.any()
+        assert METRIC.content(stored, framing).usable.any() == (valid > 0)
+    assert RELATIVE.content({"depth": np.arange(16.0).reshape(4, 4)}, framing).usable.any()
 
 
 def test_one_aligned_pixel_beyond_infinity_does_not_outweigh_the_others():

@@ -7,7 +7,7 @@ import pytest
 
 from must_keras.errors import UserError
 from must_keras.tasks import Segmentation
-from must_keras.tasks.base import Answers
+from must_keras.tasks.evaluation import Answers
 from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.thresholds import AnswerCounts, AtPrecision
 

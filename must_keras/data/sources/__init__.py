@@ -14,7 +14,13 @@ from must_keras.data.sources.listed_files import ListedFile, ListedFiles
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.objects365 import Objects365
 from must_keras.data.sources.scenes import ScenesSource
-from must_keras.data.sources.source import LabelSpace, Source, check_not_empty, without_keys
+from must_keras.data.sources.source import (
+    LabelSpace,
+    LabelSpaces,
+    Source,
+    check_not_empty,
+    without_keys,
+)
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
@@ -39,6 +45,7 @@ __all__ = [
     "Joined",
     "LabelMaps",
     "LabelSpace",
+    "LabelSpaces",
     "ListedFile",
     "ListedFiles",
     "NormalMaps",

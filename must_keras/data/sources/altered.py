@@ -46,6 +46,9 @@ class _Wrapped(Source):
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
 
+    def describe_reading(self) -> dict[str, Any]:
+        return self._source.describe_reading()
+
     def describe_images(self) -> dict[str, Any]:
         return self._source.describe_images()
 
@@ -155,7 +158,9 @@ class Relabelled(_Wrapped):
         super().__init__(source)
         space = source.label_spaces.get(head)
         if space is None or not space.classes:
-            raise UserError(f"source {source.name!r} has no classes for head {head!r}")
+            known = [name for name, space in source.label_spaces.items() if space.classes]
+            hint = f"; {nearest(head, known)}" if known else ""
+            raise UserError(f"source {source.name!r} has no classes for head {head!r}{hint}")
         self._head, self._mapping = head, dict(mapping)
         table = np.full(len(space.classes), -1, np.int64)
         sides = ((space.classes, "there"), (tuple(classes), "here"))

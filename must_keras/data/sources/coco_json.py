@@ -69,6 +69,7 @@ class CocoJson(ImageFiles):
         results: a JSON list of {"image_id", "category_id", "bbox", "score"}, with "segmentation"
             as run lengths beside "bbox" or instead of it; it takes the place of the annotations
             of that file. An image of which it says nothing has no object.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Attributes:
         num_dropped: annotations without an area.
@@ -85,6 +86,7 @@ class CocoJson(ImageFiles):
         annotations: Path,
         head: str | None,
         results: Path | None = None,
+        bits: int | None = None,
     ):
         root = existing_folder(images)
         self._path = pathlib.Path(annotations)
@@ -110,6 +112,7 @@ class CocoJson(ImageFiles):
             root=root,
             files=files,
             label_spaces=spaces(head, LabelSpace("boxes", classes)),
+            bits=bits,
         )
 
     def image(self, index: int) -> np.ndarray:
@@ -129,12 +132,15 @@ class CocoJson(ImageFiles):
         self.check_size(index, size, self._path)
 
     def describe(self) -> dict[str, Any]:
-        return {
+        found = {
             "name": self.name,
             "label_spaces": self.label_spaces,
             "annotations": file_sha256(self._path),
             "files": content_digest(self._root, self._files),
-        } | ({} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)})
+        } | self.describe_reading()
+        return found | (
+            {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}
+        )
 
 
 def _results(path: pathlib.Path) -> Iterator[Entry]:

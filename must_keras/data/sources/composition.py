@@ -63,6 +63,9 @@ class Subset(Source):
         chosen = self._digest if len(self) > _MANY else self._indices.tolist()
         return {"name": self.name, "of": self._source.describe(), "indices": chosen}
 
+    def describe_reading(self) -> dict[str, Any]:
+        return self._source.describe_reading()
+
     @functools.cached_property
     def _digest(self) -> str:
         return list_sha256(self._indices.tolist())
@@ -113,6 +116,11 @@ class Concatenation(Source):
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "of": [source.describe() for source in self._sources]}
+
+    def describe_reading(self) -> dict[str, Any]:
+        found = {source.name: source.describe_reading() for source in self._sources}
+        found = {name: reading for name, reading in found.items() if reading}
+        return {"reading": found} if found else {}
 
     def _locate(self, index: int) -> tuple[Source, int]:
         if not 0 <= index < len(self):
@@ -187,6 +195,9 @@ class Joined(Source):
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "joined": [source.describe() for source in self._sources]}
+
+    def describe_reading(self) -> dict[str, Any]:
+        return self._sources[0].describe_reading()
 
 
 def _common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:

@@ -42,6 +42,7 @@ class CsvClasses(ImageFiles):
         classes: names in the order of the indices; None: those in the file, sorted.
         file_column: names a picture by its path relative to `images`.
         class_column: names its class; empty: not labelled.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Raises:
         UserError: the file cannot be read or lacks a column; a row names no picture, one that was
@@ -58,6 +59,7 @@ class CsvClasses(ImageFiles):
         classes: Sequence[str] | None = None,
         file_column: str = "file",
         class_column: str = "class",
+        bits: int | None = None,
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
@@ -95,7 +97,7 @@ class CsvClasses(ImageFiles):
                 )
         self._class_of = {file: indices[c] for file, (_, c) in class_of.items()}
         label_spaces = spaces(head, LabelSpace("classes", class_names))
-        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces, bits=bits)
 
     def labels(self, index: int) -> dict[str, Stored]:
         found = self._class_of.get(self._files[index])
@@ -112,7 +114,7 @@ class CsvClasses(ImageFiles):
             "label_spaces": self.label_spaces,
             "files": content_digest(self._root, self._files),
             "csv": label_digest(self._csv.parent, [self._csv.name]),
-        }
+        } | self.describe_reading()
 
 
 def _found(known: names.Names, text: str, where: str) -> str | None:

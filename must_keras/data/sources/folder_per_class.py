@@ -31,6 +31,7 @@ class FolderPerClass(ImageFiles):
         head: the head that its classes label; None: images alone.
         classes: names in the order of the indices, folders or not; None: the folders, sorted. Give
             them where a set may lack a class that another split has.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Raises:
         UserError: a class's folder holds no picture, a picture is in none, or a folder is no
@@ -44,6 +45,7 @@ class FolderPerClass(ImageFiles):
         root: Path,
         head: str | None,
         classes: Sequence[str] | None = None,
+        bits: int | None = None,
     ):
         root = existing_folder(root)
         files = picture_files(root)
@@ -77,7 +79,7 @@ class FolderPerClass(ImageFiles):
             indices[folder] = found
         self._classes = np.array([indices[folder] for folder in folders], np.int32)
         label_spaces = spaces(head, LabelSpace("classes", class_names))
-        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces, bits=bits)
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {
@@ -90,4 +92,4 @@ class FolderPerClass(ImageFiles):
             "name": self.name,
             "label_spaces": self.label_spaces,
             "files": content_digest(self._root, self._files),
-        }
+        } | self.describe_reading()

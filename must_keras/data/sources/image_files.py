@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from must_keras.data.folders import check_inside
 from must_keras.data.images import read_image, upright_size
+from must_keras.data.notices import Notices
+from must_keras.data.pixel_bits import check_bits
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
+
+# 2: the bits that a TIFF states are looked at.
+_TIFF_VERSION = 2
 
 
 def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
@@ -39,9 +45,13 @@ class ImageFiles(Source):
         root: the images' folder.
         files: relative paths, in the order of the indices.
         label_spaces: see Source.
+        bits: see images.read_image.
+
+    Attributes:
+        notices: of its files, each reported once.
 
     Raises:
-        UserError: a path leads out of the folder.
+        UserError: a path leads out of the folder, or `bits` is no number of bits.
     """
 
     def __init__(
@@ -51,9 +61,12 @@ class ImageFiles(Source):
         root: pathlib.Path,
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
+        bits: int | None = None,
     ):
         check_inside(files, f"source {name!r}")
+        check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces = name, label_spaces
+        self.notices, self._bits = Notices(f"source {name!r}"), bits
         self._root, self._files = root, files
         self._of_their_size: set[int] = set()
 
@@ -67,7 +80,12 @@ class ImageFiles(Source):
         return self._root / self._files[index]
 
     def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index))
+        return read_image(self.file(index), bits=self._bits, notices=self.notices)
+
+    def describe_reading(self) -> dict[str, Any]:
+        found = {} if self._bits is None else {"bits": self._bits}
+        is_tiff = any(file.lower().endswith((".tif", ".tiff")) for file in self._files)
+        return found | ({"tiff": _TIFF_VERSION} if is_tiff else {})
 
     def check_size(self, index: int, size: tuple[int, int], where: str | pathlib.Path) -> None:
         """Looks once whether an image is as large as its annotation says, (height, width).

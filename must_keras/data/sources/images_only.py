@@ -15,17 +15,23 @@ class ImagesOnly(ImageFiles):
     Args:
         name: of the source.
         root: the folder.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
     """
 
-    def __init__(self, *, name: str, root: Path):
+    def __init__(self, *, name: str, root: Path, bits: int | None = None):
         folder = existing_folder(root)
-        super().__init__(name=name, root=folder, files=picture_files(folder), label_spaces={})
+        super().__init__(
+            name=name, root=folder, files=picture_files(folder), label_spaces={}, bits=bits
+        )
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "files": content_digest(self._root, self._files)}
+        return {
+            "name": self.name,
+            "files": content_digest(self._root, self._files),
+        } | self.describe_reading()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.folders import Path
-from must_keras.data.images import read_triples, read_values
-from must_keras.data.map_codes import Colour, Colours, Values
+from must_keras.data.images import read_coded, read_triples
+from must_keras.data.map_codes import Colour, Colours, Palettes, Values
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
@@ -21,7 +21,8 @@ class LabelMaps(PairedFolders):
     """Images, and PNGs of the same names that say what each pixel shows.
 
     A map is grey or a palette, and its values (of a palette the indices) are classes; or, where
-    `colours` is given, it is read as colours.
+    `colours` is given, it is read as colours. Palettes of one source need the same order: where a
+    color has another index in another file, give `colours`, or `values` if the indices are right.
 
     Args:
         name: of the source.
@@ -33,9 +34,11 @@ class LabelMaps(PairedFolders):
         ignore: further values, of pixels that nobody labelled; 255 is one unless it is a class.
         colours: the (R, G, B) of each class, in the order of `classes`, of colour-coded maps.
         ignore_colours: of pixels that nobody labelled; what is wholly transparent is black.
+        bits: that the images' pixels use; see images.read_image.
 
     Raises:
-        UserError: see PairedFolders; or a map has a value that is neither a class nor ignored.
+        UserError: see PairedFolders; or a map has a value that is neither a class nor ignored, or
+            a palette in another order.
 
     Example:
         LabelMaps(name="camvid", images="train", maps="trainannot", head="street",
@@ -57,6 +60,7 @@ class LabelMaps(PairedFolders):
         ignore: Sequence[int] = (),
         colours: Sequence[Colour] | None = None,
         ignore_colours: Sequence[Colour] = (),
+        bits: int | None = None,
     ):
         if not 1 <= len(classes) <= IGNORE:
             raise UserError(f"source {name!r}: 1 to {IGNORE} classes, received {len(classes)}")
@@ -72,7 +76,9 @@ class LabelMaps(PairedFolders):
             labels=maps,
             head=head,
             space=LabelSpace("map", tuple(classes)),
+            bits=bits,
         )
+        self._palettes = Palettes(self.notices, are_stated=values is not None)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | self._code.describe()
@@ -80,4 +86,7 @@ class LabelMaps(PairedFolders):
     def read_label(self, path: pathlib.Path) -> np.ndarray:
         if isinstance(self._code, Colours):
             return self._code.classes(read_triples(path, palette=True), str(path))
-        return self._code.classes(read_values(path), str(path))
+        picture = read_coded(path)
+        classes = self._code.classes(picture.values, str(path))
+        self._palettes.check(picture, str(path))
+        return classes

@@ -133,4 +133,5 @@ class ListedFiles(Source):
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:
-        return {"name": self.name, "files": list_sha256(self.files())}
+        listed = {"name": self.name, "files": list_sha256(self.files())}
+        return listed | self.source.describe_reading()

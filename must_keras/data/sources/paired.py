@@ -41,6 +41,7 @@ class PairedFolders(ImageFiles):
         labels: the labels' folder.
         head: the head that they label; None: images alone.
         space: what they mean.
+        bits: see images.read_image.
 
     Raises:
         UserError: a folder is empty or absent, a label has no image, or a name is there twice.
@@ -52,11 +53,20 @@ class PairedFolders(ImageFiles):
     """Of the label files."""
 
     def __init__(
-        self, *, name: str, images: Path, labels: Path, head: str | None, space: LabelSpace
+        self,
+        *,
+        name: str,
+        images: Path,
+        labels: Path,
+        head: str | None,
+        space: LabelSpace,
+        bits: int | None = None,
     ):
         root, self._label_folder = existing_folder(images), existing_folder(labels)
         files = picture_files(root)
-        super().__init__(name=name, root=root, files=files, label_spaces=spaces(head, space))
+        super().__init__(
+            name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
+        )
         label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
         images_by_name = Images(root, files)
         found: dict[str, str] = {}
@@ -101,7 +111,7 @@ class PairedFolders(ImageFiles):
             "label_spaces": self.label_spaces,
             "images": content_digest(self._root, self._files),
             "labels": self._label_digest,
-        }
+        } | self.describe_reading()
 
     @functools.cached_property
     def _label_digest(self) -> str:

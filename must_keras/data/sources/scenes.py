@@ -20,6 +20,8 @@ from must_keras.data.builders.scenes.encoding import decode_normals
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.stored import class_label, objects
+from must_keras.errors import UserError
+from must_keras.experiment import nearest
 
 _KINDS = {
     "class": "classes",
@@ -55,6 +57,12 @@ class ScenesSource(Source):
         self.name = name
         self._config, self._split, self._data_dir = config, split, data_dir
         self._heads = dict(heads)
+        for feature in self._heads:
+            if feature not in _KINDS:
+                raise UserError(
+                    f"source {name!r}: heads names the feature {feature!r}; "
+                    f"{nearest(feature, tuple(_KINDS))}"
+                )
         classes = {
             "class": config.classes,
             "objects": config.categories,

@@ -13,6 +13,7 @@ import numpy as np
 from must_keras.data import names
 from must_keras.data.stored import Stored
 from must_keras.errors import UserError
+from must_keras.experiment import nearest
 from must_keras.tasks.base import Task
 
 
@@ -47,6 +48,28 @@ class LabelSpace:
         return f"{counts}; not in both: {', '.join(odd[:5])}{more}"
 
 
+class LabelSpaces(dict[str, LabelSpace]):
+    """{head: label space} of one source, in which an unknown head is a user's error.
+
+    Args:
+        name: of the source.
+        found: the label spaces.
+    """
+
+    def __init__(self, name: str, found: Mapping[str, LabelSpace]):
+        super().__init__(found)
+        self._name = name
+
+    def __missing__(self, head: str) -> LabelSpace:
+        raise UserError(self.unknown(head))
+
+    def unknown(self, head: str) -> str:
+        """Return what is wrong where a head is asked for that the source does not label."""
+        heads = ", ".join(self) or "no head"
+        text = f"source {self._name!r} labels {heads}, not {head!r}"
+        return f"{text}; {nearest(head, tuple(self))}" if self else text
+
+
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     """The label spaces of a source whose labels serve one head, or (None) no head."""
     return {} if head is None else {head: space}
@@ -77,8 +100,16 @@ class Source(abc.ABC):
     """
 
     name: str
-    label_spaces: Mapping[str, LabelSpace]
     has_scores: bool = False
+
+    @property
+    def label_spaces(self) -> Mapping[str, LabelSpace]:
+        """{head: what its labels mean}; asking for another head is an error that names it."""
+        return self._label_spaces
+
+    @label_spaces.setter
+    def label_spaces(self, found: Mapping[str, LabelSpace]) -> None:
+        self._label_spaces = LabelSpaces(getattr(self, "name", type(self).__name__), found)
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -108,6 +139,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """What its content depends on, not where its files lie: plain data and dataclasses."""
+
+    def describe_reading(self) -> dict[str, Any]:
+        """How pixels are made of the bytes of the files, where it is not the usual way."""
+        return {}
 
     def describe_images(self) -> dict[str, Any]:
         """The same of the images alone, where a source can tell them from their labels."""

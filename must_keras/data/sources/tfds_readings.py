@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from must_keras.data.depth_codes import DepthValues
 from must_keras.data.map_codes import Values
+from must_keras.data.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.data.stored import class_label, objects
 from must_keras.errors import UserError, reason
@@ -33,10 +35,12 @@ class Reading(NamedTuple):
         space: what the label means.
         read: {feature: array} to a stored label (see data/stored.py), or None where the image has
             none. Only the features that it asks for are decoded.
+        described: what the label depends on besides the data set, as plain data.
     """
 
     space: LabelSpace
     read: Callable[[Example], Stored | None]
+    described: Mapping[str, Any] = {}
 
 
 def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBuilder:
@@ -214,7 +218,11 @@ def map_reading(
 
 
 def depth_reading(
-    builder: tfds.core.DatasetBuilder, feature: str = "depth", *, metres_per_count: float = 1.0
+    builder: tfds.core.DatasetBuilder,
+    feature: str = "depth",
+    *,
+    metres_per_count: float = 1.0,
+    unknown: Sequence[float] | None = None,
 ) -> Reading:
     """Depth along the camera's axis; what is not finite or not positive is unknown.
 
@@ -222,18 +230,23 @@ def depth_reading(
         builder: the data set.
         feature: a tensor or picture of one number a pixel.
         metres_per_count: the unit.
+        unknown: further numbers that stand for unknown; see sources.DepthMaps.
 
     Raises:
-        UserError: there is no such feature.
+        UserError: there is no such feature. Reading raises it where the median is nearer than 2 cm
+            or farther than 1 km: it looks like another unit.
     """
     _feature(builder, builder.info.features, feature)
+    where = f"{builder.info.full_name}, feature {feature!r}"
+    values, notices = DepthValues(where, metres_per_count, unknown), Notices(where)
 
     def read(example: Example) -> Stored:
-        depth = _plane(example[feature], feature).astype(np.float32) * metres_per_count
-        known = np.isfinite(depth) & (depth > 0)
-        return {"depth": np.where(known, depth, 0.0).astype(np.float32)}
+        counts = _plane(example[feature], feature)
+        name = getattr(example, "where", "an example")
+        return {"depth": values.metres(counts, where=name, notices=notices)}
 
-    return Reading(LabelSpace("metric"), read)
+    unit = {} if metres_per_count == 1.0 else {"metres_per_count": metres_per_count}
+    return Reading(LabelSpace("metric"), read, values.describe() | unit)
 
 
 def _plane(value: Any, feature: str) -> np.ndarray:

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from must_keras.data import images
+from must_keras.data import images, pixel_bits
+from must_keras.data.notices import Notices
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.sources.tfds_readings import Reading
@@ -34,6 +35,7 @@ class TfdsSource(Source):
             is transparent shows white. As in TFDS, EXIF orientations are not applied: images
             and labels are in the frame of the pixels as stored.
         image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
+        bits: that pixels of 16 bits use; see images.read_image.
 
     Raises:
         UserError: the data set is not prepared, or its files are no TFRecord files.
@@ -54,8 +56,11 @@ class TfdsSource(Source):
         labels: Mapping[str, Reading],
         image: str = "image",
         image_id: str | None = None,
+        bits: int | None = None,
     ):
-        self.name = name
+        pixel_bits.check_bits(f"source {name!r}", bits)
+        self.name, self._bits = name, bits
+        self._notices = Notices(f"source {name!r}")
         self.label_spaces = {head: reading.space for head, reading in labels.items()}
         self._labels, self._image, self._image_id = dict(labels), image, image_id
         self._builder, self._split = builder, split
@@ -93,7 +98,7 @@ class TfdsSource(Source):
 
     def image(self, index: int) -> np.ndarray:
         try:
-            return self._example(index).rgb(self._image)
+            return self._example(index).rgb(self._image, self._bits, self._notices)
         except (UserError, DataError):
             raise
         except Exception as error:  # No list of what decoders raise has ever been complete.
@@ -124,7 +129,13 @@ class TfdsSource(Source):
             "dataset": self._builder.info.full_name,
             "split": self._split,
             "images": len(self),
-        }
+        } | self.describe_reading()
+
+    def describe_reading(self) -> dict[str, Any]:
+        readings = {head: reading.described for head, reading in self._labels.items()}
+        readings = {head: described for head, described in readings.items() if described}
+        found = {"readings": readings} if readings else {}
+        return found if self._bits is None else found | {"bits": self._bits}
 
     @functools.cached_property
     def _records(self) -> Records:
@@ -140,14 +151,21 @@ class TfdsSource(Source):
         return f"source {self.name!r}, image {index} ({self.image_id(index)})"
 
     def _example(self, index: int) -> _Decoded:
-        return _Decoded(self._records.read(int(self._positions[index])), self._features)
+        payload = self._records.read(int(self._positions[index]))
+        return _Decoded(payload, self._features, f"source {self.name!r}, image {index}")
 
 
 class _Decoded(Mapping):
-    """The features of an example, each decoded when it is asked for."""
+    """The features of an example, each decoded when it is asked for.
 
-    def __init__(self, payload: bytes, features: Mapping[str, tfds.features.FeaturesDict]):
-        self._payload, self._features = payload, features
+    Attributes:
+        where: names the example, for notices.
+    """
+
+    def __init__(
+        self, payload: bytes, features: Mapping[str, tfds.features.FeaturesDict], where: str
+    ):
+        self._payload, self._features, self.where = payload, features, where
 
     def __getitem__(self, key: str) -> Any:
         alone = self._features[key]
@@ -162,7 +180,7 @@ class _Decoded(Mapping):
     def __len__(self) -> int:
         return len(self._features)
 
-    def rgb(self, key: str) -> np.ndarray:
+    def rgb(self, key: str, bits: int | None, notices: Notices) -> np.ndarray:
         """[h, w, 3] uint8 of a feature that is an image; see images.rgb.
 
         Raises:
@@ -173,11 +191,16 @@ class _Decoded(Mapping):
             raise ValueError(f"it is of {np.dtype(feature.np_dtype).name}")
         if isinstance(feature, tfds.features.Image):
             with self._opened(key) as image:
-                return images.rgb(image)
+                return self._rgb(image, bits, notices)
         pixels = self[key]
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[:, :, 0]
-        return images.rgb(Image.fromarray(pixels))
+        return self._rgb(Image.fromarray(pixels), bits, notices)
+
+    def _rgb(self, image: Image.Image, bits: int | None, notices: Notices) -> np.ndarray:
+        if bits is None:
+            pixel_bits.notice(image, self.where, notices)
+        return images.rgb(image, bits=bits)
 
     def _opened(self, key: str) -> Image.Image:
         stored = tf.train.Example.FromString(self._payload).features.feature[key]

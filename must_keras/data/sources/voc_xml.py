@@ -73,6 +73,7 @@ class VocXml(ImageFiles):
         head: the head that the boxes label; None: images alone.
         classes: names in the order of the indices; None: all that the annotations of any split
             name, sorted.
+        bits: that pixels of more than 8 bits use; see images.read_image.
 
     Attributes:
         num_dropped: boxes without an area.
@@ -89,6 +90,7 @@ class VocXml(ImageFiles):
         split: str | None,
         head: str | None,
         classes: Sequence[str] | None = None,
+        bits: int | None = None,
     ):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
@@ -135,7 +137,7 @@ class VocXml(ImageFiles):
         notes.warn(self._folder)
         self.num_dropped = notes[_NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
-        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces)
+        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
 
     def image(self, index: int) -> np.ndarray:
         self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
@@ -151,7 +153,7 @@ class VocXml(ImageFiles):
             "label_spaces": self.label_spaces,
             "files": content_digest(self._root, self._files),
             "annotations": self._annotation_digest,
-        }
+        } | self.describe_reading()
 
     @functools.cached_property
     def _annotation_digest(self) -> str:

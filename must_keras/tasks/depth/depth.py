@@ -15,15 +15,22 @@ from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Evaluator, Prior, Spec, Task, Tensor
+from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
+from must_keras.tasks.evaluation import Evaluator, Prior
 from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Sketch
 from must_keras.tasks.thresholds import Threshold
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 _FEWEST = 16
 _SMALLEST_DEVIATION = 1e-6
+_UNKNOWN = Lost("unknown (0, negative or not finite)")
+_NO_SCALE = Lost(
+    f"without a relative depth: they are all as far as each other, or fewer than {_FEWEST} of an "
+    "image at the network's size"
+)
 # Weights of the absolute error and of the gradient term, and the latter's number of scales
 # (Ranftl et al., 2020).
 _ERROR_WEIGHT, _GRADIENT_WEIGHT, _SCALES = 0.5, 0.5, 4
@@ -109,13 +116,25 @@ class Depth(Task):
             name=self.name,
         )
 
-    def says_nothing(self, stored: Mapping[str, Any]) -> bool:
-        """No pixel is valid; or, for a relative head, all valid ones are equal: it has no scale."""
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image.
+
+        A relative label teaches nothing where it determines no scale (see `label_weight`).
+        """
         depth = np.asarray(stored["depth"])
-        valid = depth[np.isfinite(depth) & (depth > 0)]
-        if self.kind == "metric" or not valid.size:
-            return not valid.size
-        return bool(np.ptp(valid) < _SMALLEST_DEVIATION)
+        valid = np.isfinite(depth) & (depth > 0)
+        known = found = int(np.count_nonzero(valid))
+        usable = known * maps.loss_pixels(framing.visible, self.loss_stride) / max(depth.size, 1)
+        lost = {_UNKNOWN: depth.size - known} if known < depth.size else {}
+        if self.kind == "relative_inverse" and known:
+            values = depth[valid].astype(np.float64)
+            deviation = float(np.abs(values - np.median(values)).mean())
+            found = known if deviation >= _SMALLEST_DEVIATION else 0
+            if usable < _FEWEST or not found:
+                lost, usable = lost | {_NO_SCALE: known}, 0.0
+        return LabelContent(
+            total=depth.size, found=np.array([found]), usable=np.array([usable]), lost=lost
+        )
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         """Valid pixels; for a relative head 0 where they determine no scale."""

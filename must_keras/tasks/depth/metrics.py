@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops.masked import fit_scale_shift
-from must_keras.tasks.base import Evaluator, Prior
+from must_keras.tasks.evaluation import Evaluator, Prior
 
 # Below this mean correlation with the ground truth a depth is inverted, not merely imprecise.
 _INVERTED_CORRELATION = -0.1

@@ -16,14 +16,14 @@ from must_keras.models.mask_head import MaskHead
 from must_keras.models.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.views import View
-from must_keras.tasks.base import Answers, Evaluator, Prior, Sketch, Spec, Task
+from must_keras.tasks.base import Sketch, Spec, Task, Tensor
 from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
 from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
 from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
+from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
-
-Tensor = Any
 
 # At 640 px: anchors of 3 strides, and 224 px for a region of level 4.
 _ANCHOR_STRIDES, _LEVEL_UNIT = 3.0, 224.0
@@ -130,6 +130,12 @@ class Detection(Task):
         """See Task."""
         return labels.missing()
 
+    content_unit: ClassVar[str] = "object"
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """See Task."""
+        return labels.content(stored, framing, num_classes=len(self.classes))
+
     @property
     def teachable(self) -> tuple[str, ...]:
         """See Task: boxes, with their scores and classes, and masks."""
@@ -208,11 +214,7 @@ class Detection(Task):
         return ops.cast(label["labelled"], "float32")
 
     def loss(
-        self,
-        label: Mapping[str, Tensor],
-        prediction: Any,
-        head: DetectionHead,
-        keys: Tensor,
+        self, label: Mapping[str, Tensor], prediction: Any, head: DetectionHead, keys: Tensor
     ) -> Tensor:
         """See Task. Box head and mask head run once, in the mode of the call of `head`."""
         anchors = self._anchors(head)
@@ -355,10 +357,8 @@ class Detection(Task):
         self, values: Any, form: str, map_size: tuple[int, int], **how: Any
     ) -> dict[str, np.ndarray]:
         """See foreign.outputs."""
-        count, with_masks = len(self.classes), self.with_masks
-        return foreign.outputs(
-            self.name, values, form, num_classes=count, with_masks=with_masks, **how
-        )
+        shape = {"num_classes": len(self.classes), "with_masks": self.with_masks}
+        return foreign.outputs(self.name, values, form, **shape, **how)
 
     def evaluator(self) -> Evaluator:
         """See Task: box_ap50, box_ap, mask_ap."""
@@ -375,9 +375,8 @@ class Detection(Task):
     counted: ClassVar[str] = "objects"
 
     def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
-        """Objects; ignored ones do not count."""
-        classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
-        return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
+        """See labels.count_classes."""
+        return labels.count_classes(stored, num_classes=len(self.classes))
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]

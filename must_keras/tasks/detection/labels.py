@@ -12,11 +12,23 @@ from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks.base import Spec
+from must_keras.tasks.label_content import Framing, LabelContent, Lost
 
 Tensor = Any
 
 # Below these a box cut by a view is too little of its object to be learned from.
 _LEAST_SHARE, _LEAST_SIDE = 0.1, 1.0
+# A box of one pixel may be a rounding error smaller.
+_ROUNDING = 1e-4
+_IGNORED = Lost(
+    "ignored (crowds: COCO's iscrowd=1, or difficult: VOC's difficult=1)",
+    "ignored objects are neither learned nor scored: check how the annotations were exported",
+)
+_FLAT = Lost("without an area")
+_FRACTIONS = Lost(
+    "within the first pixel of their image and look like fractions of it",
+    "multiply the boxes by the image's width and height: the format expects pixels",
+)
 
 
 def stored_spec() -> dict[str, Spec]:
@@ -47,6 +59,42 @@ def missing() -> dict[str, np.ndarray]:
     }
 
 
+def content(stored: Mapping[str, Any], framing: Framing, *, num_classes: int) -> LabelContent:
+    """See Task.content: an object is usable where no side of its box is below a pixel.
+
+    Less than this is ignored in every view of the image (see `warp`).
+    """
+    boxes = np.asarray(stored["boxes"], np.float64).reshape(-1, 4)
+    classes = np.asarray(stored["classes"]).reshape(-1)
+    ignored = np.asarray(stored["ignore"], bool).reshape(-1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    flat = ~ignored & ~(sides > 0).all(axis=1)
+    barely = (sides * framing.visible < _LEAST_SIDE - _ROUNDING).any(axis=1)
+    small = ~ignored & ~flat & barely
+    # As fractions of the image are where pixels are expected.
+    fractions = small & (boxes[:, 2:] * framing.original <= 1.0 + _ROUNDING).all(axis=1)
+    few = Lost(
+        f"smaller than one pixel at {framing.size} px", "raise the size of the recipe's network"
+    )
+    lost = {
+        _IGNORED: int(ignored.sum()),
+        _FLAT: int(flat.sum()),
+        _FRACTIONS: int(fractions.sum()),
+        few: int((small & ~fractions).sum()),
+    }
+
+    def count(kept: np.ndarray) -> np.ndarray:
+        inside = kept & (classes >= 0) & (classes < num_classes)
+        return np.bincount(classes[inside], minlength=num_classes)
+
+    return LabelContent(
+        total=len(boxes),
+        found=count(~ignored),
+        usable=count(~(ignored | flat | small)),
+        lost={why: number for why, number in lost.items() if number},
+    )
+
+
 def compact(stored: Mapping[str, Any]) -> dict[str, Any]:
     """See Task.compact: "masks" are those of the objects that have one alone, in their order.
 
@@ -55,6 +103,12 @@ def compact(stored: Mapping[str, Any]) -> dict[str, Any]:
     masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
     is_full = len(masks) == len(has_mask)
     return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
+
+
+def count_classes(stored: Mapping[str, Any], *, num_classes: int) -> np.ndarray:
+    """See Task.count_classes: [K] objects; ignored ones do not count."""
+    classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
+    return np.bincount(classes[classes >= 0], minlength=num_classes).astype(float)
 
 
 def label_spec(*, max_boxes: int, mask_size: int) -> dict[str, Spec]:

@@ -12,8 +12,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.ops.masks import encode_rle, paste
-from must_keras.tasks.base import Answers, Evaluator, Prior
 from must_keras.tasks.detection.columns import ranked
+from must_keras.tasks.evaluation import Answers, Evaluator, Prior
 
 _EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU = 0.5

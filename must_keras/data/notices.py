@@ -1,0 +1,110 @@
+"""What readers notice in files: counted, and reported once for each source on stderr.
+
+A reader that cannot be sure of what numbers mean reads on and adds a notice. While notices are
+gathered, as during the first look at the data, each is reported at the end with its count; at any
+other time when it is added for the first time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+# One for all: a notice is rare, and sources stay plain values.
+_lock = threading.RLock()
+_gathering: list[Notices] = []
+_depth = 0
+
+
+@dataclasses.dataclass
+class _Noticed:
+    """A notice: the first file, all files, and the largest value among them."""
+
+    say: Callable[[float], str]
+    first: str
+    at_least: int
+    files: set[str]
+    value: float
+    is_reported: bool = False
+
+
+class Notices:
+    """The notices of one source; safe to use from several threads.
+
+    Args:
+        where: begins every report, for example "source 'photos'"; "" for files without a source.
+
+    Example:
+        notices = Notices("source 'photos'")
+        notices.add("bits", "a.png", lambda value: f"values reach {value:g} of 65535", value=4080)
+
+    """
+
+    def __init__(self, where: str):
+        self._where = where
+        self._noticed: dict[str, _Noticed] = {}
+
+    def add(
+        self,
+        topic: str,
+        file: str | os.PathLike[str],
+        say: Callable[[float], str],
+        *,
+        value: float = 0.0,
+        at_least: int = 1,
+    ) -> None:
+        """Count a file for a topic, and report the topic once.
+
+        Args:
+            topic: what is counted: another topic has a report of its own.
+            file: that was read; reading it again does not count.
+            say: the end of the report from the largest value of all files.
+            value: of this file.
+            at_least: number of files below which nothing is reported.
+        """
+        with _lock:
+            noticed = self._noticed.setdefault(
+                topic, _Noticed(say, str(file), at_least, set(), value)
+            )
+            if noticed.is_reported:
+                return
+            noticed.files.add(str(file))
+            noticed.value = max(noticed.value, value)
+            if not _depth:
+                self.report()
+            elif self not in _gathering:
+                _gathering.append(self)
+
+    def report(self) -> None:
+        """Print a warning for every topic that was not reported before."""
+        with _lock:
+            for noticed in self._noticed.values():
+                if noticed.is_reported or len(noticed.files) < noticed.at_least:
+                    continue
+                noticed.is_reported = True
+                count = len(noticed.files)
+                files = noticed.first if count == 1 else f"{count} files, first {noticed.first}"
+                where = f"{self._where}: " if self._where else ""
+                print(f"warning: {where}{files}: {noticed.say(noticed.value)}", file=sys.stderr)
+                noticed.files.clear()
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[None]:
+    """Report what is noticed within once, at the end, with counts."""
+    global _depth
+    with _lock:
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if not _depth:
+                for notices in _gathering:
+                    notices.report()
+                _gathering.clear()
