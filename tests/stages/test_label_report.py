@@ -118,7 +118,7 @@ class Images:
     """A source of which the first image is gone."""
 
     def __init__(self, name, count):
-        self.name, self._count = name, count
+        self.name, self._count, self.label_spaces = name, count, {}
 
     def __len__(self):
         return self._count

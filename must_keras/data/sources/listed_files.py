@@ -96,7 +96,7 @@ class ListedFiles(Source):
         return self.source.file(place) if place >= 0 else None
 
     def folders(self) -> frozenset[pathlib.Path]:
-        return self._source.folders()
+        return self.source.folders()
 
     def is_gone(self, index: int) -> bool:
         return self._why_gone(index) is not None
@@ -137,7 +137,7 @@ class ListedFiles(Source):
 
     def describe_images(self) -> dict[str, Any]:
         listed = {"name": self.name, "files": list_sha256(self.files())}
-        return listed | self._source.describe_reading()
+        return listed | self.source.describe_reading()
 
 
 def pool_name(source: Source) -> str:
