@@ -117,6 +117,8 @@ def test_a_damaged_column_is_told_and_left_out(tmp_path, capsys):
 class Images:
     """A source of which the first image is gone."""
 
+    label_spaces: dict = {}  # noqa: RUF012
+
     def __init__(self, name, count):
         self.name, self._count, self.label_spaces = name, count, {}
 
