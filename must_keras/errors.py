@@ -49,6 +49,17 @@ def reason(error: BaseException) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
 
 
+def check_classes(where: str, classes: Any) -> None:
+    """Raises UserError where names of classes are not a tuple of words."""
+    if isinstance(classes, str) or not isinstance(classes, tuple | list):
+        raise UserError(
+            f'{where}: classes={classes!r}: expected a tuple of names; with one name: ("cat",)'
+        )
+    odd = [name for name in classes if not isinstance(name, str) or not name.strip()]
+    if odd:
+        raise UserError(f"{where}: classes hold {odd[0]!r}: each class needs a name, a text")
+
+
 def expect(where: str, value: Any, **kinds: type) -> None:
     """Raises UserError where a field of a value is not of its kind."""
     for field, kind in kinds.items():

@@ -112,6 +112,7 @@ class Labelled:
             name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
             if name in true:
                 kind = self._spaces[name].kind
+                self._check_parts(task, true[name], index)
                 labels[name], origins[name] = task.adapt(true[name], kind), "true"
             elif pseudo is not None and not pseudo.column.is_empty(index):
                 labels[name] = task.decode(pseudo.column.read(index), pseudo.threshold)
@@ -120,6 +121,17 @@ class Labelled:
                 labels[name], origins[name] = task.missing(), "missing"
             self._tell_surplus(task, labels[name], index)
         return labels, origins
+
+    def _check_parts(self, task: Task, label: Mapping[str, np.ndarray], index: int) -> None:
+        """Raise UserError where a stored label lacks a part, as under a mistyped name."""
+        expected = task.stored_spec().keys()
+        found = tuple(label) if isinstance(label, Mapping) else (f"a {type(label).__name__}",)
+        if not expected <= set(found):
+            raise UserError(
+                f"source {self.source.name!r}, image {self.source.image_id(index)!r}: its label "
+                f"of head {task.name!r} has {', '.join(map(str, found))}, expected the parts "
+                f"{', '.join(expected)}"
+            )
 
     def _tell_surplus(self, task: Task, label: Mapping[str, np.ndarray], index: int) -> None:
         """Warns of the first image that has more objects than a batch has room for."""

@@ -81,7 +81,7 @@ def _look_at_split(recipe: Recipe, item: AnyTeacher | Transfer, split: str) -> L
     scale = _scale(recipe, item) if split == "train" else 1.0
     readable = TolerantSource(source, most=recipe.max_unreadable)
     found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
-    if found.is_empty:
+    if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {type(item).__name__.lower()} {item.name!r}): "
             f"nothing to learn for head {task.name!r}: {found.why_empty()}"
@@ -115,7 +115,7 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
     scale = recipe.student.training.augmentation.largest_scale
     counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
     for head, found in counted.items():
-        if found.is_lost:
+        if found.is_lost and found.is_certain:
             raise UserError(
                 f"pool {pool.source.name!r}: nothing to learn for head {head!r} from its own "
                 f"labels, which replace the teachers': {found.why_empty()}"
@@ -147,6 +147,8 @@ def _contents(
     for index in read:
         original = source.image(index).shape[:2]
         if source.is_gone(index):
+            for found in contents.values():
+                found.unreadable += 1
             continue
         labels, origins = examples.labels_and_origins(index)
         for head, found in contents.items():

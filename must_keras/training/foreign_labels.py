@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 from must_keras.data.labelled import check_label_spaces, check_labels_head
@@ -61,6 +62,7 @@ class ForeignLabels:
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
+        expect(where, self, name=str, loss_weight=Real)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)

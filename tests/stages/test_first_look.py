@@ -162,8 +162,14 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
         ),
         (
             THINGS,
-            [objects(BIG, BIG, BIG, BIG, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])],
-            ["1 of 4 objects are ignored"],
+            [objects(*[BIG] * 6, classes=[0, 1, 2] * 2, ignore=[False] * 3 + [True] * 3)],
+            ["3 of 6 objects are ignored"],
+        ),
+        # As many difficult objects as VOC has.
+        (
+            THINGS,
+            [objects(*[BIG] * 4, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])],
+            [],
         ),
         (PARTS, [seg(0, 1, 2)], []),
         (PARTS, [seg(0, 1)], ["1 of 3 classes have no pixel to learn from (cow)"]),
@@ -210,6 +216,53 @@ def test_the_search_ends(monkeypatch):
     assert contents.read == 30
     (text,) = contents.shortcomings()
     assert "(cow) in the 30 of 100 images that were read" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_error"),
+    [
+        # Defects are rare: one image of thousands has an object, perhaps one that was not read.
+        ([objects()] * 300, False),
+        ([None] * 300, False),
+        ([objects(SMALL)] * 3 + [objects()] * 297, False),
+        # What is lost in so many images is lost in the others, too.
+        ([objects(SMALL)] * 300, True),
+    ],
+)
+def test_what_was_not_read_may_have_something_to_learn(
+    tmp_path, capsys, monkeypatch, labels, is_error
+):
+    monkeypatch.setattr("must_keras.stages.label_contents._MAX_SECONDS_EMPTY", 0.0)
+    monkeypatch.setattr("must_keras.stages.label_contents._ENOUGH_LOST", 6)
+    others = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    if is_error:
+        with pytest.raises(UserError, match="nothing to learn"):
+            look(tmp_path, capsys, THINGS, labels, others=others)
+        return
+    (line,) = look(tmp_path, capsys, THINGS, labels, others=others)
+    assert "(train), head 'things': " in line and "8 of 300 images" in line
+
+
+def test_a_rare_object_is_looked_for_until_it_is_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("must_keras.stages.label_contents._MAX_LABELS", 10)
+    labels = [objects()] * 200
+    labels[117] = objects(BIG, BIG, BIG, classes=[0, 1, 2])
+    assert look(tmp_path, capsys, THINGS, labels, others=labels[117:118]) == []
+
+
+@pytest.mark.parametrize("wrong", [{"boxs": np.zeros((1, 4))}, np.zeros((1, 4)), 3, None])
+def test_parts_of_a_label_under_other_names_are_named(tmp_path, capsys, wrong):
+    class Odd(Given):
+        def labels(self, index):
+            return {"things": wrong}
+
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    given = recipe(THINGS, fine)
+    sets = dataclasses.replace(given.teachers[0].sets, train=Odd(THINGS, fine, name="odd"))
+    teacher = dataclasses.replace(given.teachers[0], sets=sets)
+    given = dataclasses.replace(given, teachers=(teacher,))
+    with pytest.raises(UserError, match=r"'odd', image '0\.png'.*expected the parts.* boxes"):
+        first_look.run(given, Workdir(tmp_path / "run"))
 
 
 def test_a_pools_own_labels_are_counted(tmp_path, capsys):

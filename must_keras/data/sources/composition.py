@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
 from must_keras.errors import UserError
 from must_keras.files import list_sha256
 
@@ -86,11 +86,12 @@ class Concatenation(Source):
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
+        check_sources(f"Concatenation {name!r}", sources)
         self.name = name
         self._sources = tuple(sources)
         self._ends = list(itertools.accumulate(len(source) for source in self._sources))
         names = [source.name for source in self._sources]
-        if not names or len(set(names)) != len(names):
+        if len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
         self.label_spaces = _common_spaces(self._sources)
         self.has_scores = any(source.has_scores for source in self._sources)
@@ -148,6 +149,7 @@ class Joined(Source):
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
+        check_sources(f"Joined {name!r}", sources)
         self.name = name
         self._sources = tuple(sources)
         images = self._sources[0]

@@ -90,6 +90,15 @@ def check_not_empty(source: Source) -> None:
         raise UserError(f"source {source.name!r} has no image")
 
 
+def check_sources(where: str, sources: Any) -> None:
+    """Raises UserError unless there is a source, and all are sources."""
+    if not isinstance(sources, tuple | list) or not sources:
+        raise UserError(f"{where}: received {sources!r}: expected a list of sources")
+    for source in sources:
+        if not isinstance(source, Source):
+            raise UserError(f"{where}: received {source!r}: expected a source")
+
+
 class Source(abc.ABC):
     """Images with true labels, in a fixed order; safe to read from several threads.
 
