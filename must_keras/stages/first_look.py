@@ -54,6 +54,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
             if isinstance(teacher, ForeignLabels) and not _begun(workdir, teacher):
                 _look_at_labels(teacher)
         for pool in recipe.pools:
+            _warn_of_unused_heads(pool, recipe)
             if pool.source.label_spaces:
                 _look_at_pool(pool, recipe)
             else:
@@ -103,14 +104,6 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
         UserError: all that they contain is lost, and they would replace the teachers' labels.
     """
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
-    known = [task.name for task in recipe.tasks]
-    for head in pool.source.label_spaces:
-        if head not in known:
-            print(
-                f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not "
-                f"used: the student has no such head; {nearest(head, known)}",
-                file=sys.stderr,
-            )
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
     counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
@@ -121,6 +114,17 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
                 f"labels, which replace the teachers': {found.why_empty()}"
             )
         _report(f"pool {pool.source.name!r}", {"": found})
+
+
+def _warn_of_unused_heads(pool: Pool, recipe: Recipe) -> None:
+    known = [task.name for task in recipe.tasks]
+    heads = {head for source in (pool.source, pool.truth) if source for head in source.label_spaces}
+    for head in sorted(heads - set(known)):
+        print(
+            f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not used: "
+            f"the student has no such head; {nearest(head, known)}",
+            file=sys.stderr,
+        )
 
 
 def _look_at_images(source: Source) -> None:

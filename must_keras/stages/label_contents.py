@@ -118,9 +118,15 @@ class LabelContents:
         missing = self.missing_classes
         if missing and self.classes:
             found.append(self._about_classes(missing))
-        if self._total and not (missing and self._lost and self.task.content_unit == "pixel"):
+        if self._total and not (self._has_one_class and self._lost):
             found += self._about_losses()
         return found
+
+    @property
+    def _has_one_class(self) -> bool:
+        """Whether the pixels of one class alone can be learned, of several."""
+        is_map = self.task.content_unit == "pixel" and len(self.classes) > 1
+        return is_map and len(self.classes) - len(self.missing_classes) == 1
 
     def _about_classes(self, missing: Sequence[int]) -> str:
         unit = self.task.content_unit
@@ -133,7 +139,8 @@ class LabelContents:
         if unit == "image" and len(self.classes) - len(missing) == 1:
             only = next(c for i, c in enumerate(self.classes) if i not in missing)
             text += f"; every image is of {only!r}, so there is nothing to tell apart"
-        for lost, number in self._lost.most_common() if unit == "pixel" else ():
+        # Of several classes, what is lost is hardly another one.
+        for lost, number in self._lost.most_common() if self._has_one_class else ():
             text += f"; {number / self._total:.2g} of the pixels are {lost.why}"
             text += f": {lost.advice}" if lost.advice else ""
         return text

@@ -173,6 +173,8 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
         ),
         (PARTS, [seg(0, 1, 2)], []),
         (PARTS, [seg(0, 1)], ["1 of 3 classes have no pixel to learn from (cow)"]),
+        # 255 beside several classes is what nobody labelled, as in VOC.
+        (PARTS, [seg(0, 1, 255)], ["1 of 3 classes have no pixel to learn from (cow) in the one"]),
         # A binary mask of 0 and 255, whose second class is nobody's.
         (PARTS, [seg(0, 255)], ["(dog, cow) in the one image; 0.5 of the pixels are"]),
         (FAR, [depth([0, 2])], []),
@@ -273,6 +275,15 @@ def test_a_pools_own_labels_are_counted(tmp_path, capsys):
     # A pool without any label of its own is labelled by teachers.
     (line,) = look(tmp_path, capsys, THINGS, fine, pools=(Pool(source=Given(THINGS, [None])),))
     assert "pool 'given', head 'things': the one image has no label for the head" in line
+
+
+@pytest.mark.parametrize("field", ["source", "truth"])
+def test_labels_of_a_head_that_nobody_has_are_reported(tmp_path, capsys, field):
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    other = Given(Detection(name="animals", classes=CLASSES), fine, name="pool")
+    given = {"source": Given(FAR, [None], name="pool")} | {field: other}
+    first_look.run(recipe(THINGS, fine, pools=(Pool(**given),)), Workdir(tmp_path / "run"))
+    assert "pool 'pool' has labels of head 'animals', which are not used" in capsys.readouterr().err
 
 
 def test_labels_of_a_mistyped_head_are_not_ignored():
