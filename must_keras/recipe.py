@@ -192,7 +192,7 @@ class Recipe:
         for task in tasks:
             if task.name in _RESERVED:
                 raise UserError(f"recipe {self.name}: a head cannot be named {task.name!r}")
-            if not _HEAD.fullmatch(task.name):
+            if not _HEAD.fullmatch(str(task.name)) or not isinstance(task.name, str):
                 raise UserError(
                     f"recipe {self.name}: a head cannot be named {task.name!r}: only a-z, A-Z, "
                     "0-9, _ and - are allowed, and a letter comes first"
@@ -200,6 +200,8 @@ class Recipe:
         sources = [t.sets.train for t in self.trained_teachers] + [p.source for p in self.pools]
         for item in (*self.teachers, *self.transfers, *sources):
             name = item.name
+            if not isinstance(name, str):
+                raise UserError(f"recipe {self.name}: {name!r} names a folder: a text is expected")
             is_long = len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES
             if not name.isprintable() or name.startswith(".") or set(name) & set("/\\,:"):
                 raise UserError(

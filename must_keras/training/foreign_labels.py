@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-from must_keras.data.labelled import check_label_spaces, check_labels_head
+from must_keras.data.labelled import check_label, check_label_spaces, check_labels_head
 from must_keras.data.sources import ListedFiles, Source, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -119,6 +119,8 @@ class ForeignLabels:
         found = {} if place is None else self.labels.labels(place)
         if self.task.name not in found:
             return None
+        where = f"source {self.labels.name!r}, image {image_id!r}"
+        check_label(where, self.task, found[self.task.name])
         kind = self.labels.label_spaces[self.task.name].kind
         return self.task.record_of(self.task.adapt(found[self.task.name], kind))
 

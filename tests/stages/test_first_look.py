@@ -252,18 +252,29 @@ def test_a_rare_object_is_looked_for_until_it_is_found(tmp_path, capsys, monkeyp
     assert look(tmp_path, capsys, THINGS, labels, others=labels[117:118]) == []
 
 
-@pytest.mark.parametrize("wrong", [{"boxs": np.zeros((1, 4))}, np.zeros((1, 4)), 3, None])
-def test_parts_of_a_label_under_other_names_are_named(tmp_path, capsys, wrong):
+WRONG_LABELS = [
+    ({"things": {"boxs": np.zeros((1, 4))}}, "things.* has boxs, expected the parts boxes"),
+    ({"things": np.zeros((1, 4))}, "has a ndarray, expected the parts boxes"),
+    ({"things": None}, "has a NoneType, expected the parts boxes"),
+    ({"things": objects() | {"boxes": np.zeros((1, 5))}}, r"'boxes' of the shape \(1, 5\)"),
+    ({"thinks": objects()}, "labels things, not 'thinks'; did you mean 'things'"),
+    (objects(), "labels things, not 'boxes'"),
+    (None, "its labels are a NoneType"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG_LABELS)
+def test_labels_of_another_form_are_named(tmp_path, wrong, message):
     class Odd(Given):
         def labels(self, index):
-            return {"things": wrong}
+            return wrong
 
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
     given = recipe(THINGS, fine)
     sets = dataclasses.replace(given.teachers[0].sets, train=Odd(THINGS, fine, name="odd"))
     teacher = dataclasses.replace(given.teachers[0], sets=sets)
     given = dataclasses.replace(given, teachers=(teacher,))
-    with pytest.raises(UserError, match=r"'odd', image '0\.png'.*expected the parts.* boxes"):
+    with pytest.raises(UserError, match=f"source 'odd', image '0.png': .*{message}"):
         first_look.run(given, Workdir(tmp_path / "run"))
 
 

@@ -72,6 +72,8 @@ class LabelSpaces(dict[str, LabelSpace]):
 
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     """The label spaces of a source whose labels serve one head, or (None) no head."""
+    if head is not None and not isinstance(head, str):
+        raise UserError(f"head={head!r}: expected the name of a head, or None")
     return {} if head is None else {head: space}
 
 
