@@ -209,12 +209,7 @@ class ForeignPredictor:
 
     def _said(self, images: tf.Tensor) -> dict[str, np.ndarray]:
         model = self._model
-        try:
-            arrays = tf.nest.map_structure(np.asarray, self._answers(images))
-        except ValueError as error:
-            raise UserError(
-                f"{self._model.model} answers with no arrays of numbers: {reason(error)}"
-            ) from error
+        arrays = tf.nest.map_structure(np.asarray, self._answers(images))
         if model.layout == "channels_first" and np.ndim(arrays) == 4:
             arrays = np.moveaxis(arrays, 1, -1)
         return self._task.foreign_outputs(

@@ -190,7 +190,7 @@ def test_models_that_cannot_be_used(tmp_path):
         (lambda images: {}["logit"], "KeyError: 'logit'"),
         (lambda images: images.foo, "AttributeError"),
         (lambda images: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda images: [[1.0, 2.0], [3.0]], "answers with no arrays of numbers"),
+        (lambda images: [[1.0, 2.0], [3.0]], "answers with 2 arrays of different shapes"),
         (lambda images: None, r"answers with the shape \(\)"),
     ],
 )
