@@ -115,6 +115,15 @@ class LabelContents:
             return [self.why_empty()]
         if self.is_empty:
             return [f"nothing to learn: {self.why_empty()}"]
+        if len(self.classes) == 1 and self.task.content_unit != "object":
+            found.append(
+                f"its only class is {self.classes[0]!r}, so there is nothing to tell apart: "
+                + (
+                    "check the folders or the table of the classes"
+                    if self.task.content_unit == "image"
+                    else "the background needs a class of its own"
+                )
+            )
         missing = self.missing_classes
         if missing and self.classes:
             found.append(self._about_classes(missing))
@@ -133,6 +142,8 @@ class LabelContents:
         names = _few([self.classes[index] for index in missing])
         of = f"{len(missing)} of {len(self.classes)} classes have no {unit} to learn from ({names})"
         text = f"{of} {self._images('in')}"
+        if self.read < self._num_images:
+            text += "; the others may have some"
         gone = [self.classes[i] for i in missing if self._found[i] > 0]
         if gone:
             text += f"; all {unit}s of {_few(gone)} are lost at {self._size} px"

@@ -24,6 +24,8 @@ CLASSES = ("cat", "dog", "cow")
 KIND = Classification(name="kind", classes=CLASSES)
 THINGS = Detection(name="things", classes=CLASSES)
 PARTS = Segmentation(name="parts", classes=CLASSES)
+ONE_KIND = Classification(name="kind", classes=("images",))
+ONE_PART = Segmentation(name="parts", classes=("road",))
 FAR = Depth(name="far")
 RELATIVE = Depth(name="near", kind="relative_inverse")
 FACING = Normals(name="facing")
@@ -152,6 +154,9 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
     ("task", "labels", "messages"),
     [
         (KIND, of_classes(0, 1, 2), []),
+        # The folder of all classes' folders, one level too high.
+        (ONE_KIND, [stored.class_label(0, 1)], ["only class is 'images', so there is nothing"]),
+        (ONE_PART, [seg(0, 255)], ["only class is 'road', so there is nothing to tell apart"]),
         (KIND, of_classes(0, 1, 1), ["1 of 3 classes have no image to learn from (cow)"]),
         (KIND, of_classes(1, 1), ["(cat, cow) in all 2 images; every image is of 'dog'"]),
         (THINGS, [objects(BIG, BIG, BIG, classes=[0, 1, 2])], []),
@@ -217,7 +222,7 @@ def test_the_search_ends(monkeypatch):
     search(contents, Labelled(source, [KIND]), source, ())
     assert contents.read == 30
     (text,) = contents.shortcomings()
-    assert "(cow) in the 30 of 100 images that were read" in text
+    assert "(cow) in the 30 of 100 images that were read; the others may have some" in text
 
 
 @pytest.mark.parametrize(
