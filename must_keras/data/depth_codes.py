@@ -16,9 +16,9 @@ _LIKELY_METRES = (0.02, 1000.0)
 # Floats from here on are no depth: renderers write 1e10 or the largest float where a ray hits
 # nothing.
 _BEYOND = 1e9
-# An extreme value stands alone where it is so much larger, or smaller, than all others, ...
-# Of whole disparities, 1 is exactly twice as far as 2.
-_FAR, _APART = 2.1, 1.1
+# An extreme value stands alone where it is so much larger, or smaller, than all others: of whole
+# disparities, 1 is exactly twice as far as 2, and a box that faces the camera is much nearer, ...
+_FAR, _NEAR, _APART = 2.1, 10.0, 1.1
 # ... and such a share of the valid pixels has it.
 _FAR_SHARE, _APART_SHARE = 0.01, 0.05
 # ... of at least so many pixels: a laser scanner has few of an image ...
@@ -177,7 +177,9 @@ def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
         if share < _FAR_SHARE or values.size - others.size < _MIN_PIXELS:
             continue
         ratio = top / others.max() if is_top else others.min() / bottom
-        if ratio >= _FAR or (is_top and ratio >= _APART and share >= _APART_SHARE):
+        if ratio >= (_FAR if is_top else _NEAR) or (
+            is_top and ratio >= _APART and share >= _APART_SHARE
+        ):
             if _is_apart(value, others):
                 found.append((float(value), share, 1))
         elif is_top and share >= _APART_SHARE:

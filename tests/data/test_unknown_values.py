@@ -104,6 +104,8 @@ DEPTHS = np.random.default_rng(0).uniform(1000, 9000, (8, 10)).astype(np.uint16)
         (np.where(DEPTHS > 6000, 20000, DEPTHS), True),
         (np.where(DEPTHS < 3000, 1, DEPTHS), True),
         (np.where(DEPTHS > 6000, 20000, DEPTHS).astype(np.float32), True),
+        # A box before the camera.
+        (np.where(DEPTHS < 3000, 600, DEPTHS), False),
         # A few points of a laser scanner, whole decimeters, whole disparities.
         (np.array([[500, 700, 20000, 20000]], np.uint16), False),
         (np.arange(80, dtype=np.uint16).reshape(8, 10) % 4 * 100 + 100, False),
