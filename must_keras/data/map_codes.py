@@ -182,8 +182,9 @@ class Palettes:
                 self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
             used = self._used(picture)
             is_grey = all(colour == (index,) * 3 for index, colour in used.items())
-            kind = "grey" if is_grey else "palette"
-            self._kinds.setdefault(kind, where)
+            # A palette of which black alone is used, for example, is of both kinds.
+            if picture.palette is None or not is_grey:
+                self._kinds.setdefault("grey" if is_grey else "palette", where)
             if len(self._kinds) > 1:
                 grey, palette = self._kinds["grey"], self._kinds["palette"]
                 self._notices.add(
@@ -195,8 +196,7 @@ class Palettes:
                     ),
                 )
             self._compare(used, where)
-            greys = {colour[0] for colour in used.values() if len(set(colour)) == 1}
-            if not is_grey and len(greys) == len(used) and greys <= set(self._of_classes):
+            if not is_grey and self._is_gray(picture.palette):
                 self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
             self._checked.add(where)
 
@@ -210,6 +210,11 @@ class Palettes:
             for index in used
             if index < len(picture.palette) and index in self._of_classes
         }
+
+    def _is_gray(self, palette: np.ndarray) -> bool:
+        """Whether all colors of a palette are grays that are values of classes."""
+        is_gray = np.all(palette == palette[:, :1])
+        return bool(is_gray) and set(palette[:, 0].tolist()) <= set(self._of_classes)
 
     def _compare(self, colours: dict[int, Colour], where: str) -> None:
         counts = collections.Counter(colours.values())

@@ -272,6 +272,15 @@ def test_a_palette_of_grays_is_reported_where_the_grays_are_classes_too(folder, 
     palettes(folder).labels(0)
     (line,) = warnings(capsys)
     assert "grays" in line and "colours=" in line
+    # Grays among colors; a picture of black alone among others with colors.
+    grays = [BLACK, (2, 2, 2), RED]
+    save_palette(folder / "labels" / "0.png", [0, 1], grays)
+    save_palette(folder / "labels" / "1.png", [0], grays)
+    save_palette(folder / "labels" / "2.png", [0, 2], grays)
+    source = palettes(folder)
+    for i in range(3):
+        source.labels(i)
+    assert not warnings(capsys)
     # Gray steps as palette, black and white: what the indices mean is clear.
     for grays in ([(value,) * 3 for value in range(3)], [BLACK, (255, 255, 255)]):
         save_palette(folder / "labels" / "0.png", [0, 1], grays)
