@@ -76,6 +76,8 @@ class ForeignModel:
             )
         expect("a foreign model", self, size=Integral, form=str, offset=tuple | list)
         expect("a foreign model", self, scale=tuple | list)
+        if not callable(self.model):
+            expect("a foreign model", self, model=str | os.PathLike)
         if len(self.offset) != 3 or len(self.scale) != 3:
             raise UserError(
                 f"offset={self.offset} and scale={self.scale}: expected three numbers, R, G, B"

@@ -201,7 +201,8 @@ def test_a_function_that_fails_ends_in_one_line(function, message):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": "8"}, {"scale": 255.0}, {"scale": (1.0, 1.0)}, {"offset": None}, {"form": 3}]
+    "wrong",
+    [{"size": "8"}, {"scale": 255.0}, {"scale": (1.0, 1.0)}, {"offset": None}, {"model": 3}],
 )
 def test_arguments_of_another_kind_are_named(wrong):
     arguments = {"model": len, "version": "1", "size": SIZE, "form": "logits"} | wrong
