@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from must_keras import naming
 from must_keras.errors import DataError, UserError
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
@@ -208,6 +209,7 @@ def _typed(where: str, text: str, annotation: Any) -> Any:
 def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
     """runs/<experiment>, with eight hexadecimal digits of the arguments where there are any."""
     stem = find(name).stem
+    naming.check_name(stem, "--workdir is not given, and the recipe's name")
     if not arguments:
         return pathlib.Path("runs") / stem
     text = ",".join(f"{key}={arguments[key]}" for key in sorted(arguments))

@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import platform
+import shutil
 import stat
 import sys
 import uuid
@@ -187,7 +188,7 @@ def check_form(value: Any, form: Form) -> None:
     """Raise ValueError, with one line on what is wrong, where a value is not of its form."""
     if isinstance(form, tuple):
         if not isinstance(value, list) or len(value) != len(form):
-            raise ValueError(f"it is {_short(value)}, expected a list of {len(form)} values")
+            raise ValueError(f"it is {short(value)}, expected a list of {len(form)} values")
         places = {
             f"value {i}": (item, kind)
             for i, (item, kind) in enumerate(zip(value, form, strict=True))
@@ -198,12 +199,11 @@ def check_form(value: Any, form: Form) -> None:
             raise ValueError(f"it has no {absent[0]!r}; expected are {', '.join(form)}")
         places = {repr(key): (value[key], kind) for key, kind in form.items()}
     else:
-        raise ValueError(f"it is {_short(value)}, expected an object: {{{', '.join(form)}}}")
+        raise ValueError(f"it is {short(value)}, expected an object: {{{', '.join(form)}}}")
     for place, (item, kind) in places.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not any(_is_a(item, one) for one in kinds):
-            names = " or ".join(_KINDS[one] for one in kinds)
-            raise ValueError(f"{place} is {_short(item)}, expected {names}")
+        if not any(is_a(item, one) for one in kinds):
+            raise ValueError(f"{place} is {short(item)}, expected {kind_names(kinds)}")
 
 
 def is_regular(path: str | os.PathLike[str], *, remedy: str) -> bool:
@@ -236,6 +236,17 @@ def unreadable(path: str | os.PathLike[str], error: OSError, *, remedy: str) -> 
 def warn_once(message: str) -> None:
     """Print a warning to stderr, however often it is asked for."""
     print(f"warning: {message}", file=sys.stderr)
+
+
+def unshare(path: pathlib.Path) -> None:
+    """Give a file bytes of its own, where other names stand for the same file.
+
+    A run takes finished files of another by hard links. Who appends to a file, cuts it or writes
+    into it, calls this first; who replaces a file by another (`replacing`) need not.
+    """
+    if path.is_file() and path.stat().st_nlink > 1:
+        with replacing(path) as temporary:
+            shutil.copy2(path, temporary)
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -323,13 +334,20 @@ def _decode(data: bytes, form: Form | None, *, whole: bool) -> Any:
     return value
 
 
-def _is_a(value: Any, kind: type) -> bool:
+def kind_names(kinds: Iterable[type]) -> str:
+    """Return types of JSON as a person reads them: "a number or null"."""
+    return " or ".join(_KINDS[kind] for kind in kinds)
+
+
+def is_a(value: Any, kind: type) -> bool:
+    """Return whether a JSON value is of a type; float takes whole numbers, but not true."""
     if isinstance(value, bool):
         return kind in (bool, object)
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
@@ -346,7 +364,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"it has the key {_short(twice)} twice")
+        raise ValueError(f"it has the key {short(twice)} twice")
     return found
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from must_keras import naming
 from must_keras.data.labelled import check_sets
-from must_keras.data.sources import Source, check_not_empty
+from must_keras.data.sources import Source, check_not_empty, pool_name
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect, expect_each
 from must_keras.experiment import nearest
@@ -31,14 +31,8 @@ __all__ = (
     "Teacher", "Transfer", "student_weights",
 )  # fmt: skip
 
-# The network's own layers.
-_RESERVED = ("image", "area", "backbone", "neck")
 # Starts that no self-supervised method can be.
 _OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
-
-# What file systems allow is 255; a block of a pool and a temporary name add to it.
-_MAX_NAME_BYTES = 100
-_HEAD = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 
 Aligned = Literal["none", "task", "images", "set"]
 
@@ -178,48 +172,7 @@ class Recipe:
         expect(where, self, supervised=Training | None)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
         expect_each(where, self, **kinds, selfsup=SelfSupervised)
-        for what, names in (
-            ("teachers", [t.name for t in self.teachers]),
-            ("heads", [t.task.name for t in self.teachers]),
-            ("transfers", [t.name for t in self.transfers]),
-            ("self-supervised methods", [m.name for m in self.selfsup]),
-            ("pools", [p.source.name for p in self.pools]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise UserError(f"recipe {self.name}: two {what} are named {twice[0]!r}")
-        tasks = (*self.tasks, *(t.task for t in self.transfers))
-        for task in tasks:
-            if task.name in _RESERVED:
-                raise UserError(f"recipe {self.name}: a head cannot be named {task.name!r}")
-            if not _HEAD.fullmatch(str(task.name)) or not isinstance(task.name, str):
-                raise UserError(
-                    f"recipe {self.name}: a head cannot be named {task.name!r}: only a-z, A-Z, "
-                    "0-9, _ and - are allowed, and a letter comes first"
-                )
-        sources = [t.sets.train for t in self.trained_teachers] + [p.source for p in self.pools]
-        for item in (*self.teachers, *self.transfers, *sources):
-            name = item.name
-            if not isinstance(name, str):
-                raise UserError(f"recipe {self.name}: {name!r} names a folder: a text is expected")
-            is_long = len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES
-            if not name.isprintable() or name.startswith(".") or set(name) & set("/\\,:"):
-                raise UserError(
-                    f"recipe {self.name}: {name!r} names a folder: / \\ , : control characters "
-                    "and a leading dot are not allowed"
-                )
-            if not name.strip() or name != name.rstrip(" .") or is_long:
-                raise UserError(
-                    f"recipe {self.name}: {name!r} names a folder: 1 to {_MAX_NAME_BYTES} bytes "
-                    "are allowed, without a space or a dot at the end"
-                )
-        for method in self.selfsup:
-            taken = method.name in _OWN_STARTS or method.name.startswith("teacher-")
-            if taken or not _HEAD.fullmatch(method.name):
-                raise UserError(
-                    f"recipe {self.name}: a self-supervised method cannot be named "
-                    f"{method.name!r}: it is a start, a folder and a loss"
-                )
+        self._check_names(where)
         for transfer in self.transfers:
             for start in transfer.aligned:
                 if start not in (*self._all_starts, "checkpoint"):
@@ -248,6 +201,39 @@ class Recipe:
         for start in self.starts:
             if start not in (*self._all_starts, "all"):
                 raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
+
+    def _check_names(self, where: str) -> None:
+        """Raise UserError where a name cannot be stored, or two are one on some file systems."""
+        trained = [t.sets.train.name for t in self.trained_teachers]
+        pools = list(dict.fromkeys(pool_name(pool.source) for pool in self.pools))
+        kinds = {
+            "teacher": [t.name for t in self.teachers],
+            "transfer": [t.name for t in self.transfers],
+            "source": list(dict.fromkeys(trained + pools)),
+        }
+        for kind, names in kinds.items():
+            for name in names:
+                naming.check_name(name, f"{where}: {kind}")
+            naming.check_distinct(names, where, f"{kind}s")
+        naming.check_distinct([p.source.name for p in self.pools], where, "pools")
+        # Only pools of files grow: see stages.pools.
+        growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
+        naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
+        heads = [task.name for task in self.tasks]
+        for head in (*heads, *(t.task.name for t in self.transfers)):
+            naming.check_head(head, where)
+        naming.check_distinct(heads, where, "heads")
+        naming.check_pairs(heads, where)
+        naming.check_distinct([m.name for m in self.selfsup], where, "self-supervised methods")
+        for method in self.selfsup:
+            # It is a start, a folder and a loss.
+            naming.check_head(method.name, where, "a self-supervised method")
+            start = method.name.casefold()
+            if start in _OWN_STARTS or start.startswith("teacher-"):
+                raise UserError(
+                    f"{where}: a self-supervised method cannot be named {method.name!r}, which is "
+                    "another start; choose another name"
+                )
 
     def _check_heads(self, pool: Pool) -> None:
         """Raise UserError where labels of a pool are of a head that looks like a mistyped one."""

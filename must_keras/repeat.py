@@ -24,7 +24,7 @@ from absl import flags
 from must_keras import command, experiment
 from must_keras.errors import UserError
 from must_keras.files import json_lines, read_json, replacing
-from must_keras.workdir import RUN
+from must_keras.marks import RUN
 
 # What tells one transfer from another.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")

@@ -8,26 +8,17 @@ import math
 import os
 import pathlib
 import shutil
+import types
 from collections.abc import Mapping
 from typing import Any
 
+from must_keras import marks, recorded
 from must_keras.errors import DataError, UserError
-from must_keras.files import LOCK, TEMPORARY, find_json, warn_once, write_json
+from must_keras.files import TEMPORARY, find_json, warn_once, write_json
+from must_keras.marks import BEGUN, EVIDENCE, FINISHED, RUN
 
-FINISHED = "finished.json"
-BEGUN = "begun.json"
-CHECKPOINTS = "checkpoints"
-# Begins the names of folders of steps that were not finite.
-EVIDENCE = "nonfinite-step-"
 # Characters of a value in a message.
 _LONGEST = 80
-RUN = "run.json"
-# What an interrupted labeling has begun (data/columns); it continues by rules of its own.
-STARTED = "started.json"
-# A folder with one of these files is an artifact of ours, which may be emptied.
-_MARKS = (FINISHED, BEGUN, STARTED)
-# What operating systems put into folders.
-_OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "lost+found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,25 +35,25 @@ class Workdir:
 
     def teacher(self, name: str) -> Part:
         """teachers/<name>/."""
-        return self._part("teachers", name)
+        return self._part("teachers", name, fields=recorded.TEACHER)
 
     def labels(self, teacher: str, source: str) -> Part:
         """labels/<teacher>/<source>/."""
-        return self._part("labels", teacher, source)
+        return self._part("labels", teacher, source, fields=recorded.LABELS)
 
     def leaks(self, source: str) -> Part:
         """leaks/<source>/."""
-        return self._part("leaks", source)
+        return self._part("leaks", source, fields=recorded.LEAKS)
 
     @property
     def student(self) -> Part:
         """student/."""
-        return self._part("student")
+        return self._part("student", fields=recorded.STUDENT)
 
     @property
     def rounds(self) -> Part:
         """rounds/: the best student of them all."""
-        return self._part("rounds")
+        return self._part("rounds", fields=recorded.STUDENT)
 
     def round(self, number: int) -> Workdir:
         """rounds/<number>/: teachers, labels and student of a further round.
@@ -75,65 +66,25 @@ class Workdir:
     @property
     def supervised(self) -> Part:
         """supervised/."""
-        return self._part("supervised")
+        return self._part("supervised", fields=recorded.STUDENT)
 
     def selfsup(self, name: str) -> Part:
         """selfsup/<name>/."""
-        return self._part("selfsup", name)
+        return self._part("selfsup", name, fields=recorded.SELFSUP)
 
     def transfer(self, name: str, start: str, protocol: str, seed: int) -> Part:
         """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
-        return self._part("transfers", name, start, protocol, f"seed{seed}")
+        names = ("transfers", name, start, protocol, f"seed{seed}")
+        return self._part(*names, fields=recorded.TRANSFER)
 
     @property
     def export(self) -> Part:
         """export/."""
         return self._part("export")
 
-    def _part(self, *names: str) -> Part:
-        return Part(self.root.joinpath(*names), tuple(o.joinpath(*names) for o in self.others))
-
-
-def check_root(root: pathlib.Path) -> None:
-    """Raise UserError where a run would write into a folder that no run has made.
-
-    A run's folder is empty, or contains the run.json of a run. A first start that was interrupted
-    leaves a lock alone.
-    """
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--workdir={root} is a file; a folder is needed")
-    if not root.is_dir():
-        return
-    foreign = _foreign(root, (LOCK, RUN + TEMPORARY))
-    if foreign and not _is_run(root):
-        raise UserError(
-            f"--workdir={root} is no folder of a run, and not empty: it contains {foreign[0]!r}. "
-            "Nothing was written; choose a new folder"
-        )
-
-
-def _is_run(root: pathlib.Path) -> bool:
-    """Return whether a folder contains the run.json of a run; a damaged one of ours counts too."""
-    try:
-        value = find_json(root / RUN, form={}, remedy=f"delete {root / RUN}")
-    except DataError:
-        # Only ours is likely beside folders that carry our marks.
-        return any(path for mark in _MARKS for path in root.glob(f"teachers/*/{mark}"))
-    return value is not None and {"recipe", "seed", "versions"} <= value.keys()
-
-
-def _foreign(folder: pathlib.Path, own: tuple[str, ...]) -> list[str]:
-    """Return the sorted names in a folder that are neither ours nor an operating system's."""
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name not in (*own, *_OF_SYSTEMS) and not path.name.startswith((".", EVIDENCE))
-    )
-
-
-def _has_marks(folder: pathlib.Path) -> bool:
-    """Return whether an artifact of ours lies in a folder or below it."""
-    return any(path for mark in _MARKS for path in folder.rglob(mark))
+    def _part(self, *names: str, fields: recorded.Fields = types.MappingProxyType({})) -> Part:
+        others = tuple(other.joinpath(*names) for other in self.others)
+        return Part(self.root.joinpath(*names), others, fields)
 
 
 def other_runs(root: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
@@ -161,10 +112,12 @@ class Part:
     Attributes:
         folder: its own.
         others: the same part's folders in other runs, which are only read.
+        fields: what its result contains.
     """
 
     folder: pathlib.Path
     others: tuple[pathlib.Path, ...] = ()
+    fields: recorded.Fields = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def model_path(self) -> pathlib.Path:
@@ -178,13 +131,12 @@ class Part:
             inputs: what the part is made from; written to begun.json, which marks the folder.
 
         Raises:
-            UserError: the folder contains files but none of the marks of an artifact.
+            UserError: the folder contains files that no run has written.
         """
-        self._check_marked()
+        marks.check_own(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            # The marks go last: an interrupted emptying can be done again. Evidence is for people.
-            if path.name not in _MARKS and not path.name.startswith(EVIDENCE):
+            if not marks.is_kept(path.name):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         write_json(self.folder / BEGUN, {} if inputs is None else describe(inputs))
         (self.folder / FINISHED).unlink(missing_ok=True)
@@ -218,32 +170,21 @@ class Part:
             )
         return bool(was)
 
-    def _check_marked(self) -> None:
-        """Raise UserError where the folder contains files that no run has written."""
-        if self.folder.is_dir() and not any((self.folder / mark).is_file() for mark in _MARKS):
-            # Rounds are artifacts within an artifact's folder.
-            foreign = [n for n in _foreign(self.folder, ()) if not _has_marks(self.folder / n)]
-            if foreign:
-                raise UserError(
-                    f"{self.folder} contains {foreign[0]!r}, which no run has written: move it, or "
-                    "choose another --workdir"
-                )
-
     def finish(self, inputs: Any, result: Mapping[str, Any]) -> None:
         """Says that the part is whole; what only an unfinished one needs goes."""
         value = {"inputs": describe(inputs), "result": describe(result)}
         write_json(self.folder / FINISHED, value)
         (self.folder / BEGUN).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        marks.remove_checkpoints(self.folder)
 
     def result(self) -> dict[str, Any] | None:
         """What the part found; None while it is not finished."""
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         return None if value is None else value["result"]
 
     def result_of(self, inputs: Any) -> dict[str, Any] | None:
         """What the part found, if it was made from these inputs; None otherwise."""
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         if value is None:
             return None
         return value["result"] if value["inputs"] == describe(inputs) else None
@@ -254,7 +195,7 @@ class Part:
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        value = _finished(self.folder)
+        value = self._finished(self.folder)
         if value is None:
             return self._taken(describe(inputs))
         difference = first_difference(value["inputs"], describe(inputs))
@@ -269,36 +210,43 @@ class Part:
     def _taken(self, inputs: Any) -> bool:
         for other in self.others:
             try:
-                value = _finished(other)
+                value = self._finished(other)
             except (DataError, UserError) as error:  # It is not this run's.
                 warn_once(f"not looked into for finished work: {error}")
                 continue
             if value is not None and value["inputs"] == inputs:
-                self._check_marked()
+                marks.check_own(self.folder)
                 self._is_begun_with(inputs)
-                temporary = self.folder.with_name(self.folder.name + TEMPORARY)
+                temporary = self.folder.with_name(f"{self.folder.name}.from-another-run{TEMPORARY}")
                 shutil.rmtree(temporary, ignore_errors=True)
                 try:
                     shutil.copytree(other, temporary, copy_function=_linked)
                 except shutil.Error as error:
                     file, target, reason = error.args[0][0]
                     raise UserError(f"{file} cannot be copied to {target}: {reason}") from None
+                for evidence in self.folder.glob(f"{EVIDENCE}*"):
+                    shutil.rmtree(temporary / evidence.name, ignore_errors=True)
+                    evidence.rename(temporary / evidence.name)
                 shutil.rmtree(self.folder, ignore_errors=True)
                 temporary.rename(self.folder)
                 print(f"{self.folder}: taken from {other}")
                 return True
         return False
 
+    def _finished(self, folder: pathlib.Path) -> dict[str, Any] | None:
+        """The content of a part's finished.json; None while the part is not finished.
 
-def _finished(folder: pathlib.Path) -> dict[str, Any] | None:
-    """The content of a part's finished.json; None while the part is not finished.
-
-    Raises:
-        DataError: it is damaged.
-        UserError: it cannot be opened.
-    """
-    remedy = f"delete {folder} to have it made again"
-    return find_json(folder / FINISHED, form={"inputs": object, "result": dict}, remedy=remedy)
+        Raises:
+            DataError: it is damaged.
+            UserError: it cannot be opened.
+        """
+        path, remedy = folder / FINISHED, f"delete {folder} to have it made again"
+        form = {"inputs": object, "result": dict}
+        value = find_json(path, form=form, remedy=remedy)
+        if value is not None:
+            found = recorded.result(value["result"], self.fields, path=path, remedy=remedy)
+            value["result"] = found
+        return value
 
 
 def _short(value: Any) -> str:

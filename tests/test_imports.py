@@ -17,7 +17,10 @@ PLAIN = {
     "versions",
     "experiment",
     "interruption",
+    "marks",
+    "naming",
     "workdir",
+    "recorded",
     "progress",
 }  # know nothing of the method
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,9 +6,11 @@ import pathlib
 import re
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from PIL import Image
 from pycocotools.coco import COCO
@@ -17,7 +19,7 @@ import must_keras.predict
 from exif import ORIENTATIONS, save_turned
 from must_keras.data.images import read_image
 from must_keras.data.sources import CocoJson
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.files import write_json
 from must_keras.models.backbone import ResNet
 from must_keras.prediction import pictures
@@ -259,6 +261,49 @@ def test_pictures_for_people_stay_small(tmp_path, size):
         assert picture.width <= 2400 and picture.height <= 4800
     with Image.open(tmp_path / "out" / "street" / "long.png") as street:
         assert street.size == size[::-1]
+
+
+def test_pictures_whose_names_are_one_on_some_disks(tmp_path):
+    names = [
+        "cat.jpg",
+        "Cat.jpg",
+        "caf\u00e9.jpg",
+        "cafe\u0301.jpg",
+        "cat.jpg.png/1.jpg",
+        "x" * 254,
+    ]
+    task = next(task for task in TASKS if task.kind == "map")
+    results = Results(tmp_path / "out", [task])
+    outputs = {task.name: {"map": np.ones((4, 4), np.uint8), "confidence": np.ones((4, 4))}}
+    for name in names:
+        results.add(name, tmp_path / name, np.zeros((4, 4, 3), np.uint8), outputs)
+    results.close()
+    found = lines(tmp_path / "out")
+    assert [line["name"] for line in found] == names
+    for paths in ([x["picture"] for x in found], [x[task.name]["map"] for x in found]):
+        assert len({unicodedata.normalize("NFC", path).casefold() for path in paths}) == 6
+        assert all((tmp_path / "out" / path).is_file() for path in paths)
+    assert found[0]["picture"] == "pictures/cat.jpg.png"
+
+
+def test_heads_that_a_file_names_lead_nowhere(tmp_path):
+    entry = {"kind": "classes", "unit": "", "classes": ["a", "b"]}
+    module = tf.Module()
+    module.serve = tf.function(lambda images: {}, input_signature=[tf.TensorSpec([], tf.uint8)])
+    tf.saved_model.save(module, str(tmp_path / "saved_model"))
+    for head in ("../../x", "/x", "a/b", "name", "pictures", "a.b", ""):
+        (tmp_path / "labels.json").write_text(json.dumps({head: entry}))
+        with pytest.raises(UserError, match=r"--model=.*saved_model: a head cannot be named"):
+            Model.load(tmp_path, trusted=True)
+    (tmp_path / "labels.json").write_text(json.dumps({"kind": entry, "Kind": entry}))
+    with pytest.raises(UserError, match=r"--model=.*saved_model: the heads 'kind' and 'Kind'"):
+        Model.load(tmp_path, trusted=True)
+
+
+def test_heads_that_labels_json_does_not_list(tmp_path):
+    model = Model(TASKS[:1], lambda images: {"other.map": images}, path=tmp_path / "saved_model")
+    with pytest.raises(DataError, match=r"saved_model predicts 'other.map'.*--stage=export"):
+        model.predict(np.zeros((4, 4, 3), np.uint8))
 
 
 def test_nothing_is_left_where_no_picture_could_be_read(tmp_path):

@@ -4,7 +4,13 @@ import dataclasses
 import pytest
 
 from must_keras import experiment
-from must_keras.data.sources import Concatenation, Joined, Relabelled, ScenesSource
+from must_keras.data.sources import (
+    Concatenation,
+    ImagesOnly,
+    Joined,
+    Relabelled,
+    ScenesSource,
+)
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.recipe import Pool, student_weights
@@ -132,7 +138,39 @@ def test_a_pool_s_name_never_leads_elsewhere(scenes, name):
         dataclasses.replace(scenes, pools=(Pool(source=source),))
 
 
-def renamed(item, name):
+def renamed(source, name):
+    source = copy.copy(source)
+    source.name = name
+    return source
+
+
+def test_names_that_are_one_on_some_disks_are_refused(scenes, tmp_path):
+    one, other = scenes.teachers[:2]
+    transfer, pool = scenes.transfers[0], scenes.pools[0]
+    task = dataclasses.replace(other.task, name=one.task.name.upper())
+    sets = dataclasses.replace(one.sets, train=renamed(one.sets.train, "pile_Block2"))
+    (tmp_path / "1.jpg").write_bytes(b"")
+    pile = Pool(source=ImagesOnly(name="pile", root=tmp_path))
+    for change, words in (
+        ({"teachers": (one, dataclasses.replace(other, name=one.name.upper()))}, "teachers"),
+        ({"teachers": (one, dataclasses.replace(other, task=task))}, "heads"),
+        ({"transfers": (transfer, dataclasses.replace(transfer, name="DEV_class"))}, "transfers"),
+        ({"pools": (pool, Pool(source=renamed(pool.source, "POOL")))}, "sources"),
+        ({"pools": (pool, Pool(source=renamed(pool.source, one.sets.train.name.upper())))},
+         "sources"),
+        ({"pools": (pile, Pool(source=renamed(pile.source, "pile_block2")))}, "a block of pool"),
+        ({"pools": (pile,), "teachers": (dataclasses.replace(one, sets=sets), other)},
+         "a block of pool"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words) as error:
+            dataclasses.replace(scenes, **change)
+        assert "rename one of them" in str(error.value)
+    # Scenes do not grow.
+    block = dataclasses.replace(pool, source=renamed(pool.source, f"{pool.source.name}_block2"))
+    dataclasses.replace(scenes, pools=(pool, block))
+
+
+def with_head(item, name):
     return dataclasses.replace(item, task=dataclasses.replace(item.task, name=name))
 
 
@@ -148,7 +186,7 @@ def renamed(item, name):
 )  # fmt: skip
 def test_a_head_that_its_set_does_not_label_is_named(scenes, field, head, mistyped, message):
     items = [
-        renamed(item, mistyped) if item.name == head else item for item in getattr(scenes, field)
+        with_head(item, mistyped) if item.name == head else item for item in getattr(scenes, field)
     ]
     with pytest.raises(UserError, match=message):
         dataclasses.replace(scenes, **{field: tuple(items)})

@@ -1,9 +1,14 @@
 import dataclasses
+import os
 
 import pytest
 
 from must_keras.errors import UserError
-from must_keras.workdir import Part, Workdir, check_root, describe, other_runs
+from must_keras.files import unshare
+from must_keras.marks import check_own, check_root
+from must_keras.stages.fitting import save_part
+from must_keras.training.summaries import Summaries
+from must_keras.workdir import Part, Workdir, describe, other_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +22,7 @@ def test_a_part_is_finished_only_when_it_says_so(tmp_path):
     assert part.result() is None
     assert not part.is_finished(Run(3, (0.1,)))
     part.begin()
-    (part.folder / "half").write_text("x")
+    (part.folder / "metrics.jsonl").write_text("x")
     assert part.result() is None
     part.finish(Run(3, (0.1,)), {"value": float("nan")})
     assert part.is_finished(Run(3, (0.1,)))
@@ -47,10 +52,10 @@ def test_the_same_part_is_taken_from_another_run(tmp_path, capsys):
     theirs.finish(Run(3, (0.1,)), {"top1": 0.5})
     mine = Workdir(tmp_path / "two", (tmp_path / "one",)).teacher("a")
     assert not mine.is_finished(Run(4, (0.1,))) and not mine.folder.exists()
-    (mine.begin() / "half").write_text("unfinished")
+    (mine.begin() / "metrics.jsonl").write_text("unfinished")
     assert mine.is_finished(Run(3, (0.1,)))
     assert mine.result() == {"top1": 0.5} and mine.model_path.read_text() == "weights"
-    assert not (mine.folder / "half").exists() and "taken from" in capsys.readouterr().out
+    assert not (mine.folder / "metrics.jsonl").exists() and "taken from" in capsys.readouterr().out
     mine.begin()
     assert theirs.model_path.read_text() == "weights"
     assert not list((tmp_path / "two" / "teachers").glob("*.tmp"))
@@ -134,7 +139,7 @@ def test_unfinished_work_of_other_inputs_stays(tmp_path):
 def test_an_interrupted_emptying_can_be_done_again(tmp_path, monkeypatch):
     part = Workdir(tmp_path).export
     part.begin({"version": 1})
-    (part.folder / "half").write_text("x")
+    (part.folder / "metrics.jsonl").write_text("x")
 
     def killed(*arguments):
         raise KeyboardInterrupt
@@ -145,3 +150,118 @@ def test_an_interrupted_emptying_can_be_done_again(tmp_path, monkeypatch):
             part.begin({"version": 2})
     part.begin({"version": 2})
     assert [path.name for path in part.folder.iterdir()] == ["begun.json"]
+
+
+def test_a_person_s_file_among_ours_is_never_deleted(tmp_path):
+    other = Workdir(tmp_path / "other").student
+    other.begin()
+    other.finish({"steps": 3}, {})
+    for number, name in enumerate((
+        "notes.txt", ".git/HEAD", "mine/model.keras", "pictures/a.txt", "tensorboard/a.png",
+        "checkpoints/best.npz", "tmp0123abcd/notes.txt", "model.keras.bak", "tensorboard/train/notes",
+    )):  # fmt: skip
+        part = Workdir(tmp_path / f"run{number}", (other.folder.parent,)).student
+        for own in ("model.keras", "tensorboard/train/events.out.tfevents.1", "pictures/a.png"):
+            path = part.begin({"steps": 2}) / own
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("ours")
+        (part.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (part.folder / name).write_text("years")
+        for work in (part.begin, lambda p=part: p.is_finished({"steps": 3})):
+            with pytest.raises(UserError, match=rf"student contains '{name}', which no run has"):
+                work()
+        assert (part.folder / name).read_text() == "years"
+
+
+def test_what_a_run_and_systems_write_is_emptied(tmp_path):
+    part = Workdir(tmp_path).student
+    for name in (
+        "model.keras", "metrics.jsonl", "progress.json.tmp", "answers.npz", "pictures/a.png",
+        "tensorboard/train/events.out.tfevents.1.host", "checkpoints/step-00000120.npz",
+        "checkpoints/step-00000120.npz.tmp", "sweep/0.01/begun.json", "sweep/0.01/validated.json",
+        "sweep/0.01/checkpoints/step-00000001.npz", "saved_model/variables/variables.index",
+        "tmpab12_xyz", "tmp0123abcd/model.weights.h5", "backbone.keras", "labels-train.tfrecord-00000-of-00001.0123abcd.tmp", ".DS_Store",
+        "pictures/Thumbs.db", "nonfinite-step-00000009/notes.txt",
+    ):  # fmt: skip
+        part.folder.mkdir(exist_ok=True)
+        (part.folder / "begun.json").write_text("{}")
+        (part.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (part.folder / name).write_text("x")
+    part.begin()
+    left = {path.name for path in part.folder.iterdir()}
+    assert left == {"begun.json", ".DS_Store", "nonfinite-step-00000009"}
+
+
+def test_rounds_in_a_folder_without_a_mark_are_looked_through(tmp_path):
+    student = Workdir(tmp_path).round(2).student
+    (student.begin() / "model.keras").write_text("x")
+    check_own(tmp_path / "rounds")
+    (tmp_path / "rounds" / "2" / "notes.txt").write_text("years")
+    with pytest.raises(UserError, match=r"rounds contains '2/notes.txt'"):
+        check_own(tmp_path / "rounds")
+
+
+def test_what_is_kept_of_a_step_survives_what_is_taken_from_another_run(tmp_path):
+    theirs = Workdir(tmp_path / "one").student
+    theirs.begin()
+    theirs.finish({}, {})
+    mine = Workdir(tmp_path / "two", (tmp_path / "one",)).student
+    kept = mine.begin({}) / "nonfinite-step-00000003"
+    kept.mkdir()
+    (kept / "step.json").write_text("{}")
+    assert mine.is_finished({}) and (kept / "step.json").is_file()
+
+
+def test_a_person_s_files_beside_checkpoints_stay_when_a_part_is_finished(tmp_path):
+    part = Workdir(tmp_path).student
+    checkpoints = part.begin() / "checkpoints"
+    checkpoints.mkdir()
+    for name in ("step-00000012.npz", "step-00000012 (1).npz", "step-00000024.npz.tmp"):
+        (checkpoints / name).write_text("x")
+    part.finish({}, {})
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000012 (1).npz"]
+    (checkpoints / "step-00000012 (1).npz").unlink()
+    part.finish({}, {})
+    assert not checkpoints.exists()
+
+
+def test_shared_files_are_parted_before_they_are_written_into(tmp_path):
+    theirs = Workdir(tmp_path / "one").student
+    (theirs.begin() / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    theirs.finish({}, {})
+    mine = Workdir(tmp_path / "two", (tmp_path / "one",)).student
+    assert mine.is_finished({})
+    before = (theirs.folder / "metrics.jsonl").read_bytes()
+    assert (mine.folder / "metrics.jsonl").stat().st_nlink == 2
+    summaries = Summaries(mine.folder)
+    summaries.numbers(2, "train", {"loss": 1.0})
+    summaries.rewind({"metrics.jsonl": 3})
+    summaries.close()
+    assert (theirs.folder / "metrics.jsonl").read_bytes() == before
+    path = mine.folder / "metrics.jsonl"
+    assert path.stat().st_size == 3 and path.stat().st_nlink == 1
+    unshare(path)
+    unshare(mine.folder / "gone")
+
+
+def test_shared_event_files_are_parted_before_they_are_cut(tmp_path):
+    first = tmp_path / "one" / "tensorboard" / "train" / "events.out.tfevents.1"
+    other = tmp_path / "two" / "tensorboard" / "train" / "events.out.tfevents.1"
+    for path in (first, other):
+        path.parent.mkdir(parents=True)
+    first.write_bytes(b"0123456789")
+    os.link(first, other)
+    Summaries(tmp_path / "two").rewind({"tensorboard/train/events.out.tfevents.1": 4})
+    assert first.read_bytes() == b"0123456789" and other.read_bytes() == b"0123"
+
+
+def test_a_model_that_another_run_shares_keeps_its_bytes(tmp_path):
+    class Model:
+        def save(self, path):
+            path.write_text("new")
+
+    theirs, mine = (Part(tmp_path / name) for name in ("one", "two"))
+    (theirs.begin() / "model.keras").write_text("weights")
+    os.link(theirs.model_path, mine.begin() / "model.keras")
+    save_part(mine, Model())
+    assert theirs.model_path.read_text() == "weights" and mine.model_path.read_text() == "new"

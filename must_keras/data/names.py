@@ -10,13 +10,8 @@ import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 
 from must_keras.errors import UserError
+from must_keras.naming import UNSEEN
 
-# What only computers tell apart: soft hyphens, marks of direction and of order, variation
-# selectors, spaces and joiners of no width.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
-    "\ufe00-\ufe0f\ufeff]"
-)
 # ZWNJ and ZWJ shape letters of Persian or Hindi and make one emoji of several. Beside a space or a
 # letter of ASCII they change nothing.
 _IDLE_JOINER = re.compile(
@@ -34,7 +29,7 @@ def as_read(name: str) -> str:
     Example:
         as_read("cafe\u0301\u00a0") == as_read("caf\u00e9")  # True
     """
-    text = unicodedata.normalize("NFC", _UNSEEN.sub("", name))
+    text = unicodedata.normalize("NFC", UNSEEN.sub("", name))
     return " ".join(_IDLE_JOINER.sub("", text).split())
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_keras.errors import UserError, reason
+from must_keras import naming
+from must_keras.errors import DataError, UserError, reason
 from must_keras.experiment import nearest
 from must_keras.files import check_form, read_json
 from must_keras.models.loading import load_model
@@ -25,14 +26,27 @@ class Model:
     Args:
         tasks: what the heads mean.
         function: images [1, H, W, 3] to {"<head>.<output>": [1, ...]}, in the images' pixels.
+        path: of the model, for messages.
 
     Attributes:
         tasks: what the heads mean.
+
+    Raises:
+        UserError: a head has a name that is no file's, as a file of others may give it.
     """
 
-    def __init__(self, tasks: Sequence[Task], function: Callable[[tf.Tensor], Mapping[str, Any]]):
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        function: Callable[[tf.Tensor], Mapping[str, Any]],
+        *,
+        path: pathlib.Path,
+    ):
         self.tasks = tuple(tasks)
-        self._function = function
+        self._function, self._path = function, path
+        for task in self.tasks:
+            naming.check_head(task.name, f"--model={path}")
+        naming.check_distinct([task.name for task in self.tasks], f"--model={path}", "heads")
 
     @classmethod
     def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Model:
@@ -82,7 +96,7 @@ class Model:
         function = tf.function(
             lambda images: serve(model, images), input_signature=[images], autograph=False
         )
-        return cls(list(model.tasks.values()), function)
+        return cls(list(model.tasks.values()), function, path=path)
 
     @classmethod
     def _of_saved_model(cls, folder: pathlib.Path) -> Model:
@@ -102,7 +116,7 @@ class Model:
                 f"{folder} cannot be read as a SavedModel: {reason(error)}; run --stage=export "
                 "again"
             ) from error
-        return cls(tasks, lambda images: saved.serve(images))
+        return cls(tasks, lambda images: saved.serve(images), path=folder)
 
     def predict(self, image: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """{head: outputs} of one image.
@@ -114,6 +128,11 @@ class Model:
         outputs: dict[str, dict[str, np.ndarray]] = {task.name: {} for task in self.tasks}
         for key, value in flat.items():
             head, _, output = key.rpartition(".")
+            if head not in outputs:
+                raise DataError(
+                    f"{self._path} predicts {key!r}, but labels.json beside it has no head "
+                    f"{head!r}; run --stage=export again"
+                )
             outputs[head][output] = np.asarray(value)[0]
         return outputs
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from must_keras import naming
 from must_keras.errors import UserError
 from must_keras.files import write_json
 from must_keras.ops.masks import encode_rle, paste
@@ -31,6 +32,9 @@ class Results:
         <head>/<name>.png      maps: classes, millimetres, normals
         <head>.json            boxes, in COCO's format with scores
 
+    Where file systems take two names for one, or cannot store one, the file has another name: a
+    line of predictions.jsonl contains the paths.
+
     Args:
         folder: a new or empty one.
         tasks: the heads.
@@ -51,6 +55,7 @@ class Results:
             raise UserError(f"--out={folder} cannot be written: {error.strerror}") from None
         self._folder, self._tasks = folder, tuple(tasks)
         self._coco = {task.name: _Coco(task.classes) for task in tasks if task.kind == "boxes"}
+        self._paths = naming.OutputNames(suffix=".png")
         self.num_pictures = 0
 
     def add(
@@ -69,7 +74,10 @@ class Results:
             outputs: {head: outputs} in the image's pixels.
         """
         height, width = image.shape[:2]
+        stored = self._paths.take(name)
+        picture = f"pictures/{stored}.png"
         line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
+        line["picture"] = picture
         small, scale = _small(image)
         row = [pictures.captioned(enlarge(small), name)]
         for task in self._tasks:
@@ -79,14 +87,14 @@ class Results:
             row.append(pictures.captioned(enlarge(shown), task.name))
             png = task.map_png(said)
             if png is not None:
-                path = f"{task.name}/{name}.png"
+                path = f"{task.name}/{stored}.png"
                 line[task.name]["map"] = path
                 _write(self._folder / path, png)
             if task.name in self._coco:
                 self._coco[task.name].add(name, (height, width), said)
         canvas = Image.fromarray(pictures.grid([row]))
         canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
-        _write(self._folder / "pictures" / f"{name}.png", pictures.png(np.asarray(canvas)))
+        _write(self._folder / picture, pictures.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures += 1
 

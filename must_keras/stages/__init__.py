@@ -16,6 +16,7 @@ from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError
 from must_keras.experiment import nearest, parse
 from must_keras.files import locked, write_json
+from must_keras.marks import check_root
 from must_keras.recipe import Recipe, student_weights
 from must_keras.stages import (
     check,
@@ -23,6 +24,7 @@ from must_keras.stages import (
     first_look,
     label,
     label_checks,
+    overlap,
     parts,
     pools,
     ray_labelling,
@@ -46,7 +48,7 @@ from must_keras.training.strategy import (
     wait_for_all,
 )
 from must_keras.versions import git_commit, versions
-from must_keras.workdir import RUN, Workdir, check_root, describe, other_runs
+from must_keras.workdir import RUN, Workdir, describe, other_runs
 
 _ORDER = {
     "teacher": teacher.run,
@@ -225,6 +227,7 @@ def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:
         UserError: the data or the folder are not what the stage needs.
     """
     check_root(workdir.root)
+    overlap.check(recipe, workdir.root)
     if stage in ("all", "teacher"):
         first_look.run(recipe, workdir)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from must_keras.files import unshare
 from must_keras.models.loading import load_model
 from must_keras.training.feed import Feed
 from must_keras.training.fitted import FittedModel
@@ -32,6 +33,12 @@ def load_part(part: Part) -> keras.Model:
         UserError: it is missing, damaged, or names a class that is not allowed (see load_model).
     """
     return load_model(part.model_path, remedy=f"delete {part.folder} to have it made again")
+
+
+def save_part(part: Part, model: keras.Model) -> None:
+    """Write the trained model of a part; a file that another run shares keeps its bytes."""
+    unshare(part.model_path)
+    model.save(part.model_path)
 
 
 def fit_part(

@@ -11,7 +11,7 @@ from must_keras.recipe import Recipe
 from must_keras.selfsup import SelfSupervised
 from must_keras.selfsup.views import two_views
 from must_keras.stages import examples, scoring
-from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.fitting import fit_part, is_finished, save_part
 from must_keras.stages.label import student_sources
 from must_keras.stages.teacher import selected
 from must_keras.training.feed import Feed
@@ -71,7 +71,7 @@ def _train(
     encoder = model.clean_copy()
     if not is_chief():
         return
-    encoder.save(part.model_path)
+    save_part(part, encoder)
     summaries.close()
     metrics = _last_numbers(part)
     print(f"{method.name}: loss {metrics['loss']:.3f}, own view found {metrics['accuracy']:.1%}")

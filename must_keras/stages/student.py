@@ -16,7 +16,7 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, Recipe, student_weights
 from must_keras.stages import examples, scoring, thresholds, untaught
-from must_keras.stages.fitting import fit_part, is_finished
+from must_keras.stages.fitting import fit_part, is_finished, save_part
 from must_keras.stages.label import sources_to_label, student_sources
 from must_keras.training.feed import Feed
 from must_keras.training.inference import Predictor
@@ -108,7 +108,7 @@ def fit_heads(
     trained = model.clean_copy()
     if not is_chief():
         return
-    trained.save(part.model_path)
+    save_part(part, trained)
     predictor = Predictor(model)
     heads = {}
     for teacher in teachers:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from must_keras.errors import UserError
 from must_keras.files import read_json, write_json
+from must_keras.marks import remove_checkpoints
 from must_keras.stages.scoring import sign
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.strategy import chief_says, is_chief
 from must_keras.training.summaries import Summaries
-from must_keras.workdir import CHECKPOINTS, Part
+from must_keras.workdir import Part
 
 # In a part's folder, and in that of each of its runs.
 SWEEP = "sweep"
@@ -73,8 +73,8 @@ def choose(
 
 def tidy(part: Part) -> None:
     """Takes away what only an unfinished sweep needs."""
-    for folder in (part.folder / SWEEP).glob(f"*/{CHECKPOINTS}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (part.folder / SWEEP).glob("*"):
+        remove_checkpoints(folder)
 
 
 def chosen_rate(part: Part) -> float:

@@ -11,7 +11,7 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher
 from must_keras.stages import scoring, untaught
-from must_keras.stages.fitting import fit_part, is_finished, load_part
+from must_keras.stages.fitting import fit_part, is_finished, load_part, save_part
 from must_keras.stages.labelling import input_size
 from must_keras.stages.thresholds import ANSWERS
 from must_keras.training import pictures
@@ -78,7 +78,7 @@ def _train(recipe: Recipe, teacher: Teacher, part: Part) -> None:
     trained = model.clean_copy()
     if not is_chief():
         return
-    trained.save(part.model_path)
+    save_part(part, trained)
     predictor = Predictor(model)
     size, step = recipe.network.size, training.steps
     scorer = scoring.Scorer(task, sets, recipe, size=size, untaught=left_out)

@@ -107,6 +107,11 @@ def tell(title: str, found: Untaught) -> None:
             print(f"warning: {title}: {sentence(head, part)}", file=sys.stderr)
 
 
+def note(whose: str, part: str) -> str:
+    """Return the sentence of a page on an output that is left out: `whose` is "The teacher's"."""
+    return f"{whose} {part} were never taught; they are left out."
+
+
 def sentence(head: str, part: str) -> str:
     """Return what a person reads of an output that is left out."""
     return (

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 from must_keras.data.labelled import check_label, check_label_spaces, check_labels_head
-from must_keras.data.sources import ListedFiles, Source, without_keys
+from must_keras.data.sources import Source, pool_name, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
 from must_keras.experiment import nearest
@@ -102,7 +102,7 @@ class ForeignLabels:
 
     def covers(self, source: Source, *, is_pool: bool) -> bool:
         """See recipe.Teacher.covers: pools alone, since ids are the names of files."""
-        return is_pool and self.pool in (None, _pool_name(source)) and any(self.known(source))
+        return is_pool and self.pool in (None, pool_name(source)) and any(self.known(source))
 
     def known(self, source: Source) -> Iterator[bool]:
         """Of each image of a source, in order, whether the labels name it."""
@@ -137,12 +137,12 @@ class ForeignLabels:
     def check_pools(self, pools: Sequence[Source]) -> None:
         """Raises UserError unless the labels are of images of a pool, and it is clear of which."""
         where = f"teacher {self.name!r}"
-        names = [_pool_name(source) for source in pools]
+        names = [pool_name(source) for source in pools]
         if self.pool not in (None, *names):
             raise UserError(f"{where}: pool={self.pool!r}; {nearest(self.pool, names)}")
         owners: dict[str, str] = {}
         for source in pools:
-            name = _pool_name(source)
+            name = pool_name(source)
             if self.pool not in (None, name):
                 continue
             for index in range(len(source)):
@@ -168,8 +168,3 @@ class ForeignLabels:
     @functools.cached_property
     def _described(self) -> dict[str, Any]:
         return without_keys(describe(self.labels), ("files", "images"))
-
-
-def _pool_name(source: Source) -> str:
-    """The pool's own name, of each of its blocks (see stages.pools)."""
-    return source.of if isinstance(source, ListedFiles) else source.name

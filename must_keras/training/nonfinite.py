@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from must_keras.arrays import read_arrays
 from must_keras.errors import UserError, damaged
-from must_keras.files import read_json, replacing, write_json
+from must_keras.files import read_json, replacing, unshare, write_json
+from must_keras.marks import EVIDENCE
 from must_keras.models.loading import load_model
 from must_keras.ops.precision import to_full
 from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
 from must_keras.training.stochastic_depth import StochasticDepth
-from must_keras.workdir import EVIDENCE
 
 GRADIENT = "the gradient"
 _BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
@@ -80,6 +80,7 @@ def keep(
         arrays |= {f"labels/{head}/{key}": value for key, value in label.items()}
     with replacing(kept / _BATCH) as path, path.open("wb") as file:
         np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+    unshare(kept / _MODEL)
     model.without_optimizer().save(kept / _MODEL)
     depth = model.stochastic_depth
     about = {"step": step, "ids": list(ids), "bad": list(bad)}

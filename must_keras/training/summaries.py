@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from must_keras.files import warn_once
+from must_keras.files import unshare, warn_once
 
 _METRICS, _TENSORBOARD = "metrics.jsonl", "tensorboard"
 
@@ -37,6 +37,7 @@ class Summaries:
         path = self.folder / _METRICS
         try:
             if not self._writers:
+                unshare(path)
                 _cut_torn_line(path)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "split": split} | values) + "\n")
@@ -66,6 +67,7 @@ class Summaries:
             if size is None:
                 path.unlink()
             elif size < path.stat().st_size:
+                unshare(path)
                 os.truncate(path, size)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -432,3 +433,31 @@ def test_json_is_whole_or_as_before(tmp_path):
             write_json(path, {"a": {"b": [number]}})
     assert json.loads(path.read_text()) == {"b": 1.5, "a": [None]}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_files_that_another_run_shares_keep_their_bytes(tmp_path):
+    """A broken shard is made again in a column that was taken by hard links."""
+    (tmp_path / "one").mkdir()
+    writer = writer_of(tmp_path / "one")
+    for first, count in writer.pending_ranges():
+        writer.write_shard(first, records("detection", first, count))
+    writer.finish()
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=os.link)
+    before = {path: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    other = writer_of(tmp_path / "two")
+    next((tmp_path / "two").glob("labels-*")).unlink()
+    for first, count in other.pending_ranges():
+        other.write_shard(first, records("detection", first, count))
+    other.finish()
+    assert {path: path.read_bytes() for path in (tmp_path / "one").iterdir()} == before
+    for name in ("features.json", "dataset_info.json", "ledger.json"):
+        assert (tmp_path / "two" / name).stat().st_nlink == 1
+        assert (tmp_path / "one" / name).stat().st_ino != (tmp_path / "two" / name).stat().st_ino
+
+
+def test_a_person_s_file_in_a_column_is_not_tidied_away(tmp_path):
+    writer = writer_of(tmp_path)
+    for name in ("notes.tmp", "labels-train.tfrecord-00000-of-00005.0123abcd.tmp", "a.json.tmp"):
+        (tmp_path / name).write_text("x")
+    writer.clear()
+    assert sorted(path.name for path in tmp_path.glob("*.tmp")) == ["a.json.tmp", "notes.tmp"]

@@ -110,6 +110,12 @@ def test_rows_of_a_report(row, tmp_path):
     path = tmp_path / "report.json"
     path.write_text(json.dumps({"transfers": [row]}))
     assert_told(path, lambda: combined.read(tmp_path))
+    whole = {"set": "a", "start": "r", "mode": "m", "neck": "n", "shots": None, "seed": 0,
+             "value": 1.0, "metric": "top1", "aligned": "none"}  # fmt: skip
+    for key in whole:
+        path.write_text(json.dumps({"transfers": [{k: v for k, v in whole.items() if k != key}]}))
+        assert_told(path, lambda: combined.read(tmp_path))
+    path.write_text(json.dumps({"transfers": [row]}))
     assert_told(path, lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))
     (tmp_path / "all.jsonl").write_text("{}\n")
     assert_told(tmp_path / "all.jsonl", lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))

@@ -188,6 +188,21 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert "import " not in text and "fetch(" not in text
 
 
+def test_the_page_contains_a_sentence_on_what_was_never_taught(tmp_path):
+    recipe, workdir = label_run.make(tmp_path)
+    part = workdir.labels("teacher_things", "pool")
+    value = json.loads((part.folder / "finished.json").read_text())
+    label_report.write(recipe, workdir)
+    before = (workdir.root / "labels.html").read_text()
+    part.finish(value["inputs"], value["result"] | {"untaught": ["masks"]})
+    label_report.write(recipe, workdir)
+    after = (workdir.root / "labels.html").read_text()
+    assert "masks were never taught; they are left out." in after
+    assert "masks were never taught" not in before
+    heads = json.loads(re.search(r'id="data">(.*?)</script>', after, re.S)[1])["heads"]
+    assert [len(head["untaught"]) for head in heads] == [0, 1, 0, 0, 0]
+
+
 def test_the_report_makes_it_again_and_links_to_it(tmp_path):
     recipe, workdir = label_run.make(tmp_path)
     report.run(recipe, workdir, ())

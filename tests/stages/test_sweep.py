@@ -5,10 +5,11 @@ import json
 import pytest
 
 from must_keras.errors import UserError
+from must_keras.marks import CHECKPOINTS
 from must_keras.stages import sweep
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.summaries import Summaries
-from must_keras.workdir import CHECKPOINTS, Part
+from must_keras.workdir import Part
 
 MADE_FROM = {"start": "random"}
 

@@ -14,9 +14,9 @@ from must_keras.data.columns import Column
 from must_keras.data.labelled import Labelled, Union, untaught
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError
+from must_keras.errors import DataError, UserError
 from must_keras.recipe import ForeignLabels, ForeignTeacher, Pool, Recipe, Student, Teacher
-from must_keras.stages import export, label, rounds, student, teacher
+from must_keras.stages import export, label, label_checks, rounds, student, teacher
 from must_keras.stages.untaught import find, of_start
 from must_keras.tasks import Depth
 from must_keras.training.foreign import ForeignModel
@@ -356,3 +356,33 @@ def test_an_external_teacher_that_is_inverted_is_reported(tmp_path, capsys):
     metrics = Workdir(tmp_path).teacher("midas").result()["metrics"]
     assert metrics["correlation"] < -0.9 and next(iter(metrics)) == "delta1"
     assert metrics["delta1"] <= Workdir(tmp_path).teacher("midas").result()["trivial"]["delta1"]
+
+
+# ---- columns that are looked at -----------------------------------------------------------------
+
+
+def test_columns_without_masks_are_verified_and_compared(tmp_path, capsys):
+    """--verify and --diff: of columns without masks, and of one with masks beside one without."""
+    runs = {}
+    for name, masks in (("with", [0]), ("without", [])):
+        recipe = recipe_of(imported(THINGS, [boxes(masks=masks)] * 3))
+        workdir = Workdir(tmp_path / name)
+        teacher.run(recipe, workdir, ())
+        label.run(recipe, workdir, ())
+        runs[name] = recipe, workdir
+    folders = {name: workdir.labels("things", "pool").folder for name, (_, workdir) in runs.items()}
+    capsys.readouterr()
+    for name, (recipe, workdir) in runs.items():
+        label_checks.verify(recipe, workdir, ())
+        assert f"{folders[name]}: 3 records, as they were written" in capsys.readouterr().out
+    # Of boxes alone nothing is known about masks: no figure is made up.
+    label_checks.compare(*runs["with"], folders["without"])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  precision50: 1.0000", "  recall50: 1.0000", "  mask_iou: unknown"
+    ]  # fmt: skip
+    shard = next(folders["without"].glob("labels-*"))
+    data = bytearray(shard.read_bytes())
+    data[20] ^= 255
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match="1 label columns are broken"):
+        label_checks.verify(*runs["without"], ())

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
+from must_keras import naming
 from must_keras.data.builders.scenes.encoding import png
 from must_keras.data.columns import Column
 from must_keras.tasks.base import Spec, Task
@@ -59,7 +60,7 @@ class PseudoLabelled(tfds.core.GeneratorBasedBuilder):
         data_dir: where TFDS keeps its data sets.
 
     Raises:
-        UserError: a column does not belong to the pool.
+        UserError: a column does not belong to the pool, or a name cannot be that of a folder.
 
     Example:
         builder = PseudoLabelled(source=pool, tasks=[], columns={"boxes": column}, data_dir="data")
@@ -79,6 +80,11 @@ class PseudoLabelled(tfds.core.GeneratorBasedBuilder):
         columns: Mapping[str, Column],
         data_dir: str,
     ):
+        naming.check_name(source.name, "source")
+        for names, what in (([task.name for task in tasks], "heads"), (columns, "teachers")):
+            for name in names:
+                naming.check_name(name, what.removesuffix("s"))
+            naming.check_distinct(names, "pseudo labels", what)
         for column in columns.values():
             column.check(source)
         self._source = source

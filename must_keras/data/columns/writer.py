@@ -18,10 +18,10 @@ from must_keras.data.columns import layout, record
 from must_keras.data.columns.layout import Shard
 from must_keras.data.columns.verification import shard_problem
 from must_keras.errors import UserError
-from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, write_json
+from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, unshare, write_json
+from must_keras.marks import STARTED, is_own_file
 from must_keras.tasks.base import Task
 from must_keras.versions import versions
-from must_keras.workdir import STARTED
 
 # Between 2 MB (class probabilities) and 100 MB (maps) a shard; a whole number of usual batches.
 RECORDS_PER_SHARD = 512
@@ -104,7 +104,8 @@ class ColumnWriter:
     def clear(self) -> None:
         """Removes what an interrupted process left unfinished; nobody else may write meanwhile."""
         for leftover in self._folder.glob("*" + TEMPORARY):
-            leftover.unlink()
+            if is_own_file(leftover.name):
+                leftover.unlink()
 
     def pending_ranges(self) -> list[tuple[int, int]]:
         """(first, count) of every shard that is to be written, in order.
@@ -266,6 +267,9 @@ class ColumnWriter:
             num_bytes=sum((self._folder / s.name).stat().st_size for s in self._shards),
             filename_template=template,
         )
+        # TFDS writes into the files that are there, which may be another run's too.
+        for name in ("features.json", "dataset_info.json"):
+            unshare(self._folder / name)
         # Shuffling is disabled so that TFDS, too, gives the records in the source's order.
         tfds.folder_dataset.write_metadata(
             data_dir=self._folder,

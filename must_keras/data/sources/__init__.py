@@ -10,7 +10,7 @@ from must_keras.data.sources.diode import Diode
 from must_keras.data.sources.folder_per_class import FolderPerClass
 from must_keras.data.sources.images_only import ImagesOnly
 from must_keras.data.sources.label_maps import LabelMaps
-from must_keras.data.sources.listed_files import ListedFile, ListedFiles
+from must_keras.data.sources.listed_files import ListedFile, ListedFiles, pool_name
 from must_keras.data.sources.normal_maps import NormalMaps
 from must_keras.data.sources.objects365 import Objects365
 from must_keras.data.sources.scenes import ScenesSource
@@ -63,6 +63,7 @@ __all__ = [
     "class_reading",
     "depth_reading",
     "map_reading",
+    "pool_name",
     "tfds_builder",
     "tfds_folder",
     "without_keys",

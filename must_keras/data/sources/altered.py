@@ -34,6 +34,9 @@ class _Wrapped(Source):
     def file(self, index: int) -> pathlib.Path | None:
         return self._source.file(index)
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return self._source.folders()
+
     def is_gone(self, index: int) -> bool:
         return self._source.is_gone(index)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from must_keras import naming
 from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
 from must_keras.errors import UserError
@@ -53,6 +54,9 @@ class Subset(Source):
     def is_gone(self, index: int) -> bool:
         return self._source.is_gone(int(self._indices[index]))
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return self._source.folders()
+
     def image(self, index: int) -> np.ndarray:
         return self._source.image(int(self._indices[index]))
 
@@ -93,6 +97,9 @@ class Concatenation(Source):
         names = [source.name for source in self._sources]
         if len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
+        for part in names:
+            # An id would be that of another source's image: "a/b" with "c", "a" with "b/c".
+            naming.check_name(part, f"{name!r}: source")
         self.label_spaces = _common_spaces(self._sources)
         self.has_scores = any(source.has_scores for source in self._sources)
 
@@ -106,6 +113,9 @@ class Concatenation(Source):
     def file(self, index: int) -> pathlib.Path | None:
         source, local = self._locate(index)
         return source.file(local)
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return frozenset().union(*(source.folders() for source in self._sources))
 
     def image(self, index: int) -> np.ndarray:
         source, local = self._locate(index)
@@ -183,6 +193,9 @@ class Joined(Source):
 
     def file(self, index: int) -> pathlib.Path | None:
         return self._sources[0].file(index)
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return frozenset().union(*(source.folders() for source in self._sources))
 
     def image(self, index: int) -> np.ndarray:
         return self._sources[0].image(index)

@@ -110,6 +110,9 @@ class CsvClasses(ImageFiles):
             for head, space in self.label_spaces.items()
         }
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._root}
+
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -77,6 +77,9 @@ class Diode(ImageFiles):
         found = {head: read[kind](index) for kind, head in self._heads.items()}
         return {head: label for head, label in found.items() if label is not None}
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._root}
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "label_spaces": self.label_spaces} | self._digests
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,6 +89,9 @@ class FolderPerClass(ImageFiles):
             head: class_label(int(self._classes[index]), len(space.classes))
             for head, space in self.label_spaces.items()
         }
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._root}
 
     def describe(self) -> dict[str, Any]:
         return {

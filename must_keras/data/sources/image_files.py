@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,10 @@ class ImageFiles(Source):
 
     def file(self, index: int) -> pathlib.Path:
         return self._root / self._files[index]
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        below = {posixpath.dirname(file) for file in self._files}
+        return frozenset(self._root / folder for folder in below)
 
     def image(self, index: int) -> np.ndarray:
         return read_image(self.file(index), bits=self._bits, notices=self.notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
@@ -29,6 +30,9 @@ class ImagesOnly(ImageFiles):
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._root}
 
     def describe(self) -> dict[str, Any]:
         return {

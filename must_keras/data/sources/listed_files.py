@@ -94,6 +94,9 @@ class ListedFiles(Source):
         place = int(self._places[index])
         return self._source.file(place) if place >= 0 else None
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return self._source.folders()
+
     def is_gone(self, index: int) -> bool:
         return self._why_gone(index) is not None
 
@@ -134,3 +137,8 @@ class ListedFiles(Source):
     def describe_images(self) -> dict[str, Any]:
         listed = {"name": self.name, "files": list_sha256(self.files())}
         return listed | self._source.describe_reading()
+
+
+def pool_name(source: Source) -> str:
+    """Return the pool's own name, of each of its blocks (see stages.pools)."""
+    return source.of if isinstance(source, ListedFiles) else source.name

@@ -105,6 +105,9 @@ class PairedFolders(ImageFiles):
             )
         return {head: {self.label_key: label} for head in self.label_spaces}
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._root, self._label_folder}
+
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,

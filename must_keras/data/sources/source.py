@@ -134,6 +134,11 @@ class Source(abc.ABC):
         del index
         return None
 
+    def folders(self) -> frozenset[pathlib.Path]:
+        """Return the folders in which its images lie, and those that are searched for images."""
+        files = (self.file(index) for index in range(len(self)))
+        return frozenset(file.parent for file in files if file is not None)
+
     def is_gone(self, index: int) -> bool:
         """Whether the image is no longer what it was: then no label is its label."""
         del index

@@ -9,6 +9,7 @@ import numpy as np
 
 from must_keras.errors import DataError, UserError
 from must_keras.recipe import Recipe
+from must_keras.stages import untaught
 from must_keras.stages.label_report import disagreement, panels
 from must_keras.stages.label_report.heads import Head, Place, spread_images
 from must_keras.stages.label_report.pairs import pairs_of
@@ -97,6 +98,7 @@ def _head(head: Head, tally: Tallies) -> dict[str, Any]:
         "kind": task.kind,
         "unit": task.unit,
         "legend": task.legend,
+        "untaught": [untaught.note("The teacher's", part) for part in head.untaught],
         "classes": head.classes,
         "colours": ["#" + bytes(colour).hex() for colour in palette(len(head.classes))],
         "floor": task.floor,

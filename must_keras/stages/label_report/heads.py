@@ -36,10 +36,12 @@ class Head:
     Attributes:
         teacher: whose they are, with numbers for its thresholds.
         columns: {name of a source: what the teacher said of it}.
+        untaught: outputs that the teacher never learned; no label has any.
     """
 
     teacher: AnyTeacher
     columns: Mapping[str, Column]
+    untaught: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -74,11 +76,12 @@ def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
     """The teachers that have finished a column; one that cannot be read is left out, and told."""
     heads = []
     for teacher in recipe.teachers:
-        columns = {}
+        columns, untaught = {}, {}
         for source in sources_to_label(recipe, teacher):
             part = workdir.labels(teacher.name, source.name)
             if part.result() is None:
                 continue
+            untaught |= dict.fromkeys(part.result().get("untaught", ()))
             try:
                 columns[source.name] = Column(part.folder, source, teacher.task)
             except (UserError, DataError) as error:
@@ -86,7 +89,8 @@ def finished_heads(recipe: Recipe, workdir: Workdir) -> list[Head]:
         if not columns:
             continue
         try:
-            heads.append(Head(teacher=thresholds.resolved(teacher, workdir), columns=columns))
+            resolved = thresholds.resolved(teacher, workdir)
+            heads.append(Head(teacher=resolved, columns=columns, untaught=tuple(untaught)))
         except UserError as error:
             print(f"warning: not in the label report: {error}", file=sys.stderr)
     return heads

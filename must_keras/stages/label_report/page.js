@@ -26,6 +26,7 @@ function makeCard(head) {
   const bins = histogram(head.sample);
   const card = element("section", { class: "card", id: `head-${head.name}` }, element("h3", {}, head.name));
   card.append(element("p", { class: "soft" }, [`teacher ${head.teacher}`, head.kind, head.unit, head.legend].filter(Boolean).join(", ")));
+  head.untaught.forEach((sentence) => card.append(element("p", {}, sentence)));
   head.facts = element("dl", { "aria-live": "polite" });
   head.table = element("table");
   if (bins) card.append(makeHistogram(head, bins), head.facts, head.table);

@@ -8,7 +8,7 @@ from typing import Any
 
 from must_keras.data.sources.source import without_keys
 from must_keras.errors import UserError, damaged
-from must_keras.files import check_form, read_json
+from must_keras.files import Form, check_form, read_json
 from must_keras.stages.report import comparison
 from must_keras.workdir import RUN, first_difference
 
@@ -18,6 +18,8 @@ _ROW = {
     "set": str, "start": str, "mode": str, "neck": str, "shots": (int, type(None)), "seed": int,
     "value": (float, type(None)),
 }  # fmt: skip
+# What is compared of a transfer too.
+_COMPARED = _ROW | {"metric": str, "aligned": str}
 # What runs may differ in: seeds, where learning rates come from, and which starts they have.
 SEEDS = ("seed", "data_seed")
 _CHOICES = ("rates_from", "starts")
@@ -86,20 +88,24 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise UserError(f"{folder} has no {name}: it is no folder of a finished run")
     remedy = "run its recipe again: it is written anew, and what is finished stays"
     recipe = read_json(folder / RUN, form={"recipe": dict}, remedy=remedy)["recipe"]
-    return recipe, read_report(folder)
+    return recipe, read_report(folder, row=_COMPARED)
 
 
-def read_report(folder: pathlib.Path) -> dict[str, Any]:
+def read_report(folder: pathlib.Path, *, row: Form = _ROW) -> dict[str, Any]:
     """Return report.json of a run.
+
+    Args:
+        folder: of the run.
+        row: what each of "transfers" contains.
 
     Raises:
         DataError: it is missing or damaged.
     """
     path, remedy = folder / _REPORT, "run its --stage=report again"
     report = read_json(path, form={"transfers": list}, remedy=remedy)
-    for number, row in enumerate(report["transfers"]):
+    for number, found in enumerate(report["transfers"]):
         try:
-            check_form(row, _ROW)
+            check_form(found, row)
         except ValueError as error:
             raise damaged(path, f"transfers[{number}]: {error}", remedy=remedy) from None
     return report

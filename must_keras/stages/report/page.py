@@ -14,9 +14,9 @@ from PIL import Image
 
 from must_keras.data.splits import Splits
 from must_keras.errors import reason
-from must_keras.files import warn_once
+from must_keras.files import replacing, warn_once
 from must_keras.recipe import AnyTeacher, ForeignLabels, Recipe
-from must_keras.stages import label_report, leaks, scoring
+from must_keras.stages import label_report, leaks, scoring, untaught
 from must_keras.stages.cells import cells
 from must_keras.stages.label import sources_to_label
 from must_keras.stages.report import balance, curves, thresholds, transfers
@@ -60,7 +60,8 @@ def write(recipe: Recipe, workdir: Workdir, report: dict[str, Any], path: pathli
         curves=_curves(recipe, workdir, report),
         downstream=_downstream(recipe, workdir),
     )
-    path.write_text(page)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _uri(data: bytes, kind: str) -> str:
@@ -186,11 +187,7 @@ def _untaught(head: str, teacher: dict[str, Any], student: dict[str, Any]) -> li
     """Sentences on the outputs of a head that nothing taught, of teacher and student."""
     of_student = student.get("untaught", {}).get(head, [])
     parts = {"The teacher's": teacher.get("untaught", []), "The student's": of_student}
-    return [
-        f"{whose} {part} were never taught; they are left out."
-        for whose, names in parts.items()
-        for part in names
-    ]
+    return [untaught.note(whose, part) for whose, names in parts.items() for part in names]
 
 
 def _side_by_side(task: Task, workdir: Workdir, teacher: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 from typing import Any
 
@@ -21,7 +22,8 @@ def collect(recipe: Recipe, workdir: Workdir) -> dict[str, Any]:
         for source in sources_to_label(recipe, teacher):
             result = workdir.labels(teacher.name, source.name).result()
             if result:
-                kept = {k: v for k, v in result.items() if k != "teacher_sha256"}
+                kept = copy.copy(result)
+                kept.pop("teacher_sha256", None)
                 if isinstance(teacher, ForeignLabels):
                     kept["origin"] = teacher.origin
                 labels.setdefault(teacher.name, {})[source.name] = kept

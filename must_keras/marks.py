@@ -1,0 +1,163 @@
+"""Which files of a run's folder the run has written: nothing else is emptied or overwritten."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from must_keras.errors import DataError, UserError
+from must_keras.files import LOCK, TEMPORARY, find_json
+
+FINISHED = "finished.json"
+BEGUN = "begun.json"
+# What an interrupted labeling has begun (data/columns); it continues by rules of its own.
+STARTED = "started.json"
+RUN = "run.json"
+CHECKPOINTS = "checkpoints"
+# Begins the names of folders of steps that were not finite.
+EVIDENCE = "nonfinite-step-"
+# A folder with one of these files is an artifact of ours, which may be emptied.
+MARKS = (FINISHED, BEGUN, STARTED)
+# Folders of a run in which artifacts lie.
+STAGE_FOLDERS = (
+    "teachers", "labels", "leaks", "student", "rounds", "supervised", "selfsup", "transfers",
+    "export", "pools",
+)  # fmt: skip
+
+# What operating systems put into folders.
+_OF_SYSTEMS = re.compile(
+    r"Thumbs\.db|desktop\.ini|lost\+found|\.DS_Store|\.directory|\._.*|\.nfs.*|\.fuse_hidden.*"
+)
+# What an interrupted write leaves behind a file's name (files.replacing).
+_UNFINISHED = rf"(?:(?:\.[0-9a-f]{{8}})?{re.escape(TEMPORARY)})?"
+# Keras writes and reads weights beside a model's file where memory is scarce.
+_OF_KERAS = r"tmp[a-z0-9_]{8}"
+_CHECKPOINT = r"step-[0-9]+\.npz"
+_COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dataset_info\.json"
+_ARTIFACT = (
+    rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
+    rf"model\.keras|answers\.npz|duplicates\.jsonl|quarantine\.jsonl|{_COLUMN}|"
+    rf"backbone\.keras|neck\.keras|labels\.json|{_OF_KERAS}"
+)
+# {folder of an artifact: files in it and below it}.
+_BELOW = {
+    "pictures": r".*\.png",
+    CHECKPOINTS: _CHECKPOINT,
+    "tensorboard": r"events\.out\.tfevents\..*",
+    "saved_model": r".*",
+    "pools": r".*\.jsonl",
+}
+_WEIGHTS = re.compile(r"model\.weights\.h5")
+
+
+def check_root(root: pathlib.Path) -> None:
+    """Raise UserError where a run would write into a folder that no run has made.
+
+    A run's folder is empty, or contains the run.json of a run. A first start that was interrupted
+    leaves a lock alone.
+    """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--workdir={root} is a file; a folder is needed")
+    if not root.is_dir():
+        return
+    own = (LOCK, RUN + TEMPORARY)
+    foreign = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.name not in own and not path.name.startswith(".") and not _is_system(path.name)
+    )
+    if foreign and not _is_run(root):
+        raise UserError(
+            f"--workdir={root} is no folder of a run, and not empty: it contains {foreign[0]!r}. "
+            "Nothing was written; choose a new folder"
+        )
+
+
+def _is_run(root: pathlib.Path) -> bool:
+    """Return whether a folder contains the run.json of a run; a damaged one of ours counts too."""
+    try:
+        value = find_json(root / RUN, form={}, remedy=f"delete {root / RUN}")
+    except DataError:
+        # Only ours is likely beside folders that carry our marks.
+        return any(path for mark in MARKS for path in root.glob(f"teachers/*/{mark}"))
+    return value is not None and {"recipe", "seed", "versions"} <= value.keys()
+
+
+def check_own(folder: pathlib.Path) -> None:
+    """Raise UserError where an artifact's folder contains files that no run has written.
+
+    Such a file would be deleted with the folder's content.
+    """
+    foreign = next(_foreign(folder), None)
+    if foreign is not None:
+        raise UserError(
+            f"{folder} contains {str(foreign.relative_to(folder))!r}, which no run has written: "
+            "move it, or choose another --workdir"
+        )
+
+
+def is_own_file(name: str) -> bool:
+    """Return whether an artifact has a file of this name, whole or as an interrupted write."""
+    return re.fullmatch(f"(?:{_ARTIFACT}){_UNFINISHED}", name) is not None
+
+
+def is_kept(name: str) -> bool:
+    """Return whether what has this name stays when an artifact's folder is emptied."""
+    # The marks go last: an interrupted emptying can be done again. Evidence is for people.
+    return name in MARKS or name.startswith(EVIDENCE) or _is_system(name)
+
+
+def remove_checkpoints(folder: pathlib.Path) -> None:
+    """Delete the checkpoints in an artifact's folder; other files beside them stay."""
+    checkpoints = folder / CHECKPOINTS
+    if not checkpoints.is_dir():
+        return
+    for path in list(checkpoints.iterdir()):
+        if re.fullmatch(_CHECKPOINT + _UNFINISHED, path.name):
+            path.unlink(missing_ok=True)
+    if not any(checkpoints.iterdir()):
+        checkpoints.rmdir()
+
+
+def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Files of a folder and of those below it that no run has written, in order.
+
+    Where a folder has no mark, all of its files are foreign; artifacts may lie below it, as rounds
+    do in rounds/.
+    """
+    if not folder.is_dir():
+        return
+    is_artifact = any((folder / mark).is_file() for mark in MARKS)
+    for entry in _entries(folder):
+        path = pathlib.Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name in _BELOW and (is_artifact or entry.name == "pools"):
+                yield from _unlike(path, re.compile(_BELOW[entry.name] + _UNFINISHED))
+            elif is_artifact and re.fullmatch(_OF_KERAS, entry.name):
+                yield from _unlike(path, _WEIGHTS)
+            elif not entry.name.startswith(EVIDENCE):
+                yield from _foreign(path)
+        elif not (is_artifact and is_own_file(entry.name)):
+            yield path
+
+
+def _unlike(folder: pathlib.Path, pattern: re.Pattern[str]) -> Iterator[pathlib.Path]:
+    """Files below a folder whose names do not match."""
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _unlike(pathlib.Path(entry.path), pattern)
+        elif not pattern.fullmatch(entry.name):
+            yield pathlib.Path(entry.path)
+
+
+def _entries(folder: pathlib.Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name, without what operating systems put there."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not _is_system(entry.name)]
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_system(name: str) -> bool:
+    return _OF_SYSTEMS.fullmatch(name) is not None
