@@ -222,7 +222,9 @@ def test_numbers_are_those_of_files(numbers):
     with pytest.raises(UserError, match="1 to 255 classes"):
         map_reading(numbers, "map", classes=tuple(map(str, range(256))))
     # -1 is unknown in Open Images.
-    assert read(numbers, box_reading(numbers))["ignore"].tolist() == [False, False, True]
+    reading = box_reading(numbers)
+    assert read(numbers, reading)["ignore"].tolist() == [False, False, True]
+    assert reading.described == {"version": 2}
 
 
 def test_colors_of_sixteen_bits_are_those_of_files(numbers, capsys):

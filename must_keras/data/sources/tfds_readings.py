@@ -186,7 +186,9 @@ def box_reading(
             raise UserError(f"an object is of class {odd[0]}; classes are 0 to {len(names) - 1}")
         return objects(boxes=boxes[kept], classes=classes[kept], ignore=ignore[kept])
 
-    return Reading(LabelSpace("boxes", names), read)
+    # 2: -1 is not ignored.
+    is_counted = any(np.dtype(inner[key].np_dtype) != np.bool_ for key in ignored)
+    return Reading(LabelSpace("boxes", names), read, {"version": 2} if is_counted else {})
 
 
 def map_reading(

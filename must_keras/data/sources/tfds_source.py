@@ -152,7 +152,12 @@ class TfdsSource(Source):
         readings = {head: reading.described for head, reading in self._labels.items()}
         readings = {head: described for head, described in readings.items() if described}
         found = {"readings": readings} if readings else {}
-        return found if self._bits is None else found | {"bits": self._bits}
+        if self._bits is None:
+            return found
+        feature = self._builder.info.features[self._image]
+        is_deep = np.dtype(feature.np_dtype) == np.uint16 and feature.shape[-1] in (3, 4)
+        # 2: of several colors of 16 bits, too.
+        return found | {"bits": self._bits} | ({"bits_version": 2} if is_deep else {})
 
     @functools.cached_property
     def _records(self) -> Records:
