@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+import typing
+from numbers import Integral, Real
 from typing import Any
 
 # Keras puts the cause behind these words, at the end of a message with the layer's whole config.
@@ -49,20 +52,42 @@ def reason(error: BaseException) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
 
 
+def check_classes(where: str, classes: Any) -> None:
+    """Raises UserError where names of classes are not a tuple of words."""
+    if isinstance(classes, str) or not isinstance(classes, tuple | list):
+        raise UserError(
+            f'{where}: classes={classes!r}: expected a tuple of names; with one name: ("cat",)'
+        )
+    odd = [name for name in classes if not isinstance(name, str) or not name.strip()]
+    if odd:
+        raise UserError(f"{where}: classes hold {odd[0]!r}: each class needs a name, a text")
+
+
+_WORDS = {Integral: "whole number", Real: "number", types.NoneType: "None"}
+
+
+def _word(kind: Any) -> str:
+    """A kind of values in an error: "Source", "number or None"."""
+    options = typing.get_args(kind)
+    if options:
+        return " or ".join(map(_word, options))
+    return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+
+
 def expect(where: str, value: Any, **kinds: type) -> None:
     """Raises UserError where a field of a value is not of its kind."""
     for field, kind in kinds.items():
         found = getattr(value, field)
         if not isinstance(found, kind):
-            name = getattr(kind, "__name__", str(kind))
-            raise UserError(f"{where}: {field} is a {type(found).__name__}, expected a {name}")
+            name = type(found).__name__
+            raise UserError(f"{where}: {field} is a {name}, expected a {_word(kind)}")
 
 
 def expect_each(where: str, value: Any, **kinds: type) -> None:
     """Raises UserError where a field of a value is not a sequence of its kind."""
     for field, kind in kinds.items():
         found = getattr(value, field)
-        name = getattr(kind, "__name__", str(kind))
+        name = _word(kind)
         if not isinstance(found, tuple | list):
             raise UserError(f"{where}: {field} is no tuple; with one {name}: (one,)")
         for item in found:

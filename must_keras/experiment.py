@@ -21,9 +21,9 @@ from must_keras.errors import DataError, UserError
 EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 
 
-def nearest(word: str, allowed: Sequence[str]) -> str:
+def nearest(word: object, allowed: Sequence[str]) -> str:
     """The end of an error message: the nearest allowed word, if one is near, and all of them."""
-    close = difflib.get_close_matches(word, allowed, n=1)
+    close = difflib.get_close_matches(str(word), allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed are {', '.join(allowed)}"
 

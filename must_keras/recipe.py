@@ -100,7 +100,7 @@ class Transfer:
     def __post_init__(self) -> None:
         where = f"transfer {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=Training)
-        expect(where, self, rates_from=str | None)
+        expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
         expect_each(where, self, learning_rates=float)
         for start, value in self.aligned.items():
             if value not in get_args(Aligned):

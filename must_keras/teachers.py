@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from must_keras.data.sources import Source
@@ -49,14 +50,12 @@ class Teacher:
     has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        expect(
-            f"teacher {self.name!r}", self, task=Task, sets=Splits, training=Training, start=Start
-        )
+        where = f"teacher {self.name!r}"
+        expect(where, self, task=Task, sets=Splits, training=Training, start=Start)
+        expect(where, self, name=str, loss_weight=Real | None)
         check_threshold(self)
         if not self.training.steps and not isinstance(self.start, FromModel):
-            raise UserError(
-                f"teacher {self.name!r}: steps=0 needs a start that knows its task: FromModel(...)"
-            )
+            raise UserError(f"{where}: steps=0 needs a start that knows its task: FromModel(...)")
 
     def depends_on(self, recipe: Recipe) -> dict[str, Any]:
         """What it is made from, of a recipe."""
@@ -100,6 +99,7 @@ class ForeignTeacher:
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, model=ForeignModel, sets=Splits | None)
+        expect(where, self, name=str, loss_weight=Real)
         check_threshold(self)
         self.task.check_foreign_form(self.model.form)
         if self.model.class_ids is not None:

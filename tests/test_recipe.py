@@ -4,10 +4,17 @@ import dataclasses
 import pytest
 
 from must_keras import experiment
-from must_keras.data.sources import ImagesOnly
+from must_keras.data.sources import (
+    Concatenation,
+    ImagesOnly,
+    Joined,
+    Relabelled,
+    ScenesSource,
+)
+from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.recipe import Pool, student_weights
-from must_keras.tasks import Classification
+from must_keras.tasks import Classification, Detection, Segmentation
 
 TINY = {"images": "40", "pool_images": "48"}
 
@@ -195,6 +202,39 @@ def test_a_source_that_is_asked_for_another_head_names_its_own(scenes):
     with pytest.raises(UserError, match=r"labels objects, not 'boxes'; allowed are objects"):
         source.label_spaces["boxes"]
     assert source.label_spaces.get("boxes") is None and "boxes" not in source.label_spaces
+
+
+@pytest.mark.parametrize("wrong", ["cat", 10, None, {0: "cat"}, (0, 1), ("cat", ""), ("cat", None)])
+@pytest.mark.parametrize("task", [Classification, Detection, Segmentation])
+def test_classes_are_a_tuple_of_names(task, wrong):
+    with pytest.raises(UserError, match="x: classes"):
+        task(name="x", classes=wrong)
+
+
+def test_parts_of_another_kind_end_in_one_line(scenes):
+    teacher = next(t for t in scenes.teachers if t.name == "objects")
+    source, transfer = teacher.sets.train, scenes.transfers[0]
+    heads = {"config": source._config, "split": "train", "name": "s"}
+    mapped = {"head": "objects", "classes": ("a",)}
+    for make, message in (
+        (lambda: dataclasses.replace(teacher, loss_weight="1"), "str, expected a number or None"),
+        (lambda: dataclasses.replace(teacher, name=None), "name is a NoneType, expected a str"),
+        (lambda: dataclasses.replace(transfer, aligned=["student"]), "aligned is a list"),
+        (lambda: dataclasses.replace(scenes, starts=(None,)), "starts=None: allowed are random"),
+        (lambda: dataclasses.replace(scenes, teachers=("a",)), "expected Teacher or Foreign"),
+        (lambda: dataclasses.replace(scenes.network, size="64"), "size is a str, expected a whole"),
+        (lambda: Splits(train="a", validation=source, test=source), "train is a str"),
+        (lambda: ScenesSource(heads=["objects"], **heads), "heads=.*expected {feature: head}"),
+        (lambda: Relabelled("a", mapping={}, **mapped), "received 'a': expected a source"),
+        (lambda: Relabelled(source, mapping=["a"], **mapped), r"mapping=\['a'\]"),
+        (lambda: Relabelled(source, mapping={0: "a"}, **mapped), "names the class 0"),
+        (lambda: Relabelled(source, head="objects", classes="a", mapping={}), "classes='a'"),
+        (lambda: Joined([], name="j"), "Joined 'j': received"),
+        (lambda: Joined(source, name="j"), "Joined 'j': received"),
+        (lambda: Concatenation([source, "a"], name="c"), "Concatenation 'c': received 'a'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make()
 
 
 def test_thresholds_by_names_say_how_to_write_them(scenes):

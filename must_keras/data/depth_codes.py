@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,22 @@ _LIKELY_METRES = (0.02, 1000.0)
 # Floats from here on are no depth: renderers write 1e10 or the largest float where a ray hits
 # nothing.
 _BEYOND = 1e9
-# An extreme value stands alone where it is so much larger, or smaller, than all others, ...
-_FAR, _APART = 2.0, 1.1
+# An extreme value stands alone where it is so much larger, or smaller, than all others: of whole
+# disparities, 1 is exactly twice as far as 2, and a box that faces the camera is much nearer, ...
+_FAR, _NEAR, _APART = 2.1, 10.0, 1.1
 # ... and such a share of the valid pixels has it.
 _FAR_SHARE, _APART_SHARE = 0.01, 0.05
+# ... of at least so many pixels: a laser scanner has few of an image ...
+_MIN_PIXELS = 16
+# ... and it is farther from the next number than numbers of coarse units are from each other.
+_GAPS = 3.0
 # Of a sensor that cuts depths off, values this close below the largest one are rare beside it.
 _CLOSE, _RARE = 0.98, 0.1
+# A value for unknown lies beyond the depths of other files, too: beyond all but this share of them,
+# of a sample of so many pixels.
+_BEYOND_SHARE, _SAMPLE = 0.01, 4096
+# A number of which so many pixels are may be what makes a median look like another unit.
+_FREQUENT = 0.05
 # Files of a source in which a value for unknown is looked for: training reads them again and again.
 _MAX_EXAMINED = 512
 
@@ -43,13 +54,17 @@ class DepthValues:
     """2: the largest number of a file's type is unknown by default."""
 
     def __init__(self, where: str, metres_per_count: float, unknown: Sequence[float] | None):
-        if not metres_per_count > 0:
+        is_number = isinstance(metres_per_count, int | float | np.number)
+        if not is_number or not 0 < metres_per_count < math.inf:
             raise UserError(
-                f"{where}: metres_per_count must be positive, received {metres_per_count}"
+                f"{where}: metres_per_count must be a positive number, received "
+                f"{metres_per_count!r}"
             )
         self.metres_per_count = float(metres_per_count)
         self._unknown = None if unknown is None else _checked(where, unknown)
-        self._examined: set[str] = set()
+        # {file: (near, far) end of its depths}, and the topics of values that were noticed.
+        self._examined: dict[str, tuple[float, float]] = {}
+        self._lonely: dict[str, tuple[float, bool]] = {}
 
     def describe(self) -> dict[str, Any]:
         """The version, and the unknown values where they are given."""
@@ -68,16 +83,18 @@ class DepthValues:
             [h, w] float32.
 
         Raises:
-            UserError: the median looks like another unit.
+            UserError: there are 8 bits a pixel, or the median looks like another unit.
         """
-        depth = counts.astype(np.float32) * np.float32(self.metres_per_count)
+        if counts.dtype.itemsize < 2:
+            raise UserError(f"{where} has 8 bits a pixel: expected a depth of 16 bits or floats")
+        with np.errstate(over="ignore"):
+            depth = counts.astype(np.float32) * np.float32(self.metres_per_count)
         known = np.isfinite(depth) & (depth > 0) & ~self._is_unknown(counts)
         if known.any():
-            self._check_unit(depth[known], where)
+            self._check_unit(depth[known], counts[known], where)
             is_new = where not in self._examined and len(self._examined) < _MAX_EXAMINED
             if self._unknown is None and is_new:
-                self._examined.add(where)
-                self._notice(counts[known], where, notices)
+                self._notice(counts[known].astype(np.float64), where, notices)
         return np.where(known, depth, np.float32(0))
 
     def _is_unknown(self, counts: np.ndarray) -> np.ndarray:
@@ -92,19 +109,36 @@ class DepthValues:
             return counts == np.iinfo(counts.dtype).max
         return counts >= (np.finfo(np.float16).max if counts.dtype == np.float16 else _BEYOND)
 
-    def _check_unit(self, depth: np.ndarray, where: str) -> None:
+    def _check_unit(self, depth: np.ndarray, counts: np.ndarray, where: str) -> None:
         median = float(np.median(depth))
         nearest, farthest = _LIKELY_METRES
         if not nearest <= median <= farthest:
+            values, numbers = np.unique(counts, return_counts=True)
+            most = int(numbers.argmax())
+            unknown = (
+                f"; or, where {values[most]:.9g}, the number of {numbers[most] / counts.size:.0%} "
+                f"of its pixels, stands for unknown, unknown=({values[most]:.9g},)"
+                if numbers[most] >= max(_FREQUENT * counts.size, 2)
+                else ""
+            )
             raise UserError(
                 f"{where}: its median depth is {median:.3g} m with metres_per_count="
                 f"{self.metres_per_count:g}, which looks like another unit; expected "
-                f"{nearest:g} to {farthest:g} m"
+                f"{nearest:g} to {farthest:g} m{unknown}"
             )
 
     def _notice(self, counts: np.ndarray, where: str, notices: Notices) -> None:
-        """Add a notice where many pixels have exactly one extreme value that stands alone."""
-        for value, share, at_least in _lonely_values(counts.astype(np.float64)):
+        """Add a notice where many pixels have exactly one extreme value that stands alone.
+
+        A value beyond which other files have depths is a surface in its own file: a wall.
+        """
+        sample = counts[:: max(counts.size // _SAMPLE, 1)]
+        ends = tuple(np.quantile(sample, (_BEYOND_SHARE, 1 - _BEYOND_SHARE)).tolist())
+        for topic, (value, is_top) in self._lonely.items():
+            if _is_beyond(ends, value, is_top):
+                notices.contradict(topic, where)
+        others, self._examined[where] = dict(self._examined), ends
+        for value, share, at_least in _lonely_values(counts):
 
             def say(largest: float, value: float = value) -> str:
                 return (
@@ -114,7 +148,18 @@ class DepthValues:
                     "is a depth"
                 )
 
-            notices.add(f"unknown {value!r}", where, say, value=share, at_least=at_least)
+            topic, is_top = f"unknown {value!r}", value == counts.max()
+            if topic not in self._lonely:
+                self._lonely[topic] = (value, is_top)
+                for other, ends_there in others.items():
+                    if _is_beyond(ends_there, value, is_top):
+                        notices.contradict(topic, other)
+            notices.add(topic, where, say, value=share, at_least=at_least)
+
+
+def _is_beyond(ends: tuple[float, float], value: float, is_top: bool) -> bool:
+    """Whether depths of a file with these ends lie beyond a value of another."""
+    return ends[1] > value if is_top else ends[0] < value
 
 
 def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
@@ -129,16 +174,26 @@ def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
     for value, is_top in ((top, True), (bottom, False)):
         others = values[values != value]
         share = 1.0 - others.size / values.size
-        if share < _FAR_SHARE:
+        if share < _FAR_SHARE or values.size - others.size < _MIN_PIXELS:
             continue
         ratio = top / others.max() if is_top else others.min() / bottom
-        if ratio >= _FAR or (is_top and ratio >= _APART and share >= _APART_SHARE):
-            found.append((float(value), share, 1))
+        if ratio >= (_FAR if is_top else _NEAR) or (
+            is_top and ratio >= _APART and share >= _APART_SHARE
+        ):
+            if _is_apart(value, others):
+                found.append((float(value), share, 1))
         elif is_top and share >= _APART_SHARE:
             close = np.count_nonzero(others > _CLOSE * top) / values.size
             if close < _RARE * share:
                 found.append((float(value), share, 2))
     return found
+
+
+def _is_apart(value: float, others: np.ndarray) -> bool:
+    """Whether a value is farther from the others than these are from each other."""
+    others = np.unique(others)
+    gap = np.abs(others - value).min()
+    return others.size < 2 or bool(gap > _GAPS * np.median(np.diff(others)))
 
 
 def _checked(where: str, unknown: Sequence[float]) -> tuple[float, ...]:

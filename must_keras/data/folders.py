@@ -74,6 +74,8 @@ def existing_folder(path: Path) -> pathlib.Path:
     Raises:
         UserError: it is not there, or not a folder.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"received {path!r}: expected the path of a folder")
     path = pathlib.Path(path)
     if not path.is_dir():
         raise UserError(f"there is no folder {path}" if not path.exists() else f"{path}: no folder")

@@ -11,13 +11,14 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from must_keras.data.columns import Column
 from must_keras.data.sources import LabelSpace, LabelSpaces, Source
 from must_keras.data.splits import Splits
+from must_keras.data.stored import Stored
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
@@ -107,11 +108,13 @@ class Labelled:
         tasks = self._tasks if tasks is None else tasks
         is_asked = any(task.name in self.source.label_spaces for task in tasks)
         true = self.source.labels(index) if is_asked and not gone else {}
+        self._check_heads(true, index)
         labels, origins = {}, {}
         for task in tasks:
             name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
             if name in true:
                 kind = self._spaces[name].kind
+                check_label(self._where(index), task, true[name])
                 labels[name], origins[name] = task.adapt(true[name], kind), "true"
             elif pseudo is not None and not pseudo.column.is_empty(index):
                 labels[name] = task.decode(pseudo.column.read(index), pseudo.threshold)
@@ -120,6 +123,20 @@ class Labelled:
                 labels[name], origins[name] = task.missing(), "missing"
             self._tell_surplus(task, labels[name], index)
         return labels, origins
+
+    def _check_heads(self, true: Mapping[str, Stored], index: int) -> None:
+        """Raise UserError where labels are of heads that the source does not name."""
+        if not isinstance(true, Mapping):
+            raise UserError(
+                f"{self._where(index)}: its labels are a {type(true).__name__}, expected {{head: "
+                "stored label}"
+            )
+        for head in true:
+            if head not in self.source.label_spaces:
+                raise UserError(f"{self._where(index)}: {self._spaces.unknown(head)}")
+
+    def _where(self, index: int) -> str:
+        return f"source {self.source.name!r}, image {self.source.image_id(index)!r}"
 
     def _tell_surplus(self, task: Task, label: Mapping[str, np.ndarray], index: int) -> None:
         """Warns of the first image that has more objects than a batch has room for."""
@@ -238,6 +255,24 @@ def labelled_shares(
     return {head: 1.0 - t["missing"] / t.total() for head, t in totals.items()}
 
 
+def check_label(where: str, task: Task, label: Any) -> None:
+    """Raise UserError where a stored label lacks a part, or one is of another shape."""
+    expected = task.stored_spec()
+    found = tuple(label) if isinstance(label, Mapping) else (f"a {type(label).__name__}",)
+    where = f"{where}: its label of head {task.name!r}"
+    if not expected.keys() <= set(found):
+        raise UserError(
+            f"{where} has {', '.join(map(str, found))}, expected the parts {', '.join(expected)}"
+        )
+    for key, spec in expected.items():
+        shape = np.shape(label[key])
+        if len(shape) != len(spec.shape) or any(
+            side not in (None, given) for side, given in zip(spec.shape, shape, strict=True)
+        ):
+            wanted = ", ".join("any" if side is None else str(side) for side in spec.shape)
+            raise UserError(f"{where} has {key!r} of the shape {shape}, expected ({wanted})")
+
+
 def check_labels_head(where: str, source: Source, task: Task) -> None:
     """Raise UserError where a source has no labels for a head; `where` names who needs them."""
     found = LabelSpaces(source.name, source.label_spaces)
@@ -258,6 +293,11 @@ def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:
     """Raises UserError where a source's labels mean something else than the head's."""
     for task in tasks:
         space, own = source.label_spaces.get(task.name), LabelSpace.of(task)
+        if space is not None and not isinstance(space, LabelSpace):
+            raise UserError(
+                f"source {source.name!r}: the label space of head {task.name!r} is {space!r}, "
+                f"expected a LabelSpace, here {own!r}"
+            )
         if space and task.accepts(space.kind):
             space = dataclasses.replace(space, kind=own.kind)
         difference = space and space.difference(own)

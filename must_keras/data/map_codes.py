@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -16,7 +16,8 @@ from must_keras.data.notices import Notices
 from must_keras.errors import UserError
 from must_keras.tasks.segmentation import IGNORE
 
-_UNKNOWN = -1
+# Values of maps are smaller.
+_MAX_VALUE = 2**53
 
 Colour = tuple[int, int, int]
 
@@ -31,21 +32,33 @@ class Values:
         name: of the source, for errors.
         num_classes: how many there are, at most 255.
         values: the value of each class; None: 0, 1, ...
-        ignore: further values, of pixels that nobody labelled; 255 is one unless it is a class.
+        ignore: further values, of pixels that nobody labelled, -1 for example; 255 is one unless
+            it is a class.
 
     Raises:
-        UserError: a class has no value, or a value two meanings.
+        UserError: there are too many classes, a class has no value, a value is no whole number or
+            has two meanings.
     """
 
     def __init__(
         self, name: str, num_classes: int, values: Sequence[int] | None, ignore: Sequence[int]
     ):
-        self._values = tuple(range(num_classes) if values is None else map(int, values))
-        self._ignore = tuple(int(value) for value in ignore)
-        self._class_of = _table(name, num_classes, self._values, self._ignore)
+        _check_number(name, num_classes)
+        self._values = (
+            tuple(range(num_classes)) if values is None else _whole(name, "values", values)
+        )
+        self._ignore = _whole(name, "ignore", ignore)
+        class_of = _meanings(name, num_classes, self._values, self._ignore)
+        self._known = np.array(sorted(class_of), np.int64)
+        self._class_of = np.array([class_of[value] for value in sorted(class_of)], np.uint8)
         # Nearly every map has bytes, for which OpenCV has tables.
         classes, unknown = self._look_up(np.arange(256))
         self._byte_tables = classes.astype(np.uint8), unknown.astype(np.uint8)
+
+    @property
+    def of_classes(self) -> frozenset[int]:
+        """The values that are classes."""
+        return frozenset(self._values)
 
     def describe(self) -> dict[str, Any]:
         return {"values": self._values, "ignore": self._ignore}
@@ -64,19 +77,21 @@ class Values:
             raise UserError(
                 f"{where} has values that are neither a class nor to be ignored: "
                 f"{_few(map(str, np.unique(values[unknown > 0])))}; classes are "
-                f"{_ranges(self._values)}, ignored {_ranges((*self._ignore, IGNORE))}"
+                f"{_ranges(self._values)}, ignored {_ranges((*self._ignore, IGNORE))}: values of "
+                "classes are named by values=(...), further ones to be ignored by ignore=(...)"
             )
         return classes.astype(np.uint8, copy=False)
 
     def _look_up(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The class of every value, and whether it has none."""
-        inside = (values >= 0) & (values < len(self._class_of))
         if values.dtype.kind == "f":
             # A fraction is no class; rounding would make it one.
-            inside &= values == np.floor(values)
-        places = np.where(inside, values, len(self._class_of) - 1).astype(np.int64)
-        classes = self._class_of[places]
-        return classes, ~inside | (classes == _UNKNOWN)
+            is_whole = (np.abs(values) < _MAX_VALUE) & (values == np.floor(values))
+            numbers = np.where(is_whole, values, _MAX_VALUE).astype(np.int64)
+        else:
+            numbers = values.astype(np.int64)
+        places = np.minimum(np.searchsorted(self._known, numbers), len(self._known) - 1)
+        return self._class_of[places], self._known[places] != numbers
 
 
 class Colours:
@@ -101,6 +116,7 @@ class Colours:
     ):
         self._colours = [checked_colour(name, colour) for colour in colours]
         self._ignore = [checked_colour(name, colour) for colour in ignore]
+        _check_number(name, num_classes)
         known = [*self._colours, *self._ignore]
         if len(self._colours) != num_classes or len(set(known)) != len(known):
             raise UserError(
@@ -140,12 +156,14 @@ class Palettes:
 
     Args:
         notices: receives what differs and may be right.
+        of_classes: the values that are classes; the color of another means nothing.
         are_stated: whether a user has stated the value of each class, and so that the indices of
             all files mean the same: then differing palettes are a notice, not an error.
     """
 
-    def __init__(self, notices: Notices, *, are_stated: bool):
+    def __init__(self, notices: Notices, of_classes: Collection[int], *, are_stated: bool):
         self._notices, self._are_stated = notices, are_stated
+        self._of_classes = of_classes
         self._checked: set[str] = set()
         self._known: dict[int, tuple[Colour, str]] = {}
         self._kinds: dict[str, str] = {}
@@ -162,8 +180,11 @@ class Palettes:
                 return
             if picture.is_transparent:
                 self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
-            kind = "grey" if picture.palette is None else "palette"
-            self._kinds.setdefault(kind, where)
+            used = self._used(picture)
+            is_grey = all(colour == (index,) * 3 for index, colour in used.items())
+            # A palette of which black alone is used, for example, is of both kinds.
+            if picture.palette is None or not is_grey:
+                self._kinds.setdefault("grey" if is_grey else "palette", where)
             if len(self._kinds) > 1:
                 grey, palette = self._kinds["grey"], self._kinds["palette"]
                 self._notices.add(
@@ -174,14 +195,28 @@ class Palettes:
                         "the same number are read as the same class"
                     ),
                 )
-            if picture.palette is not None:
-                used = np.flatnonzero(np.bincount(picture.values.reshape(-1)))
-                self._compare(picture.palette, used, where)
+            self._compare(used, where)
+            if not is_grey and self._is_gray(picture.palette):
+                self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
             self._checked.add(where)
 
-    def _compare(self, palette: np.ndarray, used: np.ndarray, where: str) -> None:
-        used = used[used < len(palette)]
-        colours = {int(index): _as_colour(palette[index]) for index in used}
+    def _used(self, picture: CodedPicture) -> dict[int, Colour]:
+        """{index: color} of the classes in a palette's picture; none of another picture."""
+        if picture.palette is None:
+            return {}
+        used = np.flatnonzero(np.bincount(picture.values.reshape(-1))).tolist()
+        return {
+            index: _as_colour(picture.palette[index])
+            for index in used
+            if index < len(picture.palette) and index in self._of_classes
+        }
+
+    def _is_gray(self, palette: np.ndarray) -> bool:
+        """Whether all colors of a palette are grays that are values of classes."""
+        is_gray = np.all(palette == palette[:, :1])
+        return bool(is_gray) and set(palette[:, 0].tolist()) <= set(self._of_classes)
+
+    def _compare(self, colours: dict[int, Colour], where: str) -> None:
         counts = collections.Counter(colours.values())
         for index, colour in colours.items():
             known = self._known.setdefault(index, (colour, where))
@@ -219,6 +254,13 @@ _TRANSPARENT = (
 )
 
 
+_GRAY_PALETTE = (
+    "its palette has grays that are values of classes, too, and the indices are read as classes: "
+    "if the grays are meant, as where a program stored gray maps with a palette, read the maps by "
+    "their colors, colours=((0, 0, 0), (1, 1, 1), ...)"
+)
+
+
 def _as_colour(values: np.ndarray) -> Colour:
     red, green, blue = values.tolist()
     return red, green, blue
@@ -251,21 +293,43 @@ def _code(colours: np.ndarray) -> np.ndarray:
     return colours @ np.array([2**16, 2**8, 1])
 
 
-def _table(name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]) -> np.ndarray:
-    """[65536] int16: the class of every value in the files, IGNORE or _UNKNOWN."""
+def _check_number(name: str, num_classes: int) -> None:
+    if not 1 <= num_classes <= IGNORE:
+        raise UserError(f"source {name!r}: 1 to {IGNORE} classes, received {num_classes}")
+
+
+def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
+    """The values as integers.
+
+    Raises:
+        UserError: of the source `name`: they are not whole numbers.
+    """
+    try:
+        given = tuple(values)
+        whole = tuple(int(value) for value in given)
+        is_whole = not isinstance(values, str | Mapping) and whole == given
+        is_whole = is_whole and all(abs(value) < _MAX_VALUE for value in whole)
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(
+            f"source {name!r}: {what}={values!r}: expected a tuple of whole numbers; with one: "
+            "(11,)"
+        )
+    return whole
+
+
+def _meanings(
+    name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]
+) -> dict[int, int]:
+    """{value in the files: its class, or IGNORE}."""
     if len(values) != num_classes or len({*values, *ignore}) != len(values) + len(ignore):
         raise UserError(
             f"source {name!r}: each of the {num_classes} classes needs one value that is not "
             f"ignored, received values {_ranges(values)} and ignore {_ranges(ignore)}"
         )
-    table = np.full(2**16, _UNKNOWN, np.int16)
-    table[IGNORE] = IGNORE
-    for value in (*values, *ignore):
-        if not 0 <= value < len(table):
-            raise UserError(f"source {name!r}: value {value} is not in 0 to {len(table) - 1}")
-    table[list(ignore)] = IGNORE
-    table[list(values)] = np.arange(num_classes)
-    return table
+    ignored = dict.fromkeys((IGNORE, *ignore), IGNORE)
+    return ignored | {value: index for index, value in enumerate(values)}
 
 
 def _few(names: Iterable[str], limit: int = 10) -> str:

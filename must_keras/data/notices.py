@@ -14,6 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+# Files that are counted for and against a topic that is not reported yet.
+_MAX_FILES = 4096
+
 # One for all: a notice is rare, and sources stay plain values.
 _lock = threading.RLock()
 _gathering: list[Notices] = []
@@ -47,6 +50,7 @@ class Notices:
     def __init__(self, where: str):
         self._where = where
         self._noticed: dict[str, _Noticed] = {}
+        self._against: dict[str, set[str]] = {}
 
     def add(
         self,
@@ -72,18 +76,27 @@ class Notices:
             )
             if noticed.is_reported:
                 return
-            noticed.files.add(str(file))
+            if len(noticed.files) < _MAX_FILES:
+                noticed.files.add(str(file))
             noticed.value = max(noticed.value, value)
             if not _depth:
                 self.report()
             elif self not in _gathering:
                 _gathering.append(self)
 
+    def contradict(self, topic: str, file: str | os.PathLike[str]) -> None:
+        """Count a file against a topic, which is reported only where more files are for it."""
+        with _lock:
+            against = self._against.setdefault(topic, set())
+            if len(against) < _MAX_FILES:
+                against.add(str(file))
+
     def report(self) -> None:
         """Print a warning for every topic that was not reported before."""
         with _lock:
-            for noticed in self._noticed.values():
-                if noticed.is_reported or len(noticed.files) < noticed.at_least:
+            for topic, noticed in self._noticed.items():
+                least = max(noticed.at_least, len(self._against.get(topic, ())) + 1)
+                if noticed.is_reported or len(noticed.files) < least:
                     continue
                 noticed.is_reported = True
                 count = len(noticed.files)

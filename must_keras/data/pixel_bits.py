@@ -65,31 +65,42 @@ def _exponent(largest: object) -> int | None:
     return exponent if 2**exponent == int(value) + 1 else None
 
 
-def has_deep_colours(image: Image.Image, path: Path) -> bool:
-    """Whether several colours of 16 bits each are stored: Pillow keeps the upper 8 of them."""
+def has_deep_colours(image: Image.Image, stored: Path | bytes) -> bool:
+    """Whether several colours of 16 bits each are stored: Pillow keeps the upper 8 of them.
+
+    Args:
+        image: opened.
+        stored: the path of its file, or what is in it.
+    """
     if len(image.getbands()) == 1:
         return False
     if image.format == "TIFF":
         return (image.tag_v2.get(_BITS_PER_SAMPLE) or (8,))[0] == 16
     if image.format != "PNG":
         return False
-    with open_regular(path) as file:
-        return file.read(_PNG_DEPTH + 1)[-1] == 16
+    return _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
 
 
-def deep_colours(path: Path, bits: int) -> Image.Image:
+def _content(stored: Path | bytes, size: int = -1) -> bytes:
+    """What is in a file, or the first bytes of it."""
+    if isinstance(stored, bytes):
+        return stored
+    with open_regular(stored) as file:
+        return file.read(size)
+
+
+def deep_colours(stored: Path | bytes, bits: int) -> Image.Image:
     """A picture of several colours of 16 bits, of which so many are used, as one of 8 bits.
 
     Raises:
         ValueError: a value needs more bits, or OpenCV cannot read the file.
     """
-    with open_regular(path) as file:
-        stored = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
+    deep = cv2.imdecode(np.frombuffer(_content(stored), np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
         raise ValueError(f"bits={bits}: its colours of 16 bits cannot be read one by one")
-    colours = in_8_bits(stored[:, :, 2::-1], bits)
-    if stored.shape[2] == 4:
-        colours = np.concatenate([colours, (stored[:, :, 3:] >> 8).astype(np.uint8)], axis=2)
+    colours = in_8_bits(deep[:, :, 2::-1], bits)
+    if deep.shape[2] == 4:
+        colours = np.concatenate([colours, (deep[:, :, 3:] >> 8).astype(np.uint8)], axis=2)
     return Image.fromarray(np.ascontiguousarray(colours))
 
 
@@ -124,7 +135,10 @@ def notice(
     notices = _OF_NO_SOURCE if notices is None else notices
     if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
         notices.add(f"dark pictures{where}", path, _say_dark, value=largest)
-    elif largest > 65535:
+    elif largest >= 2 ** _USED_BITS[-1]:
+        # A photo of the night is dark among others that are not.
+        notices.contradict(f"dark pictures{where}", path)
+    if largest > 65535:
         notices.add(f"bright pictures{where}", path, _say_bright, value=largest)
 
 

@@ -14,7 +14,7 @@ from must_keras.data import names
 from must_keras.data.folders import SUFFIXES, Path, stem
 from must_keras.data.lists import read_lines
 from must_keras.data.sources import Source, Subset, check_not_empty
-from must_keras.errors import UserError
+from must_keras.errors import UserError, expect
 from must_keras.experiment import nearest
 
 
@@ -31,6 +31,7 @@ class Splits:
     test: Source
 
     def __post_init__(self) -> None:
+        expect("Splits", self, train=Source, validation=Source, test=Source)
         for source in (self.train, self.validation, self.test):
             check_not_empty(source)
 

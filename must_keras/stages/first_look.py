@@ -54,6 +54,7 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
             if isinstance(teacher, ForeignLabels) and not _begun(workdir, teacher):
                 _look_at_labels(teacher)
         for pool in recipe.pools:
+            _warn_of_unused_heads(pool, recipe)
             if pool.source.label_spaces:
                 _look_at_pool(pool, recipe)
             else:
@@ -81,7 +82,7 @@ def _look_at_split(recipe: Recipe, item: AnyTeacher | Transfer, split: str) -> L
     scale = _scale(recipe, item) if split == "train" else 1.0
     readable = TolerantSource(source, most=recipe.max_unreadable)
     found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
-    if found.is_empty:
+    if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {type(item).__name__.lower()} {item.name!r}): "
             f"nothing to learn for head {task.name!r}: {found.why_empty()}"
@@ -103,24 +104,27 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
         UserError: all that they contain is lost, and they would replace the teachers' labels.
     """
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
-    known = [task.name for task in recipe.tasks]
-    for head in pool.source.label_spaces:
-        if head not in known:
-            print(
-                f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not "
-                f"used: the student has no such head; {nearest(head, known)}",
-                file=sys.stderr,
-            )
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
     counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
     for head, found in counted.items():
-        if found.is_lost:
+        if found.is_lost and found.is_certain:
             raise UserError(
                 f"pool {pool.source.name!r}: nothing to learn for head {head!r} from its own "
                 f"labels, which replace the teachers': {found.why_empty()}"
             )
         _report(f"pool {pool.source.name!r}", {"": found})
+
+
+def _warn_of_unused_heads(pool: Pool, recipe: Recipe) -> None:
+    known = [task.name for task in recipe.tasks]
+    heads = {head for source in (pool.source, pool.truth) if source for head in source.label_spaces}
+    for head in sorted(heads - set(known)):
+        print(
+            f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not used: "
+            f"the student has no such head; {nearest(head, known)}",
+            file=sys.stderr,
+        )
 
 
 def _look_at_images(source: Source) -> None:
@@ -147,6 +151,8 @@ def _contents(
     for index in read:
         original = source.image(index).shape[:2]
         if source.is_gone(index):
+            for found in contents.values():
+                found.unreadable += 1
             continue
         labels, origins = examples.labels_and_origins(index)
         for head, found in contents.items():

@@ -18,8 +18,12 @@ from must_keras.tasks.label_content import Framing, Lost
 
 # Labels that are read, without their images, in search of classes that no image has shown so far.
 _MAX_LABELS, _MAX_SECONDS = 4096, 3.0
+# Longer while nothing at all was found: one image of a thousand may have an object.
+_MAX_SECONDS_EMPTY = 30.0
+# As many images whose content is all lost stand for the others.
+_ENOUGH_LOST = 100
 _MAX_NAMES = 5
-# A smaller lost share of the objects, or of the labelled images, is usual.
+# A smaller share of labelled images without content is usual.
 _LOST_SHARE = 0.1
 
 
@@ -40,7 +44,8 @@ class LabelContents:
         num_classes = max(len(self.classes), 1)
         self._found, self._usable = np.zeros(num_classes), np.zeros(num_classes)
         self._lost: collections.Counter[Lost] = collections.Counter()
-        self._total = 0
+        self._total = self._filled = 0
+        self.unreadable = 0
         self.read = self.labelled = self._empty = 0
 
     def add(
@@ -53,6 +58,7 @@ class LabelContents:
         content = self.task.content(stored, Framing(original, self._size, self._scale))
         self.labelled += 1
         self._total += content.total
+        self._filled += bool(content.total)
         self._empty += bool(content.total) and not content.usable.any()
         self._found += content.found
         self._usable += content.usable
@@ -72,6 +78,12 @@ class LabelContents:
     def is_lost(self) -> bool:
         """Whether there was something, and all of it is lost."""
         return self.is_empty and bool(self._total)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether images that were not read cannot be expected to differ."""
+        is_whole = self.read + self.unreadable >= self._num_images
+        return is_whole or (self.is_lost and self._filled >= _ENOUGH_LOST)
 
     def why_empty(self) -> str:
         """Why nothing can be learned, for the end of an error."""
@@ -100,26 +112,46 @@ class LabelContents:
         """What of the head cannot be learned although other things can, a sentence each."""
         found = []
         if not self.labelled:
-            return [self._none_has("label for the head")]
+            return [self.why_empty()]
+        if self.is_empty:
+            return [f"nothing to learn: {self.why_empty()}"]
+        if len(self.classes) == 1 and self.task.content_unit != "object":
+            found.append(
+                f"its only class is {self.classes[0]!r}, so there is nothing to tell apart: "
+                + (
+                    "check the folders or the table of the classes"
+                    if self.task.content_unit == "image"
+                    else "the background needs a class of its own"
+                )
+            )
         missing = self.missing_classes
         if missing and self.classes:
             found.append(self._about_classes(missing))
-        if self._total and not (missing and self._lost and self.task.content_unit == "pixel"):
+        if self._total and not (self._has_one_class and self._lost):
             found += self._about_losses()
         return found
+
+    @property
+    def _has_one_class(self) -> bool:
+        """Whether the pixels of one class alone can be learned, of several."""
+        is_map = self.task.content_unit == "pixel" and len(self.classes) > 1
+        return is_map and len(self.classes) - len(self.missing_classes) == 1
 
     def _about_classes(self, missing: Sequence[int]) -> str:
         unit = self.task.content_unit
         names = _few([self.classes[index] for index in missing])
         of = f"{len(missing)} of {len(self.classes)} classes have no {unit} to learn from ({names})"
         text = f"{of} {self._images('in')}"
+        if self.read < self._num_images:
+            text += "; the others may have some"
         gone = [self.classes[i] for i in missing if self._found[i] > 0]
         if gone:
             text += f"; all {unit}s of {_few(gone)} are lost at {self._size} px"
         if unit == "image" and len(self.classes) - len(missing) == 1:
             only = next(c for i, c in enumerate(self.classes) if i not in missing)
             text += f"; every image is of {only!r}, so there is nothing to tell apart"
-        for lost, number in self._lost.most_common() if unit == "pixel" else ():
+        # Of several classes, what is lost is hardly another one.
+        for lost, number in self._lost.most_common() if self._has_one_class else ():
             text += f"; {number / self._total:.2g} of the pixels are {lost.why}"
             text += f": {lost.advice}" if lost.advice else ""
         return text
@@ -137,7 +169,7 @@ class LabelContents:
             f"{number} of {self._units(self._total)} are {lost.why} ({self._images('in')})"
             + (f": {lost.advice}" if lost.advice else "")
             for lost, number in self._lost.most_common()
-            if number >= _LOST_SHARE * self._total
+            if number >= lost.usual * self._total
         ]
 
     def _units(self, number: int) -> str:
@@ -169,16 +201,21 @@ def search(
         read: indices that were counted.
     """
     head = contents.task.name
-    deadline, known = time.monotonic() + _MAX_SECONDS, set(read)
+    start, known = time.monotonic(), set(read)
     # In no order of the source: the time may not be enough for all.
     order = np.random.default_rng(0).permutation(len(source)) if len(source) > len(known) else ()
     for index in map(int, order):
-        if not contents.missing_classes or contents.read >= _MAX_LABELS:
+        seconds, is_empty = time.monotonic() - start, contents.is_empty
+        if not contents.missing_classes or seconds > _MAX_SECONDS_EMPTY:
             return
-        if time.monotonic() > deadline:
+        if not is_empty and (contents.read >= _MAX_LABELS or seconds > _MAX_SECONDS):
             return
-        original = None if index in known else _original(source, index)
-        if original is not None:
+        if index in known:
+            continue
+        original = _original(source, index)
+        if original is None:
+            contents.unreadable += 1
+        else:
             labels, origins = examples.labels_and_origins(index)
             contents.add(labels[head], original, is_labelled=origins[head] != "missing")
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from PIL import Image, ImageDraw
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 from must_keras.models.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks.base import Spec, Task, Tensor
@@ -47,6 +47,7 @@ class Classification(Task):
     hard: bool = False
 
     def __post_init__(self) -> None:
+        check_classes(self.name, self.classes)
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
         if not 0.0 <= self.label_smoothing < 1.0:

@@ -11,7 +11,13 @@ from must_keras.errors import UserError
 
 def check_foreign_shape(name: str, values: Any, shape: tuple[int | None, ...], form: str) -> None:
     """Raises UserError where a foreign model's answers, [B, *shape] (None: any), are of another."""
-    found = np.shape(values)
+    try:
+        found = np.shape(values)
+    except ValueError:
+        raise UserError(
+            f"{name}: a foreign model answers with {len(values)} arrays of different shapes: name "
+            "one, output=0 for example"
+        ) from None
     if len(found) != len(shape) + 1 or any(
         n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
     ):

@@ -36,10 +36,12 @@ class Lost(NamedTuple):
     Attributes:
         why: the end of "12 objects are ...".
         advice: what a user can do about it, or "".
+        usual: a smaller lost share of the objects is usual.
     """
 
     why: str
     advice: str = ""
+    usual: float = 0.1
 
 
 class LabelContent(NamedTuple):

@@ -23,6 +23,8 @@ from must_keras.tasks.thresholds import Threshold
 # Shorter vectors are no direction: (0, 0, 0) says that nobody knows.
 _SHORTEST = 0.1
 _UNKNOWN = Lost("unknown (no direction)")
+# Of a level camera, the normals of floor, ceiling and walls beside it have no Z but rounding.
+_MIN_FORWARD = 0.05
 _DEGREES = (11.25, 22.5, 30.0)
 
 
@@ -163,6 +165,13 @@ class Normals(Task):
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """The usual colours: each axis from -1 to 1 as red, green and blue."""
         return as_colours(np.asarray(shown["normals"]))
+
+
+def points_away(normals: np.ndarray) -> bool:
+    """Whether most of the [h, w, 3] normals in the camera's axes point away from the camera."""
+    forward = normals[:, :, 2]
+    away, towards = forward > _MIN_FORWARD, forward < -_MIN_FORWARD
+    return bool(np.count_nonzero(away) > np.count_nonzero(towards))
 
 
 def as_colours(normals: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 from must_keras.models.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
@@ -52,6 +52,7 @@ class Segmentation(Task):
     num_convs: int = 3
 
     def __post_init__(self) -> None:
+        check_classes(self.name, self.classes)
         maps.check_stride(self.name, self.loss_stride)
         if not 1 <= len(self.classes) <= IGNORE:
             raise UserError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")

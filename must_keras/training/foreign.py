@@ -7,12 +7,13 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
-from must_keras.errors import UserError, reason
+from must_keras.errors import UserError, expect, reason
 from must_keras.files import file_sha256
 from must_keras.models.loading import load_model
 from must_keras.tasks.base import Task
@@ -72,6 +73,14 @@ class ForeignModel:
         if self.layout not in ("channels_last", "channels_first"):
             raise UserError(
                 f"layout must be 'channels_last' or 'channels_first', received {self.layout!r}"
+            )
+        expect("a foreign model", self, size=Integral, form=str, offset=tuple | list)
+        expect("a foreign model", self, scale=tuple | list)
+        if not callable(self.model):
+            expect("a foreign model", self, model=str | os.PathLike)
+        if len(self.offset) != 3 or len(self.scale) != 3:
+            raise UserError(
+                f"offset={self.offset} and scale={self.scale}: expected three numbers, R, G, B"
             )
         if self.size < 1 or not all(self.scale):
             raise UserError(f"size={self.size} and scale={self.scale} must not be 0")
@@ -221,6 +230,13 @@ class ForeignPredictor:
             raise UserError(
                 f"{self._model.model} cannot take images of {tuple(prepared.shape)} "
                 f"{prepared.dtype.name}: {reason(error)}"
+            ) from error
+        except (UserError, tf.errors.OpError, MemoryError):
+            raise
+        except Exception as error:  # A user's own function.
+            raise UserError(
+                f"{self._model.model} failed on images of {tuple(prepared.shape)} "
+                f"{prepared.dtype.name}: {type(error).__name__}: {reason(error)}"
             ) from error
         return self._model.select(answers)
 

@@ -7,9 +7,10 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any
 
-from must_keras.data.labelled import check_label_spaces, check_labels_head
+from must_keras.data.labelled import check_label, check_label_spaces, check_labels_head
 from must_keras.data.sources import Source, pool_name, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -61,6 +62,7 @@ class ForeignLabels:
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
+        expect(where, self, name=str, loss_weight=Real)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)
@@ -117,6 +119,8 @@ class ForeignLabels:
         found = {} if place is None else self.labels.labels(place)
         if self.task.name not in found:
             return None
+        where = f"source {self.labels.name!r}, image {image_id!r}"
+        check_label(where, self.task, found[self.task.name])
         kind = self.labels.label_spaces[self.task.name].kind
         return self.task.record_of(self.task.adapt(found[self.task.name], kind))
 

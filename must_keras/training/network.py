@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import keras
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, expect
 from must_keras.models.backbone import Backbone
 from must_keras.models.fpn import build_neck
 from must_keras.tasks.base import Task
@@ -37,6 +38,7 @@ class Network:
     channels: int = 256
 
     def __post_init__(self) -> None:
+        expect("the network", self, backbone=Backbone, size=Integral, channels=Integral)
         if self.size < 32 or self.size % 32:
             raise UserError(f"size must be a multiple of 32 pixels, received {self.size}")
 

@@ -397,7 +397,7 @@ def test_values_that_mean_nothing(street):
         {"values": (0, 1)},
         {"values": (0, 1, 1)},
         {"values": (0, 1, 11)},
-        {"values": (0, 1, -2)},
+        {"values": (0, 1, 2.5)},
         {"classes": ()},
     ):
         with pytest.raises(UserError, match="source 'm'"):

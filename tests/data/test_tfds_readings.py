@@ -141,3 +141,122 @@ def test_unknown_names_are_answered_by_the_nearest(tmp_path):
         UserError, match="TFDS has no data set 'cifar1000': did you mean 'cifar100'"
     ):
         tfds_builder("cifar1000", str(tmp_path))
+
+
+# ---- numbers and a user's own functions -------------------------------------------------------
+
+RANDOM = np.random.default_rng(0)
+NUMBERS = {
+    "image": RANDOM.integers(0, 256, (8, 10, 3), np.uint8),
+    "millimeters": np.where(np.eye(8, 10) > 0, 65535, 2500)[:, :, None].astype(np.uint16),
+    "meters": RANDOM.uniform(1, 5, (8, 10, 1)).astype(np.float32),
+    "bytes": RANDOM.integers(50, 255, (8, 10, 1), np.uint8),
+    "map": (np.eye(8, 10) - 1).astype(np.int32),
+    "deep": RANDOM.integers(0, 4096, (8, 10, 3), np.uint16),
+    "objects": [
+        {"bbox": tfds.features.BBox(0.0, 0.0, 0.5, 0.5), "label": "a", "is_group_of": group}
+        for group in (-1, 0, 1)
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """One example with numbers of many kinds."""
+    Image, Tensor = tfds.features.Image, tfds.features.Tensor
+    one, three = (None, None, 1), (None, None, 3)
+    features = {
+        "image": Image(),
+        "millimeters": Image(shape=one, dtype=np.uint16),
+        "meters": Image(shape=one, dtype=np.float32),
+        "bytes": Image(shape=one),
+        "map": Tensor(shape=(8, 10), dtype=np.int32),
+        "deep": Image(shape=three, dtype=np.uint16),
+        "objects": tfds.features.Sequence(
+            {
+                "bbox": tfds.features.BBoxFeature(),
+                "label": tfds.features.ClassLabel(names=["a"]),
+                "is_group_of": tfds.features.Scalar(np.int8),
+            }
+        ),
+    }
+
+    class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, manager):
+            return {"train": iter([(0, NUMBERS)])}
+
+        def _generate_examples(self):
+            return ()
+
+    builder = Numbers(data_dir=str(tmp_path_factory.mktemp("numbers")))
+    builder.download_and_prepare()
+    return builder
+
+
+def read(builder, reading, **arguments):
+    source = TfdsSource(
+        name="s", builder=builder, split="train", labels={"h": reading}, **arguments
+    )
+    return source.labels(0)["h"]
+
+
+def test_numbers_are_those_of_files(numbers):
+    depth = read(numbers, depth_reading(numbers, "millimeters", metres_per_count=0.001))["depth"]
+    np.testing.assert_array_equal(depth, np.where(np.eye(8, 10) > 0, 0, np.float32(2.5)))
+    np.testing.assert_array_equal(
+        read(numbers, depth_reading(numbers, "meters"))["depth"], NUMBERS["meters"][:, :, 0]
+    )
+    with pytest.raises(UserError, match="image 0 has 8 bits"):
+        read(numbers, depth_reading(numbers, "bytes", metres_per_count=0.01))
+    code = map_reading(numbers, "map", classes=("a",), ignore=(-1,))
+    np.testing.assert_array_equal(read(numbers, code)["map"], np.where(np.eye(8, 10) > 0, 0, 255))
+    with pytest.raises(UserError, match="neither a class nor to be ignored: -1.*ignore="):
+        read(numbers, map_reading(numbers, "map", classes=("a",)))
+    with pytest.raises(UserError, match="1 to 255 classes"):
+        map_reading(numbers, "map", classes=tuple(map(str, range(256))))
+    # -1 is unknown in Open Images.
+    reading = box_reading(numbers)
+    assert read(numbers, reading)["ignore"].tolist() == [False, False, True]
+    assert reading.described == {"version": 2}
+
+
+def test_colors_of_sixteen_bits_are_those_of_files(numbers, capsys):
+    def image(**arguments):
+        return TfdsSource(
+            name="s", builder=numbers, split="train", labels={}, image="deep", **arguments
+        ).image(0)
+
+    assert image().max() <= 16
+    assert "bits=12" in capsys.readouterr().err
+    np.testing.assert_array_equal(
+        image(bits=12), np.round(NUMBERS["deep"] * (255 / 4095)).astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda e: {"depth": e["metres"]}, "no feature 'metres'; did you mean 'meters'"),
+        (lambda e: {}[3], "its label cannot be read: KeyError: 3"),
+        (lambda e: 1 / 0, "its label cannot be read: ZeroDivisionError: division by zero"),
+        (lambda: None, "its label cannot be read: TypeError"),
+    ],
+)
+def test_a_function_of_a_user_that_fails_is_named(numbers, function, message):
+    with pytest.raises(UserError, match=f"source 's', image 0 .*head 'h': .*{message}"):
+        read(numbers, Reading(LabelSpace("metric"), function))
+
+
+@pytest.mark.parametrize("labels", [{"h": "label"}, {"h": class_reading}, ["label"], None])
+def test_labels_that_are_no_readings_are_named(numbers, labels):
+    with pytest.raises(UserError, match="source 's': .*class_reading"):
+        TfdsSource(name="s", builder=numbers, split="train", labels=labels)
+    with pytest.raises(UserError, match="builder='numbers': expected tfds_builder"):
+        TfdsSource(name="s", builder="numbers", split="train", labels={})

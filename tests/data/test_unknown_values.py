@@ -10,6 +10,7 @@ from PIL import Image, TiffImagePlugin
 from must_keras.data import notices
 from must_keras.data.depth_codes import DepthValues
 from must_keras.data.images import read_image
+from must_keras.data.map_codes import Values
 from must_keras.data.notices import Notices
 from must_keras.data.sources import DepthMaps, ImagesOnly, LabelMaps, NormalMaps
 from must_keras.errors import UserError
@@ -103,6 +104,12 @@ DEPTHS = np.random.default_rng(0).uniform(1000, 9000, (8, 10)).astype(np.uint16)
         (np.where(DEPTHS > 6000, 20000, DEPTHS), True),
         (np.where(DEPTHS < 3000, 1, DEPTHS), True),
         (np.where(DEPTHS > 6000, 20000, DEPTHS).astype(np.float32), True),
+        # A box before the camera.
+        (np.where(DEPTHS < 3000, 600, DEPTHS), False),
+        # A few points of a laser scanner, whole decimeters, whole disparities.
+        (np.array([[500, 700, 20000, 20000]], np.uint16), False),
+        (np.arange(80, dtype=np.uint16).reshape(8, 10) % 4 * 100 + 100, False),
+        ((20000 / (1 + np.arange(80).reshape(8, 10) % 8)).astype(np.float32), False),
         (DEPTHS, False),
         # One file with a wall at its end, and one in which everything is as far.
         (np.minimum(DEPTHS, 5000), False),
@@ -119,6 +126,51 @@ def test_a_value_that_looks_like_unknown_is_reported(depths, is_reported, capsys
         assert "a.png" in lines[0] and f"unknown=({value},)" in lines[0]
     metres(depths, (), notices=found)
     assert not warnings(capsys)
+
+
+def test_walls_at_the_ends_of_rendered_rooms_are_no_unknown_values(capsys):
+    found, values = Notices("source 'd'"), DepthValues("source 'd'", 0.001, None)
+    rooms = [
+        np.where(DEPTHS > 6000, far, DEPTHS) for far in (14000, 20000, 25000, 33000, 27000, 21000)
+    ]
+    rooms += [np.minimum(DEPTHS * 5, 44000)]
+    with notices.gathered():
+        for i, room in enumerate(rooms):
+            values.metres(room, where=f"{i}.png", notices=found)
+    assert not warnings(capsys)
+    # The same number beyond all depths of all files.
+    found, values = Notices("source 'd'"), DepthValues("source 'd'", 0.001, None)
+    with notices.gathered():
+        for i, room in enumerate(rooms):
+            room = np.where(DEPTHS < 4000, 60000, room)
+            values.metres(room, where=f"{i}.png", notices=found)
+    (line,) = warnings(capsys)
+    assert "7 files" in line and "unknown=(60000,)" in line
+
+
+@pytest.mark.parametrize("unit", ["0.001", 0, -1, float("nan"), float("inf"), None])
+def test_a_unit_is_a_positive_number(unit):
+    with pytest.raises(UserError, match="source 'd': metres_per_count must be a positive number"):
+        DepthValues("source 'd'", unit, None)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_largest_double_is_unknown_and_no_warning_of_numpy():
+    found = metres(np.array([[2.5, 1.7e308, -1.7e308]]), unit=1.0)
+    np.testing.assert_allclose(found, [[2.5, 0, 0]])
+
+
+def test_a_sky_that_fills_the_image_is_named_where_its_number_is_no_depth():
+    sky = np.full((8, 10), 65504, np.float32)
+    sky[6:] = np.linspace(2, 9, 20).reshape(2, 10)
+    with pytest.raises(UserError, match=r"another unit; .*75%.*unknown=\(65504,\)"):
+        metres(sky, unit=1.0)
+    assert metres(sky, (65504,), unit=1.0)[:6].max() == 0
+
+
+def test_depths_of_8_bits_are_refused():
+    with pytest.raises(UserError, match=r"a\.png has 8 bits"):
+        metres(np.full((8, 10), 200, np.uint8), unit=0.01)
 
 
 def test_a_sensor_that_cuts_off_is_reported_from_the_second_file_on(folder, capsys):
@@ -203,6 +255,68 @@ def test_palettes_that_may_be_right_are_read(folder, capsys, first, second, expe
     assert (expected in lines[0]) if expected else not lines
 
 
+def test_colors_of_ignored_values_mean_nothing(folder, capsys):
+    """255 has the color of another class in the second file: a program's own, as is usual."""
+    for i, white in enumerate(((255, 255, 255), RED)):
+        palette = [BLACK, RED, GREEN] + [BLACK] * 252 + [white]
+        save_palette(folder / "labels" / f"{i}.png", [0, 1, 255], palette)
+    source = palettes(folder)
+    for i in (0, 1):
+        source.labels(i)
+    assert not warnings(capsys)
+
+
+def test_a_palette_of_grays_is_reported_where_the_grays_are_classes_too(folder, capsys):
+    grays = [(value,) * 3 for value in (0, 2, 1)]
+    save_palette(folder / "labels" / "0.png", [0, 1, 2], grays)
+    palettes(folder).labels(0)
+    (line,) = warnings(capsys)
+    assert "grays" in line and "colours=" in line
+    # Grays among colors; a picture of black alone among others with colors.
+    grays = [BLACK, (2, 2, 2), RED]
+    save_palette(folder / "labels" / "0.png", [0, 1], grays)
+    save_palette(folder / "labels" / "1.png", [0], grays)
+    save_palette(folder / "labels" / "2.png", [0, 2], grays)
+    source = palettes(folder)
+    for i in range(3):
+        source.labels(i)
+    assert not warnings(capsys)
+    # Gray steps as palette, black and white: what the indices mean is clear.
+    for grays in ([(value,) * 3 for value in range(3)], [BLACK, (255, 255, 255)]):
+        save_palette(folder / "labels" / "0.png", [0, 1], grays)
+        Image.fromarray(np.eye(8, 10, dtype=np.uint8)).save(folder / "labels" / "1.png")
+        source = palettes(folder)
+        source.labels(0)
+        if len(grays) == 3:
+            source.labels(1)
+        assert not warnings(capsys)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "odd"), [(np.int32, -1), (np.int32, 70000), (np.uint16, 65535), (np.float32, -1)]
+)
+def test_values_for_pixels_that_nobody_labelled_may_be_any_number(dtype, odd):
+    code, values = Values("m", 3, None, (odd,)), np.array([[0, 1, 2, odd]], dtype)
+    np.testing.assert_array_equal(code.classes(values, "0.tif"), [[0, 1, 2, 255]])
+    with pytest.raises(UserError, match=rf"0\.tif .*: {odd}.*ignore="):
+        Values("m", 3, None, ()).classes(values, "0.tif")
+    code = Values("m", 2, (1, odd), ())
+    np.testing.assert_array_equal(code.classes(values[:, [1, 3]], ""), [[0, 1]])
+
+
+@pytest.mark.parametrize("wrong", [11, "11", ("a",), (0.5,), (None,), {"a": 0}, (float("nan"),)])
+def test_values_are_whole_numbers(wrong):
+    for arguments in ((1, wrong, ()), (1, None, wrong)):
+        with pytest.raises(UserError, match=r"source 'm': .*expected a tuple of whole numbers"):
+            Values("m", *arguments)
+
+
+@pytest.mark.parametrize("num_classes", [0, 256, 300])
+def test_there_are_1_to_255_classes(num_classes):
+    with pytest.raises(UserError, match="1 to 255 classes"):
+        Values("m", num_classes, None, ())
+
+
 def test_grey_maps_among_palettes_and_transparent_pixels_are_reported(folder, capsys):
     save_palette(folder / "labels" / "0.png", [0, 1], [BLACK, RED], transparency=1)
     Image.fromarray(np.eye(8, 10, dtype=np.uint8)).save(folder / "labels" / "1.png")
@@ -247,6 +361,20 @@ def test_normals_in_the_axes_of_others(folder, capsys, axes):
     wrong = "opengl" if axes == "camera" else "camera"
     with pytest.raises(UserError, match=rf"0\.png: most normals point away .*axes='{wrong}'"):
         normal_maps(folder, axes=wrong).labels(0)
+
+
+@pytest.mark.parametrize("axes", ["camera", "opengl", "directx"])
+@pytest.mark.parametrize("encode", [encode, lambda n: ((n + 1) * 127.5).astype(np.uint8)])
+def test_a_level_camera_sees_floors_and_walls_without_z(folder, capsys, axes, encode):
+    normals = np.zeros((8, 10, 3), np.float32)
+    normals[:, :2], normals[:, 8:] = (1, 0, 0), (-1, 0, 0)
+    normals[:3, 2:8], normals[5:, 2:8] = (0, 1, 0), (0, -1, 0)
+    normals[3:5, 4:6] = (0, 0, -1)
+    signs = {"camera": (1, 1, 1), "opengl": (1, -1, -1), "directx": (1, 1, -1)}[axes]
+    Image.fromarray(encode(normals * np.array(signs))).save(folder / "labels" / "0.png")
+    found = normal_maps(folder, axes=axes).labels(0)["turned"]["normals"]
+    np.testing.assert_allclose(found[3:5, 4:6, 2], -1, atol=0.01)
+    assert not warnings(capsys)
 
 
 def test_normals_whose_y_points_the_other_way_are_reported(folder, capsys):
@@ -320,6 +448,21 @@ def test_a_run_on_other_bits_is_another_run(tmp_path):
     Image.fromarray(GREY12).save(tmp_path / "0.png")
     plain, given = (ImagesOnly(name="p", root=tmp_path, bits=b).describe() for b in (None, 12))
     assert given == plain | {"bits": 12}
+
+
+def test_a_dark_picture_among_bright_ones_is_dark_indeed(tmp_path, capsys):
+    for i, factor in enumerate((16, 1, 16, 16)):
+        Image.fromarray((GREY12 * factor).astype(np.uint16)).save(tmp_path / f"{i}.png")
+    source = ImagesOnly(name="p", root=tmp_path)
+    with notices.gathered():
+        for i in range(4):
+            source.image(i)
+    assert not warnings(capsys)
+    with notices.gathered():
+        for i in (1, 2):
+            Image.fromarray(GREY12).save(tmp_path / f"{i}.png")
+            ImagesOnly(name="p", root=tmp_path).image(i)
+    assert len(warnings(capsys)) == 2
 
 
 def test_dark_and_bright_pictures_are_not_all_odd(tmp_path, capsys):

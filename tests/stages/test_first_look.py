@@ -24,6 +24,8 @@ CLASSES = ("cat", "dog", "cow")
 KIND = Classification(name="kind", classes=CLASSES)
 THINGS = Detection(name="things", classes=CLASSES)
 PARTS = Segmentation(name="parts", classes=CLASSES)
+ONE_KIND = Classification(name="kind", classes=("images",))
+ONE_PART = Segmentation(name="parts", classes=("road",))
 FAR = Depth(name="far")
 RELATIVE = Depth(name="near", kind="relative_inverse")
 FACING = Normals(name="facing")
@@ -152,6 +154,9 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
     ("task", "labels", "messages"),
     [
         (KIND, of_classes(0, 1, 2), []),
+        # The folder of all classes' folders, one level too high.
+        (ONE_KIND, [stored.class_label(0, 1)], ["only class is 'images', so there is nothing"]),
+        (ONE_PART, [seg(0, 255)], ["only class is 'road', so there is nothing to tell apart"]),
         (KIND, of_classes(0, 1, 1), ["1 of 3 classes have no image to learn from (cow)"]),
         (KIND, of_classes(1, 1), ["(cat, cow) in all 2 images; every image is of 'dog'"]),
         (THINGS, [objects(BIG, BIG, BIG, classes=[0, 1, 2])], []),
@@ -162,11 +167,19 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
         ),
         (
             THINGS,
-            [objects(BIG, BIG, BIG, BIG, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])],
-            ["1 of 4 objects are ignored"],
+            [objects(*[BIG] * 6, classes=[0, 1, 2] * 2, ignore=[False] * 3 + [True] * 3)],
+            ["3 of 6 objects are ignored"],
+        ),
+        # As many difficult objects as VOC has.
+        (
+            THINGS,
+            [objects(*[BIG] * 4, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])],
+            [],
         ),
         (PARTS, [seg(0, 1, 2)], []),
         (PARTS, [seg(0, 1)], ["1 of 3 classes have no pixel to learn from (cow)"]),
+        # 255 beside several classes is what nobody labelled, as in VOC.
+        (PARTS, [seg(0, 1, 255)], ["1 of 3 classes have no pixel to learn from (cow) in the one"]),
         # A binary mask of 0 and 255, whose second class is nobody's.
         (PARTS, [seg(0, 255)], ["(dog, cow) in the one image; 0.5 of the pixels are"]),
         (FAR, [depth([0, 2])], []),
@@ -209,7 +222,65 @@ def test_the_search_ends(monkeypatch):
     search(contents, Labelled(source, [KIND]), source, ())
     assert contents.read == 30
     (text,) = contents.shortcomings()
-    assert "(cow) in the 30 of 100 images that were read" in text
+    assert "(cow) in the 30 of 100 images that were read; the others may have some" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_error"),
+    [
+        # Defects are rare: one image of thousands has an object, perhaps one that was not read.
+        ([objects()] * 300, False),
+        ([None] * 300, False),
+        ([objects(SMALL)] * 3 + [objects()] * 297, False),
+        # What is lost in so many images is lost in the others, too.
+        ([objects(SMALL)] * 300, True),
+    ],
+)
+def test_what_was_not_read_may_have_something_to_learn(
+    tmp_path, capsys, monkeypatch, labels, is_error
+):
+    monkeypatch.setattr("must_keras.stages.label_contents._MAX_SECONDS_EMPTY", 0.0)
+    monkeypatch.setattr("must_keras.stages.label_contents._ENOUGH_LOST", 6)
+    others = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    if is_error:
+        with pytest.raises(UserError, match="nothing to learn"):
+            look(tmp_path, capsys, THINGS, labels, others=others)
+        return
+    (line,) = look(tmp_path, capsys, THINGS, labels, others=others)
+    assert "(train), head 'things': " in line and "8 of 300 images" in line
+
+
+def test_a_rare_object_is_looked_for_until_it_is_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("must_keras.stages.label_contents._MAX_LABELS", 10)
+    labels = [objects()] * 200
+    labels[117] = objects(BIG, BIG, BIG, classes=[0, 1, 2])
+    assert look(tmp_path, capsys, THINGS, labels, others=labels[117:118]) == []
+
+
+WRONG_LABELS = [
+    ({"things": {"boxs": np.zeros((1, 4))}}, "things.* has boxs, expected the parts boxes"),
+    ({"things": np.zeros((1, 4))}, "has a ndarray, expected the parts boxes"),
+    ({"things": None}, "has a NoneType, expected the parts boxes"),
+    ({"things": objects() | {"boxes": np.zeros((1, 5))}}, r"'boxes' of the shape \(1, 5\)"),
+    ({"thinks": objects()}, "labels things, not 'thinks'; did you mean 'things'"),
+    (objects(), "labels things, not 'boxes'"),
+    (None, "its labels are a NoneType"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG_LABELS)
+def test_labels_of_another_form_are_named(tmp_path, wrong, message):
+    class Odd(Given):
+        def labels(self, index):
+            return wrong
+
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    given = recipe(THINGS, fine)
+    sets = dataclasses.replace(given.teachers[0].sets, train=Odd(THINGS, fine, name="odd"))
+    teacher = dataclasses.replace(given.teachers[0], sets=sets)
+    given = dataclasses.replace(given, teachers=(teacher,))
+    with pytest.raises(UserError, match=f"source 'odd', image '0.png': .*{message}"):
+        first_look.run(given, Workdir(tmp_path / "run"))
 
 
 def test_a_pools_own_labels_are_counted(tmp_path, capsys):
@@ -220,6 +291,15 @@ def test_a_pools_own_labels_are_counted(tmp_path, capsys):
     # A pool without any label of its own is labelled by teachers.
     (line,) = look(tmp_path, capsys, THINGS, fine, pools=(Pool(source=Given(THINGS, [None])),))
     assert "pool 'given', head 'things': the one image has no label for the head" in line
+
+
+@pytest.mark.parametrize("field", ["source", "truth"])
+def test_labels_of_a_head_that_nobody_has_are_reported(tmp_path, capsys, field):
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    other = Given(Detection(name="animals", classes=CLASSES), fine, name="pool")
+    given = {"source": Given(FAR, [None], name="pool")} | {field: other}
+    first_look.run(recipe(THINGS, fine, pools=(Pool(**given),)), Workdir(tmp_path / "run"))
+    assert "pool 'pool' has labels of head 'animals', which are not used" in capsys.readouterr().err
 
 
 def test_labels_of_a_mistyped_head_are_not_ignored():

@@ -182,3 +182,29 @@ def test_models_that_cannot_be_used(tmp_path):
     (tmp_path / "folder" / "readme").write_text("no model")
     with pytest.raises(UserError, match=r"folder cannot be read as a model"):
         ForeignModel(model=tmp_path / "folder", size=8, form="logits").load()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda images: {}["logit"], "KeyError: 'logit'"),
+        (lambda images: images.foo, "AttributeError"),
+        (lambda images: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda images: [[1.0, 2.0], [3.0]], "answers with 2 arrays of different shapes"),
+        (lambda images: None, r"answers with the shape \(\)"),
+    ],
+)
+def test_a_function_that_fails_ends_in_one_line(function, message):
+    model = ForeignModel(model=function, version="1", size=SIZE, form="logits")
+    with pytest.raises(UserError, match=message):
+        ForeignPredictor(model, KIND, MAP).check()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": "8"}, {"scale": 255.0}, {"scale": (1.0, 1.0)}, {"offset": None}, {"model": 3}],
+)
+def test_arguments_of_another_kind_are_named(wrong):
+    arguments = {"model": len, "version": "1", "size": SIZE, "form": "logits"} | wrong
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        ForeignModel(**arguments)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
 from must_keras.data.stored import relabelled
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, check_classes
 from must_keras.experiment import nearest
 
 
@@ -158,7 +158,12 @@ class Relabelled(_Wrapped):
         classes: Sequence[str],
         mapping: Mapping[str, str],
     ):
+        check_sources("Relabelled", [source])
         super().__init__(source)
+        where = f"source {source.name!r}"
+        check_classes(where, classes)
+        if not isinstance(mapping, Mapping):
+            raise UserError(f"{where}: mapping={mapping!r}: expected {{class there: class here}}")
         space = source.label_spaces.get(head)
         if space is None or not space.classes:
             known = [name for name, space in source.label_spaces.items() if space.classes]
@@ -170,7 +175,7 @@ class Relabelled(_Wrapped):
         for pair in mapping.items():
             places = []
             for name, (known, what) in zip(pair, sides, strict=True):
-                place = names.Names(known).index_in(name, known)
+                place = names.Names(known).index_in(str(name), known)
                 if place is None:
                     raise UserError(
                         f"source {source.name!r}: the mapping names the class {name!r}, which is "

@@ -13,7 +13,7 @@ import numpy as np
 
 from must_keras import naming
 from must_keras.data import names
-from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
 from must_keras.errors import UserError
 from must_keras.files import list_sha256
 
@@ -90,11 +90,12 @@ class Concatenation(Source):
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
+        check_sources(f"Concatenation {name!r}", sources)
         self.name = name
         self._sources = tuple(sources)
         self._ends = list(itertools.accumulate(len(source) for source in self._sources))
         names = [source.name for source in self._sources]
-        if not names or len(set(names)) != len(names):
+        if len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
         for part in names:
             # An id would be that of another source's image: "a/b" with "c", "a" with "b/c".
@@ -158,6 +159,7 @@ class Joined(Source):
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
+        check_sources(f"Joined {name!r}", sources)
         self.name = name
         self._sources = tuple(sources)
         images = self._sources[0]

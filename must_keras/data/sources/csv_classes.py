@@ -22,7 +22,7 @@ from must_keras.data.folders import (
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 from must_keras.experiment import nearest
 
 _DELIMITERS = (",", ";", "\t")
@@ -79,7 +79,9 @@ class CsvClasses(ImageFiles):
             first[file] = number
             if class_name:
                 class_of[file] = (number, class_name)
-        if classes is None:
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
+        else:
             # One spelling of those that read the same.
             classes = sorted(
                 {names.as_read(c): c for _, c in sorted(class_of.values(), reverse=True)}.values()

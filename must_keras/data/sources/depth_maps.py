@@ -13,7 +13,6 @@ from must_keras.data.folders import SUFFIXES, Path
 from must_keras.data.images import read_array, read_exr, read_numbers
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
-from must_keras.errors import UserError
 
 
 class DepthMaps(PairedFolders):
@@ -70,7 +69,4 @@ class DepthMaps(PairedFolders):
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
         read = {".npy": read_array, ".exr": read_exr}.get(path.suffix.lower(), read_numbers)
-        counts = read(path)
-        if counts.dtype.itemsize < 2:
-            raise UserError(f"{path} has 8 bits a pixel: expected a depth of 16 bits or floats")
-        return self._values.metres(counts, where=str(path), notices=self.notices)
+        return self._values.metres(read(path), where=str(path), notices=self.notices)

@@ -13,6 +13,7 @@ from must_keras.data.images import read_array, upright_size
 from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.errors import UserError
+from must_keras.tasks.normals import points_away
 
 _DEPTH, _MASK, _NORMAL = "_depth.npy", "_depth_mask.npy", "_normal.npy"
 # Shorter vectors are no direction.
@@ -125,8 +126,7 @@ class Diode(ImageFiles):
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
         known = np.isfinite(length) & (length >= _SHORTEST)
         normals = np.where(known, normals / np.where(known, length, 1.0), np.float32(0))
-        forward = normals[:, :, 2]
-        if np.count_nonzero(forward > 0) > np.count_nonzero(forward < 0):
+        if points_away(normals):
             raise UserError(
                 f"{path}: most normals point away from the camera; expected X right, Y up, Z "
                 "towards the camera, so that most of Z is positive"

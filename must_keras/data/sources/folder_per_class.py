@@ -18,7 +18,7 @@ from must_keras.data.folders import (
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 
 
 class FolderPerClass(ImageFiles):
@@ -48,6 +48,8 @@ class FolderPerClass(ImageFiles):
         classes: Sequence[str] | None = None,
         bits: int | None = None,
     ):
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
         root = existing_folder(root)
         files = picture_files(root)
         for file in files:

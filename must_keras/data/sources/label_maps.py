@@ -13,8 +13,7 @@ from must_keras.data.images import read_coded, read_triples
 from must_keras.data.map_codes import Colour, Colours, Palettes, Values
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
-from must_keras.errors import UserError
-from must_keras.tasks.segmentation import IGNORE
+from must_keras.errors import UserError, check_classes
 
 
 class LabelMaps(PairedFolders):
@@ -62,8 +61,7 @@ class LabelMaps(PairedFolders):
         ignore_colours: Sequence[Colour] = (),
         bits: int | None = None,
     ):
-        if not 1 <= len(classes) <= IGNORE:
-            raise UserError(f"source {name!r}: 1 to {IGNORE} classes, received {len(classes)}")
+        check_classes(f"source {name!r}", classes)
         if colours is not None:
             if values is not None or ignore:
                 raise UserError(f"source {name!r}: give values or colours, not both")
@@ -78,7 +76,10 @@ class LabelMaps(PairedFolders):
             space=LabelSpace("map", tuple(classes)),
             bits=bits,
         )
-        self._palettes = Palettes(self.notices, are_stated=values is not None)
+        if isinstance(self._code, Values):
+            self._palettes = Palettes(
+                self.notices, self._code.of_classes, are_stated=values is not None
+            )
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | self._code.describe()

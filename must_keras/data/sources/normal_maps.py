@@ -15,6 +15,7 @@ from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
+from must_keras.tasks.normals import points_away
 
 Axes = Literal["camera", "opengl", "directx"]
 
@@ -98,8 +99,7 @@ class NormalMaps(PairedFolders):
         if self._axes != "camera":
             # Adding 0 makes 0 of -0.
             normals = normals * np.array(_SIGNS[self._axes], np.float32) + np.float32(0)
-        forward = normals[:, :, 2]
-        if np.count_nonzero(forward > 0) > np.count_nonzero(forward < 0):
+        if points_away(normals):
             raise UserError(
                 f"{path}: most normals point away from the camera with axes={self._axes!r}, which "
                 f"is {_MEANING[self._axes]}; {_OTHERS[self._axes]}"

@@ -56,6 +56,11 @@ class ScenesSource(Source):
     ):
         self.name = name
         self._config, self._split, self._data_dir = config, split, data_dir
+        if not isinstance(heads, Mapping):
+            raise UserError(
+                f"source {name!r}: heads={heads!r}: expected {{feature: head}}, with features of "
+                f"{', '.join(_KINDS)}"
+            )
         self._heads = dict(heads)
         for feature in self._heads:
             if feature not in _KINDS:

@@ -72,6 +72,8 @@ class LabelSpaces(dict[str, LabelSpace]):
 
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     """The label spaces of a source whose labels serve one head, or (None) no head."""
+    if head is not None and not isinstance(head, str):
+        raise UserError(f"head={head!r}: expected the name of a head, or None")
     return {} if head is None else {head: space}
 
 
@@ -88,6 +90,15 @@ def check_not_empty(source: Source) -> None:
     """Raises UserError where a source has no image."""
     if not len(source):
         raise UserError(f"source {source.name!r} has no image")
+
+
+def check_sources(where: str, sources: Any) -> None:
+    """Raises UserError unless there is a source, and all are sources."""
+    if not isinstance(sources, tuple | list) or not sources:
+        raise UserError(f"{where}: received {sources!r}: expected a list of sources")
+    for source in sources:
+        if not isinstance(source, Source):
+            raise UserError(f"{where}: received {source!r}: expected a source")
 
 
 class Source(abc.ABC):

@@ -18,7 +18,7 @@ from must_keras.data.map_codes import Values
 from must_keras.data.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.data.stored import class_label, objects
-from must_keras.errors import UserError, reason
+from must_keras.errors import UserError, check_classes, reason
 from must_keras.experiment import nearest
 
 Example = Mapping[str, Any]
@@ -177,7 +177,8 @@ def box_reading(
         boxes = np.asarray(found[box], np.float32).reshape(-1, 4)
         ignore = np.zeros(len(boxes), bool)
         for key in ignored:
-            ignore |= np.asarray(found[key], bool)
+            # -1 stands for unknown, as in Open Images.
+            ignore |= np.asarray(found[key], np.int64) > 0
         kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         classes = np.asarray(found[label], np.int64).reshape(-1)
         odd = classes[(classes < 0) | (classes >= len(names))]
@@ -185,7 +186,9 @@ def box_reading(
             raise UserError(f"an object is of class {odd[0]}; classes are 0 to {len(names) - 1}")
         return objects(boxes=boxes[kept], classes=classes[kept], ignore=ignore[kept])
 
-    return Reading(LabelSpace("boxes", names), read)
+    # 2: -1 is not ignored.
+    is_counted = any(np.dtype(inner[key].np_dtype) != np.bool_ for key in ignored)
+    return Reading(LabelSpace("boxes", names), read, {"version": 2} if is_counted else {})
 
 
 def map_reading(
@@ -209,6 +212,7 @@ def map_reading(
         UserError: there is no such feature; or a class has no value, or a value two meanings.
     """
     _feature(builder, builder.info.features, feature)
+    check_classes(builder.info.full_name, classes)
     code = Values(builder.info.full_name, len(classes), values, ignore)
 
     def read(example: Example) -> Stored:

@@ -17,7 +17,8 @@ from must_keras.data.notices import Notices
 from must_keras.data.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.sources.tfds_readings import Reading
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, reason
+from must_keras.experiment import nearest
 from must_keras.tasks.segmentation import IGNORE
 
 
@@ -58,6 +59,7 @@ class TfdsSource(Source):
         image_id: str | None = None,
         bits: int | None = None,
     ):
+        _check_arguments(name, builder, labels)
         pixel_bits.check_bits(f"source {name!r}", bits)
         self.name, self._bits = name, bits
         self._notices = Notices(f"source {name!r}")
@@ -114,13 +116,28 @@ class TfdsSource(Source):
         found = {}
         for head, reading in self._labels.items():
             try:
-                label = reading.read(example)
+                label = self._read(reading, example)
                 if label is not None:
                     _check_classes(label, reading.space)
                     found[head] = label
             except UserError as error:
                 raise UserError(f"{self._where(index)}, head {head!r}: {error}") from error
         return found
+
+    def _read(self, reading: Reading, example: _Decoded) -> Stored | None:
+        try:
+            return reading.read(example)
+        except (UserError, DataError):
+            raise
+        except KeyError as error:
+            feature = error.args[0] if error.args else None
+            if isinstance(feature, str) and feature not in self._features:
+                hint = nearest(feature, tuple(self._features))
+                raise UserError(f"the data set has no feature {feature!r}; {hint}") from None
+            raise UserError(f"its label cannot be read: KeyError: {error}") from error
+        except Exception as error:  # A user's own function.
+            problem = f"{type(error).__name__}: {reason(error)}"
+            raise UserError(f"its label cannot be read: {problem}") from error
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -135,7 +152,12 @@ class TfdsSource(Source):
         readings = {head: reading.described for head, reading in self._labels.items()}
         readings = {head: described for head, described in readings.items() if described}
         found = {"readings": readings} if readings else {}
-        return found if self._bits is None else found | {"bits": self._bits}
+        if self._bits is None:
+            return found
+        feature = self._builder.info.features[self._image]
+        is_deep = np.dtype(feature.np_dtype) == np.uint16 and feature.shape[-1] in (3, 4)
+        # 2: of several colors of 16 bits, too.
+        return found | {"bits": self._bits} | ({"bits_version": 2} if is_deep else {})
 
     @functools.cached_property
     def _records(self) -> Records:
@@ -191,20 +213,30 @@ class _Decoded(Mapping):
             raise ValueError(f"it is of {np.dtype(feature.np_dtype).name}")
         if isinstance(feature, tfds.features.Image):
             with self._opened(key) as image:
-                return self._rgb(image, bits, notices)
+                stored = self._stored(key)
+                is_deep = pixel_bits.has_deep_colours(image, stored)
+                if is_deep and bits is not None:
+                    return images.rgb(pixel_bits.deep_colours(stored, bits))
+                image.load()
+                return self._rgb(image, bits, notices, is_deep=is_deep)
         pixels = self[key]
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[:, :, 0]
         return self._rgb(Image.fromarray(pixels), bits, notices)
 
-    def _rgb(self, image: Image.Image, bits: int | None, notices: Notices) -> np.ndarray:
+    def _rgb(
+        self, image: Image.Image, bits: int | None, notices: Notices, *, is_deep: bool = False
+    ) -> np.ndarray:
         if bits is None:
-            pixel_bits.notice(image, self.where, notices)
+            pixel_bits.notice(image, self.where, notices, has_deep_colours=is_deep)
         return images.rgb(image, bits=bits)
 
-    def _opened(self, key: str) -> Image.Image:
+    def _stored(self, key: str) -> bytes:
         stored = tf.train.Example.FromString(self._payload).features.feature[key]
-        return Image.open(io.BytesIO(stored.bytes_list.value[0]))
+        return stored.bytes_list.value[0]
+
+    def _opened(self, key: str) -> Image.Image:
+        return Image.open(io.BytesIO(self._stored(key)))
 
     def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
         """[h, w, C] of the feature's dtype."""
@@ -213,13 +245,36 @@ class _Decoded(Mapping):
                 return images.rgb(image)
             pixels = np.asarray(image)
         pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if feature.np_dtype == np.float32:
+            # TFDS stores the four bytes of a float as four colors.
+            return np.ascontiguousarray(pixels).view(np.float32)
         return pixels.astype(feature.np_dtype, copy=False)
+
+
+def _check_arguments(name: str, builder: Any, labels: Any) -> None:
+    """Raises UserError where arguments of a source are of another kind."""
+    if not isinstance(builder, tfds.core.DatasetBuilder):
+        raise UserError(
+            f"source {name!r}: builder={builder!r}: expected tfds_builder(...) or tfds_folder(...)"
+        )
+    if not isinstance(labels, Mapping):
+        raise UserError(
+            f"source {name!r}: labels={labels!r}: expected {{head: class_reading(...)}}"
+        )
+    for head, reading in labels.items():
+        if not isinstance(reading, Reading) or not callable(reading.read):
+            raise UserError(
+                f"source {name!r}: the label of head {head!r} is {reading!r}: expected "
+                "labels={head: class_reading(...), map_reading(...), ... or a Reading}"
+            )
 
 
 def _check_classes(label: Stored, space: LabelSpace) -> None:
     """Raises UserError where a map or a box is of a class that is none."""
     if space.kind not in ("map", "boxes"):
         return
+    if not isinstance(label, Mapping) or not {"map", "classes"} & label.keys():
+        return  # What a stored label lacks is checked with its task.
     what, classes = ("map", label["map"]) if space.kind == "map" else ("boxes", label["classes"])
     odd = (classes < 0) | (classes >= len(space.classes))
     odd &= classes != IGNORE if what == "map" else ~np.asarray(label["ignore"], bool)

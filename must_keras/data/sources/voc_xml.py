@@ -28,7 +28,7 @@ from must_keras.data.lists import read_lines
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 
 _NO_AREA = "boxes have no area within their image and are left out"
 _OTHER_IMAGE = (
@@ -116,7 +116,9 @@ class VocXml(ImageFiles):
             chosen.append(file)
         needed = annotated if classes is None else []
         known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
-        if classes is None:
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
+        else:
             classes = sorted({name for annotation in known.values() for name in annotation.names})
         self._sizes = [
             known[stem].size or upright_size(images / file)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 from must_keras.models.box_head import BoxHead
 from must_keras.models.mask_head import MaskHead
 from must_keras.models.rpn import RegionProposalNetwork
@@ -99,6 +99,7 @@ class Detection(Task):
     version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
+        check_classes(self.name, self.classes)
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
         for field in _COUNTS:

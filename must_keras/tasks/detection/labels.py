@@ -23,6 +23,8 @@ _ROUNDING = 1e-4
 _IGNORED = Lost(
     "ignored (crowds: COCO's iscrowd=1, or difficult: VOC's difficult=1)",
     "ignored objects are neither learned nor scored: check how the annotations were exported",
+    # A fifth of VOC's objects is difficult, and a fifth of KITTI's regions is to be ignored.
+    usual=0.5,
 )
 _FLAT = Lost("without an area")
 _FRACTIONS = Lost(
