@@ -33,7 +33,7 @@ def _check_source(source: Source, root: pathlib.Path) -> None:
         if inside == path or path in inside.parents:
             raise UserError(
                 f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
-                "run's own pictures would become its images. Nothing was written; choose a "
+                "run's own pictures would lie among its images. Nothing was written; choose a "
                 "--workdir elsewhere"
             )
         if any(stage == path or stage in path.parents for stage in stages):
