@@ -8,6 +8,7 @@ from PIL import Image
 
 from must_keras.data.sources import (
     CocoJson,
+    Concatenation,
     CsvClasses,
     DepthMaps,
     FolderPerClass,
@@ -107,6 +108,16 @@ def test_a_pool_brings_the_labels_that_it_has(photos, tmp_path):
         "e.webp": ["animal"],
     }  # fmt: skip
     np.testing.assert_allclose(pool.labels(0)["far"]["depth"], np.full((4, 6), 1.5), rtol=1e-6)
+
+
+def test_how_some_images_of_several_sources_are_read(tmp_path):
+    for name in ("one/a.tif", "two/a.png"):
+        save(tmp_path / name, PIXELS)
+    parts = [ImagesOnly(name=name, root=tmp_path / name) for name in ("one", "two")]
+    both = Concatenation(parts, name="both")
+    assert list(both.describe_reading()["reading"]) == ["one"]
+    assert both.describe_reading(["one/a.tif", "two/a.png"]) == both.describe_reading()
+    assert both.describe_reading(["two/a.png"]) == {}
 
 
 def test_joined_boxes_are_those_of_a_picture_of_their_size(photos, tmp_path):

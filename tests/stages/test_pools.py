@@ -66,6 +66,19 @@ def test_new_images_are_a_next_block(recipe, photos, tmp_path):
     assert all(size > 0 and len(sha256) == 64 for _, _, size, sha256 in listed)
 
 
+def test_how_a_block_is_read_depends_on_its_own_images(recipe, photos, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    (first,) = freeze(recipe, photos, workdir).pools
+    save(photos / "a.tif", 20)
+    old, block = freeze(recipe, photos, workdir).pools
+    assert describe(old.source) == describe(first.source)
+    described = describe(block.source)
+    assert described["tiff"]
+    (photos / "a.tif").unlink()
+    _, gone = freeze(recipe, photos, workdir).pools
+    assert describe(gone.source) == described
+
+
 def test_only_the_new_block_is_labelled(recipe, photos, tmp_path):
     workdir = Workdir(tmp_path / "run")
     before = freeze(recipe, photos, workdir)

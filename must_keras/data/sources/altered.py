@@ -49,8 +49,8 @@ class _Wrapped(Source):
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
 
-    def describe_reading(self) -> dict[str, Any]:
-        return self._source.describe_reading()
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        return self._source.describe_reading(ids)
 
     def describe_images(self) -> dict[str, Any]:
         return self._source.describe_images()

@@ -67,8 +67,8 @@ class Subset(Source):
         chosen = self._digest if len(self) > _MANY else self._indices.tolist()
         return {"name": self.name, "of": self._source.describe(), "indices": chosen}
 
-    def describe_reading(self) -> dict[str, Any]:
-        return self._source.describe_reading()
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        return self._source.describe_reading(ids)
 
     @functools.cached_property
     def _digest(self) -> str:
@@ -128,8 +128,12 @@ class Concatenation(Source):
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "of": [source.describe() for source in self._sources]}
 
-    def describe_reading(self) -> dict[str, Any]:
-        found = {source.name: source.describe_reading() for source in self._sources}
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        found = {}
+        for source in self._sources:
+            start = f"{source.name}/"
+            own = None if ids is None else [i[len(start) :] for i in ids if i.startswith(start)]
+            found[source.name] = source.describe_reading(own)
         found = {name: reading for name, reading in found.items() if reading}
         return {"reading": found} if found else {}
 
@@ -211,8 +215,8 @@ class Joined(Source):
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "joined": [source.describe() for source in self._sources]}
 
-    def describe_reading(self) -> dict[str, Any]:
-        return self._sources[0].describe_reading()
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        return self._sources[0].describe_reading(ids)
 
 
 def _common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:

@@ -87,9 +87,10 @@ class ImageFiles(Source):
     def image(self, index: int) -> np.ndarray:
         return read_image(self.file(index), bits=self._bits, notices=self.notices)
 
-    def describe_reading(self) -> dict[str, Any]:
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
         found = {} if self._bits is None else {"bits": self._bits}
-        is_tiff = any(file.lower().endswith((".tif", ".tiff")) for file in self._files)
+        names = self._files if ids is None else ids
+        is_tiff = any(name.lower().endswith((".tif", ".tiff")) for name in names)
         return found | ({"tiff": _TIFF_VERSION} if is_tiff else {})
 
     def check_size(self, index: int, size: tuple[int, int], where: str | pathlib.Path) -> None:

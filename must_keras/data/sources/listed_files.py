@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -130,14 +131,20 @@ class ListedFiles(Source):
         return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
-        # The list says which images there are.
-        images = ("files", "images", "indices")
+        # The list says which images there are, and so how they are read.
+        images = ("files", "images", "indices", "tiff")
         labels = without_keys(self.source.describe(), images) if self.label_spaces else None
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
 
     def describe_images(self) -> dict[str, Any]:
-        listed = {"name": self.name, "files": list_sha256(self.files())}
-        return listed | self.source.describe_reading()
+        # Of the list alone: images that come or go later change nothing.
+        reading = self.source.describe_reading([self.image_id(i) for i in range(len(self))])
+        return {"name": self.name, "files": self._list_digest} | reading
+
+    @functools.cached_property
+    def _list_digest(self) -> str:
+        # Once: a run describes its sources many times, and a list of a million takes seconds.
+        return list_sha256(self.files())
 
 
 def pool_name(source: Source) -> str:

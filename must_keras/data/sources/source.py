@@ -156,8 +156,13 @@ class Source(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """What its content depends on, not where its files lie: plain data and dataclasses."""
 
-    def describe_reading(self) -> dict[str, Any]:
-        """How pixels are made of the bytes of the files, where it is not the usual way."""
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        """How pixels are made of the bytes of the files, where it is not the usual way.
+
+        Args:
+            ids: of the images that are meant, some of which may be gone; None: all of the source.
+        """
+        del ids
         return {}
 
     def describe_images(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,8 @@ class TfdsSource(Source):
             "images": len(self),
         } | self.describe_reading()
 
-    def describe_reading(self) -> dict[str, Any]:
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        del ids
         readings = {head: reading.described for head, reading in self._labels.items()}
         readings = {head: described for head, described in readings.items() if described}
         found = {"readings": readings} if readings else {}
