@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.folders import FileFinder, by_stem, picture_files, stem
+from must_keras.data.folders import FileFinder, by_stem, content_digest, picture_files, stem
+from must_keras.data.sources import ImagesOnly
 from must_keras.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -138,3 +139,16 @@ def test_files_that_are_not_there_are_not_found(tmp_path):
     ):
         assert FileFinder(tmp_path).find(name) is None, name
     assert FileFinder(tmp_path).find("a.jpg") == "a.jpg"
+
+
+def test_files_are_looked_at_once_however_often_a_source_is_described(tmp_path, monkeypatch):
+    save(tmp_path / "a.jpg")
+    looked = []
+
+    def digest(folder, files):
+        looked.append(folder)
+        return content_digest(folder, files)
+
+    monkeypatch.setattr("must_keras.data.sources.image_files.content_digest", digest)
+    photos = ImagesOnly(name="photos", root=tmp_path)
+    assert photos.describe() == photos.describe() and len(looked) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import functools
 import math
 import pathlib
 import sys
@@ -28,7 +29,7 @@ from must_keras.data.coco_segmentations import (
     rasterized,
     read_segmentation,
 )
-from must_keras.data.folders import FileFinder, Path, content_digest, existing_folder
+from must_keras.data.folders import FileFinder, Path, existing_folder
 from must_keras.data.images import upright_size
 from must_keras.data.json_stream import read_json
 from must_keras.data.sources.image_files import ImageFiles
@@ -132,15 +133,15 @@ class CocoJson(ImageFiles):
         self.check_size(index, size, self._path)
 
     def describe(self) -> dict[str, Any]:
-        found = {
-            "name": self.name,
-            "label_spaces": self.label_spaces,
-            "annotations": file_sha256(self._path),
-            "files": content_digest(self._root, self._files),
-        } | self.describe_reading()
-        return found | (
-            {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}
-        )
+        found = {"name": self.name, "label_spaces": self.label_spaces}
+        return found | self._digests | self.describe_reading()
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        # Once: a run describes its sources many times, and the files are large.
+        found = {"annotations": file_sha256(self._path), "files": self._image_digest}
+        results = {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}
+        return found | results
 
 
 def _results(path: pathlib.Path) -> Iterator[Entry]:

@@ -16,7 +16,6 @@ from must_keras.data.annotation_fields import Entry, unknown_key
 from must_keras.data.folders import (
     FileFinder,
     Path,
-    content_digest,
     existing_folder,
     label_digest,
 )
@@ -120,7 +119,7 @@ class CocoPanoptic(ImageFiles):
         maps = [p.map_file for p in self._pictures if p.map_file is not None]
         return {
             "annotations": file_sha256(self._path),
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
             "maps": label_digest(self._maps, maps),
         }
 

@@ -14,7 +14,6 @@ from must_keras.data import names
 from must_keras.data.annotation_fields import shown
 from must_keras.data.folders import (
     Path,
-    content_digest,
     existing_folder,
     label_digest,
     picture_files,
@@ -117,7 +116,7 @@ class CsvClasses(ImageFiles):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
             "csv": label_digest(self._csv.parent, [self._csv.name]),
         } | self.describe_reading()
 

@@ -11,7 +11,6 @@ import numpy as np
 from must_keras.data import names
 from must_keras.data.folders import (
     Path,
-    content_digest,
     existing_folder,
     picture_files,
 )
@@ -97,5 +96,5 @@ class FolderPerClass(ImageFiles):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
         } | self.describe_reading()

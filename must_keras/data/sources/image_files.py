@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import check_inside
+from must_keras.data.folders import check_inside, content_digest
 from must_keras.data.images import read_image, upright_size
 from must_keras.data.notices import Notices
 from must_keras.data.pixel_bits import check_bits
@@ -86,6 +87,11 @@ class ImageFiles(Source):
 
     def image(self, index: int) -> np.ndarray:
         return read_image(self.file(index), bits=self._bits, notices=self.notices)
+
+    @functools.cached_property
+    def _image_digest(self) -> str:
+        # Once: a run describes its sources many times, and a million files take many seconds.
+        return content_digest(self._root, self._files)
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
         found = {} if self._bits is None else {"bits": self._bits}

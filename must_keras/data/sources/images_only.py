@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from must_keras.data.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.folders import Path, existing_folder, picture_files
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import Stored
 
@@ -37,5 +37,5 @@ class ImagesOnly(ImageFiles):
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
         } | self.describe_reading()

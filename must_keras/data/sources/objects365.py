@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.annotation_fields import Entry
-from must_keras.data.folders import Path, check_inside, content_digest, existing_folder
+from must_keras.data.folders import Path, check_inside, existing_folder
 from must_keras.data.images import upright_size
 from must_keras.data.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
@@ -136,7 +136,7 @@ class Objects365(ImageFiles):
         # Once: a run describes its sources many times, and both are large.
         return {
             "annotations": file_sha256(self._path),
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
         }
 
 

@@ -14,7 +14,6 @@ from must_keras.data.folders import (
     Images,
     Path,
     by_stem,
-    content_digest,
     existing_folder,
     label_digest,
     picture_files,
@@ -112,7 +111,7 @@ class PairedFolders(ImageFiles):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "images": content_digest(self._root, self._files),
+            "images": self._image_digest,
             "labels": self._label_digest,
         } | self.describe_reading()
 

@@ -18,7 +18,6 @@ from must_keras.data.annotation_fields import Notes, flag_of, number_of_text, sh
 from must_keras.data.folders import (
     Images,
     Path,
-    content_digest,
     existing_folder,
     label_digest,
     picture_files,
@@ -153,7 +152,7 @@ class VocXml(ImageFiles):
         return {
             "name": self.name,
             "label_spaces": self.label_spaces,
-            "files": content_digest(self._root, self._files),
+            "files": self._image_digest,
             "annotations": self._annotation_digest,
         } | self.describe_reading()
 
