@@ -254,10 +254,13 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
         UserError: what is finished is not what the recipe asks for.
     """
     recipe = pools.frozen(recipe, workdir, new=True)
-    parts.check(recipe, workdir, stage)
+    plan = parts.runnable(recipe, workdir, stage)
     pools.tell(recipe, workdir)
     # First the mark of a run: a folder without it is somebody else's.
     _record(recipe, workdir, strategy)
+    if parts.take(plan):
+        # A student that was taken may have learned its loss weights.
+        _record(recipe, workdir, strategy)
     pools.keep(recipe, workdir)
 
 

@@ -302,6 +302,30 @@ def _flag(name: str, path: pathlib.Path) -> str:
     return shlex.quote(f"--{name}={path}")
 
 
+def runnable(
+    recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
+) -> Plan:
+    """Return the plan of a stage that nothing stops; see `plan`.
+
+    Raises:
+        UserError: finished artifacts are not what the recipe asks for, or need others that are not
+            made, or that must be made again; or a pool has images that a finished network was
+            trained without.
+    """
+    found = plan(recipe, workdir, stage, growth_stops=growth_stops)
+    if found.obstacle is not None:
+        raise UserError(found.obstacle)
+    return found
+
+
+def take(found: Plan) -> bool:
+    """Take what other runs have; return whether they have anything."""
+    reused = [item.step for item in found.items if item.action is Action.REUSE]
+    for step in reused:
+        step.part.is_finished(step.inputs)
+    return bool(reused)
+
+
 def check(
     recipe: Recipe, workdir: Workdir, stage: str = "all", *, growth_stops: bool = True
 ) -> None:
@@ -314,16 +338,9 @@ def check(
         growth_stops: whether a pool that grew stops the stages that label or learn from it.
 
     Raises:
-        UserError: finished artifacts are not what the recipe asks for, or need others that are not
-            made, or that must be made again; or a pool has images that a finished network was
-            trained without. Then nothing is taken or written.
+        UserError: see `runnable`. Then nothing is taken or written.
     """
-    found = plan(recipe, workdir, stage, growth_stops=growth_stops)
-    if found.obstacle is not None:
-        raise UserError(found.obstacle)
-    for item in found.items:
-        if item.action is Action.REUSE:
-            item.step.part.is_finished(item.step.inputs)
+    take(runnable(recipe, workdir, stage, growth_stops=growth_stops))
 
 
 def _columns(recipe: Recipe, workdir: Workdir) -> Iterator[Step]:

@@ -3,8 +3,11 @@ import shutil
 
 import pytest
 
+from must_keras import stages
 from must_keras.errors import UserError
+from must_keras.marks import check_root
 from must_keras.stages import parts
+from must_keras.workdir import Workdir
 
 
 def named(recipe, workdir) -> set[str]:
@@ -63,3 +66,20 @@ def test_all_that_another_run_has_is_taken_at_once(recipe, workdir, tmp_path):
     assert mine.student.result() is None and mine.export.result() is None
     taken = {step.stage for step in parts.steps(recipe, mine) if step.part.result() is not None}
     assert taken == {"teacher", "label", "transfer"}
+
+
+def test_a_folder_is_that_of_a_run_before_anything_is_taken(recipe, workdir, tmp_path, monkeypatch):
+    mine = Workdir(tmp_path / "mine", (workdir.root,))
+    mine.root.mkdir()
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stages._prepare("all", recipe, mine, "one")
+    mine.teacher("shapes").folder.mkdir(parents=True, exist_ok=True)
+    check_root(mine.root)
+    stages._prepare("all", recipe, mine, "one")
+    assert mine.student.result() == workdir.student.result()
