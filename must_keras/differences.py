@@ -135,7 +135,8 @@ def _copies(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> str:
     """Name images that a comparison with the test splits has found, or no longer finds."""
     for verb, some, others in (("with", now, was), ("without", was, now)):
         for source, ids in some.items():
-            odd = [image_id for image_id in ids if image_id not in set(others.get(source, ()))]
+            known = set(others.get(source, ()))
+            odd = [image_id for image_id in ids if image_id not in known]
             if odd:
                 tail = "are now found in" if verb == "with" else "are no longer found in"
                 count = "1 image" if len(odd) == 1 else f"{len(odd)} images"

@@ -192,25 +192,30 @@ class OutputNames:
         self._suffix = suffix
         self._files: set[str] = set()
         self._folders: set[str] = set()
+        # {a name that was not free: the last number behind it}, of files and of folders.
+        self._numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
 
     def take(self, name: str) -> str:
         """Return the path for a name, "a/b.jpg", without the suffix; each call takes another."""
         *folders, file = _short(name).split("/")
-        path = ""
+        path, (of_files, of_folders) = "", self._numbers
         for folder in folders:
-            path = self._free(posixpath.join(path, folder), "", self._files)
+            path = self._free(posixpath.join(path, folder), "", of_folders, self._files)
             self._folders.add(_path_key(path))
         path = posixpath.join(path, file)
-        path = self._free(path, self._suffix, self._files, self._folders)
+        path = self._free(path, self._suffix, of_files, self._files, self._folders)
         self._files.add(_path_key(path + self._suffix))
         return path
 
-    def _free(self, path: str, suffix: str, *taken: set[str]) -> str:
-        found, number = path, 1
+    def _free(self, path: str, suffix: str, numbers: dict[str, int], *taken: set[str]) -> str:
+        key, (start, end) = _path_key(path), posixpath.splitext(path)
+        number = numbers.get(key, 1)
+        found = path if number == 1 else f"{start}~{number}{end}"
         while any(_path_key(found + suffix) in keys for keys in taken):
             number += 1
-            start, end = posixpath.splitext(path)
             found = f"{start}~{number}{end}"
+        if number > 1:
+            numbers[key] = number
         return found
 
 

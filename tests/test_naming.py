@@ -1,5 +1,7 @@
 """One rule for names that become paths, keys and tags."""
 
+import time
+
 import pytest
 
 from must_keras import experiment, naming
@@ -136,3 +138,11 @@ def test_names_that_are_free_stay_as_they_are():
     names = ["cat.jpg", "cat.png", "cat", "t.jpg.png", "t.jpg ", "con.jpg", "a:b?.jpg", f"{NFD}/x"]
     assert taken(names) == names
     assert taken(["cat.jpg", "Cat.jpg", "CAT.jpg"]) == ["cat.jpg", "Cat~2.jpg", "CAT~3.jpg"]
+
+
+def test_many_pictures_of_one_name_take_no_longer_than_others():
+    names = naming.OutputNames(suffix=".png")
+    began = time.process_time()
+    found = [names.take("Rgb.png" if i % 2 else "rgb.png") for i in range(3000)]
+    assert time.process_time() - began < 1.0
+    assert len({path.lower() for path in found}) == 3000 and found[-1] == "Rgb~3000.png"
