@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from must_keras.data.notices import Notices
+from must_keras.data.notices import MAX_EXAMINED, Notices
 from must_keras.errors import UserError
 
 # Medians outside of this are most often counts in another unit.
@@ -32,8 +33,8 @@ _CLOSE, _RARE = 0.98, 0.1
 _BEYOND_SHARE, _SAMPLE = 0.01, 4096
 # A number of which so many pixels are may be what makes a median look like another unit.
 _FREQUENT = 0.05
-# Files of a source in which a value for unknown is looked for: training reads them again and again.
-_MAX_EXAMINED = 512
+# Depths are read by several threads; one lock for all, so that sources can be copied.
+_lock = threading.Lock()
 
 
 class DepthValues:
@@ -92,7 +93,7 @@ class DepthValues:
         known = np.isfinite(depth) & (depth > 0) & ~self._is_unknown(counts)
         if known.any():
             self._check_unit(depth[known], counts[known], where)
-            is_new = where not in self._examined and len(self._examined) < _MAX_EXAMINED
+            is_new = where not in self._examined and len(self._examined) < MAX_EXAMINED
             if self._unknown is None and is_new:
                 self._notice(counts[known].astype(np.float64), where, notices)
         return np.where(known, depth, np.float32(0))
@@ -134,11 +135,24 @@ class DepthValues:
         """
         sample = counts[:: max(counts.size // _SAMPLE, 1)]
         ends = tuple(np.quantile(sample, (_BEYOND_SHARE, 1 - _BEYOND_SHARE)).tolist())
+        found, top = _lonely_values(counts), counts.max()
+        with _lock:
+            self._add(found, top, ends, where, notices)
+
+    def _add(
+        self,
+        found: Sequence[tuple[float, float, int]],
+        top: float,
+        ends: tuple[float, float],
+        where: str,
+        notices: Notices,
+    ) -> None:
+        """Add what was found in a file, and compare it with the files before."""
         for topic, (value, is_top) in self._lonely.items():
             if _is_beyond(ends, value, is_top):
                 notices.contradict(topic, where)
         others, self._examined[where] = dict(self._examined), ends
-        for value, share, at_least in _lonely_values(counts):
+        for value, share, at_least in found:
 
             def say(largest: float, value: float = value) -> str:
                 return (
@@ -148,7 +162,7 @@ class DepthValues:
                     "is a depth"
                 )
 
-            topic, is_top = f"unknown {value!r}", value == counts.max()
+            topic, is_top = f"unknown {value!r}", value == top
             if topic not in self._lonely:
                 self._lonely[topic] = (value, is_top)
                 for other, ends_there in others.items():

@@ -198,7 +198,9 @@ class Palettes:
             self._compare(used, where)
             if not is_grey and self._is_gray(picture.palette):
                 self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
-            self._checked.add(where)
+            # Looking at a grey map again costs less than a million of their names.
+            if picture.palette is not None:
+                self._checked.add(where)
 
     def _used(self, picture: CodedPicture) -> dict[int, Colour]:
         """{index: color} of the classes in a palette's picture; none of another picture."""

@@ -14,6 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+# Files of a source in which a reader looks for what numbers mean: training reads them again and
+# again.
+MAX_EXAMINED = 512
 # Files that are counted for and against a topic that is not reported yet.
 _MAX_FILES = 4096
 

@@ -11,6 +11,7 @@ import numpy as np
 from must_keras.data.folders import Path
 from must_keras.data.images import read_triples
 from must_keras.data.map_codes import Colour, checked_colour
+from must_keras.data.notices import MAX_EXAMINED
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
@@ -72,6 +73,7 @@ class NormalMaps(PairedFolders):
             raise UserError(f"source {name!r}: axes={axes!r}; {nearest(axes, get_args(Axes))}")
         self._axes: Axes = axes
         self._unknown = tuple(checked_colour(name, colour) for colour in unknown)
+        self._examined: set[pathlib.Path] = set()
         super().__init__(
             name=name,
             images=images,
@@ -94,7 +96,6 @@ class NormalMaps(PairedFolders):
         known = (length >= _SHORTEST) & np.any(colours != 0, axis=-1, keepdims=True)
         for colour in self._unknown:
             known &= np.any(colours != np.array(colour), axis=-1, keepdims=True)
-        self._notice_lengths(length[known], path)
         normals = np.where(known, vectors / np.where(known, length, 1), np.float32(0))
         if self._axes != "camera":
             # Adding 0 makes 0 of -0.
@@ -104,7 +105,10 @@ class NormalMaps(PairedFolders):
                 f"{path}: most normals point away from the camera with axes={self._axes!r}, which "
                 f"is {_MEANING[self._axes]}; {_OTHERS[self._axes]}"
             )
-        self._notice_flip(normals, path)
+        if path not in self._examined and len(self._examined) < MAX_EXAMINED:
+            self._examined.add(path)
+            self._notice_lengths(length[known], path)
+            self._notice_flip(normals, path)
         return normals
 
     def _notice_lengths(self, lengths: np.ndarray, path: pathlib.Path) -> None:
