@@ -112,7 +112,7 @@ def run(
         run_folder, values = Workdir(workdir, others), recipe()
         check_root(workdir)
         _check_names(values, stage, only)
-        values = pools.frozen(values, run_folder, new=plan or is_status, first=not is_status)
+        values = pools.frozen(values, run_folder, new=plan or is_status, reads=not is_status)
         if not is_status:
             pools.tell(values, run_folder)
         if verify:

@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SAME_SHARE = 0.5
 
 
-def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, first: bool = True) -> Recipe:
+def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, reads: bool = True) -> Recipe:
     """The recipe with pools of files as lists have them.
 
     pools/<name>.jsonl lists files in blocks, a line each. The first block is the pool as it was at
@@ -39,11 +39,12 @@ def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, first: bool = True) -
         recipe: the run's values.
         workdir: the run's folder; nothing is written to it.
         new: whether images that are in no block are listed now.
-        first: with `new`, whether a pool that has no list is listed too: all its files are read.
+        reads: with `new`, whether the images that are listed now are read. Without it, which is
+            enough for a plan, they have no digest, and a pool that has no list gets none.
     """
     networks, pools = trained(recipe, workdir), []
     for pool in recipe.pools:
-        blocks = _blocks(pool, workdir, networks, new=new, first=first)
+        blocks = _blocks(pool, workdir, networks, new=new, reads=reads)
         pools += [Pool(source=block) for block in blocks] or [pool]
     return dataclasses.replace(recipe, pools=tuple(pools))
 
@@ -210,7 +211,7 @@ def _taught(blocks: Iterable[Source], networks: Iterable[Trained]) -> tuple[Trai
 
 
 def _blocks(
-    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool, first: bool
+    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool, reads: bool
 ) -> list[ListedFiles]:
     source = pool.source
     # Drawn pools bring their truth along and never change.
@@ -222,7 +223,7 @@ def _blocks(
         names = frozenset().union(*(network.sources for network in closed_by))
         return [block for block in blocks if block.name in names]
     blocks = blocks or _of_another_run(source, workdir)
-    if new and (blocks or first):
+    if new and (blocks or reads):
         known = _sizes(blocks)
         places = [
             index
@@ -230,8 +231,9 @@ def _blocks(
             if size is not None and size not in known.get(image_id, ())
         ]
         if places:
-            found = track(places, f"files of {source.name}", len(places))
-            blocks.append(_block(source, len(blocks), (ListedFile.of(source, i) for i in found)))
+            found = track(places, f"files of {source.name}", len(places)) if reads else places
+            entry = ListedFile.of if reads else ListedFile.unread
+            blocks.append(_block(source, len(blocks), (entry(source, i) for i in found)))
     return blocks
 
 

@@ -33,7 +33,12 @@ def thresholds_by_class(
     """
     if isinstance(threshold, Mapping):
         raise UserError(f"{name}: {_keyed(threshold, classes)}")
-    values = np.asarray(lowest if threshold is None else threshold, np.float64)
+    try:
+        values = np.asarray(lowest if threshold is None else threshold, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{name}: threshold={threshold!r}: expected a number, or one for each class"
+        ) from None
     if values.shape not in ((), (len(classes),)):
         raise UserError(
             f"{name}: one threshold is needed, or one for each of {len(classes)} classes; "
@@ -54,7 +59,7 @@ def _keyed(threshold: Mapping[Any, float], classes: tuple[str, ...]) -> str:
     for key in threshold:
         if key not in classes:
             return f"the threshold of {key!r} is of no class; {nearest(str(key), classes)}"
-    numbers = ", ".join(f"{threshold[key]:g}" if key in threshold else "..." for key in classes)
+    numbers = ", ".join(f"{threshold[key]}" if key in threshold else "..." for key in classes)
     return (
         f"received thresholds by the names of classes; give one number for each of the "
         f"{len(classes)} classes in their order: ({numbers},)"

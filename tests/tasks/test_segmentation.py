@@ -179,3 +179,11 @@ def test_a_stride_is_at_least_1(stride):
 def test_a_stride_divides_the_size():
     with pytest.raises(UserError, match="divides 64 x 64"):
         task(loss_stride=3).build_head((64, 64), {})
+
+
+@pytest.mark.parametrize(
+    "threshold", [("low", "high", "low"), "high", {"wall": None}, {"wall": "x"}]
+)
+def test_thresholds_that_are_no_numbers_are_one_line(threshold):
+    with pytest.raises(UserError, match=r"^map: .*(expected a number|give one number)"):
+        task().check_threshold(threshold)

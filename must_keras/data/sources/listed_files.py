@@ -14,6 +14,8 @@ from must_keras.data.sources.source import Source, Stored, without_keys
 from must_keras.errors import UserError
 from must_keras.files import file_sha256, list_sha256
 
+_NO_DIGEST = "0" * 64
+
 
 class ListedFile(NamedTuple):
     """An image's file when it was listed.
@@ -35,9 +37,22 @@ class ListedFile(NamedTuple):
         Raises:
             UserError: the file cannot be read.
         """
+        entry, file = cls.unread(source, index), source.file(index)
+        try:
+            return entry._replace(sha256=file_sha256(file))
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def unread(cls, source: Source, index: int) -> ListedFile:
+        """The same with a digest of zeros, for a plan: no file is opened.
+
+        Raises:
+            UserError: the file cannot be looked at.
+        """
         file = source.file(index)
         try:
-            return cls(source.image_id(index), file.stat().st_size, file_sha256(file))
+            return cls(source.image_id(index), file.stat().st_size, _NO_DIGEST)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
