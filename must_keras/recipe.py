@@ -34,6 +34,9 @@ __all__ = (
 # Starts that no self-supervised method can be.
 _OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
 
+# Names of heads that are so alike are one, mistyped: not depth_metric and depth_relative.
+_TYPO = 0.82
+
 Aligned = Literal["none", "task", "images", "set"]
 
 
@@ -241,7 +244,7 @@ class Recipe:
         for source in filter(None, (pool.source, pool.truth)):
             for head in source.label_spaces:
                 others = [name for name in heads if name not in source.label_spaces]
-                if head not in heads and difflib.get_close_matches(head, others, n=1):
+                if head not in heads and difflib.get_close_matches(head, others, n=1, cutoff=_TYPO):
                     raise UserError(
                         f"pool {source.name!r} has labels of head {head!r}, and the student has "
                         f"no such head; {nearest(head, others)}"

@@ -37,9 +37,9 @@ _SPLITS = ("train", "validation", "test")
 def run(recipe: Recipe, workdir: Workdir) -> None:
     """Reads images and labels of the sets of all teachers and transfers that are not begun.
 
-    And the true labels that pools bring; and lets foreign teachers see a picture. What the labels
-    leave to learn is counted for each class at the recipe's size, and what is noticed in the files
-    is reported on stderr, once for each source.
+    And, before the student is begun, the ground-truth labels of pools; and lets foreign teachers
+    see a picture. What the labels leave to learn is counted for each class at the recipe's size,
+    and what is noticed in the files is reported on stderr, once for each source.
 
     Raises:
         UserError: one cannot be read, or says what it should not; names the file. Or nothing can
@@ -55,6 +55,8 @@ def run(recipe: Recipe, workdir: Workdir) -> None:
                 _look_at_labels(teacher)
         for pool in recipe.pools:
             _warn_of_unused_heads(pool, recipe)
+            if workdir.student.folder.exists():
+                continue
             if pool.source.label_spaces:
                 _look_at_pool(pool, recipe)
             else:

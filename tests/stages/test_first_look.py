@@ -293,6 +293,16 @@ def test_a_pools_own_labels_are_counted(tmp_path, capsys):
     assert "pool 'given', head 'things': the one image has no label for the head" in line
 
 
+def test_a_pool_is_not_read_again_where_the_student_is_begun(tmp_path):
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    pool = Given(THINGS, [None], name="pool")
+    given = recipe(THINGS, fine, pools=(Pool(source=pool),))
+    workdir = Workdir(tmp_path / "run")
+    workdir.student.begin()
+    first_look.run(given, workdir)
+    assert not pool.images_read and not pool.labels_read
+
+
 @pytest.mark.parametrize("field", ["source", "truth"])
 def test_labels_of_a_head_that_nobody_has_are_reported(tmp_path, capsys, field):
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
@@ -307,6 +317,15 @@ def test_labels_of_a_mistyped_head_are_not_ignored():
     other = Detection(name="thinks", classes=CLASSES)
     with pytest.raises(UserError, match="head 'thinks'.*did you mean 'things'"):
         recipe(THINGS, fine, pools=(Pool(source=Given(other, fine, name="pool")),))
+
+
+@pytest.mark.parametrize(
+    ("head", "other"), [("relative_depth", "metric_depth"), ("indoor", "door")]
+)
+def test_a_head_of_a_similar_name_is_no_mistyped_one(head, other):
+    labels = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    mine, pools = (Detection(name=name, classes=CLASSES) for name in (head, other))
+    recipe(mine, labels, pools=(Pool(source=Given(pools, labels, name="pool")),))
 
 
 class Damaged(Given):
