@@ -1,5 +1,6 @@
 """Sources made of others: joined labels, other class lists, classes in a table."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -214,3 +215,35 @@ def test_mappings_that_do_not_fit(mapping, message):
         Relabelled(One("boxes", {}), head="h", classes=("pet", "horse"), mapping=mapping)
     with pytest.raises(UserError, match="has no classes for head 'k'"):
         Relabelled(One("boxes", {}), head="k", classes=("pet",), mapping={})
+
+
+# ---- sources of one's own ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{}, {"frozen": True}, {"kw_only": True, "frozen": True}])
+def test_a_source_of_ones_own_may_be_a_dataclass(how):
+    @dataclasses.dataclass(**how)
+    class Own(Source):
+        name: str
+        label_spaces: dict
+        size: int
+
+        def __len__(self):
+            return self.size
+
+        def image_id(self, index):
+            return str(index)
+
+        def image(self, index):
+            return PIXELS
+
+        def labels(self, index):
+            return {}
+
+        def describe(self):
+            return {"name": self.name}
+
+    source = Own(name="own", label_spaces={"kind": LabelSpace("classes", ("a",))}, size=2)
+    assert source.label_spaces["kind"].classes == ("a",)
+    with pytest.raises(UserError, match="source 'own' labels kind, not 'kinds'; did you mean"):
+        source.label_spaces["kinds"]

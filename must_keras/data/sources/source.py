@@ -101,6 +101,23 @@ def check_sources(where: str, sources: Any) -> None:
             raise UserError(f"{where}: received {source!r}: expected a source")
 
 
+class _Named:
+    """The label spaces of a source, in which an unknown head is an error that names the source.
+
+    The class itself has no such attribute: a subclass may be a dataclass with this field.
+    """
+
+    def __get__(self, source: Source | None, owner: type) -> LabelSpaces:
+        if source is None or "_label_spaces" not in vars(source):
+            raise AttributeError(f"{owner.__name__} has no label_spaces, or not yet")
+        return vars(source)["_label_spaces"]
+
+    def __set__(self, source: Source, found: Mapping[str, LabelSpace]) -> None:
+        name = getattr(source, "name", type(source).__name__)
+        # A frozen dataclass takes no attribute by assignment.
+        vars(source)["_label_spaces"] = LabelSpaces(name, found)
+
+
 class Source(abc.ABC):
     """Images with true labels, in a fixed order; safe to read from several threads.
 
@@ -111,16 +128,8 @@ class Source(abc.ABC):
     """
 
     name: str
+    label_spaces = _Named()
     has_scores: bool = False
-
-    @property
-    def label_spaces(self) -> Mapping[str, LabelSpace]:
-        """{head: what its labels mean}; asking for another head is an error that names it."""
-        return self._label_spaces
-
-    @label_spaces.setter
-    def label_spaces(self, found: Mapping[str, LabelSpace]) -> None:
-        self._label_spaces = LabelSpaces(getattr(self, "name", type(self).__name__), found)
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
