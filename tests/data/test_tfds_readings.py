@@ -213,6 +213,8 @@ def test_numbers_are_those_of_files(numbers):
     np.testing.assert_array_equal(
         read(numbers, depth_reading(numbers, "meters"))["depth"], NUMBERS["meters"][:, :, 0]
     )
+    with pytest.raises(UserError, match=r"^source 's', image 0 \(.*\), head 'h': its median depth"):
+        read(numbers, depth_reading(numbers, "meters", metres_per_count=1e-6))
     with pytest.raises(UserError, match="image 0 has 8 bits"):
         read(numbers, depth_reading(numbers, "bytes", metres_per_count=0.01))
     code = map_reading(numbers, "map", classes=("a",), ignore=(-1,))
@@ -234,7 +236,8 @@ def test_colors_of_sixteen_bits_are_those_of_files(numbers, capsys):
         ).image(0)
 
     assert image().max() <= 16
-    assert "bits=12" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bits=12" in line and line.count("source ") == 1
     np.testing.assert_array_equal(
         image(bits=12), np.round(NUMBERS["deep"] * (255 / 4095)).astype(np.uint8)
     )

@@ -62,7 +62,7 @@ class TfdsSource(Source):
         _check_arguments(name, builder, labels)
         pixel_bits.check_bits(f"source {name!r}", bits)
         self.name, self._bits = name, bits
-        self._notices = Notices(f"source {name!r}")
+        self._notices = Notices("")  # What names an example names the source.
         self.label_spaces = {head: reading.space for head, reading in labels.items()}
         self._labels, self._image, self._image_id = dict(labels), image, image_id
         self._builder, self._split = builder, split
@@ -121,7 +121,8 @@ class TfdsSource(Source):
                     _check_classes(label, reading.space)
                     found[head] = label
             except UserError as error:
-                raise UserError(f"{self._where(index)}, head {head!r}: {error}") from error
+                problem = str(error).removeprefix(f"{example.where}: ")
+                raise UserError(f"{self._where(index)}, head {head!r}: {problem}") from error
         return found
 
     def _read(self, reading: Reading, example: _Decoded) -> Stored | None:
