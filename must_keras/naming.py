@@ -74,12 +74,15 @@ def _problem(name: str) -> str | None:
     if not name.isprintable() or set(name) & set(_FORBIDDEN) or name.startswith("."):
         # Spaces other than the plain one and characters of no width are not printable either.
         listed = " ".join(_FORBIDDEN)
-        return f"{listed} characters that are not printed and a leading dot are not allowed"
+        return (
+            f"not allowed are the characters {listed}, characters that are not printed, spaces "
+            "other than the plain one, and a dot at the start"
+        )
     num_bytes = len(name.encode("utf-8", "replace"))
     if not name or name != name.strip().rstrip(".") or num_bytes > MAX_NAME_BYTES:
         return (
-            f"1 to {MAX_NAME_BYTES} bytes of UTF-8 are allowed, it has {num_bytes}, and neither a "
-            "space at an end nor a dot at the end"
+            f"it must have 1 to {MAX_NAME_BYTES} bytes of UTF-8 (it has {num_bytes}), no space at "
+            "either end and no dot at the end"
         )
     if _DEVICE.fullmatch(name.partition(".")[0].strip().casefold()):
         return "Windows opens a device of this name"

@@ -49,6 +49,7 @@ class Values:
         )
         self._ignore = _whole(name, "ignore", ignore)
         class_of = _meanings(name, num_classes, self._values, self._ignore)
+        self._ignored = [value for value, meaning in class_of.items() if meaning == IGNORE]
         self._known = np.array(sorted(class_of), np.int64)
         self._class_of = np.array([class_of[value] for value in sorted(class_of)], np.uint8)
         # Nearly every map has bytes, for which OpenCV has tables.
@@ -77,8 +78,8 @@ class Values:
             raise UserError(
                 f"{where} has values that are neither a class nor to be ignored: "
                 f"{_few(map(str, np.unique(values[unknown > 0])))}; classes are "
-                f"{_ranges(self._values)}, ignored {_ranges((*self._ignore, IGNORE))}: values of "
-                "classes are named by values=(...), further ones to be ignored by ignore=(...)"
+                f"{_ranges(self._values)}, ignored {_ranges(self._ignored)}: values of classes are "
+                "named by values=(...), further ones to be ignored by ignore=(...)"
             )
         return classes.astype(np.uint8, copy=False)
 

@@ -5,6 +5,7 @@ import OpenEXR
 import pytest
 from PIL import Image
 
+from must_keras.data.map_codes import Values
 from must_keras.data.sources import DepthMaps, LabelMaps
 from must_keras.errors import UserError
 
@@ -162,3 +163,10 @@ def test_depth_in_metres(tmp_path, form):
 def test_depths_that_cannot_be_used(tmp_path, name, write, message):
     with pytest.raises(UserError, match=rf"{name}.*{message}"):
         depth(folder(tmp_path, name, write), 1.0)
+
+
+def test_a_class_of_value_255_is_not_said_to_be_ignored():
+    for values, ignore, ignored in (((0, 255), (), "none"), ((0, 1), (7,), "7, 255")):
+        code = Values("s", 2, values, ignore)
+        with pytest.raises(UserError, match=f"ignored {ignored}: values of classes"):
+            code.classes(np.full((2, 2), 9, np.uint8), "a.png")
