@@ -27,6 +27,9 @@ _CONTENT = {
     "model_sha256": "the weights that it starts from",
 }
 
+# Whole numbers under these keys say how this code, or that of a source, reads and computes.
+_VERSIONS = ("version", "bits_version", "tiff")
+
 
 class _Place(NamedTuple):
     """Where two values differ: the path to it, the innermost name on the path, and both values."""
@@ -76,6 +79,8 @@ def in_words(was: Any, now: Any) -> str | None:
         return f"without {found.path}"
     if found.now is None and _is_digest(found.was):
         return f"with {found.path}, which the recipe no longer has"
+    if found.key in _VERSIONS and isinstance(found.was if found.now is None else found.now, int):
+        return f"by another version of the code ({found.path} = {found.was}, now {found.now})"
     names = _names(found.was), _names(found.now)
     if None not in names and set(names[0]) != set(names[1]):
         return _members(found.path, *names)

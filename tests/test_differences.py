@@ -44,6 +44,9 @@ def source(name, digest=ONE, **more):
         ({"odd": ONE}, {"odd": ONE[::-1]}, ["content of odd"]),
         ({}, {"left_out": {"pile": ["a", "b"]}}, ["2 images of pile (a, b) that are now found"]),
         ({"left_out": {"pile": ["a"]}}, {}, ["without 1 image of pile (a) that is no longer"]),
+        ({"a": {}}, {"a": {"version": 2}}, ["by another version of the code", "None, now 2"]),
+        ({"pool": {"tiff": 2}}, {"pool": {}}, ["by another version", "pool.tiff = 2, now None"]),
+        ({"m": {"version": "1"}}, {"m": {"version": "2"}}, ["m.version = 1", "recipe now says 2"]),
         (5, {"a": 1}, ["5"]),
     ],
 )
