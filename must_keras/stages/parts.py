@@ -322,6 +322,8 @@ def take(found: Plan) -> bool:
     """Take what other runs have; return whether they have anything."""
     reused = [item.step for item in found.items if item.action is Action.REUSE]
     for step in reused:
+        if step.restarts and step.part.made_from():
+            step.part.begin()  # What an interrupted process left is in nobody's way.
         step.part.is_finished(step.inputs)
     return bool(reused)
 

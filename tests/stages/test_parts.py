@@ -6,7 +6,7 @@ import pytest
 from must_keras import stages
 from must_keras.errors import UserError
 from must_keras.marks import check_root
-from must_keras.stages import parts
+from must_keras.stages import leaks, parts
 from must_keras.workdir import Workdir
 
 
@@ -83,3 +83,11 @@ def test_a_folder_is_that_of_a_run_before_anything_is_taken(recipe, workdir, tmp
     check_root(mine.root)
     stages._prepare("all", recipe, mine, "one")
     assert mine.student.result() == workdir.student.result()
+
+
+def test_a_comparison_that_was_interrupted_is_taken_from_another_run(recipe, workdir, tmp_path):
+    source = leaks.sources(recipe)[0]
+    mine = Workdir(tmp_path / "mine", (workdir.root,))
+    mine.leaks(source.name).begin({"images": "others"})
+    parts.check(recipe, mine, "label")
+    assert mine.leaks(source.name).result() == workdir.leaks(source.name).result()
