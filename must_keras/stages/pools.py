@@ -273,9 +273,10 @@ def _of_another_run(source: Source, workdir: Workdir) -> list[ListedFiles]:
 
     Then that run's labels are valid here too, and only what is new is labelled.
     """
-    sizes = {source.image_id(i): _size(source, i) for i in range(len(source))}
+    sizes: dict[str, int | None] = {}
     for other in workdir.others:
         blocks = _read(_path(other, source.name), source)
+        sizes = sizes or (dict(_there(source)) if blocks else {})
         files = sum(len(block) for block in blocks)
         same = sum(sizes.get(f.image_id) == f.size for block in blocks for f in block.files())
         if files and same >= files * _SAME_SHARE:

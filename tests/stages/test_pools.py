@@ -178,3 +178,15 @@ def test_another_runs_list_goes_on_where_its_labels_may_be_taken(recipe, photos,
         Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(file, compress_level=0)
     (pool,) = freeze(recipe, photos, Workdir(tmp_path / "three", (tmp_path / "one",))).pools
     assert ids(pool) == ["a.png", "b.png", "d.png", "deep/c.png"]
+
+
+def test_files_are_looked_at_for_another_list_only_where_there_is_one(
+    recipe, photos, tmp_path, monkeypatch
+):
+    other, looked = tmp_path / "other", []
+    freeze(recipe, photos, Workdir(other))
+    size = pools._size
+    monkeypatch.setattr(pools, "_size", lambda *args: looked.append(1) or size(*args))
+    for others in ((tmp_path / "nothing",), (other,)):
+        freeze(recipe, photos, Workdir(tmp_path / "run", others), new=False)
+        assert len(looked) == 3 * (others == (other,))
