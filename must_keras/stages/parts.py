@@ -286,7 +286,9 @@ def _grown(grown: Sequence[pools.Change], workdir: Workdir) -> str:
     """Return what pools have that finished networks were trained without, and the ways out."""
     networks = dict.fromkeys(network.name for change in grown for network in change.networks)
     names, root = " and ".join(networks), workdir.root
-    free = (root.with_name(f"{root.name}-{number}") for number in itertools.count(2))
+    # The name of "." is none.
+    old = root if root.name not in ("", "..") else root.resolve()
+    free = (old.with_name(f"{old.name}-{number}") for number in itertools.count(2))
     new = next(path for path in free if not path.exists())
     return (
         f"{' and '.join(change.sentence() for change in grown)} after {names} of {root} had been "

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import shutil
 
 import pytest
@@ -91,3 +92,12 @@ def test_a_comparison_that_was_interrupted_is_taken_from_another_run(recipe, wor
     mine.leaks(source.name).begin({"images": "others"})
     parts.check(recipe, mine, "label")
     assert mine.leaks(source.name).result() == workdir.leaks(source.name).result()
+
+
+def test_the_way_out_of_a_grown_pool_is_named_for_a_run_in_the_current_folder(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    told = parts._grown((), Workdir(pathlib.Path()))
+    assert f"--workdir={tmp_path}/run-2" in told
