@@ -146,9 +146,9 @@ def run(
                 start = time.monotonic()
                 if name == "rounds":
                     _make_rounds(values, run_folder, make, devices)
-                if name == "supervised":
-                    # It needs no labels, so no label stage need have compared its images.
-                    _alone(devices, _compare, values, run_folder)
+                if name in ("supervised", "selfsup"):
+                    # They need no labels, so no label stage need have compared their images.
+                    _alone(devices, _compare, name, values, run_folder)
                 make(name, values, run_folder, only)
                 if name == "label":
                     # What it found in the pools may concern a finished student.
@@ -264,9 +264,11 @@ def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> Non
     pools.keep(recipe, workdir)
 
 
-def _compare(recipe: Recipe, workdir: Workdir) -> None:
-    """Compares what the supervised baseline learns from with the test splits, if need be."""
-    if not examples.are_known(recipe, workdir, recipe.labelled_sources):
+def _compare(baseline: str, recipe: Recipe, workdir: Workdir) -> None:
+    """Compares what a baseline learns from with the test splits, if need be."""
+    is_supervised = baseline == "supervised"
+    sources = recipe.labelled_sources if is_supervised else label.student_sources(recipe)
+    if not examples.are_known(recipe, workdir, sources):
         leaks.run(recipe, workdir)
 
 

@@ -101,3 +101,16 @@ def test_the_way_out_of_a_grown_pool_is_named_for_a_run_in_the_current_folder(
     monkeypatch.chdir(tmp_path / "run")
     told = parts._grown((), Workdir(pathlib.Path()))
     assert f"--workdir={tmp_path}/run-2" in told
+
+
+@pytest.mark.parametrize("baseline", ["supervised", "selfsup"])
+def test_what_a_baseline_learns_from_is_compared_where_no_label_stage_was(
+    recipe, workdir, tmp_path, monkeypatch, baseline
+):
+    compared = []
+    monkeypatch.setattr(leaks, "run", lambda recipe, workdir: compared.append(workdir))
+    stages._compare(baseline, recipe, workdir)
+    assert not compared
+    shutil.rmtree(workdir.root / "leaks")
+    stages._compare(baseline, recipe, workdir)
+    assert compared == [workdir]
