@@ -35,10 +35,15 @@ def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
     Raises:
         ValueError: a value needs more bits.
     """
-    full, deep = 2 ** (bits or 16) - 1, deep.astype(np.int64)
+    full = 2 ** (bits or 16) - 1
     if bits is not None and deep.size and deep.max() > full:
         raise ValueError(f"its largest value is {deep.max()}, above {full}: bits={bits} is wrong")
-    return ((np.clip(deep, 0, full) * 255 + full // 2) // full).astype(np.uint8)
+    if deep.dtype == np.uint16:
+        # A table needs no wider copy of a picture, which may have 200 megapixels.
+        counts = np.minimum(np.arange(2**16, dtype=np.int64), full)
+        return ((counts * 255 + full // 2) // full).astype(np.uint8)[deep]
+    counts = np.clip(deep.astype(np.int64), 0, full)
+    return ((counts * 255 + full // 2) // full).astype(np.uint8)
 
 
 def stated_bits(image: Image.Image) -> int | None:

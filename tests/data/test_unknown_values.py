@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from must_keras.data import notices
+from must_keras.data import notices, pixel_bits
 from must_keras.data.depth_codes import DepthValues
 from must_keras.data.images import read_image
 from must_keras.data.map_codes import Values
@@ -515,3 +515,18 @@ def test_a_tiff_may_state_its_bits(tmp_path, capsys, tag):
     Image.fromarray(np.minimum(GREY12, 3000)).save(tmp_path / "0.tif", tiffinfo=info)
     assert read_image(tmp_path / "0.tif").max() == 12
     assert "bits=12" in warnings(capsys)[0]
+
+
+@pytest.mark.parametrize("bits", [None, 1, 8, 10, 12, 15, 16])
+def test_all_values_of_sixteen_bits_are_rounded_alike(bits):
+    """By the definition, whatever the type of the array."""
+    full = 2 ** (bits or 16) - 1
+    values = np.arange(full + 1)
+    expected = np.floor(values * 255 / full + 0.5)
+    for dtype in (np.uint16, np.int32, np.uint32):
+        found = pixel_bits.in_8_bits(values.astype(dtype), bits)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected)
+    if bits is not None and bits < 16:
+        with pytest.raises(ValueError, match="is wrong"):
+            pixel_bits.in_8_bits(np.array([full + 1], np.uint16), bits)
