@@ -158,11 +158,6 @@ def test_only_what_a_transfer_starts_from_is_trained(data, tmp_path):
         run("selfsup", recipe, tmp_path / "run", only=("simclr",))
 
 
-def test_the_pool_is_compared_with_the_test_splits_first(data, tmp_path):
-    with pytest.raises(UserError, match="run --stage=label first"):
-        run("selfsup", recipe_of(data), tmp_path / "run")
-
-
 def test_true_labels_of_a_pool_are_learned_from(data):
     """And heads that nothing labels are left out."""
     labelled = FolderPerClass(name="more", root=data / "trees" / "train", head="trees")
