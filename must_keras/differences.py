@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Characters of a value in a message, and ids that it lists.
-_LONGEST, _NAMED = 80, 3
+from must_keras.errors import listed
+
+# Characters of a value in a message.
+_LONGEST = 80
 # Digests of contents as sources, models and checkpoints describe themselves.
 _DIGEST = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{16})\b")
 # What a digest is taken of, by its key.
@@ -148,21 +150,6 @@ def _copies(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> str:
                 tail = tail.replace("are", "is") if len(odd) == 1 else tail
                 return f"{verb} {count} of {source} ({listed(odd)}) that {tail} a test split"
     return "with another order of the images that are left out"
-
-
-def listed(names: list[str] | tuple[str, ...], count: int | None = None) -> str:
-    """Return the first of some names, and how many more there are.
-
-    Args:
-        names: the first ones, or all.
-        count: of all names, where `names` has not all.
-
-    Example:
-        >>> listed(["a", "b", "c", "d", "e"])
-        'a, b, c and 2 more'
-    """
-    more = (len(names) if count is None else count) - min(len(names), _NAMED)
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more else "")
 
 
 def _short(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -93,3 +94,19 @@ def expect_each(where: str, value: Any, **kinds: type) -> None:
         for item in found:
             if not isinstance(item, kind):
                 raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
+
+
+def listed(names: Sequence[str], count: int | None = None, *, limit: int = 3) -> str:
+    """Return the first of some names, and how many more there are.
+
+    Args:
+        names: the first ones, or all.
+        count: of all names, where `names` has not all.
+        limit: number of names that are listed.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = (len(names) if count is None else count) - min(len(names), limit)
+    return ", ".join(names[:limit]) + (f" and {more} more" if more else "")

@@ -199,8 +199,10 @@ class Part:
             DataError: the file that holds them is damaged.
         """
         value = self._finished(self.folder)
-        if value is not None:
-            return value["inputs"]
+        return self._begun_from() if value is None else value["inputs"]
+
+    def _begun_from(self) -> Any | None:
+        """Return the inputs of the interrupted part; None where it is not begun."""
         remedy = f"delete {self.folder} to label again"
         labeling = find_json(self.folder / marks.STARTED, form={}, remedy=remedy)
         return self._begun_with() if labeling is None else labeling.get("recipe")
@@ -210,8 +212,11 @@ class Part:
 
         None where nothing changed, or the part is not begun.
         """
-        was, is_known = self.made_from(), self._finished(self.folder) is not None
-        return in_words(was, describe(inputs)) if was or is_known else None
+        value = self._finished(self.folder)
+        if value is not None:
+            return in_words(value["inputs"], describe(inputs))
+        was = self._begun_from()
+        return in_words(was, describe(inputs)) if was else None
 
     def is_finished(self, inputs: Any) -> bool:
         """Whether the part is there, made from these inputs; if need be taken from another run.
@@ -219,9 +224,10 @@ class Part:
         Raises:
             UserError: it was made from others; says which value differs.
         """
-        if self._finished(self.folder) is None:
+        value = self._finished(self.folder)
+        if value is None:
             return self._taken(describe(inputs))
-        difference = self.difference(inputs)
+        difference = in_words(value["inputs"], describe(inputs))
         if difference is not None:
             raise UserError(f"{self.folder} was made {difference}")
         return True

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from must_keras.differences import first_difference, in_words, listed
+from must_keras.differences import first_difference, in_words
+from must_keras.errors import listed
 
 ONE, TWO = "0123456789abcdef", "f" * 64
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from must_keras import errors
 from must_keras.data.folders import FileFinder, check_inside
 from must_keras.errors import UserError
 
@@ -282,8 +283,7 @@ def unknown_key(value: int | str, known: Iterable[int | str]) -> str:
 
 def few(names: Sequence[Any], limit: int = 5) -> str:
     """Return the first names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(_SHORT.repr, names[:limit])) + more
+    return errors.listed([_SHORT.repr(n) for n in names[:limit]], len(names), limit=limit)
 
 
 class Notes:

@@ -12,7 +12,7 @@ import numpy as np
 from must_keras.data.images import upright_size
 from must_keras.data.labelled import Labelled
 from must_keras.data.sources import Source
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, listed
 from must_keras.tasks.base import Task
 from must_keras.tasks.label_content import Framing, Lost
 
@@ -139,14 +139,14 @@ class LabelContents:
 
     def _about_classes(self, missing: Sequence[int]) -> str:
         unit = self.task.content_unit
-        names = _few([self.classes[index] for index in missing])
+        names = listed([self.classes[index] for index in missing], limit=_MAX_NAMES)
         of = f"{len(missing)} of {len(self.classes)} classes have no {unit} to learn from ({names})"
         text = f"{of} {self._images('in')}"
         if self.read < self._num_images:
             text += "; the others may have some"
         gone = [self.classes[i] for i in missing if self._found[i] > 0]
         if gone:
-            text += f"; all {unit}s of {_few(gone)} are lost at {self._size} px"
+            text += f"; all {unit}s of {listed(gone, limit=_MAX_NAMES)} are lost at {self._size} px"
         if unit == "image" and len(self.classes) - len(missing) == 1:
             only = next(c for i, c in enumerate(self.classes) if i not in missing)
             text += f"; every image is of {only!r}, so there is nothing to tell apart"
@@ -228,9 +228,3 @@ def _original(source: Source, index: int) -> tuple[int, int] | None:
     except (UserError, DataError):
         return None
     return height, width
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first names, and how many others there are."""
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from must_keras.data.sources import ListedFile, ListedFiles, Source
-from must_keras.differences import listed
-from must_keras.errors import damaged
+from must_keras.errors import damaged, listed
 from must_keras.files import json_lines, replacing
 from must_keras.progress import track
 from must_keras.recipe import Pool, Recipe

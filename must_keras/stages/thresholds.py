@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.errors import UserError, damaged
+from must_keras.errors import UserError, damaged, listed
 from must_keras.recipe import AnyTeacher, Recipe
 from must_keras.tasks.thresholds import DROPPED
 from must_keras.training.thresholds import AnswerCounts, AtPrecision, Choice
@@ -130,8 +130,7 @@ def dropped(chosen: dict[str, Choice]) -> str:
     why = [f"{name} ({choice.why})" for name, choice in chosen.items() if choice.why]
     if not why:
         return ""
-    more = f" and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
-    told = ", ".join(why[:_NAMED]) + more
+    told = listed(why, limit=_NAMED)
     classes = "1 class is" if len(why) == 1 else f"{len(why)} classes are"
     every = ", that is all of them" if len(why) == len(chosen) > 1 else ""
     return f"{classes} dropped{every}: {told}"

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.arrays import read_arrays
-from must_keras.errors import UserError, damaged
+from must_keras.errors import UserError, damaged, listed
 from must_keras.files import read_json, replacing, unshare, write_json
 from must_keras.marks import EVIDENCE
 from must_keras.models.loading import load_model
@@ -49,8 +49,7 @@ def describe(bad: Sequence[str]) -> str:
 
 def shorten(ids: Sequence[str]) -> str:
     """The first ids, and how many more there are."""
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+    return listed(ids, limit=_NAMED)
 
 
 def keep(

@@ -12,7 +12,7 @@ import numpy as np
 
 from must_keras.data import names
 from must_keras.data.stored import Stored
-from must_keras.errors import UserError
+from must_keras.errors import UserError, listed
 from must_keras.experiment import nearest
 from must_keras.tasks.base import Task
 
@@ -44,8 +44,7 @@ class LabelSpace:
         odd = sorted(set(self.classes) ^ set(other.classes))
         if not odd:
             return f"{counts}; their order differs"
-        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-        return f"{counts}; not in both: {', '.join(odd[:5])}{more}"
+        return f"{counts}; not in both: {listed(odd, limit=5)}"
 
 
 class LabelSpaces(dict[str, LabelSpace]):
