@@ -7,11 +7,10 @@ import re
 import shlex
 import shutil
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from blobs import picture
+from label_recipe import light
 from must_keras import stages
 from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
@@ -26,22 +25,13 @@ from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir
+from real_layouts import save
 
 TRAINING = Training(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
 FINISHED = ["all stages are finished"]
 HASH = re.compile(r"[0-9a-f]{16}")
 # Stages that learn from the pools, and stages that only read what is made.
 STOPPED, FREE = ("all", "label", "student"), ("transfer", "export", "report")
-
-
-def light(images):
-    share = np.asarray(images)[:, :8, :8].mean((1, 2, 3)) / 255.0
-    return np.stack([1.0 - share, share], axis=1).astype("float32")
-
-
-def save(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
 
 
 def recipe_of(data, *, names=("pile",), steps=2, starts=("random", "student")) -> Recipe:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from blobs import jpeg, picture, resized
+from label_recipe import light
 from must_keras import stages
 from must_keras.data import duplicates
 from must_keras.data.columns import Column
@@ -39,20 +40,11 @@ from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.trainer import Training
 from must_keras.workdir import Workdir
+from real_layouts import save
 
 # Pictures of the pool that the test splits of "trees" and of "houses" hold too.
 IN_TREES, IN_HOUSES, COUNT = (2, 5), (8,), 12
 TRAINING = Training(steps=20, batch=4, learning_rate=1e-3, optimizer=AdamW())
-
-
-def light(images):
-    share = np.asarray(images)[:, :8, :8].mean((1, 2, 3)) / 255.0
-    return np.stack([1.0 - share, share], axis=1).astype("float32")
-
-
-def save(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
 
 
 @pytest.fixture
