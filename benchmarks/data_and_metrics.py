@@ -31,9 +31,9 @@ IMAGES, OBJECTS, DETECTIONS, CLASSES, PIXELS = 300, 7, 100, 80, 256
 
 def measure_scenes(size: int) -> dict[str, Any]:
     """Drawing, with all labels and as PNG files, beside writing those files alone."""
-    from must_keras.data.builders.scenes.config import SceneConfig
-    from must_keras.data.builders.scenes.drawing import draw
-    from must_keras.data.builders.scenes.encoding import encoded_example
+    from must_keras.synthetic.config import SceneConfig
+    from must_keras.synthetic.drawing import draw
+    from must_keras.synthetic.encoding import encoded_example
 
     config = SceneConfig(family="pool", size=size)
     image = draw(config, "train", 0)["image"]
@@ -69,7 +69,7 @@ def measure_columns() -> list[dict[str, Any]]:
     import tensorflow as tf
 
     from experiments import scenes
-    from must_keras.training.inference import Predictor
+    from must_keras.inference.predictor import Predictor
     from must_keras.training.model import build_model
 
     recipe = scenes.recipe(size=64)
@@ -88,19 +88,21 @@ def measure_columns() -> list[dict[str, Any]]:
 def _measure_column(task: Any, record: Any, folder: pathlib.Path) -> dict[str, Any]:
     import tensorflow as tf
 
-    from must_keras.data.columns import Column, ColumnWriter
+    from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
 
     ids, turn = _Ids(), itertools.count()
 
     def write() -> None:
-        writer = ColumnWriter(folder / str(next(turn)), task, RECORDS, teacher_sha256="", recipe={})
+        writer = PseudoLabelWriter(
+            folder / str(next(turn)), task, RECORDS, teacher_sha256="", recipe={}
+        )
         for first, count in writer.pending_ranges():
             places = range(first, first + count)
             writer.write_shard(first, ((ids.image_id(i), record) for i in places))
         writer.finish()
 
     write()
-    column = Column(folder / "0", ids, task)
+    column = PseudoLabelReader(folder / "0", ids, task)
     shard = min((folder / "0").glob("*.tfrecord*"))
     payload = next(iter(tf.data.TFRecordDataset(str(shard)))).numpy()
 

@@ -35,26 +35,26 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from must_keras.models.backbone import ResNet
+    from must_keras.modeling.backbone import ResNet
     from must_keras.tasks.detection import head as detection_head
-    from must_keras.training.feed import Feed
+    from must_keras.training.config import TrainingConfig
+    from must_keras.training.input_pipeline import InputPipeline
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
     from must_keras.training.strategy import make_strategy
-    from must_keras.training.trainer import Training
 
     if all_masks:
         # Every image's number of regions is made up to a multiple of all that there may be.
         detection_head._MASKS_TOGETHER = MASKS
     task = mask_rcnn()
-    training = Training(steps=STEPS, batch=batch, learning_rate=0.001, optimizer=SGD())
+    training = TrainingConfig(steps=STEPS, batch=batch, learning_rate=0.001, optimizer=SGD())
     with make_strategy("one").scope():
         network = Network(backbone=ResNet.of_depth(50), size=size)
         model = build_model(network, [task], seed=0, **training.of_model())
         training.compile(model)
         examples = Rectangles(task, size=size, count=batch)
-        x, y = Feed(examples, [task], training, size=size, seed=0).batch_of(0)
+        x, y = InputPipeline(examples, [task], training, size=size, seed=0).batch_of(0)
         head = model.get_layer(task.name)
         regions = tf.Variable([0.0, 0.0])
         for place, part in enumerate((head.box_head, head.mask_head)):

@@ -44,7 +44,7 @@ def measure(side: str, batch: int, options: argparse.Namespace) -> dict[str, Any
     import jax
     import keras
 
-    from must_keras.models.backbone import ResNet
+    from must_keras.modeling.backbone import ResNet
     from must_keras.ops.precision import policy
     from must_keras.training.jax_step import batch_losses, initial_state, training_step
     from must_keras.training.network import Network, connect

@@ -32,14 +32,14 @@ _UNITS = {"size": "pixels a side", "batch": "images", "tasks": "heads", "objects
 
 def measure(size: int, batch: int, tasks: int, objects: int) -> dict[str, float]:
     """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
-    from must_keras.models.backbone import ResNet
-    from must_keras.training.feed import Feed
+    from must_keras.modeling.backbone import ResNet
+    from must_keras.training.config import TrainingConfig
+    from must_keras.training.input_pipeline import InputPipeline
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
-    from must_keras.training.trainer import Training
 
-    training = Training(steps=100, batch=batch, learning_rate=0.001, optimizer=SGD())
+    training = TrainingConfig(steps=100, batch=batch, learning_rate=0.001, optimizer=SGD())
     heads = four_tasks(size)[:tasks]
     if objects:
         detection: Any = four_tasks(size)[1]
@@ -49,7 +49,7 @@ def measure(size: int, batch: int, tasks: int, objects: int) -> dict[str, float]
     training.compile(model)
     if objects:
         examples = Rectangles(heads[0], size=size, count=batch, objects=objects)
-        x, y = Feed(examples, heads, training, size=size, seed=0).batch_of(0)
+        x, y = InputPipeline(examples, heads, training, size=size, seed=0).batch_of(0)
     else:
         x, y = ready_batch(heads, training, size=size)
     (first,) = seconds_of(lambda: model.train_on_batch(x, y), 1)

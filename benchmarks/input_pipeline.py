@@ -3,9 +3,9 @@
     python -m benchmarks.input_pipeline
 
 Photos of 480 x 640 pixels, at 256 and at 640 pixels, once with a class and once with a map of
-classes beside them, with the default changes of colour and with RandAugment's two layers too.
+classes beside them, with the default changes of color and with RandAugment's two layers too.
 Decoding is Pillow's, of the JPEG file and, with maps, of the PNG file; the pipeline reads the same
-files, sees them through one view with their labels, changes colours and makes batches. One JSON
+files, sees them through one view with their labels, changes colors and makes batches. One JSON
 line a case, in seconds that cores are busy: images a second and core, the pipeline's cost in units
 of decoding's, and milliseconds an image by part.
 """
@@ -36,7 +36,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from must_keras.data import pipeline
     from must_keras.data.augmentation import Augmentation, photometric, random_view
-    from must_keras.data.labelled import Labelled
+    from must_keras.data.examples import LabeledExamples
     from must_keras.data.rand_augment import RandAugment
     from must_keras.data.sources import FolderPerClass, LabelMaps
     from must_keras.tasks import Classification, Segmentation
@@ -68,7 +68,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
                 (path, folder / "maps" / f"{path.stem}.png")
                 for path in sorted(folder.glob("photos/*.jpg"))
             ]
-        examples = Labelled(source, [task])
+        examples = LabeledExamples(source, [task])
         reader = pipeline._Reader.create(examples, [task])
 
         def decode() -> None:
@@ -93,7 +93,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
             )
             return image, task.warp(stored[task.name], view), key
 
-        def colour(place: Any) -> Any:
+        def color(place: Any) -> Any:
             image, labels, key = label(place)
             return photometric(image, key, augmentation), labels
 
@@ -118,7 +118,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
             "read": of(read),
             "see": of(see),
             "label": of(label),
-            "colour": of(colour),
+            "color": of(color),
             "batch": lambda: run(batches),
         }
         times = in_turns(works, TURNS, time.process_time)

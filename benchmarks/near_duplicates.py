@@ -22,15 +22,15 @@ import numpy as np
 from PIL import Image
 
 from experiments import scenes
-from must_keras.data import duplicates
-from must_keras.data.sources import Concatenation, ImagesOnly, Source, Subset
+from must_keras.data.sources import Concatenated, ImagesOnly, Source, Subset
+from must_keras.pseudo_labels import duplicates
 
 SETS = {
     "nuclei": ("inst_nuclei_coco/train", "inst_nuclei_coco/val"),
     "kitchen": ("depth_7scenes_redkitchen/rgb",),
     "street": ("seg_camvid/train", "seg_camvid/val", "seg_camvid/test"),
     "cards": ("det_cards_voc/JPEGImages",),
-    "photos": ("inst_coco_mini/images", "unlabelled_coco_photos/images"),
+    "photos": ("inst_coco_mini/images", "unlabeled_coco_photos/images"),
     "caltech": ("cls_caltech101_a",),
     "cifar10": ("cls_cifar10",),
 }
@@ -88,7 +88,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "lighter": lighter,
     "cut 2 %": cut(0.02),
     "cut 4 %": cut(0.04),
-    "grey": lambda image: image.convert("L"),
+    "gray": lambda image: image.convert("L"),
     "mirrored": mirrored,
     "all": lambda image: jpeg(half(cut(0.02)(lighter(mirrored(image))))),
 }
@@ -109,7 +109,7 @@ def hash_hits(images: duplicates.Prints, others: duplicates.Prints) -> int:
 def of_files(root: pathlib.Path) -> Iterator[dict]:
     """A line for every set."""
     for name, folders in SETS.items():
-        source = Concatenation([ImagesOnly(name=f, root=root / f) for f in folders], name=name)
+        source = Concatenated([ImagesOnly(name=f, root=root / f) for f in folders], name=name)
         start = time.monotonic()
         own = prints(source)
         speed = len(source) / (time.monotonic() - start)

@@ -66,7 +66,7 @@ class _Noise:
 
 def _model_and_batch(depth: str, tasks: dict[str, Any], batch: int) -> tuple[Any, Any]:
     from experiments.paper.setting import STUDENT, Setting, resnet
-    from must_keras.training.feed import Feed
+    from must_keras.training.input_pipeline import InputPipeline
     from must_keras.training.model import build_model
 
     setting = Setting(
@@ -80,7 +80,7 @@ def _model_and_batch(depth: str, tasks: dict[str, Any], batch: int) -> tuple[Any
     training, heads = setting.training(STUDENT, 100), tuple(tasks.values())
     model = build_model(setting.network, heads, seed=0, **training.of_model())
     training.compile(model)
-    feed = Feed(_Noise(tasks, batch), heads, training, size=SIZE, seed=0)
+    feed = InputPipeline(_Noise(tasks, batch), heads, training, size=SIZE, seed=0)
     return model, feed.batch_of(0)
 
 

@@ -28,13 +28,13 @@ _CONVOLUTION = 2 * 8 * 32 * 32 * 256 * 256 * 9
 
 def _student() -> tuple[Any, Any]:
     """The network and its batch."""
-    from must_keras.models.backbone import ResNet
+    from must_keras.modeling.backbone import ResNet
+    from must_keras.training.config import TrainingConfig
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
-    from must_keras.training.trainer import Training
 
-    training = Training(steps=100, batch=BATCH, learning_rate=0.001, optimizer=SGD())
+    training = TrainingConfig(steps=100, batch=BATCH, learning_rate=0.001, optimizer=SGD())
     tasks = four_tasks(SIZE)
     network = Network(backbone=ResNet.of_depth(50), size=SIZE)
     model = build_model(network, tasks, seed=0, **training.of_model())

@@ -125,11 +125,13 @@ def scenes_source(size: int, count: int) -> Any:
 
 def ready_batch(tasks: Any, training: Any, *, size: int) -> tuple[Any, Any]:
     """The first batch of a training run on drawn scenes, as tensors."""
-    from must_keras.data.labelled import Labelled
-    from must_keras.training.feed import Feed
+    from must_keras.data.examples import LabeledExamples
+    from must_keras.training.input_pipeline import InputPipeline
 
     source = scenes_source(size, training.batch)
-    return Feed(Labelled(source, tasks), tasks, training, size=size, seed=0).batch_of(0)
+    return InputPipeline(
+        LabeledExamples(source, tasks), tasks, training, size=size, seed=0
+    ).batch_of(0)
 
 
 class Rectangles:
@@ -180,9 +182,9 @@ def student_on(setting: str, *, steps: int) -> tuple[Any, Any, Any]:
         model, training and feed.
     """
     from experiments import scenes
-    from must_keras.data.labelled import Labelled
-    from must_keras.models.backbone import ResNet
-    from must_keras.training.feed import Feed
+    from must_keras.data.examples import LabeledExamples
+    from must_keras.modeling.backbone import ResNet
+    from must_keras.training.input_pipeline import InputPipeline
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
 
@@ -196,4 +198,8 @@ def student_on(setting: str, *, steps: int) -> tuple[Any, Any, Any]:
     model = build_model(network, tasks, seed=0, **training.of_model())
     training.compile(model)
     source = scenes_source(size, 8 * training.batch)
-    return model, training, Feed(Labelled(source, tasks), tasks, training, size=size, seed=0)
+    return (
+        model,
+        training,
+        InputPipeline(LabeledExamples(source, tasks), tasks, training, size=size, seed=0),
+    )

@@ -27,14 +27,14 @@ _SHARED = ("backbone", "neck")
 
 def _networks() -> dict[str, tuple[Any, Any]]:
     """{name: (model, its training)}: the student, and a teacher for each of its tasks."""
-    from must_keras.models.backbone import ResNet
+    from must_keras.modeling.backbone import ResNet
+    from must_keras.training.config import TrainingConfig
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
-    from must_keras.training.trainer import Training
 
     network = Network(backbone=ResNet.of_depth(50), size=SIZE)
-    training = Training(steps=100, batch=TRAIN_BATCH, learning_rate=0.001, optimizer=SGD())
+    training = TrainingConfig(steps=100, batch=TRAIN_BATCH, learning_rate=0.001, optimizer=SGD())
     tasks = four_tasks(SIZE)
     networks = {}
     for name, some in {"student": tasks, **{task.name: (task,) for task in tasks}}.items():
@@ -98,7 +98,7 @@ def measure_inference() -> list[dict[str, Any]]:
     """See the module; a line for every batch size."""
     import tensorflow as tf
 
-    from must_keras.training.inference import Predictor
+    from must_keras.inference.predictor import Predictor
 
     networks = _networks()
     predictors = {name: Predictor(model) for name, (model, _) in networks.items()}

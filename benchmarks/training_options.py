@@ -34,11 +34,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
     """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
     from experiments import scenes
-    from must_keras.data.labelled import Labelled
+    from must_keras.data.examples import LabeledExamples
     from must_keras.data.sources import ScenesSource
-    from must_keras.models.backbone import ResNet
+    from must_keras.modeling.backbone import ResNet
     from must_keras.training.checkpoints import Checkpoints
-    from must_keras.training.feed import Feed
+    from must_keras.training.input_pipeline import InputPipeline
     from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.strategy import make_strategy
@@ -51,7 +51,9 @@ def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
         network = Network(backbone=ResNet.of_depth(50), size=size)
         model = build_model(network, recipe.tasks, seed=0, **training.of_model())
         training.compile(model)
-        feed = Feed(Labelled(pool, recipe.tasks), recipe.tasks, training, size=size, seed=0)
+        feed = InputPipeline(
+            LabeledExamples(pool, recipe.tasks), recipe.tasks, training, size=size, seed=0
+        )
         x, y = feed.batch_of(0)
         before = peak_gib()
         seconds = seconds_of(lambda: model.train_on_batch(x, y), STEPS + 1)

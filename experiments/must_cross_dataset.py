@@ -1,4 +1,4 @@
-"""MuST across data sets: ImageNet, Objects365 and COCO as one, each labelled for all tasks.
+"""MuST across data sets: ImageNet, Objects365 and COCO as one, each labeled for all tasks.
 
 Ghiasi et al. (2021), cross-dataset training: every image has the true label that its set brings and
 pseudo labels for all other tasks; all images of the union are equally likely, whatever their set
@@ -34,10 +34,10 @@ from __future__ import annotations
 from experiments.paper import teachers
 from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
 from experiments.paper.transfers import NAMES, transfers
-from must_keras.recipe import Pool, Recipe, Student
+from must_keras.config.protocol import Mode, Neck
+from must_keras.config.recipe import Pool, Recipe, Student
+from must_keras.training.initialization import FromScratch
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Mode, Neck
-from must_keras.training.start import FromScratch
 
 
 def recipe(
@@ -106,7 +106,7 @@ def recipe(
         rates_from: the folder of another run, whose choice of learning rates is taken.
         mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
-        shots: how many labelled images transfers see, of each class for classification, in all for
+        shots: how many labeled images transfers see, of each class for classification, in all for
             other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
         instances: whether the student has a fifth head, of COCO's 80 classes with masks, and a

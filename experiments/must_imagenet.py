@@ -20,7 +20,7 @@ What has to be there
             *_normal.npy
         VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets}
         ADEChallengeData2016/{images,annotations}/{training,validation}, objectInfo150.txt
-    A MiDaS in Keras or as a SavedModel (docs/foreign_teachers.md): depth_model. What a transfer
+    A MiDaS in Keras or as a SavedModel (docs/external_teachers.md): depth_model. What a transfer
     needs only if it is among transfer_names; DIODE always, since its depth scores the depth.
 
 Hardware:  8 GPUs of 80 GB, 16 cores for the input (150 to 185 images a second and core at 640 px,
@@ -41,7 +41,7 @@ Hours:     computed from counted work, not measured on such GPUs. Forward, in TF
            On two CPU cores the student's step on 3 images takes 12.0 s (15.3 s with a ResNet-152),
            0.81 (0.88) of the rate of a large matmul there: little but counted work takes time.
            Transfers: 6 sets x 5 starts x 3 rates x 5,000 steps; TFLOP are the mean of their heads,
-           four of which are as that of maps. Labelling: about 1 TFLOP an image, which is an hour,
+           four of which are as that of maps. Labeling: about 1 TFLOP an image, which is an hour,
            and MiDaS's own time. Where they are among the starts: supervised as the student, SimCLR
            (two views through the backbone) 30 and 88 h, MoCo (one of them without a gradient) 20
            and 59 h.
@@ -81,10 +81,10 @@ from __future__ import annotations
 from experiments.paper import teachers
 from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
 from experiments.paper.transfers import NAMES, transfers
-from must_keras.recipe import Pool, Recipe, Student
+from must_keras.config.protocol import Mode, Neck
+from must_keras.config.recipe import Pool, Recipe, Student
+from must_keras.training.initialization import FromScratch
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Mode, Neck
-from must_keras.training.start import FromScratch
 
 
 def recipe(
@@ -152,7 +152,7 @@ def recipe(
         rates_from: the folder of another run, whose choice of learning rates is taken.
         mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
-        shots: how many labelled images transfers see, of each class for classification, in all for
+        shots: how many labeled images transfers see, of each class for classification, in all for
             other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; "supervised", "simclr" and "moco" too.
     """

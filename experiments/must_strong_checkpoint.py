@@ -37,11 +37,11 @@ from typing import Literal
 from experiments.paper import teachers
 from experiments.paper.setting import FROM_TRAINED, HeadsName, Setting
 from experiments.paper.transfers import NAMES, transfers
-from must_keras.models.keras_backbone import LEVELS, KerasBackbone
-from must_keras.recipe import Pool, Recipe, Student
+from must_keras.config.protocol import Mode, Neck
+from must_keras.config.recipe import Pool, Recipe, Student
+from must_keras.modeling.keras_backbone import LEVELS, KerasBackbone
+from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.network import Precision
-from must_keras.training.protocol import Mode, Neck
-from must_keras.training.start import FromCheckpoint
 
 # The layers that end the stages of keras.applications' networks.
 _STAGES = {
@@ -49,7 +49,7 @@ _STAGES = {
     "resnet152": ("conv2_block3_out", "conv3_block8_out", "conv4_block36_out", "conv5_block3_out"),
 }
 # Their `preprocess_input`: the mean of BLUE, green and red is taken away, nothing is divided.
-_CAFFE = {"offset": (103.939, 116.779, 123.68), "colours": "bgr"}
+_CAFFE = {"offset": (103.939, 116.779, 123.68), "colors": "bgr"}
 
 
 def recipe(
@@ -114,7 +114,7 @@ def recipe(
         rates_from: the folder of another run, whose choice of learning rates is taken.
         mode: "frozen" trains heads alone on features that stay as they are.
         neck: whether transfers take the pyramid along.
-        shots: how many labelled images transfers see, of each class for classification, in all for
+        shots: how many labeled images transfers see, of each class for classification, in all for
             other tasks; "none" is all of them. Several as in shots=10+20+none.
         starts: see Recipe.starts; the teachers, "supervised", "simclr" and "moco" too, of which the
             last three begin at the checkpoint.

@@ -1,7 +1,7 @@
 """The whole method on drawn scenes: the default run, small on purpose.
 
 Follows the main experiment of Ghiasi et al., "Multi-Task Self-Training for Learning General
-Representations" (ICCV 2021): specialised teachers for classes, boxes, maps and depth label a pool
+Representations" (ICCV 2021): specialized teachers for classes, boxes, maps and depth label a pool
 that none of them was trained on; a student learns all four; its backbone is fine-tuned on six
 downstream sets with other shapes, textures and cameras. Depth is metric here and its loss weight
 is this recipe's own: the paper's value is not known.
@@ -21,22 +21,22 @@ import dataclasses
 import pathlib
 from typing import Literal
 
+from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.builders.scenes import SceneConfig
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
-from must_keras.models.backbone import ResNet
-from must_keras.models.keras_backbone import KerasBackbone
-from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
-from must_keras.selfsup import MoCo, SimCLR
+from must_keras.modeling.backbone import ResNet
+from must_keras.modeling.keras_backbone import KerasBackbone
+from must_keras.self_supervised import MoCo, SimCLR
+from must_keras.synthetic import SceneConfig
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import FromCheckpoint, FromScratch
+from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.start import FromCheckpoint, FromScratch
-from must_keras.training.trainer import Training
-from must_keras.training.weighting import Equal, Formula, Uncertainty
 
 TEACHERS = ("shapes", "objects", "surfaces", "distance")
 
@@ -86,13 +86,13 @@ def recipe(
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
-        images: labelled training images of the largest teacher's set; the others follow.
+        images: labeled training images of the largest teacher's set; the others follow.
         starts: "random", "teacher-<name>", "student", the baselines "supervised" (true labels
             alone), "simclr" and "moco" (no labels), or "all"; baselines draw as many images as the
             student, and are trained where they are named.
         neck: whether transfers take the pyramid along.
         mode: "frozen" trains heads alone on features that stay as they are.
-        shots: how many labelled images transfers see, of each class for classification, in all
+        shots: how many labeled images transfers see, of each class for classification, in all
             for other tasks; several give a curve (10+20+none), none is all.
         learning_rates: of the transfers, the better one on validation for each start and set
             (0.0003+0.001+0.003); none: 0.001.
@@ -106,12 +106,12 @@ def recipe(
         map_threshold: pixels of pseudo maps of a lower probability are ignored.
         hard_classes: whether the first class stands for the shapes teacher's distribution.
         union: whether the student also sees the teachers' training sets.
-        rounds: how many students at most, each labelling for the next; "rounds" among the starts.
+        rounds: how many students at most, each labeling for the next; "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
             teachers begin at random.
     """
-    weightings = {"formula": Formula(), "equal": Equal(), "uncertainty": Uncertainty()}
+    weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
     first = FromCheckpoint() if checkpoint and student_start == "checkpoint" else FromScratch()
     for name in teachers:
@@ -146,8 +146,8 @@ def recipe(
         learning_rate: float = 4e-3,
         *,
         scale: tuple[float, float] = (0.85, 1.2),
-    ) -> Training:
-        return Training(
+    ) -> TrainingConfig:
+        return TrainingConfig(
             steps=steps,
             batch=batch,
             learning_rate=learning_rate,
@@ -160,13 +160,13 @@ def recipe(
 
     pixels = {"loss_stride": 2, "channels": 32, "num_convs": 2}
 
-    def labelled(family: str, share: float, test: int) -> SceneConfig:
+    def labeled(family: str, share: float, test: int) -> SceneConfig:
         return config(family, round(images * share), min(100, images), min(test, images))
 
-    single = labelled("single", 1.0, 300)
-    crowd = labelled("crowd", 0.75, 300)
-    rooms = labelled("rooms", 0.6, 200)
-    ranges = labelled("depth", 0.6, 200)
+    single = labeled("single", 1.0, 300)
+    crowd = labeled("crowd", 0.75, 300)
+    rooms = labeled("rooms", 0.6, 200)
+    ranges = labeled("depth", 0.6, 200)
     every_teacher = (
         Teacher(
             name="shapes",
@@ -193,7 +193,7 @@ def recipe(
             name="distance",
             task=Depth(name="distance", **pixels),
             sets=splits(ranges, "depth", "distance"),
-            # A metric depth keeps its metres when the picture grows: do not let it grow.
+            # A metric depth keeps its meters when the picture grows: do not let it grow.
             training=training(teacher_steps, scale=(1.0, 1.0)),
             loss_weight=depth_weight,
         ),
@@ -235,7 +235,7 @@ def recipe(
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
     student = training(student_steps, scale=(0.9, 1.1))
-    unlabelled = training(student_steps, 1e-3)
+    unlabeled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",
         seed=seed,
@@ -252,8 +252,8 @@ def recipe(
         starts=starts,
         supervised=student,
         selfsup=(
-            SimCLR(training=unlabelled, start=first),
-            MoCo(training=unlabelled, start=first),
+            SimCLR(training=unlabeled, start=first),
+            MoCo(training=unlabeled, start=first),
         ),
         rounds=rounds,
         transfer_seeds=transfer_seeds,

@@ -26,7 +26,7 @@ import dataclasses
 from typing import Literal
 
 from experiments import scenes
-from must_keras.recipe import Recipe
+from must_keras.config.recipe import Recipe
 
 
 def recipe(

@@ -29,8 +29,8 @@ _OVER = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Prints a table and a verdict for every protocol, and writes their numbers."""
     with command.without_greetings():
+        from must_keras.analysis import combined
         from must_keras.files import write_json
-        from must_keras.stages.report import combined
 
     to = None if _TO.value is None else pathlib.Path(_TO.value)
     for path in () if to is None else (to, *([to.with_suffix(".png")] if _OVER.value else [])):
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 def _curves(folders: list[pathlib.Path], over: str, to: pathlib.Path | None) -> dict[str, Any]:
     """What runs that differ in one value show, by protocol; drawn beside `to`."""
-    from must_keras.stages.report import ablation
+    from must_keras.analysis import ablation
 
     curves = ablation.curves(ablation.read(folders, over))
     for name, found in curves.items():

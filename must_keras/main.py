@@ -54,9 +54,9 @@ def main(argv: list[str]) -> None:
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
     with command.without_greetings():
-        from must_keras import stages  # TensorFlow is imported from here on.
+        from must_keras.runs import executor
 
-    stages.run(
+    executor.run(
         _STAGE.value,
         recipe=functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value),
         workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),

@@ -137,7 +137,7 @@ def check_distinct(names: Iterable[str], where: str, what: str) -> None:
 
 
 def check_blocks(pools: Sequence[str], others: Iterable[str], where: str) -> None:
-    """Raise UserError where a source has the name of a block of a pool (see stages.pools).
+    """Raise UserError where a source has the name of a block of a pool (see runs.pools).
 
     Args:
         pools: names of the pools of files, which may grow.

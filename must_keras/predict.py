@@ -9,7 +9,7 @@ from absl import flags
 
 from must_keras import command
 from must_keras.errors import UserError
-from must_keras.prediction import pictures
+from must_keras.inference import image_paths
 
 _MODEL = flags.DEFINE_string(
     "model", None, "A run's folder (its student), the folder of a teacher or student, a "
@@ -26,13 +26,13 @@ def main(argv: list[str]) -> None:
     for flag, value in (("model", _MODEL.value), ("out", _OUT.value)):
         if not value:
             raise UserError(f"--{flag} is missing")
-    files = pictures.find(argv[1:])
+    files = image_paths.find(argv[1:])
     with command.without_greetings():
         import tensorflow as tf
 
-        from must_keras.data.images import read_image
-        from must_keras.prediction.model import Model
-        from must_keras.prediction.results import Results
+        from must_keras.data.io.images import read_image
+        from must_keras.inference.model import Model
+        from must_keras.inference.results import Results
         from must_keras.progress import track
 
     model = Model.load(pathlib.Path(_MODEL.value), trusted=_TRUSTED.value)

@@ -24,7 +24,7 @@ from absl import flags
 from must_keras import command, experiment
 from must_keras.errors import UserError
 from must_keras.files import json_lines, read_json, replacing
-from must_keras.marks import RUN
+from must_keras.runs.marks import RUN
 
 # What tells one transfer from another.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
@@ -61,7 +61,7 @@ def repeat(
             raise UserError(f"--experiment={text}: {key} is given by {flag} alone")
     with command.without_greetings():
         takes = experiment.parameters(name)
-        from must_keras.stages.report import combined
+        from must_keras.analysis import combined
     if "seed" not in takes:
         raise UserError(f"--experiment={name}: the recipe has no argument named seed")
     if rates_from and "rates_from" not in takes:
@@ -99,7 +99,7 @@ def _run(
 
 
 def _transfers(folder: pathlib.Path) -> list[dict[str, Any]]:
-    from must_keras.stages.report import combined
+    from must_keras.analysis import combined
 
     return combined.read_report(folder)["transfers"]
 

@@ -6,14 +6,14 @@ import time
 import numpy as np
 from PIL import Image
 
+from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student
 from must_keras.data.sources import ImagesOnly
-from must_keras.models.backbone import ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
+from must_keras.inference.external import ExternalModel
+from must_keras.modeling.backbone import ResNet
 from must_keras.tasks import Classification, Segmentation
-from must_keras.training.foreign import ForeignModel
+from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.trainer import Training
 
 
 def light(images):
@@ -28,9 +28,9 @@ def lights(images):
     return np.stack([1.0 - share, share], axis=-1).astype("float32")
 
 
-def foreign(name, function, size, task) -> ForeignTeacher:
-    model = ForeignModel(model=function, version="1", size=size, form="probabilities")
-    return ForeignTeacher(name=name, task=task, model=model, loss_weight=1.0)
+def foreign(name, function, size, task) -> ExternalTeacher:
+    model = ExternalModel(model=function, version="1", size=size, form="probabilities")
+    return ExternalTeacher(name=name, task=task, model=model, loss_weight=1.0)
 
 
 def paint(folder: pathlib.Path, count: int) -> None:
@@ -61,7 +61,7 @@ def recipe(*, data: str, seconds: float = 0.0, data_dir: str | None = None) -> R
 
     kinds = Classification(name="kind", classes=("dark", "light"))
     parts = Segmentation(name="parts", classes=("dark", "light"))
-    training = Training(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
+    training = TrainingConfig(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
     return Recipe(
         name="labels",
         seed=0,

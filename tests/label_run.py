@@ -9,16 +9,16 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from must_keras.data.columns import ColumnWriter
+from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student
 from must_keras.data.sources import ImagesOnly
-from must_keras.models.backbone import ResNet
-from must_keras.recipe import ForeignTeacher, Pool, Recipe, Student
+from must_keras.inference.external import ExternalModel
+from must_keras.modeling.backbone import ResNet
+from must_keras.pseudo_labels.store import PseudoLabelWriter
+from must_keras.runs.workdir import Workdir
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.foreign import ForeignModel
+from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.trainer import Training
-from must_keras.workdir import Workdir
 
 LEFT, RIGHT = (0.25, 0.1, 0.75, 0.4), (0.25, 0.6, 0.75, 0.9)
 CAR, BENCH = 0, 1
@@ -35,7 +35,7 @@ TASKS = (
     (Classification(name="kind", classes=("a", "b")), "probabilities"),
     (THINGS, "yxyx"),
     (Segmentation(name="parts", classes=("sky", "Car")), "probabilities"),
-    (Depth(name="far"), "metres"),
+    (Depth(name="far"), "meters"),
     (Normals(name="facing"), "normals"),
 )
 SIZE = (20, 30)
@@ -83,10 +83,10 @@ def make(
     (folder / "pool" / f"{UNREADABLE}.png").write_bytes(b"no picture")
     source = ImagesOnly(name="pool", root=folder / "pool")
     teachers = [
-        ForeignTeacher(
+        ExternalTeacher(
             name=f"teacher_{task.name}",
             task=task,
-            model=ForeignModel(model=abs, version="1", size=32, form=form),
+            model=ExternalModel(model=abs, version="1", size=32, form=form),
             loss_weight=1.0,
             threshold={"things": things, "parts": 0.5}.get(task.name),
         )
@@ -96,7 +96,7 @@ def make(
     for teacher in teachers:
         if not heads or teacher.task.name in heads:
             _label(workdir, teacher, source)
-    training = Training(steps=1, batch=1, learning_rate=1e-3, optimizer=AdamW())
+    training = TrainingConfig(steps=1, batch=1, learning_rate=1e-3, optimizer=AdamW())
     recipe = Recipe(
         name="made by hand",
         seed=0,
@@ -110,9 +110,9 @@ def make(
     return recipe, workdir
 
 
-def _label(workdir: Workdir, teacher: ForeignTeacher, source: ImagesOnly) -> None:
+def _label(workdir: Workdir, teacher: ExternalTeacher, source: ImagesOnly) -> None:
     part, task = workdir.labels(teacher.name, source.name), teacher.task
-    writer = ColumnWriter(part.folder, task, len(source), teacher_sha256="", recipe={})
+    writer = PseudoLabelWriter(part.folder, task, len(source), teacher_sha256="", recipe={})
     writer.write_shard(
         0,
         [

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from must_keras.models.backbone import ResNet
+from must_keras.modeling.backbone import ResNet
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.feed import Feed
+from must_keras.training.config import TrainingConfig
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit
 from must_keras.training.network import Network
 from must_keras.training.optimizers import SGD
-from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import Training
+from must_keras.training.summaries import Loggers
 
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
@@ -28,7 +28,7 @@ ALL = (*FOUR, Normals(name="facing", **PIXELS))
 
 
 class Painted:
-    """Random pictures; image i is labelled for task t where (i + t) % 3, so all are partly."""
+    """Random pictures; image i is labeled for task t where (i + t) % 3, so all are partly."""
 
     def __init__(self, tasks=ALL, count: int = 12):
         self._tasks, self._count = tasks, count
@@ -70,18 +70,18 @@ class Painted:
         return {"normals": random.normal(size=(64, 64, 3)).astype(np.float32)}
 
 
-def training(steps: int, **changes) -> Training:
+def training(steps: int, **changes) -> TrainingConfig:
     """A short run."""
     values = {
         "steps": steps, "batch": 4, "learning_rate": 0.05, "optimizer": SGD(), "log_every": 2,
     }  # fmt: skip
-    return Training(**(values | changes))
+    return TrainingConfig(**(values | changes))
 
 
-def train(model, folder, run: Training, seed: int = 5, tasks=(KIND, PARTS), checkpoints=None):
+def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS), checkpoints=None):
     """`fit` on painted pictures; a process that is not the chief has no folder of its own."""
-    summaries = Summaries(folder)
-    feed = Feed(Painted(tasks), tasks, run, size=model.size[0], seed=seed)
+    summaries = Loggers(folder)
+    feed = InputPipeline(Painted(tasks), tasks, run, size=model.size[0], seed=seed)
     folder = checkpoints or folder
     fit(model, feed, run, title="test", origin="scratch", folder=folder, summaries=summaries)
     summaries.close()

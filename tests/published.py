@@ -14,7 +14,7 @@ OFFSET, SCALE = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def midas(path, size: int) -> None:
-    """A .keras file: [B, size, size, 3], normalised, to [B, size, size] relative inverse depth.
+    """A .keras file: [B, size, size, 3], normalized, to [B, size, size] relative inverse depth.
 
     It says the brightness, mean(R, G, B) / 255: what is bright is near.
     """

@@ -171,9 +171,9 @@ def coco(root: pathlib.Path) -> None:
             # Void above; below a person, and a rug whose number needs all three bytes.
             numbers = np.zeros((HEIGHT, WIDTH), np.int64)
             numbers[16:, :32], numbers[16:, 32:] = 77, 70_000 + i
-            colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 256**2], -1)
+            colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 256**2], -1)
             name = f"{image_id:012}.png"
-            save(root / "annotations" / f"panoptic_{split}" / name, colours.astype(np.uint8))
+            save(root / "annotations" / f"panoptic_{split}" / name, colors.astype(np.uint8))
             segments = [
                 {"id": 77, "category_id": 1, "iscrowd": 0, "bbox": [0, 16, 32, 32], "area": 1024},
                 {
@@ -227,7 +227,7 @@ def voc2012(root: pathlib.Path) -> None:
 
 
 def ade20k(root: pathlib.Path) -> None:
-    """Grey maps of 0 ("other") to 150, and the table of the classes."""
+    """Gray maps of 0 ("other") to 150, and the table of the classes."""
     for split, count in (("training", 10), ("validation", 5)):
         for i in range(count):
             name = f"ADE_{'train' if split == 'training' else 'val'}_{i + 1:08}"

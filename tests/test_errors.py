@@ -17,12 +17,12 @@ import pathlib
 
 from must_keras.data.sources import CocoJson, DepthMaps, FolderPerClass, ImagesOnly, LabelMaps
 from must_keras.data.splits import Splits, split_by_fraction
-from must_keras.models.backbone import ResNet
-from must_keras.recipe import Pool, Recipe, Student, Teacher
+from must_keras.modeling.backbone import ResNet
+from must_keras.config.recipe import Pool, Recipe, Student, Teacher
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.trainer import Training
+from must_keras.training.config import Training
 
 
 def recipe(*, data: str, data_dir: str | None = None, steps: int = 1) -> Recipe:
@@ -36,7 +36,7 @@ def recipe(*, data: str, data_dir: str | None = None, steps: int = 1) -> Recipe:
         classes=("road", "sky"),
     )
     far = DepthMaps(name="far", images=root / "images", depths=root / "depths", head="far")
-    training = Training(steps=steps, batch=2, learning_rate=1e-3, optimizer=AdamW())
+    training = TrainingConfig(steps=steps, batch=2, learning_rate=1e-3, optimizer=AdamW())
     pairs = (
         (kinds, Classification(name="kinds", classes=("a", "b"))),
         (boxes, Detection(name="boxes", classes=("cat",))),
@@ -181,7 +181,7 @@ DATA = {
     ),
     "a depth in another unit": (
         lambda d: save(d / "depths" / "3.png", np.full((8, 10), 3, np.uint16)),
-        r"depths/3.png: its median depth is 0.003 m with metres_per_count=0.001, which looks like",
+        r"depths/3.png: its median depth is 0.003 m with depth_scale=0.001, which looks like",
     ),
     "JSON that is none": (
         lambda d: (d / "boxes.json").write_text("{"),

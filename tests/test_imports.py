@@ -1,83 +1,112 @@
-"""The arrows between the packages, from ops to stages and main: see ORDER."""
+"""The arrows between the modules of the package, from plain files up to main: see ORDER."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "must_keras"
-# What each package may import besides itself; files at the top belong to nobody below them.
-ORDER = ["ops", "models", "tasks", "data", "training", "selfsup", "prediction", "stages"]
-PLAIN = {
-    "arrays",
-    "command",
-    "differences",
-    "errors",
-    "files",
-    "versions",
-    "experiment",
-    "interruption",
-    "marks",
-    "naming",
-    "workdir",
-    "recorded",
-    "progress",
-}  # know nothing of the method
-FILES = sorted(PACKAGE.rglob("*.py"))
+# Each entry may import itself and what stands above it: modules, or folders with all they contain.
+PLAIN = (
+    "errors", "files", "naming", "arrays", "experiment", "interruption", "progress", "versions",
+    "command", "runs.marks", "runs.fingerprint", "runs.recorded", "runs.workdir",
+)  # fmt: skip
+ORDER = (
+    "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
+    "config", "pseudo_labels", "transfer", "analysis", "report", "stages", "runs", "main",
+)  # fmt: skip
+# Commands beside main.
+COMMANDS = ("compare", "predict", "repeat", "replay")
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."):
+    path for path in sorted(PACKAGE.rglob("*.py"))
+}  # fmt: skip
+FILES = sorted(MODULES.values())
+# To be resolved: arrows that still point the wrong way.
+WRONG = {
+    ("config.teachers", "config.recipe"),
+    ("data.examples", "pseudo_labels.store"),
+    ("inference.scoring", "config.recipe"),
+    ("pseudo_labels.checks", "stages.label"),
+    ("pseudo_labels.checks", "stages.teacher"),
+    ("pseudo_labels.ray_labeler", "runs.pools"),
+    ("pseudo_labels.ray_labeler", "stages.label"),
+    ("pseudo_labels.viewer.heads", "stages.label"),
+    ("report.page", "stages.label"),
+    ("report.summary", "runs.seconds"),
+    ("report.summary", "stages.label"),
+}
 
 
 def imported(path: pathlib.Path) -> set[str]:
-    """The must_keras modules that a file imports, also inside functions."""
+    """The modules of the package that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name.split(".")[0] in ("must_keras", "experiments")}
+    names = (name.removeprefix("must_keras.") for name in found if name.startswith("must_keras."))
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_arrows_go_one_way(path):
-    package = path.relative_to(PACKAGE).parts[0]
-    for name in imported(path):
-        assert not name.startswith("experiments"), (
-            "only main loads experiments, by the flag's value"
-        )
-        target = name.split(".")[1]
-        if package in ORDER:
-            allowed = set(ORDER[: ORDER.index(package) + 1]) | PLAIN
-            if package == "stages":
-                allowed |= {"recipe"}
-            assert target in allowed, f"{path.name} imports {name}"
+def level(module: str) -> int:
+    """The place of a module in the order: plain ones first, commands last."""
+    if module in PLAIN:
+        return 0
+    first = module.partition(".")[0]
+    return len(ORDER) + 1 if first in COMMANDS else ORDER.index(first) + 1
 
 
-def test_plain_modules_import_only_each_other():
-    for name in PLAIN:
-        for target in imported(PACKAGE / f"{name}.py"):
-            assert target.split(".")[1] in PLAIN, f"{name} imports {target}"
+@pytest.mark.parametrize("module", [name for name in MODULES if name])
+def test_arrows_go_one_way(module):
+    for name in imported(MODULES[module]):
+        wrong = (module, name) in WRONG
+        assert wrong or level(name) <= level(module), f"{module} imports {name}"
+
+
+def test_only_main_loads_experiments():
+    for path in FILES:
+        assert "from experiments" not in path.read_text(), path
+
+
+def test_no_circle():
+    # The package itself, which nothing below imports, is left out.
+    graph = {module: imported(path) - {module} for module, path in MODULES.items() if module}
+    for module, name in WRONG:
+        graph[module].discard(name)
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_siblings_do_not_import_each_other():
     for folder, shared in (
         (
             "tasks",
-            {"base", "drawing", "evaluation", "foreign", "label_content", "sketch", "thresholds"},
+            {
+                "base",
+                "visualization",
+                "evaluation",
+                "external",
+                "label_content",
+                "sketch",
+                "thresholds",
+            },
         ),
         ("data/sources", {"source", "image_files", "paired", "tfds_readings"}),
     ):
         for path in (PACKAGE / folder).glob("*.py"):
             if path.stem in {"__init__", *shared}:
                 continue
-            prefix = f"must_keras.{folder.replace('/', '.')}."
+            prefix = f"{folder.replace('/', '.')}."
             for name in imported(path):
                 if name.startswith(prefix):
                     assert name[len(prefix) :].split(".")[0] in shared, f"{path} imports {name}"
 
 
 # What runs on another Keras backend, in an environment without TensorFlow: the folders, and these.
-WITHOUT_TENSORFLOW = ("ops", "models", "tasks")
+WITHOUT_TENSORFLOW = ("ops", "modeling", "tasks")
 STEP_ON_JAX = [PACKAGE / "training" / f"{name}.py" for name in ("network", "jax_step")]
 OF_TENSORFLOW = {"tensorflow", "tensorflow_datasets", "keras_cv", "tensorboard", "cv2"}
 
@@ -126,7 +155,7 @@ def test_the_model_part_needs_no_tensorflow():
 def test_what_needs_tensorflow_is_found():
     roots = {
         name.split(".")[0]
-        for path in needed(PACKAGE / "training" / "trainer.py", set())
+        for path in needed(PACKAGE / "training" / "config.py", set())
         for name in at_import(path)
     }
     assert "tensorflow" in roots

@@ -1,4 +1,4 @@
-"""Labelling killed with -9 and with SIGTERM, in one process and on Ray, and continued."""
+"""Labeling killed with -9 and with SIGTERM, in one process and on Ray, and continued."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import time
 import pytest
 
 import label_recipe
-from must_keras.data.columns import verify
+from must_keras.pseudo_labels.store import verify
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "tests" / "label_recipe.py"

@@ -1,4 +1,4 @@
-"""The memory of labelling does not grow with the pool."""
+"""The memory of labeling does not grow with the pool."""
 
 import os
 import pathlib

@@ -7,7 +7,7 @@ import time
 
 from absl import flags
 
-from must_keras import main, stages  # noqa: F401
+from must_keras import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

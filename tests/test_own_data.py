@@ -13,7 +13,7 @@ from PIL import Image
 
 from must_keras import experiment
 from must_keras.data import sources, splits
-from must_keras.data.lists import read_class_names
+from must_keras.data.io.lists import read_class_names
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "own_data.md").read_text()
@@ -68,13 +68,13 @@ def home(tmp_path_factory):
         (root / "fruit" / "instances.json").write_text(json.dumps(content))
         for i in range(10):
             photo(root / "depth" / "rgb" / f"{i:03}.jpg")
-            metres = RANDOM.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
-            save(root / "depth" / "depth" / f"{i:03}.png", (metres * 1000).astype(np.uint16))
+            meters = RANDOM.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+            save(root / "depth" / "depth" / f"{i:03}.png", (meters * 1000).astype(np.uint16))
             for kind in ("npy", "exr"):
                 (root / "depth" / kind).mkdir(exist_ok=True)
-            np.save(root / "depth" / "npy" / f"{i:03}.npy", metres)
+            np.save(root / "depth" / "npy" / f"{i:03}.npy", meters)
             header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-            with OpenEXR.File(header, {"Y": metres}) as file:
+            with OpenEXR.File(header, {"Y": meters}) as file:
                 file.write(str(root / "depth" / "exr" / f"{i:03}.exr"))
             towards = np.tile(np.uint8([128, 128, 0]), (HEIGHT, WIDTH, 1))
             save(root / "depth" / "normals" / f"{i:03}.png", towards)
@@ -83,8 +83,8 @@ def home(tmp_path_factory):
         photo(home / "photos" / f"{i}.jpg")
         photo(home / "street" / "images" / f"{i}.jpg")
         classes = RANDOM.integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
-        colours = np.uint8([(128, 64, 128), (70, 130, 180), (0, 0, 142), (0, 0, 0)])
-        save(home / "street" / "colours" / f"{i}.png", colours[np.where(classes == 2, 3, classes)])
+        colors = np.uint8([(128, 64, 128), (70, 130, 180), (0, 0, 142), (0, 0, 0)])
+        save(home / "street" / "colors" / f"{i}.png", colors[np.where(classes == 2, 3, classes)])
         save(
             home / "street" / "maps" / f"{i}.png", np.where(classes == 2, 11, classes).astype("u1")
         )
@@ -119,7 +119,7 @@ def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
         "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
-        "NormalMaps", "Concatenation", "Joined", "Relabelled",
+        "NormalMaps", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms
 

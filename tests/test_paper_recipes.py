@@ -13,18 +13,18 @@ import pytest
 
 import real_layouts
 from must_keras import experiment
-from must_keras.data.columns import Column
-from must_keras.data.labelled import Labelled, PseudoLabels, Union
+from must_keras.config.recipe import student_weights
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
 from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
-from must_keras.models.backbone import ResNet
-from must_keras.models.keras_backbone import KerasBackbone
-from must_keras.recipe import student_weights
+from must_keras.modeling.backbone import ResNet
+from must_keras.modeling.keras_backbone import KerasBackbone
+from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.runs.workdir import Workdir
 from must_keras.stages import label, teacher
-from must_keras.training.feed import Feed
+from must_keras.training.initialization import FromCheckpoint
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
-from must_keras.training.start import FromCheckpoint
-from must_keras.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = ("must_imagenet", "must_cross_dataset", "must_strong_checkpoint")
@@ -71,7 +71,7 @@ def labels_of_midas(home, tmp_path_factory):
     label.run(recipe, workdir, ("midas",))
     (pool,) = recipe.pools
     midas = next(item for item in recipe.teachers if item.name == "midas")
-    column = Column(workdir.labels("midas", "imagenet").folder, pool.source, midas.task)
+    column = PseudoLabelReader(workdir.labels("midas", "imagenet").folder, pool.source, midas.task)
     return {"imagenet": {"depth": PseudoLabels(column=column, threshold=None)}}
 
 
@@ -79,7 +79,7 @@ def labels_of_midas(home, tmp_path_factory):
 def test_a_recipe_takes_a_step(name, home, labels_of_midas):
     recipe = load(name, home, batch="12")
     parts = [
-        Labelled(TolerantSource(source), recipe.tasks, labels_of_midas.get(source.name))
+        LabeledExamples(TolerantSource(source), recipe.tasks, labels_of_midas.get(source.name))
         for source in label.student_sources(recipe)
     ]
     training, weights = recipe.student.training, student_weights(recipe)
@@ -95,14 +95,16 @@ def test_a_recipe_takes_a_step(name, home, labels_of_midas):
     # An eager step: tracing one takes longer than ten of them.
     model.run_eagerly = True
     before = [weight.numpy() for weight in model.trainable_weights]
-    feed = Feed(Union(parts), recipe.tasks, training, size=recipe.network.size, seed=0)
+    feed = InputPipeline(
+        ConcatenatedExamples(parts), recipe.tasks, training, size=recipe.network.size, seed=0
+    )
     losses = model.train_on_batch(*feed.batch_of(0), return_dict=True)
     assert losses.keys() >= {f"{task.name}_loss" for task in recipe.tasks}
     assert all(np.isfinite(float(value)) for value in losses.values())
     assert float(losses["classes_loss"]) > 1 and float(losses["depth_loss"]) > 0
-    labelled = {head for part in parts for head in part.source.label_spaces}
+    labeled = {head for part in parts for head in part.source.label_spaces}
     for head in ("boxes", "segments"):
-        assert (float(losses[f"{head}_loss"]) > 0) == (head in labelled)
+        assert (float(losses[f"{head}_loss"]) > 0) == (head in labeled)
     moved = [np.any(a != b.numpy()) for a, b in zip(before, model.trainable_weights, strict=True)]
     assert np.mean(moved) > 0.5
     assert all(np.isfinite(weight.numpy()).all() for weight in model.trainable_weights)
@@ -116,7 +118,7 @@ def test_what_the_students_see(home):
     for recipe in (one, all_, strong):
         assert [t.name for t in recipe.teachers] == ["imagenet", "objects365", "coco", "midas"]
         assert {t.name for t in recipe.transfers} == set(DOWNSTREAM)
-        # True labels are never labelled again.
+        # True labels are never labeled again.
         for item in recipe.trained_teachers:
             names = [s.name for s in label.sources_to_label(recipe, item)]
             assert item.name not in names
@@ -318,7 +320,7 @@ def check_report(report, name, more):
         heads, pools = heads | {"instances"}, pools | {"objects365", "coco"}
         own["coco_instances"] = "coco"
     assert report["teachers"].keys() == own.keys() and report["student"]["tasks"].keys() == heads
-    # Every set is labelled by all teachers but the one that learned from it.
+    # Every set is labeled by all teachers but the one that learned from it.
     columns = {(t, pool) for t, found in report["labels"].items() for pool in found}
     assert columns == {(t, pool) for t in own for pool in pools if pool != own[t]}
     rows, sets = report["transfers"], more.get("transfer_names", "+".join(DOWNSTREAM)).split("+")

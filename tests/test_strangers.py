@@ -12,13 +12,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from label_run import THINGS, make
-from must_keras.data import folders
-from must_keras.data.columns import Column
+from must_keras.data.io import folders
 from must_keras.data.sources import CocoJson, CocoPanoptic, Objects365, VocXml, tfds_folder
 from must_keras.data.sources.tfds_readings import tfds_builder
 from must_keras.errors import UserError
-from must_keras.stages import label_report
-from must_keras.workdir import Part, Workdir
+from must_keras.pseudo_labels import viewer
+from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.runs.workdir import Artifact, Workdir
 
 EVIL = "evil.features.Evil"
 PROGRAM = "import os, pathlib; pathlib.Path(__file__).with_name('executed').write_text('')\n"
@@ -47,22 +47,22 @@ def name_evil(folder):
 def test_a_column_imports_nothing(tmp_path, evil):
     recipe, workdir = make(tmp_path, heads=("things",))
     part, source = workdir.labels("teacher_things", "pool"), recipe.pools[0].source
-    expected = Column(part.folder, source, THINGS).read(0)
+    expected = PseudoLabelReader(part.folder, source, THINGS).read(0)
     name_evil(part.folder)
-    found = Column(part.folder, source, THINGS)
+    found = PseudoLabelReader(part.folder, source, THINGS)
     assert found.specs == THINGS.record_spec()
     np.testing.assert_array_equal(found.read(0)["boxes"], expected["boxes"])
     # A sibling's column is taken, and is data too.
-    own = Part(tmp_path / "own" / "labels", (part.folder,))
+    own = Artifact(tmp_path / "own" / "labels", (part.folder,))
     assert own.is_finished({})
     np.testing.assert_array_equal(
-        Column(own.folder, source, THINGS).read(0)["boxes"], expected["boxes"]
+        PseudoLabelReader(own.folder, source, THINGS).read(0)["boxes"], expected["boxes"]
     )
-    label_report.write(recipe, workdir)
+    viewer.write(recipe, workdir)
     shutil.rmtree(part.folder / "missing", ignore_errors=True)
     for name in ("features.json", "dataset_info.json"):
         (part.folder / name).write_bytes(b"\0")
-    assert len(Column(part.folder, source, THINGS)) == len(source)
+    assert len(PseudoLabelReader(part.folder, source, THINGS)) == len(source)
     assert not evil.exists()
 
 
@@ -70,7 +70,7 @@ def test_a_column_of_another_task_is_no_column_of_this(tmp_path):
     recipe, workdir = make(tmp_path, heads=("parts",))
     folder, source = workdir.labels("teacher_parts", "pool").folder, recipe.pools[0].source
     with pytest.raises(Exception, match="tfrecord.* is damaged: .*it has no part 'boxes'"):
-        Column(folder, source, THINGS).read(0)
+        PseudoLabelReader(folder, source, THINGS).read(0)
 
 
 def test_plain_tfds_would_import_it(tmp_path, evil):
@@ -195,10 +195,10 @@ def test_names_are_text_in_the_pages(tmp_path):
         for item in recipe.teachers
     )
     Image.new("RGB", (20, 20)).save(tmp_path / "pool" / "<img src=y onerror=alert(2)>.png")
-    label_report.write(dataclasses.replace(recipe, name=script, teachers=teachers), workdir)
-    page = (workdir.root / label_report.NAME).read_text()
+    viewer.write(dataclasses.replace(recipe, name=script, teachers=teachers), workdir)
+    page = (workdir.root / viewer.NAME).read_text()
     assert "onerror" in page and "<img src" not in page
-    for path in pathlib.Path(label_report.__file__).parent.glob("*.js"):
+    for path in pathlib.Path(viewer.__file__).parent.glob("*.js"):
         text = path.read_text()
         assert "innerHTML" not in text and "insertAdjacentHTML" not in text, path.name
 

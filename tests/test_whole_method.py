@@ -244,5 +244,5 @@ def test_the_exported_backbone_is_the_students(run):
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     own, found = student.get_layer("backbone")(images), exported(images)
     for level in ("C2", "C3", "C4", "C5"):
-        # Plain Keras normalises by other operations: what rounding makes of values up to 10.
+        # Plain Keras normalizes by other operations: what rounding makes of values up to 10.
         np.testing.assert_allclose(found[level], own[level], rtol=1e-5, atol=1e-4)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from must_keras.models.backbone import Backbone
+from must_keras.modeling.backbone import Backbone
 from must_keras.training.network import Network
 
 

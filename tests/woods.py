@@ -3,10 +3,10 @@
 from PIL import Image
 
 from blobs import picture
-from must_keras import stages
+from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
-from must_keras.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.runs import executor
 from must_keras.tasks import Classification
 from painted import training
 from tiny import NETWORK
@@ -62,4 +62,4 @@ def recipe_with(data, **changes) -> Recipe:
 
 
 def run(stage, recipe, workdir, only=()):
-    stages.run(stage, recipe=lambda: recipe, workdir=workdir, only=only, strategy="one")
+    executor.run(stage, recipe=lambda: recipe, workdir=workdir, only=only, strategy="one")

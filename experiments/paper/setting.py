@@ -7,12 +7,12 @@ import math
 from typing import Any, Literal
 
 from must_keras.data.augmentation import Augmentation
-from must_keras.models.backbone import Backbone, ResNet
-from must_keras.selfsup import MoCo, SelfSupervised, SimCLR
+from must_keras.modeling.backbone import Backbone, ResNet
+from must_keras.self_supervised import MoCo, SelfSupervised, SimCLR
+from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import Start
 from must_keras.training.network import Network, Precision
 from must_keras.training.optimizers import SGD
-from must_keras.training.start import Start
-from must_keras.training.trainer import Training
 
 BackboneName = Literal["resnet50", "resnet152", "small"]
 HeadsName = Literal["published", "narrow"]
@@ -116,7 +116,7 @@ FROM_TRAINED = SEGMENTATION
 SELF_SUPERVISED = Schedule(batch=256, learning_rate=0.03, weight_decay=1e-4, warmup=0.0)
 
 # Scale jitter of the proxy for detection. That teachers and student share one augmentation is the
-# paper's; that it is this one is not known. No colours are changed.
+# paper's; that it is this one is not known. No colors are changed.
 VIEWS = Augmentation(scale=(0.1, 2.0), brightness=0.0)
 
 
@@ -152,7 +152,7 @@ class Setting:
 
     def training(
         self, schedule: Schedule, steps: int, *, views: Augmentation = VIEWS, **changes: Any
-    ) -> Training:
+    ) -> TrainingConfig:
         """A run by a schedule; half a cosine, which is a proxy for classification alone."""
         batch = self.batch or schedule.batch
         values = {
@@ -165,9 +165,11 @@ class Setting:
             "accumulate": math.ceil(batch / self.part),
             "precision": self.precision,
         }
-        return Training(**(values | changes))
+        return TrainingConfig(**(values | changes))
 
-    def selfsup(self, student: Training, *, start: Start) -> tuple[SelfSupervised, SelfSupervised]:
+    def selfsup(
+        self, student: TrainingConfig, *, start: Start
+    ) -> tuple[SelfSupervised, SelfSupervised]:
         """SimCLR and MoCo v2 on as many images as the student draws; no batch is in parts.
 
         Args:

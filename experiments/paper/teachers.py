@@ -6,11 +6,11 @@ import dataclasses
 import pathlib
 
 from experiments.paper.setting import CLASSIFICATION, DETECTION, SEGMENTATION, Setting
+from must_keras.config.recipe import ExternalTeacher, Teacher
 from must_keras.data.sets import coco, diode, imagenet, objects365
 from must_keras.data.splits import Splits
-from must_keras.recipe import ForeignTeacher, Teacher
+from must_keras.inference.external import ExternalModel
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
-from must_keras.training.foreign import ForeignModel
 
 # Scores and probabilities from which pseudo labels are used: the paper's.
 THRESHOLD = 0.5
@@ -119,10 +119,10 @@ def instances(sets: TrainingSets, setting: Setting, *, steps: int) -> Teacher:
 
 def depth(
     sets: TrainingSets, setting: Setting, *, model: str, size: int, loss_weight: float
-) -> ForeignTeacher:
+) -> ExternalTeacher:
     """A depth network that somebody else trained, used as it is: the paper's is MiDaS.
 
-    It takes ImageNet's mean and standard deviation, channels last; docs/foreign_teachers.md has
+    It takes ImageNet's mean and standard deviation, channels last; docs/external_teachers.md has
     the other forms of MiDaS. The student's depth is scored on DIODE, after alignment, which MiDaS
     was not trained on. MiDaS 3.1 was trained on NYU Depth v2 too, a downstream set here; 3.0 and
     older were not, as its authors list their sets.
@@ -135,10 +135,10 @@ def depth(
         loss_weight: of the student's head. The paper found its own by a sweep, and it is not
             known.
     """
-    return ForeignTeacher(
+    return ExternalTeacher(
         name="midas",
         task=Depth(name="depth", kind="relative_inverse", **setting.widths.pixels),
-        model=ForeignModel(
+        model=ExternalModel(
             model=model,
             size=size,
             form="relative_inverse",

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.paper.setting import FROM_TRAINED, VIEWS, Setting, Widths
+from must_keras.config.recipe import Aligned, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.sets import ade20k, cifar100, diode, nyu_depth, voc
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
-from must_keras.recipe import Aligned, Transfer
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
 
 # Rates beside the schedule's own: not known, only that rates were swept.
 _SWEEP = (0.25, 1.0, 4.0)
-# Metric depth keeps its metres when a picture grows: it must not grow.
+# Metric depth keeps its meters when a picture grows: it must not grow.
 _UNSCALED = Augmentation(scale=(1.0, 1.0), brightness=0.0)
 # Of the proxy for segmentation of PASCAL.
 _MAP_VIEWS = Augmentation(scale=(0.2, 1.5), brightness=0.0)
@@ -119,7 +119,7 @@ def _voc_maps(name: str, where: _Where, widths: Widths) -> _Set:
 
 
 def _nyu_depth(name: str, where: _Where, widths: Widths) -> _Set:
-    """Share of pixels within a factor of 1.25, in metres, without alignment."""
+    """Share of pixels within a factor of 1.25, in meters, without alignment."""
     sets = nyu_depth.splits(head=name, seed=where.seed, data_dir=where.data_dir)
     return _Set(sets, Depth(name=name, kind="metric", **widths.pixels), _UNSCALED)
 

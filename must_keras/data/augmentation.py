@@ -13,14 +13,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from must_keras.data.rand_augment import RandAugment, change_colours, geometry
-from must_keras.ops import draws
+from must_keras.data.rand_augment import RandAugment, change_colors, geometry
+from must_keras.ops import keyed_random
 from must_keras.ops.views import View, letterbox, mirrored
 
 Tensor = Any
 
 # Purposes of the draws that belong to one key.
-_VIEW, _COLOUR = 101, 102
+_VIEW, _COLOR = 101, 102
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Augmentation:
         """See `random_view`."""
         return random_view(original_size, size, key, self)
 
-    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+    def colors(self, image: Tensor, key: Tensor) -> Tensor:
         """See `photometric`."""
         return photometric(image, key, self)
 
@@ -74,7 +74,9 @@ class WholeImages:
 
     def is_mirrored(self, key: Tensor) -> Tensor:
         """Bool, whether the picture with this key, an int32 scalar, is mirrored."""
-        return ops.logical_and(self.mirror, draws.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5)
+        return ops.logical_and(
+            self.mirror, keyed_random.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5
+        )
 
     def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
         """The letterboxed original or its mirror image; arguments as of `random_view`."""
@@ -82,7 +84,7 @@ class WholeImages:
         matrix = ops.where(self.is_mirrored(key), mirrored(whole).matrix, whole.matrix)
         return View(matrix=matrix, size=size)
 
-    def colours(self, image: Tensor, key: Tensor) -> Tensor:
+    def colors(self, image: Tensor, key: Tensor) -> Tensor:
         """The image as it is."""
         del key
         return image
@@ -102,7 +104,7 @@ def random_view(
         key: int32 scalar.
         augmentation: the ranges.
     """
-    u = draws.uniform(key[None], 4, purpose=_VIEW)[0]
+    u = keyed_random.uniform(key[None], 4, purpose=_VIEW)[0]
     low, high = augmentation.scale
     original = ops.cast(original_size, "float32")
     limit = ops.convert_to_tensor(size, dtype="float32")
@@ -142,21 +144,21 @@ def photometric(image: Tensor, key: Tensor, augmentation: Augmentation) -> Tenso
     if augmentation.brightness:
         image = _jittered(image, key, augmentation.brightness)
     if augmentation.rand_augment is not None:
-        image = change_colours(image, key, augmentation.rand_augment)
+        image = change_colors(image, key, augmentation.rand_augment)
     return image
 
 
 def _jittered(image: Tensor, key: Tensor, largest: float) -> Tensor:
     """Saturation, then contrast, then brightness: one matrix and one shift for all pixels."""
-    change = draws.uniform(key[None], 3, purpose=_COLOUR)[0] * 2.0 - 1.0
+    change = keyed_random.uniform(key[None], 3, purpose=_COLOR)[0] * 2.0 - 1.0
 
     def run(image: np.ndarray, change: np.ndarray) -> np.ndarray:
         saturation, contrast, brightness = 1.0 + largest * change.astype(np.float64)
-        # Towards each pixel's grey; the image's mean does not move.
-        colours = saturation * np.eye(3) + (1.0 - saturation) / 3.0
+        # Towards each pixel's gray; the image's mean does not move.
+        colors = saturation * np.eye(3) + (1.0 - saturation) / 3.0
         middle = np.full((3, 1), np.mean(cv2.mean(image)[:3]))
         return cv2.transform(
-            image, brightness * np.hstack([contrast * colours, (1.0 - contrast) * middle])
+            image, brightness * np.hstack([contrast * colors, (1.0 - contrast) * middle])
         )
 
     changed = tf.numpy_function(run, [image, change], tf.uint8, stateful=False)

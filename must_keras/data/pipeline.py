@@ -17,14 +17,14 @@ import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
-from must_keras.ops import draws
+from must_keras.ops import keyed_random
 from must_keras.ops.resampling import sample_array
 from must_keras.ops.views import View, letterbox, mirrored, visible_area
 from must_keras.tasks.base import Spec, Task
 
-# RGB mean of ImageNet's training images: the colour of padding.
-MEAN_COLOUR = (123.675, 116.28, 103.53)
-PADDING = tuple(map(round, MEAN_COLOUR))
+# RGB mean of ImageNet's training images: the color of padding.
+MEAN_COLOR = (123.675, 116.28, 103.53)
+PADDING = tuple(map(round, MEAN_COLOR))
 _PARALLEL_READS = 4
 
 
@@ -144,13 +144,13 @@ def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation | W
     Args:
         tasks: the heads.
         size: pixels a side.
-        augmentation: views and colours.
+        augmentation: views and colors.
     """
 
     def look(image: tf.Tensor, stored: Mapping[str, Any], key: tf.Tensor) -> Any:
         view = augmentation.view(tf.shape(image)[:2], (size, size), key)
         x, labels = _example(image, stored, view, tasks)
-        return x | {"image": augmentation.colours(x["image"], key)}, labels
+        return x | {"image": augmentation.colors(x["image"], key)}, labels
 
     return look
 
@@ -170,8 +170,8 @@ def drawn(
     """
     own = batch // shares
     position = place // own * batch + share * own + place % own
-    stream = draws.fold(tf.constant([seed], tf.int32), 1)
-    key = draws.fold(draws.fold(stream, position // 2**31), position % 2**31)[0]
+    stream = keyed_random.fold(tf.constant([seed], tf.int32), 1)
+    key = keyed_random.fold(keyed_random.fold(stream, position // 2**31), position % 2**31)[0]
     return shuffled(position, num_examples=num_examples, seed=seed), key
 
 

@@ -3,7 +3,7 @@
 Geometric changes are one affine map, so that one view serves all labels; the others, Pillow's up to
 rounding, are of the image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a
 magnitude of 10 reaches. Every change grows with the magnitude, to either side where it has two; in
-the authors' own code a small one gives almost black, grey or inverted images.
+the authors' own code a small one gives almost black, gray or inverted images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import UserError
-from must_keras.ops import draws
+from must_keras.ops import keyed_random
 
 Tensor = Any
 
@@ -27,7 +27,7 @@ _DRAWS = 103
 _FULL = 10.0
 # At full magnitude: a shear, a share of the side, degrees, a change of an enhancement's factor.
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
-# Pillow's: ITU-R 601's share of each colour in light, and the 3 x 3 filter SMOOTH.
+# Pillow's: ITU-R 601's share of each color in light, and the 3 x 3 filter SMOOTH.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _ITSELF = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float64)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
@@ -66,7 +66,7 @@ def drawn(key: Tensor, values: RandAugment) -> tuple[Tensor, Tensor]:
         key: int32 scalar.
         values: of the recipe.
     """
-    u = draws.uniform(key[None], 2 * values.layers, purpose=_DRAWS)[0]
+    u = keyed_random.uniform(key[None], 2 * values.layers, purpose=_DRAWS)[0]
     number = len(GEOMETRIC) + len(PHOTOMETRIC)
     which = tf.cast(u[: values.layers] * number, tf.int32)
     return which, tf.where(u[values.layers :] < 0.5, -1.0, 1.0)
@@ -77,22 +77,22 @@ def geometry(key: Tensor, size: tuple[int, int], values: RandAugment) -> Tensor:
 
     Args:
         key: int32 scalar.
-        size: (H, W); the centre stays where it is but for translations.
+        size: (H, W); the center stays where it is but for translations.
         values: of the recipe.
     """
     which, signs = drawn(key, values)
-    centre = tf.constant([size[0] / 2, size[1] / 2], tf.float32)
+    center = tf.constant([size[0] / 2, size[1] / 2], tf.float32)
     matrix = tf.eye(3)
     for layer in range(values.layers):
         for index, change in enumerate(GEOMETRIC.values()):
             level = tf.where(which[layer] == index, signs[layer] * values.strength, 0.0)
-            matrix = tf.matmul(_about(centre, *change(level, size)), matrix)
+            matrix = tf.matmul(_about(center, *change(level, size)), matrix)
     return matrix
 
 
-def _about(centre: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
-    """[3, 3] of p -> linear @ (p - centre) + centre + shift."""
-    offset = centre + shift - tf.linalg.matvec(linear, centre)
+def _about(center: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
+    """[3, 3] of p -> linear @ (p - center) + center + shift."""
+    offset = center + shift - tf.linalg.matvec(linear, center)
     return tf.concat([tf.concat([linear, offset[:, None]], 1), [[0.0, 0.0, 1.0]]], 0)
 
 
@@ -127,7 +127,7 @@ GEOMETRIC = {
 }
 
 
-def change_colours(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
+def change_colors(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
     """The image, [H, W, 3] uint8, after those changes that move nothing.
 
     Args:
@@ -153,9 +153,9 @@ def _identity(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
-    """Each colour from its least and largest value to 0 and 255."""
+    """Each color from its least and largest value to 0 and 255."""
     del level
-    ends = np.array([cv2.minMaxLoc(colour)[:2] for colour in cv2.split(image)])
+    ends = np.array([cv2.minMaxLoc(color)[:2] for color in cv2.split(image)])
     lowest, span = ends[:, 0], ends[:, 1] - ends[:, 0]
     factors = np.where(span > 0, 255.0 / np.maximum(span, 1.0), 1.0)
     shifts = np.where(span > 0, -lowest * factors, 0.0)
@@ -163,9 +163,9 @@ def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _equalize(image: np.ndarray, level: float) -> np.ndarray:
-    """Each colour so that all its values are about equally frequent."""
+    """Each color so that all its values are about equally frequent."""
     del level
-    return cv2.merge([cv2.equalizeHist(colour) for colour in cv2.split(image)])
+    return cv2.merge([cv2.equalizeHist(color) for color in cv2.split(image)])
 
 
 def _solarize(image: np.ndarray, level: float) -> np.ndarray:
@@ -176,12 +176,12 @@ def _solarize(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _posterize(image: np.ndarray, level: float) -> np.ndarray:
-    """Eight bits a colour down to four."""
+    """Eight bits a color down to four."""
     return image & np.uint8(0xFF << round(4 * abs(level)) & 0xFF)
 
 
-def _colour(image: np.ndarray, level: float) -> np.ndarray:
-    return _blended(image, level, grey=np.tile(_LUMA, (3, 1)))
+def _color(image: np.ndarray, level: float) -> np.ndarray:
+    return _blended(image, level, gray=np.tile(_LUMA, (3, 1)))
 
 
 def _contrast(image: np.ndarray, level: float) -> np.ndarray:
@@ -192,11 +192,11 @@ def _brightness(image: np.ndarray, level: float) -> np.ndarray:
     return _blended(image, level)
 
 
-def _blended(image: np.ndarray, level: float, *, grey: Any = 0.0, mean: float = 0.0) -> np.ndarray:
-    """From `grey` @ colours + `mean` at a factor of 0 to the image at 1, and beyond."""
+def _blended(image: np.ndarray, level: float, *, gray: Any = 0.0, mean: float = 0.0) -> np.ndarray:
+    """From `gray` @ colors + `mean` at a factor of 0 to the image at 1, and beyond."""
     factor = 1.0 + level * _ENHANCEMENT
-    colours = factor * np.eye(3) + (1.0 - factor) * grey
-    return cv2.transform(image, np.column_stack([colours, np.full(3, (1.0 - factor) * mean)]))
+    colors = factor * np.eye(3) + (1.0 - factor) * gray
+    return cv2.transform(image, np.column_stack([colors, np.full(3, (1.0 - factor) * mean)]))
 
 
 def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
@@ -215,7 +215,7 @@ PHOTOMETRIC: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "equalize": _equalize,
     "solarize": _solarize,
     "posterize": _posterize,
-    "colour": _colour,
+    "color": _color,
     "contrast": _contrast,
     "brightness": _brightness,
     "sharpness": _sharpness,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from must_keras.data import names
-from must_keras.data.folders import SUFFIXES, Path, stem
-from must_keras.data.lists import read_lines
+from must_keras.data.io.folders import SUFFIXES, Path, stem
+from must_keras.data.io.lists import read_lines
 from must_keras.data.sources import Source, Subset, check_not_empty
 from must_keras.errors import UserError, expect
 from must_keras.experiment import nearest
@@ -20,7 +20,7 @@ from must_keras.experiment import nearest
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A labelled set. Sweeps, thresholds and stopping see validation only.
+    """A labeled set. Sweeps, thresholds and stopping see validation only.
 
     Raises:
         UserError: one of them has no image.
@@ -190,7 +190,7 @@ def split_by_fraction(
     seed: int = 0,
     group: Callable[[str], str] | None = None,
 ) -> Splits:
-    """A set in three parts at random, where images do not resemble their neighbours.
+    """A set in three parts at random, where images do not resemble their neighbors.
 
     Args:
         source: the whole set; the training part keeps its name.
@@ -244,7 +244,7 @@ def split_sequence(
 def contiguous_blocks(num_images: int, *, counts: Sequence[int], gap: int) -> list[range]:
     """Cuts a sequence into blocks, in order, with dropped images between them.
 
-    Neighbouring frames of a film are near-duplicates, so blocks are whole and apart.
+    Neighboring frames of a film are near-duplicates, so blocks are whole and apart.
 
     Args:
         num_images: of the sequence.

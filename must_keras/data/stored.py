@@ -17,7 +17,7 @@ def class_label(index: int, num_classes: int) -> Stored:
     """The label of an image of one class: "probabilities" [K], one-hot.
 
     Raises:
-        UserError: the index is not in [0, num_classes), as where a set says -1 for "not labelled";
+        UserError: the index is not in [0, num_classes), as where a set says -1 for "not labeled";
             such an image has no label, not this one.
     """
     if not 0 <= index < num_classes:
@@ -99,11 +99,11 @@ def rows_by_image(places: np.ndarray, num_images: int) -> tuple[np.ndarray, np.n
     return np.argsort(places, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
 
-def relabelled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | None:
+def relabeled(label: Stored, table: np.ndarray, num_classes: int) -> Stored | None:
     """A label of classes, boxes or a map in another list of classes.
 
     Args:
-        label: of an image that is labelled.
+        label: of an image that is labeled.
         table: [K] the new index of every old one; -1: left out.
         num_classes: of the new list.
 

@@ -67,7 +67,7 @@ def encode(
 ) -> Tensor:
     """Deltas (dy, dx, dh, dw) that move anchors onto boxes: the inverse of `decode`.
 
-    dy = w0 (centre_y - anchor's) / anchor's height, dh = w2 log(height / anchor's height), and
+    dy = w0 (center_y - anchor's) / anchor's height, dh = w2 log(height / anchor's height), and
     the same for x (R-CNN, arXiv 1311.2524, appendix C). Finite for boxes without area too.
 
     Args:
@@ -75,9 +75,9 @@ def encode(
         anchors: [N, 4] or as `boxes`.
         weights: factors of (dy, dx, dh, dw).
     """
-    (centre, side), (middle, length) = _centre_and_sides(boxes), _centre_and_sides(anchors)
+    (center, side), (middle, length) = _center_and_sides(boxes), _center_and_sides(anchors)
     side, length = ops.maximum(side, _SHORTEST), ops.maximum(length, _SHORTEST)
-    deltas = ops.concatenate([(centre - middle) / length, ops.log(side / length)], axis=-1)
+    deltas = ops.concatenate([(center - middle) / length, ops.log(side / length)], axis=-1)
     return deltas * ops.convert_to_tensor(weights, dtype=deltas.dtype)
 
 
@@ -88,14 +88,14 @@ def decode(
 
     The scales are limited to 62.5 times the anchor's side.
     """
-    middle, length = _centre_and_sides(anchors)
+    middle, length = _center_and_sides(anchors)
     deltas = deltas / ops.convert_to_tensor(weights, dtype=deltas.dtype)
-    centre = deltas[..., :2] * length + middle
+    center = deltas[..., :2] * length + middle
     half = 0.5 * ops.exp(ops.minimum(deltas[..., 2:], _LARGEST_SCALE)) * length
-    return ops.concatenate([centre - half, centre + half], axis=-1)
+    return ops.concatenate([center - half, center + half], axis=-1)
 
 
-def _centre_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _center_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """[..., 2] each, (y, x)."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return 0.5 * (low + high), high - low

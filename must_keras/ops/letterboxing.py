@@ -1,6 +1,6 @@
 """Images letterboxed in a TensorFlow graph, to the pixels of `resampling.sample_array`.
 
-Training, scoring and labelling letterbox with OpenCV, which a SavedModel cannot contain. The graph
+Training, scoring and labeling letterbox with OpenCV, which a SavedModel cannot contain. The graph
 repeats OpenCV's arithmetic with gathers, sums and products, all of which have an ONNX form.
 """
 

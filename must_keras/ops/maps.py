@@ -18,7 +18,7 @@ MAX_STORED_SIDE = 320
 
 
 def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, h, w, C] resized bilinearly, with half-pixel centres, to [B, H, W, C]."""
+    """[B, h, w, C] resized bilinearly, with half-pixel centers, to [B, H, W, C]."""
     if tuple(values.shape[1:3]) == tuple(size):
         return values
     return ops.image.resize(values, size, interpolation="bilinear", antialias=False)
@@ -34,9 +34,9 @@ def largest(values: Tensor) -> Tensor:
 
 
 def at_stride(values: Tensor, stride: int) -> Tensor:
-    """Every `stride`-th pixel of [B, H, W, ...]: the one that holds the centre of its cell.
+    """Every `stride`-th pixel of [B, H, W, ...]: the one that holds the center of its cell.
 
-    Where the centre lies between pixels (an even stride), the one below and to the right.
+    Where the center lies between pixels (an even stride), the one below and to the right.
 
     Raises:
         ValueError: H or W is not a multiple of the stride.
@@ -65,9 +65,9 @@ def resize_at_stride(values: Tensor, size: tuple[int, int], stride: int) -> Tens
 
 def _interpolation(cells: int, side: int, stride: int) -> np.ndarray:
     """[side / stride, cells]: how much of each cell lies in the pixels that `at_stride` takes."""
-    centre = (np.arange(stride // 2, side, stride) + 0.5) * cells / side - 0.5
-    centre = np.clip(centre, 0, cells - 1)
-    return np.maximum(0.0, 1.0 - np.abs(centre[:, None] - np.arange(cells))).astype(np.float32)
+    center = (np.arange(stride // 2, side, stride) + 0.5) * cells / side - 0.5
+    center = np.clip(center, 0, cells - 1)
+    return np.maximum(0.0, 1.0 - np.abs(center[:, None] - np.arange(cells))).astype(np.float32)
 
 
 def loss_pixels(visible: tuple[float, float], stride: int) -> float:
@@ -98,7 +98,7 @@ def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarr
 def shrink(values: np.ndarray, side: int) -> np.ndarray:
     """A map [h, w, ...] with a long side of at most ``side``, in its proportions.
 
-    Each cell takes the pixel that holds its centre: no value is mixed of two.
+    Each cell takes the pixel that holds its center: no value is mixed of two.
     """
     longest = max(values.shape[:2])
     if longest <= side:

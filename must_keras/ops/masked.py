@@ -40,7 +40,7 @@ def masked_median(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scale s >= 0 and the shift t that minimise the sum of (s * values + t - target)^2.
+    """Return the scale s >= 0 and the shift t that minimize the sum of (s * values + t - target)^2.
 
     Where the best scale of any sign is negative, the best of those that are allowed is s = 0 with
     the target's mean as t: the sum is convex in s.
@@ -55,10 +55,10 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
         solvable, s is 0 and t the target's mean.
     """
     mean_value, mean_target = masked_mean(values, valid), masked_mean(target, valid)
-    centred = only_valid(values - mean_value[:, None], valid)
+    centered = only_valid(values - mean_value[:, None], valid)
     residual = only_valid(target - mean_target[:, None], valid)
-    variance = masked_mean(ops.square(centred), valid)
-    covariance = ops.maximum(masked_mean(centred * residual, valid), 0.0)
+    variance = masked_mean(ops.square(centered), valid)
+    covariance = ops.maximum(masked_mean(centered * residual, valid), 0.0)
     scale_of_values = ops.maximum(ops.square(mean_value), 1.0)
     solvable = variance > 1e-10 * scale_of_values
     scale = ops.where(

@@ -16,8 +16,8 @@ Tensor = Any
 def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any, size: int):
     """[..., size, cells]: how much each of `cells` cells over (low, high) counts in a sample.
 
-    The samples are the centres of `size` equal parts of (start, stop). Linear between the cells'
-    centres, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
+    The samples are the centers of `size` equal parts of (start, stop). Linear between the cells'
+    centers, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
     """
     step = (ops.arange(size, dtype=start.dtype) + 0.5) / size
     samples = start[..., None] + step * (stop - start)[..., None]
@@ -31,8 +31,8 @@ def _hats(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
     inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
     number = ops.cast(cells, samples.dtype)
     place = ops.clip(share * number - 0.5, 0.0, number - 1.0)
-    centres = ops.arange(cells, dtype=samples.dtype)
-    hat = ops.maximum(1.0 - ops.abs(place[..., None] - centres), 0.0)
+    centers = ops.arange(cells, dtype=samples.dtype)
+    hat = ops.maximum(1.0 - ops.abs(place[..., None] - centers), 0.0)
     return ops.where(inside[..., None], hat, 0.0)
 
 
@@ -46,7 +46,7 @@ def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
         size: side of the result.
 
     Returns:
-        [..., size, size], bilinear at the centres of the region's cells; 0 outside the
+        [..., size, size], bilinear at the centers of the region's cells; 0 outside the
         own box, where the object is not.
     """
     side = ops.shape(masks)[-1]
@@ -87,7 +87,7 @@ def crop_through(masks: Tensor, boxes: Tensor, regions: Tensor, view: View, *, s
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask [S, S], 0 to 1, of a box in pixels, put into a picture: [H, W] uint8, 0 or 1.
 
-    A pixel belongs to the object where the mask, bilinear at the pixel's centre, is at least 0.5.
+    A pixel belongs to the object where the mask, bilinear at the pixel's center, is at least 0.5.
     """
     height, width = size
     picture = np.zeros(size, np.uint8)
@@ -96,7 +96,7 @@ def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarra
     if ymax <= ymin or xmax <= xmin:
         return picture
 
-    # Pixels whose centres are inside the box.
+    # Pixels whose centers are inside the box.
     def axis(low: float, high: float, limit: int) -> tuple[int, int, np.ndarray]:
         first = max(int(np.ceil(low - 0.5)), 0)
         last = max(min(int(np.ceil(high - 0.5)), limit), first)

@@ -2,7 +2,7 @@
 
 `matrix` is a view's, [2, 3] float32: (fy, fx) = matrix @ (y, x, 1), pixels of the input to
 fractions of the original. Along one axis of a view that neither turns nor shears, input pixel i has
-its centre at step * (i + 0.5) + start pixels of the original.
+its center at step * (i + 0.5) + start pixels of the original.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sample_array(
     interpolation: str,
     fill: Fill,
 ) -> np.ndarray:
-    """A map of the original seen through a view; half-pixel centres.
+    """A map of the original seen through a view; half-pixel centers.
 
     Bilinear samples of uint8 are rounded, and less than one away from the exact ones; those of
     float32 are within 0.01 of them for values up to 255.
@@ -112,7 +112,7 @@ def _warped(
     kind = cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
     m = matrix.astype(np.float64)
     # OpenCV maps the index (x, y) of an output pixel to an index of `values`; an index is half a
-    # pixel less than the position of the pixel's centre.
+    # pixel less than the position of the pixel's center.
     index = np.stack([m[1, [1, 0, 2]] * w, m[0, [1, 0, 2]] * h])
     index[:, 2] += 0.5 * (index[:, 0] + index[:, 1]) - 0.5
     # One pixel is as far as samples reach beyond the edge; it takes half the time to leave out what
@@ -205,7 +205,7 @@ def _stretched(
     top, left = (along.place for along in axes)
     (_, bottom), (_, right) = shown
     found = found[: bottom - top, : right - left]
-    # Pixels whose centres are on the original's far edge, by a hair within, repeat it.
+    # Pixels whose centers are on the original's far edge, by a hair within, repeat it.
     missing = bottom - top - found.shape[0], right - left - found.shape[1]
     if any(missing):
         found = np.pad(found, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
@@ -220,9 +220,9 @@ def _stretched(
 
 
 def _shown(step: float, start: float, length: int) -> tuple[int, int]:
-    """First and last (exclusive) pixel along an axis whose centre shows the original."""
-    centres = np.arange(length, dtype=np.float32) + np.float32(0.5)
-    fractions = step * centres + start
+    """First and last (exclusive) pixel along an axis whose center shows the original."""
+    centers = np.arange(length, dtype=np.float32) + np.float32(0.5)
+    fractions = step * centers + start
     inside = np.flatnonzero((fractions >= 0) & (fractions < 1))
     return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
@@ -239,16 +239,16 @@ def _fill_beside(seen: np.ndarray, shown: Sequence[tuple[int, int]], fill: Fill)
 
 
 def _fill_around(seen: np.ndarray, matrix: np.ndarray, fill: Fill) -> None:
-    """Writes `fill` to pixels whose centres show padding of any view.
+    """Writes `fill` to pixels whose centers show padding of any view.
 
     The original is convex: in every row its pixels are from a first to a last one.
     """
     height, width, _ = seen.shape
-    centres = np.arange(height)[:, None] + 0.5
+    centers = np.arange(height)[:, None] + 0.5
     first, last = np.zeros((height, 1)), np.full((height, 1), float(width))
     for by_row, by_column, start in matrix.astype(np.float64):
         # 0 <= at + by_column * (index + 0.5) < 1.
-        at = by_row * centres + start
+        at = by_row * centers + start
         if not by_column:
             last = np.where((at >= 0) & (at < 1), last, 0.0)
             continue

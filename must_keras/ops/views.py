@@ -115,7 +115,7 @@ def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Te
     Args:
         values: [h, w, C] uint8 or float32, at any resolution; C is at most 4.
         view: the view.
-        interpolation: "bilinear" or "nearest"; half-pixel centres.
+        interpolation: "bilinear" or "nearest"; half-pixel centers.
         fill: the value of padding. Bilinear samples never mix with it.
 
     Returns:

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from must_keras.config.recipe import Recipe
 from must_keras.errors import DataError, UserError
 from must_keras.files import write_json
-from must_keras.recipe import Recipe
-from must_keras.stages import untaught
-from must_keras.stages.fitting import load_part
-from must_keras.training.serving import backbone_of, export_saved_model, neck_of, serve
-from must_keras.workdir import Workdir
+from must_keras.inference.saved_model import backbone_of, export_saved_model, neck_of, serve
+from must_keras.runs.workdir import Workdir
+from must_keras.training import untaught
+from must_keras.training.fitting import load_part
 
 # Reloaded weights are the same; what may differ is the order of a sum.
 _TOLERANCE = 1e-4

@@ -10,17 +10,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from must_keras import interruption
-from must_keras.data.columns import Column, ColumnWriter, tell_origin
+from must_keras.config.recipe import (
+    AnyTeacher,
+    ExternalTeacher,
+    ImportedLabels,
+    Recipe,
+    Teacher,
+    distinct,
+)
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
+from must_keras.inference import scoring
 from must_keras.progress import Progress, record
-from must_keras.recipe import AnyTeacher, ForeignLabels, ForeignTeacher, Recipe, Teacher, distinct
-from must_keras.stages import leaks, quality, quarantine, scoring, thresholds
-from must_keras.stages.copying import Copier
-from must_keras.stages.labelling import Labeller, Writes, input_size, pending_ranges
+from must_keras.pseudo_labels import leakage, quality, quarantine, thresholds
+from must_keras.pseudo_labels.importer import LabelImporter
+from must_keras.pseudo_labels.labeler import Labeler, Writes, input_size, pending_ranges
+from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, tell_origin
+from must_keras.runs.workdir import Artifact, Workdir, describe
 from must_keras.stages.teacher import selected
-from must_keras.workdir import Part, Workdir, describe
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -30,47 +38,47 @@ def run(
     recipe: Recipe,
     workdir: Workdir,
     only: tuple[str, ...],
-    labellers: Callable[..., contextlib.AbstractContextManager[Writes]] = Labeller,
+    labelers: Callable[..., contextlib.AbstractContextManager[Writes]] = Labeler,
 ) -> None:
     """Writes the columns that are not finished: one pass over each source for all its teachers.
 
-    First it looks which images are also in a test split; see stages.leaks.
+    First it looks which images are also in a test split; see pseudo_labels.leakage.
 
     Args:
         recipe: the run's values.
         workdir: the run's folder.
         only: names of teachers; empty: all.
-        labellers: called with (recipe, workdir, teachers) gives what makes the labels.
+        labelers: called with (recipe, workdir, teachers) gives what makes the labels.
     """
-    leaks.run(recipe, workdir)
+    leakage.run(recipe, workdir)
     teachers = selected(recipe.teachers, only)
     thresholds.tell(teachers, workdir)
     teachers = tuple(thresholds.resolved(teacher, workdir) for teacher in teachers)
     with contextlib.ExitStack() as stack:
-        labeller = None
+        labeler = None
         for source in student_sources(recipe):
             pending = list(_pending(recipe, workdir, teachers, source))
-            copied = [item for item in pending if isinstance(item.teacher, ForeignLabels)]
-            seen = [item for item in pending if not isinstance(item.teacher, ForeignLabels)]
+            copied = [item for item in pending if isinstance(item.teacher, ImportedLabels)]
+            seen = [item for item in pending if not isinstance(item.teacher, ImportedLabels)]
             if seen:
                 # Loaded and traced once, for all sources.
-                labeller = labeller or stack.enter_context(
-                    labellers(recipe, workdir, that_look(teachers))
+                labeler = labeler or stack.enter_context(
+                    labelers(recipe, workdir, that_look(teachers))
                 )
-                _label(recipe, workdir, source, seen, labeller)
+                _label(recipe, workdir, source, seen, labeler)
             if copied:
-                copier = Copier(recipe, [item.teacher for item in copied])
+                copier = LabelImporter(recipe, [item.teacher for item in copied])
                 _label(recipe, workdir, source, copied, copier)
     for teacher in teachers:
         _check_any(recipe, workdir, teacher)
-    from must_keras.stages import label_report  # It reads what this stage writes.
+    from must_keras.pseudo_labels import viewer  # It reads what this stage writes.
 
-    label_report.write(recipe, workdir)
+    viewer.write(recipe, workdir)
 
 
-def that_look(teachers: Sequence[AnyTeacher]) -> list[Teacher | ForeignTeacher]:
+def that_look(teachers: Sequence[AnyTeacher]) -> list[Teacher | ExternalTeacher]:
     """The teachers that look at images: not those whose labels exist already."""
-    return [teacher for teacher in teachers if not isinstance(teacher, ForeignLabels)]
+    return [teacher for teacher in teachers if not isinstance(teacher, ImportedLabels)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,9 +93,9 @@ class _Pending:
     """
 
     teacher: AnyTeacher
-    part: Part
+    part: Artifact
     inputs: dict
-    writer: ColumnWriter
+    writer: PseudoLabelWriter
 
 
 def _pending(
@@ -115,9 +123,9 @@ def _pending(
 
 def writer_of(
     workdir: Workdir, teacher: AnyTeacher, source: Source, made_from: dict
-) -> ColumnWriter:
+) -> PseudoLabelWriter:
     """Writes the column of a finished teacher for a source; `made_from` are its `inputs`."""
-    return ColumnWriter(
+    return PseudoLabelWriter(
         workdir.labels(teacher.name, source.name).folder,
         teacher.task,
         len(source),
@@ -129,11 +137,11 @@ def writer_of(
 
 def _origin(teacher: AnyTeacher) -> dict | None:
     """What the ledger says of labels that were made elsewhere."""
-    return teacher.provenance() if isinstance(teacher, ForeignLabels) else None
+    return teacher.provenance() if isinstance(teacher, ImportedLabels) else None
 
 
 def _check_any(recipe: Recipe, workdir: Workdir, teacher: AnyTeacher) -> None:
-    """Raises DataError where a teacher has labelled nothing at all."""
+    """Raises DataError where a teacher has labeled nothing at all."""
     names = [source.name for source in sources_to_label(recipe, teacher)]
     results = [workdir.labels(teacher.name, name).result() for name in names]
     if results and not any(result["labelled"] for result in results):
@@ -178,9 +186,9 @@ def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> 
         "task": teacher.task.before_reading(),
         "source": without_labels(source),
     }
-    if isinstance(teacher, ForeignLabels):
+    if isinstance(teacher, ImportedLabels):
         return found
-    if isinstance(teacher, ForeignTeacher):
+    if isinstance(teacher, ExternalTeacher):
         found["model"] = teacher.model
     return found | {"size": input_size(recipe, teacher), "batch": recipe.evaluation_batch}
 
@@ -190,7 +198,7 @@ def _label(
     workdir: Workdir,
     source: Source,
     pending: Sequence[_Pending],
-    labeller: Writes,
+    labeler: Writes,
 ) -> None:
     writers = {item.teacher.name: item.writer for item in pending}
     ranges = pending_ranges(writers)
@@ -200,7 +208,7 @@ def _label(
     missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
     with interruption.postponed():
         empty = {index for writer in writers.values() for index in writer.empty()}
-        for part in labeller.write(source, writers, ranges, empty=empty):
+        for part in labeler.write(source, writers, ranges, empty=empty):
             written += part.count
             progress.advance(part.count)
             if part is ranges[0] and len(ranges) > 1:
@@ -233,36 +241,36 @@ def _finish(
     """Looks at a whole column and says that it is finished."""
     teacher, part = item.teacher, item.part
     title = f"labels of {teacher.name} for {source.name}"
-    column = Column(part.folder, source, teacher.task)
+    column = PseudoLabelReader(part.folder, source, teacher.task)
     untaught = (workdir.teacher(teacher.name).result() or {}).get("untaught", [])
     quarantined = quarantine.write(teacher, source, column, part.folder)
-    labelled = len(column) - quarantined
-    if not labelled:
+    labeled = len(column) - quarantined
+    if not labeled:
         print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
     result = {
         "teacher_sha256": column.ledger["teacher_sha256"],
         "images": len(column),
-        "labelled": labelled,
+        "labelled": labeled,
         "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
         "images_per_second": speed,
     } | ({"untaught": untaught} if untaught else {})
     result |= quality.look(recipe, teacher, source, column, part.folder)
     part.finish(item.inputs, result)
     told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
-    print(f"{title}: {labelled} of {len(column)} images{told}")
+    print(f"{title}: {labeled} of {len(column)} images{told}")
     for part_of_head in untaught:
         print(f"{title}: without {part_of_head}, which were never taught")
 
 
 def _look_again(
-    recipe: Recipe, teacher: AnyTeacher, source: Source, part: Part, made_from: dict
+    recipe: Recipe, teacher: AnyTeacher, source: Source, part: Artifact, made_from: dict
 ) -> None:
     """Says what a finished column is worth at another threshold; its labels stay as they are."""
     result = part.result()
     if result.get("threshold") == describe(teacher.threshold):
         return
     found = quality.look(
-        recipe, teacher, source, Column(part.folder, source, teacher.task), part.folder
+        recipe, teacher, source, PseudoLabelReader(part.folder, source, teacher.task), part.folder
     )
     part.finish(made_from, result | found)
     told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""

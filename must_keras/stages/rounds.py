@@ -15,12 +15,12 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from must_keras.config.recipe import Recipe, Teacher
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import appended_lines, replacing
-from must_keras.recipe import Recipe, Teacher
-from must_keras.stages.scoring import sign
-from must_keras.training.start import FromModel
-from must_keras.workdir import Workdir
+from must_keras.inference.scoring import sign
+from must_keras.runs.workdir import Workdir
+from must_keras.training.initialization import FromModel
 
 # Raised when the same inputs would give something else than before.
 VERSION = 1

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from must_keras.config.recipe import Recipe
 from must_keras.data.sources import without_labels
 from must_keras.errors import damaged
 from must_keras.files import appended_lines, file_sha256
-from must_keras.recipe import Recipe
-from must_keras.selfsup import SelfSupervised
-from must_keras.selfsup.views import two_views
-from must_keras.stages import examples, scoring
-from must_keras.stages.fitting import fit_part, is_finished, save_part
+from must_keras.inference import scoring
+from must_keras.pseudo_labels import examples
+from must_keras.runs.workdir import Artifact, Workdir, describe
+from must_keras.self_supervised import SelfSupervised
+from must_keras.self_supervised.views import two_views
 from must_keras.stages.label import student_sources
 from must_keras.stages.teacher import selected
-from must_keras.training.feed import Feed
+from must_keras.training.fitting import fit_part, is_finished, save_part
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.strategy import is_chief
-from must_keras.workdir import Part, Workdir, describe
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -50,7 +51,7 @@ def inputs(recipe: Recipe, workdir: Workdir, method: SelfSupervised) -> dict:
 
 
 def _train(
-    recipe: Recipe, workdir: Workdir, method: SelfSupervised, part: Part, made_from: dict
+    recipe: Recipe, workdir: Workdir, method: SelfSupervised, part: Artifact, made_from: dict
 ) -> None:
     sources, training, size = student_sources(recipe), method.training, recipe.network.size
     images = examples.union(
@@ -59,11 +60,11 @@ def _train(
         left_out=examples.left_out(recipe, workdir, sources),
         who=f"self-supervised method {method.name!r}",
     )
-    seed = scoring.part_seed(recipe.seed, "selfsup", method.name)
+    seed = scoring.derived_seed(recipe.seed, "selfsup", method.name)
     model = method.build(recipe.network, seed=seed, num_images=len(images))
     training.compile(model)
     look = two_views(method.views, size=size)
-    feed = Feed(images, (), training, size=size, seed=seed, look=look)
+    feed = InputPipeline(images, (), training, size=size, seed=seed, look=look)
     origin = str(method.start)
     summaries = fit_part(
         part, made_from, model, feed, training, title=method.name, origin=origin
@@ -88,7 +89,7 @@ def _train(
     )
 
 
-def _last_numbers(part: Part) -> dict[str, Any]:
+def _last_numbers(part: Artifact) -> dict[str, Any]:
     """{"loss", "accuracy"}: means of the last steps, as logged."""
     path, remedy = part.folder / "metrics.jsonl", f"delete {part.folder} to train it again"
     rows = [row for row in appended_lines(path, form={}, remedy=remedy) if "accuracy" in row]

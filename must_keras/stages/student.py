@@ -5,29 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from must_keras.data.columns import Column
-from must_keras.data.labelled import (
+from must_keras.config.recipe import AnyTeacher, Recipe, student_weights
+from must_keras.data.examples import (
+    ConcatenatedExamples,
     PseudoLabels,
-    Union,
     count_origins,
-    labelled_shares,
+    labeled_shares,
 )
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.recipe import AnyTeacher, Recipe, student_weights
-from must_keras.stages import examples, scoring, thresholds, untaught
-from must_keras.stages.fitting import fit_part, is_finished, save_part
+from must_keras.inference import scoring
+from must_keras.inference.predictor import Predictor
+from must_keras.pseudo_labels import examples, thresholds
+from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.runs.workdir import Artifact, Workdir
 from must_keras.stages.label import sources_to_label, student_sources
-from must_keras.training.feed import Feed
-from must_keras.training.inference import Predictor
+from must_keras.training import untaught
+from must_keras.training.config import TrainingConfig
+from must_keras.training.fitting import fit_part, is_finished, save_part
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief
-from must_keras.training.trainer import Training
-from must_keras.workdir import Part, Workdir
 
 # Examples of which the origins are counted before training.
 _COUNTED = 1000
-# Under this share of labelled images a head learns little from the student's batches.
+# Under this share of labeled images a head learns little from the student's batches.
 _LOW_SHARE = 0.25
 
 # Raised when the same inputs would give something else than before.
@@ -55,10 +57,10 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
 def fit_heads(
     recipe: Recipe,
     workdir: Workdir,
-    part: Part,
+    part: Artifact,
     made_from: dict,
-    images: Union,
-    training: Training,
+    images: ConcatenatedExamples,
+    training: TrainingConfig,
     *,
     teachers: Sequence[AnyTeacher],
     title: str,
@@ -83,13 +85,13 @@ def fit_heads(
     tasks, start = [teacher.task for teacher in teachers], recipe.student.start
     sourced = student_weights(recipe)
     weights = {task.name: sourced[task.name].value for task in tasks}
-    seed = scoring.part_seed(recipe.seed, title)
+    seed = scoring.derived_seed(recipe.seed, title)
     origins = count_origins(images, num_examples=_COUNTED, seed=seed)
     shares = tell_shares(origins)
     for name, value in weights.items():
         print(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
-            f"{shares[name]:.0%} of images labelled"
+            f"{shares[name]:.0%} of images labeled"
         )
     model = build_model(
         recipe.network,
@@ -103,7 +105,7 @@ def fit_heads(
     origin = start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title, is_chief=is_chief())
     training.compile(model)
-    feed = Feed(images, tasks, training, size=recipe.network.size, seed=seed)
+    feed = InputPipeline(images, tasks, training, size=recipe.network.size, seed=seed)
     summaries = fit_part(part, made_from, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():
@@ -115,7 +117,7 @@ def fit_heads(
         task, step = teacher.task, training.steps
         if teacher.sets is None:
             heads[task.name] = {"metrics": {}, "trivial": {}}
-            print(f"{title}, {task.name}: not scored, no labelled set is given")
+            print(f"{title}, {task.name}: not scored, no labeled set is given")
             continue
         size, parts = recipe.network.size, left_out.get(task.name, ())
         scorer = scoring.Scorer(task, teacher.sets, recipe, size=size, untaught=parts)
@@ -148,8 +150,8 @@ def fit_heads(
 
 
 def tell_shares(counts: Mapping) -> dict[str, float]:
-    """The shares of labelled images by head, with a warning on stderr where one is low."""
-    shares = labelled_shares(counts)
+    """The shares of labeled images by head, with a warning on stderr where one is low."""
+    shares = labeled_shares(counts)
     for head, share in shares.items():
         if share < _LOW_SHARE:
             print(f"warning: only {share:.0%} of images have a label of {head}", file=sys.stderr)
@@ -183,7 +185,7 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
     } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
 
 
-def training_set(recipe: Recipe, workdir: Workdir) -> Union:
+def training_set(recipe: Recipe, workdir: Workdir) -> ConcatenatedExamples:
     """All that the student learns from: images of the test splits are not among it.
 
     Raises:
@@ -200,7 +202,7 @@ def training_set(recipe: Recipe, workdir: Workdir) -> Union:
                     "run --stage=label first"
                 )
             columns.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
-                column=Column(part.folder, source, teacher.task),
+                column=PseudoLabelReader(part.folder, source, teacher.task),
                 threshold=thresholds.resolved(teacher, workdir).threshold,
             )
     sources = student_sources(recipe)

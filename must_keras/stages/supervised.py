@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from must_keras.recipe import Recipe, student_weights
-from must_keras.stages import examples
+from must_keras.config.recipe import Recipe, student_weights
+from must_keras.pseudo_labels import examples
+from must_keras.runs.workdir import Workdir
 from must_keras.stages.student import fit_heads
-from must_keras.workdir import Workdir
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -21,7 +21,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
     training = recipe.wanted_supervised
     if training is None:
         return
-    sources, teachers = recipe.labelled_sources, recipe.labelled_teachers
+    sources, teachers = recipe.labeled_sources, recipe.labeled_teachers
     fit_heads(
         recipe,
         workdir,
@@ -45,7 +45,7 @@ def inputs(recipe: Recipe, workdir: Workdir) -> dict:
     Raises:
         UserError: a pool with true labels is not compared with the test splits yet.
     """
-    sources, teachers = recipe.labelled_sources, recipe.labelled_teachers
+    sources, teachers = recipe.labeled_sources, recipe.labeled_teachers
     weights = student_weights(recipe)
     return {
         "version": VERSION,

@@ -6,14 +6,14 @@ import dataclasses
 
 import keras
 
+from must_keras.config.recipe import Recipe
 from must_keras.errors import UserError
-from must_keras.recipe import Recipe
-from must_keras.stages.bench import Bench
-from must_keras.stages.cells import Cell, cells
-from must_keras.stages.fitting import is_finished, load_part
+from must_keras.runs.workdir import Artifact, Workdir
 from must_keras.stages.teacher import selected
-from must_keras.training.start import FromCheckpoint
-from must_keras.workdir import Part, Workdir
+from must_keras.training.fitting import is_finished, load_part
+from must_keras.training.initialization import FromCheckpoint
+from must_keras.transfer.grid import Cell, cells
+from must_keras.transfer.trainer import Bench
 
 # Raised when the same inputs would give something else than before.
 VERSION = 3
@@ -40,7 +40,7 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             bench.run(cell, models.get(cell.start), inputs(recipe, workdir, cell))
 
 
-def origin(workdir: Workdir, start: str) -> Part | None:
+def origin(workdir: Workdir, start: str) -> Artifact | None:
     """The part that a start comes from; None where this run did not make it."""
     if start in ("random", "checkpoint"):
         return None
@@ -51,7 +51,7 @@ def origin(workdir: Workdir, start: str) -> Part | None:
     return named.get(start) or workdir.selfsup(start)
 
 
-def _load(part: Part, start: str) -> keras.Model:
+def _load(part: Artifact, start: str) -> keras.Model:
     if part.result() is None:
         raise UserError(f"start {start!r}: {part.folder} is not finished; run that stage first")
     return load_part(part)

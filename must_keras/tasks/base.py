@@ -23,7 +23,7 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.ops.views import View
-from must_keras.tasks.evaluation import Answers, Evaluator, Prior
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
 from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.sketch import Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -72,7 +72,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def missing(self) -> dict[str, np.ndarray]:
-        """A stored label in which nothing is labelled."""
+        """A stored label in which nothing is labeled."""
 
     def accepts(self, kind: str) -> bool:
         """Whether true labels of a kind can serve the head (see `adapt`)."""
@@ -91,7 +91,7 @@ class Task(abc.ABC):
         """Count what a stored label contains and what of it can be learned.
 
         Args:
-            stored: of an image that is labelled for the head.
+            stored: of an image that is labeled for the head.
             framing: how large the network receives the image.
         """
 
@@ -153,7 +153,7 @@ class Task(abc.ABC):
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
         """[B] float32: an image's number of valid elements; 0 where it has no label.
 
-        Pixels for a map; 1 for a labelled image elsewhere. From the label alone.
+        Pixels for a map; 1 for a labeled image elsewhere. From the label alone.
         """
 
     @abc.abstractmethod
@@ -224,7 +224,7 @@ class Task(abc.ABC):
         what that is.
 
         Args:
-            stored: of an image that is labelled.
+            stored: of an image that is labeled.
 
         Raises:
             UserError: the task cannot store labels that were made elsewhere.
@@ -254,13 +254,13 @@ class Task(abc.ABC):
         return Sketch()
 
     legend: ClassVar[str] = ""
-    """How to read the colours of `draw`, where that needs saying."""
+    """How to read the colors of `draw`, where that needs saying."""
 
     foreign_forms: ClassVar[tuple[str, ...]] = ()
     """What a model that was made elsewhere may answer for the head to read it."""
 
-    def check_foreign_form(self, form: str) -> None:
-        """Raises UserError where `foreign_outputs` takes no such form."""
+    def check_external_form(self, form: str) -> None:
+        """Raises UserError where `external_outputs` takes no such form."""
         if form not in self.foreign_forms:
             allowed = ", ".join(self.foreign_forms) or "none"
             raise UserError(f"{self.name}: form={form!r} cannot be read; allowed are {allowed}")
@@ -269,7 +269,7 @@ class Task(abc.ABC):
         """Raises UserError where a foreign model's classes cannot be given by their numbers."""
         raise UserError(f"{self.name}: class_ids={class_ids} belong to a detector")
 
-    def foreign_outputs(
+    def external_outputs(
         self,
         values: Any,
         form: str,
@@ -285,7 +285,7 @@ class Task(abc.ABC):
             form: what they are, one of `foreign_forms`.
             map_size: (H', W') of per-pixel outputs.
             size: (H, W) of the images that the model saw.
-            class_ids: the model's number of each class; None: see ForeignModel.
+            class_ids: the model's number of each class; None: see ExternalModel.
 
         Raises:
             UserError: they are not of the shape that the form says.
@@ -315,16 +315,16 @@ class Task(abc.ABC):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> Answers | None:
+    ) -> ScoredPredictions | None:
         """Which answers to a batch are right, of those that a label column would keep.
 
-        Answers where nothing is labelled are left out. None where answers are not right or wrong.
+        Answers where nothing is labeled are left out. None where answers are not right or wrong.
         """
         del label, outputs
         return None
 
     @abc.abstractmethod
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         """Learns the trivial prediction from training labels."""
 
     @abc.abstractmethod

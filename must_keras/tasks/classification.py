@@ -13,15 +13,15 @@ from keras import ops
 from PIL import Image, ImageDraw
 
 from must_keras.errors import UserError, check_classes
-from must_keras.models.heads import ImageHead
+from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks.base import Spec, Task, Tensor
-from must_keras.tasks.drawing import enlarge, font
-from must_keras.tasks.evaluation import Answers, Evaluator, Prior
-from must_keras.tasks.foreign import check_distribution, check_foreign_shape
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
+from must_keras.tasks.external import check_distribution, check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.sketch import Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.visualization import enlarge, font
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -173,7 +173,7 @@ class Classification(Task):
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
-    def foreign_outputs(
+    def external_outputs(
         self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, K], in the order of the task's classes."""
@@ -198,18 +198,18 @@ class Classification(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> Answers:
+    ) -> ScoredPredictions:
         """An answer is the most likely class."""
         known = np.asarray(label["labelled"]) > 0
         said, true = outputs["probabilities"][known], label["probabilities"][known].argmax(-1)
-        return Answers(
+        return ScoredPredictions(
             scores=said.max(-1),
             classes=said.argmax(-1),
             right=said.argmax(-1) == true,
             true=np.bincount(true, minlength=len(self.classes)),
         )
 
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         return _Frequency(num_classes=len(self.classes))
 
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
@@ -244,7 +244,7 @@ class Classification(Task):
 
 
 class _Accuracy(Evaluator):
-    """top1 and, of more than five classes, top5: the share of labelled images whose class is among
+    """top1 and, of more than five classes, top5: the share of labeled images whose class is among
     the 1 or 5 most likely ones. The class of a soft label is its most likely one.
     """
 
@@ -254,13 +254,13 @@ class _Accuracy(Evaluator):
 
     def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         # Pseudo labels say whether they are labels; outputs of a head always are.
-        labelled = np.asarray(label["labelled"]) > 0
-        labelled &= np.asarray(outputs.get("labelled", labelled)) > 0
-        true = np.asarray(label["probabilities"])[labelled].argmax(-1)
-        order = np.argsort(-np.asarray(outputs["probabilities"])[labelled], axis=-1, kind="stable")
+        labeled = np.asarray(label["labelled"]) > 0
+        labeled &= np.asarray(outputs.get("labelled", labeled)) > 0
+        true = np.asarray(label["probabilities"])[labeled].argmax(-1)
+        order = np.argsort(-np.asarray(outputs["probabilities"])[labeled], axis=-1, kind="stable")
         for count in self._right:
             self._right[count] += int((order[:, :count] == true[:, None]).sum())
-        self._all += int(labelled.sum())
+        self._all += int(labeled.sum())
 
     def result(self) -> dict[str, float]:
         return {
@@ -269,15 +269,15 @@ class _Accuracy(Evaluator):
         }
 
 
-class _Frequency(Prior):
+class _Frequency(TrivialBaseline):
     """The frequencies of the classes, so that the most frequent one comes first."""
 
     def __init__(self, *, num_classes: int) -> None:
         self._sum = np.zeros(num_classes)
 
     def update(self, label: Mapping[str, np.ndarray]) -> None:
-        labelled = np.asarray(label["labelled"])[:, None]
-        self._sum += (np.asarray(label["probabilities"]) * labelled).sum(0)
+        labeled = np.asarray(label["labelled"])[:, None]
+        self._sum += (np.asarray(label["probabilities"]) * labeled).sum(0)
 
     def outputs(self, num_images: int) -> dict[str, np.ndarray]:
         share = self._sum / max(self._sum.sum(), 1.0)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Answers(NamedTuple):
-    """What a model said to a batch, answer by answer, where something is labelled.
+class ScoredPredictions(NamedTuple):
+    """What a model said to a batch, answer by answer, where something is labeled.
 
     Attributes:
         scores: [N] in [0, 1], how sure each is, as a label column stores it.
@@ -34,14 +34,14 @@ class Evaluator(abc.ABC):
 
     @abc.abstractmethod
     def result(self) -> dict[str, float]:
-        """{metric: value}; the first is the headline. NaN where nothing was labelled."""
+        """{metric: value}; the first is the headline. NaN where nothing was labeled."""
 
     def warnings(self) -> list[str]:
         """Return, with figures and remedy, what all predictions get wrong, as inverted depth."""
         return []
 
 
-class Prior(abc.ABC):
+class TrivialBaseline(abc.ABC):
     """The best prediction that never looks at the image: what any metric is compared with."""
 
     @abc.abstractmethod

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.models.heads import PixelHead
+from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, is_mirrored, sample
 from must_keras.tasks.base import Spec, Task, Tensor
-from must_keras.tasks.evaluation import Evaluator, Prior
-from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.evaluation import Evaluator, TrivialBaseline
+from must_keras.tasks.external import check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.thresholds import Threshold
 
@@ -124,22 +124,22 @@ class Normals(Task):
         self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
     ) -> dict[str, Any]:
         normals = maps.cut(np.asarray(outputs["normals"]), area, size)
-        return {"normals": maps.encode_png(as_colours(normals))}
+        return {"normals": maps.encode_png(as_colors(normals))}
 
     def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """To within half a degree; a map above `maps.MAX_STORED_SIDE` becomes coarser."""
         normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
-        return {"normals": maps.encode_png(as_colours(normals))}
+        return {"normals": maps.encode_png(as_colors(normals))}
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
-        return {"normals": from_colours(maps.decode_png(record["normals"]))}
+        return {"normals": from_colors(maps.decode_png(record["normals"]))}
 
     legend: ClassVar[str] = "red faces right, green faces down, little blue faces the camera"
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("normals",)
 
-    def foreign_outputs(
+    def external_outputs(
         self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where we see it."""
@@ -153,18 +153,18 @@ class Normals(Task):
     def quality(self) -> Evaluator:
         return _Angles(partly=True)
 
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         return _MeanNormal()
 
     kinds: ClassVar[tuple[str, ...]] = ("normals",)
 
     def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes:
-        """Colours: round((n + 1) / 2 * 255)."""
-        return maps.encode_png(as_colours(np.asarray(outputs["normals"])))
+        """Colors: round((n + 1) / 2 * 255)."""
+        return maps.encode_png(as_colors(np.asarray(outputs["normals"])))
 
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The usual colours: each axis from -1 to 1 as red, green and blue."""
-        return as_colours(np.asarray(shown["normals"]))
+        """The usual colors: each axis from -1 to 1 as red, green and blue."""
+        return as_colors(np.asarray(shown["normals"]))
 
 
 def points_away(normals: np.ndarray) -> bool:
@@ -174,18 +174,18 @@ def points_away(normals: np.ndarray) -> bool:
     return bool(np.count_nonzero(away) > np.count_nonzero(towards))
 
 
-def as_colours(normals: np.ndarray) -> np.ndarray:
+def as_colors(normals: np.ndarray) -> np.ndarray:
     """[H, W, 3] unit vectors as uint8 round((n + 1) / 2 * 255); invalid ones as (0, 0, 0)."""
     valid = np.linalg.norm(normals, axis=-1, keepdims=True) > _SHORTEST
-    colours = np.clip(np.round((normals + 1.0) * 127.5), 0, 255)
-    return np.where(valid, colours, 0).astype(np.uint8)
+    colors = np.clip(np.round((normals + 1.0) * 127.5), 0, 255)
+    return np.where(valid, colors, 0).astype(np.uint8)
 
 
-def from_colours(colours: np.ndarray) -> np.ndarray:
-    """The unit vectors that `as_colours` stored, to within half a degree."""
-    normals = colours.astype(np.float32) / 127.5 - 1.0
+def from_colors(colors: np.ndarray) -> np.ndarray:
+    """The unit vectors that `as_colors` stored, to within half a degree."""
+    normals = colors.astype(np.float32) / 127.5 - 1.0
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
-    return np.where(colours.any(-1, keepdims=True), normals, 0.0).astype(np.float32)
+    return np.where(colors.any(-1, keepdims=True), normals, 0.0).astype(np.float32)
 
 
 def _unit(normals: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,7 +254,7 @@ class _Angles(Evaluator):
         return {k: float(v / count) for k, v in shares.items()} | {"mean_angle": self._sum / count}
 
 
-class _MeanNormal(Prior):
+class _MeanNormal(TrivialBaseline):
     """Each pixel's mean direction over the training labels."""
 
     def __init__(self) -> None:

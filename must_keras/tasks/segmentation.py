@@ -12,16 +12,16 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError, check_classes
-from must_keras.models.heads import PixelHead
+from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks.base import Spec, Task, Tensor
-from must_keras.tasks.drawing import palette
-from must_keras.tasks.evaluation import Answers, Evaluator, Prior
-from must_keras.tasks.foreign import check_distribution, check_foreign_shape
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
+from must_keras.tasks.external import check_distribution, check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
+from must_keras.tasks.visualization import palette
 
 IGNORE = 255
 _IGNORED = Lost(
@@ -174,7 +174,7 @@ class Segmentation(Task):
 
     foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
-    def foreign_outputs(
+    def external_outputs(
         self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
         """[B, h, w, K], in the order of the task's classes."""
@@ -203,18 +203,18 @@ class Segmentation(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> Answers:
+    ) -> ScoredPredictions:
         """An answer is a pixel's class."""
         known = np.asarray(label["map"]) != IGNORE
         said, true = np.asarray(outputs["map"])[known], np.asarray(label["map"])[known]
-        return Answers(
+        return ScoredPredictions(
             scores=_byte(np.asarray(outputs["confidence"])[known]) / np.float32(255),
             classes=said,
             right=said == true,
             true=np.bincount(true, minlength=len(self.classes)),
         )
 
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         return _Frequency(len(self.classes))
 
     kinds: ClassVar[tuple[str, ...]] = ("map",)
@@ -231,17 +231,17 @@ class Segmentation(Task):
         return maps.encode_png(np.asarray(outputs["map"], np.uint8))
 
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The map in colours over the grey image; black where it is ignored.
+        """The map in colors over the gray image; black where it is ignored.
 
-        Of outputs the colours are the paler, the less sure they are.
+        Of outputs the colors are the paler, the less sure they are.
         """
         classes = np.asarray(shown["map"])
-        colours = palette(len(self.classes))[np.minimum(classes, len(self.classes) - 1)]
-        colours[classes == IGNORE] = 0
-        grey = image.mean(-1, keepdims=True)
+        colors = palette(len(self.classes))[np.minimum(classes, len(self.classes) - 1)]
+        colors[classes == IGNORE] = 0
+        gray = image.mean(-1, keepdims=True)
         sure = np.asarray(shown.get("confidence", np.ones(classes.shape)))[..., None]
         weight = 0.75 * np.where(classes[..., None] == IGNORE, 1.0, sure)
-        return np.clip(weight * colours + (1.0 - weight) * grey, 0, 255).astype(np.uint8)
+        return np.clip(weight * colors + (1.0 - weight) * gray, 0, 255).astype(np.uint8)
 
 
 def _byte(confidence: np.ndarray) -> np.ndarray:
@@ -299,10 +299,10 @@ class _Quality(Evaluator):
 
     def result(self) -> dict[str, float]:
         share = self._num_named / self._num_known if self._num_known else math.nan
-        return self._named.result() | {"labelled_share": share}
+        return self._named.result() | {"labeled_share": share}
 
 
-class _Frequency(Prior):
+class _Frequency(TrivialBaseline):
     """The most frequent class of each pixel of the input."""
 
     def __init__(self, num_classes: int):

@@ -17,7 +17,7 @@ import numpy as np
 from must_keras.arrays import read_arrays
 from must_keras.errors import DataError, UserError, damaged, reason
 from must_keras.files import replacing, warn_once
-from must_keras.marks import CHECKPOINTS
+from must_keras.runs.marks import CHECKPOINTS
 
 _KEPT = 3
 _STATE = "state"

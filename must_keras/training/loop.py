@@ -14,19 +14,14 @@ from must_keras.errors import DataError, UserError
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
 from must_keras.training.checkpoints import Checkpoints, Saved
+from must_keras.training.config import TrainingConfig
 from must_keras.training.diagnostics import Diagnostics, shared_kernels
-from must_keras.training.feed import Feed
 from must_keras.training.fitted import FittedModel
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.optimizers import reset
-from must_keras.training.strategy import (
-    chief_says,
-    is_chief,
-    is_multi_worker,
-    sum_over_workers,
-)
-from must_keras.training.summaries import Summaries
-from must_keras.training.trainer import Training
+from must_keras.training.strategy import chief_says, is_chief, is_multi_worker, sum_over_workers
+from must_keras.training.summaries import Loggers
 
 # A checkpoint that takes a second to write is written every 20 seconds at most.
 _LEAST_SHARE = 20.0
@@ -34,13 +29,13 @@ _LEAST_SHARE = 20.0
 
 def fit(
     model: FittedModel,
-    feed: Feed,
-    training: Training,
+    feed: InputPipeline,
+    training: TrainingConfig,
     *,
     title: str,
     origin: str,
     folder: pathlib.Path,
-    summaries: Summaries,
+    summaries: Loggers,
 ) -> None:
     """Trains a compiled model, from its newest checkpoint where there is one.
 
@@ -134,10 +129,10 @@ class _Run(keras.callbacks.Callback):
         self,
         first: int,
         model: FittedModel,
-        feed: Feed,
-        training: Training,
+        feed: InputPipeline,
+        training: TrainingConfig,
         checkpoints: Checkpoints,
-        summaries: Summaries,
+        summaries: Loggers,
         progress: Progress | None,
     ):
         super().__init__()

@@ -13,10 +13,10 @@ from must_keras.errors import UserError
 from must_keras.ops.precision import policy
 from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
+from must_keras.training.loss_weights.base import LearnedWeights
 from must_keras.training.losses import losses_over, valid_counts
 from must_keras.training.network import Network, Precision, connect
 from must_keras.training.strategy import num_replicas, sum_over_replicas
-from must_keras.training.weighting.base import LearnedWeights
 
 Tensor = Any
 # On a CPU TensorFlow 2.21's bfloat16 gradient of a 3x3 convolution with stride 2 reads memory that
@@ -121,8 +121,8 @@ class MultiTaskModel(FittedModel):
         total = sum(self.weighted_losses(losses).values())
         if self.learned_weights is None:
             return total
-        labelled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
-        return total + self.learned_weights.penalty(labelled) / (num_replicas() * parts)
+        labeled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
+        return total + self.learned_weights.penalty(labeled) / (num_replicas() * parts)
 
     def weighted_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses, each times its weight."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import keras
 
 from must_keras.errors import UserError, expect
-from must_keras.models.backbone import Backbone
-from must_keras.models.fpn import build_neck
+from must_keras.modeling.backbone import Backbone
+from must_keras.modeling.fpn import build_neck
 from must_keras.tasks.base import Task
 
 Tensor = Any

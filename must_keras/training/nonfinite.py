@@ -14,9 +14,9 @@ import tensorflow as tf
 from must_keras.arrays import read_arrays
 from must_keras.errors import UserError, damaged, listed
 from must_keras.files import read_json, replacing, unshare, write_json
-from must_keras.marks import EVIDENCE
-from must_keras.models.loading import load_model
+from must_keras.modeling.loading import load_model
 from must_keras.ops.precision import to_full
+from must_keras.runs.marks import EVIDENCE
 from must_keras.training.fitted import FittedModel
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE

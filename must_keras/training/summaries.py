@@ -16,7 +16,7 @@ from must_keras.files import unshare, warn_once
 _METRICS, _TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 
-class Summaries:
+class Loggers:
     """Writes the same numbers to metrics.jsonl and to TensorBoard.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from must_keras.arrays import read_arrays
 from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
-from must_keras.tasks.evaluation import Answers
+from must_keras.tasks.evaluation import ScoredPredictions
 from must_keras.tasks.thresholds import DROPPED
 
 # Thresholds are told apart to a thousandth; a map's scores, in 1/255, all lie in different ones.
@@ -45,7 +45,7 @@ class Standing(NamedTuple):
         return self.right / self.true if self.true else math.nan
 
 
-class AnswerCounts:
+class PredictionCounts:
     """The answers of every class and the right ones among them, by their scores.
 
     Scores are counted in thousandths, in the same memory however many pixels come: what it says
@@ -63,7 +63,7 @@ class AnswerCounts:
     def __len__(self) -> int:
         return len(self._true)
 
-    def add(self, answers: Answers) -> None:
+    def add(self, answers: ScoredPredictions) -> None:
         """Takes a batch's."""
         places = answers.classes.astype(np.int64) * len(_EDGES) + _places(answers.scores)
         for counts, some in (
@@ -102,7 +102,7 @@ class AnswerCounts:
             np.savez_compressed(file, answers=self._answers, right=self._right, true=self._true)
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> AnswerCounts:
+    def load(cls, path: pathlib.Path) -> PredictionCounts:
         """What `save` wrote.
 
         Raises:
@@ -160,7 +160,7 @@ class AtPrecision:
         if self.minimum < 1:
             raise UserError(f"AtPrecision: minimum={self.minimum}, expected 1 or more")
 
-    def choose(self, counts: AnswerCounts, *, lowest: float) -> list[Choice]:
+    def choose(self, counts: PredictionCounts, *, lowest: float) -> list[Choice]:
         """The choice for every class.
 
         Args:
@@ -169,7 +169,7 @@ class AtPrecision:
         """
         return [self._choose(counts, index, lowest) for index in range(len(counts))]
 
-    def _choose(self, counts: AnswerCounts, index: int, lowest: float) -> Choice:
+    def _choose(self, counts: PredictionCounts, index: int, lowest: float) -> Choice:
         # The higher a threshold, the fewer answers reach it.
         standings = counts.standings(index)
         believed = {t: s for t, s in standings.items() if s.answers >= self.minimum}

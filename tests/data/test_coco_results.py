@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from must_keras.data.sources import CocoJson, Concatenation, Joined, Relabelled, Subset
+from must_keras.data.sources import CocoJson, Concatenated, Joined, Relabeled, Subset
 from must_keras.errors import UserError
 
 HEIGHT, WIDTH = 20, 30
@@ -83,12 +83,12 @@ def test_annotations_with_scores(folder):
 
 def test_scores_go_with_their_boxes(folder):
     source = read(folder, [entry(), entry(category_id=5, score=0.25)])
-    cows = Relabelled(source, head="things", classes=("cow",), mapping={"cow": "cow"})
+    cows = Relabeled(source, head="things", classes=("cow",), mapping={"cow": "cow"})
     assert cows.labels(1)["things"]["scores"].tolist() == [0.25]
     for made_of in (
         cows,
         Subset(source, [1], name="s"),
-        Concatenation([source], name="c"),
+        Concatenated([source], name="c"),
         Joined([source], name="j"),
     ):
         assert made_of.has_scores

@@ -9,7 +9,7 @@ from PIL import Image
 
 from must_keras.data.sources import (
     CocoJson,
-    Concatenation,
+    Concatenated,
     CsvClasses,
     DepthMaps,
     FolderPerClass,
@@ -17,7 +17,7 @@ from must_keras.data.sources import (
     Joined,
     LabelMaps,
     LabelSpace,
-    Relabelled,
+    Relabeled,
     Source,
 )
 from must_keras.data.stored import class_label, objects
@@ -115,7 +115,7 @@ def test_how_some_images_of_several_sources_are_read(tmp_path):
     for name in ("one/a.tif", "two/a.png"):
         save(tmp_path / name, PIXELS)
     parts = [ImagesOnly(name=name, root=tmp_path / name) for name in ("one", "two")]
-    both = Concatenation(parts, name="both")
+    both = Concatenated(parts, name="both")
     assert list(both.describe_reading()["reading"]) == ["one"]
     assert both.describe_reading(["one/a.tif", "two/a.png"]) == both.describe_reading()
     assert both.describe_reading(["two/a.png"]) == {}
@@ -174,7 +174,7 @@ MAPPING = {"horse": "horse", "cat": "pet", "dog": "pet"}
 
 
 def renamed(kind, label):
-    source = Relabelled(One(kind, label), head="h", classes=("pet", "horse"), mapping=MAPPING)
+    source = Relabeled(One(kind, label), head="h", classes=("pet", "horse"), mapping=MAPPING)
     assert source.label_spaces == {"h": LabelSpace(kind, ("pet", "horse"))}
     return source.labels(0).get("h")
 
@@ -212,9 +212,9 @@ def test_images_of_other_classes_have_no_label():
 )
 def test_mappings_that_do_not_fit(mapping, message):
     with pytest.raises(UserError, match=message):
-        Relabelled(One("boxes", {}), head="h", classes=("pet", "horse"), mapping=mapping)
+        Relabeled(One("boxes", {}), head="h", classes=("pet", "horse"), mapping=mapping)
     with pytest.raises(UserError, match="has no classes for head 'k'"):
-        Relabelled(One("boxes", {}), head="k", classes=("pet",), mapping={})
+        Relabeled(One("boxes", {}), head="k", classes=("pet",), mapping={})
 
 
 # ---- sources of one's own ---------------------------------------------------------------------

@@ -178,7 +178,7 @@ def test_maps_of_stored_pixels_end_with_a_way_out(orientation, tmp_path):
     np.save(tmp_path / "depths" / "a.npy", np.ones(size, np.float32))
     depth = DepthMaps(
         name="s", images=tmp_path / "images", depths=tmp_path / "depths", head="h",
-        metres_per_count=1.0,
+        depth_scale=1.0,
     )  # fmt: skip
     for source in (label_map(tmp_path, tmp_path / "maps"), depth):
         with pytest.raises(UserError, match=r"is 24x40 .*a\.png is 40x24 .*upright.*exiftool"):
@@ -196,7 +196,7 @@ def test_maps_without_an_exif_block_are_upright(orientation, tmp_path):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_values_that_do_not_turn_are_upright_or_refused(orientation, tmp_path):
-    """Normals, colours of classes, and the numbers of panoptic segments."""
+    """Normals, colors of classes, and the numbers of panoptic segments."""
     save_turned(tmp_path / "images" / "a.png", photo(), orientation)
     normals = np.where(inside()[:, :, None], np.uint8((128, 128, 0)), np.uint8((255, 128, 100)))
     segments = np.where(inside()[:, :, None], np.uint8((7, 0, 0)), np.uint8(0))
@@ -215,14 +215,14 @@ def test_values_that_do_not_turn_are_upright_or_refused(orientation, tmp_path):
     for folder, own in (("upright", 1), ("turned", orientation)):
         root = tmp_path / folder
         save_turned(root / "normals" / "a.png", normals, own)
-        save_turned(root / "colours" / "a.png", photo(), own)
+        save_turned(root / "colors" / "a.png", photo(), own)
         save_turned(root / "segments" / "a.png", segments, own)
         sources = (
             (NormalMaps(normals=root / "normals", **shared), "normals"),
             (
                 LabelMaps(
-                    maps=root / "colours", classes=("a", "b"),
-                    colours=((20, 20, 20), (250, 200, 10)), **shared,
+                    maps=root / "colors", classes=("a", "b"),
+                    colors=((20, 20, 20), (250, 200, 10)), **shared,
                 ),
                 "map",
             ),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from must_keras.data import images
-from must_keras.data.images import (
+from must_keras.data.io import images
+from must_keras.data.io.images import (
     read_array,
     read_coded,
     read_exr,
@@ -21,16 +21,16 @@ from must_keras.data.images import (
 )
 from must_keras.errors import UserError
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+COLORS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "tif"])
 def test_lossless_files_give_their_pixels(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(COLOURS).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    Image.fromarray(COLORS).save(path, **({"lossless": True} if suffix == "webp" else {}))
     image = read_image(path)
     assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, COLOURS)
+    np.testing.assert_array_equal(image, COLORS)
     assert upright_size(path) == (5, 7)
 
 
@@ -60,26 +60,26 @@ def test_exif_turns_upright(tmp_path, orientation, suffix):
 
 
 def test_every_mode_becomes_rgb(tmp_path):
-    grey = COLOURS[:, :, 0]
+    gray = COLORS[:, :, 0]
 
     def read(image, name):
         image.save(tmp_path / name)
         return read_image(tmp_path / name)
 
-    three = np.repeat(grey[:, :, None], 3, 2)
-    np.testing.assert_array_equal(read(Image.fromarray(grey), "grey.png"), three)
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    three = np.repeat(gray[:, :, None], 3, 2)
+    np.testing.assert_array_equal(read(Image.fromarray(gray), "gray.png"), three)
+    deep = Image.fromarray(gray.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read(deep, "deep.png"), three)
-    black_white = Image.fromarray(grey > 99)
-    np.testing.assert_array_equal(read(black_white, "1.png")[:, :, 1], (grey > 99) * 255)
-    palette = Image.fromarray(COLOURS).quantize(256)
+    black_white = Image.fromarray(gray > 99)
+    np.testing.assert_array_equal(read(black_white, "1.png")[:, :, 1], (gray > 99) * 255)
+    palette = Image.fromarray(COLORS).quantize(256)
     expected = np.asarray(palette.convert("RGB"))
     np.testing.assert_array_equal(read(palette, "palette.png"), expected)
-    assert read(Image.fromarray(COLOURS).convert("CMYK"), "cmyk.jpg").shape == (5, 7, 3)
+    assert read(Image.fromarray(COLORS).convert("CMYK"), "cmyk.jpg").shape == (5, 7, 3)
     alpha = np.full((5, 7, 1), 255, np.uint8)
     alpha[:, 3:] = 0
-    seen = read(Image.fromarray(np.concatenate([COLOURS, alpha], 2)), "alpha.png")
-    np.testing.assert_array_equal(seen[:, :3], COLOURS[:, :3])
+    seen = read(Image.fromarray(np.concatenate([COLORS, alpha], 2)), "alpha.png")
+    np.testing.assert_array_equal(seen[:, :3], COLORS[:, :3])
     assert np.all(seen[:, 3:] == 255)
 
 
@@ -101,12 +101,12 @@ def test_values_are_the_numbers_in_the_file(tmp_path):
     np.testing.assert_array_equal(deep, numbers.astype(np.int64) * 5000)
     Image.fromarray(np.repeat(numbers[:, :, None], 3, 2)).save(tmp_path / "equal.png")
     np.testing.assert_array_equal(read_coded(tmp_path / "equal.png").values, numbers)
-    Image.fromarray(COLOURS).save(tmp_path / "colours.png")
-    with pytest.raises(UserError, match=r"colours\.png has colours"):
-        read_coded(tmp_path / "colours.png")
+    Image.fromarray(COLORS).save(tmp_path / "colors.png")
+    with pytest.raises(UserError, match=r"colors\.png has colors"):
+        read_coded(tmp_path / "colors.png")
 
 
-def test_floats_are_numbers_and_not_colours(tmp_path):
+def test_floats_are_numbers_and_not_colors(tmp_path):
     numbers = np.array([[0.25, np.nan], [-1.5, 1e6]], np.float32)
     Image.fromarray(numbers).save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_numbers(tmp_path / "a.tif"), numbers)
@@ -118,18 +118,18 @@ def test_floats_are_numbers_and_not_colours(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_triples_are_what_is_stored(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(COLOURS).save(path)
-    np.testing.assert_array_equal(read_triples(path), COLOURS)
+    Image.fromarray(COLORS).save(path)
+    np.testing.assert_array_equal(read_triples(path), COLORS)
     alpha = np.full((5, 7, 1), 255, np.uint8)
     alpha[:, 3], alpha[:, 4:] = 1, 0
-    Image.fromarray(np.concatenate([COLOURS, alpha], 2)).save(path)
-    np.testing.assert_array_equal(read_triples(path), COLOURS * (alpha > 0))
+    Image.fromarray(np.concatenate([COLORS, alpha], 2)).save(path)
+    np.testing.assert_array_equal(read_triples(path), COLORS * (alpha > 0))
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(COLOURS).save(path, exif=exif)
+    Image.fromarray(COLORS).save(path, exif=exif)
     with pytest.raises(UserError, match=rf"a\.{suffix} has the EXIF orientation 6, expected 1"):
         read_triples(path)
-    Image.fromarray(COLOURS[:, :, 0]).save(path)
+    Image.fromarray(COLORS[:, :, 0]).save(path)
     with pytest.raises(UserError, match=rf"a\.{suffix} has mode L, expected .*RGB or RGBA"):
         read_triples(path)
 
@@ -164,7 +164,7 @@ SAVED = {
 def stored(suffix, **options):
     buffer = io.BytesIO()
     kind = {"jpg": "JPEG", "tif": "TIFF"}.get(suffix.split(".")[-1], suffix.upper())
-    Image.fromarray(COLOURS).save(buffer, kind, **SAVED[suffix], **options)
+    Image.fromarray(COLORS).save(buffer, kind, **SAVED[suffix], **options)
     return buffer.getvalue()
 
 
@@ -239,7 +239,7 @@ def test_the_size_is_that_of_the_image(tmp_path, suffix, orientation, mode):
     if orientation is not None:
         exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
-    picture = Image.fromarray(COLOURS).convert(mode)
+    picture = Image.fromarray(COLORS).convert(mode)
     picture.save(path, exif=exif, **SAVED[suffix])
     image = read_image(path)
     assert image.shape[:2] == upright_size(path)
@@ -362,7 +362,7 @@ def test_nothing_but_regular_files_is_opened(tmp_path, monkeypatch):
 
 
 def test_the_first_picture_of_several_is_read(tmp_path):
-    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (4, 3), color) for color in ("red", "lime", "blue")]
     for suffix in ("gif", "png", "tif", "webp"):
         path = tmp_path / f"a.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:], **SAVED.get(suffix, {}))
@@ -378,7 +378,7 @@ class UnheardError(Exception):
     "error", [UnheardError("two\nlines"), MemoryError(), RecursionError(), KeyError()]
 )
 def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
-    Image.fromarray(COLOURS).save(tmp_path / "a.webp")
+    Image.fromarray(COLORS).save(tmp_path / "a.webp")
 
     def fails(*arguments, **options):
         raise error
@@ -396,7 +396,7 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
 )  # fmt: skip
 def test_colors_of_every_kind_are_read_or_refused(tmp_path, mode, name):
     try:
-        Image.fromarray(COLOURS).convert("RGBA" if mode == "PA" else "RGB").convert(mode).save(
+        Image.fromarray(COLORS).convert("RGBA" if mode == "PA" else "RGB").convert(mode).save(
             tmp_path / name
         )
     except (OSError, ValueError):
@@ -410,10 +410,10 @@ def test_colors_of_every_kind_are_read_or_refused(tmp_path, mode, name):
 def test_a_png_with_a_broken_text_keeps_its_pixels(tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "something")
-    Image.fromarray(COLOURS).save(tmp_path / "a.png", pnginfo=info)
+    Image.fromarray(COLORS).save(tmp_path / "a.png", pnginfo=info)
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content.replace(b"something", b"sOmething"))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLOURS)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
 
 
 def test_arrays_that_claim_too_much_or_are_archives(tmp_path):

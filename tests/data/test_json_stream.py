@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from must_keras.data.json_stream import array_items
+from must_keras.data.io.json_stream import array_items
 from must_keras.errors import UserError
 
 CONTENT = {

@@ -5,14 +5,14 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from must_keras.data.map_codes import Values
+from must_keras.data.io.map_codes import Values
 from must_keras.data.sources import DepthMaps, LabelMaps
 from must_keras.errors import UserError
 
 SHAPE = (3, 4)
 CLASSES = np.array([[0, 1, 2, 255], [2, 2, 1, 0], [255, 0, 0, 1]], np.uint8)
 NAMES = ("road", "sky", "car")
-COLOURS = ((128, 64, 128), (70, 130, 180), (0, 0, 142))
+COLORS = ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 VOID = (0, 0, 0)
 
 
@@ -34,11 +34,11 @@ def maps(root, **arguments):
     return source.labels(0)["h"]["map"]
 
 
-def colours():
-    return np.array([*COLOURS, VOID], np.uint8)[np.where(CLASSES == 255, 3, CLASSES)]
+def colors():
+    return np.array([*COLORS, VOID], np.uint8)[np.where(CLASSES == 255, 3, CLASSES)]
 
 
-def test_a_grey_map(tmp_path):
+def test_a_gray_map(tmp_path):
     root = folder(tmp_path, "1.png", lambda path: Image.fromarray(CLASSES).save(path))
     np.testing.assert_array_equal(maps(root), CLASSES)
 
@@ -46,7 +46,7 @@ def test_a_grey_map(tmp_path):
 def palette():
     image = Image.fromarray(CLASSES, mode="P")
     flat = np.zeros((256, 3), np.uint8)
-    flat[:3] = COLOURS
+    flat[:3] = COLORS
     image.putpalette(flat.tobytes())
     return image
 
@@ -57,35 +57,35 @@ def test_a_palette_map_is_its_indices(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["rgb", "rgba", "palette"])
-def test_a_map_in_colours(tmp_path, form):
+def test_a_map_in_colors(tmp_path, form):
     def write(path):
         image = {
-            "rgb": lambda: Image.fromarray(colours()),
-            "rgba": lambda: Image.fromarray(colours()).convert("RGBA"),
+            "rgb": lambda: Image.fromarray(colors()),
+            "rgba": lambda: Image.fromarray(colors()).convert("RGBA"),
             "palette": palette,
         }[form]()
         image.save(path)
 
     root = folder(tmp_path, "1.PNG", write)
-    np.testing.assert_array_equal(maps(root, colours=COLOURS, ignore_colours=[VOID]), CLASSES)
+    np.testing.assert_array_equal(maps(root, colors=COLORS, ignore_colors=[VOID]), CLASSES)
 
 
-def test_colours_without_a_meaning_are_named(tmp_path):
-    root = folder(tmp_path, "1.png", lambda path: Image.fromarray(colours()).save(path))
-    with pytest.raises(UserError, match=r"1.png has colours that are neither.*: \(0, 0, 0\); 3"):
-        maps(root, colours=COLOURS)
+def test_colors_without_a_meaning_are_named(tmp_path):
+    root = folder(tmp_path, "1.png", lambda path: Image.fromarray(colors()).save(path))
+    with pytest.raises(UserError, match=r"1.png has colors that are neither.*: \(0, 0, 0\); 3"):
+        maps(root, colors=COLORS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"colours": COLOURS[:2]}, "each of the 3 classes needs one colour"),
-        ({"colours": COLOURS, "ignore_colours": COLOURS[:1]}, "needs one colour"),
-        ({"colours": (*COLOURS[:2], (0, 0, 256))}, r"\(0, 0, 256\) is no colour"),
-        ({"colours": COLOURS, "values": (0, 1, 2)}, "give values or colours"),
+        ({"colors": COLORS[:2]}, "each of the 3 classes needs one color"),
+        ({"colors": COLORS, "ignore_colors": COLORS[:1]}, "needs one color"),
+        ({"colors": (*COLORS[:2], (0, 0, 256))}, r"\(0, 0, 256\) is no color"),
+        ({"colors": COLORS, "values": (0, 1, 2)}, "give values or colors"),
     ],
 )
-def test_colours_that_cannot_be_used(tmp_path, arguments, message):
+def test_colors_that_cannot_be_used(tmp_path, arguments, message):
     root = folder(tmp_path, "1.png", lambda path: Image.fromarray(CLASSES).save(path))
     with pytest.raises(UserError, match=message):
         maps(root, **arguments)
@@ -93,13 +93,13 @@ def test_colours_that_cannot_be_used(tmp_path, arguments, message):
 
 # ---- depth ------------------------------------------------------------------------------------
 
-METRES = np.array([[1.0, 2.5, 0.0, 3.0], [0.5, 0.75, 1.25, 4.0], [6.0, 0.0, 2.0, 1.0]], np.float32)
+METERS = np.array([[1.0, 2.5, 0.0, 3.0], [0.5, 0.75, 1.25, 4.0], [6.0, 0.0, 2.0, 1.0]], np.float32)
 
 
-def depth(root, metres_per_count):
+def depth(root, depth_scale):
     source = DepthMaps(
         name="d", images=root / "images", depths=root / "labels", head="h",
-        metres_per_count=metres_per_count,
+        depth_scale=depth_scale,
     )  # fmt: skip
     return source.labels(0)["h"]["depth"]
 
@@ -113,29 +113,29 @@ def write_exr(channels):
     return write
 
 
-UNKNOWN = np.where(METRES > 0, METRES, np.nan).astype(np.float32)
+UNKNOWN = np.where(METERS > 0, METERS, np.nan).astype(np.float32)
 FORMS = {
-    "png": ("1.png", lambda p: Image.fromarray((METRES * 1000).astype(np.uint16)).save(p), 0.001),
-    "tum": ("1.png", lambda p: Image.fromarray((METRES * 5000).astype(np.uint16)).save(p), 1 / 5000),
+    "png": ("1.png", lambda p: Image.fromarray((METERS * 1000).astype(np.uint16)).save(p), 0.001),
+    "tum": ("1.png", lambda p: Image.fromarray((METERS * 5000).astype(np.uint16)).save(p), 1 / 5000),
     "tiff": ("1.TIF", lambda p: Image.fromarray(UNKNOWN).save(p), 1.0),
-    "deep tiff": ("1.tiff", lambda p: Image.fromarray((METRES * 1000).astype(np.uint16)).save(p), 0.001),
+    "deep tiff": ("1.tiff", lambda p: Image.fromarray((METERS * 1000).astype(np.uint16)).save(p), 0.001),
     "npy": ("1.npy", lambda p: np.save(p, UNKNOWN), 1.0),
-    "npy with a channel": ("1.npy", lambda p: np.save(p, METRES[:, :, None].astype("float64")), 1.0),
-    "npy of counts": ("1.npy", lambda p: np.save(p, (METRES * 1000).astype(np.int32)), 0.001),
-    "exr": ("1.exr", write_exr({"Y": METRES}), 1.0),
-    "half exr": ("1.EXR", write_exr({"Z": METRES.astype(np.float16)}), 1.0),
-    "exr with colours": (
-        "1.exr", write_exr({"Z": METRES, "R": METRES * 0, "G": METRES * 0, "B": METRES * 0}), 1.0,
+    "npy with a channel": ("1.npy", lambda p: np.save(p, METERS[:, :, None].astype("float64")), 1.0),
+    "npy of counts": ("1.npy", lambda p: np.save(p, (METERS * 1000).astype(np.int32)), 0.001),
+    "exr": ("1.exr", write_exr({"Y": METERS}), 1.0),
+    "half exr": ("1.EXR", write_exr({"Z": METERS.astype(np.float16)}), 1.0),
+    "exr with colors": (
+        "1.exr", write_exr({"Z": METERS, "R": METERS * 0, "G": METERS * 0, "B": METERS * 0}), 1.0,
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_depth_in_metres(tmp_path, form):
+def test_depth_in_meters(tmp_path, form):
     name, write, unit = FORMS[form]
     found = depth(folder(tmp_path, name, write), unit)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, METRES, atol=1e-4)
+    np.testing.assert_allclose(found, METERS, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_depth_in_metres(tmp_path, form):
         ("1.exr", lambda p: p.write_bytes(b"no exr"), "cannot be read as OpenEXR"),
         (
             "1.exr",
-            write_exr({"R": METRES, "G": METRES}),
+            write_exr({"R": METERS, "G": METERS}),
             "has the channels .*: expected one, or a Z",
         ),
         (
@@ -156,8 +156,8 @@ def test_depth_in_metres(tmp_path, form):
             lambda p: Image.fromarray(np.ones(SHAPE, np.uint8)).save(p),
             "has 8 bits a pixel",
         ),
-        ("1.npy", lambda p: np.save(p, METRES * 10000), "median depth is .* another unit"),
-        ("1.npy", lambda p: np.save(p, METRES / 1000), "median depth is .* another unit"),
+        ("1.npy", lambda p: np.save(p, METERS * 10000), "median depth is .* another unit"),
+        ("1.npy", lambda p: np.save(p, METERS / 1000), "median depth is .* another unit"),
     ],
 )
 def test_depths_that_cannot_be_used(tmp_path, name, write, message):

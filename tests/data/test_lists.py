@@ -1,6 +1,6 @@
 import pytest
 
-from must_keras.data.lists import read_class_names, read_lines
+from must_keras.data.io.lists import read_class_names, read_lines
 from must_keras.errors import UserError
 
 

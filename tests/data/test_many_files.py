@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.depth_codes import DepthValues
-from must_keras.data.images import read_coded
-from must_keras.data.map_codes import Palettes
-from must_keras.data.notices import Notices
+from must_keras.data.io.depth_codes import DepthValues
+from must_keras.data.io.images import read_coded
+from must_keras.data.io.map_codes import Palettes
+from must_keras.data.io.notices import Notices
 from must_keras.data.sources import NormalMaps
 
 
@@ -32,7 +32,7 @@ def test_depths_are_examined_by_several_threads(busy, capsys):
             depth = random.uniform(1, 2, (16, 16)).astype(np.float32)
             depth[:4] = random.uniform(50, 60)
             try:
-                values.metres(depth, where=f"{seed}/{number}", notices=notices)
+                values.meters(depth, where=f"{seed}/{number}", notices=notices)
             except RuntimeError as error:
                 errors.append(error)
 
@@ -60,7 +60,7 @@ def test_some_files_of_normals_are_examined_once(tmp_path, monkeypatch):
     assert examined == ["a.png", "b.png"]
 
 
-def test_names_of_grey_maps_are_not_kept(tmp_path):
+def test_names_of_gray_maps_are_not_kept(tmp_path):
     Image.new("L", (4, 4), 1).save(tmp_path / "a.png")
     palettes = Palettes(Notices("source 'm'"), {0, 1}, are_stated=False)
     for number in range(9):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from must_keras.data import pipeline
 from must_keras.data.augmentation import Augmentation, photometric, random_view
 from must_keras.errors import DataError, UserError
-from must_keras.ops import draws
+from must_keras.ops import keyed_random
 from must_keras.ops.views import View, letterbox, visible_area, warp_boxes
 from must_keras.tasks import Classification, Segmentation
 
@@ -16,12 +16,12 @@ TASKS = (
     Classification(name="kind", classes=CLASSES),
     Segmentation(name="parts", classes=CLASSES),
 )
-PADDING = np.rint(pipeline.MEAN_COLOUR).astype(np.uint8)
+PADDING = np.rint(pipeline.MEAN_COLOR).astype(np.uint8)
 STILL = Augmentation(scale=(1.0, 1.0), mirror=False, brightness=0.0)
 
 
 class Numbered:
-    """Image i has the grey value i, the class i % 3 and a map of the same."""
+    """Image i has the gray value i, the class i % 3 and a map of the same."""
 
     def __init__(self, count: int, size: tuple[int, int] = (48, 64)):
         self._count, self._size = count, size
@@ -86,7 +86,7 @@ def test_labels_belong_to_their_image():
             assert int(y["labels"]["parts"]["map"][i, middle[0], middle[1]]) == number % 3
 
 
-def test_padding_is_mean_colour_and_ignored():
+def test_padding_is_mean_color_and_ignored():
     ((x, y), *_) = batches(Numbered(12), range(1))
     for i in range(4):
         top, _, bottom, _ = np.round(x["area"][i]).astype(int)
@@ -166,10 +166,10 @@ def test_photometric_changes_are_one_matrix_and_depend_on_the_key():
     augmentation = Augmentation(brightness=0.5)
     found = [photometric(tf.constant(pixels), tf.constant(k), augmentation) for k in range(8)]
     for key, image in enumerate(found):
-        u = draws.uniform(tf.constant([key]), 3, purpose=102)[0].numpy().astype(float)
+        u = keyed_random.uniform(tf.constant([key]), 3, purpose=102)[0].numpy().astype(float)
         saturation, contrast, brightness = 1 + 0.5 * (2 * u - 1)
-        grey = pixels.mean(axis=-1, keepdims=True)
-        wanted = grey + saturation * (pixels - grey)
+        gray = pixels.mean(axis=-1, keepdims=True)
+        wanted = gray + saturation * (pixels - gray)
         wanted = brightness * (pixels.mean() + contrast * (wanted - pixels.mean()))
         assert image.dtype == tf.uint8
         # Rounded, by OpenCV's coefficients of eleven bits.

@@ -47,9 +47,9 @@ def parts(sets):
 def panoptic(root, numbers, segments, *, categories=((5, "cat"), (90, "sky"), (200, "rug"))):
     """A picture, its map of segments' numbers and what the JSON file says of them."""
     numbers = np.array(numbers)
-    colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+    colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
     real_layouts.save(root / "images" / "1.jpg", np.zeros((*numbers.shape, 3), np.uint8))
-    real_layouts.save(root / "maps" / "1.png", colours.astype(np.uint8))
+    real_layouts.save(root / "maps" / "1.png", colors.astype(np.uint8))
     height, width = numbers.shape
     content = {
         # The images may stand last.
@@ -249,7 +249,7 @@ def scan(tmp_path):
     return write
 
 
-def test_depth_is_metres_where_the_scanner_had_an_answer(scan):
+def test_depth_is_meters_where_the_scanner_had_an_answer(scan):
     depth = np.float32([[[1.5], [2.0], [300.0]], [[0.0], [np.nan], [7.25]]])
     root = scan(depth=depth, depth_mask=np.float32([[1, 0, 1], [1, 1, 1]]))
     label = Diode(name="d", root=root, depth_head="far").labels(0)["far"]["depth"]

@@ -1,4 +1,4 @@
-"""RandAugment: Pillow's changes of colour, and one affine view for all labels."""
+"""RandAugment: Pillow's changes of color, and one affine view for all labels."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment, dr
 from must_keras.errors import UserError
 from must_keras.ops.masks import paste
 from must_keras.ops.views import View, letterbox
+from must_keras.runs.workdir import describe
 from must_keras.tasks import Depth, Detection, Normals, Segmentation
-from must_keras.workdir import describe
 
 FULL = RandAugment(layers=1, magnitude=10.0)
 NAMES = [*GEOMETRIC, *PHOTOMETRIC]
 
 
 def changed(name: str, pixels: list, level: float) -> list:
-    """What becomes of a row of grey pixels."""
+    """What becomes of a row of gray pixels."""
     image = np.repeat(np.uint8(pixels)[None, :, None], 3, axis=2)
     found = PHOTOMETRIC[name](image, level)
     assert found.shape == image.shape and found.dtype == np.uint8
@@ -43,8 +43,8 @@ def changed(name: str, pixels: list, level: float) -> list:
         # Away from the mean, 98, or towards it.
         ("contrast", 1.0, [0, 25, 120, 255]),
         ("contrast", -1.0, [89, 94, 99, 109]),
-        # Grey has no colour to change.
-        ("colour", 1.0, [10, 60, 110, 210]),
+        # Gray has no color to change.
+        ("color", 1.0, [10, 60, 110, 210]),
     ],
 )
 def test_changes_by_hand(name, level, wanted):
@@ -57,8 +57,8 @@ def test_equalized_values_are_equally_frequent():
     assert len(set(np.bincount(found)) - {0}) == 1
 
 
-def test_a_colour_is_strengthened_and_a_corner_sharpened():
-    red, green, blue = PHOTOMETRIC["colour"](np.uint8([[[100, 100, 200]]]), 1.0)[0, 0]
+def test_a_color_is_strengthened_and_a_corner_sharpened():
+    red, green, blue = PHOTOMETRIC["color"](np.uint8([[[100, 100, 200]]]), 1.0)[0, 0]
     assert red == green < 100 and blue > 200
     image = np.full((5, 5, 3), 100, np.uint8)
     image[2, 2] = 150
@@ -75,7 +75,7 @@ PILLOWS = {
     "equalize": lambda image, level: ImageOps.equalize(image),
     "solarize": lambda image, level: ImageOps.solarize(image, round(256 * (1 - abs(level)))),
     "posterize": lambda image, level: ImageOps.posterize(image, 8 - round(4 * abs(level))),
-    "colour": enhanced(ImageEnhance.Color),
+    "color": enhanced(ImageEnhance.Color),
     "contrast": enhanced(ImageEnhance.Contrast),
     "brightness": enhanced(ImageEnhance.Brightness),
     "sharpness": enhanced(ImageEnhance.Sharpness),
@@ -103,7 +103,7 @@ def test_changes_are_pillows_up_to_its_rounding(name, level):
 
 def test_an_even_image_has_no_contrast_to_change():
     even = np.full((4, 4, 3), 77, np.uint8)
-    for name in ("auto_contrast", "contrast", "sharpness", "colour"):
+    for name in ("auto_contrast", "contrast", "sharpness", "color"):
         np.testing.assert_array_equal(PHOTOMETRIC[name](even, 0.7), even)
 
 
@@ -128,12 +128,12 @@ def key_of(name: str, sign: float = 1.0) -> tf.Tensor:
     ],
 )
 def test_points_move_as_the_change_says(name, point, wanted):
-    """Of an input of 64 x 64 pixels, with the centre at (32, 32)."""
+    """Of an input of 64 x 64 pixels, with the center at (32, 32)."""
     matrix = geometry(key_of(name), (64, 64), FULL).numpy()
     np.testing.assert_allclose(matrix @ [*point, 1.0], [*wanted, 1.0], atol=1e-3)
     other = geometry(key_of(name, -1.0), (64, 64), FULL).numpy()
-    centre = np.array([32, 32, 1.0])
-    np.testing.assert_allclose(matrix @ centre + other @ centre, 2 * centre, atol=1e-3)
+    center = np.array([32, 32, 1.0])
+    np.testing.assert_allclose(matrix @ center + other @ center, 2 * center, atol=1e-3)
 
 
 def test_every_change_is_drawn_about_equally_often():

@@ -134,7 +134,7 @@ def test_photos_of_one_table_stay_together():
     assert not tables[0] & tables[1] and len(carved.train) + len(carved.validation) == 296
 
 
-def test_camvid_ignores_what_is_unlabelled():
+def test_camvid_ignores_what_is_unlabeled():
     root = DATA / "seg_camvid"
     classes = tuple((root / "classes.txt").read_text().split()[:11])
     for split, images in (("train", 367), ("val", 101), ("test", 233)):
@@ -155,17 +155,17 @@ def test_camvid_ignores_what_is_unlabelled():
         assert (raw == 11).any()
 
 
-def test_kitchen_depth_is_in_metres_and_normals_are_unit_vectors():
+def test_kitchen_depth_is_in_meters_and_normals_are_unit_vectors():
     depth = DepthMaps(name="d", images=KITCHEN / "rgb", depths=KITCHEN / "depth", head="depth")
     normals = NormalMaps(
         name="n", images=KITCHEN / "rgb", normals=KITCHEN / "normal", head="normals"
     )
     assert len(depth) == len(normals) == 88
     for index in (0, 40, 87):
-        metres = depth.labels(index)["depth"]["depth"]
-        assert metres.shape == depth.image(index).shape[:2]
-        assert 0.4 < np.median(metres[metres > 0]) < 5 and metres.max() < 10
-        assert 0.1 < np.mean(metres == 0) < 0.5
+        meters = depth.labels(index)["depth"]["depth"]
+        assert meters.shape == depth.image(index).shape[:2]
+        assert 0.4 < np.median(meters[meters > 0]) < 5 and meters.max() < 10
+        assert 0.1 < np.mean(meters == 0) < 0.5
         vectors = normals.labels(index)["normals"]["normals"]
         valid = vectors.any(-1)
         # A plane fitted at the edge of an object may turn a little away.
@@ -177,22 +177,22 @@ def test_kitchen_depth_is_in_metres_and_normals_are_unit_vectors():
 
 def test_depth_units_agree():
     root = DATA / "depth_misc"
-    millimetres = DepthMaps(name="m", images=root / "rgb", depths=root / "depth", head="d")
+    millimeters = DepthMaps(name="m", images=root / "rgb", depths=root / "depth", head="d")
     native = DepthMaps(
         name="t",
         images=root / "rgb",
         depths=root / "tum_native_scale5000",
         head="d",
-        metres_per_count=1 / 5000,
+        depth_scale=1 / 5000,
     )
-    assert len(millimetres) == 7
-    labelled = [i for i in range(7) if native.labels(i)]
-    assert [native.image_id(i) for i in labelled] == ["tum_fr2_1.jpg", "tum_fr2_2.jpg"]
-    for i in labelled:
-        a, b = (s.labels(i)["d"]["depth"] for s in (millimetres, native))
+    assert len(millimeters) == 7
+    labeled = [i for i in range(7) if native.labels(i)]
+    assert [native.image_id(i) for i in labeled] == ["tum_fr2_1.jpg", "tum_fr2_2.jpg"]
+    for i in labeled:
+        a, b = (s.labels(i)["d"]["depth"] for s in (millimeters, native))
         np.testing.assert_allclose(a, b, atol=0.0006)
 
 
 def test_photos_alone():
-    source = ImagesOnly(name="photos", root=DATA / "unlabelled_coco_photos" / "images")
+    source = ImagesOnly(name="photos", root=DATA / "unlabeled_coco_photos" / "images")
     assert len(source) == 49 and source.image(0).shape[2] == 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_keras.data.records import Records
+from must_keras.data.io.records import Records
 from must_keras.errors import DataError
 
 

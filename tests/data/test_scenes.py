@@ -6,24 +6,24 @@ import time
 import numpy as np
 import pytest
 
-from must_keras.data.builders.scenes import FAMILIES, SceneConfig, Scenes, draw, workers
-from must_keras.data.builders.scenes.drawing import IGNORE, world_of
-from must_keras.data.builders.scenes.encoding import (
+from must_keras.errors import UserError
+from must_keras.synthetic import FAMILIES, SceneConfig, Scenes, draw, workers
+from must_keras.synthetic.drawing import IGNORE, world_of
+from must_keras.synthetic.encoding import (
     decode_normals,
     encode_depth,
     encode_normals,
     encoded_example,
 )
-from must_keras.data.builders.scenes.rendering import render
-from must_keras.data.builders.scenes.shapes import SHAPES
-from must_keras.data.builders.scenes.solids import Revolved, Torus
-from must_keras.data.builders.scenes.worlds import Paint, Thing, World, look_at
-from must_keras.errors import UserError
+from must_keras.synthetic.rendering import render
+from must_keras.synthetic.shapes import SHAPES
+from must_keras.synthetic.solids import Revolved, Torus
+from must_keras.synthetic.worlds import Paint, Thing, World, look_at
 
-GREY = Paint(colour=np.float32([0.5, 0.5, 0.5]), other=np.float32([0.5, 0.5, 0.5]))
+GRAY = Paint(color=np.float32([0.5, 0.5, 0.5]), other=np.float32([0.5, 0.5, 0.5]))
 
 
-def one_thing(name="ball", *, centre=(0.0, 3.0, 1.0), turn=None, light=(0.0, 0.0, 1.0), low=None):
+def one_thing(name="ball", *, center=(0.0, 3.0, 1.0), turn=None, light=(0.0, 0.0, 1.0), low=None):
     """A camera 1 m above the ground, looking north at one thing of about 1 m."""
     low = low or (-4.0, -1.0, 0.0)
     return World(
@@ -32,15 +32,15 @@ def one_thing(name="ball", *, centre=(0.0, 3.0, 1.0), turn=None, light=(0.0, 0.0
         focal=1.0,
         low=np.array(low),
         high=np.array([4.0, 5.0, 2.5]),
-        surfaces={"floor": GREY, "wall": GREY, "ceiling": GREY},
+        surfaces={"floor": GRAY, "wall": GRAY, "ceiling": GRAY},
         patches=(),
         things=(
             Thing(
                 name=name,
                 shape=SHAPES[name],
                 matrix=np.eye(3) if turn is None else turn,
-                centre=np.array(centre),
-                paint=GREY,
+                center=np.array(center),
+                paint=GRAY,
             ),
         ),
         light=np.array(light),
@@ -59,7 +59,7 @@ def same(first, second):
     np.testing.assert_equal(first, second)
 
 
-def test_depth_of_a_unit_ball_three_metres_away():
+def test_depth_of_a_unit_ball_three_meters_away():
     seen = rendered(one_thing())
     # The middle ray meets the ball's pole: 3 m - 1 m, and its normal faces the camera.
     assert seen.depth[32, 32] == pytest.approx(2.0, abs=1e-6)
@@ -71,7 +71,7 @@ def test_depth_of_a_unit_ball_three_metres_away():
 
 
 def test_room_depth_is_z_depth_and_normals_point_inwards():
-    seen = rendered(one_thing(centre=(0.0, 3.0, -50.0)))
+    seen = rendered(one_thing(center=(0.0, 3.0, -50.0)))
     assert seen.depth[32, 32] == pytest.approx(5.0, abs=1e-5)
     assert seen.depth[32, 35] == pytest.approx(5.0, abs=1e-5)  # z-depth, not distance
     np.testing.assert_allclose(seen.normals[32, 32], [0, 0, -1], atol=1e-6)
@@ -81,7 +81,7 @@ def test_room_depth_is_z_depth_and_normals_point_inwards():
 
 
 def test_thing_hides_the_floor_from_the_light():
-    world = one_thing(centre=(0.0, 3.0, 0.5), turn=0.4 * np.eye(3), light=(0.0, 3.0, 2.4))
+    world = one_thing(center=(0.0, 3.0, 0.5), turn=0.4 * np.eye(3), light=(0.0, 3.0, 2.4))
     lit = dataclasses.replace(world, things=())
     # The floor straight below the ball's front edge, 2.75 m ahead and 1 m below the camera.
     row = int((1 / 2.75 + 0.5) * 65)
@@ -93,7 +93,7 @@ def test_thing_hides_the_floor_from_the_light():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_normals_agree_with_depth_and_surface_with_support(name):
-    """Finite differences of the depth, where the four neighbours lie on one smooth surface."""
+    """Finite differences of the depth, where the four neighbors lie on one smooth surface."""
     turn = look_at(0.7, 0.3, 0.2) * 0.9
     seen = rendered(one_thing(name, turn=turn), 161)
     along = (np.arange(161) + 0.5) / 161 - 0.5
@@ -200,17 +200,17 @@ def test_vocabularies():
     assert not seen["dev_"] & seen["final_"]
 
 
-def test_classes_are_mildly_unequal_and_colour_does_not_tell_them():
+def test_classes_are_mildly_unequal_and_color_does_not_tell_them():
     config = SceneConfig(family="single", size=16)
-    classes, colours = [], []
+    classes, colors = [], []
     for index in range(600):
         world, _ = world_of(config, "train", index)
         classes.append(config.classes.index(world.things[0].name))
-        colours.append(world.things[0].paint.colour)
+        colors.append(world.things[0].paint.color)
     shares = np.bincount(classes, minlength=8) / 600
     assert shares.min() > 0.06
     assert shares.max() < 0.21
-    means = np.stack([np.mean(np.array(colours)[np.array(classes) == k], axis=0) for k in range(8)])
+    means = np.stack([np.mean(np.array(colors)[np.array(classes) == k], axis=0) for k in range(8)])
     assert np.ptp(means, axis=0).max() < 0.25
 
 
@@ -258,9 +258,7 @@ def test_a_broken_worker_is_an_error(monkeypatch):
 
 
 def test_drawing_needs_no_tensorflow():
-    program = (
-        "import sys, must_keras.data.builders.scenes as s; sys.exit('tensorflow' in sys.modules)"
-    )
+    program = "import sys, must_keras.synthetic as s; sys.exit('tensorflow' in sys.modules)"
     path = subprocess.os.pathsep.join(p or "." for p in sys.path)
     environment = {**subprocess.os.environ, "PYTHONPATH": path}
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

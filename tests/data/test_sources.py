@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from must_keras.data import stored
 from must_keras.data.sources import (
     CocoJson,
-    Concatenation,
+    Concatenated,
     CsvClasses,
     DepthMaps,
     FolderPerClass,
@@ -29,8 +29,8 @@ from must_keras.data.sources import (
     without_labels,
 )
 from must_keras.errors import UserError
+from must_keras.runs.workdir import describe
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.workdir import describe
 
 
 def save(path, pixels, **arguments):
@@ -409,7 +409,7 @@ def test_maps_that_do_not_fit_their_images(street):
     with pytest.raises(UserError, match=r"1\.png is 30x10 pixels, .*1\.jpg is 30x20"):
         maps(street).labels(0)
     save(street / "maps" / "1.png", picture())
-    with pytest.raises(UserError, match=r"maps/1\.png has colours"):
+    with pytest.raises(UserError, match=r"maps/1\.png has colors"):
         maps(street).labels(0)
     save(street / "maps" / "4.png", MAP)
     with pytest.raises(UserError, match=r"maps/4\.png has no image 4\.\*"):
@@ -433,7 +433,7 @@ def test_a_map_of_an_image_on_its_side_is_upright(street):
         maps(street).labels(0)
 
 
-def test_depth_is_in_metres(street):
+def test_depth_is_in_meters(street):
     counts = np.tile(np.array([0, 1, 1000, 40000, 65535], np.uint16), (20, 6))
     save(street / "depth" / "3.png", counts)
     arguments = {"name": "d", "images": street / "images", "depths": street / "depth"}
@@ -442,22 +442,22 @@ def test_depth_is_in_metres(street):
     found = source.labels(1)["far"]["depth"]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[0, :5], [0, 0.001, 1, 40, 0], rtol=1e-6)
-    tum = DepthMaps(head="far", metres_per_count=1 / 5000, unknown=(), **arguments)
+    tum = DepthMaps(head="far", depth_scale=1 / 5000, unknown=(), **arguments)
     np.testing.assert_allclose(tum.labels(1)["far"]["depth"], counts / 5000, rtol=1e-6)
-    with pytest.raises(UserError, match="metres_per_count"):
-        DepthMaps(head="far", metres_per_count=0, **arguments)
+    with pytest.raises(UserError, match="depth_scale"):
+        DepthMaps(head="far", depth_scale=0, **arguments)
     save(street / "depth" / "3.png", counts.astype(np.uint8))
     with pytest.raises(UserError, match=r"3\.png has 8 bits"):
         source.labels(1)
 
 
 def test_depth_of_floats(street):
-    metres = np.tile(np.array([0, -1, np.nan, np.inf, 2.5], np.float32), (20, 6))
-    save(street / "depth" / "3.tif", metres)
+    meters = np.tile(np.array([0, -1, np.nan, np.inf, 2.5], np.float32), (20, 6))
+    save(street / "depth" / "3.tif", meters)
     arguments = {"name": "d", "images": street / "images", "depths": street / "depth"}
-    found = DepthMaps(head="far", metres_per_count=2, **arguments).labels(1)["far"]["depth"]
+    found = DepthMaps(head="far", depth_scale=2, **arguments).labels(1)["far"]["depth"]
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.where(metres == 2.5, 5, 0))
+    np.testing.assert_array_equal(found, np.where(meters == 2.5, 5, 0))
 
 
 def test_normals_are_unit_vectors(street):
@@ -481,18 +481,18 @@ def test_normals_are_unit_vectors(street):
 
 def test_normals_are_no_photo(street):
     arguments = {"name": "n", "images": street / "images", "normals": street / "normals"}
-    colours = np.full((20, 30, 4), (128, 128, 0, 255), np.uint8)
-    colours[:5, :, 3] = 0
-    save(street / "normals" / "1.png", colours)
+    colors = np.full((20, 30, 4), (128, 128, 0, 255), np.uint8)
+    colors[:5, :, 3] = 0
+    save(street / "normals" / "1.png", colors)
     found = NormalMaps(head="n", **arguments).labels(0)["n"]["normals"]
     assert not found[:5].any()
     np.testing.assert_allclose(found[5:, :, 2], -1, atol=1e-4)
-    save(street / "normals" / "1.png", colours[:, :, 2])
+    save(street / "normals" / "1.png", colors[:, :, 2])
     with pytest.raises(UserError, match=r"1\.png has mode L"):
         NormalMaps(head="n", **arguments).labels(0)
     exif = Image.Exif()
     exif[0x0112] = 3
-    save(street / "normals" / "1.png", colours, exif=exif)
+    save(street / "normals" / "1.png", colors, exif=exif)
     with pytest.raises(UserError, match=r"1\.png has the EXIF orientation 3"):
         NormalMaps(head="n", **arguments).labels(0)
 
@@ -500,7 +500,7 @@ def test_normals_are_no_photo(street):
 # ---- TensorFlow data sets ---------------------------------------------------------------------
 
 TFDS_PIXELS = {
-    "grey": np.array([[0, 100], [7, 255]], np.uint8)[:, :, None],
+    "gray": np.array([[0, 100], [7, 255]], np.uint8)[:, :, None],
     "clear": np.array([[[9, 8, 7, 255], [9, 8, 7, 0]]], np.uint8),
     "deep": np.array([[0, 65535], [257, 300]], np.uint16)[:, :, None],
     "numbers": np.array([[0, 100], [7, 255]], np.uint8)[:, :, None],
@@ -530,7 +530,7 @@ class Odd(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         example = {"label": -1} | TFDS_PIXELS
-        for key in ("grey", "clear", "deep", "map"):
+        for key in ("gray", "clear", "deep", "map"):
             stream = io.BytesIO()
             pixels = TFDS_PIXELS[key]
             pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
@@ -550,7 +550,7 @@ def odd(tmp_path_factory):
 @pytest.mark.parametrize(
     ("feature", "expected"),
     [
-        ("grey", [[0, 100], [7, 255]]),
+        ("gray", [[0, 100], [7, 255]]),
         ("clear", [[[9, 8, 7], [255, 255, 255]]]),
         ("deep", [[0, 255], [1, 1]]),
         ("numbers", [[0, 100], [7, 255]]),
@@ -575,7 +575,7 @@ def test_tfds_labels_outside_their_classes(odd):
     def source(num_classes):
         space = LabelSpace("map", tuple("abcd"[:num_classes]))
         reading = Reading(space, lambda example: {"map": example["map"][:, :, 0]})
-        return TfdsSource(name="t", builder=odd, split="train", labels={"m": reading}, image="grey")
+        return TfdsSource(name="t", builder=odd, split="train", labels={"m": reading}, image="gray")
 
     np.testing.assert_array_equal(source(4).labels(0)["m"]["map"], [[0, 2], [255, 3]])
     with pytest.raises(
@@ -586,11 +586,11 @@ def test_tfds_labels_outside_their_classes(odd):
         LabelSpace("classes", ("a", "b")),
         lambda example: stored.class_label(int(example["label"]), 2),
     )
-    unlabelled = TfdsSource(
-        name="t", builder=odd, split="train", labels={"c": reading}, image="grey"
+    unlabeled = TfdsSource(
+        name="t", builder=odd, split="train", labels={"c": reading}, image="gray"
     )
     with pytest.raises(UserError, match=r"source 't', image 0 .*'c': class -1 of 2: expected 0 to"):
-        unlabelled.labels(0)
+        unlabeled.labels(0)
 
 
 # ---- all of them ------------------------------------------------------------------------------
@@ -630,7 +630,7 @@ def test_views_of_a_source(animals):
 def test_a_union_of_sources(animals):
     whole = FolderPerClass(name="a", root=animals, head="animal")
     bare = ImagesOnly(name="b", root=animals)
-    union = Concatenation([Subset(whole, [1], name="one"), bare, whole], name="union")
+    union = Concatenated([Subset(whole, [1], name="one"), bare, whole], name="union")
     assert len(union) == 9 and union.label_spaces == whole.label_spaces
     assert [union.image_id(i) for i in (0, 1, 4, 5, 8)] == [
         "one/cat/b/1.PNG", "b/cat/a.png", "b/dog/2.png", "a/cat/a.png", "a/dog/2.png",
@@ -641,10 +641,10 @@ def test_a_union_of_sources(animals):
         with pytest.raises(IndexError):
             union.image(index)
     with pytest.raises(UserError, match="different names"):
-        Concatenation([whole, whole], name="union")
+        Concatenated([whole, whole], name="union")
     other = FolderPerClass(name="o", root=animals, head="animal", classes=("dog", "cat"))
     with pytest.raises(UserError, match=r"source 'o' .* source 'a' .* 'animal': .*order differs"):
-        Concatenation([whole, other], name="union")
+        Concatenated([whole, other], name="union")
 
 
 def test_label_spaces_say_what_differs():
@@ -710,7 +710,7 @@ def test_every_source_can_be_described(street, voc, coco, animals, tmp_path):
         VocXml(name="voc", root=voc, split="train", head="things"),
         ImagesOnly(name="alone", root=animals),
     ]
-    text = json.dumps(describe(Concatenation(parts, name="union")))
+    text = json.dumps(describe(Concatenated(parts, name="union")))
     assert str(tmp_path) not in text
 
 

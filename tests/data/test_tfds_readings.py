@@ -39,10 +39,10 @@ def prepared(name, tmp_path):
         def _generate_examples(self):
             for index, example in enumerate(examples):
                 if name == "scene_parse150":
-                    # Three equal colours, 0 is "other". (What TFDS downloads has a thing's category
-                    # and number as colours instead: see data/sets/ade20k.py.)
-                    grey = example["annotation"][:, :, :1] % 151
-                    example["annotation"] = np.repeat(grey, 3, axis=2)
+                    # Three equal colors, 0 is "other". (What TFDS downloads has a thing's category
+                    # and number as colors instead: see data/sets/ade20k.py.)
+                    gray = example["annotation"][:, :, :1] % 151
+                    example["annotation"] = np.repeat(gray, 3, axis=2)
                 if "objects" in example:
                     # The mock draws a length for every feature, and any corners.
                     shortest = min(map(len, example["objects"].values()))
@@ -208,15 +208,15 @@ def read(builder, reading, **arguments):
 
 
 def test_numbers_are_those_of_files(numbers):
-    depth = read(numbers, depth_reading(numbers, "millimeters", metres_per_count=0.001))["depth"]
+    depth = read(numbers, depth_reading(numbers, "millimeters", depth_scale=0.001))["depth"]
     np.testing.assert_array_equal(depth, np.where(np.eye(8, 10) > 0, 0, np.float32(2.5)))
     np.testing.assert_array_equal(
         read(numbers, depth_reading(numbers, "meters"))["depth"], NUMBERS["meters"][:, :, 0]
     )
     with pytest.raises(UserError, match=r"^source 's', image 0 \(.*\), head 'h': its median depth"):
-        read(numbers, depth_reading(numbers, "meters", metres_per_count=1e-6))
+        read(numbers, depth_reading(numbers, "meters", depth_scale=1e-6))
     with pytest.raises(UserError, match="image 0 has 8 bits"):
-        read(numbers, depth_reading(numbers, "bytes", metres_per_count=0.01))
+        read(numbers, depth_reading(numbers, "bytes", depth_scale=0.01))
     code = map_reading(numbers, "map", classes=("a",), ignore=(-1,))
     np.testing.assert_array_equal(read(numbers, code)["map"], np.where(np.eye(8, 10) > 0, 0, 255))
     with pytest.raises(UserError, match="neither a class nor to be ignored: -1.*ignore="):
@@ -246,7 +246,7 @@ def test_colors_of_sixteen_bits_are_those_of_files(numbers, capsys):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda e: {"depth": e["metres"]}, "no feature 'metres'; did you mean 'meters'"),
+        (lambda e: {"depth": e["meters"]}, "no feature 'meters'; did you mean 'meters'"),
         (lambda e: {}[3], "its label cannot be read: KeyError: 3"),
         (lambda e: 1 / 0, "its label cannot be read: ZeroDivisionError: division by zero"),
         (lambda: None, "its label cannot be read: TypeError"),

@@ -163,12 +163,12 @@ def test_lost_records_are_noticed(tmp_path):
         source.image(0)
 
 
-def test_the_features_of_coco_with_a_grey_jpeg():
+def test_the_features_of_coco_with_a_gray_jpeg():
     with tfds.testing.mock_data(num_examples=1):
         features = tfds.builder("coco/2017").info.features
-    grey = np.full((8, 9), 77, np.uint8)
+    gray = np.full((8, 9), 77, np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, "JPEG")
+    Image.fromarray(gray).save(stream, "JPEG")
     stream.seek(0)
     thing = {
         "area": 4, "bbox": tfds.features.BBox(0.0, 0.25, 0.5, 1.0), "id": 1, "is_crowd": True,

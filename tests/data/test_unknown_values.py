@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from must_keras.data import notices, pixel_bits
-from must_keras.data.depth_codes import DepthValues
-from must_keras.data.images import read_image
-from must_keras.data.map_codes import Values
-from must_keras.data.notices import Notices
+from must_keras.data.io import notices, pixel_bits
+from must_keras.data.io.depth_codes import DepthValues
+from must_keras.data.io.images import read_image
+from must_keras.data.io.map_codes import Values
+from must_keras.data.io.notices import Notices
 from must_keras.data.sources import DepthMaps, ImagesOnly, LabelMaps, NormalMaps
 from must_keras.errors import UserError
 
@@ -51,9 +51,9 @@ def test_a_topic_is_reported_once_with_its_count_and_largest_value(capsys):
 # ---- depth ----------------------------------------------------------------------------------
 
 
-def metres(counts, unknown=None, unit=0.001, notices=None):
+def meters(counts, unknown=None, unit=0.001, notices=None):
     values = DepthValues("source 'd'", unit, unknown)
-    return values.metres(np.asarray(counts), where="a.png", notices=notices or Notices("d"))
+    return values.meters(np.asarray(counts), where="a.png", notices=notices or Notices("d"))
 
 
 @pytest.mark.parametrize(
@@ -73,21 +73,21 @@ def metres(counts, unknown=None, unit=0.001, notices=None):
     ],
 )
 def test_numbers_that_are_never_a_depth_are_unknown(dtype, value):
-    found = metres(np.array([[2500, value]], dtype))
+    found = meters(np.array([[2500, value]], dtype))
     np.testing.assert_allclose(found, [[2.5, 0]], rtol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_the_numbers_for_unknown_are_a_users_to_say():
     counts = np.array([[1000, 65535, 60000, 0]], np.uint16)
-    np.testing.assert_allclose(metres(counts, ()), [[1, 65.535, 60, 0]], rtol=1e-6)
-    np.testing.assert_allclose(metres(counts, (60000,)), [[1, 65.535, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(meters(counts, ()), [[1, 65.535, 60, 0]], rtol=1e-6)
+    np.testing.assert_allclose(meters(counts, (60000,)), [[1, 65.535, 0, 0]], rtol=1e-6)
     # As in the files, not in meters; and whatever float32 makes of them.
     floats = np.array([[1.5, 65.535, 80.0]], np.float32)
-    np.testing.assert_allclose(metres(floats, (65.535, 80), unit=1), [[1.5, 0, 0]])
+    np.testing.assert_allclose(meters(floats, (65.535, 80), unit=1), [[1.5, 0, 0]])
     for unknown in (65535, "65535", (True,), ("0",), (None,)):
         with pytest.raises(UserError, match="source 'd': unknown"):
-            metres(counts, unknown)
+            meters(counts, unknown)
 
 
 def test_labels_of_other_unknown_values_are_other_labels():
@@ -118,13 +118,13 @@ DEPTHS = np.random.default_rng(0).uniform(1000, 9000, (8, 10)).astype(np.uint16)
 )
 def test_a_value_that_looks_like_unknown_is_reported(depths, is_reported, capsys):
     found = Notices("source 'd'")
-    metres(depths, notices=found)
+    meters(depths, notices=found)
     lines = warnings(capsys)
     assert bool(lines) == is_reported
     if is_reported:
         value = int(depths.max()) if depths.max() > 10000 else 1
         assert "a.png" in lines[0] and f"unknown=({value},)" in lines[0]
-    metres(depths, (), notices=found)
+    meters(depths, (), notices=found)
     assert not warnings(capsys)
 
 
@@ -136,27 +136,27 @@ def test_walls_at_the_ends_of_rendered_rooms_are_no_unknown_values(capsys):
     rooms += [np.minimum(DEPTHS * 5, 44000)]
     with notices.gathered():
         for i, room in enumerate(rooms):
-            values.metres(room, where=f"{i}.png", notices=found)
+            values.meters(room, where=f"{i}.png", notices=found)
     assert not warnings(capsys)
     # The same number beyond all depths of all files.
     found, values = Notices("source 'd'"), DepthValues("source 'd'", 0.001, None)
     with notices.gathered():
         for i, room in enumerate(rooms):
             room = np.where(DEPTHS < 4000, 60000, room)
-            values.metres(room, where=f"{i}.png", notices=found)
+            values.meters(room, where=f"{i}.png", notices=found)
     (line,) = warnings(capsys)
     assert "7 files" in line and "unknown=(60000,)" in line
 
 
 @pytest.mark.parametrize("unit", ["0.001", 0, -1, float("nan"), float("inf"), None])
 def test_a_unit_is_a_positive_number(unit):
-    with pytest.raises(UserError, match="source 'd': metres_per_count must be a positive number"):
+    with pytest.raises(UserError, match="source 'd': depth_scale must be a positive number"):
         DepthValues("source 'd'", unit, None)
 
 
 @pytest.mark.filterwarnings("error")
 def test_the_largest_double_is_unknown_and_no_warning_of_numpy():
-    found = metres(np.array([[2.5, 1.7e308, -1.7e308]]), unit=1.0)
+    found = meters(np.array([[2.5, 1.7e308, -1.7e308]]), unit=1.0)
     np.testing.assert_allclose(found, [[2.5, 0, 0]])
 
 
@@ -164,13 +164,13 @@ def test_a_sky_that_fills_the_image_is_named_where_its_number_is_no_depth():
     sky = np.full((8, 10), 65504, np.float32)
     sky[6:] = np.linspace(2, 9, 20).reshape(2, 10)
     with pytest.raises(UserError, match=r"another unit; .*75%.*unknown=\(65504,\)"):
-        metres(sky, unit=1.0)
-    assert metres(sky, (65504,), unit=1.0)[:6].max() == 0
+        meters(sky, unit=1.0)
+    assert meters(sky, (65504,), unit=1.0)[:6].max() == 0
 
 
 def test_depths_of_8_bits_are_refused():
     with pytest.raises(UserError, match=r"a\.png has 8 bits"):
-        metres(np.full((8, 10), 200, np.uint8), unit=0.01)
+        meters(np.full((8, 10), 200, np.uint8), unit=0.01)
 
 
 def test_a_sensor_that_cuts_off_is_reported_from_the_second_file_on(folder, capsys):
@@ -194,7 +194,7 @@ BLACK, RED, GREEN, BLUE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 def save_palette(path, values, palette, **arguments):
     picture = Image.fromarray(np.resize(np.array(values, np.uint8), (8, 10)), "P")
-    picture.putpalette([x for colour in palette for x in colour])
+    picture.putpalette([x for color in palette for x in color])
     picture.save(path, **arguments)
 
 
@@ -210,7 +210,7 @@ def test_a_color_of_another_index_is_an_error_that_names_both_files(folder):
     save_palette(folder / "labels" / "1.png", [0, 1, 2], [BLACK, GREEN, RED])
     source = palettes(folder)
     source.labels(0)
-    with pytest.raises(UserError, match=r"1\.png.*value 1 .*0\.png.*colours="):
+    with pytest.raises(UserError, match=r"1\.png.*value 1 .*0\.png.*colors="):
         source.labels(1)
     # Every time, and whichever is read first.
     with pytest.raises(UserError, match=r"1\.png"):
@@ -219,7 +219,7 @@ def test_a_color_of_another_index_is_an_error_that_names_both_files(folder):
     other.labels(1)
     with pytest.raises(UserError, match=r"0\.png"):
         other.labels(0)
-    by_colors = palettes(folder, colours=(BLACK, RED, GREEN))
+    by_colors = palettes(folder, colors=(BLACK, RED, GREEN))
     one, two = (by_colors.labels(i)["map"]["map"] for i in (0, 1))
     np.testing.assert_array_equal(two, np.array([0, 2, 1])[one])
 
@@ -271,7 +271,7 @@ def test_a_palette_of_grays_is_reported_where_the_grays_are_classes_too(folder, 
     save_palette(folder / "labels" / "0.png", [0, 1, 2], grays)
     palettes(folder).labels(0)
     (line,) = warnings(capsys)
-    assert "grays" in line and "colours=" in line
+    assert "grays" in line and "colors=" in line
     # Grays among colors; a picture of black alone among others with colors.
     grays = [BLACK, (2, 2, 2), RED]
     save_palette(folder / "labels" / "0.png", [0, 1], grays)
@@ -295,7 +295,7 @@ def test_a_palette_of_grays_is_reported_where_the_grays_are_classes_too(folder, 
 @pytest.mark.parametrize(
     ("dtype", "odd"), [(np.int32, -1), (np.int32, 70000), (np.uint16, 65535), (np.float32, -1)]
 )
-def test_values_for_pixels_that_nobody_labelled_may_be_any_number(dtype, odd):
+def test_values_for_pixels_that_nobody_labeled_may_be_any_number(dtype, odd):
     code, values = Values("m", 3, None, (odd,)), np.array([[0, 1, 2, odd]], dtype)
     np.testing.assert_array_equal(code.classes(values, "0.tif"), [[0, 1, 2, 255]])
     with pytest.raises(UserError, match=rf"0\.tif .*: {odd}.*ignore="):
@@ -317,7 +317,7 @@ def test_there_are_1_to_255_classes(num_classes):
         Values("m", num_classes, None, ())
 
 
-def test_grey_maps_among_palettes_and_transparent_pixels_are_reported(folder, capsys):
+def test_gray_maps_among_palettes_and_transparent_pixels_are_reported(folder, capsys):
     save_palette(folder / "labels" / "0.png", [0, 1], [BLACK, RED], transparency=1)
     Image.fromarray(np.eye(8, 10, dtype=np.uint8)).save(folder / "labels" / "1.png")
     source = copy.deepcopy(palettes(folder))
@@ -326,7 +326,7 @@ def test_grey_maps_among_palettes_and_transparent_pixels_are_reported(folder, ca
             source.labels(i)
     transparent, kinds = sorted(warnings(capsys), key=len)[::-1]
     assert {"transparent" in x for x in (transparent, kinds)} == {True, False}
-    assert "is grey" in transparent + kinds
+    assert "is gray" in transparent + kinds
 
 
 # ---- normals --------------------------------------------------------------------------------
@@ -353,8 +353,8 @@ def normal_maps(folder, **arguments):
 
 @pytest.mark.parametrize("axes", ["camera", "opengl", "directx"])
 def test_normals_in_the_axes_of_others(folder, capsys, axes):
-    normals, colours = floor_and_wall(axes)
-    Image.fromarray(colours).save(folder / "labels" / "0.png")
+    normals, colors = floor_and_wall(axes)
+    Image.fromarray(colors).save(folder / "labels" / "0.png")
     found = normal_maps(folder, axes=axes).labels(0)["turned"]["normals"]
     np.testing.assert_allclose(found, normals, atol=0.01)
     assert not warnings(capsys)
@@ -391,11 +391,11 @@ def test_normals_whose_y_points_the_other_way_are_reported(folder, capsys):
 
 
 def test_colors_without_a_direction_are_unknown(folder, capsys):
-    _, colours = floor_and_wall()
-    colours[0, :5] = (128, 128, 128)
-    colours[1, :5] = 0
-    colours[2, :5] = (127, 127, 255 - 250)
-    Image.fromarray(colours).save(folder / "labels" / "0.png")
+    _, colors = floor_and_wall()
+    colors[0, :5] = (128, 128, 128)
+    colors[1, :5] = 0
+    colors[2, :5] = (127, 127, 255 - 250)
+    Image.fromarray(colors).save(folder / "labels" / "0.png")
     unknown = ((127, 127, 5),)
     found = normal_maps(folder, unknown=unknown).labels(0)["turned"]["normals"]
     assert not found[:3, :5].any() and found[3:].any(axis=-1).all()
@@ -418,12 +418,12 @@ def test_vectors_of_other_lengths_are_reported(folder, capsys):
 
 # ---- bits -----------------------------------------------------------------------------------
 
-GREY12 = np.linspace(0, 4095, 80).round().astype(np.uint16).reshape(8, 10)
+GRAY12 = np.linspace(0, 4095, 80).round().astype(np.uint16).reshape(8, 10)
 
 
 def test_twelve_bits_in_sixteen_are_reported_and_read(tmp_path, capsys):
     for i in range(3):
-        Image.fromarray(GREY12).save(tmp_path / f"{i}.png")
+        Image.fromarray(GRAY12).save(tmp_path / f"{i}.png")
     source = ImagesOnly(name="p", root=tmp_path)
     with notices.gathered():
         dark = [source.image(i) for i in (0, 1, 2, 0)]
@@ -434,7 +434,7 @@ def test_twelve_bits_in_sixteen_are_reported_and_read(tmp_path, capsys):
         image = ImagesOnly(name="p", root=tmp_path, bits=bits).image(0)
         assert image.max() == top
         np.testing.assert_array_equal(
-            image[:, :, 1], np.round(GREY12 * (255 / (2**bits - 1))).astype(np.uint8)
+            image[:, :, 1], np.round(GRAY12 * (255 / (2**bits - 1))).astype(np.uint8)
         )
     with pytest.raises(UserError, match=r"0\.png.*4095.*bits=10 is wrong"):
         ImagesOnly(name="p", root=tmp_path, bits=10).image(0)
@@ -445,14 +445,14 @@ def test_twelve_bits_in_sixteen_are_reported_and_read(tmp_path, capsys):
 
 
 def test_a_run_on_other_bits_is_another_run(tmp_path):
-    Image.fromarray(GREY12).save(tmp_path / "0.png")
+    Image.fromarray(GRAY12).save(tmp_path / "0.png")
     plain, given = (ImagesOnly(name="p", root=tmp_path, bits=b).describe() for b in (None, 12))
     assert given == plain | {"bits": 12}
 
 
 def test_a_dark_picture_among_bright_ones_is_dark_indeed(tmp_path, capsys):
     for i, factor in enumerate((16, 1, 16, 16)):
-        Image.fromarray((GREY12 * factor).astype(np.uint16)).save(tmp_path / f"{i}.png")
+        Image.fromarray((GRAY12 * factor).astype(np.uint16)).save(tmp_path / f"{i}.png")
     source = ImagesOnly(name="p", root=tmp_path)
     with notices.gathered():
         for i in range(4):
@@ -460,24 +460,24 @@ def test_a_dark_picture_among_bright_ones_is_dark_indeed(tmp_path, capsys):
     assert not warnings(capsys)
     with notices.gathered():
         for i in (1, 2):
-            Image.fromarray(GREY12).save(tmp_path / f"{i}.png")
+            Image.fromarray(GRAY12).save(tmp_path / f"{i}.png")
             ImagesOnly(name="p", root=tmp_path).image(i)
     assert len(warnings(capsys)) == 2
 
 
 def test_dark_and_bright_pictures_are_not_all_odd(tmp_path, capsys):
-    Image.fromarray((GREY12 * 16).astype(np.uint16)).save(tmp_path / "full.png")
+    Image.fromarray((GRAY12 * 16).astype(np.uint16)).save(tmp_path / "full.png")
     Image.fromarray(np.zeros((8, 10), np.uint16)).save(tmp_path / "black.png")
-    Image.fromarray((GREY12 // 16).astype(np.uint8)).save(tmp_path / "bytes.png")
+    Image.fromarray((GRAY12 // 16).astype(np.uint8)).save(tmp_path / "bytes.png")
     for name in ("full", "black", "bytes"):
         read_image(tmp_path / f"{name}.png")
     assert not warnings(capsys)
-    Image.fromarray(GREY12.astype(np.int32) * 100).save(tmp_path / "deep.tif")
+    Image.fromarray(GRAY12.astype(np.int32) * 100).save(tmp_path / "deep.tif")
     read_image(tmp_path / "deep.tif")
     assert "bits=19" in warnings(capsys)[0]
 
 
-def png_of_sixteen_bits(colours):
+def png_of_sixteen_bits(colors):
     """Bytes of a PNG of [h, w, 3] uint16, which Pillow cannot write."""
     import zlib
 
@@ -485,21 +485,21 @@ def png_of_sixteen_bits(colours):
         crc = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
-    height, width = colours.shape[:2]
+    height, width = colors.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colors)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + content
 
 
 def test_colors_of_sixteen_bits(tmp_path, capsys):
-    colours = np.stack([GREY12, GREY12[::-1], GREY12[:, ::-1]], axis=-1)
-    (tmp_path / "0.png").write_bytes(png_of_sixteen_bits(colours))
+    colors = np.stack([GRAY12, GRAY12[::-1], GRAY12[:, ::-1]], axis=-1)
+    (tmp_path / "0.png").write_bytes(png_of_sixteen_bits(colors))
     assert ImagesOnly(name="p", root=tmp_path).image(0).max() <= 16
     (line,) = warnings(capsys)
     assert "0.png" in line and "bits=12" in line
     found = ImagesOnly(name="p", root=tmp_path, bits=12).image(0)
-    np.testing.assert_array_equal(found, np.round(colours * (255 / 4095)).astype(np.uint8))
+    np.testing.assert_array_equal(found, np.round(colors * (255 / 4095)).astype(np.uint8))
     assert not warnings(capsys)
 
 
@@ -508,11 +508,11 @@ def test_a_tiff_may_state_its_bits(tmp_path, capsys, tag):
     info = TiffImagePlugin.ImageFileDirectory_v2()
     info[tag] = 4095
     info.tagtype[tag] = 3
-    Image.fromarray(GREY12).save(tmp_path / "0.tif", tiffinfo=info)
+    Image.fromarray(GRAY12).save(tmp_path / "0.tif", tiffinfo=info)
     assert read_image(tmp_path / "0.tif").max() == 255
     # The largest value of this picture alone is no number of bits.
     info[tag] = 3000
-    Image.fromarray(np.minimum(GREY12, 3000)).save(tmp_path / "0.tif", tiffinfo=info)
+    Image.fromarray(np.minimum(GRAY12, 3000)).save(tmp_path / "0.tif", tiffinfo=info)
     assert read_image(tmp_path / "0.tif").max() == 12
     assert "bits=12" in warnings(capsys)[0]
 

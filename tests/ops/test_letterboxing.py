@@ -103,7 +103,7 @@ def test_floating_point_values_are_rounded_and_clipped_first(square):
     np.testing.assert_array_equal(square(image[None]).numpy()[0], expected(whole))
 
 
-def test_padding_has_its_colour_and_mixes_with_nothing(square):
+def test_padding_has_its_color_and_mixes_with_nothing(square):
     for size in ((20, 64), (300, 100), (1, 9)):
         found = square(np.full((1, *size, 3), 255, np.uint8)).numpy()[0]
         is_white = (found == 255).all(-1)

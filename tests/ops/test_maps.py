@@ -5,7 +5,7 @@ import tensorflow as tf
 from must_keras.ops import maps
 
 
-def test_resizing_has_half_pixel_centres():
+def test_resizing_has_half_pixel_centers():
     y, x = np.mgrid[:8, :12] + 0.5
     ramp = (10 * y + x)[None, :, :, None].astype("float32")
     y, x = (np.mgrid[:16, :24] + 0.5) / 2
@@ -18,7 +18,7 @@ def test_resizing_has_half_pixel_centres():
 
 
 @pytest.mark.parametrize(("stride", "expected"), [(1, range(8)), (2, [1, 3, 5, 7]), (4, [2, 6])])
-def test_a_cell_takes_the_pixel_at_its_centre(stride, expected):
+def test_a_cell_takes_the_pixel_at_its_center(stride, expected):
     values = np.tile(np.arange(8), (1, 8, 1))
     for kind in (np.asarray, tf.constant):
         taken = maps.at_stride(kind(values), stride)

@@ -25,7 +25,7 @@ def test_half_of_the_box_is_half_of_the_mask():
     mask = np.arange(16).reshape(1, 4, 4) % 2
     box, right = [[0, 0, 8, 8]], [[0, 4, 8, 8]]
     found = crop(mask, box, right, 4)
-    # Columns 2 and 3 of the mask, each seen twice: a quarter of a cell beside the centres.
+    # Columns 2 and 3 of the mask, each seen twice: a quarter of a cell beside the centers.
     columns = np.array([1.75, 2.25, 2.75, 3.0])
     whole, part = np.floor(columns).astype(int), columns % 1
     expected = mask[0, :, whole] * (1 - part)[:, None]

@@ -58,7 +58,7 @@ def test_equals_an_obvious_loop_with_ties(threshold, with_groups, max_outputs):
 
 
 def test_a_chain_frees_every_second_box():
-    # Each box overlaps only its neighbours: the first removes the second, which spares the third.
+    # Each box overlaps only its neighbors: the first removes the second, which spares the third.
     boxes = np.array([[[0, 2.0 * i, 4, 2.0 * i + 4] for i in range(9)]])
     indices, kept = run(boxes, -np.arange(9.0)[None], threshold=0.2, max_outputs=9)
     assert indices[0][kept[0]].tolist() == [0, 2, 4, 6, 8]

@@ -14,7 +14,7 @@ CLOSE = {np.uint8: 0.95, np.float32: 0.01}
 
 
 def slowly(values: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear samples [H, W, C] in float64, and which pixels' centres show the original."""
+    """Bilinear samples [H, W, C] in float64, and which pixels' centers show the original."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     fractions = np.einsum("ij,jhw->ihw", matrix.astype(np.float64), [y, x, np.ones_like(x)])
     inside = ((fractions >= 0) & (fractions < 1)).all(axis=0)

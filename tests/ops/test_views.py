@@ -15,7 +15,7 @@ from must_keras.ops.views import (
 
 
 def ramp(height: int, width: int) -> tf.Tensor:
-    """A map whose value at each pixel's centre is 10 * y + x."""
+    """A map whose value at each pixel's center is 10 * y + x."""
     y, x = np.mgrid[:height, :width] + 0.5
     return tf.constant((10 * y + x)[:, :, None], tf.float32)
 
@@ -122,7 +122,7 @@ def test_equals_a_slow_loop(channels, turn, interpolation):
     assert (found == -1).any()
 
 
-def test_a_fill_may_have_a_colour():
+def test_a_fill_may_have_a_color():
     matrix = letterbox(tf.constant([8, 16]), (16, 16)).matrix.numpy()
     values = np.ones((8, 16, 3), np.float32)
     fill = (1.5, 2.5, 3.5)

@@ -6,17 +6,18 @@ import json
 import keras
 import pytest
 
-from must_keras import stages
+from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
 from must_keras.files import write_json
-from must_keras.recipe import Pool, Recipe, Student
-from must_keras.selfsup import MoCo, SimCLR
-from must_keras.stages import examples, leaks, parts, selfsup, status, transfer
-from must_keras.stages.bench import Bench
-from must_keras.stages.cells import cells
-from must_keras.training.weighting import Uncertainty
-from must_keras.workdir import Workdir
+from must_keras.pseudo_labels import examples, leakage
+from must_keras.runs import executor, graph, status
+from must_keras.runs.workdir import Workdir
+from must_keras.self_supervised import MoCo, SimCLR
+from must_keras.stages import selfsup, transfer
+from must_keras.training.loss_weights import Uncertainty
+from must_keras.transfer.grid import cells
+from must_keras.transfer.trainer import Bench
 from tiny import NETWORK
 from woods import RUN, draw, recipe_with, run
 
@@ -46,7 +47,7 @@ def whole(data) -> Workdir:
     recipe, workdir = recipe_of(data), Workdir(data / "run")
     workdir.root.mkdir()
     write_json(workdir.root / "run.json", {"recipe": {}, "seed": 0, "versions": {}})
-    leaks.run(recipe, workdir)
+    leakage.run(recipe, workdir)
     for stage in ("supervised", "selfsup", "transfer", "report"):
         run(stage, recipe, workdir.root)
     return workdir
@@ -108,14 +109,14 @@ def test_what_is_finished_is_not_made_again(data, whole, capsys):
 def test_what_is_changed_is_named_with_what_was_made_from_it(data, whole):
     other = recipe_of(data, selfsup=(SimCLR(training=RUN, temperature=0.5), MoCo(training=RUN)))
     with pytest.raises(UserError, match="method.temperature = 0.1, the recipe now says 0.5") as no:
-        parts.check(other, whole)
+        graph.check(other, whole)
     named = str(no.value).split("made again: ")[1].split(" ")
     made = ("selfsup/simclr", "transfers/houses/simclr/full-fpn-all/seed0")
     assert named == [str(whole.root / name) for name in made]
-    parts.check(other, whole, "supervised")
+    graph.check(other, whole, "supervised")
     longer = recipe_of(data, supervised=dataclasses.replace(RUN, steps=4))
     with pytest.raises(UserError, match="training.steps = 3, the recipe now says 4"):
-        parts.check(longer, whole)
+        graph.check(longer, whole)
     wider = recipe_of(data, network=dataclasses.replace(NETWORK, channels=16))
     method = wider.selfsup[0]
     assert whole.selfsup("simclr").is_finished(selfsup.inputs(wider, whole, method)), "no pyramid"
@@ -123,10 +124,10 @@ def test_what_is_changed_is_named_with_what_was_made_from_it(data, whole):
 
 def test_parts_of_another_run_are_taken(data, whole, tmp_path):
     mine = Workdir(tmp_path / "mine", (whole.root,))
-    parts.check(recipe_of(data), mine)
+    graph.check(recipe_of(data), mine)
     assert mine.supervised.result() == whole.supervised.result()
-    assert leaks.are_known(recipe_of(data), mine)
-    parts.check(recipe_of(data), mine)
+    assert leakage.are_known(recipe_of(data), mine)
+    graph.check(recipe_of(data), mine)
     assert mine.selfsup("moco").result() == whole.selfsup("moco").result()
 
 
@@ -146,10 +147,10 @@ def test_only_what_a_transfer_starts_from_is_trained(data, tmp_path):
     recipe = recipe_of(data, starts=("random", "moco"))
     assert recipe.wanted_supervised is None
     assert [method.name for method in recipe.wanted_selfsup] == ["moco"]
-    made = {(s.stage, s.name) for s in parts.steps(recipe, Workdir(tmp_path))}
+    made = {(s.stage, s.name) for s in graph.steps(recipe, Workdir(tmp_path))}
     assert ("selfsup", "moco") in made and ("selfsup", "simclr") not in made
     assert "supervised" not in {stage for stage, _ in made}
-    assert stages._stages(recipe) == [
+    assert executor._stages(recipe) == [
         "teacher", "label", "student", "selfsup", "transfer", "export", "report",
     ]  # fmt: skip
     with pytest.raises(UserError, match="no transfer of this recipe starts from it; starts are ra"):
@@ -160,12 +161,12 @@ def test_only_what_a_transfer_starts_from_is_trained(data, tmp_path):
 
 def test_true_labels_of_a_pool_are_learned_from(data):
     """And heads that nothing labels are left out."""
-    labelled = FolderPerClass(name="more", root=data / "trees" / "train", head="trees")
-    recipe = recipe_of(data, pools=(Pool(source=labelled),))
-    assert [s.name for s in recipe.labelled_sources] == ["trees_train", "more"]
-    assert [t.name for t in recipe.labelled_teachers] == ["trees"]
+    labeled = FolderPerClass(name="more", root=data / "trees" / "train", head="trees")
+    recipe = recipe_of(data, pools=(Pool(source=labeled),))
+    assert [s.name for s in recipe.labeled_sources] == ["trees_train", "more"]
+    assert [t.name for t in recipe.labeled_teachers] == ["trees"]
     union = examples.union(
-        recipe.labelled_sources, recipe.tasks, left_out={"more": {0: "x"}}, who="it"
+        recipe.labeled_sources, recipe.tasks, left_out={"more": {0: "x"}}, who="it"
     )
     assert len(union) == 6 + 5
     assert {union.parts[1].origins(i)["trees"] for i in range(5)} == {"true"}

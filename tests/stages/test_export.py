@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from must_keras.errors import DataError
-from must_keras.models.backbone import ResNet
+from must_keras.modeling.backbone import ResNet
+from must_keras.runs.workdir import Workdir
 from must_keras.stages import export
 from must_keras.tasks import Classification, Segmentation
 from must_keras.training.model import build_model
 from must_keras.training.network import Network
-from must_keras.workdir import Workdir
 
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}

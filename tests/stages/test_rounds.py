@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_keras import stages
-from must_keras.data.columns import Column
+from must_keras.config.recipe import Pool
 from must_keras.errors import DataError, UserError
-from must_keras.recipe import Pool
-from must_keras.stages import parts, pools, rounds, status
+from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.runs import executor, graph, pools, status
+from must_keras.runs.workdir import Workdir, describe
+from must_keras.stages import rounds
 from must_keras.stages.rounds import Round
-from must_keras.workdir import Workdir, describe
 from woods import draw, recipe_with, run
 
 STARTS = ("random", "student", "rounds")
@@ -133,7 +133,7 @@ def test_rounds_are_made_until_one_is_no_better(data, tmp_path):
         if stage == "student":
             finish_student(folder, {"trees": {"2": 0.7, "3": 0.6}[folder.root.name]})
 
-    stages._make_rounds(listed, workdir, make, tf.distribute.get_strategy())
+    executor._make_rounds(listed, workdir, make, tf.distribute.get_strategy())
     names = ("teacher", "label", "student")
     assert made == [(stage, number, ()) for number in ("2", "3") for stage in names]
 
@@ -148,12 +148,12 @@ def test_whoever_is_not_the_chief_does_none_of_its_work(monkeypatch):
         yield
         inside.pop()
 
-    monkeypatch.setattr(stages, "chief_alone", alone)
-    monkeypatch.setattr(stages, "is_chief", lambda: bool(inside))
-    stages._alone(tf.distribute.get_strategy(), done.append, "work")
+    monkeypatch.setattr(executor, "chief_alone", alone)
+    monkeypatch.setattr(executor, "is_chief", lambda: bool(inside))
+    executor._alone(tf.distribute.get_strategy(), done.append, "work")
     assert not done
-    monkeypatch.setattr(stages, "is_chief", lambda: not inside)
-    stages._alone(tf.distribute.get_strategy(), done.append, "work")
+    monkeypatch.setattr(executor, "is_chief", lambda: not inside)
+    executor._alone(tf.distribute.get_strategy(), done.append, "work")
     assert done == ["work"]
 
 
@@ -193,7 +193,10 @@ def test_a_student_labels_for_the_next(whole, two):
     assert not np.array_equal(head[0], weights(second.student.model_path, "trees")[0])
     (pool,) = two.pools
     task = two.teachers[0].task
-    columns = [Column(w.labels("trees", "pile").folder, pool.source, task) for w in (whole, second)]
+    columns = [
+        PseudoLabelReader(w.labels("trees", "pile").folder, pool.source, task)
+        for w in (whole, second)
+    ]
     said = [np.stack([c.read(i)["probabilities"] for i in range(6)]) for c in columns]
     assert not np.allclose(*said)
 
@@ -234,12 +237,12 @@ def test_nothing_is_made_again_and_status_names_all(whole, two, capsys):
 def test_another_run_takes_the_rounds(whole, two, tmp_path):
     mine = Workdir(tmp_path / "mine", (whole.root,))
     for _ in range(2):  # Each look knows what the last one took.
-        parts.check(two, mine)
+        graph.check(two, mine)
     assert mine.round(2).student.result() == whole.round(2).student.result()
 
 
 def test_more_rounds_go_on_with_those_that_are_made(whole, recipe):
-    parts.check(recipe, whole)
+    graph.check(recipe, whole)
     assert rounds.following(recipe, whole) == 3
 
 
@@ -249,7 +252,7 @@ def test_another_student_names_what_it_has_taught(whole, two):
     changed.write_bytes(kept + b" ")
     try:
         with pytest.raises(UserError, match=r"start.sha256.*delete.*rounds/2/teachers/trees"):
-            parts.check(two, whole)
+            graph.check(two, whole)
     finally:
         changed.write_bytes(kept)
 
@@ -269,6 +272,6 @@ def test_recipes_that_cannot_be(data, changes, message):
 def test_without_a_transfer_that_starts_from_them_there_are_no_rounds(data, tmp_path):
     idle = recipe_with(data, rounds=3)
     assert idle.wanted_rounds == 1
-    assert "rounds" not in {step.stage for step in parts.steps(idle, Workdir(tmp_path))}
+    assert "rounds" not in {step.stage for step in graph.steps(idle, Workdir(tmp_path))}
     with pytest.raises(UserError, match="--stage=rounds: no transfer of this recipe"):
         run("rounds", idle, tmp_path / "run")

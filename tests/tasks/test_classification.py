@@ -11,9 +11,9 @@ def task(**kwargs) -> Classification:
     return Classification(name="animal", classes=CLASSES[:4], **kwargs)
 
 
-def label(probabilities, labelled=None) -> dict[str, np.ndarray]:
+def label(probabilities, labeled=None) -> dict[str, np.ndarray]:
     probabilities = np.asarray(probabilities, np.float32)
-    ones = np.ones(len(probabilities)) if labelled is None else labelled
+    ones = np.ones(len(probabilities)) if labeled is None else labeled
     return {"probabilities": probabilities, "labelled": np.asarray(ones, np.float32)}
 
 
@@ -93,7 +93,7 @@ def test_impossible_values_are_errors(fields):
         Classification(name="x", classes=("a", "a"))
 
 
-def test_top1_counts_labelled_images():
+def test_top1_counts_labeled_images():
     evaluator = task().evaluator()
     y = label([[0, 1, 0, 0], [0.1, 0.2, 0.6, 0.1], [1, 0, 0, 0], [1, 0, 0, 0]], [1, 1, 1, 0])
     said = {"probabilities": np.eye(4, dtype="float32")[[1, 2, 3, 0]]}

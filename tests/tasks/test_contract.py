@@ -20,7 +20,7 @@ INSTANCES = [
     tasks.Classification(name="top", classes=tuple("abcdefgh"), top_k=3, label_smoothing=0.1),
     tasks.Segmentation(name="map", classes=("wall", "floor", "ball"), loss_stride=4, **NARROW),
     tasks.Segmentation(name="fine", classes=("wall", "floor"), loss_stride=1, **NARROW),
-    tasks.Depth(name="metres", kind="metric", **NARROW),
+    tasks.Depth(name="meters", kind="metric", **NARROW),
     tasks.Depth(name="inverse", kind="relative_inverse", loss_stride=2, **NARROW),
     tasks.Normals(name="normals", **NARROW),
     tasks.Detection(

@@ -58,7 +58,7 @@ def test_the_metric_loss_is_the_difference_of_logarithms():
     np.testing.assert_array_equal(gradient[..., 0] != 0, known(label))
 
 
-def test_extreme_metres_give_finite_losses():
+def test_extreme_meters_give_finite_losses():
     label = np.array([[[1e-40, 1e-30], [1e30, 3e38]]], "float32")
     loss, gradient = loss_and_gradient(METRIC, label, np.full((1, 2, 2, 1), 50.0, "float32"))
     assert np.isfinite(loss).all() and np.isfinite(gradient).all()
@@ -66,7 +66,7 @@ def test_extreme_metres_give_finite_losses():
     np.testing.assert_allclose(said["depth"], [[[1e-3, 1e3]]], rtol=1e-5)
 
 
-def test_a_fresh_metric_head_says_a_few_metres():
+def test_a_fresh_metric_head_says_a_few_meters():
     norm = {"momentum": 0.9, "epsilon": 1e-4}
     head = Depth(name="depth", channels=4, num_convs=1).build_head((64, 64), norm)
     features = {"P2": np.zeros((1, 16, 16, 3), "float32"), "area": np.zeros((1, 4), "float32")}
@@ -268,7 +268,7 @@ def test_the_loss_sees_every_other_pixel(task, stride):
 # ---- labels ---------------------------------------------------------------------------------
 
 
-def test_metres_stay_metres_and_invalid_neighbours_take_no_part():
+def test_meters_stay_meters_and_invalid_neighbors_take_no_part():
     stored = np.full((8, 8), 4.0, "float32")
     stored[2, 3], stored[5, 1], stored[6, 6] = 0.0, np.nan, -3.0
     view = letterbox(tf.constant([8, 8]), (32, 32))
@@ -288,10 +288,10 @@ def test_a_mirror_and_padding():
     assert (np.asarray(padded["depth"])[:4] > 0).all()
 
 
-def test_metres_serve_a_relative_head_as_their_inverse():
-    metres = np.array([2.0, 0.0, -1.0, np.nan, np.inf, 0.5], "float32")
-    np.testing.assert_allclose(to_relative(metres), [0.5, 0, 0, 0, 0, 2])
-    assert to_relative(metres).dtype == np.float32
+def test_meters_serve_a_relative_head_as_their_inverse():
+    meters = np.array([2.0, 0.0, -1.0, np.nan, np.inf, 0.5], "float32")
+    np.testing.assert_allclose(to_relative(meters), [0.5, 0, 0, 0, 0, 2])
+    assert to_relative(meters).dtype == np.float32
 
 
 @pytest.mark.parametrize("low_high", [(0.9, 14.0), (1e-3, 1e3), (3.0, 3.0), (1e-6, 1e-5)])
@@ -312,7 +312,7 @@ def test_a_threshold_is_an_error():
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_loss_and_outputs_agree_on_where_a_pixel_is(stride):
-    # A ramp of x in the centres of the head's cells, 4 pixels wide: 2, 6, ..., 22.
+    # A ramp of x in the centers of the head's cells, 4 pixels wide: 2, 6, ..., 22.
     prediction = {"values": np.tile(0.1 * (4 * np.arange(6.0) + 2), (1, 4, 1))[..., None]}
     prediction["values"] = prediction["values"].astype("float32")
     x = np.arange(24) + 0.5
@@ -353,8 +353,8 @@ def test_metric_errors_by_hand():
 
 
 def test_metric_predictions_are_not_aligned_and_relative_ones_are():
-    metres = depths(1)
-    for task, label in ((METRIC, metres), (RELATIVE, to_relative(metres))):
+    meters = depths(1)
+    for task, label in ((METRIC, meters), (RELATIVE, to_relative(meters))):
         evaluator = task.evaluator()
         said = np.where(known(label), 3.0 * np.where(known(label), label, 1) + 1.0, 1.0)
         evaluator.update({"depth": label}, {"depth": said})
@@ -362,7 +362,7 @@ def test_metric_predictions_are_not_aligned_and_relative_ones_are():
         assert delta1 == (0.0 if task is METRIC else 1.0)
 
 
-def test_nothing_labelled_is_not_a_number():
+def test_nothing_labeled_is_not_a_number():
     for task in (METRIC, RELATIVE):
         evaluator = task.evaluator()
         evaluator.update({"depth": np.zeros((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
@@ -378,14 +378,14 @@ def test_the_trivial_answer_is_each_pixels_mean():
     assert said.dtype == np.float32
 
 
-def test_near_and_far_have_the_same_colours_in_both_kinds():
-    metres = depths(2)[0]
+def test_near_and_far_have_the_same_colors_in_both_kinds():
+    meters = depths(2)[0]
     image = np.zeros((16, 16, 3), np.uint8)
-    one = METRIC.draw(image, {"depth": metres})
-    other = RELATIVE.draw(image, {"depth": to_relative(metres)})
+    one = METRIC.draw(image, {"depth": meters})
+    other = RELATIVE.draw(image, {"depth": to_relative(meters)})
     assert one.dtype == np.uint8 and one.shape == (16, 16, 3)
     assert np.abs(one.astype(int) - other).max() <= 1
-    assert not one[~known(metres)].any()
+    assert not one[~known(meters)].any()
     assert not METRIC.draw(image, {"depth": np.zeros((16, 16))}).any()
 
 
@@ -418,9 +418,9 @@ def test_a_prediction_without_any_depth_is_wrong_everywhere(task):
 def test_aligned_errors_equal_the_obvious_ones():
     true = np.array([0.05, 0.1, 0.3, 0.5, 0.9, 1.0])
     said = np.array([0.2, 1.4, 1.5, 2.0, 2.9, 3.6])
-    centred = said - said.mean()
-    scale = (centred * (true - true.mean())).sum() / (centred**2).sum()
-    aligned = true.mean() + scale * centred
+    centered = said - said.mean()
+    scale = (centered * (true - true.mean())).sum() / (centered**2).sum()
+    aligned = true.mean() + scale * centered
     assert aligned.min() < 0 and aligned.max() > 1.0  # both ends are clipped
     depth, found = 1 / true, 1 / np.clip(aligned, 0.05, 1.0)
     evaluator = RELATIVE.evaluator()
@@ -487,7 +487,7 @@ def test_an_inverted_depth_is_reported(task, part):
         assert len(warnings) == words
         assert all("inverted" in w and "100% of 2 images" in w for w in warnings)
     if task is RELATIVE:
-        assert 'form="metres"' in warnings[0] and "invert the maps" in warnings[0]
+        assert 'form="meters"' in warnings[0] and "invert the maps" in warnings[0]
         assert -1 <= evaluator.result()["correlation"] < -0.3
 
 

@@ -47,7 +47,7 @@ def build(task=TASK, size=SIZE, seed=0):
 
 
 def batch(images=6, seed=0):
-    """Bright rectangles on a dark ground, one colour a class; the last image has none."""
+    """Bright rectangles on a dark ground, one color a class; the last image has none."""
     rng = np.random.default_rng(seed)
     image = rng.uniform(0, 40, (images, SIZE, SIZE, 3)).astype(np.float32)
     label = {
@@ -133,7 +133,7 @@ def test_every_variable_is_built_with_the_head_and_gets_a_gradient(network):
         assert gradient.any() or not path.startswith("objects/") or "P6" in path or "P7" in path
 
 
-def test_unlabelled_images_have_no_loss_and_no_gradient(network):
+def test_unlabeled_images_have_no_loss_and_no_gradient(network):
     model, head = network
     x, label = batch()
     label["labelled"] = tf.constant([0.0, 1.0, 0.0, 1.0, 1.0, 1.0])

@@ -14,7 +14,7 @@ TASK = Detection(name="objects", classes=("cat", "dog", "owl"), max_detections=5
 ROOM = 6
 
 
-def label_of(images, labelled=None):
+def label_of(images, labeled=None):
     """From lists of (box, class, ignored)."""
     number = len(images)
     label = {
@@ -23,7 +23,7 @@ def label_of(images, labelled=None):
         "masks": np.zeros((number, ROOM, 4, 4), np.uint8),
         "has_mask": np.zeros((number, ROOM), bool),
         "ignore": np.zeros((number, ROOM), bool),
-        "labelled": np.ones(number, np.float32) if labelled is None else np.float32(labelled),
+        "labelled": np.ones(number, np.float32) if labeled is None else np.float32(labeled),
         "surplus_boxes": np.zeros((number, ROOM, 4), np.float32),
         "surplus": np.zeros(number, np.int32),
     }
@@ -186,8 +186,8 @@ def test_no_detection_is_zero_and_no_object_is_unknown():
         "mask_ap": 0.0,
     }
     assert all(math.isnan(v) for v in score(label_of([[]]), outputs_of([[]])).values())
-    unlabelled = score(label_of(TRUTH, [0, 0, 0]), outputs_of(FOUND))
-    assert all(math.isnan(v) for v in unlabelled.values())
+    unlabeled = score(label_of(TRUTH, [0, 0, 0]), outputs_of(FOUND))
+    assert all(math.isnan(v) for v in unlabeled.values())
     assert all(math.isnan(v) for v in TASK.evaluator().result().values())
 
 

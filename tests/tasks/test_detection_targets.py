@@ -10,7 +10,7 @@ def numpy_of(x):
     return np.asarray(ops.convert_to_numpy(x))
 
 
-def label_of(*images, room=4, mask=2, labelled=1.0):
+def label_of(*images, room=4, mask=2, labeled=1.0):
     """Labels from lists of (box, class, ignored) for each image."""
     number = len(images)
     label = {
@@ -19,7 +19,7 @@ def label_of(*images, room=4, mask=2, labelled=1.0):
         "masks": np.zeros((number, room, mask, mask), np.uint8),
         "has_mask": np.zeros((number, room), bool),
         "ignore": np.zeros((number, room), bool),
-        "labelled": np.full(number, labelled, np.float32),
+        "labeled": np.full(number, labeled, np.float32),
         "surplus_boxes": np.zeros((number, room, 4), np.float32),
         "surplus": np.zeros(number, np.int32),
     }
@@ -195,7 +195,7 @@ def test_rpn_loss_by_hand():
     def entropy(x, t):
         return np.log1p(np.exp(-x if t else x))
 
-    # Anchor 1 is 8 wide, 1 to the left of the centre and to be widened by 10 / 8.
+    # Anchor 1 is 8 wide, 1 to the left of the center and to be widened by 10 / 8.
     moved = sum((abs(e) - 1 / 18) / 9 for e in (1 / 8, np.log(10 / 8)))
     positive = entropy(1, 1) + entropy(-1, 1) + moved
     negative = entropy(2, 0) + entropy(-3, 0)
@@ -282,9 +282,9 @@ def test_detections_are_suppressed_in_their_class_alone():
     assert numpy_of(found.boxes)[0].tolist() == [[0, 0, 10, 10], [0, 0, 10, 10], [0] * 4]
 
 
-@pytest.mark.parametrize("labelled", [0.0, 1.0])
-def test_losses_of_images_without_objects_are_finite(labelled):
-    label = label_of([], labelled=labelled)
+@pytest.mark.parametrize("labeled", [0.0, 1.0])
+def test_losses_of_images_without_objects_are_finite(labeled):
+    label = label_of([], labeled=labeled)
     found = losses.rpn_loss(
         np.zeros((1, 9), np.float32),
         np.zeros((1, 9, 4), np.float32),

@@ -133,7 +133,7 @@ def test_the_trivial_answer_is_each_pixels_mean_direction():
     np.testing.assert_allclose(said[0, 0], [turned(20), [0, 0, -1]], atol=1e-6)
 
 
-def test_a_picture_has_the_usual_colours():
+def test_a_picture_has_the_usual_colors():
     picture = TASK.draw(
         np.zeros((1, 3, 3), np.uint8), {"normals": np.array([[[1, 0, 0], [0, 0, -1], [0, 0, 0]]])}
     )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from must_keras.data.columns import record as records
 from must_keras.data.stored import class_label, objects
 from must_keras.errors import UserError
 from must_keras.ops import maps
+from must_keras.pseudo_labels.store import record as records
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 
 RANDOM = np.random.default_rng(0)
@@ -17,7 +17,7 @@ PARTS = Segmentation(name="parts", classes=("x", "y", "z"))
 def back(task, stored, threshold=None):
     """Through the bytes of a column."""
     specs = task.record_spec()
-    payload = records.serialise("image", task.record_of(stored), specs)
+    payload = records.serialize("image", task.record_of(stored), specs)
     return task.decode(records.parse(payload, specs)[1], threshold)
 
 
@@ -89,12 +89,12 @@ def test_a_map_comes_back_with_its_ignored_pixels():
         assert_same(back(PARTS, label, threshold), label)
 
 
-def test_a_large_map_is_shrunk_to_the_pixels_at_the_centres_of_its_cells():
-    # 640 wide: cells of two pixels, whose centre is the corner of the second; 300 high: 150.
+def test_a_large_map_is_shrunk_to_the_pixels_at_the_centers_of_its_cells():
+    # 640 wide: cells of two pixels, whose center is the corner of the second; 300 high: 150.
     pixels = RANDOM.integers(0, 3, (300, 640)).astype(np.uint8)
     found = back(PARTS, {"map": pixels})["map"]
     np.testing.assert_array_equal(found, pixels[1::2, 1::2])
-    # Three pixels: the centre of a cell is that of its second.
+    # Three pixels: the center of a cell is that of its second.
     np.testing.assert_array_equal(maps.shrink(pixels[:, :600], 200), pixels[1::3, 1:600:3])
     assert maps.shrink(np.zeros((2000, 3)), 320).shape == (320, 1)
 

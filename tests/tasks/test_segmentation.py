@@ -45,7 +45,7 @@ def test_logits_are_resized_before_the_class_is_chosen():
     logits = np.zeros((1, 1, 2, 3), "float32")
     logits[0, 0, 0], logits[0, 0, 1] = [4, 0, 0], [0, 2, 0]
     said = task().outputs({"values": logits}, None, (1, 8))
-    # Half-pixel centres: the second half of class 0's excess over class 1 reaches further.
+    # Half-pixel centers: the second half of class 0's excess over class 1 reaches further.
     position = np.clip((np.arange(8) + 0.5) / 4 - 0.5, 0, 1)
     first, second = 4 * (1 - position), 2 * position
     np.testing.assert_array_equal(said["map"][0, 0], np.where(first > second, 0, 1))
@@ -152,7 +152,7 @@ def test_quality_is_over_pixels_that_the_pseudo_label_names():
     true = np.array([[[0, 0, 1, 1, IGNORE]]], np.uint8)
     said = np.array([[[0, IGNORE, 1, IGNORE, 2]]], np.uint8)
     quality.update({"map": true}, {"map": said})
-    assert quality.result() == {"miou": 1.0, "pixel_accuracy": 1.0, "labelled_share": 0.5}
+    assert quality.result() == {"miou": 1.0, "pixel_accuracy": 1.0, "labeled_share": 0.5}
 
 
 def test_the_trivial_answer_is_each_pixels_most_frequent_class():

@@ -20,10 +20,10 @@ import tensorflow as tf
 from must_keras import command
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
-from must_keras.training.inference import Predictor
+from must_keras.inference.predictor import Predictor
+from must_keras.training.loss_weights import Uncertainty
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
-from must_keras.training.weighting import Uncertainty
 from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
 EVERY_OPTION = {

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from must_keras.errors import UserError
 from must_keras.training.diagnostics import Diagnostics, shared_kernels
-from must_keras.training.feed import Feed
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
@@ -25,7 +25,7 @@ def looked_at(**changes):
         NETWORK, TASKS, seed=3, loss_weights={"parts": 0.5}, **(run.of_model() | {"norm": NORM})
     )
     run.compile(model)
-    batch = Feed(Painted(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
+    batch = InputPipeline(Painted(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
     model.last_batch = batch
     before = [np.array(v) for v in model.variables]
     found = Diagnostics(model).of_batch(model.last_batch)

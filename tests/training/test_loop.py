@@ -13,15 +13,15 @@ import pytest
 
 from must_keras import interruption
 from must_keras.errors import UserError
+from must_keras.runs.workdir import Artifact
 from must_keras.training import loop, nonfinite
 from must_keras.training.checkpoints import Checkpoints
-from must_keras.training.feed import Feed
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit
 from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
-from must_keras.training.summaries import Summaries
-from must_keras.workdir import Part
+from must_keras.training.summaries import Loggers
 from painted import ALL, KIND, NETWORK, NORM, PARTS, Painted, train, training
 
 RUN = training(
@@ -168,8 +168,8 @@ def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
     tasks = [dataclasses.replace(t, kind=kind) if t.name == "far" else t for t in some]
     run = training(3, batch=1, log_every=1, optimizer=AdamW())
     model = build(run, tasks=tasks)
-    feed = Feed(Meagre(tasks), tasks, run, size=64, seed=5)
-    summaries = Summaries(tmp_path)
+    feed = InputPipeline(Meagre(tasks), tasks, run, size=64, seed=5)
+    summaries = Loggers(tmp_path)
     fit(model, feed, run, title="test", origin="scratch", folder=tmp_path, summaries=summaries)
     rows = without_speed(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3]
@@ -212,7 +212,7 @@ def test_a_gradient_that_is_not_finite_names_the_head(tmp_path):
         backbone, model.get_layer("backbone").trainable_variables, strict=True
     ):
         np.testing.assert_array_equal(value, variable)
-    part = Part(tmp_path)
+    part = Artifact(tmp_path)
     part.begin()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["begun.json", "nonfinite-step-00000001"], "kept"
@@ -234,9 +234,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     kept = tmp_path / "nonfinite-step-00000001"
     replayed = nonfinite.replay(kept)
     assert len(replayed.ids) == 4 and replayed.step == 1
-    labelled = replayed.weights["kind"] > 0
-    assert labelled.any() and not np.isfinite(replayed.losses["kind"][labelled]).any()
-    assert np.isfinite(replayed.losses["kind"][~labelled]).all()
+    labeled = replayed.weights["kind"] > 0
+    assert labeled.any() and not np.isfinite(replayed.losses["kind"][labeled]).any()
+    assert np.isfinite(replayed.losses["kind"][~labeled]).all()
     assert "not finite" in str(replayed) and replayed.ids[0] in str(replayed)
     with pytest.raises(UserError, match="holds no kept step"):
         nonfinite.replay(tmp_path)
@@ -292,6 +292,6 @@ def test_a_spoilt_checkpoint_leaves_the_one_before(spoil, tmp_path, capsys):
 def test_numbers_go_on_behind_a_line_that_was_cut_off(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "sp')
-    Summaries(tmp_path).numbers(3, "train", {"loss": 1.0})
+    Loggers(tmp_path).numbers(3, "train", {"loss": 1.0})
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
     assert steps == [1, 3] and "its last line was cut off" in capsys.readouterr().err

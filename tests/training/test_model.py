@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import one_view, training_batches
+from must_keras.inference.saved_model import serve
 from must_keras.training.model import build_model
-from must_keras.training.serving import serve
 from painted import ALL, KIND, NETWORK, NORM, PARTS, Painted, train, training
 
 

@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 
 import published
-from must_keras.data.labelled import Labelled
+from must_keras.config.recipe import ExternalTeacher
+from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source
 from must_keras.errors import UserError
-from must_keras.recipe import ForeignTeacher
+from must_keras.inference.external import ExternalModel, ExternalPredictor
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
-from must_keras.training.foreign import ForeignModel, ForeignPredictor
 
 FAR = Depth(name="far", kind="relative_inverse")
 THINGS = Detection(name="things", classes=("dark", "bright"), with_masks=False)
@@ -44,13 +44,13 @@ class Rectangles(Source):
         return {"name": self.name}
 
 
-def decoded(model: ForeignModel, task, map_size=None):
+def decoded(model: ExternalModel, task, map_size=None):
     """What a column of the model's answers gives back, of every picture."""
     size = (model.size, model.size)
     (batch,) = evaluation_batches(
-        Labelled(Rectangles(), []), [], size=model.size, batch=4, ranges=[range(3)]
+        LabeledExamples(Rectangles(), []), [], size=model.size, batch=4, ranges=[range(3)]
     )
-    (found,) = ForeignPredictor(model, task, map_size or size)([batch])
+    (found,) = ExternalPredictor(model, task, map_size or size)([batch])
     labels = []
     for i in range(len(SIZES)):
         outputs = {key: value[i] for key, value in found.outputs[task.name].items()}
@@ -63,16 +63,16 @@ def models(tmp_path, size):
     published.midas(tmp_path / "midas.keras", size)
     published.midas_of_tf_hub(tmp_path / "hub", size)
     common = {"size": size, "form": "relative_inverse"}
-    yield ForeignModel(
+    yield ExternalModel(
         model=tmp_path / "midas.keras", offset=published.OFFSET, scale=published.SCALE, **common
     )
-    yield ForeignModel(
+    yield ExternalModel(
         model=tmp_path / "hub", scale=(255.0, 255.0, 255.0), layout="channels_first", **common
     )
 
 
 def test_depth_is_where_the_picture_is(tmp_path):
-    """At 120 pixels every picture is seen twice as large, with half-pixel centres."""
+    """At 120 pixels every picture is seen twice as large, with half-pixel centers."""
     for model in models(tmp_path, 120):
         for i, label in enumerate(decoded(model, FAR)):
             height, width = SIZES[i]
@@ -93,13 +93,13 @@ def test_depth_is_where_the_picture_is(tmp_path):
             row, column = 2 * top + 2, 2 * left
             low, high = expected.min(), expected.max()
             share = (depth[row, column - 1 : column + 1] - low) / (high - low)
-            # What is seen is rounded to a whole grey.
+            # What is seen is rounded to a whole gray.
             np.testing.assert_allclose(share, [0.25, 0.75], atol=0.51 / 255 / (high - low))
 
 
 def test_a_large_network_is_stored_at_320_cells(tmp_path):
     published.midas(tmp_path / "midas.keras", 384)
-    model = ForeignModel(
+    model = ExternalModel(
         model=tmp_path / "midas.keras", size=384, form="relative_inverse",
         offset=published.OFFSET, scale=published.SCALE,
     )  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_large_network_is_stored_at_320_cells(tmp_path):
 @pytest.mark.parametrize("size", [120, 240])
 def test_boxes_are_where_the_picture_is(tmp_path, size):
     published.detector(tmp_path / "detector")
-    model = ForeignModel(model=tmp_path / "detector", size=size, form="tf2_detection")
+    model = ExternalModel(model=tmp_path / "detector", size=size, form="tf2_detection")
     for i, label in enumerate(decoded(model, THINGS)):
         height, width = SIZES[i]
         top, left, bottom, right = PLACES[i]
@@ -130,7 +130,7 @@ def test_a_picture_without_a_detection_has_no_object(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Rectangles, "image", lambda self, index: np.zeros((*SIZES[index], 3), np.uint8)
     )
-    model = ForeignModel(model=tmp_path / "detector", size=120, form="tf2_detection")
+    model = ExternalModel(model=tmp_path / "detector", size=120, form="tf2_detection")
     for label in decoded(model, THINGS):
         assert len(label["boxes"]) == 0 and label["labelled"] == 1
 
@@ -142,20 +142,20 @@ def test_a_detectors_numbers_are_given(tmp_path):
     with pytest.raises(
         UserError, match=r"answers class 90, there are 2, numbered from 1; class_ids"
     ):
-        decoded(ForeignModel(**model), THINGS)
-    label = decoded(ForeignModel(**model, class_ids=(90, 7)), THINGS)[0]
+        decoded(ExternalModel(**model), THINGS)
+    label = decoded(ExternalModel(**model, class_ids=(90, 7)), THINGS)[0]
     assert label["classes"].tolist() == [0]
     # What the task has no class for is left out.
-    assert len(decoded(ForeignModel(**model, class_ids=(1, 7)), THINGS)[0]["boxes"]) == 0
+    assert len(decoded(ExternalModel(**model, class_ids=(1, 7)), THINGS)[0]["boxes"]) == 0
     with pytest.raises(UserError, match="a number of its own for each of 2 classes, received 3"):
-        teacher(THINGS, ForeignModel(**model, class_ids=(1, 2, 3)))
+        teacher(THINGS, ExternalModel(**model, class_ids=(1, 2, 3)))
     kinds = Classification(name="kinds", classes=("a", "b"))
     with pytest.raises(UserError, match=r"kinds: class_ids=\(1, 2\) belong to a detector"):
-        teacher(kinds, ForeignModel(**model | {"form": "logits"}, class_ids=(1, 2)))
+        teacher(kinds, ExternalModel(**model | {"form": "logits"}, class_ids=(1, 2)))
 
 
 def teacher(task, model):
-    return ForeignTeacher(name="t", task=task, model=model, loss_weight=1.0)
+    return ExternalTeacher(name="t", task=task, model=model, loss_weight=1.0)
 
 
 def test_masks_and_scores_come_along():
@@ -167,22 +167,22 @@ def test_masks_and_scores_come_along():
         "detection_masks": np.ones((1, 3, 33, 33), np.float32) * np.float32([0.1, 0.2, 0.3])[:, None, None],
         "num_detections": np.float32([2]),
     }  # fmt: skip
-    found = task.foreign_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
+    found = task.external_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
     # By score; the third is beyond their number, whatever its score.
     assert found["classes"].tolist() == [[-1, 1, 0]]
     assert found["boxes"][0, 1:].tolist() == [[10, 40, 30, 80], [0, 0, 20, 80]]
     np.testing.assert_allclose(found["masks"][0, :, 0, 0], [0.3, 0.2, 0.1])
     del said["detection_classes"]
     with pytest.raises(UserError, match=r"does not answer \['detection_classes'\]"):
-        task.foreign_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
+        task.external_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
     with pytest.raises(UserError, match=r"does not answer \['boxes', 'classes', 'scores'\]"):
-        task.foreign_outputs(np.zeros((1, 3, 4)), "yxyx", (8, 8), size=(40, 80))
+        task.external_outputs(np.zeros((1, 3, 4)), "yxyx", (8, 8), size=(40, 80))
 
 
 def test_what_a_signature_does_not_take(tmp_path):
     published.detector(tmp_path / "detector")
     published.midas_of_tf_hub(tmp_path / "hub", 32)
-    shifted = ForeignModel(
+    shifted = ExternalModel(
         model=tmp_path / "detector", size=32, form="tf2_detection", offset=(127.0, 127.0, 127.0)
     )
     with pytest.raises(UserError, match="takes images as uint8, 0 to 255: offset and scale cannot"):
@@ -190,12 +190,12 @@ def test_what_a_signature_does_not_take(tmp_path):
     hub = {"model": tmp_path / "hub", "form": "relative_inverse"}
     message = r"\(1, 3, 32, 32\), and size=32 with layout='channels_last' gives \(batch, 32, 32, 3"
     with pytest.raises(UserError, match=message):
-        ForeignModel(**hub, size=32).load()
+        ExternalModel(**hub, size=32).load()
     # TensorFlow itself would take them.
     with pytest.raises(UserError, match=r"size=64 .* gives \(batch, 3, 64, 64\)"):
-        ForeignModel(**hub, size=64, layout="channels_first").load()
+        ExternalModel(**hub, size=64, layout="channels_first").load()
     with pytest.raises(UserError, match="layout must be 'channels_last' or 'channels_first'"):
-        ForeignModel(**hub, size=32, layout="NCHW")
+        ExternalModel(**hub, size=32, layout="NCHW")
 
     class Two(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3)), tf.TensorSpec(())])
@@ -204,7 +204,7 @@ def test_what_a_signature_does_not_take(tmp_path):
 
     tf.saved_model.save(Two(), str(tmp_path / "two"))
     with pytest.raises(UserError, match=r"takes several tensors \(images, share\)"):
-        ForeignModel(model=tmp_path / "two", size=8, form="logits").load()
+        ExternalModel(model=tmp_path / "two", size=8, form="logits").load()
 
 
 def test_a_map_with_channels_first_is_turned():
@@ -215,10 +215,10 @@ def test_a_map_with_channels_first_is_turned():
         assert images.shape[1:] == (3, 8, 8)
         return tf.stack([images[:, 0] * 0, images[:, 0] - 100.0], axis=1)
 
-    model = ForeignModel(
+    model = ExternalModel(
         model=function, version="1", size=8, form="logits", layout="channels_first"
     )
     columns = np.float32([50, 150]).repeat(4)[None, None, :, None]
     x = {"image": tf.constant(np.tile(columns, (1, 8, 1, 3)))}
-    found = ForeignPredictor(model, task, (8, 8)).outputs(x)["parts"]["map"]
+    found = ExternalPredictor(model, task, (8, 8)).outputs(x)["parts"]["map"]
     np.testing.assert_array_equal(found[0], np.tile([0, 0, 0, 0, 1, 1, 1, 1], (8, 1)))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from must_keras.errors import UserError
-from must_keras.training.feed import Feed
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.recompute import recompute
@@ -61,7 +61,7 @@ def logs_and_weights(tasks=(KIND, PARTS), norm=NORM, network=NETWORK, **changes)
         options = run.of_model() | {"norm": norm}
         model = build_model(network, tasks, seed=3, **options)
         run.compile(model)
-        feed = Feed(Painted(tasks), tasks, run, size=network.size, seed=5)
+        feed = InputPipeline(Painted(tasks), tasks, run, size=network.size, seed=5)
         logs = model.train_on_batch(*feed.batch_of(0), return_dict=True)
     return model, logs
 
@@ -86,7 +86,7 @@ def test_parts_of_a_batch_add_up():
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.trainable = False  # Inference mode.
             run.compile(model)
-            feed = Feed(Painted([PARTS]), [PARTS], run, size=64, seed=5)
+            feed = InputPipeline(Painted([PARTS]), [PARTS], run, size=64, seed=5)
             return model.train_on_batch(*feed.batch_of(0), return_dict=True)
 
     whole, parts = step(), step(accumulate=2)

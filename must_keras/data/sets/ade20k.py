@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-from must_keras.data.folders import Path
-from must_keras.data.lists import read_lines
+from must_keras.data.io.folders import Path
+from must_keras.data.io.lists import read_lines
 from must_keras.data.sets.carving import carved
 from must_keras.data.sources import LabelMaps
 from must_keras.data.splits import Splits
@@ -21,7 +21,7 @@ def splits(root: Path, *, head: str, seed: int) -> Splits:
         <root>/annotations/{training,validation}/ADE_*.png    1 to 150; 0 is "other": ignored
         <root>/objectInfo150.txt                              the classes' names
 
-    TFDS's scene_parse150 cannot stand in: it downloads annotations_instance.tar, whose colours are
+    TFDS's scene_parse150 cannot stand in: it downloads annotations_instance.tar, whose colors are
     the category and number of 100 kinds of things, not these maps. Test is ADE20K's validation
     set, as in papers; validation is 1,000 training images.
 

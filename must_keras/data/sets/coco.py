@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from must_keras.data.folders import Path
+from must_keras.data.io.folders import Path
 from must_keras.data.sets.carving import carved
 from must_keras.data.sources import CocoJson, CocoPanoptic, Joined, Source
 from must_keras.data.splits import Splits
@@ -31,13 +31,13 @@ def splits(root: Path, *, head: str, seed: int, instances_head: str | None = Non
         UserError: a file is missing or does not fit the others.
     """
     train, test = (
-        _labelled(pathlib.Path(root), year, f"coco{end}", head, instances_head)
+        _labeled(pathlib.Path(root), year, f"coco{end}", head, instances_head)
         for end, year in (("", "train2017"), ("_test", "val2017"))
     )
     return carved(train, test, most=2_500, seed=seed)
 
 
-def _labelled(
+def _labeled(
     root: pathlib.Path, year: str, name: str, head: str, instances_head: str | None
 ) -> Source:
     maps = CocoPanoptic(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from must_keras.data.folders import Path
+from must_keras.data.io.folders import Path
 from must_keras.data.sets.carving import carved
 from must_keras.data.sources import Diode
 from must_keras.data.splits import Splits
@@ -16,7 +16,7 @@ def normals(root: Path, *, head: str, seed: int) -> Splits:
 
 
 def depth(root: Path, *, head: str, seed: int) -> Splits:
-    """Depth in metres; see `_splits` for the folder."""
+    """Depth in meters; see `_splits` for the folder."""
     return _splits(root, "diode_depth", seed, depth_head=head)
 
 

@@ -10,10 +10,10 @@ from must_keras.data.splits import Splits
 def splits(*, head: str, seed: int, data_dir: str | None = None) -> Splits:
     """By TFDS's nyu_depth_v2, which it downloads (32 GB).
 
-    Depth is in metres, filled in where the camera had no answer. Test is what TFDS calls
+    Depth is in meters, filled in where the camera had no answer. Test is what TFDS calls
     validation, 654 frames of rooms that are in no training film; whole frames are scored, not the
     part that some papers cut out. Validation is 500 training frames: TFDS's records do not say
-    from which film they are, so their neighbours are in the training set. They serve for the
+    from which film they are, so their neighbors are in the training set. They serve for the
     choice of a learning rate alone, which is too sure of itself then; test is not concerned.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from must_keras.data.folders import Path
+from must_keras.data.io.folders import Path
 from must_keras.data.sets.carving import carved, drawn
 from must_keras.data.sources import Objects365
 from must_keras.data.splits import Splits

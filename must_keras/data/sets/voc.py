@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pathlib
 
-from must_keras.data.folders import Path
+from must_keras.data.io.folders import Path
 from must_keras.data.sets.carving import carved
-from must_keras.data.sources import (
-    Concatenation,
-    LabelMaps,
-    TfdsSource,
-    box_reading,
-    tfds_builder,
-)
+from must_keras.data.sources import Concatenated, LabelMaps, TfdsSource, box_reading, tfds_builder
 from must_keras.data.splits import Splits, listed
 
 # The values of SegmentationClass's pixels, from 0 on; 255 is the rim of objects: void.
@@ -47,7 +41,7 @@ def boxes(*, head: str, seed: int, data_dir: str | None = None) -> Splits:
 
     train = [source(f"voc{year}", year, "train+validation") for year in years]
     return carved(
-        Concatenation(train, name="voc_boxes"),
+        Concatenated(train, name="voc_boxes"),
         source("voc_boxes_test", "2007", "test"),
         most=1_000,
         seed=seed,

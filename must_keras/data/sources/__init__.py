@@ -1,9 +1,9 @@
 """Where images and true labels come from: one file for every form of data."""
 
-from must_keras.data.sources.altered import Relabelled, TolerantSource, without_labels
+from must_keras.data.sources.altered import Relabeled, TolerantSource, without_labels
 from must_keras.data.sources.coco_json import CocoJson
 from must_keras.data.sources.coco_panoptic import CocoPanoptic
-from must_keras.data.sources.composition import Concatenation, Joined, Subset
+from must_keras.data.sources.composition import Concatenated, Joined, Subset
 from must_keras.data.sources.csv_classes import CsvClasses
 from must_keras.data.sources.depth_maps import DepthMaps
 from must_keras.data.sources.diode import Diode
@@ -36,7 +36,7 @@ from must_keras.data.sources.voc_xml import VocXml
 __all__ = [
     "CocoJson",
     "CocoPanoptic",
-    "Concatenation",
+    "Concatenated",
     "CsvClasses",
     "DepthMaps",
     "Diode",
@@ -51,7 +51,7 @@ __all__ = [
     "NormalMaps",
     "Objects365",
     "Reading",
-    "Relabelled",
+    "Relabeled",
     "ScenesSource",
     "Source",
     "Subset",

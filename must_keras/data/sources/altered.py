@@ -11,7 +11,7 @@ import numpy as np
 
 from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
-from must_keras.data.stored import relabelled
+from must_keras.data.stored import relabeled
 from must_keras.errors import DataError, UserError, check_classes
 from must_keras.experiment import nearest
 
@@ -65,7 +65,7 @@ class TolerantSource(_Wrapped):
     Args:
         source: the images.
         labels: whether labels that cannot be read are skipped like images: such an image is not
-            labelled, and stays an image.
+            labeled, and stays an image.
         most: share of the images that may be skipped, at least one of them; None: all.
 
     Attributes:
@@ -78,7 +78,7 @@ class TolerantSource(_Wrapped):
     def __init__(self, source: Source, *, labels: bool = False, most: float | None = None):
         super().__init__(source)
         self.unreadable: dict[int, str] = {}
-        self._unlabelled: dict[int, str] = {}
+        self._unlabeled: dict[int, str] = {}
         self._skips_labels, self._most = labels, most
 
     def image(self, index: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class TolerantSource(_Wrapped):
         if index not in reasons:
             reasons[index] = str(error)
             print(f"skipped: {error}", file=sys.stderr)
-        skipped = len(self.unreadable.keys() | self._unlabelled.keys())
+        skipped = len(self.unreadable.keys() | self._unlabeled.keys())
         if self._most is not None and skipped > max(1, self._most * len(self)):
             raise DataError(
                 f"source {self.name!r}: {skipped} of {len(self)} images or their labels cannot be "
@@ -110,7 +110,7 @@ class TolerantSource(_Wrapped):
         except (UserError, DataError) as error:
             if not self._skips_labels:
                 raise
-            self._skip(index, error, self._unlabelled)
+            self._skip(index, error, self._unlabeled)
             return {}
 
 
@@ -128,11 +128,11 @@ class _WithoutLabels(_Wrapped):
         return {"name": self.name, "images_of": self._source.describe_images()}
 
 
-class Relabelled(_Wrapped):
+class Relabeled(_Wrapped):
     """A source whose classes of one head are given other names, or put together, or left out.
 
     Objects of a class that is left out become background, its pixels are ignored, its images are
-    not labelled.
+    not labeled.
 
     Args:
         source: classes, boxes or maps.
@@ -142,10 +142,10 @@ class Relabelled(_Wrapped):
 
     Raises:
         UserError: the source does not label the head with classes, a name is unknown, or one of
-            `classes` has no class there: the set cannot be labelled for such a head.
+            `classes` has no class there: the set cannot be labeled for such a head.
 
     Example:
-        Relabelled(coco, head="animals", classes=("pet", "horse"),
+        Relabeled(coco, head="animals", classes=("pet", "horse"),
                    mapping={"cat": "pet", "dog": "pet", "horse": "horse"})
 
     """
@@ -158,7 +158,7 @@ class Relabelled(_Wrapped):
         classes: Sequence[str],
         mapping: Mapping[str, str],
     ):
-        check_sources("Relabelled", [source])
+        check_sources("Relabeled", [source])
         super().__init__(source)
         where = f"source {source.name!r}"
         check_classes(where, classes)
@@ -196,7 +196,7 @@ class Relabelled(_Wrapped):
         found = dict(self._source.labels(index))
         if self._head in found:
             space = self.label_spaces[self._head]
-            label = relabelled(found.pop(self._head), self._table, len(space.classes))
+            label = relabeled(found.pop(self._head), self._table, len(space.classes))
             if label is not None:
                 found[self._head] = label
         return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.annotation_fields import (
+from must_keras.data.io.annotation_fields import (
     Entry,
     Notes,
     entries,
@@ -23,15 +23,15 @@ from must_keras.data.annotation_fields import (
     shown,
     unknown_key,
 )
-from must_keras.data.coco_segmentations import (
+from must_keras.data.io.coco_segmentations import (
     Segmentation,
     bounds,
     rasterized,
     read_segmentation,
 )
-from must_keras.data.folders import FileFinder, Path, existing_folder
-from must_keras.data.images import upright_size
-from must_keras.data.json_stream import read_json
+from must_keras.data.io.folders import FileFinder, Path, existing_folder
+from must_keras.data.io.images import upright_size
+from must_keras.data.io.json_stream import read_json
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import masks_of_some, objects, rows_by_image
@@ -50,11 +50,11 @@ class CocoJson(ImageFiles):
 
     What a detector says comes in COCO's format of results, a list without images and categories:
     `results` is that list, and `annotations` the file that it is for. Or annotations have a
-    "score" themselves. Such boxes are for `recipe.ForeignLabels`, whose column keeps the scores.
+    "score" themselves. Such boxes are for `recipe.ImportedLabels`, whose column keeps the scores.
 
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
-    rasterised, at the image's resolution, when an image's labels are asked for.
+    rasterized, at the image's resolution, when an image's labels are asked for.
 
     What can be computed need not be there: the size of an image is then that of its file, and the
     box of an annotation that of its polygons or run lengths.
@@ -199,7 +199,7 @@ def _warn_of_alike(path: pathlib.Path, known: Mapping[str, Any]) -> None:
         if len(same) > 1:
             print(
                 f"warning: {path}: the categories {few(same)} differ in case or spaces alone and "
-                "are different classes; Relabelled joins classes",
+                "are different classes; Relabeled joins classes",
                 file=sys.stderr,
             )
 

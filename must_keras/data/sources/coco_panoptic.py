@@ -12,15 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.annotation_fields import Entry, unknown_key
-from must_keras.data.folders import (
-    FileFinder,
-    Path,
-    existing_folder,
-    label_digest,
-)
-from must_keras.data.images import read_triples, upright_size
-from must_keras.data.json_stream import array_items
+from must_keras.data.io.annotation_fields import Entry, unknown_key
+from must_keras.data.io.folders import FileFinder, Path, existing_folder, label_digest
+from must_keras.data.io.images import read_triples, upright_size
+from must_keras.data.io.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError

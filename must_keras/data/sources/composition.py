@@ -75,10 +75,10 @@ class Subset(Source):
         return list_sha256(self._indices.tolist())
 
 
-class Concatenation(Source):
+class Concatenated(Source):
     """The images of several sources, one source after the other.
 
-    An image's id is "<name of its source>/<its id there>". A head may be labelled by some of the
+    An image's id is "<name of its source>/<its id there>". A head may be labeled by some of the
     sources only.
 
     Args:
@@ -90,7 +90,7 @@ class Concatenation(Source):
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
-        check_sources(f"Concatenation {name!r}", sources)
+        check_sources(f"Concatenated {name!r}", sources)
         self.name = name
         self._sources = tuple(sources)
         self._ends = list(itertools.accumulate(len(source) for source in self._sources))
@@ -145,7 +145,7 @@ class Concatenation(Source):
 
 
 class Joined(Source):
-    """One source's images with the labels of several: some images are labelled for some heads.
+    """One source's images with the labels of several: some images are labeled for some heads.
 
     A label belongs to the image with the same id; ids are compared as people read them. So a pool
     brings the true labels that it has:

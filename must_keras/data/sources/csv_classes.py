@@ -11,13 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.data.annotation_fields import shown
-from must_keras.data.folders import (
-    Path,
-    existing_folder,
-    label_digest,
-    picture_files,
-)
+from must_keras.data.io.annotation_fields import shown
+from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label
@@ -36,11 +31,11 @@ class CsvClasses(ImageFiles):
     Args:
         name: of the source.
         images: the images' folder.
-        csv_file: the table; a picture without a row is not labelled.
+        csv_file: the table; a picture without a row is not labeled.
         head: the head that the classes label; None: images alone.
         classes: names in the order of the indices; None: those in the file, sorted.
         file_column: names a picture by its path relative to `images`.
-        class_column: names its class; empty: not labelled.
+        class_column: names its class; empty: not labeled.
         bits: that pixels of more than 8 bits use; see images.read_image.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Images with depth: counts of millimetres or another unit, or floats."""
+"""Images with depth: counts of millimeters or another unit, or floats."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.depth_codes import DepthValues
-from must_keras.data.folders import SUFFIXES, Path
-from must_keras.data.images import read_array, read_exr, read_numbers
+from must_keras.data.io.depth_codes import DepthValues
+from must_keras.data.io.folders import SUFFIXES, Path
+from must_keras.data.io.images import read_array, read_exr, read_numbers
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 
@@ -25,10 +25,10 @@ class DepthMaps(PairedFolders):
     Args:
         name: of the source.
         images: the images' folder.
-        depths: the depths' folder; an image without a depth is not labelled.
-        head: the head that they label, in metres; None: images alone.
-        metres_per_count: 0.001 where the files count millimetres; 1 / 5000 in TUM's, 1 / 256 in
-            KITTI's; 1 where floats are metres.
+        depths: the depths' folder; an image without a depth is not labeled.
+        head: the head that they label, in meters; None: images alone.
+        depth_scale: 0.001 where the files count millimeters; 1 / 5000 in TUM's, 1 / 256 in
+            KITTI's; 1 where floats are meters.
         unknown: numbers, as in the files, that stand for unknown besides what is not finite or not
             positive; None: 65535 of 16 bits, 65504 of half floats, the largest of 32 bits, and of
             floats 1e9 and more; () for none of them.
@@ -49,11 +49,11 @@ class DepthMaps(PairedFolders):
         images: Path,
         depths: Path,
         head: str | None,
-        metres_per_count: float = 0.001,
+        depth_scale: float = 0.001,
         unknown: Sequence[float] | None = None,
         bits: int | None = None,
     ):
-        self._values = DepthValues(f"source {name!r}", metres_per_count, unknown)
+        self._values = DepthValues(f"source {name!r}", depth_scale, unknown)
         super().__init__(
             name=name,
             images=images,
@@ -64,9 +64,9 @@ class DepthMaps(PairedFolders):
         )
 
     def describe(self) -> dict[str, Any]:
-        unit = {"metres_per_count": self._values.metres_per_count}
+        unit = {"depth_scale": self._values.depth_scale}
         return super().describe() | unit | self._values.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
         read = {".npy": read_array, ".exr": read_exr}.get(path.suffix.lower(), read_numbers)
-        return self._values.metres(read(path), where=str(path), notices=self.notices)
+        return self._values.meters(read(path), where=str(path), notices=self.notices)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path, content_digest, existing_folder, picture_files, stem
-from must_keras.data.images import read_array, upright_size
+from must_keras.data.io.folders import Path, content_digest, existing_folder, picture_files, stem
+from must_keras.data.io.images import read_array, upright_size
 from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.errors import UserError
@@ -25,7 +25,7 @@ class Diode(ImageFiles):
 
     Beside <image>.png lie, where they were downloaded:
 
-    - <image>_depth.npy, [h, w, 1] float32: metres; and <image>_depth_mask.npy, [h, w]: 1 where
+    - <image>_depth.npy, [h, w, 1] float32: meters; and <image>_depth_mask.npy, [h, w]: 1 where
       the scanner had an answer. DIODE's devkit says so. That depth is measured along the camera's
       axis it does not say; Metric3D's loader, and most others, take it so.
     - <image>_normal.npy, [h, w, 3] float: unit vectors, (0, 0, 0) where unknown. They are a

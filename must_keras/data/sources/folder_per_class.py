@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.folders import (
-    Path,
-    existing_folder,
-    picture_files,
-)
+from must_keras.data.io.folders import Path, existing_folder, picture_files
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import class_label

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import check_inside, content_digest
-from must_keras.data.images import read_image, upright_size
-from must_keras.data.notices import Notices
-from must_keras.data.pixel_bits import check_bits
+from must_keras.data.io.folders import check_inside, content_digest
+from must_keras.data.io.images import read_image, upright_size
+from must_keras.data.io.notices import Notices
+from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.sources.source import LabelSpace, Source
 from must_keras.errors import UserError
 
@@ -21,16 +21,16 @@ from must_keras.errors import UserError
 _TIFF_VERSION = 2
 
 
-def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
+def frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
     """Return what to do where labels are of an image on its side; "" for other sizes.
 
     All labels are read in the frame of the upright image, with its EXIF orientation applied.
 
     Args:
         upright: (height, width) of the upright image.
-        labelled: (height, width) according to its labels.
+        labeled: (height, width) according to its labels.
     """
-    if upright != (labelled[1], labelled[0]):
+    if upright != (labeled[1], labeled[0]):
         return ""
     return (
         "; labels are read in the frame of the upright image (EXIF orientation applied): if these "
@@ -40,7 +40,7 @@ def frame_hint(upright: tuple[int, int], labelled: tuple[int, int]) -> str:
 
 
 class ImageFiles(Source):
-    """Images by their relative paths, which are their ids; a subclass says what is labelled.
+    """Images by their relative paths, which are their ids; a subclass says what is labeled.
 
     Args:
         name: of the source.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from must_keras.data.folders import Path, existing_folder, picture_files
+from must_keras.data.io.folders import Path, existing_folder, picture_files
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import Stored
 

@@ -1,4 +1,4 @@
-"""Images with label maps: a picture whose values or colours are classes."""
+"""Images with label maps: a picture whose values or colors are classes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.folders import Path
-from must_keras.data.images import read_coded, read_triples
-from must_keras.data.map_codes import Colour, Colours, Palettes, Values
+from must_keras.data.io.folders import Path
+from must_keras.data.io.images import read_coded, read_triples
+from must_keras.data.io.map_codes import Color, Colors, Palettes, Values
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError, check_classes
@@ -19,20 +19,20 @@ from must_keras.errors import UserError, check_classes
 class LabelMaps(PairedFolders):
     """Images, and PNGs of the same names that say what each pixel shows.
 
-    A map is grey or a palette, and its values (of a palette the indices) are classes; or, where
-    `colours` is given, it is read as colours. Palettes of one source need the same order: where a
-    color has another index in another file, give `colours`, or `values` if the indices are right.
+    A map is gray or a palette, and its values (of a palette the indices) are classes; or, where
+    `colors` is given, it is read as colors. Palettes of one source need the same order: where a
+    color has another index in another file, give `colors`, or `values` if the indices are right.
 
     Args:
         name: of the source.
         images: the images' folder.
-        maps: the maps' folder; an image without a map is not labelled.
+        maps: the maps' folder; an image without a map is not labeled.
         head: the head that the maps label; None: images alone.
         classes: names, at most 255.
         values: the value of each class in the files, in the order of `classes`; None: 0, 1, ...
-        ignore: further values, of pixels that nobody labelled; 255 is one unless it is a class.
-        colours: the (R, G, B) of each class, in the order of `classes`, of colour-coded maps.
-        ignore_colours: of pixels that nobody labelled; what is wholly transparent is black.
+        ignore: further values, of pixels that nobody labeled; 255 is one unless it is a class.
+        colors: the (R, G, B) of each class, in the order of `classes`, of color-coded maps.
+        ignore_colors: of pixels that nobody labeled; what is wholly transparent is black.
         bits: that the images' pixels use; see images.read_image.
 
     Raises:
@@ -57,15 +57,15 @@ class LabelMaps(PairedFolders):
         classes: Sequence[str],
         values: Sequence[int] | None = None,
         ignore: Sequence[int] = (),
-        colours: Sequence[Colour] | None = None,
-        ignore_colours: Sequence[Colour] = (),
+        colors: Sequence[Color] | None = None,
+        ignore_colors: Sequence[Color] = (),
         bits: int | None = None,
     ):
         check_classes(f"source {name!r}", classes)
-        if colours is not None:
+        if colors is not None:
             if values is not None or ignore:
-                raise UserError(f"source {name!r}: give values or colours, not both")
-            self._code: Values | Colours = Colours(name, len(classes), colours, ignore_colours)
+                raise UserError(f"source {name!r}: give values or colors, not both")
+            self._code: Values | Colors = Colors(name, len(classes), colors, ignore_colors)
         else:
             self._code = Values(name, len(classes), values, ignore)
         super().__init__(
@@ -85,7 +85,7 @@ class LabelMaps(PairedFolders):
         return super().describe() | self._code.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        if isinstance(self._code, Colours):
+        if isinstance(self._code, Colors):
             return self._code.classes(read_triples(path, palette=True), str(path))
         picture = read_coded(path)
         classes = self._code.classes(picture.values, str(path))

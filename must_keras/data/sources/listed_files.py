@@ -163,5 +163,5 @@ class ListedFiles(Source):
 
 
 def pool_name(source: Source) -> str:
-    """Return the pool's own name, of each of its blocks (see stages.pools)."""
+    """Return the pool's own name, of each of its blocks (see runs.pools)."""
     return source.of if isinstance(source, ListedFiles) else source.name

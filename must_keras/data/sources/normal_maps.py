@@ -1,4 +1,4 @@
-"""Images with surface normals, as colours."""
+"""Images with surface normals, as colors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from must_keras.data.folders import Path
-from must_keras.data.images import read_triples
-from must_keras.data.map_codes import Colour, checked_colour
-from must_keras.data.notices import MAX_EXAMINED
+from must_keras.data.io.folders import Path
+from must_keras.data.io.images import read_triples
+from must_keras.data.io.map_codes import Color, checked_color
+from must_keras.data.io.notices import MAX_EXAMINED
 from must_keras.data.sources.paired import PairedFolders
 from must_keras.data.sources.source import LabelSpace
 from must_keras.errors import UserError
@@ -44,7 +44,7 @@ class NormalMaps(PairedFolders):
     Args:
         name: of the source.
         images: the images' folder.
-        normals: the normals' folder; an image without normals is not labelled.
+        normals: the normals' folder; an image without normals is not labeled.
         head: the head that they label; None: images alone.
         axes: of the files: "camera"; "opengl", with Y up and Z towards the camera, in which most
             pixels are light blue; "directx", with Y down and Z towards the camera.
@@ -52,7 +52,7 @@ class NormalMaps(PairedFolders):
         bits: that the images' pixels use; see images.read_image.
 
     Raises:
-        UserError: see PairedFolders; or a file is grey or says in its EXIF to be turned; or most
+        UserError: see PairedFolders; or a file is gray or says in its EXIF to be turned; or most
             of its normals point away from the camera, so that its axes are others.
     """
 
@@ -66,13 +66,13 @@ class NormalMaps(PairedFolders):
         normals: Path,
         head: str | None,
         axes: Axes = "camera",
-        unknown: Sequence[Colour] = (),
+        unknown: Sequence[Color] = (),
         bits: int | None = None,
     ):
         if axes not in _SIGNS:
             raise UserError(f"source {name!r}: axes={axes!r}; {nearest(axes, get_args(Axes))}")
         self._axes: Axes = axes
-        self._unknown = tuple(checked_colour(name, colour) for colour in unknown)
+        self._unknown = tuple(checked_color(name, color) for color in unknown)
         self._examined: set[pathlib.Path] = set()
         super().__init__(
             name=name,
@@ -90,12 +90,12 @@ class NormalMaps(PairedFolders):
         return super().describe() | {"version": 2} | axes | unknown
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        colours = read_triples(path)
-        vectors = colours.astype(np.float32) / np.float32(127.5) - 1
+        colors = read_triples(path)
+        vectors = colors.astype(np.float32) / np.float32(127.5) - 1
         length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        known = (length >= _SHORTEST) & np.any(colours != 0, axis=-1, keepdims=True)
-        for colour in self._unknown:
-            known &= np.any(colours != np.array(colour), axis=-1, keepdims=True)
+        known = (length >= _SHORTEST) & np.any(colors != 0, axis=-1, keepdims=True)
+        for color in self._unknown:
+            known &= np.any(colors != np.array(color), axis=-1, keepdims=True)
         normals = np.where(known, vectors / np.where(known, length, 1), np.float32(0))
         if self._axes != "camera":
             # Adding 0 makes 0 of -0.

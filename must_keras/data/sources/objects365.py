@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.annotation_fields import Entry
-from must_keras.data.folders import Path, check_inside, existing_folder
-from must_keras.data.images import upright_size
-from must_keras.data.json_stream import array_items
+from must_keras.data.io.annotation_fields import Entry
+from must_keras.data.io.folders import Path, check_inside, existing_folder
+from must_keras.data.io.images import upright_size
+from must_keras.data.io.json_stream import array_items
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects, rows_by_image

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from must_keras.data.folders import (
+from must_keras.data.io.folders import (
     SUFFIXES,
     Images,
     Path,
@@ -18,7 +18,7 @@ from must_keras.data.folders import (
     label_digest,
     picture_files,
 )
-from must_keras.data.images import upright_size
+from must_keras.data.io.images import upright_size
 from must_keras.data.sources.image_files import ImageFiles, frame_hint
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
@@ -32,7 +32,7 @@ class PairedFolders(ImageFiles):
 
     A label belongs to the image with the same relative path but for the suffix: images/a/1.jpg
     and labels/a/1.png, or labels/a/1.jpg.png. Names are compared as people read them: see
-    `names.Names`. An image without a label is not labelled.
+    `names.Names`. An image without a label is not labeled.
 
     Args:
         name: of the source.

@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from must_keras.data.builders.scenes import SceneConfig, Scenes
-from must_keras.data.builders.scenes.drawing import MASK_SIZE, example_id
-from must_keras.data.builders.scenes.encoding import decode_normals
-from must_keras.data.records import Records
+from must_keras.data.io.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.stored import class_label, objects
 from must_keras.errors import UserError
 from must_keras.experiment import nearest
+from must_keras.synthetic import SceneConfig, Scenes
+from must_keras.synthetic.drawing import MASK_SIZE, example_id
+from must_keras.synthetic.encoding import decode_normals
 
 _KINDS = {
     "class": "classes",

@@ -158,7 +158,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def labels(self, index: int) -> dict[str, Stored]:
-        """{head: stored label} of the heads that are labelled on this image."""
+        """{head: stored label} of the heads that are labeled on this image."""
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:

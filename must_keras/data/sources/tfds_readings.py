@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from must_keras.data.depth_codes import DepthValues
-from must_keras.data.map_codes import Values
-from must_keras.data.notices import Notices
+from must_keras.data.io.depth_codes import DepthValues
+from must_keras.data.io.map_codes import Values
+from must_keras.data.io.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.data.stored import class_label, objects
 from must_keras.errors import UserError, check_classes, reason
@@ -131,7 +131,7 @@ def check_features(folder: pathlib.Path) -> None:
 
 
 def class_reading(builder: tfds.core.DatasetBuilder, feature: str = "label") -> Reading:
-    """One class an image; -1, where a split is not labelled, is no label.
+    """One class an image; -1, where a split is not labeled, is no label.
 
     Raises:
         UserError: there is no such feature, or it is no class.
@@ -206,7 +206,7 @@ def map_reading(
         feature: the map.
         classes: names, at most 255.
         values: the value of each class; None: 0, 1, ...
-        ignore: further values, of pixels that nobody labelled.
+        ignore: further values, of pixels that nobody labeled.
 
     Raises:
         UserError: there is no such feature; or a class has no value, or a value two meanings.
@@ -225,7 +225,7 @@ def depth_reading(
     builder: tfds.core.DatasetBuilder,
     feature: str = "depth",
     *,
-    metres_per_count: float = 1.0,
+    depth_scale: float = 1.0,
     unknown: Sequence[float] | None = None,
 ) -> Reading:
     """Depth along the camera's axis; what is not finite or not positive is unknown.
@@ -233,7 +233,7 @@ def depth_reading(
     Args:
         builder: the data set.
         feature: a tensor or picture of one number a pixel.
-        metres_per_count: the unit.
+        depth_scale: the unit.
         unknown: further numbers that stand for unknown; see sources.DepthMaps.
 
     Raises:
@@ -242,14 +242,14 @@ def depth_reading(
     """
     _feature(builder, builder.info.features, feature)
     where = f"{builder.info.full_name}, feature {feature!r}"
-    values, notices = DepthValues(where, metres_per_count, unknown), Notices(where)
+    values, notices = DepthValues(where, depth_scale, unknown), Notices(where)
 
     def read(example: Example) -> Stored:
         counts = _plane(example[feature], feature)
         name = getattr(example, "where", "an example")
-        return {"depth": values.metres(counts, where=name, notices=notices)}
+        return {"depth": values.meters(counts, where=name, notices=notices)}
 
-    unit = {} if metres_per_count == 1.0 else {"metres_per_count": metres_per_count}
+    unit = {} if depth_scale == 1.0 else {"depth_scale": depth_scale}
     return Reading(LabelSpace("metric"), read, values.describe() | unit)
 
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from must_keras.data import images, pixel_bits
-from must_keras.data.notices import Notices
-from must_keras.data.records import Records
+from must_keras.data.io import images, pixel_bits
+from must_keras.data.io.notices import Notices
+from must_keras.data.io.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored
 from must_keras.data.sources.tfds_readings import Reading
 from must_keras.errors import DataError, UserError, reason
@@ -32,7 +32,7 @@ class TfdsSource(Source):
         split: as TFDS writes it: "train", "train[:80%]", "train+test".
         labels: {head: how its label is read}; empty for images alone. Changing what a function
             does is not noticed by finished parts of a run.
-        image: the feature that is the image, of 8 or 16 bits: grey and 16 bits become RGB, what
+        image: the feature that is the image, of 8 or 16 bits: gray and 16 bits become RGB, what
             is transparent shows white. As in TFDS, EXIF orientations are not applied: images
             and labels are in the frame of the pixels as stored.
         image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
@@ -106,7 +106,7 @@ class TfdsSource(Source):
         except Exception as error:  # No list of what decoders raise has ever been complete.
             raise UserError(
                 f"{self._where(index)}: the feature {self._image!r} is no image of 8 or 16 bits, "
-                f"grey or RGB: {' '.join(str(error).split()) or type(error).__name__}"
+                f"gray or RGB: {' '.join(str(error).split()) or type(error).__name__}"
             ) from error
 
     def labels(self, index: int) -> dict[str, Stored]:
@@ -193,7 +193,7 @@ class _Decoded(Mapping):
 
     def __getitem__(self, key: str) -> Any:
         alone = self._features[key]
-        # TFDS's own decoding of pictures without OpenCV knows neither 16 bits nor grey JPEGs.
+        # TFDS's own decoding of pictures without OpenCV knows neither 16 bits nor gray JPEGs.
         if isinstance(alone[key], tfds.features.Image):
             return self._picture(key, alone[key])
         return alone.deserialize_example_np(self._payload)[key]
@@ -216,9 +216,9 @@ class _Decoded(Mapping):
         if isinstance(feature, tfds.features.Image):
             with self._opened(key) as image:
                 stored = self._stored(key)
-                is_deep = pixel_bits.has_deep_colours(image, stored)
+                is_deep = pixel_bits.has_deep_colors(image, stored)
                 if is_deep and bits is not None:
-                    return images.rgb(pixel_bits.deep_colours(stored, bits))
+                    return images.rgb(pixel_bits.deep_colors(stored, bits))
                 image.load()
                 return self._rgb(image, bits, notices, is_deep=is_deep)
         pixels = self[key]
@@ -230,7 +230,7 @@ class _Decoded(Mapping):
         self, image: Image.Image, bits: int | None, notices: Notices, *, is_deep: bool = False
     ) -> np.ndarray:
         if bits is None:
-            pixel_bits.notice(image, self.where, notices, has_deep_colours=is_deep)
+            pixel_bits.notice(image, self.where, notices, has_deep_colors=is_deep)
         return images.rgb(image, bits=bits)
 
     def _stored(self, key: str) -> bytes:

@@ -14,16 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.annotation_fields import Notes, flag_of, number_of_text, shown, size_of
-from must_keras.data.folders import (
-    Images,
-    Path,
-    existing_folder,
-    label_digest,
-    picture_files,
-)
-from must_keras.data.images import upright_size
-from must_keras.data.lists import read_lines
+from must_keras.data.io.annotation_fields import Notes, flag_of, number_of_text, shown, size_of
+from must_keras.data.io.folders import Images, Path, existing_folder, label_digest, picture_files
+from must_keras.data.io.images import upright_size
+from must_keras.data.io.lists import read_lines
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects

@@ -1,4 +1,4 @@
-"""Depth: metres, or relative inverse depth."""
+"""Depth: meters, or relative inverse depth."""
 
 from must_keras.tasks.depth.depth import Depth
 

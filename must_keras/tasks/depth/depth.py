@@ -1,4 +1,4 @@
-"""Depth: metres, or relative inverse depth, for every pixel."""
+"""Depth: meters, or relative inverse depth, for every pixel."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.models.heads import PixelHead
+from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
 from must_keras.tasks.base import Spec, Task, Tensor
 from must_keras.tasks.depth.metrics import AlignedErrors, DepthErrors, MeanDepth
-from must_keras.tasks.evaluation import Evaluator, Prior
-from must_keras.tasks.foreign import check_foreign_shape
+from must_keras.tasks.evaluation import Evaluator, TrivialBaseline
+from must_keras.tasks.external import check_foreign_shape
 from must_keras.tasks.label_content import Framing, LabelContent, Lost
 from must_keras.tasks.sketch import Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -36,7 +36,7 @@ _NO_SCALE = Lost(
 _ERROR_WEIGHT, _GRADIENT_WEIGHT, _SCALES = 0.5, 0.5, 4
 # Metric depth is e^value, between 1 mm and 1 km; labels beyond count as these.
 _NEAREST, _FARTHEST = 1e-3, 1e3
-# The logarithm that a fresh metric head says: about three metres.
+# The logarithm that a fresh metric head says: about three meters.
 _FIRST_LOG = 1.1
 
 
@@ -45,9 +45,9 @@ _FIRST_LOG = 1.1
 class Depth(Task):
     """How far each pixel is.
 
-    A label is {"depth": [H, W] float32}: metres for a metric head, relative inverse depth (larger
+    A label is {"depth": [H, W] float32}: meters for a metric head, relative inverse depth (larger
     is nearer) for a relative one; at most 0, or not finite, where nobody knows. Metric depth keeps
-    its metres when the image is cropped or resized.
+    its meters when the image is cropped or resized.
 
     Attributes:
         kind: "metric" or "relative_inverse".
@@ -78,7 +78,7 @@ class Depth(Task):
         return {"depth": np.zeros((1, 1), np.float32)}
 
     def accepts(self, kind: str) -> bool:
-        """Metres serve a relative head too, as 1 / metres; a relative label tells no metres."""
+        """Meters serve a relative head too, as 1 / meters; a relative label tells no meters."""
         return kind in ("metric", self.kind)
 
     def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ class Depth(Task):
         return {"depth": Spec(tuple(size), "float32")}
 
     def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
-        """Bilinear among valid pixels only: an invalid neighbour takes no part."""
+        """Bilinear among valid pixels only: an invalid neighbor takes no part."""
         depth = stored["depth"][:, :, None]
         valid = _is_valid(depth)
         weight = ops.cast(valid, "float32")
@@ -237,7 +237,7 @@ class Depth(Task):
         return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
 
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
-        """Logarithms of metres: a tenth farther is 0.1 more. Relative: shares of the middle 96 %.
+        """Logarithms of meters: a tenth farther is 0.1 more. Relative: shares of the middle 96 %.
 
         A depth says nothing of how certain it is.
         """
@@ -253,21 +253,21 @@ class Depth(Task):
 
     legend: ClassVar[str] = "near is yellow, far is blue"
 
-    foreign_forms: ClassVar[tuple[str, ...]] = ("metres", "relative_inverse")
+    foreign_forms: ClassVar[tuple[str, ...]] = ("meters", "relative_inverse")
 
-    def check_foreign_form(self, form: str) -> None:
-        super().check_foreign_form(form)
-        if self.kind == "metric" and form != "metres":
-            raise UserError(f"{self.name}: a metric head needs form='metres', received {form!r}")
+    def check_external_form(self, form: str) -> None:
+        super().check_external_form(form)
+        if self.kind == "metric" and form != "meters":
+            raise UserError(f"{self.name}: a metric head needs form='meters', received {form!r}")
 
-    def foreign_outputs(
+    def external_outputs(
         self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
     ) -> dict[str, np.ndarray]:
-        """[B, h, w] or [B, h, w, 1]; metres serve a relative head as 1 / metres."""
+        """[B, h, w] or [B, h, w, 1]; meters serve a relative head as 1 / meters."""
         values = np.asarray(values, np.float32)
         values = values[..., None] if values.ndim == 3 else values
         check_foreign_shape(self.name, values, (None, None, 1), form)
-        if form == "metres" and self.kind == "relative_inverse":
+        if form == "meters" and self.kind == "relative_inverse":
             values = to_relative(values)
         return {"depth": ops.convert_to_numpy(maps.resize(values, map_size))[..., 0]}
 
@@ -279,7 +279,7 @@ class Depth(Task):
             return AlignedErrors(partly=True)
         return DepthErrors(partly=True)
 
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         return MeanDepth()
 
     kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
@@ -300,7 +300,7 @@ class Depth(Task):
         }
 
     def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes:
-        """16 bits: millimetres, or a relative depth from 0 (its farthest) to 65535."""
+        """16 bits: millimeters, or a relative depth from 0 (its farthest) to 65535."""
         depth = np.asarray(outputs["depth"], np.float64)
         if self.kind == "metric":
             values = depth * 1000.0
@@ -319,12 +319,12 @@ class Depth(Task):
         if valid.any():
             low, high = np.percentile(nearness[valid], (2, 98))
             nearness = np.clip((nearness - low) / max(high - low, 1e-9), 0, 1)
-        colours = (255 * colormaps["cividis"](nearness)[..., :3]).astype(np.uint8)
-        return np.where(valid[..., None], colours, 0).astype(np.uint8)
+        colors = (255 * colormaps["cividis"](nearness)[..., :3]).astype(np.uint8)
+        return np.where(valid[..., None], colors, 0).astype(np.uint8)
 
 
 def to_relative(depth: np.ndarray) -> np.ndarray:
-    """Metres as relative inverse depth, 1 / metres; 0 where they are not valid."""
+    """Meters as relative inverse depth, 1 / meters; 0 where they are not valid."""
     valid = np.isfinite(depth) & (depth > 0)
     return np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0).astype(np.float32)
 

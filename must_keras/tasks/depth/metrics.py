@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops.masked import fit_scale_shift
-from must_keras.tasks.evaluation import Evaluator, Prior
+from must_keras.tasks.evaluation import Evaluator, TrivialBaseline
 
 # Below this mean correlation with the ground truth a depth is inverted, not merely imprecise.
 _INVERTED_CORRELATION = -0.1
@@ -108,7 +108,7 @@ class AlignedErrors(Evaluator):
         """See Evaluator: an inverted depth."""
         return self._signs.warnings(
             "in relative inverse depth larger is nearer. Where the values are distances, declare "
-            'them so (form="metres" of a model, metric maps of a source); else invert the maps'
+            'them so (form="meters" of a model, metric maps of a source); else invert the maps'
         )
 
 
@@ -178,7 +178,7 @@ def _valid_pairs(
             yield true[valid], said[valid]
 
 
-class MeanDepth(Prior):
+class MeanDepth(TrivialBaseline):
     """Each pixel's mean over the training labels, in the head's own kind."""
 
     def __init__(self) -> None:

@@ -45,7 +45,7 @@ def anchor_grid(
     for level, (h, w) in level_sizes(size).items():
         stride = 2 ** int(level[1:])
         y, x = np.meshgrid(np.arange(h) + 0.5, np.arange(w) + 0.5, indexing="ij")
-        centres = np.stack([y, x], axis=-1)[:, :, None, :]
-        boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1) * stride
+        centers = np.stack([y, x], axis=-1)[:, :, None, :]
+        boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1) * stride
         anchors.append(boxes.reshape(-1, 4))
     return np.concatenate(anchors).astype(np.float32)

@@ -11,17 +11,18 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError, check_classes
-from must_keras.models.box_head import BoxHead
-from must_keras.models.mask_head import MaskHead
-from must_keras.models.rpn import RegionProposalNetwork
+from must_keras.modeling.box_head import BoxHead
+from must_keras.modeling.mask_head import MaskHead
+from must_keras.modeling.rpn import RegionProposalNetwork
 from must_keras.ops.precision import full
 from must_keras.ops.views import View
 from must_keras.tasks.base import Sketch, Spec, Task, Tensor
-from must_keras.tasks.detection import columns, drawing, foreign, inference, labels, losses, targets
+from must_keras.tasks.detection import external, inference, labels, losses, records, targets
+from must_keras.tasks.detection import visualization as pictures
 from must_keras.tasks.detection.anchors import LEVELS, anchor_grid, level_counts, relative_size
 from must_keras.tasks.detection.head import DetectionHead
 from must_keras.tasks.detection.metrics import AveragePrecision, NoBoxes, PseudoBoxes, certainty
-from must_keras.tasks.evaluation import Answers, Evaluator, Prior
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
 from must_keras.tasks.label_content import Framing, LabelContent
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
@@ -44,12 +45,11 @@ class Detection(Task):
         max_stored: boxes that a column keeps of an image.
         anchor_scales: sides of square anchors in strides of their level. None: one, of 3 strides
             at 640 px and in proportion to the input's longer side, but at least 1: smaller
-            anchors would leave gaps between their neighbours.
+            anchors would leave gaps between their neighbors.
         anchor_ratios: width / height of anchors.
         level_unit: side in pixels of the smallest region that is read from level 4. None: 224
             at 640 px and in proportion to the input's longer side.
-        rpn_channels: width of the proposal network.
-        rpn_convs: its hidden convolutions.
+        rpn_channels, rpn_convs: width and number of the proposal network's hidden convolutions.
         num_sampled_anchors: anchors of an image with a loss, at most half of them positive.
         num_candidates: anchors of a level, or pairs of region and class, that enter non-maximum
             suppression.
@@ -143,7 +143,7 @@ class Detection(Task):
         return ("boxes", "masks") if self.with_masks else ("boxes",)
 
     def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
-        """See Task. A labelled image without any object teaches boxes: all of it is background."""
+        """See Task. A labeled image without any object teaches boxes: all of it is background."""
         parts = self.teachable if labels.has_masks(stored) else ("boxes",)
         return parts if float(stored["labelled"]) > 0 else ()
 
@@ -211,7 +211,7 @@ class Detection(Task):
         )
 
     def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
-        """See Task: 1 for a labelled image, with or without objects."""
+        """See Task: 1 for a labeled image, with or without objects."""
         return ops.cast(label["labelled"], "float32")
 
     def loss(
@@ -312,13 +312,13 @@ class Detection(Task):
         return self.score_floor
 
     def record_spec(self) -> dict[str, Spec]:
-        return columns.record_spec()
+        return records.record_spec()
 
     def encode(
         self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
     ) -> dict[str, Any]:
         """See Task."""
-        return columns.encode(outputs, area, floor=self.floor, limit=self._limit)
+        return records.encode(outputs, area, floor=self.floor, limit=self._limit)
 
     @property
     def _limit(self) -> int:
@@ -327,11 +327,11 @@ class Detection(Task):
 
     def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """See columns.record_of."""
-        return columns.record_of(stored, floor=self.floor, limit=self.max_stored)
+        return records.record_of(stored, floor=self.floor, limit=self.max_stored)
 
     def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """See columns.decode: a number for all classes, or one for each."""
-        return columns.decode(record, self._limits(threshold))
+        return records.decode(record, self._limits(threshold))
 
     takes_threshold: ClassVar[bool] = True
 
@@ -340,7 +340,7 @@ class Detection(Task):
 
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
         """See columns.sketch."""
-        return columns.sketch(record)
+        return records.sketch(record)
 
     def _limits(self, threshold: Threshold) -> np.ndarray:
         """Scores below the floor are not stored."""
@@ -348,18 +348,18 @@ class Detection(Task):
 
     # ---- measuring and showing ----------------------------------------------------------------
 
-    foreign_forms: ClassVar[tuple[str, ...]] = foreign.FORMS
+    foreign_forms: ClassVar[tuple[str, ...]] = external.FORMS
 
     def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
         """See Task."""
-        foreign.check_class_ids(self.name, class_ids, len(self.classes))
+        external.check_class_ids(self.name, class_ids, len(self.classes))
 
-    def foreign_outputs(
+    def external_outputs(
         self, values: Any, form: str, map_size: tuple[int, int], **how: Any
     ) -> dict[str, np.ndarray]:
         """See foreign.outputs."""
         shape = {"num_classes": len(self.classes), "with_masks": self.with_masks}
-        return foreign.outputs(self.name, values, form, **shape, **how)
+        return external.outputs(self.name, values, form, **shape, **how)
 
     def evaluator(self) -> Evaluator:
         """See Task: box_ap50, box_ap, mask_ap."""
@@ -381,20 +381,20 @@ class Detection(Task):
 
     def certainty(
         self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> Answers:
+    ) -> ScoredPredictions:
         """See metrics.certainty."""
         kept = {"floor": self.floor, "limit": self._limit}
         return certainty(label, outputs, num_classes=len(self.classes), **kept)
 
-    def prior(self) -> Prior:
+    def prior(self) -> TrivialBaseline:
         return NoBoxes(mask_size=2 * self.mask_region if self.with_masks else None)
 
     kinds: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """See drawing.tell."""
-        return drawing.tell(outputs, self.classes)
+        return pictures.tell(outputs, self.classes)
 
     def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
         """See Task."""
-        return drawing.draw(image, shown, self.classes)
+        return pictures.draw(image, shown, self.classes)

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from must_keras.models.box_head import BoxHead
-from must_keras.models.mask_head import MaskHead
-from must_keras.models.roi_align import roi_align
-from must_keras.models.rpn import RegionProposalNetwork
+from must_keras.modeling.box_head import BoxHead
+from must_keras.modeling.mask_head import MaskHead
+from must_keras.modeling.roi_align import roi_align
+from must_keras.modeling.rpn import RegionProposalNetwork
 from must_keras.ops.sampling import leading, spread
 from must_keras.tasks.detection.anchors import LEVELS, level_sizes
 
@@ -152,7 +152,7 @@ class DetectionHead(keras.layers.Layer):
         return spread(logits, places, ops.shape(exists))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments; the parts serialised."""
+        """The arguments; the parts serialized."""
         parts = {"rpn": self.rpn, "box_head": self.box_head, "mask_head": self.mask_head}
         return (
             super().get_config()

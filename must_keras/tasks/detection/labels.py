@@ -148,7 +148,7 @@ def warp(
     shears, a box bounds the corners of the original's. Masks may be those of `compact`.
     """
     # One more object, of nothing, fills the places that remain, and no tensor is empty.
-    labelled = stored["labelled"]
+    labeled = stored["labelled"]
     stored = {key: _with_nothing(stored[key]) for key in stored if key != "labelled"}
     whole = warp_boxes(ops.cast(stored["boxes"], "float32"), view)
     seen = box_ops.clip(whole, visible_area(view))
@@ -181,7 +181,7 @@ def warp(
         "masks": ops.cast(visible >= 0.5, "uint8"),
         "has_mask": exists & ops.take(ops.cast(stored["has_mask"], "bool"), kept),
         "ignore": ops.take(ignore, kept),
-        "labelled": ops.cast(labelled, "float32"),
+        "labelled": ops.cast(labeled, "float32"),
         "surplus_boxes": _surplus(ops.take(seen, rest, axis=0), max_boxes),
         "surplus": ops.maximum(ops.sum(ops.cast(true, "int32")) - max_boxes, 0),
     }

@@ -1,4 +1,4 @@
-"""The losses of Mask R-CNN, [B] float32 each, with the recipe's numbers as normalisers.
+"""The losses of Mask R-CNN, [B] float32 each, with the recipe's numbers as normalizers.
 
 Targets of rows that do not count may be anything finite: their terms are replaced by zero.
 """
@@ -13,12 +13,7 @@ from keras import ops
 from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.sampling import take
-from must_keras.tasks.detection.targets import (
-    Regions,
-    anchor_roles,
-    match,
-    sample_anchors,
-)
+from must_keras.tasks.detection.targets import Regions, anchor_roles, match, sample_anchors
 
 Tensor = Any
 
@@ -64,7 +59,7 @@ def rpn_loss(
         label: the label.
         keys: [B] int32.
         area: [B, 4], the picture without padding.
-        count: anchors sampled an image, and the normaliser of both sums.
+        count: anchors sampled an image, and the normalizer of both sums.
     """
     matches = match(anchors, label, area=area)
     positives, negatives = sample_anchors(*anchor_roles(matches), keys, count=count)
@@ -92,7 +87,7 @@ def box_loss(
         deltas: [B, S, K + 1, 4]; only those of the true class have a loss.
         regions: the regions.
         label: the label.
-        count: the normaliser of both sums: the recipe's number of regions.
+        count: the normalizer of both sums: the recipe's number of regions.
     """
     one_hot = ops.one_hot(regions.classes, scores.shape[-1], dtype=scores.dtype)
     entropy = ops.logsumexp(scores, axis=-1) - ops.sum(scores * one_hot, axis=-1)

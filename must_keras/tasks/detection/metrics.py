@@ -12,8 +12,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.ops.masks import encode_rle, paste
-from must_keras.tasks.detection.columns import ranked
-from must_keras.tasks.evaluation import Answers, Evaluator, Prior
+from must_keras.tasks.detection.records import ranked
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
 
 _EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU = 0.5
@@ -189,7 +189,7 @@ class PseudoBoxes(Evaluator):
         }
 
 
-class NoBoxes(Prior):
+class NoBoxes(TrivialBaseline):
     """The prediction that there is nothing: of all that never look, none has a higher AP."""
 
     def __init__(self, *, mask_size: int | None):
@@ -254,7 +254,7 @@ def certainty(
     num_classes: int,
     floor: float,
     limit: int,
-) -> Answers:
+) -> ScoredPredictions:
     """The detections that a column keeps, and which found an object of their class at IoU 0.5.
 
     By descending score each takes the object that it overlaps most, once; what finds none and lies
@@ -287,7 +287,7 @@ def certainty(
             scores.append(said["scores"][i])
             classes.append(category)
             right.append(hit)
-    return Answers(
+    return ScoredPredictions(
         scores=np.array(scores, np.float32),
         classes=np.array(classes, np.int64),
         right=np.array(right, bool),

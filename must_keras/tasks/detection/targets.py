@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
-from must_keras.ops import draws
+from must_keras.ops import keyed_random
 from must_keras.ops.sampling import choose, columns_in_use, take
 
 Tensor = Any
@@ -115,7 +115,7 @@ def sample_anchors(
 
     Negatives fill the places that positives leave.
     """
-    numbers = draws.uniform(keys, positive.shape[1], purpose=_ANCHORS)
+    numbers = keyed_random.uniform(keys, positive.shape[1], purpose=_ANCHORS)
     positives = Sample(*choose(positive, count // 2, numbers))
     negatives = Sample(*choose(negative, count, numbers))
     room = count - _count(positives.chosen)
@@ -149,7 +149,7 @@ def sample_regions(
     matches = match(boxes, label)
     is_object = present & (matches.iou >= FOREGROUND_IOU)
     is_background = present & (matches.iou < FOREGROUND_IOU) & ~matches.ignored
-    numbers = draws.uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
+    numbers = keyed_random.uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
     objects, chosen_objects = choose(is_object, foreground, numbers)
     others, chosen_others = choose(is_background, count, numbers)
     room = count - _count(chosen_objects)

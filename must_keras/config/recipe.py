@@ -1,0 +1,363 @@
+"""A recipe: the values of a whole run, from the first teacher to the last transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+from must_keras import naming
+from must_keras.config.imported_labels import ImportedLabels
+from must_keras.config.protocol import Mode, Neck, Protocol
+from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
+from must_keras.data.examples import check_sets
+from must_keras.data.sources import Source, check_not_empty, pool_name
+from must_keras.data.splits import Splits
+from must_keras.errors import UserError, expect, expect_each
+from must_keras.experiment import nearest
+from must_keras.runs.workdir import RUN, describe
+from must_keras.self_supervised import SelfSupervised
+from must_keras.tasks.base import Task
+from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import FromScratch, Start
+from must_keras.training.loss_weights import ScalingRule, Weight, Weighting
+from must_keras.training.network import Network
+
+# With the kinds of teachers, which have a file of their own.
+__all__ = (
+    "Aligned",
+    "AnyTeacher",
+    "ExternalTeacher",
+    "ImportedLabels",
+    "Pool",
+    "Recipe",
+    "Student",
+    "Teacher",
+    "Transfer",
+    "distinct",
+    "student_weights",
+)  # fmt: skip
+
+# Starts that no self-supervised method can be.
+_OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
+
+# Names of heads that are so alike are one, mistyped: not depth_metric and depth_relative.
+_TYPO = 0.82
+
+Aligned = Literal["none", "task", "images", "set"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Images for the teachers to label.
+
+    Attributes:
+        source: the images; true labels that it brings win over pseudo labels.
+        truth: the same images with labels that only the report may see (drawn worlds know them).
+    """
+
+    source: Source
+    truth: Source | None = None
+
+    def __post_init__(self) -> None:
+        expect("a pool", self, source=Source, truth=Source | None)
+        check_not_empty(self.source)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Student:
+    """One network with a head for every teacher's task.
+
+    Attributes:
+        training: its run.
+        union: whether it also sees the teachers' training sets, with their true labels.
+        start: where its weights come from.
+        weighting: how much each head's loss counts: ScalingRule(), Uniform() or Uncertainty().
+    """
+
+    training: TrainingConfig
+    union: bool = True
+    start: Start = dataclasses.field(default_factory=FromScratch)
+    weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
+
+    def __post_init__(self) -> None:
+        expect("the student", self, training=TrainingConfig, start=Start, weighting=Weighting)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A downstream set that no training run has seen.
+
+    Attributes:
+        name: names its folder.
+        task: with a fresh head.
+        sets: its images.
+        training: the same budget for every start.
+        learning_rates: the better one on validation is taken, for each start; none: training's.
+        rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
+        aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
+            task need not be said (see Recipe.alignment).
+    """
+
+    name: str
+    task: Task
+    sets: Splits
+    training: TrainingConfig
+    learning_rates: tuple[float, ...] = ()
+    rates_from: str | None = None
+    aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = f"transfer {self.name!r}"
+        expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
+        expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
+        expect_each(where, self, learning_rates=float)
+        for start, value in self.aligned.items():
+            if value not in get_args(Aligned):
+                allowed = nearest(str(value), get_args(Aligned))
+                raise UserError(f"{where}: aligned[{start!r}]={value!r}; {allowed}")
+        rates = self.learning_rates
+        if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
+            raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
+        if self.rates_from is not None and len(rates) < 2:
+            raise UserError(f"{where}: rates_from={self.rates_from!r} needs learning_rates")
+        if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
+            raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return tuple(self.learning_rates) or (self.training.learning_rate,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All of a run.
+
+    Attributes:
+        name: what the report calls it.
+        seed: of initial weights, order, views and sampling.
+        network: backbone and pyramid of teachers, student and transfers.
+        teachers: one for every head of the student.
+        pools: what the teachers label.
+        student: the student's run.
+        transfers: the downstream sets.
+        starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>",
+            "rounds", "supervised", a self-supervised method's name: where transfers start from.
+        rounds: how many students at most, each labeling for the next in the place of the teachers
+            that are trained here; see stages.rounds. 1: the student alone.
+        supervised: the run of the student's network on true labels alone; None: there is none.
+        selfsup: methods that pre-train the backbone on the student's images without labels. Of
+            these, of `rounds` and of `supervised`, what is not among `starts` is not trained.
+        transfer_seeds: how often each transfer is repeated with other random numbers.
+        neck: see Protocol.
+        mode: see Protocol.
+        shots: how many labeled images transfers see, each number for itself: see Protocol.
+        evaluation_batch: images of a batch when nothing is trained.
+        max_unreadable: share of a source's images that may be unreadable; more end the labeling,
+            or the training and scoring on a labeled set.
+    """
+
+    name: str
+    seed: int
+    network: Network
+    teachers: tuple[AnyTeacher, ...]
+    pools: tuple[Pool, ...]
+    student: Student
+    transfers: tuple[Transfer, ...]
+    starts: tuple[str, ...]
+    rounds: int = 1
+    supervised: TrainingConfig | None = None
+    selfsup: tuple[SelfSupervised, ...] = ()
+    transfer_seeds: int = 1
+    neck: Neck = "fpn"
+    mode: Mode = "full"
+    shots: tuple[int | None, ...] = (None,)
+    evaluation_batch: int = 32
+    max_unreadable: float = 0.1
+
+    def __post_init__(self) -> None:
+        where = f"recipe {self.name}"
+        expect(where, self, network=Network, student=Student, starts=tuple | list)
+        expect(where, self, supervised=TrainingConfig | None)
+        kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
+        expect_each(where, self, **kinds, selfsup=SelfSupervised)
+        self._check_names(where)
+        for transfer in self.transfers:
+            for start in transfer.aligned:
+                if start not in (*self._all_starts, "checkpoint"):
+                    raise UserError(
+                        f"transfer {transfer.name!r}: aligned names the start {start!r}; "
+                        f"{nearest(start, self._all_starts)}"
+                    )
+        for teacher in self.teachers:
+            check_sets(f"teacher {teacher.name!r}", teacher.sets, teacher.task)
+        for transfer in self.transfers:
+            check_sets(f"transfer {transfer.name!r}", transfer.sets, transfer.task)
+        for pool in self.pools:
+            self._check_heads(pool)
+        for teacher in self.teachers:
+            if isinstance(teacher, ImportedLabels):
+                teacher.check_pools([pool.source for pool in self.pools])
+        if not self.protocols or len(set(self.protocols)) < len(self.protocols):
+            raise UserError(f"{where}: shots={self.shots}: different numbers, at least one")
+        if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
+            raise UserError(
+                f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
+                "is trained whom a student can stand for"
+            )
+        if self.transfer_seeds < 1:
+            raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
+        for start in self.starts:
+            if start not in (*self._all_starts, "all"):
+                raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
+
+    def _check_names(self, where: str) -> None:
+        """Raise UserError where a name cannot be stored, or two are one on some file systems."""
+        trained = [t.sets.train.name for t in self.trained_teachers]
+        pools = list(dict.fromkeys(pool_name(pool.source) for pool in self.pools))
+        kinds = {
+            "teacher": [t.name for t in self.teachers],
+            "transfer": [t.name for t in self.transfers],
+            "source": list(dict.fromkeys(trained + pools)),
+        }
+        for kind, names in kinds.items():
+            for name in names:
+                naming.check_name(name, f"{where}: {kind}")
+            naming.check_distinct(names, where, f"{kind}s")
+        naming.check_distinct([p.source.name for p in self.pools], where, "pools")
+        # Only pools of files grow: see runs.pools.
+        growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
+        naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
+        heads = [task.name for task in self.tasks]
+        for head in (*heads, *(t.task.name for t in self.transfers)):
+            naming.check_head(head, where)
+        naming.check_distinct(heads, where, "heads")
+        naming.check_pairs(heads, where)
+        naming.check_distinct([m.name for m in self.selfsup], where, "self-supervised methods")
+        for method in self.selfsup:
+            # It is a start, a folder and a loss.
+            naming.check_head(method.name, where, "a self-supervised method")
+            start = method.name.casefold()
+            if start in _OWN_STARTS or start.startswith("teacher-"):
+                raise UserError(
+                    f"{where}: a self-supervised method cannot be named {method.name!r}, which is "
+                    "another start; choose another name"
+                )
+
+    def _check_heads(self, pool: Pool) -> None:
+        """Raise UserError where labels of a pool are of a head that looks like a mistyped one."""
+        heads = [task.name for task in self.tasks]
+        for source in filter(None, (pool.source, pool.truth)):
+            for head in source.label_spaces:
+                others = [name for name in heads if name not in source.label_spaces]
+                if head not in heads and difflib.get_close_matches(head, others, n=1, cutoff=_TYPO):
+                    raise UserError(
+                        f"pool {source.name!r} has labels of head {head!r}, and the student has "
+                        f"no such head; {nearest(head, others)}"
+                    )
+
+    @property
+    def _all_starts(self) -> tuple[str, ...]:
+        checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
+        teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
+        supervised = ("supervised",) if self.supervised else ()
+        rounds = ("rounds",) if self.rounds > 1 else ()
+        methods = (method.name for method in self.selfsup)
+        return ("random", *checkpoint, *teachers, "student", *rounds, *supervised, *methods)
+
+    @property
+    def trained_teachers(self) -> tuple[Teacher, ...]:
+        """Those that are trained here."""
+        return tuple(t for t in self.teachers if isinstance(t, Teacher))
+
+    @property
+    def start_names(self) -> tuple[str, ...]:
+        """Where transfers start from; "all" stands for every one."""
+        return self._all_starts if "all" in self.starts else self.starts
+
+    @property
+    def wanted_rounds(self) -> int:
+        """`rounds`, if transfers start from the last student; else 1."""
+        return self.rounds if "rounds" in self.start_names else 1
+
+    @property
+    def wanted_supervised(self) -> TrainingConfig | None:
+        """`supervised`, if transfers start from it."""
+        return self.supervised if "supervised" in self.start_names else None
+
+    @property
+    def wanted_selfsup(self) -> tuple[SelfSupervised, ...]:
+        """The self-supervised methods that transfers start from."""
+        return tuple(method for method in self.selfsup if method.name in self.start_names)
+
+    @property
+    def trainings(self) -> tuple[TrainingConfig, ...]:
+        """All that is trained."""
+        baselines = (self.wanted_supervised,) if self.wanted_supervised else ()
+        items = (*self.trained_teachers, self.student, *self.wanted_selfsup, *self.transfers)
+        return (*(item.training for item in items), *baselines)
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The rules of the transfers; every set is transferred to by each of them."""
+        return tuple(Protocol(mode=self.mode, neck=self.neck, shots=s) for s in self.shots)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The student's tasks."""
+        return tuple(teacher.task for teacher in self.teachers)
+
+    @property
+    def labeled_sources(self) -> tuple[Source, ...]:
+        """The teachers' training sets, and the pools that bring true labels."""
+        found = [teacher.sets.train for teacher in self.trained_teachers]
+        found += [pool.source for pool in self.pools if pool.source.label_spaces]
+        return tuple({source.name: source for source in found}.values())
+
+    @property
+    def labeled_teachers(self) -> tuple[AnyTeacher, ...]:
+        """Those for whose heads a source has true labels: "supervised" has these heads."""
+        heads = {head for source in self.labeled_sources for head in source.label_spaces}
+        return tuple(teacher for teacher in self.teachers if teacher.task.name in heads)
+
+    def alignment(self, transfer: Transfer, start: str) -> Aligned:
+        """How far a start has seen a set: what the transfer says, else its kind of task."""
+        if start in transfer.aligned:
+            return transfer.aligned[start]
+        if start in ("student", "rounds"):
+            taught_by = self.teachers
+        elif start == "supervised":
+            taught_by = self.labeled_teachers
+        else:
+            taught_by = tuple(t for t in self.teachers if f"teacher-{t.name}" == start)
+        same = any(type(teacher.task) is type(transfer.task) for teacher in taught_by)
+        return "task" if same else "none"
+
+
+def student_weights(recipe: Recipe) -> dict[str, Weight]:
+    """{head: loss weight} of the student before its first step.
+
+    Raises:
+        UserError: the weight of a head cannot be known.
+    """
+    return recipe.student.weighting.weights(recipe.student.training, recipe.teachers)
+
+
+def distinct(sources: Iterable[Source]) -> list[Source]:
+    """Return each source once, in order.
+
+    Raises:
+        UserError: two different sources share a name.
+    """
+    found: dict[str, Source] = {}
+    for source in sources:
+        other = found.setdefault(source.name, source)
+        if other is not source and describe(other) != describe(source):
+            raise UserError(
+                f"two different sources of the student are named {source.name!r}: "
+                "a name stands for one source's label columns"
+            )
+    return list(found.values())

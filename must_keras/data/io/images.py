@@ -1,0 +1,314 @@
+"""Pictures from files: images as upright RGB, and pictures whose values are labels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import OpenEXR
+from PIL import Image
+
+from must_keras.data.io import image_metadata, pixel_bits
+from must_keras.data.io.notices import Notices
+from must_keras.errors import UserError
+from must_keras.files import open_regular
+
+Path = str | os.PathLike[str]
+
+# Of one image, whatever its header claims: the largest sensors of phones have 200 million. An
+# image of as many takes 0.6 GB as RGB, and up to four times that while it is converted.
+MAX_PIXELS = 200_000_000
+# Pillow's own limit would warn of 90 million pixels and refuse 180 million.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What is decoded: not what Pillow hands to other programs (PostScript), and no fonts or films.
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA",
+    "PCX", "ICO", "PSD", "QOI", "SGI",
+)  # fmt: skip
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+_ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def read_image(
+    path: Path, *, bits: int | None = None, notices: Notices | None = None
+) -> np.ndarray:
+    """An image as a person sees it: [h, w, 3] uint8 RGB, turned upright as its EXIF says.
+
+    Gray becomes three equal colors, 16 bits become 8 (round(value / 257)), what is transparent
+    shows white. Where pixels of more than 8 bits use fewer than 16, 2^bits - 1 becomes 255. Of an
+    animation or a TIFF of several pages, the first.
+
+    Args:
+        path: of the file.
+        bits: number of bits that pixels of more than 8 bits use, from the lowest on; None: what a
+            TIFF states (BitsPerSample, or a SMaxSampleValue or MaxSampleValue of 2^bits - 1),
+            else 16.
+        notices: receives a notice of a file whose values use fewer bits than they are read with;
+            None: that of files without a source, once for each folder.
+
+    Raises:
+        UserError: there is no such file, it is not a regular file, it has more than MAX_PIXELS,
+            it cannot be decoded for any reason, or a value needs more than `bits`.
+    """
+    with _opened(path) as (image, orientation):
+        is_deep = pixel_bits.has_deep_colors(image, path)
+        if is_deep and bits is not None:
+            image = pixel_bits.deep_colors(path, bits)
+        elif bits is None:
+            bits = pixel_bits.stated_bits(image)
+            pixel_bits.notice(image, path, notices, bits=bits or 16, has_deep_colors=is_deep)
+        return rgb(_upright(image, orientation), bits=bits)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of `read_image(path)`, from the file's header alone."""
+    with _opened(path, decode=False) as (image, orientation):
+        width, height = _stored_size(image)
+        return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
+
+
+class CodedPicture(NamedTuple):
+    """A picture of one integer a pixel.
+
+    Attributes:
+        values: [h, w], 8, 16 or 32 bits as in the file; of a palette the indices.
+        palette: [n, 3] uint8, the color of each index; None of a picture without a palette.
+        is_transparent: whether a pixel is wholly or partly transparent.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None
+    is_transparent: bool
+
+
+def read_coded(path: Path) -> CodedPicture:
+    """Read a picture of one integer a pixel, or of equal colors, and what belongs to it.
+
+    Raises:
+        UserError: see `read_numbers`; or they are floating point numbers.
+    """
+    with _opened(path) as (image, orientation):
+        found = values(_upright(image, orientation))
+        colors = image.getpalette("RGB") if image.mode == "P" else None
+        is_transparent = _is_transparent(image)
+    if found is None:
+        raise UserError(f"{path} has colors (mode {image.mode}), expected one number a pixel")
+    if found.dtype.kind == "f":
+        raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
+    palette = None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
+    return CodedPicture(found, palette, is_transparent)
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """A picture of one number a pixel: integers as stored, or [h, w] float32 of a TIFF of floats.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
+    """
+    with _opened(path) as (image, orientation):
+        found = values(_upright(image, orientation))
+    if found is None:
+        raise UserError(f"{path} has colors (mode {image.mode}), expected one number a pixel")
+    return found
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A NumPy file (.npy) of one number a pixel: [h, w] or [h, w, 1], as [h, w].
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is of another shape or kind.
+    """
+    with _reading(path, "a NumPy array"), open_regular(path) as file:
+        found = np.load(file, allow_pickle=False)
+    return _one_number(found, path)
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """An OpenEXR file of one channel, or its channel "Z": [h, w] float16, float32 or uint32.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it has neither.
+    """
+    with _reading(path, "OpenEXR"):
+        open_regular(path).close()  # OpenEXR names no reason.
+        with OpenEXR.File(str(path), header_only=True) as file:
+            (left, top), (right, bottom) = file.header()["dataWindow"]
+        _check_size(path, int(right) - int(left) + 1, int(bottom) - int(top) + 1)
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    if len(channels) == 1:
+        return _one_number(next(iter(channels.values())), path)
+    if "Z" not in channels:
+        raise UserError(f"{path} has the channels {', '.join(channels)}: expected one, or a Z")
+    return _one_number(channels["Z"], path)
+
+
+def _one_number(found: object, path: Path) -> np.ndarray:
+    if not isinstance(found, np.ndarray):
+        raise UserError(f"{path} is an archive of arrays (.npz), expected one array (.npy)")
+    if found.ndim == 3 and found.shape[2] == 1:
+        found = found[:, :, 0]
+    if found.ndim != 2 or found.dtype.kind not in "uif":
+        raise UserError(
+            f"{path} holds {found.dtype} of shape {found.shape}, expected numbers of shape "
+            "(height, width)"
+        )
+    return found
+
+
+def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
+    """A picture whose colors are numbers, not a sight: [h, w, 3] uint8 as in the file.
+
+    (0, 0, 0) where it is wholly transparent; partly transparent pixels keep their colors.
+
+    Args:
+        path: of the file.
+        palette: whether a palette's colors, and gray as equal colors, will do.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, it has not three colors, or its EXIF
+            says to turn it: what the numbers mean would not turn with it.
+    """
+    with _opened(path, decode=False) as (image, orientation):
+        modes = ("RGB", "RGBA", "P", "PA", "L", "LA") if palette else ("RGB", "RGBA")
+        if image.mode not in modes:
+            raise UserError(f"{path} has mode {image.mode}, expected colors: {' or '.join(modes)}")
+        if orientation != 1:
+            raise UserError(
+                f"{path} has the EXIF orientation {orientation}, expected 1 or none: turn its "
+                "pixels, and what they say, before storing it"
+            )
+        pixels = np.asarray(image.convert("RGBA"))
+    return np.where(pixels[:, :, 3:] > 0, pixels[:, :, :3], np.uint8(0))
+
+
+def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
+    """[h, w, 3] uint8 of a Pillow image in any mode of integers; see `read_image`."""
+    if image.mode.startswith("I"):
+        gray = pixel_bits.in_8_bits(np.asarray(image), bits)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers, expected 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    return int(image.convert("RGBA").getextrema()[3][0]) < 255
+
+
+def values(image: Image.Image) -> np.ndarray | None:
+    """[h, w] numbers of a Pillow image; None if it has different colors in a pixel."""
+    if image.mode in _ONE_VALUE:
+        found = np.asarray(image)
+        return found.astype(np.uint8) if image.mode == "1" else found
+    colors = np.asarray(image)
+    num_colors = {"LA": 1, "RGB": 3, "RGBA": 3}.get(image.mode)
+    if num_colors is None or np.any(colors[:, :, 1:num_colors] != colors[:, :, :1]):
+        return None
+    return colors[:, :, 0]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, decode: bool = True) -> Iterator[tuple[Image.Image, int]]:
+    """Give an image as it is stored, and its EXIF orientation: 1 to 8.
+
+    Args:
+        path: of the file.
+        decode: whether its pixels are read too.
+    """
+    with _reading(path, "a picture"), open_regular(path) as file:
+        try:
+            image = _stored(path, file, decode)
+            metadata = image_metadata.of_image(image, file)
+        except (Image.DecompressionBombError, MemoryError, UserError):
+            raise
+        except Exception:
+            # Metadata that Pillow cannot parse may stand beside good pixels: decode those alone.
+            found = image_metadata.without_metadata(file)
+            if found is None:
+                raise
+            image, metadata = _stored(path, found.pixels, decode), found.metadata
+        with image:
+            yield image, metadata.orientation()
+
+
+def _stored(path: Path, file: BinaryIO, decode: bool) -> Image.Image:
+    image = Image.open(file, formats=FORMATS)
+    _check_size(path, *image.size)
+    # Pillow would parse every tag of the EXIF block to turn a TIFF.
+    image.getexif = Image.Exif
+    if decode:
+        image.load()
+    return image
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a UserError that names the file and the reason."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except Exception as error:  # No list of what decoders raise has ever been complete.
+        reason = f": {_reason(error)}"
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = ""  # It names an object in memory.
+        raise UserError(f"{path} cannot be read as {what}{reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, in one line."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise UserError(f"{path} has no pixels: it is {width}x{height} (width x height)")
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path} claims {width}x{height} pixels (width x height), more than the "
+            f"{MAX_PIXELS // 1_000_000} million that are read: make it smaller, or leave it out"
+        )
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of the pixels as they lie in the file."""
+    width, height = image.size
+    # Pillow gives the upright size of a TIFF.
+    if image.format == "TIFF" and image.tag_v2.get(image_metadata.ORIENTATION) in _ON_THEIR_SIDE:
+        return height, width
+    return width, height
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a decoded image as its EXIF orientation says."""
+    if orientation in _TURNS:
+        return image.transpose(_TURNS[orientation])
+    # A TIFF whose orientation Pillow reads in another way.
+    return image if image.size == image.im.size else image.copy()

@@ -1,0 +1,162 @@
+"""How many bits of a pixel are used: what files state, what users give, and what looks odd."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from must_keras.data.io.notices import Notices
+from must_keras.errors import UserError
+from must_keras.files import open_regular
+
+Path = str | os.PathLike[str]
+
+# Tags of a TIFF that state how many bits of a pixel are used.
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 341
+# Where a PNG's header has the bits of a sample.
+_PNG_DEPTH = 24
+# What cameras and microscopes use of 16 bits.
+_USED_BITS = (8, 10, 12, 14)
+_OF_NO_SOURCE = Notices("")
+
+
+def check_bits(where: str, bits: int | None) -> None:
+    """Raise UserError where a number of bits is none that pixels can use."""
+    if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 32):
+        raise UserError(f"{where}: bits={bits!r}: expected a whole number from 1 to 32, or None")
+
+
+def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
+    """round(255 value / (2^bits - 1)) of whole numbers; None: 16, and what is above is white.
+
+    Raises:
+        ValueError: a value needs more bits.
+    """
+    full = 2 ** (bits or 16) - 1
+    if bits is not None and deep.size and deep.max() > full:
+        raise ValueError(f"its largest value is {deep.max()}, above {full}: bits={bits} is wrong")
+    if deep.dtype == np.uint16:
+        # A table needs no wider copy of a picture, which may have 200 megapixels.
+        counts = np.minimum(np.arange(2**16, dtype=np.int64), full)
+        return ((counts * 255 + full // 2) // full).astype(np.uint8)[deep]
+    counts = np.clip(deep.astype(np.int64), 0, full)
+    return ((counts * 255 + full // 2) // full).astype(np.uint8)
+
+
+def stated_bits(image: Image.Image) -> int | None:
+    """How many bits of its whole numbers a TIFF states that it uses, where they are fewer than 16.
+
+    None where it states nothing, or where its values are larger.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or not image.mode.startswith("I"):
+        return None
+    stated = [tags.get(_BITS_PER_SAMPLE)]
+    stated += [_exponent(tags.get(tag)) for tag in (_S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
+    firsts = [value[0] if isinstance(value, tuple) and value else value for value in stated]
+    bits = [int(value) for value in firsts if value is not None and 8 <= value < 16]
+    return min(bits) if bits and np.asarray(image).max() < 2 ** min(bits) else None
+
+
+def _exponent(largest: object) -> int | None:
+    """The k of 2^k - 1; None of another number: it is the largest of one picture."""
+    value = largest[0] if isinstance(largest, tuple) and largest else largest
+    if not isinstance(value, int | float) or value < 1 or value != int(value):
+        return None
+    exponent = (int(value) + 1).bit_length() - 1
+    return exponent if 2**exponent == int(value) + 1 else None
+
+
+def has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
+    """Whether several colors of 16 bits each are stored: Pillow keeps the upper 8 of them.
+
+    Args:
+        image: opened.
+        stored: the path of its file, or what is in it.
+    """
+    if len(image.getbands()) == 1:
+        return False
+    if image.format == "TIFF":
+        return (image.tag_v2.get(_BITS_PER_SAMPLE) or (8,))[0] == 16
+    if image.format != "PNG":
+        return False
+    return _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
+
+
+def _content(stored: Path | bytes, size: int = -1) -> bytes:
+    """What is in a file, or the first bytes of it."""
+    if isinstance(stored, bytes):
+        return stored
+    with open_regular(stored) as file:
+        return file.read(size)
+
+
+def deep_colors(stored: Path | bytes, bits: int) -> Image.Image:
+    """A picture of several colors of 16 bits, of which so many are used, as one of 8 bits.
+
+    Raises:
+        ValueError: a value needs more bits, or OpenCV cannot read the file.
+    """
+    deep = cv2.imdecode(np.frombuffer(_content(stored), np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
+        raise ValueError(f"bits={bits}: its colors of 16 bits cannot be read one by one")
+    colors = in_8_bits(deep[:, :, 2::-1], bits)
+    if deep.shape[2] == 4:
+        colors = np.concatenate([colors, (deep[:, :, 3:] >> 8).astype(np.uint8)], axis=2)
+    return Image.fromarray(np.ascontiguousarray(colors))
+
+
+def notice(
+    image: Image.Image,
+    path: Path,
+    notices: Notices | None,
+    *,
+    bits: int = 16,
+    has_deep_colors: bool = False,
+) -> None:
+    """Add a notice where pixels of 16 bits use fewer of them, or more than are read.
+
+    Args:
+        image: decoded.
+        path: of its file, or what names it.
+        notices: see `images.read_image`.
+        bits: that its pixels are read with.
+        has_deep_colors: whether it has several colors of 16 bits.
+    """
+    if has_deep_colors:
+        # Pillow has kept the upper 8 bits.
+        highs = [high for _, high in image.getextrema()]
+        high = max(highs[: 1 if image.mode == "LA" else 3])
+        largest = 256 * high + 255 if high else 0
+    elif image.mode.startswith("I"):
+        largest = int(np.asarray(image).max(initial=0))
+    else:
+        return
+    # Files without a source: once for each folder.
+    where = f" in {os.path.dirname(path)}" if notices is None else ""
+    notices = _OF_NO_SOURCE if notices is None else notices
+    if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
+        notices.add(f"dark pictures{where}", path, _say_dark, value=largest)
+    elif largest >= 2 ** _USED_BITS[-1]:
+        # A photo of the night is dark among others that are not.
+        notices.contradict(f"dark pictures{where}", path)
+    if largest > 65535:
+        notices.add(f"bright pictures{where}", path, _say_bright, value=largest)
+
+
+def _say_dark(largest: float) -> str:
+    bits = next(bits for bits in _USED_BITS if largest < 2**bits)
+    return (
+        f"16-bit pixels reach {largest:.0f} of 65535 only, so the pictures are nearly black: they "
+        f"look like {bits} bits; give bits={bits}, or bits=16 if they are dark indeed"
+    )
+
+
+def _say_bright(largest: float) -> str:
+    return (
+        f"pixels of 32 bits reach {largest:.0f}, and what is above 65535 is read as white: give "
+        f"the bits that they use, bits={int(largest).bit_length()}"
+    )

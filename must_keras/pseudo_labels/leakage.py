@@ -1,0 +1,259 @@
+"""The search for data leakage: training images that are also in a test split are left out.
+
+A transfer's score holds for new images only if the student has learned from none of them. All that
+the student and its baselines learn from, the pools and the teachers' training sets, is compared
+with the test splits of the transfers. Columns are not touched: record i stays image i's. The
+examples do without these images.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from must_keras.config.recipe import Recipe, distinct
+from must_keras.data.sources import Source, without_labels
+from must_keras.errors import DataError, UserError, damaged
+from must_keras.files import json_lines, replacing
+from must_keras.inference import visualization
+from must_keras.progress import Progress
+from must_keras.pseudo_labels import duplicates
+from must_keras.pseudo_labels.duplicates import Prints
+from must_keras.runs.workdir import Artifact, Workdir, describe
+from must_keras.tasks.visualization import enlarge
+
+LIST = "duplicates.jsonl"
+PICTURE = pathlib.Path("pictures", "duplicates.png")
+# Pairs that a person can look at, and the long side of a picture, pixels.
+_SHOWN, _LONGEST = 4, 240
+
+# Raised when the same inputs would give something else than before.
+VERSION = 1
+
+
+class _Found(NamedTuple):
+    """A training image, and the image of a test split that it is a copy of."""
+
+    test: str
+    match: duplicates.Match
+
+
+def run(recipe: Recipe, workdir: Workdir) -> None:
+    """Compare what the student learns from with the test splits, where that is not done yet.
+
+    It takes no time worth mentioning beside labeling: what is outdated is made again.
+    """
+    tests: dict[str, Prints] = {}
+    for source in sources(recipe):
+        part, made_from = workdir.leaks(source.name), inputs(recipe, source)
+        if part.result() is not None and part.result_of(made_from) is None:
+            part.begin()  # Another run may have what is asked for now.
+        if not part.is_finished(made_from):
+            part.begin(made_from)
+            tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
+            part.finish(made_from, _compare(recipe, source, tests, part))
+        print(told(source.name, part.result(), see=part.folder / LIST))
+    for sentence in of_teachers(recipe, workdir):
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
+def sources(recipe: Recipe) -> list[Source]:
+    """Return what is compared with the test splits; nothing where there is no transfer.
+
+    It is all that the student, or the baseline on true labels alone, learns from.
+
+    Raises:
+        UserError: two different sources share a name.
+    """
+    if not recipe.transfers:
+        return []
+    is_seen = recipe.student.union or recipe.wanted_supervised is not None
+    found = [t.sets.train for t in recipe.trained_teachers] if is_seen else []
+    return distinct([*found, *(pool.source for pool in recipe.pools)])
+
+
+def inputs(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """What a comparison depends on: images, whatever their labels say."""
+    return _inputs(source, _tests(recipe))
+
+
+def _tests(recipe: Recipe) -> dict[str, Any]:
+    return {t.name: describe(without_labels(t.sets.test)) for t in recipe.transfers}
+
+
+def _inputs(source: Source, tests: dict[str, Any]) -> dict[str, Any]:
+    return {"version": VERSION, "images": without_labels(source), "tests": tests}
+
+
+def are_known(recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None) -> bool:
+    """Whether sources are compared with the test splits as they are now; None: all of them."""
+    return None not in _results(recipe, workdir, names).values()
+
+
+def left_out(
+    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None
+) -> dict[str, dict[int, str]]:
+    """Return {source: {index: id}} of the images that are left out; only sources that have some.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder.
+        names: of sources; None: all.
+
+    Raises:
+        UserError: a source is not compared with the test splits as they are now.
+        DataError: the list is not the one that was written.
+    """
+    found = {}
+    for name, result in _results(recipe, workdir, names).items():
+        if result is None:
+            raise UserError(
+                f"{name} has not been compared with the test splits of the transfers as they are "
+                "now: run --stage=label first (finished labels stay)"
+            )
+        if result["left_out"]:
+            found[name] = _listed(workdir.leaks(name), result["left_out"])
+    return found
+
+
+def results(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, Any]]:
+    """{source: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
+    found = _results(recipe, workdir, None)
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def of_teachers(recipe: Recipe, workdir: Workdir) -> list[str]:
+    """Return a sentence for every teacher that has learned from test images of a transfer.
+
+    Nothing is left out of a teacher's own training set: transfers that start from it are
+    concerned, unless the recipe marks them.
+    """
+    found, sentences = results(recipe, workdir), []
+    for transfer in recipe.transfers:
+        for teacher in recipe.trained_teachers:
+            start, source = f"teacher-{teacher.name}", teacher.sets.train.name
+            count = found[source]["by_set"].get(transfer.name) if source in found else None
+            is_start = start in recipe.start_names and teacher.training.steps > 0
+            if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
+                sentences.append(
+                    f"teacher {teacher.name!r} was trained on {count} images that are also in the "
+                    f"test split of {transfer.name!r}: the score from {start} there is too high; "
+                    f'mark it in the recipe, aligned={{"{start}": "images"}}'
+                )
+    return sentences
+
+
+def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
+    """One line about a source that is compared; `see` is where the list of its duplicates is."""
+    count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
+    line = f"{name}: none of {total} images is in a test split"
+    if count:
+        sets = ", ".join(f"{test}: {number}" for test, number in result["by_set"].items())
+        line = f"{name}: {count} of {total} images are also in test splits ({sets}): left out, "
+        line += f"see {see}"
+    return line + (f"; {unreadable} cannot be read" if unreadable else "")
+
+
+def _results(
+    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None
+) -> dict[str, dict[str, Any] | None]:
+    """{source: what its comparison found, None where that is not done} of some, None: of all."""
+    found = [source for source in sources(recipe) if names is None or source.name in names]
+    tests = _tests(recipe) if found else {}
+    return {
+        source.name: workdir.leaks(source.name).result_of(_inputs(source, tests))
+        for source in found
+    }
+
+
+def _listed(part: Artifact, count: int) -> dict[int, str]:
+    path = part.folder / LIST
+    remedy = f"delete {part.folder} to compare again"
+    if not path.exists():
+        raise damaged(path, "it is missing", remedy=remedy)
+    lines = json_lines(path, form={"index": int, "id": str}, remedy=remedy)
+    found = {line["index"]: line["id"] for line in lines}
+    if len(found) != count:
+        raise DataError(f"{path} names {len(found)} images, not {count}: delete {part.folder}")
+    return found
+
+
+def _read(source: Source, name: str) -> Prints:
+    return Prints.concatenate(list(_blocks(source, f"test images of {name}")))
+
+
+def _blocks(source: Source, title: str) -> Iterator[Prints]:
+    progress = Progress(title, len(source))
+    for block in duplicates.read(source):
+        yield block
+        progress.advance(len(block))
+    progress.close()
+
+
+def _compare(
+    recipe: Recipe, source: Source, tests: dict[str, Prints], part: Artifact
+) -> dict[str, Any]:
+    """Writes the list of a source's duplicates and a picture of some; gives the counts."""
+    splits = {t.name: t.sets.test for t in recipe.transfers}
+    found: list[_Found] = []
+    first = unreadable = 0
+    for block in _blocks(source, f"{source.name} beside the test splits"):
+        here = [
+            _Found(name, match._replace(index=first + match.index))
+            for name, prints in tests.items()
+            for match in duplicates.matches(block, prints)
+        ]
+        found += sorted(here, key=lambda item: item.match.index)
+        first += len(block)
+        unreadable += int((~block.readable).sum())
+    with replacing(part.folder / LIST) as path:
+        lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if found:
+        _show(source, splits, found, part)
+    names = [item.test for item in found]
+    return {
+        "images": len(source),
+        "unreadable": unreadable,
+        "left_out": len({item.match.index for item in found}),
+        "by_set": {name: names.count(name) for name in tests if name in names},
+    }
+
+
+def _entry(source: Source, test: Source, found: _Found) -> dict[str, Any]:
+    return {
+        "index": found.match.index,
+        "id": source.image_id(found.match.index),
+        "set": found.test,
+        "test_id": test.image_id(found.match.other),
+        "distance": found.match.distance,
+        "correlation": round(found.match.correlation, 4),
+        "mirrored": found.match.mirrored,
+    }
+
+
+def _show(source: Source, splits: dict[str, Source], found: list[_Found], part: Artifact) -> None:
+    """Saves the pairs that are least alike: if these are duplicates, all are."""
+    rows = [
+        [
+            _small(source.image(item.match.index), source.name),
+            _small(
+                splits[item.test].image(item.match.other),
+                f"{item.test}, test split{', mirrored' if item.match.mirrored else ''}",
+            ),
+        ]
+        for item in sorted(found, key=lambda item: item.match.correlation)[:_SHOWN]
+    ]
+    visualization.save(part.folder / PICTURE, visualization.grid(rows))
+
+
+def _small(image: np.ndarray, text: str) -> np.ndarray:
+    picture = Image.fromarray(image)
+    picture.thumbnail((_LONGEST, _LONGEST))
+    return visualization.captioned(enlarge(np.asarray(picture)), text)

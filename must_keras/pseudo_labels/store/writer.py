@@ -1,0 +1,281 @@
+"""Writes a label column shard by shard; what is interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from must_keras.errors import UserError
+from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, unshare, write_json
+from must_keras.pseudo_labels.store import layout, record
+from must_keras.pseudo_labels.store.layout import Shard
+from must_keras.pseudo_labels.store.verification import shard_problem
+from must_keras.runs.marks import STARTED, is_own_file
+from must_keras.tasks.base import Task
+from must_keras.versions import versions
+
+# Between 2 MB (class probabilities) and 100 MB (maps) a shard; a whole number of usual batches.
+RECORDS_PER_SHARD = 512
+
+
+def num_bytes(image_id: str, parts: Mapping[str, Any] | None, task: Task) -> int:
+    """What a record takes on the disk."""
+    payload = record.serialize(image_id, parts, task.record_spec())
+    return layout.HEADER + len(payload) + layout.FOOTER + layout.INDEX_DTYPE.itemsize
+
+
+def tell_origin(folder: pathlib.Path, origin: Mapping[str, Any] | None) -> None:
+    """Makes a finished column's ledger say who made its labels; None: a teacher of this run."""
+    ledger = layout.load_ledger(folder)
+    if ledger is not None and ledger.get("origin") != origin:
+        write_json(folder / layout.LEDGER, ledger | {"origin": origin})
+
+
+class PseudoLabelWriter:
+    """What one teacher says of one source, record i for image i, before any threshold.
+
+    The bytes depend on the ids and the records alone. Several processes may write shards of one
+    column; where two write the same one, either's is the whole.
+
+    Args:
+        folder: the column's own; made if absent. Shards that are whole stay.
+        task: says what a record's parts are, and their kind and unit.
+        num_records: the source's length, 1 and up.
+        teacher_sha256: of the teacher's weights.
+        recipe: plain data; what else the labels depend on.
+        origin: plain data; who made the labels, where no teacher of this run did.
+        records_per_shard: how many records are lost when the writing is interrupted.
+
+    Raises:
+        UserError: the folder holds labels that were made from something else.
+
+    Example:
+        writer = PseudoLabelWriter(folder, task, len(source), teacher_sha256=sha256, recipe={})
+        writer.clear()
+        for first, count in writer.pending_ranges():
+            writer.write_shard(first, label(range(first, first + count)))
+        writer.finish()
+
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        task: Task,
+        num_records: int,
+        *,
+        teacher_sha256: str,
+        recipe: Mapping[str, Any],
+        origin: Mapping[str, Any] | None = None,
+        records_per_shard: int = RECORDS_PER_SHARD,
+    ):
+        if num_records < 1 or records_per_shard < 1:
+            raise ValueError(
+                "num_records and records_per_shard must be 1 or more, "
+                f"received {num_records} and {records_per_shard}"
+            )
+        self._folder = pathlib.Path(folder)
+        self._task = task
+        self._specs = task.record_spec()
+        self._features = record.features_of(self._specs)
+        self._num_records = num_records
+        self._made_by = origin
+        self._shards = layout.shards_of(num_records, records_per_shard)
+        self._origin = {
+            "teacher_sha256": teacher_sha256,
+            "task": task.name,
+            "recipe": dict(recipe),
+            "parts": {k: [list(s.shape), s.dtype] for k, s in sorted(self._specs.items())},
+            "records": num_records,
+            "records_per_shard": records_per_shard,
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_origin()
+
+    def clear(self) -> None:
+        """Removes what an interrupted process left unfinished; nobody else may write meanwhile."""
+        for leftover in self._folder.glob("*" + TEMPORARY):
+            if is_own_file(leftover.name):
+                leftover.unlink()
+
+    def pending_ranges(self) -> list[tuple[int, int]]:
+        """(first, count) of every shard that is to be written, in order.
+
+        In a finished column they are the damaged ones, as `verify` finds them.
+        """
+        ledger = layout.load_ledger(self._folder)
+        told = {s["name"]: s["sha256"] for s in ledger["shards"]} if ledger else {}
+        return [
+            (shard.first, shard.count)
+            for shard in self._shards
+            if not self._is_whole(shard)
+            or (
+                shard.name in told
+                and shard_problem(self._folder, shard, told[shard.name]) is not None
+            )
+        ]
+
+    def bytes_per_record(self) -> float:
+        """What a record takes on the disk, the mean of the shards that are there; 0: none is."""
+        whole = [shard for shard in self._shards if self._is_whole(shard)]
+        names = [name for shard in whole for name in (shard.name, shard.index_name)]
+        size = sum((self._folder / name).stat().st_size for name in names)
+        return size / max(sum(shard.count for shard in whole), 1)
+
+    def empty(self) -> list[int]:
+        """Indices of the empty records in the shards that are there."""
+        found: list[int] = []
+        for shard in self._shards:
+            if self._is_whole(shard):
+                places = np.flatnonzero(layout.load_index(self._folder, shard)["empty"])
+                found += (shard.first + places).tolist()
+        return found
+
+    def write_shard(
+        self, first: int, records: Iterable[tuple[str, Mapping[str, Any] | None]]
+    ) -> None:
+        """Writes one shard; it is there when whole, and not at all otherwise.
+
+        Args:
+            first: the index of its first record, from `pending_ranges`.
+            records: (image id, record) of each image in order, None for an unreadable one; read
+                one by one.
+
+        Raises:
+            ValueError: see `shard`.
+        """
+        with self.shard(first) as add:
+            for image_id, parts in records:
+                add(image_id, parts)
+
+    @contextlib.contextmanager
+    def shard(self, first: int) -> Iterator[Callable[[str, Mapping[str, Any] | None], None]]:
+        """`write_shard` for who has the records one by one: gives what adds one.
+
+        Raises:
+            ValueError: `first` starts no shard, there are more or fewer records than the shard
+                has, or one does not fit the task's `record_spec`.
+        """
+        shard = next((s for s in self._shards if s.first == first), None)
+        if shard is None:
+            raise ValueError(f"no shard starts at record {first}")
+        index = np.zeros(shard.count, layout.INDEX_DTYPE)
+        written, position = 0, 0
+        with replacing(self._folder / shard.name, shared=True) as temporary:
+            with tf.io.TFRecordWriter(os.fspath(temporary)) as file:
+
+                def add(image_id: str, parts: Mapping[str, Any] | None) -> None:
+                    nonlocal written, position
+                    if written == shard.count:
+                        raise ValueError(f"more than {shard.count} records for {shard.name}")
+                    payload = record.serialize(image_id, parts, self._specs)
+                    file.write(payload)
+                    place = position + layout.HEADER
+                    digest = layout.id_hash(image_id)
+                    index[written] = (place, len(payload), digest, parts is None)
+                    position = place + len(payload) + layout.FOOTER
+                    written += 1
+
+                yield add
+            if written != shard.count:
+                raise ValueError(f"{written} records for {shard.name}, expected {shard.count}")
+            # The index is in place before its shard is: a shard that is there can be read.
+            index_path = self._folder / shard.index_name
+            data = io.BytesIO()
+            np.save(data, index)
+            with replacing(index_path, shared=True) as unfinished:
+                unfinished.write_bytes(data.getvalue())
+
+    def finish(self) -> None:
+        """Makes a TFDS data set of the shards and writes the ledger, last.
+
+        Raises:
+            ValueError: a shard is not written yet.
+        """
+        missing = [s.name for s in self._shards if not self._is_whole(s)]
+        if missing:
+            raise ValueError(f"not written yet: {', '.join(missing)}")
+        self.clear()
+        self._write_metadata()
+        empty = sum(
+            int(layout.load_index(self._folder, shard)["empty"].sum()) for shard in self._shards
+        )
+        ledger = {
+            "teacher_sha256": self._origin["teacher_sha256"],
+            "recipe": self._origin["recipe"],
+            "versions": versions(),
+            "task": self._task.name,
+            "kind": self._task.kind,
+            "unit": self._task.unit,
+            "floor": self._task.floor,
+            "max_stored": getattr(self._task, "max_stored", None),
+            "records": self._num_records,
+            "empty": empty,
+            "shards": [
+                {
+                    "name": s.name,
+                    "first": s.first,
+                    "count": s.count,
+                    "sha256": file_sha256(self._folder / s.name),
+                }
+                for s in self._shards
+            ],
+        }
+        if self._made_by is not None:
+            ledger["origin"] = self._made_by
+        write_json(self._folder / layout.LEDGER, ledger)
+
+    def _check_origin(self) -> None:
+        """Labels of two teachers, or of two recipes, never get into one column."""
+        path = self._folder / STARTED
+        origin = json.loads(json.dumps(self._origin, allow_nan=False))
+        remedy = f"delete {self._folder} to label again"
+        was = find_json(path, form={}, remedy=remedy)
+        if was is None:
+            write_json(path, origin)
+            return
+        for field in sorted(was.keys() | origin.keys()):
+            if was.get(field) != origin.get(field):
+                raise UserError(
+                    f"{self._folder} was begun with another {field}: choose another --workdir, "
+                    "or delete that folder to label again"
+                )
+
+    def _is_whole(self, shard: Shard) -> bool:
+        index = layout.load_index(self._folder, shard)
+        return layout.has_indexed_size(self._folder, shard, index)
+
+    def _write_metadata(self) -> None:
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=self._folder,
+            dataset_name="labels",
+            split=layout.SPLIT,
+            filetype_suffix="tfrecord",
+        )
+        split = tfds.core.SplitInfo(
+            name=layout.SPLIT,
+            shard_lengths=[s.count for s in self._shards],
+            num_bytes=sum((self._folder / s.name).stat().st_size for s in self._shards),
+            filename_template=template,
+        )
+        # TFDS writes into the files that are there, which may be another run's too.
+        for name in ("features.json", "dataset_info.json"):
+            unshare(self._folder / name)
+        # Shuffling is disabled so that TFDS, too, gives the records in the source's order.
+        tfds.folder_dataset.write_metadata(
+            data_dir=self._folder,
+            features=self._features,
+            split_infos=[split],
+            description=f"What a teacher says of every image: {self._task.name}.",
+            disable_shuffling=True,
+            check_data=False,
+        )

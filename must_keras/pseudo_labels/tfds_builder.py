@@ -1,0 +1,167 @@
+"""Images, their true labels and what teachers say of them, joined into one TensorFlow data set."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from must_keras import naming
+from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.synthetic.encoding import png
+from must_keras.tasks.base import Spec, Task
+
+# What is told of each column beside its records.
+_TOLD = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored", "origin")
+
+
+class Pool(Protocol):
+    """Images by position, with the true labels of some heads."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def image_id(self, index: int) -> str:
+        """The id of an image."""
+
+    def image(self, index: int) -> np.ndarray:
+        """[h, w, 3] uint8, RGB."""
+
+    def labels(self, index: int) -> Mapping[str, Mapping[str, np.ndarray]]:
+        """{head: stored label}, of the heads that have a true label for this image."""
+
+
+class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
+    """A pool's images with true labels and pseudo labels, before any threshold.
+
+    One split, "train", in the pool's order. Features:
+
+        id                       the image's
+        image                    [h, w, 3] uint8
+        true/<head>/<part>       the stored label; the head's missing label where there is none
+        true/<head>/known        whether this image has a true label of this head
+        pseudo/<teacher>/<part>  the column's record, scores included
+        pseudo/<teacher>/empty   whether the teacher could not read the image: then parts are zeros
+
+    What a teacher's records mean (task, kind, unit, floor) is in the metadata, under
+    "columns"/<teacher>. Once built, `tfds.builder_from_directory` reads it without this class.
+    The configuration's name ends in a hash of the heads' names and the columns' bytes.
+
+    Args:
+        source: the pool.
+        tasks: the heads whose true labels are stored.
+        columns: {teacher: what it says of this pool}.
+        data_dir: where TFDS keeps its data sets.
+
+    Raises:
+        UserError: a column does not belong to the pool, or a name cannot be that of a folder.
+
+    Example:
+        builder = PseudoLabeled(source=pool, tasks=[], columns={"boxes": column}, data_dir="data")
+        builder.download_and_prepare()
+        tfds.builder_from_directory(builder.data_dir).as_dataset(split="train")
+
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First join."}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        source: Pool,
+        tasks: Sequence[Task],
+        columns: Mapping[str, PseudoLabelReader],
+        data_dir: str,
+    ):
+        naming.check_name(source.name, "source")
+        for names, what in (([task.name for task in tasks], "heads"), (columns, "teachers")):
+            for name in names:
+                naming.check_name(name, what.removesuffix("s"))
+            naming.check_distinct(names, "pseudo labels", what)
+        for column in columns.values():
+            column.check(source)
+        self._source = source
+        self._tasks = tuple(tasks)
+        self._columns = dict(columns)
+        # TFDS takes what it finds under a name: other labels must have another.
+        config = tfds.core.BuilderConfig(
+            name=f"{source.name}-{self._digest()}", description="The pool and a hash of its labels."
+        )
+        super().__init__(config=config, data_dir=data_dir)
+
+    def _digest(self) -> str:
+        heads = [task.name for task in self._tasks]
+        shards = {teacher: column.ledger["shards"] for teacher, column in self._columns.items()}
+        text = json.dumps([heads, shards], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+        features: dict[str, Any] = {"id": tfds.features.Text(), "image": image}
+        if self._tasks:
+            features["true"] = {
+                task.name: {part: _feature(spec) for part, spec in task.stored_spec().items()}
+                | {"known": tfds.features.Scalar(np.bool_)}
+                for task in self._tasks
+            }
+        if self._columns:
+            features["pseudo"] = {
+                teacher: {part: _feature(spec) for part, spec in column.specs.items()}
+                | {"empty": tfds.features.Scalar(np.bool_)}
+                for teacher, column in self._columns.items()
+            }
+        told = {
+            teacher: {key: column.ledger[key] for key in _TOLD if key in column.ledger}
+            for teacher, column in self._columns.items()
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="A pool's images with true labels and what teachers say of them.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(columns=told),
+        )
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        del dl_manager  # Nothing is downloaded.
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index in range(len(self._source)):
+            yield index, self._example(index)
+
+    def _example(self, index: int) -> dict[str, Any]:
+        example: dict[str, Any] = {
+            "id": self._source.image_id(index),
+            "image": io.BytesIO(png(self._source.image(index))),
+        }
+        if self._tasks:
+            labels = self._source.labels(index)
+            example["true"] = {}
+            for task in self._tasks:
+                label = labels.get(task.name, task.missing())
+                example["true"][task.name] = {
+                    part: np.asarray(label[part], spec.dtype)
+                    for part, spec in task.stored_spec().items()
+                } | {"known": task.name in labels}
+        if self._columns:
+            example["pseudo"] = {
+                teacher: column.read_or_blank(index) | {"empty": column.is_empty(index)}
+                for teacher, column in self._columns.items()
+            }
+        return example
+
+
+def _feature(spec: Spec) -> tfds.features.Tensor:
+    """Maps and masks are compressed: as plain integers they would take eight bytes a pixel."""
+    if spec.dtype == "bytes":
+        return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(object))
+    encoding = "zlib" if len(spec.shape) > 1 else "none"
+    return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype), encoding=encoding)

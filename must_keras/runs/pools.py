@@ -1,0 +1,313 @@
+"""Pools that grow: what was there at the first run stays as it was, what is new comes behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import operator
+import pathlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+from must_keras.data.sources import ListedFile, ListedFiles, Source
+from must_keras.errors import damaged, listed
+from must_keras.files import json_lines, replacing
+from must_keras.progress import track
+from must_keras.config.recipe import Pool, Recipe
+from must_keras.runs.workdir import Artifact, Workdir
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Another run's list is gone on with where so much of it is still there.
+_SAME_SHARE = 0.5
+
+
+def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, reads: bool = True) -> Recipe:
+    """The recipe with pools of files as lists have them.
+
+    pools/<name>.jsonl lists files in blocks, a line each. The first block is the pool as it was at
+    the first run, and keeps its name; images that have come since, or have other bytes now, are a
+    next block, <name>_block2, with label columns of its own. So labels are made for new images
+    only, and those of others stay valid.
+
+    A network that was trained on a pool, or whose training has begun, closes the list: the run goes
+    on with the blocks that the network was trained on, and lists no other.
+
+    Args:
+        recipe: the run's values.
+        workdir: the run's folder; nothing is written to it.
+        new: whether images that are in no block are listed now.
+        reads: with `new`, whether the images that are listed now are read. Without it, which is
+            enough for a plan, they have no digest, and a pool that has no list gets none.
+    """
+    networks, pools = trained(recipe, workdir), []
+    for pool in recipe.pools:
+        blocks = _blocks(pool, workdir, networks, new=new, reads=reads)
+        pools += [Pool(source=block) for block in blocks] or [pool]
+    return dataclasses.replace(recipe, pools=tuple(pools))
+
+
+def keep(recipe: Recipe, workdir: Workdir) -> None:
+    """Writes the lists of a frozen recipe, and tells what has come and gone."""
+    networks = trained(recipe, workdir)
+    for name, sources in _by_pool(recipe).items():
+        path = _path(workdir.root, name)
+        known = _num_blocks(path)
+        if known < len(sources):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, sources)
+        for source in sources[max(known, 1) :]:
+            print(f"{name}: {len(source)} new images, {source.name}")
+        if _taught(sources, networks):
+            continue  # Their labels are read no more: see `tell`.
+        gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
+        if gone:
+            print(f"{name}: {gone} images are gone or replaced: they have no label any more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A network that learned, or began to learn, from images of pools.
+
+    Attributes:
+        name: of the network, for messages.
+        part: its folder.
+        sources: the names of what it learned from.
+        is_finished: whether it has learned all that it should.
+    """
+
+    name: str
+    part: Artifact
+    sources: frozenset[str]
+    is_finished: bool
+
+
+def trained(recipe: Recipe, workdir: Workdir) -> list[Trained]:
+    """Return the networks of a run that pools taught, the student first."""
+    named = {"student": workdir.student}
+    if recipe.wanted_supervised:
+        named["supervised"] = workdir.supervised
+    named |= {method.name: workdir.selfsup(method.name) for method in recipe.wanted_selfsup}
+    return [
+        Trained(name=name, part=part, sources=names, is_finished=part.result() is not None)
+        for name, part in named.items()
+        if (names := _source_names(part.made_from()))
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """How the files of a pool differ from its list.
+
+    Attributes:
+        name: of the pool.
+        listed: how many images the list has.
+        new: ids of images that are in no block.
+        replaced: ids of images whose file has another size than it had.
+        gone: ids of images that are not there any more.
+        networks: what was trained on the list; none while new images are still listed.
+    """
+
+    name: str
+    listed: int
+    new: tuple[str, ...]
+    replaced: tuple[str, ...]
+    gone: tuple[str, ...]
+    networks: tuple[Trained, ...]
+
+    @property
+    def stops(self) -> bool:
+        """Whether there are images that finished networks were trained without.
+
+        A network whose training has begun is finished first, on the list as it is.
+        """
+        is_finished = bool(self.networks) and all(n.is_finished for n in self.networks)
+        return is_finished and bool(self.new or self.replaced)
+
+    def sentence(self) -> str:
+        """Return what changed: counts, and the first ids.
+
+        Example:
+            >>> Change(
+            ...     name="pile", listed=9, new=("a.png",), replaced=(), gone=("b.png", "c.png"),
+            ...     networks=(),
+            ... ).sentence()
+            'pool pile grew by 1 image (a.png) and lost 2 images (b.png, c.png)'
+        """
+        kinds = {"grew by": self.new, "lost": self.gone, "got other bytes for": self.replaced}
+        told = [
+            f"{verb} {len(ids)} image{'s' if len(ids) > 1 else ''} ({listed(ids)})"
+            for verb, ids in kinds.items()
+            if ids
+        ]
+        return f"pool {self.name} {' and '.join(told)}"
+
+
+def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
+    """Return how the pools of a frozen recipe differ from their lists; only those that do.
+
+    Names and sizes of files are compared.
+    """
+    networks, found = trained(recipe, workdir), []
+    for name, blocks in _by_pool(recipe).items():
+        known = _sizes(blocks)
+        total, new, replaced = len(known), [], []
+        for image_id, size in _there(blocks[0].source):
+            sizes = known.pop(image_id, None) if size is not None else None
+            if sizes is None and size is not None:
+                new.append(image_id)
+            elif sizes is not None and size not in sizes:
+                replaced.append(image_id)
+        change = Change(
+            name=name,
+            listed=total,
+            new=tuple(new),
+            replaced=tuple(replaced),
+            gone=tuple(known),
+            networks=_taught(blocks, networks),
+        )
+        if new or replaced or known:
+            found.append(change)
+    return found
+
+
+def tell(recipe: Recipe, workdir: Workdir) -> None:
+    """Note on stderr how pools differ from what the networks of the run were trained on."""
+    for change in changes(recipe, workdir):
+        if change.networks:
+            names = " and ".join(network.name for network in change.networks)
+            print(
+                f"note: {change.sentence()}; {names} of this run: trained on the {change.listed} "
+                "images of its list, which stays",
+                file=sys.stderr,
+            )
+
+
+def _by_pool(recipe: Recipe) -> dict[str, list[ListedFiles]]:
+    """{name of a pool: its blocks}."""
+    blocks: dict[str, list[ListedFiles]] = {}
+    for pool in recipe.pools:
+        if isinstance(pool.source, ListedFiles):
+            blocks.setdefault(pool.source.of, []).append(pool.source)
+    return blocks
+
+
+def _source_names(inputs: object) -> frozenset[str]:
+    """The names of the sources among a network's inputs; none of what is no network's inputs."""
+    values = inputs if isinstance(inputs, dict) else {}
+    sources = values.get("sources", values.get("images"))
+    items = (
+        [item for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
+    )
+    return frozenset(str(item.get("name")) for item in items)
+
+
+def _taught(blocks: Iterable[Source], networks: Iterable[Trained]) -> tuple[Trained, ...]:
+    """The networks that were trained on blocks of a pool."""
+    names = {block.name for block in blocks}
+    return tuple(network for network in networks if names & network.sources)
+
+
+def _blocks(
+    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool, reads: bool
+) -> list[ListedFiles]:
+    source = pool.source
+    # Drawn pools bring their truth along and never change.
+    if pool.truth is not None or any(source.file(i) is None for i in range(len(source))):
+        return []
+    blocks = _read(_path(workdir.root, source.name), source)
+    closed_by = _taught(blocks, networks)
+    if closed_by:
+        names = frozenset().union(*(network.sources for network in closed_by))
+        return [block for block in blocks if block.name in names]
+    blocks = blocks or _of_another_run(source, workdir)
+    if new and (blocks or reads):
+        known = _sizes(blocks)
+        places = [
+            index
+            for index, (image_id, size) in enumerate(_there(source))
+            if size is not None and size not in known.get(image_id, ())
+        ]
+        if places:
+            found = track(places, f"files of {source.name}", len(places)) if reads else places
+            entry = ListedFile.of if reads else ListedFile.unread
+            blocks.append(_block(source, len(blocks), (entry(source, i) for i in found)))
+    return blocks
+
+
+def _block(source: Source, number: int, files: Iterable[ListedFile]) -> ListedFiles:
+    name = f"{source.name}_block{number + 1}" if number else source.name
+    return ListedFiles(source, files, name=name)
+
+
+def _sizes(blocks: Iterable[ListedFiles]) -> dict[str, tuple[int, ...]]:
+    """{id: bytes of its file in each block that lists it}."""
+    found: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        for file in block.files():
+            found[file.image_id] = (*found.get(file.image_id, ()), file.size)
+    return found
+
+
+def _there(source: Source) -> Iterator[tuple[str, int | None]]:
+    """(id, bytes of its file, None where it cannot be looked at) of every image of a source."""
+    return ((source.image_id(i), _size(source, i)) for i in range(len(source)))
+
+
+def _size(source: Source, index: int) -> int | None:
+    """None where the file cannot be looked at."""
+    try:
+        return source.file(index).stat().st_size
+    except OSError:
+        return None
+
+
+def _path(root: pathlib.Path, name: str) -> pathlib.Path:
+    return root / "pools" / f"{name}.jsonl"
+
+
+def _of_another_run(source: Source, workdir: Workdir) -> list[ListedFiles]:
+    """The list of a run whose parts may be taken, where it is of the same files but for some.
+
+    Then that run's labels are valid here too, and only what is new is labeled.
+    """
+    sizes: dict[str, int | None] = {}
+    for other in workdir.others:
+        blocks = _read(_path(other, source.name), source)
+        sizes = sizes or (dict(_there(source)) if blocks else {})
+        files = sum(len(block) for block in blocks)
+        same = sum(sizes.get(f.image_id) == f.size for block in blocks for f in block.files())
+        if files and same >= files * _SAME_SHARE:
+            return blocks
+    return []
+
+
+def _write(path: pathlib.Path, blocks: list[ListedFiles]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
+        for number, block in enumerate(blocks):
+            for file in block.files():
+                lines.write(json.dumps([number, *file], ensure_ascii=False) + "\n")
+
+
+def _read(path: pathlib.Path, source: Source) -> list[ListedFiles]:
+    return [
+        _block(source, number, (file for _, file in files))
+        for number, files in itertools.groupby(_lines(path), key=operator.itemgetter(0))
+    ]
+
+
+def _num_blocks(path: pathlib.Path) -> int:
+    return max((number for number, _ in _lines(path)), default=-1) + 1
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, ListedFile]]:
+    """The lines of a list, one by one: (number of the block, file)."""
+    remedy = f"put a copy of it back, or delete {path} to list and label the pool anew"
+    last = 0
+    for line, values in enumerate(json_lines(path, form=(int, str, int, str), remedy=remedy), 1):
+        number, image_id, size, sha256 = values
+        if number not in (last, last + 1) or size < 0 or not _SHA256.fullmatch(sha256):
+            raise damaged(path, f"entry {line} is {values!r}", remedy=remedy)
+        last = number
+        yield number, ListedFile(image_id, size, sha256)

@@ -1,0 +1,145 @@
+"""What a self-supervised method is: values of a recipe, and the model that they build."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from must_keras.errors import UserError, expect
+from must_keras.ops.precision import full, policy
+from must_keras.self_supervised.views import RandomViews
+from must_keras.training.config import TrainingConfig
+from must_keras.training.fitted import FittedModel
+from must_keras.training.initialization import FromModel, FromScratch, Start
+from must_keras.training.network import BACKBONE, Network
+from must_keras.training.strategy import num_replicas, sum_over_replicas
+
+Tensor = Any
+PROJECTION = "projection"
+
+
+class PairModel(FittedModel):
+    """An encoder that learns to tell which two views are of one image.
+
+    `fit` takes pairs of {"image", "other"}, two views [B, H, W, 3] RGB in [0, 255], and of
+    {"keys": [B] int32}. A batch is that of all replicas: whatever a view is compared with comes
+    from all of them.
+
+    Args:
+        encoder: images to projections, [B, D].
+        name: of the loss in the logs.
+        clip_norm: see FittedModel.
+    """
+
+    def __init__(self, encoder: keras.Model, *, name: str, clip_norm: float | None = None):
+        super().__init__(encoder.input, encoder.output, clip_norm, name=name)
+
+    def targets(self, x: dict[str, Tensor]) -> Any:
+        """What the loss compares with and no gradient flows through; a method's state moves on."""
+        raise NotImplementedError
+
+    def contrast(self, x: dict[str, Tensor], targets: Any) -> tuple[Tensor, Tensor]:
+        """This replica's losses and whether each comparison was right: [A], [A] bool."""
+        raise NotImplementedError
+
+    def keys_of_passed(self, keys: Tensor) -> Tensor:
+        """The keys of the images that `contrast` passes through the encoder, from those of [B]."""
+        return keys
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return (f"{self.name}_loss", "accuracy", "gradient_norm")
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """One optimizer step: the loss is the mean over the comparisons of the whole batch."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        variables, targets = self.trainable_weights, self.targets(x)
+        with self.drawing(self.keys_of_passed(y["keys"])):
+            with tf.GradientTape() as tape:
+                losses, hits = self.contrast(x, targets)
+                count = float(losses.shape[0] * num_replicas())
+                loss = ops.sum(losses) / count
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, [v.value for v in variables])
+        pairs = zip(gradients, variables, strict=True)
+        pairs = [(tf.convert_to_tensor(g), v) for g, v in pairs if g is not None]
+        share = ops.sum(ops.cast(hits, loss.dtype)) / count
+        logs = sum_over_replicas({f"{self.name}_loss": loss, "accuracy": share})
+        logs["loss"] = logs[f"{self.name}_loss"]
+        logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
+        self.add_to_means(logs)
+        return logs
+
+    def without_optimizer(self) -> keras.Model:
+        """The encoder: plain Keras layers, "backbone" among them."""
+        return keras.Model(self.input, self.output, name=self.name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfSupervised(abc.ABC):
+    """A way to pre-train a backbone on images alone; a start for transfers.
+
+    Attributes:
+        name: of the start, the folder and the loss.
+        training: its run; `views` are what is seen, not its augmentation.
+        views: how the two views of an image are drawn.
+        start: where the backbone's weights come from.
+        dimensions: length of a projection.
+    """
+
+    name: str
+    training: TrainingConfig
+    views: RandomViews
+    start: Start = dataclasses.field(default_factory=FromScratch)
+    dimensions: int = 128
+
+    def __post_init__(self) -> None:
+        where = f"self-supervised method {self.name!r}"
+        expect(where, self, training=TrainingConfig, views=RandomViews, start=Start)
+        if isinstance(self.start, FromModel):
+            raise UserError(
+                f"{where}: it has no heads to start from a whole model; "
+                f"take FromBackbone({str(self.start)!r})"
+            )
+        if self.training.accumulate > 1:
+            raise UserError(
+                f"{where}: accumulate={self.training.accumulate} would compare images with parts "
+                "of their batch; choose accumulate=1"
+            )
+        if not self.training.steps:
+            raise UserError(f"{where}: steps=0 would leave the backbone as it is")
+
+    @abc.abstractmethod
+    def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
+        """A new model with random weights.
+
+        Args:
+            network: its backbone and size.
+            seed: of the initial weights.
+            num_images: of the set that it will see.
+        """
+
+    def encoder(self, network: Network, *, seed: int) -> keras.Model:
+        """A new one: images [B, H, W, 3] to projections [B, D], not normalized, in full precision.
+
+        The mean over the cells of C5, one hidden layer as wide as C5 with a ReLU, a linear layer
+        (arXiv 2002.05709, section 2.1; arXiv 2003.04297, section 3).
+        """
+        keras.utils.set_random_seed(seed)
+        training = self.training
+        with policy(training.precision):
+            size = (network.size, network.size)
+            image = keras.Input((*size, 3), name="image")
+            backbone = network.backbone.build(size, training.norm(), name=BACKBONE)
+            pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(backbone(image)["C5"])
+            width = pooled.shape[-1]
+            hidden = keras.layers.Dense(width, "relu", name=f"{PROJECTION}_hidden")(pooled)
+            last = keras.layers.Dense(self.dimensions, name=PROJECTION, dtype=full())
+            encoder = keras.Model(image, last(hidden))
+        self.start.apply(encoder, network)
+        return encoder

@@ -1,0 +1,114 @@
+"""SimCLR: two views of an image attract, all other views of the batch repel.
+
+Chen, Kornblith, Norouzi, Hinton: "A Simple Framework for Contrastive Learning of Visual
+Representations", ICML 2020 (arXiv 2002.05709).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops
+
+from must_keras.errors import UserError
+from must_keras.ops import keyed_random
+from must_keras.self_supervised.method import PairModel, SelfSupervised
+from must_keras.self_supervised.views import RandomViews
+from must_keras.training.network import Network
+from must_keras.training.strategy import gather_over_replicas, replica_index
+
+Tensor = Any
+
+# A logit that no other one is below.
+_NEVER = -1e9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimCLR(SelfSupervised):
+    """SimCLR with its published augmentation, projection head and loss.
+
+    The optimizer is the recipe's: the paper's LARS is for batches of 4096. The projection head is
+    the paper's formula, g(h) = W2 relu(W1 h), with biases; its authors' code normalizes batches in
+    it. The views' blur follows the size of the images (selfsup/views.py).
+
+    Attributes:
+        temperature: of the softmax; 0.1 is the best of the paper's table 5, and its default.
+    """
+
+    name: str = "simclr"
+    views: RandomViews = dataclasses.field(default_factory=RandomViews)
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.training.batch < 2:
+            raise UserError(
+                f"self-supervised method {self.name!r}: one image has no other: batch=1"
+            )
+
+    def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
+        """See SelfSupervised.build."""
+        del num_images
+        return _Model(
+            self.encoder(network, seed=seed),
+            name=self.name,
+            clip_norm=self.training.clip_norm,
+            temperature=self.temperature,
+        )
+
+
+class _Model(PairModel):
+    def __init__(self, encoder: keras.Model, *, temperature: float, **kwargs: Any):
+        super().__init__(encoder, **kwargs)
+        self._temperature = temperature
+
+    def targets(self, x: dict[str, Tensor]) -> None:
+        """Nothing: gradients flow through everything that is compared."""
+
+    def keys_of_passed(self, keys: Tensor) -> Tensor:
+        # The two views of an image lose branches independently.
+        return ops.concatenate([keyed_random.fold(keys, 1), keyed_random.fold(keys, 2)])
+
+    def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
+        # One pass, as published: BatchNormalization sees both views of all images together.
+        both = self(ops.concatenate([x["image"], x["other"]]), training=True)
+        anchors = ops.normalize(both, axis=-1)
+        sides = ops.split(anchors, 2)
+        everyone = ops.concatenate([gather_over_replicas(side) for side in sides])
+        half, own = everyone.shape[0] // 2, sides[0].shape[0]
+        first = replica_index() * own + ops.arange(own, dtype="int32")
+        return nt_xent(
+            anchors,
+            everyone,
+            own=ops.concatenate([first, first + half]),
+            partner=ops.concatenate([first + half, first]),
+            temperature=self._temperature,
+        )
+
+
+def nt_xent(
+    anchors: Tensor, everyone: Tensor, *, own: Tensor, partner: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The normalized temperature-scaled cross-entropy (arXiv 2002.05709, equation 1).
+
+    -log(exp(z_i . z_j / t) / sum over k != i of exp(z_i . z_k / t)) for an anchor i, its partner j
+    and all views k of the batch.
+
+    Args:
+        anchors: [A, D], of length 1.
+        everyone: [C, D], of length 1, the anchors among them.
+        own: [A] int, where each anchor stands in `everyone`.
+        partner: [A] int, where the other view of its image stands.
+        temperature: t.
+
+    Returns:
+        [A] losses and [A] bool, whether the partner is the most similar one.
+    """
+    logits = ops.matmul(anchors, ops.transpose(everyone)) / temperature
+    places = ops.arange(everyone.shape[0], dtype="int32")
+    itself = places[None] == ops.cast(own, "int32")[:, None]
+    logits = ops.where(itself, ops.cast(_NEVER, logits.dtype), logits)
+    losses = ops.sparse_categorical_crossentropy(partner, logits, from_logits=True)
+    return losses, ops.argmax(logits, axis=-1) == ops.cast(partner, "int32")

@@ -1,0 +1,165 @@
+"""Two random views of one image: the only supervision that contrastive methods have.
+
+Crop and resize, mirror, color jitter, gray, blur, in this order (Chen et al., "A Simple Framework
+for Contrastive Learning of Visual Representations", arXiv 2002.05709, appendix A). Every draw is a
+function of the example's key (ops/draws.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from keras import ops
+
+from must_keras.data.pipeline import Look, see
+from must_keras.ops import color, keyed_random
+from must_keras.ops.views import View
+
+Tensor = Any
+
+# Purposes of the draws that belong to one key.
+_CROP, _MIRROR, _JITTER, _ORDER, _CHANCES = 111, 112, 113, 114, 115
+# Of a crop: width by height, and how often one is drawn that may not fit.
+_ASPECT, _TRIES = (3 / 4, 4 / 3), 10
+# Standard deviations of the blur, in pixels of an input of so many a side: those of the paper.
+_SIGMA, _OF_SIDE = (0.1, 2.0), 224
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomViews:
+    """How far views differ; the defaults are SimCLR's (arXiv 2002.05709, appendix A, strength 1).
+
+    Attributes:
+        least_area: share of the picture that a crop shows at least.
+        brightness: largest relative change.
+        contrast: largest relative change.
+        saturation: largest relative change.
+        hue: largest turn, as a share of the color circle.
+        jitter_share: how many of the views have their colors changed by these four, which come
+            in random order.
+        gray_share: how many of the views are gray.
+        blur_share: how many of the views are blurred.
+    """
+
+    least_area: float = 0.08
+    brightness: float = 0.8
+    contrast: float = 0.8
+    saturation: float = 0.8
+    hue: float = 0.2
+    jitter_share: float = 0.8
+    gray_share: float = 0.2
+    blur_share: float = 0.5
+
+
+def two_views(views: RandomViews, *, size: int) -> Look:
+    """Two views of an image, {"image", "other"}: [size, size, 3] uint8; no labels."""
+
+    def look(image: Tensor, stored: Any, key: Tensor) -> Any:
+        del stored
+        keys = [keyed_random.fold(key[None], number)[0] for number in (1, 2)]
+        first, second = (_one(image, k, views, size) for k in keys)
+        return {"image": first, "other": second}, {}
+
+    return look
+
+
+def _one(image: Tensor, key: Tensor, views: RandomViews, size: int) -> Tensor:
+    view = random_crop(ops.shape(image)[:2], (size, size), key, least_area=views.least_area)
+    changed = distorted(ops.cast(see(image, view), "float32"), key, views)
+    return ops.cast(ops.round(changed), "uint8")
+
+
+def random_crop(
+    original_size: Tensor, size: tuple[int, int], key: Tensor, *, least_area: float
+) -> View:
+    """A random rectangle of the original, stretched to the whole input, mirrored or not.
+
+    Its area is uniform in [least_area, 1] of the original's, its aspect log-uniform in 3:4 to 4:3;
+    the first of ten draws that fits is taken, else the largest crop in the middle whose aspect is
+    allowed. Corners lie between pixels, not on whole ones.
+
+    Args:
+        original_size: [2], (height, width) in pixels.
+        size: (H, W) of the input.
+        key: int32 scalar.
+        least_area: see RandomViews.
+    """
+    original = ops.cast(original_size, "float32")
+    height, width = original[0], original[1]
+    u = ops.reshape(keyed_random.uniform(key[None], 2 * _TRIES + 2, purpose=_CROP)[0], (-1, 2))
+    area = (least_area + (1.0 - least_area) * u[:_TRIES, 0]) * height * width
+    low, high = _ASPECT
+    aspect = low * ops.power(high / low, u[:_TRIES, 1])
+    whole = ops.clip(width / height, low, high)
+    # (height, width) in pixels; the last one always fits.
+    tall, wide = ops.sqrt(area / aspect), ops.sqrt(area * aspect)
+    last = ops.stack([ops.minimum(height, width / whole), ops.minimum(width, height * whole)])
+    drawn = ops.concatenate([ops.stack([tall, wide], axis=-1), last[None]])
+    fits = ops.all(drawn <= original, axis=-1)
+    fits = ops.concatenate([fits[:_TRIES], ops.ones((1,), "bool")])
+    chosen = ops.argmax(ops.cast(fits, "int32"))
+    share = drawn[chosen] / original
+    is_last = chosen == _TRIES
+    corner = ops.where(is_last, 0.5, u[_TRIES]) * (1.0 - share)
+    zero = ops.zeros((), "float32")
+    rows = ops.stack([share[0] / size[0], zero, corner[0]])
+    mirrored = keyed_random.uniform(key[None], 1, purpose=_MIRROR)[0, 0] < 0.5
+    slope = share[1] / size[1]
+    columns = ops.where(
+        mirrored,
+        ops.stack([zero, -slope, corner[1] + share[1]]),
+        ops.stack([zero, slope, corner[1]]),
+    )
+    return View(matrix=ops.stack([rows, columns]), size=size)
+
+
+def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
+    """Colors changed, made gray, blurred: each with its own chance.
+
+    The blur's standard deviation is published for 224 px; it follows the side of the image, so that
+    small images keep as much of a picture. As published, the kernel is a tenth of the side.
+
+    Args:
+        image: [H, W, 3] float32, [0, 255].
+        key: int32 scalar.
+        views: ranges and chances.
+    """
+    u = keyed_random.uniform(key[None], 5, purpose=_JITTER)[0]
+    chances = keyed_random.uniform(key[None], 3, purpose=_CHANCES)[0]
+    image = ops.cond(
+        chances[0] < views.jitter_share, lambda: _jitter(image, key, u, views), lambda: image
+    )
+    image = ops.cond(chances[1] < views.gray_share, lambda: color.gray(image), lambda: image)
+    side = min(image.shape[:2])
+    sigma = (_SIGMA[0] + (_SIGMA[1] - _SIGMA[0]) * u[4]) * side / _OF_SIDE
+    radius = max(side // 20, 1)
+    return ops.cond(
+        chances[2] < views.blur_share,
+        lambda: color.blur(image, sigma, radius=radius),
+        lambda: image,
+    )
+
+
+def _jitter(image: Tensor, key: Tensor, u: Tensor, views: RandomViews) -> Tensor:
+    """Brightness, contrast, saturation and hue changed in random order; `u` are their draws."""
+    changes = []
+    for i, (change, most) in enumerate(
+        (
+            (color.brightness, views.brightness),
+            (color.contrast, views.contrast),
+            (color.saturation, views.saturation),
+        )
+    ):
+        low = max(1.0 - most, 0.0)
+        changes.append(functools.partial(_changed, change, low + (1.0 + most - low) * u[i]))
+    changes.append(functools.partial(_changed, color.hue, (2.0 * u[3] - 1.0) * views.hue))
+    order = ops.argsort(keyed_random.uniform(key[None], len(changes), purpose=_ORDER)[0])
+    for place in range(len(changes)):
+        image = ops.switch(order[place], changes, image)
+    return image
+
+
+def _changed(change: Any, amount: Tensor, image: Tensor) -> Tensor:
+    return change(image, amount)

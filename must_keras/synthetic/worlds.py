@@ -1,0 +1,250 @@
+"""A world to be drawn: camera, room or ground, objects, light; sampled from a look.
+
+World axes: x east, y north, z up, meters; the camera stands at x = y = 0. Camera axes: X right,
+Y down, Z forward.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from must_keras.synthetic import textures
+from must_keras.synthetic.families import Look
+from must_keras.synthetic.shapes import SHAPES, Shape
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paint:
+    """Two colors [3] in [0, 1] mixed by a pattern: color + 0.5 (1 + pattern) (other - color)."""
+
+    color: np.ndarray
+    other: np.ndarray
+    pattern: Callable = textures.plain
+    scale: float = 1.0
+    phase: float = 0.0
+    gloss: float = 0.0
+
+    def over(self, points: np.ndarray) -> np.ndarray:
+        """Colors [3, K] at points [3, K]."""
+        if self.pattern is textures.plain:
+            return np.broadcast_to(self.color[:, None], points.shape)
+        mix = 0.5 + 0.5 * self.pattern(points, np.float32(self.scale), np.float32(self.phase))
+        return self.color[:, None] + (self.other - self.color)[:, None] * mix
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A shape placed in the world: ``p = center + matrix @ unit``; matrix [3, 3], center [3]."""
+
+    name: str
+    shape: Shape
+    matrix: np.ndarray
+    center: np.ndarray
+    paint: Paint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A flat rectangle on "wall" or "floor" (or ground); center (u, v) and half sizes in meters."""
+
+    surface: str
+    center: tuple[float, float]
+    half: tuple[float, float]
+    paint: Paint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything a picture shows.
+
+    Attributes:
+        eye: [3] the camera's place; turn: [3, 3], columns are the camera's X, Y, Z in the world.
+        focal: focal length in widths of the picture.
+        low, high: [3] corners of the room; None outdoors.
+        surfaces: paint of "floor", "wall" and "ceiling"; outdoors "floor" is the ground and "wall"
+            the sky.
+        light: [3]; ambient, warmth, exposure: numbers; noise: standard deviation, of 255.
+
+    """
+
+    eye: np.ndarray
+    turn: np.ndarray
+    focal: float
+    low: np.ndarray | None
+    high: np.ndarray | None
+    surfaces: dict[str, Paint]
+    patches: tuple[Patch, ...]
+    things: tuple[Thing, ...]
+    light: np.ndarray
+    ambient: float
+    warmth: float
+    exposure: float
+    noise: float
+
+
+def look_at(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Camera axes in the world, as columns. Radians; yaw from north to east, pitch downwards."""
+    forward = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
+    right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
+    down = np.cross(forward, right)
+    return np.stack(
+        [
+            np.cos(roll) * right + np.sin(roll) * down,
+            np.cos(roll) * down - np.sin(roll) * right,
+            forward,
+        ],
+        axis=1,
+    )
+
+
+def _turned(axis: int, angle: float) -> np.ndarray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix = np.eye(3)
+    i, j = [(1, 2), (2, 0), (0, 1)][axis]
+    matrix[i, i] = matrix[j, j] = cosine
+    matrix[i, j], matrix[j, i] = -sine, sine
+    return matrix
+
+
+def _thing_paint(rng: np.random.Generator, look: Look) -> Paint:
+    def color():
+        rgb = colorsys.hsv_to_rgb(
+            rng.random(), rng.uniform(*look.saturation), rng.uniform(*look.value)
+        )
+        return np.array(rgb, np.float32)
+
+    first = rng.random() < 0.5
+    number = 0 if first else int(rng.integers(1, len(look.patterns)))
+    return Paint(
+        color=color(),
+        other=color(),
+        pattern=look.patterns[number],
+        scale=rng.uniform(1.0, 2.2),
+        phase=rng.uniform(0, 6.28),
+        gloss=rng.uniform(0, 0.45) if rng.random() < 0.6 else 0.0,
+    )
+
+
+def _surface_paint(rng: np.random.Generator, look: Look, gray: float) -> Paint:
+    color = gray * (1 + look.tint * rng.uniform(-1, 1, 3))
+    contrast = rng.uniform(*look.contrast)
+    return Paint(
+        color=(color * (1 - contrast)).astype(np.float32),
+        other=(color * (1 + contrast)).astype(np.float32),
+        pattern=look.wall_patterns[int(rng.integers(len(look.wall_patterns)))],
+        scale=rng.uniform(1.0, 2.5),
+        phase=rng.uniform(0, 6.28),
+    )
+
+
+def _place(rng, look, yaw: float, half_view: float, height: float, taken: list) -> Thing | None:
+    """A thing on the floor in the camera's view, beside those ``taken``; None: no room left."""
+    weights = np.linspace(1.7, 1.0, len(look.shapes))
+    name = look.shapes[int(rng.choice(len(look.shapes), p=weights / weights.sum()))]
+    shape = SHAPES[name]
+    proportions = np.array([1.0, rng.uniform(*shape.narrow), rng.uniform(*shape.tall)])
+    radius = rng.uniform(*look.radius)
+    turn = _turned(2, rng.uniform(0, 2 * np.pi))
+    pose = rng.random()
+    if pose < look.lying:
+        turn = turn @ _turned(0, np.pi / 2 * rng.choice([-1, 1, 2]))
+    elif pose < look.lying + look.tipped:
+        turn = turn @ _turned(0, rng.uniform(0.3, 1.3)) @ _turned(2, rng.uniform(0, 6.28))
+    matrix = turn * (proportions * radius / (shape.radius * proportions.max()))
+    for _ in range(12):
+        slant = radius / (rng.uniform(*look.span) * np.tan(half_view))
+        distance = np.sqrt(max(slant**2 - (height - radius) ** 2, 0.5 * slant**2))
+        bearing = yaw + half_view * (
+            rng.uniform(-0.8, 0.8) if look.count[1] > 1 else rng.normal(0, 0.2)
+        )
+        place = distance * np.array([np.sin(bearing), np.cos(bearing)])
+        if all(np.hypot(*(place - p)) > 0.95 * (radius + r) for p, r in taken):
+            break
+    else:
+        return None
+    taken.append((place, radius))
+    lift = shape.support(-matrix[2])
+    return Thing(
+        name=name,
+        shape=shape,
+        matrix=matrix,
+        center=np.array([*place, lift]),
+        paint=_thing_paint(rng, look),
+    )
+
+
+def _patches(
+    rng: np.random.Generator, look: Look, reach: float, height: float
+) -> tuple[Patch, ...]:
+    patches = []
+    for surface in ("floor", "wall"):
+        for _ in range(int(rng.integers(0, look.patches + 1))):
+            gray = rng.uniform(*look.walls)
+            middle = 0.0 if surface == "floor" else 0.5 * height
+            patches.append(
+                Patch(
+                    surface=surface,
+                    center=(rng.uniform(-reach, reach), middle + rng.uniform(-0.5, 0.6)),
+                    half=(rng.uniform(0.4, 1.2), rng.uniform(0.3, 0.8)),
+                    paint=_surface_paint(rng, look, min(0.85, gray * rng.choice([0.65, 1.25]))),
+                )
+            )
+    return tuple(patches)
+
+
+def sample_world(rng: np.random.Generator, look: Look) -> World:
+    """Draws one world; every number comes from ``rng``."""
+    yaw = rng.uniform(0, 2 * np.pi)
+    half_view = np.radians(rng.uniform(*look.view) / 2)
+    height = rng.uniform(*look.eye)
+    taken: list = []
+    count = int(rng.integers(look.count[0], look.count[1] + 1))
+    tries = [_place(rng, look, yaw, half_view, height, taken) for _ in range(count)]
+    things = tuple(thing for thing in tries if thing is not None)
+
+    # The camera looks at the middle of the things; the room is built around them all.
+    centers = np.stack([thing.center for thing in things])
+    distance = np.hypot(centers[:, 0], centers[:, 1]).mean()
+    pitch = np.arctan2(height - centers[:, 2].mean(), distance) + np.radians(
+        rng.uniform(*look.tilt)
+    )
+    places, radii = np.stack([p for p, _ in taken]), np.array([r for _, r in taken])[:, None]
+    low = np.minimum((places - radii).min(axis=0), -0.4) - rng.uniform(0.1, 1.8, 2)
+    high = np.maximum((places + radii).max(axis=0), 0.4) + rng.uniform(0.1, 1.8, 2)
+    top = max(rng.uniform(1.9, 2.9), height + 0.3)
+    indoors = rng.random() < look.indoors
+
+    light = np.array(
+        [*(places.mean(axis=0) * rng.uniform(0.3, 1.1)), rng.uniform(*look.lamp) + 0.8]
+    )
+    light[:2] += rng.uniform(-1.6, 1.6, 2) * (1.0 if indoors else 2.0)
+    light[2] *= 1.0 if indoors else 1.7
+    if indoors:
+        light = np.clip(light, [*(low + 0.2), 0.5], [*(high - 0.2), top - 0.15])
+    grays = rng.uniform(*look.walls, 3)
+    surfaces = {
+        name: _surface_paint(rng, look, gray)
+        for name, gray in zip(("floor", "wall", "ceiling"), grays, strict=True)
+    }
+    if not indoors:  # A pale sky; its two colors are those of the horizon and of the zenith.
+        zenith = np.float32([0.5, 0.62, 0.8]) * rng.uniform(0.7, 1.15)
+        surfaces["wall"] = Paint(color=np.float32([0.85, 0.87, 0.88]), other=zenith.astype("f4"))
+    return World(
+        eye=np.array([0.0, 0.0, height]),
+        turn=look_at(yaw, pitch, np.radians(rng.uniform(*look.roll))),
+        focal=0.5 / np.tan(half_view),
+        low=np.array([*low, 0.0]) if indoors else None,
+        high=np.array([*high, top]) if indoors else None,
+        surfaces=surfaces,
+        patches=_patches(rng, look, 2.5, top),
+        things=things,
+        light=light,
+        ambient=rng.uniform(*look.ambient),
+        warmth=rng.uniform(*look.warmth),
+        exposure=rng.uniform(1.0, 1.25),
+        noise=rng.uniform(1.0, 4.0),
+    )

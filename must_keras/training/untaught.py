@@ -1,0 +1,121 @@
+"""Outputs of a head that no training label teaches: they are left out wherever the head is used.
+
+A detector that is trained on boxes alone has a mask head with random weights. Its masks are no
+pseudo labels, are not scored, shown, served or exported: MultiTaskModel.untaught lists them, and
+every model that is saved contains the list.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
+from must_keras.errors import DataError, UserError
+from must_keras.runs.workdir import Artifact
+from must_keras.tasks.base import Task
+from must_keras.training.initialization import Start
+from must_keras.training.model import MultiTaskModel
+
+Untaught = Mapping[str, Sequence[str]]
+
+
+def find(
+    model: MultiTaskModel,
+    examples: LabeledExamples | ConcatenatedExamples,
+    *,
+    copied: Collection[str],
+    title: str,
+    is_chief: bool,
+) -> dict[str, tuple[str, ...]]:
+    """Set `model.untaught` to the outputs that neither the start nor a training label teaches.
+
+    Args:
+        model: with the weights that it starts from; its `untaught` is the start's.
+        examples: what it is trained on; no image is decoded.
+        copied: heads whose weights are the start's.
+        title: of the training, for messages.
+        is_chief: whether to print the warning.
+
+    Returns:
+        {head: outputs}, of heads with any.
+
+    Raises:
+        UserError: no label teaches any output of a head.
+    """
+    found = untaught(examples, list(model.tasks.values()))
+    kept = {}
+    for name, task in model.tasks.items():
+        of_start = model.untaught.get(name, ()) if name in copied else task.teachable
+        kept[name] = tuple(part for part in found.get(name, ()) if part in of_start)
+        refuse(task, kept[name], title=title, count=len(examples))
+    model.untaught = {name: parts for name, parts in kept.items() if parts}
+    if is_chief:
+        tell(title, model.untaught)
+    return model.untaught
+
+
+def of_start(model: MultiTaskModel, start: Start, *, title: str, is_chief: bool) -> None:
+    """Report what a start has left untaught, where a model keeps its weights as they are.
+
+    Args:
+        model: with the start's weights and `untaught`.
+        start: where they come from.
+        title: of the model, for messages.
+        is_chief: whether to print.
+
+    Raises:
+        UserError: the start has never learned any output of a head.
+    """
+    for name, task in model.tasks.items():
+        if set(model.untaught.get(name, ())) == set(task.teachable):
+            raise UserError(f"{title}: no label ever taught head {name!r} of {start} anything")
+    if not is_chief:
+        return
+    tell(title, model.untaught)
+    if not model.untaught and not _is_recorded(start):
+        print(
+            f"{title}: which labels taught {start} is not recorded beside it; all of its outputs "
+            "count as taught"
+        )
+
+
+def _is_recorded(start: Start) -> bool:
+    """Return whether the folder of a start's file is an artifact that lists what is untaught."""
+    path = getattr(start, "path", None)
+    try:
+        result = None if path is None else Artifact(pathlib.Path(path).parent).result()
+    except (DataError, UserError, ValueError):
+        result = None
+    return isinstance(result, Mapping) and "untaught" in result
+
+
+def refuse(task: Task, parts: Sequence[str], *, title: str, count: int) -> None:
+    """Raise UserError where the untaught parts of a head are all of its outputs."""
+    if set(parts) == set(task.teachable):
+        raise UserError(
+            f"{title}: none of {count} labels teaches head {task.name!r} anything: all of them "
+            "are missing or empty. Check the labels of its sets, or remove the head"
+        )
+
+
+def tell(title: str, found: Untaught) -> None:
+    """Print one warning for each output that is left out."""
+    for head, parts in found.items():
+        for part in parts:
+            print(f"warning: {title}: {sentence(head, part)}", file=sys.stderr)
+
+
+def note(whose: str, part: str) -> str:
+    """Return the sentence of a page on an output that is left out: `whose` is "The teacher's"."""
+    return f"{whose} {part} were never taught; they are left out."
+
+
+def sentence(head: str, part: str) -> str:
+    """Return what a person reads of an output that is left out."""
+    return (
+        f"{part} of head {head!r} were never taught: no training label has any. They are left out "
+        "of predictions, metrics, pseudo labels and exports; to predict them, label some, and "
+        f"where they are not wanted, build the head without (with_{part}=False)"
+    )

@@ -1,0 +1,148 @@
+"""The ablations of the scenes recipe: what each changes, and that it takes all the rest along."""
+
+import numpy as np
+import pytest
+
+from must_keras import experiment
+from must_keras.data.sources import ScenesSource
+from must_keras.errors import UserError
+from must_keras.modeling.keras_backbone import KerasBackbone
+from must_keras.runs import graph
+from must_keras.runs.workdir import Workdir, describe
+from must_keras.stages import label, student, teacher
+from must_keras.synthetic import SceneConfig, workers
+from must_keras.synthetic.drawing import draw
+from must_keras.training.initialization import FromCheckpoint, FromScratch
+from tiny import NETWORK
+
+TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
+STARTS = {"starts": "random+student"}
+
+
+def load(**arguments):
+    return experiment.load("scenes", TINY | STARTS | arguments, data_dir="nowhere")
+
+
+def missing(recipe, workdir, folder) -> set[str]:
+    """The parts that a run of the recipe makes itself, where `workdir` may lend its own."""
+    mine = Workdir(folder, (workdir.root,))
+    graph.check(recipe, mine)
+    steps = [step for step in graph.steps(recipe, mine) if step.part.result() is None]
+    return {str(step.part.folder.relative_to(folder)) for step in steps}
+
+
+STUDENT = {"student", "export"} | {
+    f"transfers/dev_{name}/student/full-fpn-all/seed0"
+    for name in ("class", "boxes", "map", "map2", "depth", "normals")
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        ({}, set()),
+        ({"teachers": "shapes"}, STUDENT),
+        ({"teachers": "surfaces+objects"}, STUDENT),
+        ({"box_threshold": "0.5"}, STUDENT),
+        ({"map_threshold": "0.7"}, STUDENT),
+        ({"hard_classes": "true"}, STUDENT),
+        ({"union": "false"}, STUDENT),
+        ({"weighting": "equal"}, STUDENT),
+        ({"weighting": "uncertainty"}, STUDENT),
+        ({"depth_weight": "5"}, STUDENT),
+    ],
+)
+def test_teachers_and_labels_are_those_of_the_default_run(workdir, tmp_path, arguments, made):
+    assert missing(load(**arguments), workdir, tmp_path / "mine") == made
+
+
+def test_rounds_take_the_first_student_too(recipe, workdir, tmp_path):
+    result = {"tasks": {"shapes": {"metrics": {"top1": 0.4}}}, "model_sha256": "x"}
+    workdir.student.model_path.write_text("a student")
+    (workdir.student.folder / "metrics.jsonl").write_text('{"split": "validation", "top1": 0.5}\n')
+    workdir.student.finish(student.inputs(recipe, workdir), result)
+    twice = load(rounds="2", starts="random+student+rounds")
+    made = missing(twice, workdir, tmp_path / "mine")
+    assert "student" not in made and not any(name.startswith("teachers/") for name in made)
+    assert {"rounds/2/teachers/shapes", "rounds/2/student", "rounds"} <= made
+
+
+def test_a_larger_pool_takes_the_columns_of_the_smaller_one(workdir, tmp_path):
+    new = {f"labels/{name}/pool_block2" for name in ("shapes", "objects", "surfaces", "distance")}
+    made = missing(load(pool_times="4"), workdir, tmp_path / "mine")
+    assert made == STUDENT | new | {"leaks/pool_block2"}
+
+
+def test_a_larger_pool_begins_with_the_smaller_one():
+    def ids(recipe):
+        sources = [pool.source for pool in recipe.pools]
+        return [source.image_id(i) for source in sources for i in range(len(source))]
+
+    pools = {times: load(pool_times=str(times)) for times in (1, 4, 16)}
+    sizes = {times: [len(pool.source) for pool in r.pools] for times, r in pools.items()}
+    assert sizes == {1: [48], 4: [48, 144], 16: [48, 144, 576]}
+    assert ids(pools[16])[:192] == ids(pools[4]) and ids(pools[4])[:48] == ids(pools[1])
+    assert len(set(ids(pools[16]))) == 768
+    assert [len(pool.source) for pool in load(pool_times="6").pools] == [48, 144, 96]
+    for pool in pools[16].pools:
+        assert [pool.truth.image_id(i) for i in (0, 47)] == [
+            pool.source.image_id(i) for i in (0, 47)
+        ]
+
+
+def test_the_students_budget_is_the_same_whatever_the_pool():
+    trainings = [load(pool_times=times).student.training for times in ("1", "4", "16")]
+    assert trainings[0] == trainings[1] == trainings[2]
+
+
+def test_blocks_of_drawn_images_continue_each_other(tmp_path):
+    whole = SceneConfig(family="pool", size=32, train=5, validation=0, test=0)
+    rest = SceneConfig(family="pool", size=32, train=3, validation=0, test=0, first=2)
+    assert rest.name == "pool-32px-seed0-3-0-0-from2" and "from" not in whole.name
+    source = ScenesSource(name="rest", config=rest, split="train", heads={}, data_dir=tmp_path)
+    for place in range(3):
+        np.testing.assert_array_equal(source.image(place), draw(whole, "train", 2 + place)["image"])
+    drawn = list(workers.examples(rest, "train", workers=2))
+    assert [example["id"] for example in drawn] == [source.image_id(i) for i in range(3)]
+
+
+def test_fewer_teachers_have_their_heads_in_one_order():
+    recipe = load(teachers="surfaces+shapes")
+    assert [t.name for t in recipe.teachers] == ["shapes", "surfaces"]
+    assert set(recipe.pools[0].truth.label_spaces) == {"shapes", "surfaces"}
+    assert {s.name for s in label.student_sources(recipe)} == {"single", "rooms", "pool"}
+
+
+def test_pseudo_labels_alone_are_those_of_the_pool():
+    assert [s.name for s in label.student_sources(load(union="false"))] == ["pool"]
+
+
+def test_a_checkpoint_is_a_start_and_teachers_do_without_it(tmp_path):
+    backbone = NETWORK.backbone.build(None, {})
+    path = tmp_path / "backbone.keras"
+    backbone.save(path)
+    strong = load(checkpoint=str(path), starts="random+checkpoint+student")
+    scratch = load(checkpoint=str(path), student_start="random")
+    assert isinstance(strong.network.backbone, KerasBackbone)
+    assert strong.student.start == strong.selfsup[0].start == FromCheckpoint()
+    assert scratch.student.start == FromScratch()
+    for one, other in zip(strong.teachers, scratch.teachers, strict=True):
+        assert one.start == FromScratch()
+        assert describe(teacher.inputs(strong, one)) == describe(teacher.inputs(scratch, other))
+    with pytest.raises(UserError, match="there is no file"):
+        load(checkpoint="nowhere.keras").network.backbone.checkpoint_sha256()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"teachers": "shape"}, "teachers=shape: did you mean 'shapes'"),
+        ({"pool_times": "0"}, "pool_times=0: at least 1"),
+        ({"box_threshold": "0.01"}, "0.05"),
+        ({"rounds": "0"}, "rounds=0"),
+        ({"starts": "rounds"}, "starts=rounds"),
+    ],
+)
+def test_impossible_values_are_said(arguments, message):
+    with pytest.raises(UserError, match=message):
+        load(**arguments)

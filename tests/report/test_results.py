@@ -1,0 +1,208 @@
+"""A finished.json in which a value of the result is missing, or is another: one line, or nothing."""
+
+import copy
+import functools
+import json
+import os
+
+import jinja2
+import pytest
+
+from must_keras import report
+from must_keras.analysis import curves
+from must_keras.errors import DataError, UserError
+from must_keras.files import write_json
+from must_keras.pseudo_labels import leakage
+from must_keras.report import page
+from must_keras.runs import recorded, status
+from must_keras.runs.workdir import Artifact
+from must_keras.stages import label
+from must_keras.transfer.grid import cells
+
+METRICS = {
+    "classes": {"top1": 0.5, "top5": None}, "boxes": {"box_ap50": 0.5, "box_ap": 0.25},
+    "map": {"miou": 0.5}, "metric": {"delta1": 0.5, "rmse": 2},
+}  # fmt: skip
+
+
+def of_teacher(task):
+    counts = dict.fromkeys(getattr(task, "classes", ()), 2.0)
+    return {
+        "task": task.name,
+        "kind": task.kind,
+        "metrics": METRICS[task.kind],
+        "trivial": METRICS[task.kind],
+        "reliability": {"answers": [1] * 10, "right": [1] * 10} if counts else None,
+        "class_counts": counts or None,
+        "counted": 8,
+        "untaught": [],
+        "parameters": 9,
+        "images_seen": 8,
+        "model_sha256": "",
+    }
+
+
+def of_student(recipe):
+    heads = [task.name for task in recipe.tasks]
+    scored = {
+        t.name: {"metrics": METRICS[t.kind], "trivial": METRICS[t.kind]} for t in recipe.tasks
+    }
+    return {
+        "loss_weights": dict.fromkeys(heads, 1.0),
+        "loss_weight_sources": dict.fromkeys(heads, "formula"),
+        "parameters": 9,
+        "images_seen": 8,
+        "model_sha256": "",
+        "tasks": scored,
+        "origins": {
+            "pool": {head: {"true": 1, "pseudo": 2, "missing": 3} for head in heads},
+        },
+        "untaught": {heads[0]: ["masks"]},
+    }
+
+
+def of_transfer(cell):
+    tried = {"learning_rate": 0.1, "metric": "top1", "value": 0.5, "error": None, "chosen": True}
+    return {
+        "set": cell.transfer.name, "task": cell.transfer.task.kind, "start": cell.start,
+        "seed": cell.seed, "images": 4, "steps": 2, "learning_rate": 0.1, "metric": "top1",
+        "value": 0.5, "metrics": {"top1": 0.5}, "trivial": 0.25, "aligned": "none",
+        "mode": "full", "neck": "fpn", "copied": ["backbone"], "shots": None, "split": "test",
+        "git_commit": None, "sweep": [tried, tried | {"chosen": False, "value": None}],
+        "validation_images": 2,
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def files(recipe, workdir):
+    """{kind: finished.json} of a run with results as stages write them."""
+    found = {}
+
+    def write(kind, part, value):
+        path = part.folder / "finished.json"
+        write_json(path, json.loads(path.read_text()) | {"result": value})
+        found[kind] = path
+
+    for item in recipe.teachers:
+        write(item.task.kind, workdir.teacher(item.name), of_teacher(item.task))
+        for source in label.sources_to_label(recipe, item):
+            part = workdir.labels(item.name, source.name)
+            sha256 = part.result()["teacher_sha256"]
+            counts = of_teacher(item.task)["class_counts"]
+            value = {
+                "teacher_sha256": sha256, "images": 4, "labelled": 4, "bytes": 9,
+                "images_per_second": 1.5, "threshold": item.threshold, "counted": 4,
+                "class_counts": counts, "quality": METRICS[item.task.kind],
+            }  # fmt: skip
+            write(f"labels of {item.task.kind}", part, value)
+    write("student", workdir.student, of_student(recipe))
+    of_all = [cell for transfer in recipe.transfers for cell in cells(recipe, transfer)]
+    for cell in of_all:
+        write("transfer", cell.part(workdir), of_transfer(cell))
+    for source in leakage.sources(recipe):
+        result = {"images": 48, "unreadable": 0, "left_out": 1, "by_set": {"dev_class": 1}}
+        write("leaks", workdir.leaks(source.name), result)
+        lines = workdir.leaks(source.name).folder / leakage.LIST
+        lines.write_text('{"index": 0, "id": "x"}\n')
+    return found
+
+
+def places(value, place=()):
+    """The places of all values in an object."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*place, key)
+        if isinstance(item, dict | list):
+            yield from places(item, (*place, key))
+
+
+def changed(value, place, new):
+    """The same with another value at a place; None: without it."""
+    value = copy.deepcopy(value)
+    *outer, last = place
+    inside = value
+    for key in outer:
+        inside = inside[key]
+    if new is None:
+        del inside[last]
+    else:
+        inside[last] = new[0]
+    return value
+
+
+def errors_of_all(recipe, workdir):
+    """The errors of everything that reads results, without training anything."""
+    readers = [
+        lambda: status.run(recipe, workdir),
+        *(lambda t=t: label._check_any(recipe, workdir, t) for t in recipe.teachers),
+        lambda: report.run(recipe, workdir, ()),
+    ]
+    for read in readers:
+        try:
+            read()
+        except (DataError, UserError) as error:
+            yield error
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path_factory):
+    """Without charts, and without images of the sets; the page's template is compiled once."""
+    compiled = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    environment = functools.partial(jinja2.Environment, bytecode_cache=compiled)
+    monkeypatch.setattr(jinja2, "Environment", environment)
+    monkeypatch.setattr(page, "_samples", lambda recipe: [])
+    for name in ("shares", "reliability", "precision_recall", "per_image", "against_images"):
+        monkeypatch.setattr(curves, name, lambda *values, **named: list(values) and b"")
+
+
+NESTED = ("metrics", "trivial")
+FIELDS = {"student": recorded.STUDENT, "transfer": recorded.TRANSFER, "leaks": recorded.LEAKS}
+KINDS = ["boxes", "labels of boxes", "student", "transfer", "leaks"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_value_of_a_result(kind, recipe, workdir, files, quick, capsys):
+    assert not any(isinstance(e, DataError) for e in errors_of_all(recipe, workdir))
+    path = files[kind]
+    whole = json.loads(path.read_text())
+    first = {}
+    for place in places(whole["result"]):
+        # One class, one head and one item of a list stand for all.
+        first.setdefault((len(place), place[0], len(place) == 1 or place[-1] in NESTED), place)
+    told = set()
+    for place in first.values():
+        if isinstance(place[-1], int):
+            continue
+        write_json(path, whole | {"result": changed(whole["result"], place, None)})
+        for error in errors_of_all(recipe, workdir):
+            assert len(str(error).splitlines()) == 1
+            if isinstance(error, DataError):
+                told.add(place[-1])
+                assert f"{path} is damaged: its result" in str(error), error
+                assert f"{place[-1]!r}" in str(error) and "; delete" in str(error), error
+    assert told
+    capsys.readouterr()
+
+
+def test_values_of_another_kind(recipe, workdir, files):
+    for kind, path in files.items():
+        whole = json.loads(path.read_text())
+        part = Artifact(path.parent, (), FIELDS.get(kind, recorded.TEACHER))
+        if kind.startswith("labels"):
+            part = Artifact(path.parent, (), recorded.LABELS)
+        assert part.result() == whole["result"]
+        for place in places(whole["result"]):
+            if place[-1] in ("git_commit", "threshold"):
+                continue
+            write_json(path, whole | {"result": changed(whole["result"], place, [[["x"]]])})
+            with pytest.raises(
+                DataError, match=rf"{path} is damaged: its result\..*; delete"
+            ) as error:
+                part.result()
+            assert str(place[0]) in str(error.value)
+        write_json(path, whole)

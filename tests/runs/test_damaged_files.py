@@ -1,0 +1,349 @@
+"""Files of a run that a crash, a copy or a person has damaged: one line, and what to do."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
+from must_keras.errors import DataError, UserError
+from must_keras.files import warn_once
+from must_keras.inference.model import Model
+from must_keras.repeat import _keep
+from must_keras.pseudo_labels import leakage, thresholds
+from must_keras.runs import pools, seconds, status
+from must_keras.stages import rounds
+from must_keras.transfer import learning_rate_sweep
+from must_keras.transfer.grid import cells
+from must_keras.analysis import combined, curves
+from must_keras.tasks import Classification
+from must_keras.training.nonfinite import replay
+from must_keras.runs.workdir import Artifact, Workdir
+
+DAMAGES = {
+    "empty": b"",
+    "zeros": bytes(64),
+    "cut": b'{"inputs": {"a": 1}, "resu',
+    "no JSON": b"<<<<<<< HEAD\n{}\n",
+    "not UTF-8": b'{"a": "\xff\xfe"}',
+    "a list": b"[]",
+    "a number": b"3",
+    "null": b"null",
+    "nothing in it": b"{}",
+    "not a number": b'{"inputs": NaN, "result": {}}',
+    "infinite": b'{"inputs": 1e999, "result": {}}',
+    "a key twice": b'{"inputs": 1, "inputs": 2, "result": {}}',
+    "wrong types": b'{"inputs": 1, "result": [], "recipe": 1, "transfers": {}, "learning_rate": "x"}',
+    "deep": b"[" * 100_000,
+    "a long number": b'{"inputs": ' + b"9" * 10_000 + b"}",
+}
+
+# Read as JSON, but not as what was written.
+OBJECTS = (DAMAGES["nothing in it"], DAMAGES["wrong types"])
+
+
+def damage(path: pathlib.Path, content: bytes | None) -> None:
+    """Replace a file; None: a folder of its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.mkdir() if content is None else path.write_bytes(content)
+
+
+def assert_told(path: pathlib.Path, read, *, errors=(DataError, UserError)) -> None:
+    """Reading raises one line that names the file and what to do."""
+    with pytest.raises(errors) as error:
+        read()
+    text = str(error.value)
+    assert path.name in text and len(text.splitlines()) == 1 and len(text) < 900, text
+    assert "; " in text or ": delete" in text, text
+
+
+@pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
+def test_finished_work(content, recipe, workdir, capsys):
+    path = workdir.student.folder / "finished.json"
+    damage(path, content)
+    for read in (
+        lambda: status.run(recipe, workdir),
+        workdir.student.result,
+        lambda: workdir.student.result_of({}),
+        lambda: workdir.student.is_finished({}),
+    ):
+        assert_told(path, read, errors=DataError)
+    # Another run's is passed over.
+    own = Artifact(workdir.root / "own", (workdir.student.folder,))
+    assert not own.is_finished({}) and not own.folder.exists()
+    assert "warning" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
+def test_files_of_one_object(content, tmp_path):
+    part = Artifact(tmp_path / "part")
+    readers = {
+        tmp_path / "part" / "begun.json": lambda: part.resume({"a": 1}),
+        tmp_path / "part" / "validated.json": lambda: learning_rate_sweep._read(tmp_path / "part"),
+        tmp_path / "run.json": lambda: combined.read(tmp_path),
+        tmp_path / "report.json": lambda: combined.read_report(tmp_path),
+        tmp_path / "labels.json": lambda: Model.load(tmp_path / "saved_model", trusted=True),
+    }
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"no program")
+    (tmp_path / "report.json").write_text('{"transfers": []}')
+    for path, read in readers.items():
+        damage(path, content)
+        if path.name == "begun.json" and content in OBJECTS:
+            continue  # Of other inputs.
+        if path.name == "labels.json" and content == b"{}":
+            continue  # No heads.
+        assert_told(path, read)
+        if path.name == "begun.json" and content is not None:
+            assert path.read_bytes() == content
+        path.rmdir() if content is None else path.unlink()
+        if path.name == "run.json":
+            path.write_text('{"recipe": {}, "git_commit": null}')
+
+
+@pytest.mark.parametrize(
+    "row", [3, {}, {"set": "a"}, {"set": 1, "start": "r", "mode": "m", "neck": "n", "shots": None,
+                                  "seed": 0, "value": 1.0}],
+)  # fmt: skip
+def test_rows_of_a_report(row, tmp_path):
+    (tmp_path / "run.json").write_text('{"recipe": {}, "git_commit": null}')
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"transfers": [row]}))
+    assert_told(path, lambda: combined.read(tmp_path))
+    whole = {"set": "a", "start": "r", "mode": "m", "neck": "n", "shots": None, "seed": 0,
+             "value": 1.0, "metric": "top1", "aligned": "none"}  # fmt: skip
+    for key in whole:
+        path.write_text(json.dumps({"transfers": [{k: v for k, v in whole.items() if k != key}]}))
+        assert_told(path, lambda: combined.read(tmp_path))
+    path.write_text(json.dumps({"transfers": [row]}))
+    assert_told(path, lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))
+    (tmp_path / "all.jsonl").write_text("{}\n")
+    assert_told(tmp_path / "all.jsonl", lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))
+
+
+@pytest.mark.parametrize("content", DAMAGES.values(), ids=DAMAGES)
+def test_what_can_be_recovered_is_recovered(content, recipe, workdir, capsys):
+    warn_once.cache_clear()
+    path = workdir.root / "seconds.json"
+    path.write_bytes(content)
+    found = seconds.read(workdir.root)
+    assert all(isinstance(value, int | float) for value in found.values())
+    seconds.add(workdir.root, "student", 2.0)
+    assert seconds.read(workdir.root)["student"] == 2.0
+    (workdir.student.folder / "finished.json").unlink()
+    (workdir.student.folder / "progress.json").write_bytes(content)
+    status.run(recipe, workdir)
+    told = capsys.readouterr()
+    assert "progress.json is damaged" in told.err
+    assert any(x.startswith("student") and " begun, " in x for x in told.out.splitlines())
+
+
+LINE = b'{"step": 1, "split": "validation", "loss": 0.5}\n'
+
+
+@pytest.mark.parametrize("end", [b'{"step": 2, "spl', bytes(30), b"\xff\n", b"{}", b"3"])
+def test_a_last_line_that_was_cut_off(end, tmp_path, capsys):
+    warn_once.cache_clear()
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(LINE.replace(b"validation", b"train") + end)
+    assert curves.read(path) == {"loss": [(1, 0.5)]}
+    assert curves.read(path) == {"loss": [(1, 0.5)]}
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and "metrics.jsonl: the last line, 2, is damaged" in told[0]
+    path.write_bytes(LINE + end.rstrip(b"\n") + b"\n" + LINE)
+    assert_told(path, lambda: curves.read(path))
+
+
+def test_a_student_of_a_round_with_a_damaged_line(recipe, workdir):
+    workdir.student.finish({}, {"tasks": {"a": {"metrics": {"loss": 0.5}}}, "model_sha256": ""})
+    path = workdir.student.folder / "metrics.jsonl"
+    one = rounds.Round(number=1, recipe=recipe, workdir=workdir)
+    path.write_bytes(LINE + b'{"step": 2')
+    assert one.validation() == {"a": 0.5}
+    path.write_bytes(b'{"step": 2\n' + LINE)
+    assert_told(path, one.validation)
+    path.unlink()
+    assert_told(path, one.validation)
+
+
+GOOD = json.dumps([0, "a.png", 3, "0" * 64])
+BAD = (
+    "[0]", "3", "{}", '["0", "a.png", 3, "00"]', GOOD.replace("3", "-3"),
+    GOOD.replace('"0000', '"zzzz'), GOOD.replace("[0", "[5"), GOOD.replace("[0", "[-1"),
+    GOOD.replace('"a.png"', "null"), GOOD[:20], "NaN", "[" * 90_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_list_of_a_pool(line, tmp_path):
+    path = tmp_path / "pile.jsonl"
+    path.write_text(f"{GOOD}\n{line}\n")
+    assert_told(path, lambda: list(pools._lines(path)), errors=DataError)
+    path.write_text(f"{GOOD}\n")
+    assert len(list(pools._lines(path))) == 1
+
+
+@pytest.mark.parametrize("line", ["{", "{}", '{"index": "1", "id": "a"}', "[]", "\0\0"])
+def test_a_list_of_duplicates(line, tmp_path):
+    part = Workdir(tmp_path).leaks("pile")
+    path = part.begin() / leakage.LIST
+    path.write_text(f"{line}\n")
+    assert_told(path, lambda: leakage._listed(part, 1), errors=DataError)
+
+
+# ---- columns and arrays -------------------------------------------------------------------------
+
+KIND = Classification(name="kind", classes=("a", "b"))
+
+
+class Images:
+    def __len__(self):
+        return 6
+
+    def image_id(self, index):
+        return f"image {index}"
+
+
+@pytest.fixture
+def column(tmp_path):
+    """A folder with a finished column."""
+    writer = PseudoLabelWriter(
+        tmp_path / "column", KIND, 6, teacher_sha256="", recipe={}, records_per_shard=3
+    )
+    record = {"classes": np.array([1], np.int32), "probabilities": np.array([0.9], np.float32)}
+    for first, count in writer.pending_ranges():
+        writer.write_shard(first, ((f"image {i}", record) for i in range(first, first + count)))
+    writer.finish()
+    return tmp_path / "column"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"records": 10**18}, {"records": -6}, {"records": "6"}, {"records": 6.0},
+        {"records": True}, {"shards": []}, {"shards": {}}, {"shards": [3, 4]}, {"empty": None},
+        {"shards": [{"name": "../../x", "first": 0, "count": 6, "sha256": ""}]},
+        {"records": 10**18, "shards": [
+            {"name": "labels-train.tfrecord-00000-of-00001", "first": 0, "count": 10**18,
+             "sha256": ""}]},
+        {"shards": [{"name": "a", "first": 0, "count": 0, "sha256": ""}]},
+    ],
+)  # fmt: skip
+def test_a_ledger(change, column):
+    path = column / "ledger.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match="is damaged: .*delete .*column to label again"):
+        PseudoLabelReader(column, Images(), KIND)
+
+
+@pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
+def test_json_of_a_column(content, column):
+    damage(column / "ledger.json", content)
+    assert_told(column / "ledger.json", lambda: PseudoLabelReader(column, Images(), KIND), errors=DataError)
+    if content not in OBJECTS:
+        damage(column / "started.json", content)
+        arguments = {"teacher_sha256": "", "recipe": {}, "records_per_shard": 3}
+        assert_told(column / "started.json", lambda: PseudoLabelWriter(column, KIND, 6, **arguments))
+
+
+def as_index(change):
+    def write(path):
+        index = np.load(path)
+        change(index)
+        np.save(path, index)
+
+    return write
+
+
+def far_away(index):
+    index["offset"][1] = 2**60
+
+
+def negative(index):
+    index["length"][1] = -5
+
+
+def huge(path):
+    header = {"descr": np.load(path).dtype.descr, "fortran_order": False, "shape": (10**15,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+INDICES = [
+    lambda p: np.savez(p.open("wb"), a=np.zeros(3)), lambda p: np.save(p, np.array([{}, 1, 2])),
+    lambda p: np.save(p, np.zeros(3)), lambda p: np.save(p, np.load(p)[:2]), huge,
+    lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:-1]),
+    lambda p: (p.unlink(), p.mkdir()), as_index(far_away), as_index(negative),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", INDICES)
+def test_an_index(write, column):
+    path = column / "index-00001-of-00002.npy"
+    write(path)
+    assert_told(path, lambda: PseudoLabelReader(column, Images(), KIND), errors=DataError)
+
+
+def test_counted_answers(recipe, workdir):
+    path = workdir.teacher("objects").folder / thresholds.ANSWERS
+    teacher = next(t for t in recipe.teachers if t.name == "objects")
+    number, zeros = len(teacher.task.classes), np.zeros((2, 1001), np.int64)
+    for write in (
+        lambda: path.write_bytes(b"PK\3\4"),
+        lambda: np.savez(path, answers=np.array([{}]), right=zeros, true=np.zeros(2, np.int64)),
+        lambda: np.savez(path, answers=zeros),
+        lambda: np.savez(path, answers=zeros, right=zeros[:1], true=np.zeros(2, np.int64)),
+        lambda: np.save(path.open("wb"), zeros),
+        lambda: np.savez(
+            path, answers=np.zeros((number + 1, 1001), np.int64),
+            right=np.zeros((number + 1, 1001), np.int64), true=np.zeros(number + 1, np.int64),
+        ),
+    ):  # fmt: skip
+        write()
+        assert_told(path, lambda: thresholds.counted(teacher, workdir), errors=DataError)
+
+
+def test_a_kept_step(tmp_path):
+    for name in ("batch.npz", "model.keras", "step.json"):
+        (tmp_path / name).write_bytes(b"x")
+    assert_told(tmp_path / "step.json", lambda: replay(tmp_path))
+    (tmp_path / "step.json").write_text('{"step": 1, "ids": []}')
+    assert_told(tmp_path / "model.keras", lambda: replay(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(recipe, workdir):
+    path = workdir.student.folder / "finished.json"
+    path.chmod(0)
+    assert_told(path, lambda: status.run(recipe, workdir))
+
+
+def test_a_file_that_the_system_does_not_open(recipe, workdir, monkeypatch):
+    path = workdir.student.folder / "finished.json"
+    real = open
+
+    def refuse(file, *arguments, **named):
+        if str(file) == str(path):
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, *arguments, **named)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match=r"finished.json cannot be read: Permission denied; make"):
+        workdir.student.result()
+
+
+def test_a_pipe_is_not_waited_for(workdir):
+    path = workdir.student.folder / "finished.json"
+    path.unlink()
+    os.mkfifo(path)
+    assert_told(path, workdir.student.result, errors=DataError)
+
+
+def test_the_stage_of_a_transfer(recipe, workdir):
+    cell = next(iter(cells(recipe, recipe.transfers[0])))
+    path = cell.part(workdir).folder / "finished.json"
+    path.write_text("{")
+    assert_told(path, lambda: status.run(recipe, workdir), errors=DataError)

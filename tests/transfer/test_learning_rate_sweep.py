@@ -1,0 +1,119 @@
+"""A learning rate is chosen on validation, every run is kept, and a killed sweep goes on."""
+
+import json
+
+import pytest
+
+from must_keras.errors import UserError
+from must_keras.runs.marks import CHECKPOINTS
+from must_keras.runs.workdir import Artifact
+from must_keras.training.nonfinite import NonFiniteLossError
+from must_keras.training.summaries import Loggers
+from must_keras.transfer import learning_rate_sweep
+
+MADE_FROM = {"start": "random"}
+
+
+class Trainer:
+    """Stands for training: counts steps, and the model is the rate that it was last trained with."""
+
+    def __init__(self, values, *, diverges=(), killed_at=None):
+        self.values, self.diverges, self.killed_at = values, diverges, killed_at
+        self.model, self.trained, self.asked = None, [], []
+
+    def train(self, part, inputs, rate):
+        folder = part.resume(inputs) / CHECKPOINTS
+        if not folder.is_dir():
+            self.trained.append(rate)
+            if rate == self.killed_at:
+                raise KeyboardInterrupt
+            if rate in self.diverges:
+                raise NonFiniteLossError("the loss is not finite")
+            folder.mkdir(parents=True)
+        self.model = rate
+        return Loggers(None)
+
+    def validate(self):
+        self.asked.append(self.model)
+        metric, value = self.values[self.model]
+        return {metric: value}
+
+    def choose(self, part, rates=None):
+        return learning_rate_sweep.choose(
+            part, MADE_FROM, tuple(rates or self.values), train=self.train, validate=self.validate
+        )
+
+
+def tops(**values):
+    return {
+        float(rate.replace("r", "").replace("_", ".")): ("top1", v) for rate, v in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        (tops(r0_1=0.2, r0_2=0.9, r0_3=0.5), 0.2),
+        (tops(r0_1=0.5, r0_2=0.5, r0_3=0.4), 0.1),
+        (tops(r0_1=None, r0_2=0.0, r0_3=None), 0.2),
+        (tops(r0_1=None, r0_2=None, r0_3=None), 0.1),
+        ({0.1: ("abs_rel", 0.4), 0.2: ("abs_rel", 0.2), 0.3: ("abs_rel", 0.3)}, 0.2),
+    ],
+)
+def test_the_best_on_validation_is_chosen_and_every_run_is_kept(tmp_path, values, best):
+    trainer = Trainer(values)
+    rows = trainer.choose(Artifact(tmp_path / "part"))
+    assert [row["learning_rate"] for row in rows if row["chosen"]] == [best]
+    assert [(row["metric"], row["value"]) for row in rows] == list(values.values())
+    # Each was trained once and looked at once, and the model is the best one's.
+    assert trainer.trained == trainer.asked == list(values) and trainer.model == best
+
+
+def test_a_rate_that_diverges_is_no_choice(tmp_path, capsys):
+    trainer = Trainer(tops(r0_1=0.2, r0_2=0.9), diverges=(0.2,))
+    rows = trainer.choose(Artifact(tmp_path / "part"))
+    assert [row["chosen"] for row in rows] == [True, False]
+    assert rows[1]["value"] is None and "not finite" in rows[1]["error"]
+    assert "learning rate 0.2 is no choice" in capsys.readouterr().err
+    with pytest.raises(NonFiniteLossError, match="with none of"):
+        Trainer(tops(r0_1=0.2), diverges=(0.1,)).choose(Artifact(tmp_path / "other"))
+
+
+def test_even_an_unknown_value_is_better_than_a_rate_that_diverges(tmp_path):
+    trainer = Trainer(tops(r0_1=0.2, r0_2=None), diverges=(0.1,))
+    assert [row["chosen"] for row in trainer.choose(Artifact(tmp_path / "part"))] == [False, True]
+
+
+def test_a_sweep_that_was_killed_goes_on(tmp_path):
+    part, values = Artifact(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2, r0_3=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(values, killed_at=0.2).choose(part)
+    again = Trainer(values)
+    rows = again.choose(part)
+    assert again.trained == again.asked == [0.2, 0.3] and again.model == 0.1
+    assert rows == Trainer(values).choose(Artifact(tmp_path / "unbroken"))
+
+
+def test_another_recipe_does_not_delete_what_is_begun(tmp_path):
+    part, values = Artifact(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2)
+    Trainer(values).choose(part)
+    again, kept = Trainer(values), sorted(part.folder.rglob("*"))
+    with pytest.raises(UserError, match="begun with start = random, the recipe now says student"):
+        learning_rate_sweep.choose(
+            part, {"start": "student"}, tuple(values), train=again.train, validate=again.validate
+        )
+    assert again.trained == [] and sorted(part.folder.rglob("*")) == kept
+
+
+def test_a_finished_sweep_keeps_numbers_and_no_checkpoints(tmp_path):
+    part = Artifact(tmp_path / "part")
+    Trainer(tops(r0_1=0.9, r0_2=0.2)).choose(part)
+    assert len(list(part.folder.rglob(CHECKPOINTS))) == 2
+    learning_rate_sweep.tidy(part)
+    assert not list(part.folder.rglob(CHECKPOINTS))
+    kept = [json.loads(p.read_text())["value"] for p in sorted(part.folder.rglob("validated.json"))]
+    assert kept == [0.9, 0.2]
+    with pytest.raises(Exception, match="not finished: it chooses the learning rate"):
+        learning_rate_sweep.chosen_rate(part)
+    part.finish(MADE_FROM, {"learning_rate": 0.1})
+    assert learning_rate_sweep.chosen_rate(part) == 0.1
