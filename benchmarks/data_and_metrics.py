@@ -31,12 +31,11 @@ IMAGES, OBJECTS, DETECTIONS, CLASSES, PIXELS = 300, 7, 100, 80, 256
 
 def measure_scenes(size: int) -> dict[str, Any]:
     """Drawing, with all labels and as PNG files, beside writing those files alone."""
-    from must_keras.synthetic.config import SceneConfig
-    from must_keras.synthetic.drawing import draw
-    from must_keras.synthetic.encoding import encoded_example
+    from must_keras.synthetic.examples import encoded_example, render_example
+    from must_keras.synthetic.families import SceneConfig
 
     config = SceneConfig(family="pool", size=size)
-    image = draw(config, "train", 0)["image"]
+    image = render_example(config, "train", 0)["image"]
 
     def write() -> None:
         for _ in range(SCENES):
@@ -45,7 +44,7 @@ def measure_scenes(size: int) -> dict[str, Any]:
     def of(work: Any) -> Any:
         return lambda: [work(config, "train", index) for index in range(SCENES)]
 
-    works = {"drawn": of(draw), "stored": of(encoded_example), "png": write}
+    works = {"drawn": of(render_example), "stored": of(encoded_example), "png": write}
     times = in_turns(works, TURNS)
     return {
         "work": "scenes",
@@ -79,7 +78,9 @@ def measure_columns() -> list[dict[str, Any]]:
     outputs = tf.nest.map_structure(lambda v: np.asarray(v)[0], Predictor(model).outputs(x))
     lines = []
     for task in recipe.tasks:
-        record = task.encode(outputs[task.name], np.float32([0, 0, 64, 64]), (64, 64))
+        record = task.records.from_prediction(
+            outputs[task.name], np.float32([0, 0, 64, 64]), (64, 64)
+        )
         with tempfile.TemporaryDirectory() as name:
             lines.append(_measure_column(task, record, pathlib.Path(name)))
     return lines
@@ -149,8 +150,7 @@ def measure_precision() -> dict[str, Any]:
         "has_mask": np.ones((IMAGES, OBJECTS), bool),
         "ignore": np.zeros((IMAGES, OBJECTS), bool),
         "labelled": np.ones(IMAGES, np.float32),
-        "surplus_boxes": np.zeros((IMAGES, 1, 4), np.float32),
-        "surplus": np.zeros(IMAGES, np.int32),
+        "truncated_boxes": np.zeros((IMAGES, 1, 4), np.float32),
     }
     outputs = {
         "boxes": boxes(DETECTIONS),

@@ -3,9 +3,10 @@
     python -m benchmarks.diagnostics
 
 A training step and a look in turns, in one process, on a batch that is ready: the four-task
-student of drawn scenes at 64 pixels with its small network, and with a ResNet-50-FPN at 256 pixels,
-batch 4. One JSON line each: seconds of a step, of the first look and of a later one, a look in
-steps, and its share of the time with one every `diagnose_every` steps, as trainings have it.
+student of synthetic scenes at 64 pixels with its small network, and with a ResNet-50-FPN at 256
+pixels, batch 4. One JSON line each: seconds of a step, of the first look and of a later one, a
+look in steps, and its share of the time with one every `diagnose_every` steps, as trainings have
+it.
 """
 
 from __future__ import annotations

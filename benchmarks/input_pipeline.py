@@ -35,7 +35,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from must_keras.data import pipeline
-    from must_keras.data.augmentation import Augmentation, photometric, random_view
+    from must_keras.data.augmentation import Augmentation
     from must_keras.data.examples import LabeledExamples
     from must_keras.data.rand_augment import RandAugment
     from must_keras.data.sources import FolderPerClass, LabelMaps
@@ -69,7 +69,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
                 for path in sorted(folder.glob("photos/*.jpg"))
             ]
         examples = LabeledExamples(source, [task])
-        reader = pipeline._Reader.create(examples, [task])
+        reader = pipeline._Reader(examples, (task,))
 
         def decode() -> None:
             for paths in files:
@@ -83,19 +83,19 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
         def see(place: Any) -> Any:
             image, stored = read(place)
             key = tf.cast(place, tf.int32)
-            view = random_view(tf.shape(image)[:2], (size, size), key, augmentation)
-            return pipeline.see(image, view), stored, view.matrix, key
+            view = augmentation.view(tf.shape(image)[:2], (size, size), key)
+            return pipeline.sample_image(image, view), stored, view.matrix, key
 
         def label(place: Any) -> Any:
             image, stored, matrix, key = see(place)
             view = pipeline.View(
                 matrix=matrix, size=(size, size), axis_aligned=rand_augment is None
             )
-            return image, task.warp(stored[task.name], view), key
+            return image, task.labels.warp(stored[task.name], view), key
 
         def color(place: Any) -> Any:
             image, labels, key = label(place)
-            return photometric(image, key, augmentation), labels
+            return augmentation.colors(image, key), labels
 
         def run(dataset: Any) -> None:
             for _ in dataset:
@@ -108,7 +108,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
         batches = pipeline.training_batches(
             examples,
             [task],
-            look=pipeline.one_view([task], size=size, augmentation=augmentation),
+            make_views=pipeline.one_view([task], size=size, augmentation=augmentation),
             batch=BATCH,
             seed=0,
             steps=range(COUNT // BATCH),

@@ -67,19 +67,19 @@ def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
     from must_keras.inference.predictor import Predictor
     from must_keras.pseudo_labels.labeler import Labeler, Range
     from must_keras.pseudo_labels.store import PseudoLabelWriter
-    from must_keras.runs.workdir import Workdir
+    from must_keras.runs.run import Run
     from must_keras.training.model import build_model
 
     batch = 8 if name == "large" else 32
     count = BATCHES[name] * batch
     recipe = _setting(name, write_photos(folder / "photos", count * (TURNS + 1)))
-    source, workdir = recipe.pools[0].source, Workdir(folder / "run")
+    source, run = recipe.pools[0].source, Run(recipe=recipe, path=folder / "run")
     for teacher in recipe.teachers:
-        part = workdir.teacher(teacher.name)
-        part.folder.mkdir(parents=True)
+        artifact = run.teacher(teacher.name)
+        artifact.folder.mkdir(parents=True)
         model = build_model(recipe.network, [teacher.task], seed=0, **teacher.training.of_model())
-        model.save(part.model_path)
-    labeler = Labeler(recipe, workdir, recipe.teachers)
+        model.save(artifact.model_path)
+    labeler = Labeler(run, recipe.teachers)
     size = recipe.network.size
     ready = [
         views[0]
@@ -90,7 +90,7 @@ def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
     predictors: list[Predictor] = [*labeler._predictors.values()]
     writers = {
         teacher.name: PseudoLabelWriter(
-            workdir.labels(teacher.name, source.name).folder,
+            run.labels(teacher.name, source.name).folder,
             teacher.task,
             len(source),
             teacher_sha256="",

@@ -30,7 +30,7 @@ SETS = {
     "kitchen": ("depth_7scenes_redkitchen/rgb",),
     "street": ("seg_camvid/train", "seg_camvid/val", "seg_camvid/test"),
     "cards": ("det_cards_voc/JPEGImages",),
-    "photos": ("inst_coco_mini/images", "unlabeled_coco_photos/images"),
+    "photos": ("inst_coco_mini/images", "unlabelled_coco_photos/images"),
     "caltech": ("cls_caltech101_a",),
     "cifar10": ("cls_cifar10",),
 }

@@ -57,7 +57,7 @@ class _Noise:
 
         random = np.random.default_rng(index)
         corners = random.uniform(0.0, 0.6, (10, 2))
-        labels = {name: task.missing() for name, task in self._tasks.items()}
+        labels = {name: task.labels.missing() for name, task in self._tasks.items()}
         if "boxes" in labels:
             boxes = np.concatenate([corners, corners + 0.2], axis=1)
             labels["boxes"] = objects(boxes=boxes, classes=random.integers(0, 365, 10))

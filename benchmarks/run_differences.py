@@ -21,6 +21,8 @@ from typing import Any
 
 import h5py
 
+from must_keras.training.loggers import read_metrics
+
 # Values that measure the machine, and values that describe the code.
 # A .keras file contains the date, and so its checksum changes.
 _OF_MACHINE = ("seconds", "images_per_second", "seconds_per_image", "git_commit", "model_sha256")
@@ -44,9 +46,12 @@ def weights_of(path: pathlib.Path) -> dict[str, tuple[Any, ...]]:
 
 
 def log_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl without what measures the machine."""
-    rows = [json.loads(row) for row in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in _OF_MACHINE} for row in rows]
+    """Return the lines of a metrics.jsonl without what measures the machine."""
+    return [
+        {"step": row.step, "split": row.split}
+        | {k: v for k, v in row.values.items() if k not in _OF_MACHINE}
+        for row in read_metrics(path.parent)
+    ]
 
 
 def contents(run: pathlib.Path) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def four_tasks(size: int, *, num_proposals: int = 500) -> tuple[Any, ...]:
-    """The four heads of drawn scenes, all of published width.
+    """The four heads of synthetic scenes, all of published width.
 
     Args:
         size: pixels of the images.
@@ -95,7 +95,7 @@ def noise_batch(
 
 
 def _noise_label(task: Any, size: int, batch: int, random: np.random.Generator) -> dict[str, Any]:
-    from must_keras.ops.views import letterbox
+    from must_keras.ops.letterboxing import letterbox
     from must_keras.tasks import Classification, Depth, Detection, Segmentation
 
     shape = (batch, size, size)
@@ -111,20 +111,20 @@ def _noise_label(task: Any, size: int, batch: int, random: np.random.Generator) 
         case Detection():
             source = Rectangles(task, size=size, count=batch)
             view = letterbox((size, size), (size, size))
-            seen = [task.warp(source.load(i)[1][task.name], view) for i in range(batch)]
+            seen = [task.labels.warp(source.load(i)[1][task.name], view) for i in range(batch)]
             return {key: np.stack([np.asarray(one[key]) for one in seen]) for key in seen[0]}
     raise TypeError(f"no label is made for a {type(task).__name__}")
 
 
 def scenes_source(size: int, count: int) -> Any:
-    """Drawn scenes with all labels."""
+    """Synthetic scenes with all labels."""
     from experiments import scenes
 
     return scenes.recipe(size=size, pool_images=count, images=count).pools[0].truth
 
 
 def ready_batch(tasks: Any, training: Any, *, size: int) -> tuple[Any, Any]:
-    """The first batch of a training run on drawn scenes, as tensors."""
+    """The first batch of a training run on synthetic scenes, as tensors."""
     from must_keras.data.examples import LabeledExamples
     from must_keras.training.input_pipeline import InputPipeline
 
@@ -158,7 +158,7 @@ class Rectangles:
         corners = random.uniform(0.0, 0.6, (self._objects, 2))
         sides = random.uniform(0.1, 0.4, (self._objects, 2))
         boxes = np.concatenate([corners, np.minimum(corners + sides, 1.0)], axis=1)
-        label = self._task.missing() | {
+        label = self._task.labels.missing() | {
             "boxes": boxes.astype(np.float32),
             "classes": random.integers(0, len(self._task.classes), self._objects).astype(np.int32),
             "masks": np.ones((self._objects, 28, 28), np.uint8),

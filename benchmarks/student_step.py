@@ -110,7 +110,7 @@ def measure_inference() -> list[dict[str, Any]]:
         times = in_turns(works, TURNS)
         seconds = {name: statistics.median(values) for name, values in times.items()}
         flops = {
-            name: _flops(model, lambda m=model, x=x: m.read_out(x))
+            name: _flops(model, lambda m=model, x=x: m.decode(x))
             for name, (model, _) in networks.items()
         }
         lines.append({"work": "infer", "batch": count} | _compared(seconds, flops))

@@ -31,7 +31,7 @@ from must_keras.config.recipe import (
     Transfer,
 )
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.io.lists import read_class_names
+from must_keras.data.io.text_files import read_class_names
 from must_keras.data.sources import CocoJson, FolderPerClass, ImagesOnly
 from must_keras.data.splits import split_by_fraction
 from must_keras.inference.external import ExternalModel

@@ -138,9 +138,7 @@ def recipe(
     first: Start = FromCheckpoint() if pretrained else FromScratch()
 
     def training(
-        steps: int,
-        learning_rate: float = 2e-3,
-        scale: tuple[float, float] = (0.7, 1.4),
+        steps: int, learning_rate: float = 2e-3, scale: tuple[float, float] = (0.7, 1.4)
     ) -> TrainingConfig:
         return TrainingConfig(
             steps=steps,
@@ -190,7 +188,7 @@ def recipe(
     )
     if pretrained:
         teachers += (_imagenet_teacher(),)
-    photos = ImagesOnly(name="photos", root=root / "unlabeled_coco_photos" / "images")
+    photos = ImagesOnly(name="photos", root=root / "unlabelled_coco_photos" / "images")
     order = permutation(photos, seed=data_seed)
     pool = Subset(photos, order[:pool_images], name="photos")
 

@@ -12,7 +12,7 @@ To try it: ...,backbone=small,heads=narrow,size=64,batch=4,precision=float32 and
 What has to be there
     By TFDS, in --data_dir: imagenet2012 (put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar
     into <data_dir>/downloads/manual), cifar100, voc/2007, voc/2012, nyu_depth_v2.
-    In data, as the archives unpack (the docstrings of must_keras/data/sets say more):
+    In data, as the archives unpack (see the docstrings of must_keras/data/public_sets.py):
         objects365/annotations/zhiyuan_objv2_{train,val}.json, {train,val}/patch*/*.jpg
         coco/{train2017,val2017}/*.jpg, annotations/panoptic_{train2017,val2017}.json and the
             folders of the same names with the PNGs
@@ -81,8 +81,8 @@ from __future__ import annotations
 from experiments.paper import teachers
 from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
 from experiments.paper.transfers import NAMES, transfers
-from must_keras.config.protocol import Mode, Neck
 from must_keras.config.recipe import Pool, Recipe, Student
+from must_keras.config.transfers import Mode, Neck
 from must_keras.training.initialization import FromScratch
 from must_keras.training.network import Precision
 

@@ -37,8 +37,8 @@ from typing import Literal
 from experiments.paper import teachers
 from experiments.paper.setting import FROM_TRAINED, HeadsName, Setting
 from experiments.paper.transfers import NAMES, transfers
-from must_keras.config.protocol import Mode, Neck
 from must_keras.config.recipe import Pool, Recipe, Student
+from must_keras.config.transfers import Mode, Neck
 from must_keras.modeling.keras_backbone import LEVELS, KerasBackbone
 from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.network import Precision

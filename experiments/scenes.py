@@ -1,4 +1,4 @@
-"""The whole method on drawn scenes: the default run, small on purpose.
+"""The whole method on synthetic scenes: the default run, small on purpose.
 
 Follows the main experiment of Ghiasi et al., "Multi-Task Self-Training for Learning General
 Representations" (ICCV 2021): specialized teachers for classes, boxes, maps and depth label a pool
@@ -25,8 +25,7 @@ from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, nearest
 from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.self_supervised import MoCo, SimCLR
@@ -142,10 +141,7 @@ def recipe(
         return Splits(train=train, validation=validation, test=test)
 
     def training(
-        steps: int,
-        learning_rate: float = 4e-3,
-        *,
-        scale: tuple[float, float] = (0.85, 1.2),
+        steps: int, learning_rate: float = 4e-3, *, scale: tuple[float, float] = (0.85, 1.2)
     ) -> TrainingConfig:
         return TrainingConfig(
             steps=steps,
@@ -251,10 +247,7 @@ def recipe(
         transfers=transfers,
         starts=starts,
         supervised=student,
-        selfsup=(
-            SimCLR(training=unlabeled, start=first),
-            MoCo(training=unlabeled, start=first),
-        ),
+        selfsup=(SimCLR(training=unlabeled, start=first), MoCo(training=unlabeled, start=first)),
         rounds=rounds,
         transfer_seeds=transfer_seeds,
         neck=neck,

@@ -1,10 +1,10 @@
-"""Nine starts on six downstream sets of drawn scenes: what a student's backbone is worth.
+"""Nine starts on six downstream sets of synthetic scenes: what a student's backbone is worth.
 
 The starts are random weights, each of the four teachers, the multi-task network on true labels
 alone, SimCLR, MoCo v2 and the student. Every trained start draws the same number of images (two
 views of one count as one; small sets repeat). Every transfer fine-tunes all weights on all images
 of its set, with a pyramid that is fresh for all, at the learning rate of three that is best on
-validation. Another seed repeats everything: drawn worlds, teachers, labels, student, baselines
+validation. Another seed repeats everything: rendered worlds, teachers, labels, student, baselines
 and transfers; the learning rates are those chosen with the first seed.
 
 Command:   python -m must_keras.repeat --experiment=scenes_benchmark:downstream=final --seeds=0,1,2
@@ -46,7 +46,7 @@ def recipe(
 
     Args:
         data_dir: where TFDS keeps the drawn images.
-        seed: of everything, the drawn worlds too.
+        seed: of everything, the rendered worlds too.
         scale: of all numbers of images and steps but those of downstream sets' images.
         starts: as those of `scenes`.
         neck: whether transfers take the pyramid along.

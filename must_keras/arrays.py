@@ -1,11 +1,12 @@
-"""Arrays in files that must_keras wrote: numbers alone, within the bounds that a file states."""
+"""Arrays in files that must_keras wrote: numbers alone, of at most the size of the file."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import pathlib
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -23,29 +24,19 @@ _HEADERS = {
 
 
 def read_arrays(path: str | os.PathLike[str], *, remedy: str) -> dict[str, np.ndarray]:
-    """Return {name: array} of an .npz file; no Python object in it is made.
+    """Return {name: array} of an .npz file; Python objects in it are refused.
 
     Args:
         path: of the file.
-        remedy: what the user can do where the file is damaged, for the message.
+        remedy: what the user can do where the file is damaged, an imperative without full stop.
 
     Raises:
         DataError: it is missing or damaged, or an array in it is larger than the file allows.
         UserError: it cannot be opened.
     """
-    if not is_regular(path, remedy=remedy):
-        raise damaged(path, "it is missing", remedy=remedy)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {
-                info.filename.removesuffix(".npy"): _member(archive, info)
-                for info in archive.infolist()
-            }
-    except PermissionError as error:
-        raise unreadable(path, error, remedy=remedy) from None
-    # What a damaged archive raises is no closed list: zlib.error, RuntimeError, struct.error ...
-    except Exception as error:
-        raise damaged(path, reason(error), remedy=remedy) from None
+    with _read_errors(path, remedy), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        return {info.filename.removesuffix(".npy"): _member(archive, info) for info in members}
 
 
 def read_array(
@@ -57,25 +48,32 @@ def read_array(
         DataError: it is missing, damaged or another array.
         UserError: it cannot be opened.
     """
-    if not is_regular(path, remedy=remedy):
-        raise damaged(path, "it is missing", remedy=remedy)
-    try:
-        with pathlib.Path(path).open("rb") as file:
-            found_shape, is_fortran, found = _header(file)
-            if (found, found_shape) != (dtype, shape) or is_fortran:
-                raise ValueError(f"it is {found} {found_shape}, expected {dtype} {shape}")
-            array = np.fromfile(file, dtype, math.prod(shape))
+    with _read_errors(path, remedy), open(path, "rb") as file:
+        found_shape, is_fortran, found = _header(file)
+        if (found, found_shape) != (dtype, shape) or is_fortran:
+            raise ValueError(f"it is {found} {found_shape}, expected {dtype} {shape}")
+        array = np.fromfile(file, dtype, math.prod(shape))
         if array.size != math.prod(shape):
             raise ValueError("it ends too early")
         return array.reshape(shape)
+
+
+@contextlib.contextmanager
+def _read_errors(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Turn any error of reading a file into one line with its path and the remedy."""
+    if not is_regular(path, remedy=remedy):
+        raise damaged(path, "it is missing", remedy=remedy)
+    try:
+        yield
     except PermissionError as error:
         raise unreadable(path, error, remedy=remedy) from None
+    # What a damaged archive raises is no closed list: zlib.error, RuntimeError, struct.error ...
     except Exception as error:
         raise damaged(path, reason(error), remedy=remedy) from None
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """An array of an archive, whose checksum is compared."""
+    """Return an array of an archive, after a comparison of its checksum."""
     if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
         raise ValueError(f"{info.filename} would have {info.file_size} bytes")
     with archive.open(info) as file:
@@ -95,7 +93,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"it is of NumPy's format {version}")
     shape, is_fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, expected numbers")
+        raise ValueError("it contains Python objects, expected numbers")
     if min(shape, default=0) < 0:
         raise ValueError(f"it has the shape {shape}")
     return shape, is_fortran, dtype

@@ -1,10 +1,11 @@
-"""What the programs of this package share: flags, exit status, a quiet TensorFlow."""
+"""What the programs of this package share: flags, exit status, a quiet import of TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +13,11 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from must_keras import experiment, interruption
-from must_keras.errors import DataError, UserError
+from must_keras import interruption
+from must_keras.errors import DataError, UserError, nearest
 
-# What a user can mend: no space, no permission, a disk that cannot be written.
+_RESUME = "re-run the same command to resume"
+# What a user can fix: no space, no permission, a disk that cannot be written.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUTSIDE = (*_NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS)
 # A file where a folder belongs, or the reverse.
@@ -23,8 +25,11 @@ _IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
-def without_greetings() -> Iterator[None]:
-    """Keeps back what TensorFlow writes to stderr, whatever its log level, when it is imported."""
+def quiet_import() -> Iterator[None]:
+    """Hide what TensorFlow writes to stderr, at any log level, while it is imported.
+
+    Where the import fails, all of it is written.
+    """
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
@@ -40,16 +45,17 @@ def without_greetings() -> Iterator[None]:
 
 
 def expect_flags_alone(argv: Sequence[str]) -> None:
-    """Raises UserError where a command line has more than flags."""
+    """Raise UserError where a command line has more than flags."""
     if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}: flags have the form --name=value")
+        message = f"unexpected argument {argv[1]!r}: flags have the form --name=value"
+        raise UserError(message, value=argv[1])
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Parses the flags, runs a program, and exits with its status.
+    """Parse the flags, run a program, and exit with its status.
 
-    0 done, 2 a user's mistake, 3 data that failed a check, 75 stopped from outside and 130 from
-    the keyboard: the same command goes on; 1, with a traceback, a bug.
+    0: done. 2: a user's mistake. 3: data that failed a check. 75 and 130: interrupted by SIGTERM
+    or the keyboard; the same command resumes. 1, with a traceback: a bug.
     """
     interruption.listen()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -58,36 +64,41 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
 
 def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
+        logging.set_verbosity(logging.ERROR)  # TFDS logs every file.
     try:
         main(argv)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
-    except interruption.ToBeContinued as stop:
-        print(f"to be continued: {stop}; the same command goes on", file=sys.stderr)
-        return 75
+        return _end(130, f"interrupted; {_RESUME}")
+    except (UserError, DataError) as error:
+        status = 2 if isinstance(error, UserError) else 3
+        return _end(status, f"error: {_with_flag(str(error), error.key)}")
+    except interruption.Interrupted as error:
+        return _end(75, f"interrupted: {error}; {_RESUME}")
     except Exception as error:
-        # TensorFlow's own code makes something else of what SIGTERM raises within it.
+        # TensorFlow's own code makes another exception of the one that SIGTERM raises within it.
         if interruption.asked():
-            print("to be continued: stopped by SIGTERM; the same command goes on", file=sys.stderr)
-            return 75
-        told = _told(error)
-        if told is None:
+            return _end(75, f"interrupted: SIGTERM; {_RESUME}")
+        outside = _outside(error)
+        if outside is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
-        return 2
+        return _end(2, f"error: {outside}")
     return 0
 
 
-def _told(error: Exception) -> str | None:
-    """What is wrong with the machine, where that is all that is wrong."""
+def _end(status: int, message: str) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+def _with_flag(message: str, key: str | None) -> str:
+    """Return a message in which `key=`, of an argument, is written as the flag of that name."""
+    if key not in flags.FLAGS:
+        return message
+    return re.sub(rf"(?<![\w-]){key}=", f"--{key}=", message)
+
+
+def _outside(error: Exception) -> str | None:
+    """Return what is wrong with the machine, where that is all that is wrong."""
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
         return f"{error.filename or 'a file'}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in _IN_THE_WAY and error.filename:
@@ -103,9 +114,7 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
         known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
-        hint = experiment.nearest(error.flagname, known)
-        print(f"error: unknown flag --{error.flagname}: {hint}", file=sys.stderr)
-        sys.exit(2)
+        hint = nearest(error.flagname, known)
+        sys.exit(_end(2, f"error: unknown flag --{error.flagname}; {hint}"))
     except flags.Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_end(2, f"error: {error}"))

@@ -12,7 +12,6 @@ docs/ablations.md.
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
 from absl import flags
 
@@ -22,46 +21,43 @@ from must_keras.errors import UserError
 _TO = flags.DEFINE_string("to", None, "A new JSON file for the numbers.")
 _OVER = flags.DEFINE_string(
     "over", None, "What the runs differ in: pool_images, teachers, or the path of another value in "
-    "run.json's recipe. Curves are drawn beside --to, as .png.",
+    "run.json's recipe. Curves are saved beside --to, as .png.",
 )  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
-    """Prints a table and a verdict for every protocol, and writes their numbers."""
-    with command.without_greetings():
-        from must_keras.analysis import combined
-        from must_keras.files import write_json
+    """Print a table and a verdict for every protocol, and write their numbers."""
+    with command.quiet_import():
+        from must_keras.analysis import ablation, combined
+        from must_keras.json_files import write_json
 
-    to = None if _TO.value is None else pathlib.Path(_TO.value)
-    for path in () if to is None else (to, *([to.with_suffix(".png")] if _OVER.value else [])):
+    over, to = _OVER.value, None if _TO.value is None else pathlib.Path(_TO.value)
+    plot = to.with_suffix(".png") if over and to is not None else None
+    if to is not None and plot == to:
+        problem = "give a JSON file; curves are saved beside it, as .png"
+        raise UserError.of("", "to", to, problem, path=to)
+    for path in filter(None, (to, plot)):
         if path.exists():
-            raise UserError(f"--to={to}: {path} is there already; a new file is needed")
-    if to is not None and _OVER.value and to.suffix == ".png":
-        raise UserError(f"--to={to}: a JSON file is needed; curves are drawn beside it, as .png")
+            raise UserError.of("", "to", to, f"{path} exists; give a new file", path=path)
     if len(argv) < 2:
         raise UserError("give the folders of the runs")
     folders = [pathlib.Path(folder) for folder in argv[1:]]
-    found = _curves(folders, _OVER.value, to) if _OVER.value else combined.show(folders)
+    if not over:
+        found = combined.show(folders)
+    else:
+        curves = ablation.curves(ablation.read(folders, over))
+        for name, curve in curves.items():
+            print(f"{name}\n\n{ablation.table(curve, over)}\n")
+        if plot is not None:
+            plot.write_bytes(ablation.picture(curves, over))
+            print(f"curves: {plot}")
+        found = {"over": over, "protocols": curves}
     if to is not None:
         write_json(to, found)
 
 
-def _curves(folders: list[pathlib.Path], over: str, to: pathlib.Path | None) -> dict[str, Any]:
-    """What runs that differ in one value show, by protocol; drawn beside `to`."""
-    from must_keras.analysis import ablation
-
-    curves = ablation.curves(ablation.read(folders, over))
-    for name, found in curves.items():
-        print(f"{name}\n\n{ablation.table(found, over)}\n")
-    if to is not None:
-        path = to.with_suffix(".png")
-        path.write_bytes(ablation.picture(curves, over))
-        print(f"curves: {path}")
-    return {"over": over, "protocols": curves}
-
-
 def run() -> None:
-    """The entry point."""
+    """Run the installed command."""
     command.run(main)
 
 

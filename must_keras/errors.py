@@ -1,39 +1,146 @@
-"""What may go wrong on the user's side."""
+"""Errors of the user's side, with the facts of their messages as fields."""
 
 from __future__ import annotations
 
+import difflib
+import os
+import pathlib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 # Keras puts the cause behind these words, at the end of a message with the layer's whole config.
 _CAUSE = "Exception encountered:"
 # Characters of a library's message.
-_LONGEST = 300
+_MAX_CHARACTERS = 300
+_WORDS = {Integral: "whole number", Real: "number", types.NoneType: "None"}
+
+Path = str | os.PathLike[str]
 
 
-class UserError(Exception):
-    """A user's mistake: one clear line that says what is wrong, where, and what is allowed.
+class _LocatedError(Exception):
+    """An error with the facts of its message.
 
-    `main` prints it without a traceback and exits with status 2.
+    Args:
+        message: one clear line: what failed, where, the value received, what is allowed, what to
+            do next. It names arguments; `command` makes flags of those that its program has.
+
+    Attributes:
+        path: of the file that the error is about, or None.
+        key: the argument, field, key of a file or name that is wrong, or None.
+        value: the value received, or None.
+        allowed: the allowed values where they can be listed, else ().
+        remedy: what to do next, or None.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: Path | None = None,
+        key: str | None = None,
+        value: Any = None,
+        allowed: Iterable[Any] = (),
+        remedy: str | None = None,
+    ):
+        super().__init__(message)
+        self.path = None if path is None else pathlib.Path(path)
+        self.key, self.value, self.allowed, self.remedy = key, value, tuple(allowed), remedy
+
+    @classmethod
+    def at(cls, path: Path, problem: str, **fields: Any) -> Self:
+        """Return the error for a file: its path, then the problem.
+
+        Args:
+            path: of the file.
+            problem: "is empty", or, beginning with a comma or a colon, ": line 3 is empty".
+            fields: further ones of the error: key, value, remedy, ...
+
+        Example:
+            >>> str(UserError.at("a.csv", "is empty"))
+            'a.csv is empty'
+        """
+        space = "" if problem[0] in ",:;" else " "
+        return cls(f"{path}{space}{problem}", path=path, **fields)
+
+    @classmethod
+    def of(cls, where: str, key: str, value: Any, problem: str, **fields: Any) -> Self:
+        """Return the error for an argument: what has it, its name and value, then the problem.
+
+        Args:
+            where: what has the argument, "the network"; "" for nothing.
+            key: name of the argument.
+            value: the value received.
+            problem: "expected at least 1".
+            fields: further ones of the error: path, allowed, remedy.
+
+        Example:
+            >>> str(UserError.of("the network", "size", 0, "expected at least 1"))
+            'the network: size=0: expected at least 1'
+        """
+        shown = str(value) if isinstance(value, os.PathLike) else repr(value)
+        start = f"{where}: " if where else ""
+        return cls(f"{start}{key}={shown}: {problem}", key=key, value=value, **fields)
+
+
+class UserError(_LocatedError):
+    """A user's mistake; `command` prints its message alone and exits with status 2.
+
+    Example:
+        error = UserError.of("the network", "size", 0, "expected at least 1")
+        str(error), error.key  # ("the network: size=0: expected at least 1", "size")
     """
 
 
-class DataError(Exception):
-    """Data that failed a check, in one clear line; `main` exits with status 3."""
+class DataError(_LocatedError):
+    """Data that failed a check; `command` prints its message alone and exits with status 3.
+
+    Example:
+        DataError.at("a.csv", ": line 3 is empty").path.name  # "a.csv"
+    """
 
 
-def damaged(path: object, what: str, *, remedy: str) -> DataError:
-    """Return the error for a file of ours that does not contain what was written to it.
+def damaged(
+    path: Path, what: str, *, remedy: str, key: str | None = None, value: Any = None
+) -> DataError:
+    """Return the error for a file of must_keras that does not contain what was written to it.
 
     Args:
         path: of the file.
         what: is wrong with it.
         remedy: what the user can do, as an imperative sentence without its full stop.
+        key: place of the wrong value in the file.
+        value: the wrong value.
     """
-    return DataError(f"{path} is damaged: {what}; {remedy}")
+    problem = f"is damaged: {what}; {remedy}"
+    return DataError.at(path, problem, key=key, value=value, remedy=remedy)
+
+
+def not_allowed(what: str, value: object, allowed: Iterable[object], **fields: Any) -> UserError:
+    """Return the error for a value that is not one of the allowed ones.
+
+    Args:
+        what: the start of the message.
+        value: the value received.
+        allowed: the allowed ones.
+        fields: further ones of the error: path, key.
+
+    Example:
+        >>> str(not_allowed("unknown stage 'al'", "al", ["all", "report"], key="stage"))
+        "unknown stage 'al'; did you mean 'all'? allowed are all, report"
+    """
+    allowed = list(allowed)
+    message = f"{what}; {nearest(value, list(map(str, allowed)))}"
+    return UserError(message, value=value, allowed=allowed, **fields)
+
+
+def nearest(word: object, allowed: Sequence[str]) -> str:
+    """Return the end of a message: the nearest allowed word, if one is near, and all of them."""
+    close = difflib.get_close_matches(str(word), allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed are {', '.join(allowed)}"
 
 
 def reason(error: BaseException) -> str:
@@ -50,58 +157,62 @@ def reason(error: BaseException) -> str:
         line = next(cause for cause in reversed(causes) if cause)
     else:
         line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 4]} ..."
 
 
 def check_classes(where: str, classes: Any) -> None:
-    """Raises UserError where names of classes are not a tuple of words."""
+    """Raise UserError where names of classes are not a tuple of texts."""
     if isinstance(classes, str) or not isinstance(classes, tuple | list):
-        raise UserError(
-            f'{where}: classes={classes!r}: expected a tuple of names; with one name: ("cat",)'
-        )
-    odd = [name for name in classes if not isinstance(name, str) or not name.strip()]
-    if odd:
-        raise UserError(f"{where}: classes hold {odd[0]!r}: each class needs a name, a text")
-
-
-_WORDS = {Integral: "whole number", Real: "number", types.NoneType: "None"}
+        problem = 'expected a tuple of names; with one name: ("cat",)'
+        raise UserError.of(where, "classes", classes, problem)
+    for name in classes:
+        if not isinstance(name, str) or not name.strip():
+            message = f"{where}: classes contain {name!r}: each class needs a name, a text"
+            raise UserError(message, key="classes", value=name)
 
 
 def _word(kind: Any) -> str:
-    """A kind of values in an error: "Source", "number or None"."""
+    """Return a type as a message names it: "Source", "number or None"."""
     options = typing.get_args(kind)
     if options:
         return " or ".join(map(_word, options))
     return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
 
 
-def expect(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not of its kind."""
+def _with_article(word: str) -> str:
+    return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"
+
+
+def expect(where: str, value: Any, **kinds: Any) -> None:
+    """Raise UserError where a field of an object does not have its type."""
     for field, kind in kinds.items():
         found = getattr(value, field)
         if not isinstance(found, kind):
-            name = type(found).__name__
-            raise UserError(f"{where}: {field} is a {name}, expected a {_word(kind)}")
+            given, expected = _with_article(type(found).__name__), _with_article(_word(kind))
+            message = f"{where}: {field} is {given}, expected {expected}"
+            raise UserError(message, key=field, value=found)
 
 
-def expect_each(where: str, value: Any, **kinds: type) -> None:
-    """Raises UserError where a field of a value is not a sequence of its kind."""
+def expect_each(where: str, value: Any, **kinds: Any) -> None:
+    """Raise UserError where a field of an object is not a sequence of its type."""
     for field, kind in kinds.items():
-        found = getattr(value, field)
-        name = _word(kind)
+        found, name = getattr(value, field), _word(kind)
         if not isinstance(found, tuple | list):
-            raise UserError(f"{where}: {field} is no tuple; with one {name}: (one,)")
+            message = f"{where}: {field} is no tuple; with one {name}: (one,)"
+            raise UserError(message, key=field, value=found)
         for item in found:
             if not isinstance(item, kind):
-                raise UserError(f"{where}: {field} hold a {type(item).__name__}, expected {name}")
+                given = _with_article(type(item).__name__)
+                message = f"{where}: {field} contain {given}, expected {_with_article(name)}"
+                raise UserError(message, key=field, value=item)
 
 
 def listed(names: Sequence[str], count: int | None = None, *, limit: int = 3) -> str:
-    """Return the first of some names, and how many more there are.
+    """Return the first names of a list, and how many more there are.
 
     Args:
         names: the first ones, or all.
-        count: of all names, where `names` has not all.
+        count: of all names, where `names` does not contain all.
         limit: number of names that are listed.
 
     Example:

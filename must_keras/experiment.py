@@ -1,13 +1,13 @@
-"""From `--experiment=scenes:seed=1,starts=random+student` to a recipe."""
+"""From `scenes:seed=1,starts=random+student` to a recipe."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import importlib.util
 import inspect
 import pathlib
+import re
 import sys
 import traceback
 import types
@@ -16,87 +16,73 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras import naming
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, not_allowed
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
+# What stands between two commas: quoted texts, which may contain commas, and others.
+_PIECE = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,'"])+""")
 
 
-def nearest(word: object, allowed: Sequence[str]) -> str:
-    """The end of an error message: the nearest allowed word, if one is near, and all of them."""
-    close = difflib.get_close_matches(str(word), allowed, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed are {', '.join(allowed)}"
+def parse(text: str, key: str = "experiment") -> tuple[str, dict[str, str]]:
+    """Split a name, or a path, with arguments into the name and {argument: text}.
 
+    Arguments are separated by commas; a value that contains a comma or a colon is quoted.
 
-def parse(text: str, flag: str = "--experiment") -> tuple[str, dict[str, str]]:
-    """The name or path that a flag gives and its arguments, still as text.
-
-    Arguments are separated by commas; a value that holds a comma or a colon is quoted.
+    Args:
+        text: "scenes:seed=1,data='a,b'".
+        key: argument that the text is the value of, for the message.
 
     Raises:
         UserError: an argument is not of the form name=value.
+
+    Example:
+        >>> parse("scenes:seed=1,data='a,b'")
+        ('scenes', {'seed': '1', 'data': 'a,b'})
     """
     name, _, rest = text.partition(":")
+    if re.search("[\"']", _PIECE.sub("", rest)):
+        raise UserError.of("", key, text, "a quote is not closed")
     arguments = {}
-    for piece in _split(rest, flag):
-        key, equals, value = piece.partition("=")
-        if not equals or not key.strip().isidentifier():
-            raise UserError(f"{flag}: {piece!r} is not of the form name=value")
-        arguments[key.strip()] = _unquote(value.strip())
+    for piece in filter(str.strip, _PIECE.findall(rest)):
+        argument, equals, value = piece.partition("=")
+        if not equals or not argument.strip().isidentifier():
+            raise UserError.of("", key, text, f"{piece!r} is not of the form name=value")
+        arguments[argument.strip()] = re.sub(r"""^(["'])(.*)\1$""", r"\2", value.strip())
     return name.strip(), arguments
 
 
-def _split(text: str, flag: str) -> list[str]:
-    pieces, quote, piece = [], "", ""
-    for character in text:
-        if character in "'\"" and not quote:
-            quote = character
-        elif character == quote:
-            quote = ""
-        if character == "," and not quote:
-            pieces.append(piece)
-            piece = ""
-        else:
-            piece += character
-    if quote:
-        raise UserError(f"{flag}: a quote {quote} is not closed in {text!r}")
-    return [p for p in [*pieces, piece] if p.strip()]
-
-
-def _unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
-
-
 def find(name: str) -> pathlib.Path:
-    """The file of an experiment: a name in experiments/ or a path to one's own file.
+    """Return the file of a recipe: a name in experiments/, or the path of a .py file.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file; has the `allowed` names.
     """
     if name.endswith(".py"):
         path = pathlib.Path(name)
         if not path.is_file():
-            raise UserError(f"--experiment: there is no file {name}")
+            raise UserError(f"there is no recipe {name}", path=path, key="experiment", value=name)
         return path.resolve()
     path = EXPERIMENTS / f"{name}.py"
     if not path.is_file():
         names = sorted(p.stem for p in EXPERIMENTS.glob("*.py") if p.stem != "__init__")
-        raise UserError(f"--experiment: unknown recipe {name!r}; {nearest(name, names)}")
+        raise not_allowed(f"unknown recipe {name!r}", name, names, key="experiment")
     return path
 
 
 def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> Any:
-    """Calls the experiment's `recipe` function with its arguments, typed by their annotations.
+    """Return what a recipe's file returns from `recipe(...)`, called with typed arguments.
 
     Args:
         name: see `find`.
-        arguments: {parameter: text}.
+        arguments: {parameter: text}, converted to the types of the parameters.
         data_dir: where TFDS keeps its data sets; None: TFDS's own default.
 
     Raises:
-        UserError: an argument is unknown or cannot be read.
+        UserError: an argument is unknown or cannot be converted, or the file fails; has the
+            argument as `key`.
+
+    Example:
+        load("scenes", {"seed": "1"}, data_dir=None).seed  # 1
     """
     path = find(name)
     function = _function(path)
@@ -105,28 +91,23 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
     values: dict[str, Any] = {}
     for key, text in arguments.items():
         if key not in allowed:
-            raise UserError(
-                f"--experiment={path.stem}: unknown argument {key!r}; {nearest(key, allowed)}"
-            )
-        values[key] = _typed(f"{path.stem}:{key}", text, _annotation(signature.parameters[key]))
+            raise not_allowed(f"recipe {path.stem} has no argument {key!r}", key, allowed, key=key)
+        values[key] = _typed(path.stem, key, text, _annotation(signature.parameters[key]))
     if "data_dir" in signature.parameters:
         values["data_dir"] = data_dir
     try:
         signature.bind(**values)
     except TypeError as error:
-        raise UserError(f"--experiment={path.stem}: {error}") from None
+        raise UserError.at(path, f": {error}") from None
     with _mistakes_of(path):
         recipe = function(**values)
     if recipe is None:
-        raise UserError(f"--experiment={path.stem}: recipe(...) in {path} returns nothing")
+        raise UserError.at(path, ": recipe(...) returns nothing")
     return recipe
 
 
 def parameters(name: str) -> tuple[str, ...]:
-    """The names of an experiment's arguments.
-
-    Args:
-        name: see `find`.
+    """Return the names of a recipe's arguments.
 
     Raises:
         UserError: there is no such recipe.
@@ -134,83 +115,86 @@ def parameters(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(_function(find(name))).parameters)
 
 
+def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
+    """Return runs/<recipe>, with eight hexadecimal digits of the arguments where there are any."""
+    stem = find(name).stem
+    naming.check_name(stem, "no workdir is given, and the recipe's name")
+    if not arguments:
+        return pathlib.Path("runs") / stem
+    text = ",".join(f"{key}={arguments[key]}" for key in sorted(arguments))
+    return pathlib.Path("runs") / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def _function(path: pathlib.Path) -> Callable[..., Any]:
     with _mistakes_of(path):
         module = _module(path)
     function = getattr(module, "recipe", None)
     if not callable(function):
-        raise UserError(f"--experiment={path.stem}: {path} has no function named recipe")
+        raise UserError.at(path, "has no function named recipe")
     return function
 
 
 @contextlib.contextmanager
 def _mistakes_of(path: pathlib.Path) -> Iterator[None]:
-    """Says in one line what a recipe's file did wrong, and in which of its lines.
+    """Turn any other error of a recipe's file into one line with the number of its line.
 
     Raises:
-        UserError: the file raised anything but that itself.
+        UserError: the file raised something else than UserError or DataError.
     """
     try:
         yield
     except (UserError, DataError, OSError, KeyboardInterrupt):
         raise
     except SyntaxError as error:
-        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+        raise UserError.at(error.filename, f", line {error.lineno}: {error.msg}") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        detail = str(error).strip().splitlines()
-        raise UserError(
-            f"{where}: {type(error).__name__}{f': {detail[0]}' if detail else ''}"
-        ) from error
+        line = f", line {lines[-1]}" if lines else ""
+        detail = "".join(f": {text}" for text in str(error).strip().splitlines()[:1])
+        raise UserError.at(path, f"{line}: {type(error).__name__}{detail}") from error
 
 
 def _module(path: pathlib.Path) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Dataclasses look their module up.
+    sys.modules[spec.name] = module  # Dataclasses search their module there.
     spec.loader.exec_module(module)
     return module
 
 
 def _annotation(parameter: inspect.Parameter) -> Any:
-    """A parameter's type; that of its default where it is not annotated, else text."""
+    """Return a parameter's type: annotated, or of its default; else text."""
     if parameter.annotation is not parameter.empty:
         return parameter.annotation
     return str if parameter.default in (parameter.empty, None) else type(parameter.default)
 
 
-def _typed(where: str, text: str, annotation: Any) -> Any:
+def _typed(recipe: str, key: str, text: str, annotation: Any) -> Any:
+    """Return the text of an argument as a value of its type."""
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    where = f"recipe {recipe}: {key}={text}"
     if origin in (typing.Union, types.UnionType):
         if text.lower() == "none" and type(None) in options:
             return None
-        return _typed(where, text, next(o for o in options if o is not type(None)))
+        kind = next(option for option in options if option is not type(None))
+        return _typed(recipe, key, text, kind)
     kind = origin or annotation
     if kind in (tuple, list, Sequence):
-        of = options[0] if options else str
-        parts = [_typed(where, part, of) for part in text.split("+") if part]
-        return parts if kind is list else tuple(parts)
+        item = options[0] if options else str
+        items = [_typed(recipe, key, one, item) for one in text.split("+") if one]
+        return items if kind is list else tuple(items)
     if origin is typing.Literal:
         if text not in options:
-            raise UserError(f"--experiment={where}={text}: {nearest(text, options)}")
+            raise not_allowed(where, text, options, key=key)
         return text
     if annotation is bool:
-        if text.lower() not in ("true", "false", "1", "0"):
-            raise UserError(f"--experiment={where}={text}: expected true or false")
-        return text.lower() in ("true", "1")
+        values = {"true": True, "1": True, "false": False, "0": False}
+        if text.lower() not in values:
+            raise not_allowed(where, text, ("true", "false"), key=key)
+        return values[text.lower()]
     try:
         return annotation(text)
     except ValueError:
-        raise UserError(f"--experiment={where}={text}: expected {annotation.__name__}") from None
-
-
-def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
-    """runs/<experiment>, with eight hexadecimal digits of the arguments where there are any."""
-    stem = find(name).stem
-    naming.check_name(stem, "--workdir is not given, and the recipe's name")
-    if not arguments:
-        return pathlib.Path("runs") / stem
-    text = ",".join(f"{key}={arguments[key]}" for key in sorted(arguments))
-    return pathlib.Path("runs") / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        problem = f"expected {annotation.__name__}"
+        raise UserError.of(f"recipe {recipe}", key, text, problem) from None

@@ -1,4 +1,4 @@
-"""SIGTERM: what a machine says before it takes itself back."""
+"""SIGTERM: a machine's request to stop soon, which a run follows at a moment that loses no work."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-_STOPPED = "stopped by SIGTERM; finished parts are kept"
+_STOPPED = "SIGTERM; complete artifacts are kept"
 
 
-class ToBeContinued(BaseException):
-    """The run stops here and the same command goes on; says what was saved.
+class Interrupted(BaseException):
+    """An interrupted run, which the same command resumes; its text is why, and what was saved.
 
     It can rise anywhere, as KeyboardInterrupt can: no `except Exception` may take it for a mistake
     of what it interrupts.
@@ -26,7 +26,7 @@ class _State:
 
 
 def listen() -> None:
-    """From now on SIGTERM raises ToBeContinued in the main thread, or waits where it must.
+    """Let SIGTERM raise Interrupted in the main thread, or wait where it is postponed.
 
     A second one ends the process at once.
     """
@@ -34,7 +34,7 @@ def listen() -> None:
 
 
 def stop_listening() -> None:
-    """Until the next `listen` SIGTERM ends the process at once: there is nothing to save."""
+    """Let SIGTERM end the process at once until the next `listen`: there is nothing to save."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -43,12 +43,12 @@ def _handle(number: int, frame: FrameType | None) -> None:
     stop_listening()
     _State.asked = True
     if not _State.postponed:
-        raise ToBeContinued(_STOPPED)
+        raise Interrupted(_STOPPED)
 
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Within, SIGTERM raises nothing: the work asks for it (`asked`) at moments that suit it."""
+    """Keep SIGTERM from raising within the block, which calls `stop_if_asked` at good moments."""
     _State.postponed = True
     try:
         yield
@@ -57,11 +57,11 @@ def postponed() -> Iterator[None]:
 
 
 def stop_if_asked() -> None:
-    """Raises ToBeContinued where SIGTERM has come and was postponed."""
+    """Raise Interrupted where SIGTERM has come and was postponed."""
     if _State.asked:
-        raise ToBeContinued(_STOPPED)
+        raise Interrupted(_STOPPED)
 
 
 def asked() -> bool:
-    """Whether SIGTERM has come."""
+    """Return whether SIGTERM has come."""
     return _State.asked

@@ -1,36 +1,37 @@
-"""Flags to recipe to stages: `python -m must_keras.main --experiment=scenes --stage=all`."""
+"""Flags to stages: `python -m must_keras.main --experiment=scenes --stage=all`."""
 
 from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
-from must_keras import command, experiment
-from must_keras.errors import UserError
+from must_keras import command, experiment, stages
+from must_keras.errors import UserError, nearest, not_allowed
 
-STAGES = (
-    "all", "teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer", "export",
-    "report", "status", "check",
-)  # fmt: skip
+STAGES = ("all", *stages.NAMES, "status", "check")
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scenes", "A recipe in experiments/ or the path of your own, with arguments: "
     "'scenes:seed=1,starts=random+student'.",
 )  # fmt: skip
 _STAGE = flags.DEFINE_string(
-    "stage", "all", f"What to do, one of {', '.join(STAGES)}; it continues what is there."
+    "stage", "all", f"What to do, one of {', '.join(STAGES)}; complete work is skipped."
 )
 _ONLY = flags.DEFINE_list(
-    "only", [], "Names of the teachers, self-supervised methods or transfers to do; default is all."
+    "only", [], "Names of the teachers, self-supervised methods or transfers to make; default: all."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default is runs/<experiment>.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; default is runs/<experiment>.")
 _REUSE = flags.DEFINE_string(
-    "reuse", None, "The folder of another run: what is finished there and the same is taken."
+    "reuse", None, "The folder of another run, whose complete and equal artifacts are reused."
 )
-_VERIFY = flags.DEFINE_bool("verify", False, "With --stage=label: read the columns back instead.")
-_PLAN = flags.DEFINE_bool("plan", False, "With --stage=label: say what it will take instead.")
+_VERIFY = flags.DEFINE_bool(
+    "verify", False, "With --stage=label: read the pseudo-label datasets back instead."
+)
+_PLAN = flags.DEFINE_bool("plan", False, "With --stage=label: print a cost estimate instead.")
 _DIFF = flags.DEFINE_string(
     "diff",
     None,
@@ -47,31 +48,74 @@ _STRATEGY = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Runs the stages that the flags ask for."""
+    """Make, or view, what the flags ask for."""
     command.expect_flags_alone(argv)
-    if _STAGE.value not in STAGES:
-        raise UserError(f"--stage={_STAGE.value}: {experiment.nearest(_STAGE.value, STAGES)}")
+    stage, only = _STAGE.value, tuple(_ONLY.value)
+    if stage not in STAGES:
+        raise not_allowed(f"stage={stage}", stage, STAGES, key="stage")
+    if (_VERIFY.value or _PLAN.value or _DIFF.value) and stage != "label":
+        raise UserError("--verify, --plan and --diff belong to --stage=label")
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
-    with command.without_greetings():
-        from must_keras.runs import executor
+    with command.quiet_import():
+        # TensorFlow is imported from here on.
+        from must_keras.pseudo_labels import checks
+        from must_keras.runs.executor import Executor
+        from must_keras.stages.check import check
+        from must_keras.stages.status import status
 
-    executor.run(
-        _STAGE.value,
-        recipe=functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value),
+        all_stages = stages.load()
+
+    load = functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value)
+    executor = Executor(
+        all_stages,
+        load=load,
         workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),
-        only=tuple(_ONLY.value),
+        only=only,
         strategy=_STRATEGY.value,
-        label_engine=_LABEL_ENGINE.value,
         reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
-        verify=_VERIFY.value,
-        plan=_PLAN.value,
-        diff=pathlib.Path(_DIFF.value) if _DIFF.value else None,
+        make_labeler=_labeler(_LABEL_ENGINE.value, load),
+    )
+    if stage == "status":
+        executor.read(status, new=True, others=True)
+    elif stage == "check":
+        executor.read(lambda run, _: check(run))
+    elif _VERIFY.value:
+        executor.read(lambda run, _: checks.verify(run, only))
+    elif _PLAN.value:
+        executor.read(lambda run, _: checks.print_plan(run, only), new=True)
+    elif _DIFF.value:
+        executor.read(lambda run, _: checks.compare(run, pathlib.Path(_DIFF.value)))
+    else:
+        executor.make(stage)
+
+
+def _labeler(engine: str, load: Callable[[], Any]) -> Callable[..., Any] | None:
+    """Return what makes labels, see Run.make_labeler.
+
+    Raises:
+        UserError: there is no such engine, or it takes no such argument.
+    """
+    name, arguments = experiment.parse(engine, "label_engine")
+    if name == "local" and not arguments:
+        return None
+    if name != "ray":
+        hint = nearest(engine, ("local", "ray"))
+        raise UserError.of("", "label_engine", engine, hint)
+    workers = arguments.pop("workers", None)
+    if arguments or not (workers is None or (workers.isdecimal() and int(workers))):
+        raise UserError.of("", "label_engine", engine, "allowed are ray and ray:workers=<1 and up>")
+    from must_keras.pseudo_labels import ray_labeler
+    from must_keras.stages.label import writer_of
+
+    ray_labeler.check_installed()
+    return functools.partial(
+        ray_labeler.RayLabeler, writer=writer_of, load=load, workers=workers and int(workers)
     )
 
 
 def run() -> None:
-    """The entry point of the installed command."""
+    """Start the installed command."""
     command.run(main)
 
 

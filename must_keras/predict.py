@@ -1,4 +1,4 @@
-"""A model on pictures: `python -m must_keras.predict IMAGES... --model PATH --out DIR`."""
+"""Predictions for images: `python -m must_keras.predict IMAGES... --model PATH --out DIR`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _MODEL = flags.DEFINE_string(
 _TRUSTED = flags.DEFINE_bool(
     "trusted", False, "Run a SavedModel: it is a program that runs with your rights."
 )
-_OUT = flags.DEFINE_string("out", None, "A new folder for what comes out.")
+_OUT = flags.DEFINE_string("out", None, "A new folder for the predictions.")
 
 
 def main(argv: list[str]) -> None:
-    """Predicts the pictures that the arguments name."""
-    for flag, value in (("model", _MODEL.value), ("out", _OUT.value)):
-        if not value:
-            raise UserError(f"--{flag} is missing")
+    """Predict the images that the arguments name."""
+    for flag in (_MODEL, _OUT):
+        if not flag.value:
+            raise UserError(f"--{flag.name} is missing", key=flag.name)
     files = image_paths.find(argv[1:])
-    with command.without_greetings():
+    with command.quiet_import():
         import tensorflow as tf
 
         from must_keras.data.io.images import read_image
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
         from must_keras.inference.results import Results
         from must_keras.progress import track
 
-    model = Model.load(pathlib.Path(_MODEL.value), trusted=_TRUSTED.value)
+    model = Model.load(_MODEL.value, trusted=_TRUSTED.value)
     results = Results(pathlib.Path(_OUT.value), model.tasks)
     for name, file in track(files.items(), "predict", len(files)):
         try:
@@ -47,17 +47,17 @@ def main(argv: list[str]) -> None:
             outputs = model.predict(image)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             size = f"{image.shape[1]}x{image.shape[0]} (width x height)"
-            print(f"skipped: {file}: {size} pixels take more memory than there is", file=sys.stderr)
+            print(f"skipped: {file}: out of memory for {size} pixels", file=sys.stderr)
             continue
         results.add(name, file, image, outputs)
     results.close()
     if not results.num_pictures:
-        raise UserError(f"not one of {len(files)} pictures could be read")
-    print(f"{results.num_pictures} of {len(files)} pictures: {_OUT.value}")
+        raise UserError(f"none of {len(files)} images could be read")
+    print(f"{results.num_pictures} of {len(files)} images: {_OUT.value}")
 
 
 def run() -> None:
-    """The entry point of the installed command."""
+    """Run the installed command."""
     command.run(main)
 
 

@@ -1,4 +1,4 @@
-"""How far something is, for a person (a bar in a terminal, lines in a log) and for programs."""
+"""Progress of a run, for a person (a bar in a terminal, lines in a log) and for programs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from must_keras.files import write_json
+from must_keras.json_files import write_json
 
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Counts steps towards a known end.
-
-    In a terminal it is a bar; elsewhere a plain line every few seconds, with the time left.
+    """Steps towards a known end: a bar in a terminal; else a line every few seconds.
 
     Args:
         title: what is being done.
         total: the number of steps.
-        folder: where `progress.json` ({"pid", "step", "of"}) is kept; None: nowhere.
+        folder: where `record` writes progress.json; None: nowhere.
         done: steps that an earlier process made.
+
+    Example:
+        progress = Progress("labels of depth", total=100)
+        progress.advance(10)  # labels of depth: 10/100, 3 s left
+        progress.close()
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Progress:
         )
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Moves on by `count` steps; `note` stands beside the count."""
+        """Add `count` steps; `note` is shown beside the count."""
         self._step += count
         if self._terminal:
             if note:
@@ -53,29 +56,26 @@ class Progress:
             self._last_line = now
             each = (now - self._start) / (self._step - self._done)
             left = each * (self._total - self._step)
-            print(
-                f"{self._title}: {self._step}/{self._total}, {left:.0f} s left  {note}",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{self._title}: {self._step}/{self._total}, {left:.0f} s left  {note}"
+            print(line, file=sys.stderr, flush=True)
 
     def record(self) -> None:
-        """Renames a new progress.json into place."""
+        """Write progress.json, see `record`."""
         if self._folder is not None:
             record(self._folder, self._step, self._total)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """End the bar."""
         self._bar.close()
 
 
 def record(folder: pathlib.Path, step: int, of: int) -> None:
-    """Renames a new progress.json ({"pid", "step", "of"}) into place."""
+    """Write progress.json, {"pid", "step", "of"}, for programs that watch a run."""
     write_json(folder / "progress.json", {"pid": os.getpid(), "step": step, "of": of})
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """The items, with their progress shown."""
+    """Yield the items, and show their progress."""
     progress = Progress(title, total)
     for item in items:
         yield item

@@ -1,33 +1,43 @@
 """One recipe with several seeds: `python -m must_keras.repeat --experiment=NAME --seeds=0,1,2`.
 
-Each seed is a run of its own, of all stages, in runs/<experiment>-seed<k>, as made by
+Each seed is a run of its own, of all stages, in runs/<recipe>-seed<k>, as made by
 
     python -m must_keras.main --experiment=NAME:seed=K --workdir=runs/NAME-seedK
 
-Where the first run has several learning rates, those that it chooses are taken by the others, if
-the recipe has an argument `rates_from`. Every transfer becomes a line of --to; then the runs are
-compared as by must_keras.compare. What is finished is not made again.
+Where the first run sweeps learning rates, the others use the chosen ones, if the recipe has an
+argument `rates_from`. Every transfer becomes a line of --to; then the runs are compared as by
+must_keras.compare. Complete artifacts are skipped.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from absl import flags
 
 from must_keras import command, experiment
 from must_keras.errors import UserError
-from must_keras.files import json_lines, read_json, replacing
+from must_keras.files import replacing
+from must_keras.json_files import json_lines, read_json
 from must_keras.runs.marks import RUN
 
-# What tells one transfer from another.
+# What identifies a transfer run.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
+_Kept = TypedDict("_Kept", dict.fromkeys((*_CELL, "value"), Any))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is read of run.json."""
+
+    git_commit: str | None
 
 
 def repeat(
@@ -39,92 +49,85 @@ def repeat(
     rates_from: str | None = None,
     options: Sequence[str] = (),
 ) -> None:
-    """Makes the runs that are not finished, one after the other, and compares them.
+    """Make the runs that are not complete, one after the other, and compare them.
 
     Args:
-        text: what `--experiment` says.
+        text: the recipe with its arguments, see `experiment.parse`.
         seeds: different whole numbers.
-        workdir: where runs go, with -seed<k> behind it; None: runs/<experiment>.
-        to: a file of JSON lines; transfers that it does not have yet are added.
-        rates_from: a finished run, whose learning rates the first seed takes too.
+        workdir: of the runs, before -seed<k>; None: runs/<recipe>.
+        to: a file of JSON lines, to which missing transfers are added.
+        rates_from: a complete run, whose learning rates the first seed uses too.
         options: further flags of must_keras.main.
 
     Raises:
-        UserError: the recipe cannot be repeated, the seeds are not seeds, or the file has other
-            numbers of the same transfers.
-        SystemExit: a run ended with this status, after it said why.
+        UserError: the recipe cannot be repeated, the seeds are not seeds, or the file contains
+            other numbers of the same transfers; has the argument as `key`.
+        SystemExit: a run ended with this status, after a message of its own.
     """
-    numbers = _whole_numbers(seeds)
+    if len(set(seeds)) < max(len(seeds), 1) or not all(seed.isdecimal() for seed in seeds):
+        problem = "expected different whole numbers, at least one"
+        raise UserError.of("", "seeds", ",".join(seeds), problem)
     name, arguments = experiment.parse(text)
-    for key, flag in (("seed", "--seeds"), ("rates_from", "--rates_from")):
+    for key, flag in (("seed", "seeds"), ("rates_from", "rates_from")):
         if key in arguments:
-            raise UserError(f"--experiment={text}: {key} is given by {flag} alone")
-    with command.without_greetings():
-        takes = experiment.parameters(name)
+            raise UserError.of("", "experiment", text, f"give {key} by {flag} instead")
+    with command.quiet_import():
+        allowed = experiment.parameters(name)
         from must_keras.analysis import combined
-    if "seed" not in takes:
-        raise UserError(f"--experiment={name}: the recipe has no argument named seed")
-    if rates_from and "rates_from" not in takes:
-        raise UserError(f"--rates_from={rates_from}: {name} has no argument of this name")
+    for key in ("seed", *(["rates_from"] if rates_from else [])):
+        if key not in allowed:
+            raise UserError(f"recipe {name} has no argument {key}", key=key, allowed=allowed)
     root = workdir or str(experiment.default_workdir(name, arguments))
-    folders = [pathlib.Path(f"{root}-seed{seed}") for seed in numbers]
-    for seed, folder in zip(numbers, folders, strict=True):
+    folders = {int(seed): pathlib.Path(f"{root}-seed{int(seed)}") for seed in seeds}
+    for seed, folder in folders.items():
         given = arguments | {"seed": str(seed)}
-        if rates_from and "rates_from" in takes:
+        if rates_from and "rates_from" in allowed:
             given["rates_from"] = rates_from
         status = _run(name, given, folder, options)
         if status:
             raise SystemExit(status)
-        if not rates_from and any("sweep" in transfer for transfer in _transfers(folder)):
+        transfers = combined.read_report(folder)["transfers"]
+        if not rates_from and any("sweep" in transfer for transfer in transfers):
             rates_from = str(folder)
         if to:
-            _keep(folder, seed, pathlib.Path(to))
-    combined.show(folders)
-
-
-def _whole_numbers(texts: Sequence[str]) -> list[int]:
-    if not texts or len(set(texts)) < len(texts) or not all(t.isdecimal() for t in texts):
-        raise UserError(f"--seeds={','.join(texts)}: different whole numbers, at least one")
-    return [int(text) for text in texts]
+            _keep(transfers, folder, seed, pathlib.Path(to))
+    combined.show(list(folders.values()))
 
 
 def _run(
     name: str, arguments: Mapping[str, str], folder: pathlib.Path, options: Sequence[str]
 ) -> int:
-    """The exit status of one run."""
+    """Return the exit status of one run."""
     text = ",".join(f"{key}={shlex.quote(value)}" for key, value in arguments.items())
     given = [f"--experiment={name}:{text}", f"--workdir={folder}", *options]
     print(f"{folder}: {given[0]}", flush=True)
     return subprocess.run([sys.executable, "-m", "must_keras.main", *given], check=False).returncode
 
 
-def _transfers(folder: pathlib.Path) -> list[dict[str, Any]]:
-    from must_keras.analysis import combined
-
-    return combined.read_report(folder)["transfers"]
-
-
-def _keep(folder: pathlib.Path, seed: int, path: pathlib.Path) -> None:
-    """Adds the transfers that the file does not have yet; nothing is taken away from it.
+def _keep(
+    transfers: Sequence[Mapping[str, Any]], folder: pathlib.Path, seed: int, path: pathlib.Path
+) -> None:
+    """Append the transfers of a run that a file does not contain yet.
 
     Raises:
-        UserError: it has other numbers of a transfer: those of another recipe.
+        UserError: it contains other numbers of a transfer: those of another recipe.
     """
-    remedy = "give a new file, or mend that line"
-    form = dict.fromkeys((*_CELL, "value"), object)
-    known = {_cell(row): row for row in json_lines(path, form=form, remedy=remedy)}
+    remedy = "give a new file, or fix that line"
+    known = {_cell(row): row for row in json_lines(path, _Kept, remedy=remedy)}
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     text += "" if text.endswith("\n") or not text else "\n"
-    remedy = "run its recipe again: it is written anew, and what is finished stays"
-    commit = read_json(folder / RUN, form={"git_commit": object}, remedy=remedy)["git_commit"]
-    # A transfer that says its own commit may be older than the run's last command.
-    origin = {"run_seed": seed, "git_commit": commit}
-    rows = [origin | transfer for transfer in _transfers(folder)]
+    remedy = "run its recipe again: it is written anew, and complete artifacts stay"
+    commit = read_json(folder / RUN, _Run, remedy=remedy).git_commit
+    # A transfer with a commit of its own may be older than the run's last command.
+    rows = [{"run_seed": seed, "git_commit": commit, **transfer} for transfer in transfers]
     for row in rows:
         if known.get(_cell(row), row)["value"] != row["value"]:
             raise UserError(
-                f"--to={path} has other numbers of {row['set']} from {row['start']}, seed {seed}, "
-                f"than {folder}: they are of another recipe or commit; give a new file"
+                f"to={path} contains other numbers of {row['set']} from {row['start']}, seed "
+                f"{row['seed']}, than {folder}: of another recipe or commit; give a new file",
+                path=path,
+                key="to",
+                value=row["value"],
             )
     new = [row for row in rows if _cell(row) not in known]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,17 +140,19 @@ def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def run() -> None:
-    """The entry point; its flags are defined here, because must_keras.main has some of the same."""
+    """Run the command; its flags are defined here, because must_keras.main has some of them."""
     text = flags.DEFINE_string("experiment", "scenes_benchmark", "As must_keras.main's.")
-    seeds = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; the first chooses learning rates.")
+    seeds = flags.DEFINE_list(
+        "seeds", ["0", "1", "2"], "Seeds; the first may sweep learning rates."
+    )
     workdir = flags.DEFINE_string(
-        "workdir", None, "Where runs go, with -seed<k> behind it; default is runs/<experiment>."
+        "workdir", None, "Folders of the runs, before -seed<k>; default is runs/<experiment>."
     )
     to = flags.DEFINE_string(
-        "to", None, "A file of JSON lines: all transfers that are not in it yet, with their commit."
+        "to", None, "A file of JSON lines, to which missing transfers are added, with their commit."
     )
     rates_from = flags.DEFINE_string(
-        "rates_from", None, "A finished run, whose learning rates the first seed takes too."
+        "rates_from", None, "A complete run, whose learning rates the first seed uses too."
     )
     passed = {
         name: flags.DEFINE_string(name, None, "As must_keras.main's.")

@@ -9,17 +9,17 @@ from must_keras.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-    """Prints each image's losses and each part's gradient of a kept step."""
+    """Print each image's losses, and the gradient of each part of the network, of a kept step."""
     if len(argv) != 2:
-        raise UserError("give the one folder that the message of the stopped run names")
-    with command.without_greetings():
-        from must_keras.training.nonfinite import replay  # TensorFlow is imported from here on.
+        raise UserError("give one folder, that of the message of the stopped run")
+    with command.quiet_import():
+        from must_keras.training.nonfinite import replay
 
     print(replay(pathlib.Path(argv[1])))
 
 
 def run() -> None:
-    """The entry point."""
+    """Run the command."""
     command.run(main)
 
 

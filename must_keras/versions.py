@@ -1,4 +1,4 @@
-"""Which code and libraries a run was made with."""
+"""Versions of the code and libraries that a run is made with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "keras-cv", "tensorflow-da
 
 
 def versions() -> dict[str, str]:
-    """{package: version} of Python and of the installed libraries that numbers depend on."""
+    """Return {package: version} of Python and of the libraries that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that runs, None outside of one."""
+    """Return the commit of the checkout that runs; None outside of one."""
     folder = pathlib.Path(__file__).resolve().parent
     try:
         answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""A headless browser that opens a file and gives back its document."""
+"""A headless browser that opens a file and returns its document; or node, with less of one."""
 
 import pathlib
 import shutil
@@ -25,4 +25,15 @@ def document(path: pathlib.Path, profile: pathlib.Path, fragment: str = "") -> s
         capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
     assert "CONSOLE" not in answer.stderr, answer.stderr
+    return answer.stdout
+
+
+def labels_document(path: pathlib.Path, profile: pathlib.Path, fragment: str = "") -> str:
+    """The document of labels.html; without a browser, what its script makes of one in node."""
+    node = shutil.which("node")
+    if node is None or shutil.which("chromium") or shutil.which("google-chrome"):
+        return document(path, profile, fragment)
+    command = [node, str(pathlib.Path(__file__).with_name("document.js")), str(path), fragment]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+    assert answer.returncode == 0, answer.stderr
     return answer.stdout

@@ -4,27 +4,25 @@ import json
 import os
 import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
+
+from programs import Program
 
 HERE = pathlib.Path(__file__).parent
 
 
-def start(folder, *arguments: str, **environment: str) -> subprocess.Popen:
+def start(folder, *arguments: str, **environment: str) -> Program:
     """layout.py in a process of its own."""
     path = os.pathsep.join([str(HERE.parent), str(HERE)])
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "training" / "layout.py"), str(folder), *arguments],
+    return Program(
+        [HERE / "training" / "layout.py", str(folder), *arguments],
         env=os.environ | {"PYTHONPATH": path} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        merged=True,
     )
 
 
-def start_workers(folder, dtype: str, kind: str) -> list[subprocess.Popen]:
+def start_workers(folder, dtype: str, kind: str) -> list[Program]:
     """Two that know of each other."""
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
@@ -36,7 +34,7 @@ def start_workers(folder, dtype: str, kind: str) -> list[subprocess.Popen]:
     return [start(folder, dtype, kind, "worker", TF_CONFIG=json.dumps(task)) for task in tasks]
 
 
-def finish(processes: list[subprocess.Popen]) -> None:
+def finish(processes: list[Program]) -> None:
     answers = [process.communicate(timeout=900)[0] for process in processes]
     for process, answer in zip(processes, answers, strict=True):
         assert process.returncode == 0, answer[-3000:]

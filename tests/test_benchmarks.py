@@ -1,5 +1,7 @@
 """What benchmarks/gpu.py computes without a GPU: its batch and its figures."""
 
+import html
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,9 @@ def test_noise_has_labels_as_the_tasks_want_them():
     assert set(y["labels"]) == {task.name for task in tasks} and y["keys"].tolist() == [0, 1, 2]
     for task in tasks:
         label = y["labels"][task.name]
-        wanted = {k: ((3, *s.shape), s.dtype) for k, s in task.label_spec((64, 64)).items()}
+        wanted = {k: ((3, *s.shape), s.dtype) for k, s in task.labels.spec((64, 64)).items()}
         assert {k: (v.shape, str(v.dtype)) for k, v in label.items()} == wanted
-        assert (np.asarray(task.label_weight(label)) > 0).all()
+        assert (np.asarray(task.labels.weight(label)) > 0).all()
 
 
 def test_figures_are_those_of_the_median_step():
@@ -27,3 +29,10 @@ def test_figures_are_those_of_the_median_step():
     assert line["model_tflop_per_s"] == pytest.approx(0.6)
     assert (line["of_matmul"], line["of_stated"]) == pytest.approx((0.25, 0.1))
     assert "of_stated" not in compared(turns, 8, peak=2.4, stated=None)
+
+
+def test_the_picture_of_the_stages_is_that_of_the_declarations():
+    from benchmarks import stage_graph
+
+    text = html.unescape(stage_graph.PATH.read_text(encoding="utf-8"))
+    assert f"<dc:description>{stage_graph.description(stage_graph.declared())}<" in text

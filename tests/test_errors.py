@@ -22,7 +22,7 @@ from must_keras.config.recipe import Pool, Recipe, Student, Teacher
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.config import Training
+from must_keras.training.config import TrainingConfig
 
 
 def recipe(*, data: str, data_dir: str | None = None, steps: int = 1) -> Recipe:
@@ -134,69 +134,61 @@ def nothing_known(data):
         save(file, np.zeros((8, 10), np.uint16))
 
 
+# {mistake: (how it is made, the facts of the message: file or source, key, value, what is allowed)}.
 DATA = {
-    "depths that know nothing": (
-        nothing_known,
-        r"source 'far\w*' .*nothing to learn for head 'far': all \d+ pixels are unknown",
-    ),
-    "an empty class": (
-        lambda d: (d / "maps" / "3.png").rename(d / "maps" / "3.txt") and empty("maps")(d),
-        r"maps holds no picture",
-    ),
+    "depths that know nothing": (nothing_known, ("source 'far", "head 'far'")),
+    "no map": (empty("maps"), ("/maps",)),
     "a box outside in": (
         spoiled(lambda c: c["annotations"][2].update(bbox=[5, 5, -2, 3])),
-        r"boxes.json: annotation 2 has the bbox \[5, 5, -2, 3\], expected",
+        ("boxes.json", "annotation 2", "bbox", "[5, 5, -2, 3]"),
     ),
-    "an empty folder": (empty("kinds"), r"kinds holds no picture"),
-    "no folder": (lambda d: (d / "maps").rename(d / "map"), r"there is no folder .*maps"),
-    "a missing file": (lambda d: (d / "boxes.json").unlink(), r"there is no file .*boxes.json"),
-    "a folder that is no class": (other_classes, r"kinds/c is not one of the 2 classes: a, b"),
+    "an empty folder": (empty("kinds"), ("/kinds",)),
+    "no folder": (lambda d: (d / "maps").rename(d / "map"), ("/maps",)),
+    "a missing file": (lambda d: (d / "boxes.json").unlink(), ("/boxes.json",)),
+    "a folder that is no class": (other_classes, ("/kinds/c", "a, b")),
     "a class id out of range": (
         spoiled(lambda c: c["annotations"][2].update(category_id=7)),
-        r"boxes.json: annotation 2 is of category 7, which is not listed",
+        ("boxes.json", "annotation 2", "category 7"),
     ),
     "other classes than the head": (
         spoiled(lambda c: c["categories"][0].update(name="dog")),
-        r"source 'boxes\w*' does not fit head 'boxes'.*not in both: cat, dog",
+        ("source 'boxes", "head 'boxes'", "cat, dog"),
     ),
     "a map's value out of range": (
         lambda d: save(d / "maps" / "3.png", np.full((8, 10), 9, np.uint8)),
-        r"maps/3.png has values that are neither a class nor to be ignored: 9; classes are 0-1",
+        ("/maps/3.png", "9", "0-1"),
     ),
     "an annotation for an absent image": (
         spoiled(lambda c: c["annotations"][1].update(image_id=70)),
-        r"boxes.json: annotation 1 is of image 70, which is not listed",
+        ("boxes.json", "annotation 1", "image 70"),
     ),
     "an absent image": (
         spoiled(lambda c: c["images"][1].update(file_name="gone.png")),
-        r"boxes.json: image 1 has the file_name 'gone.png', which is not in .*images",
+        ("boxes.json", "image 1", "file_name", "'gone.png'", "/images"),
     ),
     "a map of another size": (
         lambda d: save(d / "maps" / "3.png", np.zeros((8, 9), np.uint8)),
-        r"maps/3.png is 9x8 pixels, its image .*3.png is 10x8",
+        ("/maps/3.png", "9x8", "3.png", "10x8"),
     ),
     "a map without an image": (
         lambda d: save(d / "maps" / "77.png", np.zeros((8, 10), np.uint8)),
-        r"maps/77.png has no image 77",
+        ("/maps/77.png", "image 77"),
     ),
     "a depth in another unit": (
         lambda d: save(d / "depths" / "3.png", np.full((8, 10), 3, np.uint16)),
-        r"depths/3.png: its median depth is 0.003 m with depth_scale=0.001, which looks like",
+        ("/depths/3.png", "0.003 m", "depth_scale=0.001"),
     ),
-    "JSON that is none": (
-        lambda d: (d / "boxes.json").write_text("{"),
-        r"boxes.json cannot be read as JSON",
-    ),
+    "JSON that is none": (lambda d: (d / "boxes.json").write_text("{"), ("boxes.json", "JSON")),
 }
 
 
 @pytest.mark.parametrize("mistake", DATA)
 def test_mistakes_in_data(mistake, home, capsys):
-    spoil, message = DATA[mistake]
+    spoil, facts = DATA[mistake]
     spoil(home / "data")
     status, lines = run(home, capsys)
     assert status == 2 and len(lines) == 1
-    assert re.search(message, lines[0]), lines[0]
+    assert all(fact in lines[0] for fact in facts), lines[0]
     assert not (home / "run").exists()
 
 
@@ -223,12 +215,12 @@ FLAGS = {
     "an unknown recipe": ({"experiment": "folder"}, "did you mean 'folders'"),
     "a file that is no recipe": ({"experiment": "gone.py"}, "gone.py"),
     "an unknown argument": ({"experiment": "MINE,step=3"}, "did you mean 'steps'"),
-    "an argument of another type": ({"experiment": "MINE,steps=many"}, "steps=many"),
+    "an argument of another type": ({"experiment": "MINE,steps=many"}, "steps='many'"),
     "an unknown teacher's state": ({"stage": "status", "only": ["kind"]}, "did you mean 'kinds'"),
-    "an unknown stage": ({"stage": "students"}, "--stage=students: did you mean 'student'"),
-    "an unknown teacher": ({"only": ["kind"]}, "--only=kind: did you mean 'kinds'"),
-    "an unknown strategy": ({"strategy": "tow"}, "one"),
-    "a run that is none": ({"reuse": "."}, "--reuse=. is no folder of a run"),
+    "an unknown stage": ({"stage": "students"}, "--stage=students; did you mean 'student'"),
+    "an unknown teacher": ({"only": ["kind"]}, "did you mean 'kinds'"),
+    "an unknown strategy": ({"strategy": "tow"}, "--strategy=tow"),
+    "a run that is none": ({"reuse": "."}, "--reuse=."),
 }
 
 
@@ -239,36 +231,36 @@ def test_one_bad_map_among_many_shows_before_anything_is_made(home, capsys):
         save(home / "data" / "depths" / f"{i}.png", np.full((8, 10), 2000, np.uint16))
     save(home / "data" / "maps" / "41.png", np.zeros((9, 10), np.uint8))
     status, lines = run(home, capsys)
-    assert status == 2 and "maps/41.png is 10x9 pixels" in lines[0]
+    assert status == 2 and "/maps/41.png" in lines[0] and "10x9" in lines[0]
     assert not (home / "run").exists()
 
 
+# {mistake: (text of the recipe, what stands there instead, the facts of the message)}.
 RECIPES = {
-    "a field that is none": ("threshold=None", "treshold=0.5", r"line \d+: TypeError.*treshold"),
-    "one pool that is no tuple": ('"images")),),', '"images"))),', "pools is no tuple"),
+    "an unknown field": ("threshold=None", "treshold=0.5", ("mine.py, line ", "treshold")),
+    "one pool that is no tuple": ('"images")),),', '"images"))),', ("pools", "Pool")),
     "a set that is not split": (
-        "sets=split_by_fraction(source)",
-        "sets=source",
-        "expected a Splits",
+        "sets=split_by_fraction(source)", "sets=source", ("sets", "Splits"),
     ),
-    "an optimizer's name": ("optimizer=AdamW()", "optimizer='adamw'", "must be AdamW"),
-    "a recipe that gives nothing": ("return Recipe(", "Recipe(", "returns nothing"),
-    "a missing comma": ("seed=0,", "seed=0", r"mine.py, line \d+: .*comma"),
-    "an import of nothing": ("import pathlib", "import pathlip", "line 2: ModuleNotFoundError"),
-    "a start that is none": ('starts=("random",)', 'starts=("random")', "starts is a str"),
-    "a head with a space": ('name="kinds", classes', 'name="my kinds", classes', "cannot be named"),
-}
+    "an optimizer's name": ("optimizer=AdamW()", "optimizer='adamw'", ("optimizer", "Optimizer")),
+    "a recipe that gives nothing": ("return Recipe(", "Recipe(", ("mine.py", "recipe(")),
+    "a missing comma": ("seed=0,", "seed=0", ("mine.py, line ", "comma")),
+    "an import of nothing": ("import pathlib", "import pathlip", ("mine.py, line 2", "pathlip")),
+    "a start that is none": ('starts=("random",)', 'starts=("random")', ("starts", "str")),
+    "a head with a space": ('name="kinds", classes', 'name="my kinds", classes', ("'my kinds'",)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", RECIPES)
 @pytest.mark.parametrize("stage", ["all", "status"])
 def test_mistakes_in_recipes(mistake, stage, home, capsys):
-    was, now, message = RECIPES[mistake]
+    was, now, facts = RECIPES[mistake]
     text = RECIPE.replace("loss_weight=1.0,", "loss_weight=1.0, threshold=None,")
     assert was in text
     (home / "mine.py").write_text(text.replace(was, now))
     status, lines = run(home, capsys, stage=stage)
-    assert status == 2 and len(lines) == 1 and re.search(message, lines[0]), lines
+    assert status == 2 and len(lines) == 1, lines
+    assert all(fact in lines[0] for fact in facts), lines[0]
     assert not (home / "run").exists()
 
 
@@ -285,13 +277,13 @@ def test_mistakes_in_flags(mistake, home, capsys):
 def test_a_workdir_that_is_a_file(home, capsys):
     (home / "run").write_text("mine")
     status, (line,) = run(home, capsys)
-    assert status == 2 and "is a file; a folder is needed" in line
+    assert status == 2 and str(home / "run") in line
     assert (home / "run").read_text() == "mine"
 
 
 def test_a_workdir_that_cannot_be_made(home, capsys):
     status, (line,) = run(home, capsys, workdir="/proc/must_keras")
-    assert status == 2 and "--workdir=/proc/must_keras cannot be made" in line
+    assert status == 2 and "/proc/must_keras" in line
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
@@ -299,7 +291,7 @@ def test_a_disk_that_takes_nothing(number, home, capsys, monkeypatch):
     def full(*_):
         raise OSError(number, "reason", "run/run.json")
 
-    monkeypatch.setattr("must_keras.stages.write_json", full)
+    monkeypatch.setattr("must_keras.runs.run.write_json", full)
     status, lines = run(home, capsys)
     assert status == 2 and lines == ["error: run/run.json: reason"]
 

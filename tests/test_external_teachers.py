@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import published
+from fakes import published_models
+from making import make
 from must_keras import experiment, tasks
-from must_keras.config.recipe import ExternalTeacher, ImportedLabels, student_weights
+from must_keras.config.recipe import ExternalTeacher, ImportedLabels
 from must_keras.data import sources
-from must_keras.data.io.lists import read_class_names
+from must_keras.data.io.text_files import read_class_names
 from must_keras.data.sources import ImagesOnly
 from must_keras.inference.external import ExternalModel, ExternalPredictor
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, teacher
+from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -65,25 +65,25 @@ def arguments(tmp_path_factory):
     }
     (root / "boxes.json").write_text(json.dumps(content))
     (root / "detector_classes.txt").write_text("dark\nbright\n")
-    published.midas(root / "midas.keras", 128)
-    published.detector(root / "detector")
+    published_models.midas(root / "midas.keras", 128)
+    published_models.detector(root / "detector")
     paths = {"data": root, "depth_model": root / "midas.keras", "detector": root / "detector"}
     return TINY | {key: str(path) for key, path in paths.items()}
 
 
 def test_three_teachers_label_a_folder(arguments, tmp_path):
     recipe = experiment.load("external_teachers", arguments, data_dir=None)
-    workdir = Workdir(tmp_path)
-    teacher.run(recipe, workdir, ())
-    label.run(recipe, workdir, ())
+    run = Run(recipe=recipe, path=tmp_path)
+    make("teacher", run)
+    make("label", run)
     pool = recipe.pools[0].source
     assert isinstance(pool, ImagesOnly) and len(pool) == COUNT
     labels = {}
     for item in recipe.teachers:
-        column = PseudoLabelReader(workdir.labels(item.name, "images").folder, pool, item.task)
+        column = PseudoLabelReader(run.labels(item.name, "images").folder, pool, item.task)
         assert ("origin" in column.ledger) == (item.name == "elsewhere")
         labels[item.name] = [
-            None if column.is_empty(i) else item.task.decode(column.read(i), None)
+            None if column.is_empty(i) else item.task.records.to_label(column.read(i), None)
             for i in range(COUNT)
         ]
     for i in range(COUNT):
@@ -110,8 +110,7 @@ def test_three_teachers_label_a_folder(arguments, tmp_path):
             assert found is None
         else:
             assert found["boxes"].tolist() == ([[0, 0, 0.5, 1]] if i % 2 == 0 else [])
-    weights = student_weights(recipe)
-    assert {weight.source for weight in weights.values()} == {"given"}
+    assert {weight.source for weight in recipe.loss_weights().values()} == {"given"}
 
 
 # ---- docs/external_teachers.md -------------------------------------------------------------------
@@ -145,9 +144,9 @@ def home(arguments, tmp_path, monkeypatch):
     image = keras.Input((64, 64, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(image)
     keras.Model(image, keras.layers.Dense(3)(pooled)).save(tmp_path / "classifier.keras")
-    published.midas(tmp_path / "midas.keras", 256)
-    published.midas_of_tf_hub(tmp_path / "midas_v2_1_small", 256)
-    published.detector(tmp_path / "detector" / "saved_model")
+    published_models.midas(tmp_path / "midas.keras", 256)
+    published_models.midas_of_tf_hub(tmp_path / "midas_v2_1_small", 256)
+    published_models.detector(tmp_path / "detector" / "saved_model")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -166,15 +165,15 @@ def test_all_labels_of_the_page_come_in(home):
     for item in found:
         item.check_pools([pool])
         record = item.record("deep/2.png")
-        assert record.keys() == item.task.record_spec().keys()
+        assert record.keys() == item.task.records.spec().keys()
 
 
 def test_the_page_names_every_form_and_its_command_is_one(arguments):
-    forms = {
-        form
-        for kind in (Classification, Depth, Detection, Normals, Segmentation)
-        for form in kind.foreign_forms
-    }
+    kinds = (Classification, Detection, Segmentation)
+    heads = [kind(name="x", classes=("a", "b")) for kind in kinds]
+    heads += [Depth(name="x"), Normals(name="x")]
+    forms = {form for head in heads for form in head.external.forms}
+    assert len(forms) > len(heads)
     assert all(f'`"{form}"`' in PAGE for form in forms)
     (command,) = re.findall(r"^    python -m must_keras\.main --experiment=(\S+)$", PAGE, re.M)
     name, given = experiment.parse(command)
@@ -212,4 +211,4 @@ def test_the_recipe_goes_through_every_stage(arguments, tmp_path):
     assert {row["start"] for row in report["transfers"]} == {"random", "student"}
     assert report["student"]["tasks"].keys() == {"depth", "things", "elsewhere"}
     assert (tmp_path / "run" / "export" / "backbone.keras").is_file()
-    assert "all stages are finished" in run("--stage=status")
+    assert "all stages are complete" in run("--stage=status")

@@ -5,15 +5,13 @@ import os
 import pathlib
 import random
 import shutil
-import subprocess
-import sys
 import time
 
 import pytest
 
 from benchmarks.run_differences import log_rows, weights_of
+from programs import Program
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 KILLS = 20
 STAGES = ("teacher", "label", "student", "rounds", "supervised", "selfsup", "transfer")
 RECIPE = """
@@ -44,14 +42,12 @@ def recipe(*, data_dir: str | None = None):
 """
 
 
-def start(recipe, workdir, stage) -> subprocess.Popen:
+def start(recipe, workdir, stage) -> Program:
     command = [
-        sys.executable, "-m", "must_keras.main", f"--experiment={recipe}", f"--stage={stage}",
+        "-m", "must_keras.main", f"--experiment={recipe}", f"--stage={stage}",
         f"--workdir={workdir}", "--strategy=one",
     ]  # fmt: skip
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return Program(command, merged=True)
 
 
 def run(recipe, workdir, stage) -> None:

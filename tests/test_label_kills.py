@@ -13,21 +13,24 @@ import time
 
 import pytest
 
-import label_recipe
+from fakes import label_recipe
 from must_keras.pseudo_labels.store import verify
+from programs import Program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "tests" / "label_recipe.py"
+RECIPE = ROOT / "tests" / "fakes" / "label_recipe.py"
 RAY = "--label_engine=ray:workers=2"
 
 
-def start(pool, workdir, *flags, seconds=0.0, stage="label", before=()) -> subprocess.Popen:
+def start(pool, workdir, *flags, seconds=0.0, stage="label", before=()):
     command = [
-        *before, sys.executable, "-m", "must_keras.main", f"--workdir={workdir}", f"--stage={stage}",
+        "-m", "must_keras.main", f"--workdir={workdir}", f"--stage={stage}",
         f"--experiment={RECIPE}:data={pool},seconds={seconds}", *flags,
     ]  # fmt: skip
+    if not before:
+        return Program(command, merged=True)
     return subprocess.Popen(
-        command,
+        [*before, sys.executable, *command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

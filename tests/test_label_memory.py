@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-import label_recipe
+from fakes import label_recipe
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "tests" / "label_recipe.py"
+RECIPE = ROOT / "tests" / "fakes" / "label_recipe.py"
 
 
 def peak(pool, workdir, stage) -> float:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from must_keras import experiment
 from must_keras.data import sources, splits
-from must_keras.data.io.lists import read_class_names
+from must_keras.data.io.text_files import read_class_names
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "own_data.md").read_text()

@@ -11,17 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-import real_layouts
+from fakes import public_datasets
+from making import make
 from must_keras import experiment
-from must_keras.config.recipe import student_weights
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
 from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, teacher
+from must_keras.runs.run import Run
 from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
@@ -30,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = ("must_imagenet", "must_cross_dataset", "must_strong_checkpoint")
 TINY = {
     "size": "64", "heads": "narrow", "batch": "4", "evaluation_batch": "4",
-    "precision": "float32", "depth_size": f"{real_layouts.DEPTH_SIZE}",
+    "precision": "float32", "depth_size": f"{public_datasets.DEPTH_SIZE}",
     "classification_steps": "2", "detection_steps": "2", "segmentation_steps": "2",
     "student_steps": "2", "transfer_steps": "2", "learning_rates": "0.01",
 }  # fmt: skip
@@ -40,9 +39,9 @@ DOWNSTREAM = ("cifar100", "voc_boxes", "voc_maps", "nyu_depth", "ade20k", "diode
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    real_layouts.tfds_sets(home / "tfds")
-    real_layouts.folders(home / "data")
-    real_layouts.midas(home / "midas.keras")
+    public_datasets.tfds_sets(home / "tfds")
+    public_datasets.folders(home / "data")
+    public_datasets.midas(home / "midas.keras")
     ResNet.small().build((64, 64), {}).save(home / "strong.keras")
     return home
 
@@ -64,15 +63,15 @@ def load(name, home, **changes):
 
 @pytest.fixture(scope="module")
 def labels_of_midas(home, tmp_path_factory):
-    """What MiDaS says of ImageNet, as a column: {source: {head: labels}}."""
+    """The pseudo labels of ImageNet by MiDaS: {source: {head: labels}}."""
     recipe = load("must_imagenet", home)
-    workdir = Workdir(tmp_path_factory.mktemp("run"))
-    teacher.run(recipe, workdir, ("midas",))
-    label.run(recipe, workdir, ("midas",))
+    run = Run(recipe=recipe, path=tmp_path_factory.mktemp("run"))
+    make("teacher", run, only=("midas",))
+    make("label", run, only=("midas",))
     (pool,) = recipe.pools
     midas = next(item for item in recipe.teachers if item.name == "midas")
-    column = PseudoLabelReader(workdir.labels("midas", "imagenet").folder, pool.source, midas.task)
-    return {"imagenet": {"depth": PseudoLabels(column=column, threshold=None)}}
+    reader = PseudoLabelReader(run.labels("midas", "imagenet").folder, pool.source, midas.task)
+    return {"imagenet": {"depth": PseudoLabels(reader=reader, threshold=None)}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,9 +79,9 @@ def test_a_recipe_takes_a_step(name, home, labels_of_midas):
     recipe = load(name, home, batch="12")
     parts = [
         LabeledExamples(TolerantSource(source), recipe.tasks, labels_of_midas.get(source.name))
-        for source in label.student_sources(recipe)
+        for source in recipe.student_sources
     ]
-    training, weights = recipe.student.training, student_weights(recipe)
+    training, weights = recipe.student.training, recipe.loss_weights()
     model = build_model(
         recipe.network,
         recipe.tasks,
@@ -112,15 +111,15 @@ def test_a_recipe_takes_a_step(name, home, labels_of_midas):
 
 def test_what_the_students_see(home):
     one, all_, strong = (load(name, home) for name in NAMES)
-    assert [s.name for s in label.student_sources(one)] == ["imagenet"]
-    assert [s.name for s in label.student_sources(strong)] == ["imagenet"]
-    assert [s.name for s in label.student_sources(all_)] == ["imagenet", "objects365", "coco"]
+    assert [s.name for s in one.student_sources] == ["imagenet"]
+    assert [s.name for s in strong.student_sources] == ["imagenet"]
+    assert [s.name for s in all_.student_sources] == ["imagenet", "objects365", "coco"]
     for recipe in (one, all_, strong):
         assert [t.name for t in recipe.teachers] == ["imagenet", "objects365", "coco", "midas"]
         assert {t.name for t in recipe.transfers} == set(DOWNSTREAM)
         # True labels are never labeled again.
         for item in recipe.trained_teachers:
-            names = [s.name for s in label.sources_to_label(recipe, item)]
+            names = [s.name for s in recipe.sources_labeled_by(item)]
             assert item.name not in names
         heads = {task.name: task for task in recipe.tasks}
         assert heads["depth"].kind == "relative_inverse" and not heads["boxes"].with_masks
@@ -142,12 +141,12 @@ def test_an_image_is_never_in_two_parts(home):
 @pytest.mark.parametrize("batch", ["none", "8"])
 def test_loss_weights_follow_the_formula_at_every_batch(batch, home):
     """(b_s lr_t) / (b_t lr_s): 256 x 1.6 / (4096 x 0.32), 1, and 0.08 / 0.32."""
-    weights = student_weights(load("must_imagenet", home, batch=batch))
+    weights = load("must_imagenet", home, batch=batch).loss_weights()
     values = {head: weight.value for head, weight in weights.items()}
     expected = {"classes": 0.3125, "boxes": 1.0, "segments": 0.25, "depth": 1.0}
     assert values == pytest.approx(expected)
     assert weights["depth"].source == "given" and weights["boxes"].source == "formula"
-    given = student_weights(load("must_imagenet", home, depth_weight="0.3"))
+    given = load("must_imagenet", home, depth_weight="0.3").loss_weights()
     assert given["depth"].value == 0.3
 
 
@@ -309,7 +308,7 @@ def test_a_recipe_goes_through_every_stage(name, more, home, tmp_path):
 
     run()
     check_report(json.loads((tmp_path / "run" / "report.json").read_text()), name, more)
-    assert "all stages are finished" in run("--stage=status")
+    assert "all stages are complete" in run("--stage=status")
 
 
 def check_report(report, name, more):

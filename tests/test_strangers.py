@@ -11,14 +11,14 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from label_run import THINGS, make
-from must_keras.data.io import folders
+from fakes.labeled_run import THINGS, make
+from must_keras.data import names
 from must_keras.data.sources import CocoJson, CocoPanoptic, Objects365, VocXml, tfds_folder
 from must_keras.data.sources.tfds_readings import tfds_builder
 from must_keras.errors import UserError
 from must_keras.pseudo_labels import viewer
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs.workdir import Artifact, Workdir
+from must_keras.runs.artifact import Artifact
 
 EVIL = "evil.features.Evil"
 PROGRAM = "import os, pathlib; pathlib.Path(__file__).with_name('executed').write_text('')\n"
@@ -45,37 +45,36 @@ def name_evil(folder):
 
 
 def test_a_column_imports_nothing(tmp_path, evil):
-    recipe, workdir = make(tmp_path, heads=("things",))
-    part, source = workdir.labels("teacher_things", "pool"), recipe.pools[0].source
-    expected = PseudoLabelReader(part.folder, source, THINGS).read(0)
-    name_evil(part.folder)
-    found = PseudoLabelReader(part.folder, source, THINGS)
-    assert found.specs == THINGS.record_spec()
+    run = make(tmp_path, heads=("things",))
+    labels, source = run.labels("teacher_things", "pool"), run.recipe.pools[0].source
+    expected = PseudoLabelReader(labels.folder, source, THINGS).read(0)
+    name_evil(labels.folder)
+    found = PseudoLabelReader(labels.folder, source, THINGS)
+    assert found.specs == THINGS.records.spec()
     np.testing.assert_array_equal(found.read(0)["boxes"], expected["boxes"])
-    # A sibling's column is taken, and is data too.
-    own = Artifact(tmp_path / "own" / "labels", (part.folder,))
-    assert own.is_finished({})
+    # A sibling's dataset is reused, and is data too.
+    own = Artifact(folder=tmp_path / "own" / "labels", others=(labels.folder,))
+    assert own.declare(find_inputs=dict).is_complete()
     np.testing.assert_array_equal(
         PseudoLabelReader(own.folder, source, THINGS).read(0)["boxes"], expected["boxes"]
     )
-    viewer.write(recipe, workdir)
-    shutil.rmtree(part.folder / "missing", ignore_errors=True)
+    viewer.write(run)
+    shutil.rmtree(labels.folder / "missing", ignore_errors=True)
     for name in ("features.json", "dataset_info.json"):
-        (part.folder / name).write_bytes(b"\0")
-    assert len(PseudoLabelReader(part.folder, source, THINGS)) == len(source)
+        (labels.folder / name).write_bytes(b"\0")
+    assert len(PseudoLabelReader(labels.folder, source, THINGS)) == len(source)
     assert not evil.exists()
 
 
 def test_a_column_of_another_task_is_no_column_of_this(tmp_path):
-    recipe, workdir = make(tmp_path, heads=("parts",))
-    folder, source = workdir.labels("teacher_parts", "pool").folder, recipe.pools[0].source
+    run = make(tmp_path, heads=("parts",))
+    folder, source = run.labels("teacher_parts", "pool").folder, run.recipe.pools[0].source
     with pytest.raises(Exception, match="tfrecord.* is damaged: .*it has no part 'boxes'"):
         PseudoLabelReader(folder, source, THINGS).read(0)
 
 
 def test_plain_tfds_would_import_it(tmp_path, evil):
-    _, workdir = make(tmp_path, heads=("things",))
-    folder = workdir.labels("teacher_things", "pool").folder
+    folder = make(tmp_path, heads=("things",)).labels("teacher_things", "pool").folder
     assert len(tfds_folder(folder).info.features) == 9
     name_evil(folder)
     with pytest.raises(UserError, match=rf"features.json names the class {EVIL}.*trust"):
@@ -144,7 +143,7 @@ def test_names_that_lead_out_of_the_folder(outside, tmp_path):
     with pytest.raises(UserError, match=r"a.json.*secret.png.* outside of the folder"):
         CocoPanoptic(name="x", images=images, maps=images, annotations=path, head="h")
     with pytest.raises(UserError, match=r"secret.png.* outside of the folder"):
-        folders.check_inside([outside], "any list")
+        names.check_inside([outside], "any list")
 
 
 def test_two_dots_within_a_name_lead_nowhere(tmp_path):
@@ -187,16 +186,17 @@ def test_xml_has_no_entities(doctype, tmp_path):
 
 def test_names_are_text_in_the_pages(tmp_path):
     script = "</script><img src=x onerror=alert(1)>"
-    recipe, workdir = make(tmp_path)
+    run = make(tmp_path)
     teachers = tuple(
         dataclasses.replace(item, task=dataclasses.replace(item.task, classes=(script, "b")))
         if item.task.name in ("things", "kind")
         else item
-        for item in recipe.teachers
+        for item in run.recipe.teachers
     )
     Image.new("RGB", (20, 20)).save(tmp_path / "pool" / "<img src=y onerror=alert(2)>.png")
-    viewer.write(dataclasses.replace(recipe, name=script, teachers=teachers), workdir)
-    page = (workdir.root / viewer.NAME).read_text()
+    recipe = dataclasses.replace(run.recipe, name=script, teachers=teachers)
+    viewer.write(dataclasses.replace(run, recipe=recipe))
+    page = (run.path / viewer.NAME).read_text()
     assert "onerror" in page and "<img src" not in page
     for path in pathlib.Path(viewer.__file__).parent.glob("*.js"):
         text = path.read_text()
@@ -206,9 +206,12 @@ def test_names_are_text_in_the_pages(tmp_path):
 def test_a_damaged_run_beside_this_one_is_passed_over(tmp_path, capsys):
     name = os.urandom(4).hex()  # Warnings are printed once.
     for run in ("damaged", "whole"):
-        other = Workdir(tmp_path / f"{run}{name}").student
-        other.finish({"a": 1}, {}) if other.begin() else None
+        other = Artifact(folder=tmp_path / f"{run}{name}" / "student")
+        other = other.declare(find_inputs=lambda: {"a": 1})
+        other.begin()
+        other.finish({})
     (tmp_path / f"damaged{name}" / "student" / "finished.json").write_text("{")
-    others = tuple(tmp_path / f"{run}{name}" for run in ("damaged", "whole"))
-    assert Workdir(tmp_path / "own", others).student.is_finished({"a": 1})
+    others = tuple(tmp_path / f"{run}{name}" / "student" for run in ("damaged", "whole"))
+    own = Artifact(folder=tmp_path / "own" / "student", others=others)
+    assert own.declare(find_inputs=lambda: {"a": 1}).is_complete()
     assert "finished.json is damaged" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pathlib
 
 from experiments.paper.setting import CLASSIFICATION, DETECTION, SEGMENTATION, Setting
 from must_keras.config.recipe import ExternalTeacher, Teacher
-from must_keras.data.sets import coco, diode, imagenet, objects365
+from must_keras.data import public_sets
 from must_keras.data.splits import Splits
 from must_keras.inference.external import ExternalModel
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
@@ -32,7 +32,7 @@ class TrainingSets:
         """ImageNet by TFDS; <data>/objects365, <data>/coco and <data>/diode.
 
         Args:
-            data: the folder of what TFDS does not have; see must_keras/data/sets.
+            data: the folder of what TFDS does not have; see must_keras/data/public_sets.py.
             seed: of the validation images.
             data_dir: where TFDS keeps its data sets.
             instances: whether COCO's boxes and masks are read too, for the head "instances".
@@ -42,15 +42,15 @@ class TrainingSets:
         """
         root = pathlib.Path(data)
         return cls(
-            imagenet=imagenet.splits(head="classes", seed=seed, data_dir=data_dir),
-            objects365=objects365.splits(root / "objects365", head="boxes", seed=seed),
-            coco=coco.splits(
+            imagenet=public_sets.imagenet(head="classes", seed=seed, data_dir=data_dir),
+            objects365=public_sets.objects365(root / "objects365", head="boxes", seed=seed),
+            coco=public_sets.coco(
                 root / "coco",
                 head="segments",
                 seed=seed,
                 instances_head="instances" if instances else None,
             ),
-            depth=diode.depth(root / "diode", head="depth", seed=seed),
+            depth=public_sets.diode_depth(root / "diode", head="depth", seed=seed),
         )
 
 
@@ -107,9 +107,7 @@ def instances(sets: TrainingSets, setting: Setting, *, steps: int) -> Teacher:
     return Teacher(
         name="coco_instances",
         task=Detection(
-            name="instances",
-            classes=_classes(sets.coco, "instances"),
-            **setting.widths.detection,
+            name="instances", classes=_classes(sets.coco, "instances"), **setting.widths.detection
         ),
         sets=sets.coco,
         training=setting.training(DETECTION, steps),

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from experiments.paper.setting import FROM_TRAINED, VIEWS, Setting, Widths
 from must_keras.config.recipe import Aligned, Transfer
+from must_keras.data import public_sets
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.sets import ade20k, cifar100, diode, nyu_depth, voc
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, nearest
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
 
@@ -99,13 +98,13 @@ def transfers(
 def _cifar100(name: str, where: _Where, widths: Widths) -> _Set:
     """Top-1 of 100 classes."""
     del widths
-    sets = cifar100.splits(head=name, seed=where.seed, data_dir=where.data_dir)
+    sets = public_sets.cifar100(head=name, seed=where.seed, data_dir=where.data_dir)
     return _Set(sets, Classification(name=name, classes=_classes(sets, name)), VIEWS)
 
 
 def _voc_boxes(name: str, where: _Where, widths: Widths) -> _Set:
     """AP50 on 07 test of 07+12; by COCO's 101 points of recall, not VOC's own rule."""
-    sets = voc.boxes(head=name, seed=where.seed, data_dir=where.data_dir)
+    sets = public_sets.voc_boxes(head=name, seed=where.seed, data_dir=where.data_dir)
     classes = _classes(sets, name)
     task = Detection(name=name, classes=classes, with_masks=False, **widths.detection)
     return _Set(sets, task, VIEWS)
@@ -113,27 +112,27 @@ def _voc_boxes(name: str, where: _Where, widths: Widths) -> _Set:
 
 def _voc_maps(name: str, where: _Where, widths: Widths) -> _Set:
     """MIoU of 21 classes, background among them."""
-    sets = voc.maps(where.data / "VOCdevkit" / "VOC2012", head=name, seed=where.seed)
+    sets = public_sets.voc_maps(where.data / "VOCdevkit" / "VOC2012", head=name, seed=where.seed)
     task = Segmentation(name=name, classes=_classes(sets, name), **widths.pixels)
     return _Set(sets, task, _MAP_VIEWS)
 
 
 def _nyu_depth(name: str, where: _Where, widths: Widths) -> _Set:
     """Share of pixels within a factor of 1.25, in meters, without alignment."""
-    sets = nyu_depth.splits(head=name, seed=where.seed, data_dir=where.data_dir)
+    sets = public_sets.nyu_depth(head=name, seed=where.seed, data_dir=where.data_dir)
     return _Set(sets, Depth(name=name, kind="metric", **widths.pixels), _UNSCALED)
 
 
 def _ade20k(name: str, where: _Where, widths: Widths) -> _Set:
     """MIoU of 150 classes."""
-    sets = ade20k.splits(where.data / "ADEChallengeData2016", head=name, seed=where.seed)
+    sets = public_sets.ade20k(where.data / "ADEChallengeData2016", head=name, seed=where.seed)
     task = Segmentation(name=name, classes=_classes(sets, name), **widths.pixels)
     return _Set(sets, task, _MAP_VIEWS)
 
 
 def _diode_normals(name: str, where: _Where, widths: Widths) -> _Set:
     """Share of pixels within 11.25 degrees."""
-    sets = diode.normals(where.data / "diode", head=name, seed=where.seed)
+    sets = public_sets.diode_normals(where.data / "diode", head=name, seed=where.seed)
     return _Set(sets, Normals(name=name, **widths.pixels), VIEWS)
 
 

@@ -1,24 +1,26 @@
-"""What one value of a recipe does: finished runs that differ in it alone, as points of a curve.
+"""Ablation of one value of a recipe: finished runs that differ in it alone, as points of a curve.
 
 A point is a value, a trial is a seed. Within a seed transfer seeds are averaged, and so are runs
 that have the same value in other ways (as many teachers, but other ones); then an interval is taken
-over seeds. Differences are taken within a seed, because its runs share their parts.
+over seeds. Differences are taken within a seed, because its runs share their artifacts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from must_keras.analysis import combined, comparison
-from must_keras.analysis.comparison import t_interval
+from must_keras.analysis.curves import panels, png
 from must_keras.data.sources.source import without_keys
-from must_keras.errors import UserError
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, not_allowed
 from must_keras.runs.fingerprint import first_difference
 
 POOL_IMAGES = "pool_images"
@@ -29,22 +31,27 @@ Interval = dict[str, Any]
 
 # What may differ at any depth.
 _ANYWHERE = (*combined.SEEDS, "rates_from")
-# What may differ besides: other starts are other lines, and what these are made from.
+# What may differ besides: starts, and what these are made from.
 _BESIDES = ("starts", "rounds", "supervised", "selfsup")
 # What differs with another pool or another teacher.
 _ALONG = {POOL_IMAGES: ("pools",), "teachers": ("teachers", "pools")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
-    """A finished run.
+class FinishedRun:
+    """A finished run of an ablation.
 
     Attributes:
-        folder: its own.
-        value: of what is looked at.
+        folder: its folder.
+        value: the ablated value.
         seed: the recipe's.
-        recipe: run.json's, but for seeds and what may differ.
-        rows: its transfers.
+        recipe: run.json's, without seeds and what else may differ.
+        rows: its transfer runs, as in report.json.
+
+    Example:
+        >>> run = FinishedRun(folder=pathlib.Path("runs/a"), value=3.0, seed=0, recipe={}, rows=())
+        >>> run.variant
+        '{}'
     """
 
     folder: pathlib.Path
@@ -53,22 +60,23 @@ class Run:
     recipe: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
 
+    @property
     def variant(self) -> str:
-        """Which of the recipes with this value it is."""
+        """The recipe as text: recipes with the same value may differ in what holds it."""
         return json.dumps(self.recipe, sort_keys=True)
 
 
-def read(folders: Iterable[pathlib.Path], over: str) -> list[Run]:
-    """Finished runs that differ in one value and their seeds, in the order of the values.
+def read(folders: Iterable[pathlib.Path], over: str) -> list[FinishedRun]:
+    """Return finished runs that differ in one value and their seeds, in the order of the values.
 
     Args:
         folders: of the runs.
         over: "pool_images", or the path of a value in run.json's recipe: names of fields, and of
-            items of lists, joined by dots; a list counts by its length.
+            items of lists, joined by dots; the value of a list is its length.
 
     Raises:
-        UserError: a folder holds no finished run, they differ in more, or a seed lacks a run that
-            another one has.
+        UserError: a folder is not that of a finished run, the runs differ in more, or a seed lacks
+            a run that another one has.
     """
     runs = [_read(folder, over) for folder in dict.fromkeys(folders)]
     rests = [_without(run.recipe, over) for run in runs]
@@ -80,25 +88,25 @@ def read(folders: Iterable[pathlib.Path], over: str) -> list[Run]:
                 f"{runs[0].folder} and {run.folder} differ in more than {over}: {field} is "
                 f"{was}, {now}"
             )
-    trials: dict[tuple[int, str], Run] = {}
+    trials: dict[tuple[int, str], FinishedRun] = {}
     variants: dict[Value, dict[int, set[str]]] = {}
     for run in runs:
-        other = trials.setdefault((run.seed, run.variant()), run)
+        other = trials.setdefault((run.seed, run.variant), run)
         if other is not run:
-            raise UserError(f"{other.folder} and {run.folder} are the same run: seed {run.seed}")
-        variants.setdefault(run.value, {}).setdefault(run.seed, set()).add(run.variant())
+            raise UserError.at(other.folder, f"and {run.folder} are the same run: seed {run.seed}")
+        variants.setdefault(run.value, {}).setdefault(run.seed, set()).add(run.variant)
     for value, by_seed in variants.items():
         if any(found != next(iter(by_seed.values())) for found in by_seed.values()):
             raise UserError(f"{over}={value}: each seed needs runs of the same recipes")
     return sorted(runs, key=lambda run: (isinstance(run.value, str), run.value))
 
 
-def curve(runs: Sequence[Run], protocol: str, student: str = "student") -> dict[str, Any]:
-    """Values and mean gains of the starts that all runs have, at every point, of one protocol.
+def curve(runs: Sequence[FinishedRun], protocol: str, student: str = "student") -> dict[str, Any]:
+    """Return values and mean gains, at every point, of the starts that all runs have.
 
     Args:
-        runs: as `read` gives them.
-        protocol: as a folder of transfers is called.
+        runs: as `read` returns them.
+        protocol: the folder name of its transfer runs.
         student: the start whose gains are compared with that at the first point.
 
     Returns:
@@ -106,7 +114,7 @@ def curve(runs: Sequence[Run], protocol: str, student: str = "student") -> dict[
         "sets": {set: {"metric", "starts": {start: [an interval and its "values" by seed, or None,
         at each point]}}},
         "gain": {"sets": names, "starts": the same}: the mean normalized gain over the sets on
-        which it is known of all these starts in all runs, and of which none has seen the images,
+        which it is known of all these starts in all runs and whose images none was trained on,
         "differences": [the student's gain minus that at the first point, within each seed]}.
     """
     found = {
@@ -115,24 +123,29 @@ def curve(runs: Sequence[Run], protocol: str, student: str = "student") -> dict[
     }
     metrics = {name: line["metric"] for of_run in found.values() for name, line in of_run.items()}
     lines = [{s for line in of_run.values() for s in line["starts"]} for of_run in found.values()]
-    starts = sorted(set.intersection(*lines), key=_order)
+    # The random start first, then the student.
+    starts = sorted(set.intersection(*lines), key=lambda s: (s != "random", s != "student", s))
 
-    def cell(run: Run, name: str, start: str) -> Mapping[str, Any]:
+    def cell(run: FinishedRun, name: str, start: str) -> Mapping[str, Any]:
         line = found[run.folder].get(name, {"starts": {}})
         return line["starts"].get(start, {"value": None, "gain": None, "aligned": "none"})
 
-    def counts(name: str) -> bool:
+    def is_common(name: str) -> bool:
         cells = [cell(run, name, start) for run in runs for start in starts]
         return all(c["gain"] is not None and c["aligned"] in ("none", "task") for c in cells)
 
-    sets = [name for name in metrics if counts(name)]
+    sets = [name for name in metrics if is_common(name)]
+    points = [(v, list(group)) for v, group in itertools.groupby(runs, lambda run: run.value)]
 
-    def gain(run: Run, start: str) -> float | None:
+    def line(number: Callable[[FinishedRun], float | None]) -> list[Interval | None]:
+        return [_interval(_by_seed(of_value, number)) for _, of_value in points]
+
+    def gain(run: FinishedRun, start: str) -> float | None:
         gains = [cell(run, name, start)["gain"] for name in sets]
         return statistics.fmean(gains) if gains else None
 
-    gains = {start: _by_seed(runs, lambda run, s=start: gain(run, s)) for start in starts}
-    of_student = gains.get(student, [])
+    gains = {start: line(lambda run, s=start: gain(run, s)) for start in starts}
+    seeds = [point["values"] if point else {} for point in gains.get(student, [])]
     return {
         "points": [
             {
@@ -140,40 +153,44 @@ def curve(runs: Sequence[Run], protocol: str, student: str = "student") -> dict[
                 "runs": [str(run.folder) for run in of_value],
                 "seeds": sorted({run.seed for run in of_value}),
             }
-            for value, of_value in _by_value(runs).items()
+            for value, of_value in points
         ],
         "sets": {
             name: {
                 "metric": metric,
                 "starts": {
-                    start: _intervals(
-                        _by_seed(runs, lambda run, n=name, s=start: cell(run, n, s)["value"])
-                    )
+                    start: line(lambda run, n=name, s=start: cell(run, n, s)["value"])
                     for start in starts
                 },
             }
             for name, metric in metrics.items()
         },
-        "gain": {"sets": sets, "starts": {s: _intervals(points) for s, points in gains.items()}},
-        "differences": _intervals(
-            [
-                {seed: point[seed] - of_student[0][seed] for seed in point if seed in of_student[0]}
-                for point in of_student
-            ]
-        ),
+        "gain": {"sets": sets, "starts": gains},
+        "differences": [
+            _interval({seed: point[seed] - seeds[0][seed] for seed in point if seed in seeds[0]})
+            for point in seeds
+        ],
     }
 
 
-def curves(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """{protocol: its `curve`}."""
+def curves(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
+    """Return {protocol: its `curve`}."""
     names = dict.fromkeys(name for run in runs for name in comparison.by_protocol(run.rows))
     return {name: curve(runs, name) for name in names}
 
 
 def picture(curves: Mapping[str, Mapping[str, Any]], over: str) -> bytes:
-    """Charts of the mean gain, of its differences and of every set, of all protocols, as PNG."""
-    from must_keras.analysis.curves import panels  # matplotlib is slow to import.
+    """Return the charts of `plot` as PNG."""
+    return png(plot(curves, over))
 
+
+def plot(curves: Mapping[str, Mapping[str, Any]], over: str) -> Figure:
+    """Plot the mean gain, its differences and every set of all protocols, one chart each.
+
+    Args:
+        curves: as `ablation.curves` returns them.
+        over: the ablated value, see `read`.
+    """
     found = {}
     for protocol, of_protocol in curves.items():
         several = f", {protocol}" if len(curves) > 1 else ""
@@ -181,7 +198,8 @@ def picture(curves: Mapping[str, Mapping[str, Any]], over: str) -> bytes:
         lines = {start: points for start, points in gain["starts"].items() if start != "random"}
         found[f"mean over {len(gain['sets'])} sets{several}"] = ("normalized gain", lines)
         differences = {"student": of_protocol["differences"]}
-        found[f"minus the first, within seeds{several}"] = ("normalized gain", differences)
+        title = f"difference to the first point, same seeds{several}"
+        found[title] = ("normalized gain", differences)
         for name, of_set in of_protocol["sets"].items():
             found[name + several] = (of_set["metric"], of_set["starts"])
     values = [point["value"] for point in next(iter(curves.values()))["points"]]
@@ -189,35 +207,33 @@ def picture(curves: Mapping[str, Mapping[str, Any]], over: str) -> bytes:
 
 
 def table(found: Mapping[str, Any], over: str, student: str = "student") -> str:
-    """The student's values and gains at every point, in Markdown; ± is half of an interval."""
+    """Return the student's values and gains at every point in Markdown; ± is half an interval."""
     nothing = [None] * len(found["points"])
+    gain = found["gain"]
     lines = [
-        [name, of_set["metric"], *_cells(of_set["starts"].get(student, nothing), ".3f")]
+        (name, of_set["metric"], of_set["starts"].get(student, nothing), ".3f")
         for name, of_set in found["sets"].items()
     ]
-    gain = found["gain"]
     title = f"mean normalized gain ({len(gain['sets'])})"
-    lines.append([title, "", *_cells(gain["starts"].get(student, nothing), "+.3f")])
-    lines.append(["minus the first, within seeds", "", *_cells(found["differences"], "+.3f")])
+    lines.append((title, "", gain["starts"].get(student, nothing), "+.3f"))
+    lines.append(("difference to the first point, same seeds", "", found["differences"], "+.3f"))
     values = [str(point["value"]) for point in found["points"]]
-    return combined.markdown([[over, "metric", *values], *lines])
+    cells = [[name, what, *(_cell(i, form) for i in row)] for name, what, row, form in lines]
+    return combined.markdown([[over, "metric", *values], *cells])
 
 
-def _cells(intervals: Sequence[Interval | None], form: str) -> list[str]:
-    return [
-        "–"
-        if interval is None
-        else format(interval["mean"], form)
-        + ("" if interval["low"] is None else f" ± {interval['high'] - interval['mean']:.3f}")
-        for interval in intervals
-    ]
+def _cell(interval: Interval | None, form: str) -> str:
+    if interval is None:
+        return "–"
+    half = "" if interval["low"] is None else f" ± {interval['high'] - interval['mean']:.3f}"
+    return format(interval["mean"], form) + half
 
 
-def _read(folder: pathlib.Path, over: str) -> Run:
+def _read(folder: pathlib.Path, over: str) -> FinishedRun:
     recipe, report = combined.read(folder)
     value = _pool_images(recipe, report) if over == POOL_IMAGES else _plain(_at(recipe, over))
     kept = {key: inner for key, inner in recipe.items() if key not in _BESIDES}
-    return Run(
+    return FinishedRun(
         folder=folder,
         value=value,
         seed=recipe["seed"],
@@ -227,7 +243,7 @@ def _read(folder: pathlib.Path, over: str) -> Run:
 
 
 def _pool_images(recipe: Mapping[str, Any], report: Mapping[str, Any]) -> int:
-    """The images of the pools: of all that was compared with the test splits."""
+    """Return the number of images of the pools, of all sources that were searched for leakage."""
     pools = {pool["source"]["name"] for pool in recipe["pools"]}
     return sum(found["images"] for name, found in report["leaks"].items() if name in pools)
 
@@ -238,13 +254,13 @@ def _at(recipe: Any, path: str) -> Any:
         inside = _inside(found)
         if name not in inside:
             allowed = [POOL_IMAGES, *inside] if found is recipe else list(inside)
-            raise UserError(f"--over={path}: {name!r} is not there; {nearest(name, allowed)}")
+            raise not_allowed(f"over={path}: the recipe has no {name!r}", name, allowed, key="over")
         found = inside[name]
     return found
 
 
 def _inside(value: Any) -> dict[str, Any]:
-    """What a path can go on with: fields, or the items of a list by their names."""
+    """Return the next steps of a path: fields, or the items of a list by their names."""
     if isinstance(value, list):
         return {str(item["name"]): item for item in value if isinstance(item, dict)}
     return value if isinstance(value, dict) else {}
@@ -260,14 +276,14 @@ def _plain(value: Any) -> Value:
 
 
 def _without(recipe: Mapping[str, Any], over: str) -> Any:
-    """A recipe without what may be different in runs that are compared."""
+    """Return a recipe without what may differ in the runs of an ablation."""
     if over in _ALONG:
         return {key: value for key, value in recipe.items() if key not in _ALONG[over]}
     return _cut(recipe, over.split("."))
 
 
 def _cut(value: Any, path: Sequence[str]) -> Any:
-    """A description without what a path leads to."""
+    """Return plain data without the value at a path."""
     name, *rest = path
     if isinstance(value, list):
         return [_cut(i, rest) if name in _inside([i]) else i for i in value]
@@ -276,34 +292,18 @@ def _cut(value: Any, path: Sequence[str]) -> Any:
     return {key: _cut(inner, rest) if key == name else inner for key, inner in value.items()}
 
 
-def _order(start: str) -> tuple[bool, bool, str]:
-    """The random start first, then the student."""
-    return start != "random", start != "student", start
-
-
-def _by_value(runs: Sequence[Run]) -> dict[Value, list[Run]]:
-    found: dict[Value, list[Run]] = {}
+def _by_seed(
+    runs: Sequence[FinishedRun], number: Callable[[FinishedRun], float | None]
+) -> dict[int, float]:
+    """Return {seed: mean over its runs} of the seeds with all numbers known."""
+    numbers: dict[int, list[float | None]] = {}
     for run in runs:
-        found.setdefault(run.value, []).append(run)
-    return found
+        numbers.setdefault(run.seed, []).append(number(run))
+    known = {seed: values for seed, values in numbers.items() if None not in values}
+    return {seed: statistics.fmean(known[seed]) for seed in sorted(known)}
 
 
-def _by_seed(runs: Sequence[Run], number: Callable[[Run], float | None]) -> list[dict[int, float]]:
-    """{seed: the mean over its runs} at each point, of the seeds of which all numbers are known."""
-    points = []
-    for of_value in _by_value(runs).values():
-        numbers: dict[int, list[float | None]] = {}
-        for run in of_value:
-            numbers.setdefault(run.seed, []).append(number(run))
-        known = {seed: found for seed, found in numbers.items() if None not in found}
-        points.append({seed: statistics.fmean(known[seed]) for seed in sorted(known)})
-    return points
-
-
-def _intervals(points: Sequence[Mapping[int, float]]) -> list[Interval | None]:
-    return [
-        dataclasses.asdict(t_interval(list(by_seed.values()))) | {"values": by_seed}
-        if by_seed
-        else None
-        for by_seed in points
-    ]
+def _interval(by_seed: Mapping[int, float]) -> Interval | None:
+    if not by_seed:
+        return None
+    return dataclasses.asdict(comparison.t_interval([*by_seed.values()])) | {"values": by_seed}

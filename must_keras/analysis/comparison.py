@@ -1,9 +1,9 @@
-"""Whether the student is the better start: gains over sets, then an interval over runs.
+"""Comparison of the starts of transfer runs: normalized gains, and intervals over runs.
 
-A run is everything that one seed of a recipe makes: teachers, labels, student, baselines and
-transfers. Sets of one run share their teachers and student, so they are no independent trials:
-they are averaged first, and only the means of different runs are counted. Transfer seeds within a
-run are averaged before that.
+A run is everything that one seed of a recipe makes: teachers, pseudo labels, student, baselines and
+transfer runs. The downstream sets of one run share their teachers and student, so they are no
+independent trials: they are averaged first, and only the means of different runs are counted.
+Transfer seeds within a run are averaged before that.
 """
 
 from __future__ import annotations
@@ -14,28 +14,33 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from scipy import stats
+from scipy.special import stdtrit
 
-from must_keras.inference.scoring import sign
+from must_keras.tasks.metrics import find_metric
 
+# Values of report.json; pages and tables have words of their own (see `sentences`).
 Verdict = Literal["helps", "does not help", "cannot be told from noise", "cannot be compared"]
 
-# Metrics from 0 to 1 of which more is better are compared; the others have no largest value.
 _CONFIDENCE = 0.95
-_SEEN = ("images", "set")
-# From the least to the most that a start has seen of a set.
-_ALIGNED = ("none", "task", *_SEEN)
+# How much of a downstream set a start was trained on, from the least to the most.
+_ALIGNED = ("none", "task", "images", "set")
+# Those that a comparison admits, by its key in report.json.
+_ADMITTED = {"with_task": ("none", "task"), "without_task": ("none",)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean, and where the true mean is with a confidence of 95 %.
+    """A mean and its 95 % confidence interval.
 
     Attributes:
         mean: of the values.
         low: the lower end; None where there is one value.
         high: the upper end; None where there is one value.
-        count: how many values.
+        count: number of values.
+
+    Example:
+        >>> t_interval([0.5])
+        Interval(mean=0.5, low=None, high=None, count=1)
     """
 
     mean: float
@@ -45,31 +50,38 @@ class Interval:
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Mean ± t s / sqrt(n): Student's interval, s the sample standard deviation, n - 1 degrees.
+    """Return Student's interval: mean ± t s / sqrt(n), with n - 1 degrees of freedom.
 
     Args:
-        values: at least one, independent of each other.
+        values: n >= 1, independent of each other; s is their sample standard deviation.
     """
     mean, count = statistics.fmean(values), len(values)
     if count < 2:
         return Interval(mean=mean, low=None, high=None, count=count)
-    quantile = float(stats.t.ppf(0.5 + _CONFIDENCE / 2.0, count - 1))
+    # As scipy.stats.t.ppf, to the bit, without a second for importing scipy.stats.
+    quantile = float(stdtrit(count - 1, 0.5 + _CONFIDENCE / 2.0))
     half = quantile * statistics.stdev(values) / math.sqrt(count)
     return Interval(mean=mean, low=mean - half, high=mean + half, count=count)
 
 
-def normalised_gain(value: float | None, random: float | None, metric: str) -> float | None:
-    """(value - random) / (1 - random): the share of what the random start lacks that is gained.
+def normalized_gain(value: float | None, random: float | None, metric: str) -> float | None:
+    """Return (value - random) / (1 - random), the closed share of the gap to a perfect score.
 
-    None where one of them is not known, the random start lacks nothing, or the metric is no share
-    of which more is better.
+    Args:
+        value: of a start, in [0, 1]; None: not scored.
+        random: of the random start.
+        metric: its name.
+
+    Returns:
+        None where one value is unknown, the random start is perfect, or lower values are better.
     """
-    known = value is not None and random is not None and random < 1.0 and sign(metric) > 0
+    is_share = find_metric(metric).is_share
+    known = is_share and value is not None and random is not None and random < 1.0
     return (value - random) / (1.0 - random) if known else None
 
 
 def by_protocol(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """{protocol: its rows}, named as the folders of transfers are."""
+    """Return {protocol: its rows}; a protocol is named as the folder of its transfer runs."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         shots = "all" if row["shots"] is None else row["shots"]
@@ -78,33 +90,29 @@ def by_protocol(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str
 
 
 def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict[str, Any]:
-    """What the transfers of one protocol show, of one run or of several.
+    """Compare the starts of one protocol over one run or several.
 
     Args:
         rows: as report.json's "transfers", of one protocol; "run" names the run of a row and is
-            absent where there is one run. Of several seeds of a run the known values are averaged.
+            absent where there is one run. The known values of several transfer seeds are averaged.
         student: the start that is compared with all others.
 
     Returns:
-        {"runs": how many; a start that a run does not have is compared in the others,
-        "complete_runs": how many of them have all starts,
-        "sets": {set: {"metric", "starts": {start: {"value": mean over these runs, or over all
-        where none is complete, "gain": normalized, "aligned", "runs"}}}}, None where nothing is
-        known,
-        "means": {start: {"with_task", "without_task"}}: mean gains, in the runs that have all
-        starts, over the sets that are scored there and of which no start has seen the images;
-        "without_task" leaves out those whose kind of task a start was trained on;
-        "sets_with_task", "sets_without_task": which these are,
-        "differences": {start: {"with_task", "without_task": {"mean", "low", "high", "count" of
-        the runs' differences student - start, "sets": names, "verdict"}}}: over the sets of which
-        neither of the two has seen the images}.
+        {"runs": number of runs; a start that a run lacks is compared in the others,
+        "complete_runs": number of those that have all starts,
+        "sets": {set: {"metric", "starts": {start: {"value": mean over the complete runs, or over
+        all where none is complete, "gain": normalized, "aligned", "runs"}}}}; unknown is None,
+        "means": {start: {"with_task", "without_task"}}: mean gains, in the complete runs, over the
+        sets that are scored there and whose images no start was trained on; "without_task" omits
+        those whose kind of task a start was trained on,
+        "sets_with_task", "sets_without_task": the names of these sets,
+        "differences": {start: {"with_task", "without_task": {"mean", "low", "high", "count" of the
+        runs' differences student - start, "sets": names, "verdict"}}}: over the sets whose images
+        neither of the two was trained on}.
     """
     table = _Table(rows)
     starts = table.starts
-    all_sets = {
-        key: table.common(starts, with_task=key == "with_task")
-        for key in ("with_task", "without_task")
-    }
+    common = {key: table.common(starts, key) for key in _ADMITTED}
     others = [start for start in starts if start != student] if student in starts else []
     return {
         "runs": len(table.runs),
@@ -113,50 +121,65 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
         "means": {
             start: {
                 key: _mean(table.mean_gain(run, start, sets) for run in table.complete_runs)
-                for key, sets in all_sets.items()
+                for key, sets in common.items()
             }
             for start in starts
         },
-        "sets_with_task": all_sets["with_task"],
-        "sets_without_task": all_sets["without_task"],
+        **{f"sets_{key}": sets for key, sets in common.items()},
         "differences": {
-            other: {key: table.difference(student, other, key == "with_task") for key in all_sets}
+            other: {key: table.difference(student, other, key) for key in _ADMITTED}
             for other in others
         },
     }
 
 
 def of_every_run(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of starts that all runs have, where some runs have more; else nothing."""
+    """Return the rows of the starts that all runs have; [] where all runs have the same starts."""
     table = _Table(rows)
     shared = [start for start in table.starts if table.runs_of([start]) == table.runs]
     return [row for row in rows if row["start"] in shared] if shared != table.starts else []
 
 
 def sentences(comparison: Mapping[str, Any]) -> list[str]:
-    """A verdict for each other start in plain words, with its numbers."""
+    """Return one sentence for each start that the student is compared with.
+
+    Args:
+        comparison: as `compare` returns it.
+
+    Example:
+        >>> rows = [{"set": "a", "metric": "top1", "aligned": "none"} | row for row in (
+        ...     {"start": "random", "value": 0.2}, {"start": "student", "value": 0.6})]
+        >>> sentences(compare(rows))
+        ['Student vs. random: +0.500 mean normalized gain over 1 set (one run: no interval).']
+    """
     found = []
     for start, by_sets in comparison["differences"].items():
         difference, without = by_sets["with_task"], by_sets["without_task"]
-        text = f"Against {start} the student's start {_told(difference)}"
+        text = f"Student vs. {start}: {_described(difference)}"
         if 0 < len(without["sets"]) < len(difference["sets"]):
-            text += f"; without the kinds of task that one of them knows, it {_told(without)}"
+            text += f"; where neither was trained on the kind of task: {_described(without)}"
         found.append(f"{text}.")
     return found
 
 
-def _told(difference: Mapping[str, Any]) -> str:
-    if difference["verdict"] == "cannot be compared":
-        return "cannot be compared: no set is scored for both of which neither saw the images"
+def _described(difference: Mapping[str, Any]) -> str:
     number = len(difference["sets"])
-    over = f"{number} set{'' if number == 1 else 's'}"
-    what = f"{difference['mean']:+.3f} of normalized gain, mean over {over}"
-    verdict = difference["verdict"]
-    if difference["low"] is None:
-        return f"{verdict} ({what}; one run has no interval)"
-    ends = f"[{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    verdict = "makes a difference that " + verdict if verdict.startswith("cannot") else verdict
-    return f"{verdict} ({what}; 95 % interval {ends} over {difference['count']} runs)"
+    if not number:
+        return "no set is scored for both whose images neither was trained on"
+    mean = f"{difference['mean']:+.3f} mean normalized gain over {plural(number, 'set')}"
+    low, high = difference["low"], difference["high"]
+    if low is None:
+        return f"{mean} (one run: no interval)"
+    verdict = "not significant (95 % interval contains zero)"
+    if low > 0.0 or high < 0.0:
+        verdict = f"significantly {'better' if low > 0.0 else 'worse'}"
+    runs = plural(difference["count"], "run")
+    return f"{mean}, 95 % interval [{low:+.3f}, {high:+.3f}] from {runs}: {verdict}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 set", "2 sets"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class _Table:
@@ -181,41 +204,36 @@ class _Table:
         self.complete_runs = self.runs_of(self.starts)
 
     def runs_of(self, starts: Sequence[str]) -> list[Any]:
-        """The runs that have transfers from all of some starts, and from random weights."""
+        """Return the runs that have transfer runs from all of `starts` and from random weights."""
         wanted = {*starts, "random"}
         return [run for run in self.runs if wanted <= self._starts_of[run]]
 
     def value(self, run: Any, name: str, start: str) -> float | None:
-        """The mean of a run's seeds."""
+        """Return the mean over a run's transfer seeds."""
         values = self._values.get((run, name, start))
         return statistics.fmean(values) if values else None
 
     def gain(self, run: Any, name: str, start: str) -> float | None:
-        """Against the random start of the same run."""
+        """Return the normalized gain over the random start of the same run."""
         random = self.value(run, name, "random")
-        return normalised_gain(self.value(run, name, start), random, self._metrics[name])
+        return normalized_gain(self.value(run, name, start), random, self._metrics[name])
 
     def mean_gain(self, run: Any, start: str, sets: Sequence[str]) -> float | None:
-        """The mean over sets of which every gain is known."""
+        """Return the mean over sets; None where a gain is unknown."""
         return _mean(self.gain(run, name, start) for name in sets)
 
-    def common(self, starts: Sequence[str], *, with_task: bool) -> list[str]:
-        """The sets on which some starts can be compared in all runs that have them."""
-        allowed = ("none", "task") if with_task else ("none",)
+    def common(self, starts: Sequence[str], key: str) -> list[str]:
+        """Return the sets on which `starts` can be compared in all runs that have them."""
         runs = self.runs_of(starts)
-
-        def counts(name: str) -> bool:
-            is_known = bool(runs) and all(
-                self.gain(run, name, start) is not None for run in runs for start in starts
-            )
-            return is_known and all(
-                self._aligned.get((name, start), "none") in allowed for start in starts
-            )
-
-        return [name for name in self.sets if counts(name)]
+        return [
+            name
+            for name in (self.sets if runs else ())
+            if all(self.gain(run, name, start) is not None for run in runs for start in starts)
+            and all(self._aligned.get((name, s), "none") in _ADMITTED[key] for s in starts)
+        ]
 
     def line(self, name: str) -> dict[str, Any]:
-        """A set's row of the matrix."""
+        """Return a set's row of the matrix."""
         return {
             "metric": self._metrics[name],
             "starts": {
@@ -230,10 +248,10 @@ class _Table:
             },
         }
 
-    def difference(self, student: str, other: str, with_task: bool) -> dict[str, Any]:
-        """The interval over runs of the student's mean gain minus another start's."""
+    def difference(self, student: str, other: str, key: str) -> dict[str, Any]:
+        """Return the interval, over runs, of the student's mean gain minus another start's."""
         pair = [student, other]
-        sets, runs = self.common(pair, with_task=with_task), self.runs_of(pair)
+        sets, runs = self.common(pair, key), self.runs_of(pair)
         if not sets:
             nothing = {"mean": None, "low": None, "high": None, "count": 0}
             return nothing | {"sets": [], "verdict": "cannot be compared"}

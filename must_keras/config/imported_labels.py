@@ -6,28 +6,36 @@ import dataclasses
 import functools
 import hashlib
 import json
+import pathlib
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
-from must_keras.data.examples import check_label, check_label_spaces, check_labels_head
-from must_keras.data.sources import Source, pool_name, without_keys
+from must_keras.config.teachers import AnyPredictor, AnyTeacher
+from must_keras.data.examples import (
+    ReadableExamples,
+    check_label,
+    check_label_spaces,
+    check_labels_head,
+    untaught,
+)
+from must_keras.data.sources import Source, pool_name, preflight_indices, without_keys
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError, expect
-from must_keras.experiment import nearest
-from must_keras.runs.workdir import describe
+from must_keras.errors import DataError, UserError, expect, not_allowed
+from must_keras.runs.fingerprint import describe
 from must_keras.tasks.base import Task
-from must_keras.tasks.thresholds import Threshold
-from must_keras.training.thresholds import AtPrecision, check_threshold
+from must_keras.tasks.thresholds import AtPrecision, Threshold, check_threshold
+from must_keras.training.network import Network
+from must_keras.training.untaught import refuse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImportedLabels:
+class ImportedLabels(AnyTeacher):
     """Labels of a pool's images that a person or another program made before, as a teacher.
 
-    They get a column like every teacher's. A label belongs to the pool's image of the same id. An
-    image that the labels do not name is not labeled; one that they name without any object has
-    none.
+    They become a pseudo-label dataset like every teacher's. A label belongs to the pool's image of
+    the same id. An image that the labels do not name is not labeled; one that they name without
+    any object has none.
 
     Attributes:
         name: names its folder and its label columns.
@@ -58,6 +66,7 @@ class ImportedLabels:
     threshold: Threshold | AtPrecision = None
     sets: Splits | None = None
     pool: str | None = None
+    predicts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
@@ -67,7 +76,7 @@ class ImportedLabels:
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)
         check_label_spaces(self.labels, [self.task])
-        if isinstance(self.threshold, AtPrecision) and self.has_scores:
+        if self.rule is not None and self.has_scores:
             raise UserError(f"{where}: AtPrecision needs a model that sees validation images")
         check_threshold(self)
 
@@ -76,32 +85,48 @@ class ImportedLabels:
         """Whether the labels come with scores that a threshold can be above."""
         return self.labels.has_scores
 
-    def depends_on(self, recipe: Any) -> dict[str, Any]:
-        """See recipe.Teacher.depends_on."""
-        del recipe
-        return {
-            "task": self.task.before_reading(),
-            "sets": self.sets,
-            "labels": self._described,
-        }
+    def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
+        del network, seed
+        return {"task": self.task.before_reading(), "sets": self.sets, "labels": self._described}
 
-    def sha256(self) -> str:
-        """Of what the labels depend on: not of which other images lie in their folder."""
+    def sha256(self, model_path: pathlib.Path) -> str:
+        """Return the digest of the labels, whichever other images lie in their folder."""
+        del model_path
         text = json.dumps(self._described, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:
+        del network, batch
+        return {}
+
+    def unlabeled_outputs(self, predictor: AnyPredictor | None) -> dict[str, str]:
+        examples = ReadableExamples(self.labels, [self.task])
+        found = untaught(examples, [self.task]).get(self.task.name, ())
+        refuse(self.task, found, title=f"teacher {self.name}", count=len(examples))
+        return dict.fromkeys(found, "no label has any")
+
+    def preflight(self) -> None:
+        """Read labels all over the source; some may be unreadable, but not most of them."""
+        errors, read = [], preflight_indices(self.labels)
+        for index in read:
+            try:
+                self.record(self.labels.image_id(index))
+            except (UserError, DataError) as error:
+                errors.append(error)
+        if len(errors) > len(read) / 2:
+            raise errors[0]
+
+    def sources(self) -> list[Source]:
+        return [*super().sources(), self.labels]
+
     def provenance(self) -> dict[str, Any]:
-        """What the ledger says of them."""
-        return {
-            "made_by": self.origin,
-            "labels": self._described,
-            "scores": self.has_scores,
-        }
+        """Return what the ledger records of them."""
+        return {"made_by": self.origin, "labels": self._described, "scores": self.has_scores}
 
     # ---- images --------------------------------------------------------------------------------
 
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """See recipe.Teacher.covers: pools alone, since ids are the names of files."""
+    def labels_source(self, source: Source, *, is_pool: bool) -> bool:
+        """Return whether it is a pool with images of theirs: ids are the names of files."""
         return is_pool and self.pool in (None, pool_name(source)) and any(self.known(source))
 
     def known(self, source: Source) -> Iterator[bool]:
@@ -122,10 +147,13 @@ class ImportedLabels:
         where = f"source {self.labels.name!r}, image {image_id!r}"
         check_label(where, self.task, found[self.task.name])
         kind = self.labels.label_spaces[self.task.name].kind
-        return self.task.record_of(self.task.adapt(found[self.task.name], kind))
+        return self.task.records.from_label(self.task.labels.adapt(found[self.task.name], kind))
 
-    def why_none(self, image_id: str) -> str:
-        """Why an image has no label, for a person."""
+    def why_empty(self, source: Source, index: int) -> str:
+        """Return why an image has no label, for a person."""
+        if source.is_gone(index):
+            return super().why_empty(source, index)
+        image_id = source.image_id(index)
         if image_id not in self._places:
             return f"the labels {self.labels.name!r} do not name it"
         try:
@@ -135,11 +163,10 @@ class ImportedLabels:
         return f"it has no label in {self.labels.name!r}"
 
     def check_pools(self, pools: Sequence[Source]) -> None:
-        """Raises UserError unless the labels are of images of a pool, and it is clear of which."""
         where = f"teacher {self.name!r}"
         names = [pool_name(source) for source in pools]
         if self.pool not in (None, *names):
-            raise UserError(f"{where}: pool={self.pool!r}; {nearest(self.pool, names)}")
+            raise not_allowed(f"{where}: pool={self.pool!r}", self.pool, names, key="pool")
         owners: dict[str, str] = {}
         for source in pools:
             name = pool_name(source)

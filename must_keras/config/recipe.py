@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Literal, get_args
+import functools
+from collections.abc import Iterable
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
-from must_keras.config.protocol import Mode, Neck, Protocol
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
+from must_keras.config.transfers import (
+    Aligned,
+    CheckpointStart,
+    Mode,
+    Neck,
+    Protocol,
+    RandomStart,
+    TrainedStart,
+    Transfer,
+    TransferStart,
+)
 from must_keras.data.examples import check_sets
 from must_keras.data.sources import Source, check_not_empty, pool_name
-from must_keras.data.splits import Splits
-from must_keras.errors import UserError, expect, expect_each
-from must_keras.experiment import nearest
-from must_keras.runs.workdir import RUN, describe
+from must_keras.errors import UserError, expect, expect_each, nearest
+from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
@@ -27,26 +34,15 @@ from must_keras.training.network import Network
 
 # With the kinds of teachers, which have a file of their own.
 __all__ = (
-    "Aligned",
-    "AnyTeacher",
-    "ExternalTeacher",
-    "ImportedLabels",
-    "Pool",
-    "Recipe",
-    "Student",
-    "Teacher",
-    "Transfer",
-    "distinct",
-    "student_weights",
+    "Aligned", "AnyTeacher", "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student",
+    "Teacher", "Transfer", "distinct",
 )  # fmt: skip
 
-# Starts that no self-supervised method can be.
+# Names of starts that no self-supervised method can have.
 _OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
 
 # Names of heads that are so alike are one, mistyped: not depth_metric and depth_relative.
 _TYPO = 0.82
-
-Aligned = Literal["none", "task", "images", "set"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,52 +80,6 @@ class Student:
 
     def __post_init__(self) -> None:
         expect("the student", self, training=TrainingConfig, start=Start, weighting=Weighting)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """A downstream set that no training run has seen.
-
-    Attributes:
-        name: names its folder.
-        task: with a fresh head.
-        sets: its images.
-        training: the same budget for every start.
-        learning_rates: the better one on validation is taken, for each start; none: training's.
-        rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
-        aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
-            task need not be said (see Recipe.alignment).
-    """
-
-    name: str
-    task: Task
-    sets: Splits
-    training: TrainingConfig
-    learning_rates: tuple[float, ...] = ()
-    rates_from: str | None = None
-    aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        where = f"transfer {self.name!r}"
-        expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
-        expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
-        expect_each(where, self, learning_rates=float)
-        for start, value in self.aligned.items():
-            if value not in get_args(Aligned):
-                allowed = nearest(str(value), get_args(Aligned))
-                raise UserError(f"{where}: aligned[{start!r}]={value!r}; {allowed}")
-        rates = self.learning_rates
-        if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
-            raise UserError(f"{where}: learning_rates={rates}: positive and different ones needed")
-        if self.rates_from is not None and len(rates) < 2:
-            raise UserError(f"{where}: rates_from={self.rates_from!r} needs learning_rates")
-        if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
-            raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """The learning rates to choose from."""
-        return tuple(self.learning_rates) or (self.training.learning_rate,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,17 +149,16 @@ class Recipe:
         for pool in self.pools:
             self._check_heads(pool)
         for teacher in self.teachers:
-            if isinstance(teacher, ImportedLabels):
-                teacher.check_pools([pool.source for pool in self.pools])
+            teacher.check_pools([pool.source for pool in self.pools])
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
-            raise UserError(f"{where}: shots={self.shots}: different numbers, at least one")
+            raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
             raise UserError(
                 f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
                 "is trained whom a student can stand for"
             )
         if self.transfer_seeds < 1:
-            raise UserError(f"transfer_seeds={self.transfer_seeds}: at least 1 is needed")
+            raise UserError.of("", "transfer_seeds", self.transfer_seeds, "at least 1 is needed")
         for start in self.starts:
             if start not in (*self._all_starts, "all"):
                 raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
@@ -259,24 +208,46 @@ class Recipe:
                         f"no such head; {nearest(head, others)}"
                     )
 
+    @functools.cached_property
+    def _starts(self) -> dict[str, TransferStart]:
+        """Every start that a transfer of the recipe can have, by name."""
+        found: list[TransferStart] = [RandomStart("random")]
+        if self.network.backbone.has_checkpoint:
+            found.append(CheckpointStart("checkpoint"))
+        for teacher in self.trained_teachers:
+            folder = ("teachers", teacher.name)
+            start = TrainedStart(f"teacher-{teacher.name}", folder, "teacher", (teacher,))
+            found.append(start)
+        found.append(TrainedStart("student", ("student",), "student", self.teachers))
+        if self.rounds > 1:
+            found.append(TrainedStart("rounds", ("rounds",), "rounds", self.teachers))
+        if self.supervised:
+            taught_by = self.labeled_teachers
+            found.append(TrainedStart("supervised", ("supervised",), "supervised", taught_by))
+        found += [TrainedStart(m.name, ("selfsup", m.name), "selfsup") for m in self.selfsup]
+        return {start.name: start for start in found}
+
     @property
     def _all_starts(self) -> tuple[str, ...]:
-        checkpoint = ("checkpoint",) if self.network.backbone.has_checkpoint else ()
-        teachers = (f"teacher-{t.name}" for t in self.trained_teachers)
-        supervised = ("supervised",) if self.supervised else ()
-        rounds = ("rounds",) if self.rounds > 1 else ()
-        methods = (method.name for method in self.selfsup)
-        return ("random", *checkpoint, *teachers, "student", *rounds, *supervised, *methods)
+        return tuple(self._starts)
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
         """Those that are trained here."""
-        return tuple(t for t in self.teachers if isinstance(t, Teacher))
+        return tuple(t for t in self.teachers if t.is_trained_here)
+
+    def teacher(self, name: str) -> AnyTeacher:
+        """Return a teacher by its name."""
+        return next(teacher for teacher in self.teachers if teacher.name == name)
 
     @property
     def start_names(self) -> tuple[str, ...]:
         """Where transfers start from; "all" stands for every one."""
         return self._all_starts if "all" in self.starts else self.starts
+
+    def start(self, name: str) -> TransferStart:
+        """Return a start by its name."""
+        return self._starts[name]
 
     @property
     def wanted_rounds(self) -> int:
@@ -323,27 +294,38 @@ class Recipe:
         heads = {head for source in self.labeled_sources for head in source.label_spaces}
         return tuple(teacher for teacher in self.teachers if teacher.task.name in heads)
 
+    @property
+    def student_sources(self) -> list[Source]:
+        """What the student sees, each source once: the teachers' training sets and the pools.
+
+        Raises:
+            UserError: two different sources share a name.
+        """
+        sources = [t.sets.train for t in self.trained_teachers] if self.student.union else []
+        return distinct([*sources, *(pool.source for pool in self.pools)])
+
+    def sources_labeled_by(self, teacher: AnyTeacher) -> list[Source]:
+        """Return the student's sources that a teacher labels."""
+        pools = {pool.source.name for pool in self.pools}
+        return [
+            source
+            for source in self.student_sources
+            if teacher.labels_source(source, is_pool=source.name in pools)
+        ]
+
+    def loss_weights(self) -> dict[str, Weight]:
+        """Return {head: loss weight} of the student before its first step.
+
+        Raises:
+            UserError: the weight of a head cannot be known.
+        """
+        return self.student.weighting.weights(self.student.training, self.teachers)
+
     def alignment(self, transfer: Transfer, start: str) -> Aligned:
-        """How far a start has seen a set: what the transfer says, else its kind of task."""
+        """Return how far a start has seen a set: as the transfer declares, else by its task."""
         if start in transfer.aligned:
             return transfer.aligned[start]
-        if start in ("student", "rounds"):
-            taught_by = self.teachers
-        elif start == "supervised":
-            taught_by = self.labeled_teachers
-        else:
-            taught_by = tuple(t for t in self.teachers if f"teacher-{t.name}" == start)
-        same = any(type(teacher.task) is type(transfer.task) for teacher in taught_by)
-        return "task" if same else "none"
-
-
-def student_weights(recipe: Recipe) -> dict[str, Weight]:
-    """{head: loss weight} of the student before its first step.
-
-    Raises:
-        UserError: the weight of a head cannot be known.
-    """
-    return recipe.student.weighting.weights(recipe.student.training, recipe.teachers)
+        return self.start(start).aligned(transfer.task)
 
 
 def distinct(sources: Iterable[Source]) -> list[Source]:

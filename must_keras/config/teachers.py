@@ -1,43 +1,192 @@
-"""The kinds of teachers: values of a recipe."""
+"""The kinds of teachers that a recipe can name: what the other stages ask of each."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
 import json
+import pathlib
+from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from must_keras.config.imported_labels import ImportedLabels
+import numpy as np
+
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
-from must_keras.errors import UserError, expect
-from must_keras.inference.external import ExternalModel
-from must_keras.runs.workdir import describe
+from must_keras.errors import DataError, UserError, expect
+from must_keras.files import file_sha256
+from must_keras.inference.external import ExternalModel, ExternalPredictor
+from must_keras.inference.predictor import Predictor
+from must_keras.modeling.loading import load_model
+from must_keras.runs.fingerprint import describe
 from must_keras.tasks.base import Task
-from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.thresholds import AtPrecision, Threshold, check_threshold, rule_of
 from must_keras.training.config import TrainingConfig
-from must_keras.training.initialization import FromModel, FromScratch, Start
-from must_keras.training.thresholds import AtPrecision, check_threshold
+from must_keras.training.initialization import FromScratch, Start
+from must_keras.training.network import Network
 
-if TYPE_CHECKING:
-    from must_keras.config.recipe import Recipe
+AnyPredictor = Predictor | ExternalPredictor
+
+
+class AnyTeacher(abc.ABC):
+    """What labels images for one head of the student: the interface of all kinds of teachers.
+
+    Attributes:
+        name: names its folder and its pseudo-label datasets.
+        task: what it predicts; the student has a head for the same task.
+        sets: labeled images to train or score it on; None: there are none.
+        threshold: pseudo labels below it are dropped as the task defines; None: all are used. One
+            for all classes, one for each, or AtPrecision(0.8).
+        loss_weight: of the student's head; None: the student's rule gives it.
+        is_trained_here: whether a run trains it.
+        predicts: whether it is a model that predicts from images; False: its labels exist.
+        has_scores: whether its labels have scores, as a model's do.
+        origin: who made its labels, where they were imported.
+    """
+
+    name: str
+    task: Task
+    sets: Splits | None
+    threshold: Threshold | AtPrecision
+    loss_weight: float | None
+    is_trained_here: ClassVar[bool] = False
+    predicts: ClassVar[bool] = True
+    has_scores: ClassVar[bool] = True
+    origin: str | None = None
+
+    # ---- the teacher itself --------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
+        """Return what the teacher is made from, as inputs of its artifact."""
+
+    @abc.abstractmethod
+    def sha256(self, model_path: pathlib.Path) -> str | None:
+        """Return the digest of what labels; None while it does not exist.
+
+        Args:
+            model_path: of the model that a run trained.
+        """
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an interrupted artifact of it continues where it stopped."""
+        return False
+
+    @property
+    def rule(self) -> AtPrecision | None:
+        """The rule that chooses its thresholds; None where the recipe gives them."""
+        return rule_of(self.threshold)
+
+    def limits(self) -> np.ndarray:
+        """Return the threshold of each class, [K] float64, where they are given."""
+        given = self.task.records.floor if self.threshold is None else self.threshold
+        return np.broadcast_to(np.asarray(given, np.float64), (len(self.task.classes),))
+
+    def predictor(
+        self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
+    ) -> AnyPredictor:
+        """Load the model.
+
+        Args:
+            model_path: of the model that a run trained.
+            map_size: (H, W) of predicted maps; None: the input's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not predict")
+
+    def input_size(self, network: Network) -> int:
+        """Return the side in pixels of the images that it predicts from."""
+        return network.size
+
+    def unlabeled_outputs(self, predictor: AnyPredictor | None) -> dict[str, str]:
+        """Return {output of its head that it never labels: why}, if it is not trained here.
+
+        Args:
+            predictor: its own; None where it does not predict.
+
+        Raises:
+            UserError: its labels contain nothing at all.
+        """
+        del predictor
+        return {}
+
+    def preflight(self) -> None:  # noqa: B027
+        """Check before a run what can be checked without training.
+
+        Raises:
+            UserError: its model or its labels cannot be read, or do not fit the task.
+        """
+
+    # ---- its labels ----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def labels_source(self, source: Source, *, is_pool: bool) -> bool:
+        """Return whether it labels a source of the student."""
+
+    def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:
+        """Return what its labels depend on beside its digest, its task and the images."""
+        return {"size": self.input_size(network), "batch": batch}
+
+    def provenance(self) -> dict[str, Any] | None:
+        """Return what the ledger records of labels made elsewhere; None of a model's."""
+        return None
+
+    def check_pools(self, pools: Sequence[Source]) -> None:
+        """Raise UserError unless its labels are of images of a pool, and it is clear of which."""
+        del pools
+
+    def why_empty(self, source: Source, index: int) -> str:
+        """Return why an image has no label, for a person."""
+        try:
+            source.image(index)
+        except (UserError, DataError) as error:
+            return str(error)
+        return "it could not be read when it was labeled"
+
+    # ---- its sets ------------------------------------------------------------------------------
+
+    def sources(self) -> list[Source]:
+        """Return every source that it reads."""
+        sets = self.sets
+        return [] if sets is None else [sets.train, sets.validation, sets.test]
+
+    def largest_scale(self) -> float:
+        """Return the largest scale of an image in its training."""
+        return 1.0
+
+    def replaced_by(self, start: Start) -> AnyTeacher:
+        """Return the teacher of the next round: a student's head in place of a trained one."""
+        del start
+        return self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Teacher:
+class Teacher(AnyTeacher):
     """A specialist: one task, trained on the set that is labeled for it.
 
     Attributes:
-        name: names its folder and its label columns.
+        name: names its folder and its pseudo-label datasets.
         task: what it learns; the student has a head for the same task.
         sets: its images.
-        training: its run.
-        threshold: pseudo labels below it become what the task says; None: all are used. One for
-            all classes, one for each, or AtPrecision(0.8).
-        loss_weight: of the student's head; None: the formula (see training/weighting).
-        start: where its weights come from; with training.steps=0 they stay as they are.
-        has_scores: whether its labels come with scores, as a model's do.
+        training: its training config.
+        threshold: see AnyTeacher.
+        loss_weight: of the student's head; None: the student's rule (training/loss_weights).
+        start: initialization of its weights; with training.steps=0 they stay as they are.
+
+    Raises:
+        UserError: a value is of another type, or training.steps=0 without weights to keep.
+
+    Example:
+        >>> Teacher(
+        ...     name="shapes",
+        ...     task=Classification(name="shapes", classes=("box", "ball")),
+        ...     sets=Splits(train=train, validation=validation, test=test),
+        ...     training=TrainingConfig(
+        ...         steps=800, batch=32, learning_rate=1e-3, optimizer=AdamW()
+        ...     ),
+        ... )  # doctest: +SKIP
     """
 
     name: str
@@ -47,45 +196,72 @@ class Teacher:
     threshold: Threshold | AtPrecision = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
-    has_scores: ClassVar[bool] = True
+    is_trained_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
         expect(where, self, name=str, loss_weight=Real | None)
         check_threshold(self)
-        if not self.training.steps and not isinstance(self.start, FromModel):
-            raise UserError(f"{where}: steps=0 needs a start that knows its task: FromModel(...)")
+        if not self.training.steps and not self.start.has_heads:
+            raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """What it is made from, of a recipe."""
+    def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
         return {
-            "seed": recipe.seed,
-            "network": recipe.network,
+            "seed": seed,
+            "network": network,
             "task": self.task.before_reading(),
             "sets": self.sets,
             "training": self.training,
-            "start": self.start.depends_on(recipe.network),
+            "start": self.start.depends_on(network),
         }
 
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """Whether it labels a source that the student sees: all but its own training set."""
+    def sha256(self, model_path: pathlib.Path) -> str | None:
+        return file_sha256(model_path) if model_path.is_file() else None
+
+    @property
+    def resumes(self) -> bool:
+        return self.training.steps > 0
+
+    def predictor(
+        self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
+    ) -> AnyPredictor:
+        remedy = f"delete {model_path.parent} to have it made again"
+        return Predictor(load_model(model_path, remedy=remedy), map_size)
+
+    def labels_source(self, source: Source, *, is_pool: bool) -> bool:
+        """Return True for all but its own training set, which has ground truth."""
         del is_pool
         return source.name != self.sets.train.name
 
+    def largest_scale(self) -> float:
+        return self.training.augmentation.largest_scale
+
+    def replaced_by(self, start: Start) -> Teacher:
+        training = dataclasses.replace(self.training, steps=0)
+        return dataclasses.replace(self, start=start, training=training)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExternalTeacher:
-    """A model that somebody else trained; it labels, and is not trained here.
+class ExternalTeacher(AnyTeacher):
+    """A model that was trained elsewhere; it labels, and is not trained here.
 
     Attributes:
-        name: names its folder and its label columns.
-        task: what it knows; the student has a head for the same task.
-        model: the model, and how it wants its images.
-        loss_weight: of the student's head: no formula knows how the model was trained.
-        threshold: see Teacher.
-        sets: a labeled set to score it on; None: there is none.
-        has_scores: see Teacher.
+        name: names its folder and its pseudo-label datasets.
+        task: what it predicts; the student has a head for the same task.
+        model: the model, its input and its outputs.
+        loss_weight: of the student's head, since no rule fits a training that is not known.
+        threshold: see AnyTeacher.
+        sets: a labeled set to score it on; None: it is not scored.
+
+    Raises:
+        UserError: a value is of another type, or the task cannot read the model's outputs.
+
+    Example:
+        >>> ExternalTeacher(
+        ...     name="depth", task=Depth(name="distance"), loss_weight=1.0,
+        ...     model=ExternalModel(path="midas", size=256, form="relative_inverse"),
+        ... )  # doctest: +SKIP
     """
 
     name: str
@@ -94,31 +270,49 @@ class ExternalTeacher:
     loss_weight: float
     threshold: Threshold | AtPrecision = None
     sets: Splits | None = None
-    has_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, model=ExternalModel, sets=Splits | None)
         expect(where, self, name=str, loss_weight=Real)
         check_threshold(self)
-        self.task.check_external_form(self.model.form)
+        self.task.external.check_form(self.model.form)
         if self.model.class_ids is not None:
-            self.task.check_class_ids(self.model.class_ids)
+            self.task.external.check_class_ids(self.model.class_ids)
 
-    def depends_on(self, recipe: Recipe) -> dict[str, Any]:
-        """See Teacher.depends_on."""
-        del recipe
+    def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
+        del network, seed
         return {"task": self.task.before_reading(), "sets": self.sets, "model": self.model}
 
-    def sha256(self) -> str:
-        """Of the model, and of how it is asked and its answers are read."""
+    def sha256(self, model_path: pathlib.Path) -> str:
+        """Return the digest of the model, its input form and the reading of its outputs."""
+        del model_path
         text = json.dumps(describe(self.model), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def covers(self, source: Source, *, is_pool: bool) -> bool:
-        """See Teacher.covers: all."""
+    def predictor(
+        self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
+    ) -> AnyPredictor:
+        del model_path
+        size = self.model.size
+        return ExternalPredictor(self.model, self.task, map_size or (size, size))
+
+    def input_size(self, network: Network) -> int:
+        del network
+        return self.model.size
+
+    def unlabeled_outputs(self, predictor: AnyPredictor | None) -> dict[str, str]:
+        given = predictor.check()
+        missing = [output for output in self.task.labels.teachable if output not in given]
+        return dict.fromkeys(missing, "the model predicts none")
+
+    def preflight(self) -> None:
+        self.predictor(pathlib.Path()).check()
+
+    def labels_source(self, source: Source, *, is_pool: bool) -> bool:
+        """Return True: it labels every source."""
         del source, is_pool
         return True
 
-
-AnyTeacher = Teacher | ExternalTeacher | ImportedLabels
+    def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:
+        return {"model": self.model} | super().label_inputs(network, batch)

@@ -1,6 +1,6 @@
-"""Every head's label for every image: the true one where there is one, else the teacher's.
+"""Every head's label for every image: ground truth where there is any, else the pseudo label.
 
-The rule is per image and head, and whole: a true label is never mixed with a pseudo label.
+The rule is per image and head, and whole: ground truth is never mixed with a pseudo label.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -19,18 +19,31 @@ from must_keras.data.sources import LabelSpace, LabelSpaces, Source
 from must_keras.data.splits import Splits
 from must_keras.data.stored import Stored
 from must_keras.errors import DataError, UserError
-from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
 
 Origin = Literal["true", "pseudo", "missing"]
 
 
+class Records(Protocol):
+    """The records of one teacher for a source, record i of image i: a `PseudoLabelReader`."""
+
+    def is_empty(self, index: int) -> bool:
+        """Return whether the teacher has no label of an image."""
+
+    def read(self, index: int) -> Mapping[str, Any]:
+        """Return the record of an image: {part: array or bytes}, before any threshold."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    """A label column and the threshold with which it is read."""
+    """A pseudo-label dataset and the threshold with which it is read.
 
-    column: PseudoLabelReader
+    Example:
+        PseudoLabels(reader=PseudoLabelReader(folder, source, task), threshold=0.5)
+    """
+
+    reader: Records
     threshold: Threshold
 
 
@@ -38,10 +51,18 @@ class LabeledExamples:
     """A source's images with a stored label for every task.
 
     Args:
-        source: images, and the true labels of some heads.
-        tasks: the heads asked for.
-        pseudo: {head: what a teacher said of this source}; for heads without a true label.
-        indices: which images of the source, in their order; None: all.
+        source: images, and the ground truth of some heads.
+        tasks: the heads.
+        pseudo: {head: pseudo labels of this source}; for images without ground truth of the head.
+        indices: which images of the source, in their order; None for all.
+
+    Raises:
+        UserError: the source's labels have another meaning than the head's.
+
+    Example:
+        examples = LabeledExamples(source, [task], {task.name: pseudo_labels})
+        image, labels = examples.load(0)
+        examples.origins(0)  # {"objects": "pseudo"}
     """
 
     def __init__(
@@ -56,7 +77,7 @@ class LabeledExamples:
         self._tasks = tuple(tasks)
         self._pseudo = dict(pseudo or {})
         self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._spaces = LabelSpaces(source.name, source.label_spaces)
         check_label_spaces(source, tasks)
 
@@ -68,103 +89,109 @@ class LabeledExamples:
         """Names of the tasks."""
         return tuple(task.name for task in self._tasks)
 
-    def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-        """[h, w, 3] uint8, and {head: stored label}."""
+    def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
+        """Return the image, [h, w, 3] uint8, and {head: stored label}."""
         return self.source.image(self._place(index)), self.labels(index)
 
     def image_id(self, index: int) -> str:
-        """The source's name and the image's id in it."""
+        """Return "<name of the source>/<the image's id there>"."""
         return f"{self.source.name}/{self.source.image_id(self._place(index))}"
 
-    def labels(self, index: int) -> dict[str, dict[str, np.ndarray]]:
-        """{head: stored label}."""
-        return self._labels(self._place(index))[0]
-
-    def labels_and_origins(
-        self, index: int
-    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
-        """{head: stored label} and {head: where it comes from}, read once."""
-        return self._labels(self._place(index))
-
-    def labels_for(
-        self, tasks: Sequence[Task], index: int
-    ) -> list[tuple[Task, dict[str, np.ndarray]]]:
-        """Return (task, stored label) of some of the tasks, without reading any for the others."""
-        labels = self._labels(self._place(index), tasks)[0]
-        return [(task, labels[task.name]) for task in tasks]
+    def labels(self, index: int) -> dict[str, Stored]:
+        """Return {head: stored label}."""
+        return self.labels_and_origins(index)[0]
 
     def origins(self, index: int) -> dict[str, Origin]:
-        """{head: where the label of this image comes from}."""
-        return self._labels(self._place(index))[1]
+        """Return {head: origin of the image's label}."""
+        return self.labels_and_origins(index)[1]
 
-    def _place(self, index: int) -> int:
-        """Where an image is in the source, and its record in a column."""
-        return int(self._places[index])
+    def labels_for(self, tasks: Sequence[Task], index: int) -> list[tuple[Task, Stored]]:
+        """Return (task, stored label) of some of the tasks, without reading any for the others."""
+        labels, _ = self.labels_and_origins(index, tasks)
+        return [(task, labels[task.name]) for task in tasks]
 
-    def _labels(
+    def labels_and_origins(
         self, index: int, tasks: Sequence[Task] | None = None
-    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Origin]]:
-        gone = self.source.is_gone(index)
+    ) -> tuple[dict[str, Stored], dict[str, Origin]]:
+        """Return {head: stored label} and {head: its origin}, read once.
+
+        Args:
+            index: of the image.
+            tasks: some of the tasks; None for all.
+        """
+        index = self._place(index)
+        is_gone = self.source.is_gone(index)
         tasks = self._tasks if tasks is None else tasks
         is_asked = any(task.name in self.source.label_spaces for task in tasks)
-        true = self.source.labels(index) if is_asked and not gone else {}
-        self._check_heads(true, index)
+        ground_truth = self.source.labels(index) if is_asked and not is_gone else {}
+        self._check_heads(ground_truth, index)
         labels, origins = {}, {}
         for task in tasks:
-            name, pseudo = task.name, None if gone else self._pseudo.get(task.name)
-            if name in true:
+            name, pseudo = task.name, None if is_gone else self._pseudo.get(task.name)
+            if name in ground_truth:
                 kind = self._spaces[name].kind
-                check_label(self._where(index), task, true[name])
-                labels[name], origins[name] = task.adapt(true[name], kind), "true"
-            elif pseudo is not None and not pseudo.column.is_empty(index):
-                labels[name] = task.decode(pseudo.column.read(index), pseudo.threshold)
+                check_label(self._where(index), task, ground_truth[name])
+                labels[name], origins[name] = task.labels.adapt(ground_truth[name], kind), "true"
+            elif pseudo is not None and not pseudo.reader.is_empty(index):
+                labels[name] = task.records.to_label(pseudo.reader.read(index), pseudo.threshold)
                 origins[name] = "pseudo"
             else:
-                labels[name], origins[name] = task.missing(), "missing"
-            self._tell_surplus(task, labels[name], index)
+                labels[name], origins[name] = task.labels.missing(), "missing"
+            self._warn_if_truncated(task, labels[name], index)
         return labels, origins
 
-    def _check_heads(self, true: Mapping[str, Stored], index: int) -> None:
+    def _place(self, index: int) -> int:
+        """Return the index of an image in the source, which is that of its record too."""
+        return int(self._places[index])
+
+    def _check_heads(self, labels: Mapping[str, Stored], index: int) -> None:
         """Raise UserError where labels are of heads that the source does not name."""
-        if not isinstance(true, Mapping):
+        if not isinstance(labels, Mapping):
             raise UserError(
-                f"{self._where(index)}: its labels are a {type(true).__name__}, expected {{head: "
+                f"{self._where(index)}: its labels are a {type(labels).__name__}, expected {{head: "
                 "stored label}"
             )
-        for head in true:
+        for head in labels:
             if head not in self.source.label_spaces:
                 raise UserError(f"{self._where(index)}: {self._spaces.unknown(head)}")
 
     def _where(self, index: int) -> str:
         return f"source {self.source.name!r}, image {self.source.image_id(index)!r}"
 
-    def _tell_surplus(self, task: Task, label: Mapping[str, np.ndarray], index: int) -> None:
-        """Warns of the first image that has more objects than a batch has room for."""
-        surplus = 0 if task.name in self._told else task.surplus(label)
-        if surplus:
-            self._told.add(task.name)
+    def _warn_if_truncated(self, task: Task, label: Stored, index: int) -> None:
+        """Warn of the first image that has more objects than a batch has room for."""
+        count = 0 if task.name in self._warned else task.labels.num_truncated(label)
+        if count:
+            self._warned.add(task.name)
             print(
-                f"warning: {self.source.name}: image {self.source.image_id(index)!r} has {surplus} "
+                f"warning: {self.source.name}: image {self.source.image_id(index)!r} has {count} "
                 f"more objects than head {task.name!r} has room for; they are ignored",
                 file=sys.stderr,
             )
 
 
 class ReadableExamples(LabeledExamples):
-    """The same, where a label that cannot be read counts as missing."""
+    """Labeled examples in which a label that cannot be read counts as missing.
 
-    def labels_for(
-        self, tasks: Sequence[Task], index: int
-    ) -> list[tuple[Task, dict[str, np.ndarray]]]:
+    Example:
+        ReadableExamples(source, [task]).labels_for([task], 0)
+    """
+
+    def labels_for(self, tasks: Sequence[Task], index: int) -> list[tuple[Task, Stored]]:
         """See LabeledExamples.labels_for."""
         try:
             return super().labels_for(tasks, index)
         except (UserError, DataError):
-            return [(task, task.missing()) for task in tasks]
+            return [(task, task.labels.missing()) for task in tasks]
 
 
 class ConcatenatedExamples:
-    """Several labeled sources one after the other; all images are equally likely."""
+    """Several labeled sources one after the other; all images are equally likely.
+
+    Example:
+        examples = ConcatenatedExamples([LabeledExamples(s, tasks) for s in sources])
+        part, index = examples.locate(len(examples) - 1)
+    """
 
     def __init__(self, parts: Sequence[LabeledExamples]):
         self.parts = tuple(parts)
@@ -174,11 +201,11 @@ class ConcatenatedExamples:
         return self._ends[-1]
 
     def locate(self, index: int) -> tuple[LabeledExamples, int]:
-        """The part that holds an index, and the index within it."""
+        """Return the part that contains an index, and the index within it."""
         part = bisect.bisect_right(self._ends, index)
         return self.parts[part], index - (self._ends[part - 1] if part else 0)
 
-    def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+    def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """See LabeledExamples.load."""
         part, local = self.locate(index)
         return part.load(local)
@@ -192,13 +219,13 @@ class ConcatenatedExamples:
 def count_classes(
     examples: LabeledExamples, task: Task, *, indices: Sequence[int]
 ) -> dict[str, float] | None:
-    """{class: how much of it} in the labels of some images; None where a task has no classes.
+    """Return {class: amount} in the labels of some images; None for a task without classes.
 
-    Images, objects, or shares of images: see Task.count_classes.
+    The amount is in images, objects, or shares of images: see Task.count_classes.
     """
     total = 0.0
     for index in indices:
-        counts = task.count_classes(examples.labels(index)[task.name])
+        counts = task.labels.count_classes(examples.labels(index)[task.name])
         if counts is None:
             return None
         total = total + counts
@@ -213,16 +240,16 @@ def untaught(
     Labels are read in their order, and no image, until each output is found to be taught: in the
     first ones as a rule, and in all of them where an output is untaught.
     """
-    left = {task.name: set(task.teachable) for task in tasks}
+    left = {task.name: set(task.labels.teachable) for task in tasks}
     for part in [examples] if isinstance(examples, LabeledExamples) else examples.parts:
         for index in range(len(part)):
             tasks = [task for task in tasks if left[task.name]]
             if not tasks:
                 return {}
             for task, label in part.labels_for(tasks, index):
-                left[task.name] -= set(task.taught_by(label))
+                left[task.name] -= set(task.labels.taught_by(label))
     return {
-        task.name: tuple(key for key in task.teachable if key in left[task.name])
+        task.name: tuple(key for key in task.labels.teachable if key in left[task.name])
         for task in tasks
         if left[task.name]
     }
@@ -231,7 +258,7 @@ def untaught(
 def count_origins(
     examples: ConcatenatedExamples, *, num_examples: int, seed: int
 ) -> dict[str, dict[str, collections.Counter]]:
-    """{source: {head: {"true", "pseudo", "missing": how many}}} among uniformly drawn examples."""
+    """Return {source: {head: {origin: count}}} of uniformly sampled examples."""
     random = np.random.default_rng(seed)
     counts = {
         part.source.name: {
@@ -246,10 +273,8 @@ def count_origins(
     return counts
 
 
-def labeled_shares(
-    counts: Mapping[str, Mapping[str, collections.Counter]],
-) -> dict[str, float]:
-    """{head: share of the examples of `count_origins` that have a label}."""
+def labeled_shares(counts: Mapping[str, Mapping[str, collections.Counter]]) -> dict[str, float]:
+    """Return {head: share of the examples of `count_origins` that have a label}."""
     totals: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     for heads in counts.values():
         for head, counter in heads.items():
@@ -259,7 +284,7 @@ def labeled_shares(
 
 def check_label(where: str, task: Task, label: Any) -> None:
     """Raise UserError where a stored label lacks a part, or one is of another shape."""
-    expected = task.stored_spec()
+    expected = task.labels.stored_spec()
     found = tuple(label) if isinstance(label, Mapping) else (f"a {type(label).__name__}",)
     where = f"{where}: its label of head {task.name!r}"
     if not expected.keys() <= set(found):
@@ -292,7 +317,7 @@ def check_sets(where: str, sets: Splits | None, task: Task) -> None:
 
 
 def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:
-    """Raises UserError where a source's labels mean something else than the head's."""
+    """Raise UserError where a source's labels have another meaning than the head's."""
     for task in tasks:
         space, own = source.label_spaces.get(task.name), LabelSpace.of(task)
         if space is not None and not isinstance(space, LabelSpace):
@@ -300,7 +325,7 @@ def check_label_spaces(source: Source, tasks: Sequence[Task]) -> None:
                 f"source {source.name!r}: the label space of head {task.name!r} is {space!r}, "
                 f"expected a LabelSpace, here {own!r}"
             )
-        if space and task.accepts(space.kind):
+        if space and task.labels.accepts(space.kind):
             space = dataclasses.replace(space, kind=own.kind)
         difference = space and space.difference(own)
         if difference:

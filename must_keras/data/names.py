@@ -1,13 +1,15 @@
-"""Names of files and classes, compared as people read them."""
+"""Names of files and classes, compared as people read them, and files found by such names."""
 
 from __future__ import annotations
 
 import functools
+import os
+import pathlib
 import posixpath
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from must_keras.errors import UserError
 from must_keras.naming import UNSEEN
@@ -23,8 +25,8 @@ _SUFFIX = re.compile(r"\.[A-Za-z]\w*\Z", re.ASCII)
 def as_read(name: str) -> str:
     r"""Return a name as people read it: equal for names that look the same.
 
-    Accents are composed (macOS stores them apart: NFD), all spaces are one plain space and none
-    stands at an end, and what nobody can see is left out. Case counts.
+    Accents are composed (macOS stores them apart: NFD), each run of spaces becomes one plain space,
+    and spaces at the ends and invisible characters are removed. Case counts.
 
     Example:
         as_read("cafe\u0301\u00a0") == as_read("caf\u00e9")  # True
@@ -43,12 +45,12 @@ def is_text(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name in quotes, with escapes for what cannot be told apart by eye."""
+    """Return a name in quotes, with escapes for characters that look like others."""
     return ascii(name)
 
 
 def ambiguous(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return two different names that read the same; None where there are none."""
+    """Return two different names that read the same, or None."""
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(as_read(name), name)
@@ -58,10 +60,10 @@ def ambiguous(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 class Names:
-    r"""Known names, to be found by what other people and programs call them.
+    r"""An index of names by what people and programs call them.
 
     Args:
-        names: the known ones; paths have the form "a/b.jpg".
+        names: the known names; paths have the form "a/b.jpg".
 
     Example:
         Names(["a/cafe\u0301.jpg"]).find(".\\a\\caf\u00e9.JPG")  # "a/cafe\u0301.jpg"
@@ -70,13 +72,10 @@ class Names:
     def __init__(self, names: Iterable[str]):
         self._names = set(names)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
     def find(self, name: str, *, is_path: bool = True) -> str | None:
-        """Return the known name that is meant; None where there is none.
+        """Return the known name that is meant, or None.
 
-        An equal name is meant before any other. Otherwise one that reads the same, for paths also
+        An equal name comes before all others. Otherwise one that reads the same, for paths also
         with Windows' separators, a leading "./", the escapes of a URL, or another case of suffix.
 
         Raises:
@@ -97,7 +96,7 @@ class Names:
         return None
 
     def index_in(self, name: str, order: Sequence[str]) -> int | None:
-        """Return the place in `order` of the known name that is meant, no path; None: nowhere.
+        """Return the position in `order` of the known name that is meant (no path), or None.
 
         Raises:
             UserError: see `find`.
@@ -105,31 +104,154 @@ class Names:
         found = self.find(name, is_path=False)
         return None if found is None else order.index(found)
 
-    # Most names are equal ones: these are built when the first is not.
+    # Most names are equal ones: these are built for the first that is not.
     @functools.cached_property
     def _by_path(self) -> dict[str, list[str]]:
-        return _grouped((_path_key(name), name) for name in sorted(self._names))
+        return self._grouped(_path_key)
 
     @functools.cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return _grouped((as_read(name), name) for name in sorted(self._names))
+        return self._grouped(as_read)
 
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for key, name in pairs:
-        found.setdefault(key, []).append(name)
-    return found
+    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in sorted(self._names):
+            found.setdefault(key(name), []).append(name)
+        return found
 
 
 def _path_key(path: str) -> str:
-    """A path as it is read, with its suffix in lower case."""
+    """Return a path as it is read, with its suffix in lower case."""
     path = "/".join(map(as_read, path.split("/")))
     return _SUFFIX.sub(lambda suffix: suffix[0].lower(), path)
 
 
 def paths(name: str) -> Iterator[str]:
-    """Return what a path in a list or an annotation file may be meant as, the plainest first."""
+    """Yield the paths that one in a list or an annotation file may mean, the plainest first."""
     for text in (name, urllib.parse.unquote(name, errors="replace")):
         yield text
         yield posixpath.normpath(text.replace("\\", "/").strip())
+
+
+def stem(name: str) -> str:
+    """Return a relative path without its suffix: what an image and its label file share.
+
+    The end of "IMG_2024.01" is no suffix, because it begins with a digit.
+    """
+    path = pathlib.PurePosixPath(name)
+    return path.with_suffix("").as_posix() if not path.suffix[1:2].isdigit() else name
+
+
+def by_stem(root: pathlib.Path, files: Iterable[str]) -> dict[str, str]:
+    """Return {relative path without its suffix: relative path}.
+
+    Raises:
+        UserError: two names differ in their suffix alone.
+    """
+    found: dict[str, str] = {}
+    for name in files:
+        other = found.setdefault(stem(name), name)
+        if other != name:
+            raise UserError.at(root, f"holds both {other} and {name}: which one is meant?")
+    return found
+
+
+def check_inside(names: Iterable[str], where: object) -> None:
+    """Raise UserError where a file names a path outside of the folder that it belongs to.
+
+    Args:
+        names: relative paths, as an annotation file or a list contains them.
+        where: the file that contains them, for the message.
+    """
+    for name in names:
+        # Few names begin with a slash or have two dots in a row: the others cost little.
+        if name.startswith("/") or (".." in name and ".." in pathlib.PurePosixPath(name).parts):
+            raise UserError(
+                f"{where} names {name!r}, which lies outside of the folder of its files; expected "
+                "a path below that folder, without '..'"
+            )
+
+
+class ImageFinder:
+    """The images of a folder, by the names that label files, lists and annotations give them.
+
+    Args:
+        root: the folder.
+        files: relative paths.
+
+    Raises:
+        UserError: two names differ in their suffix alone.
+
+    Example:
+        ImageFinder(root, ["a/1.jpg"]).of_stem("a/1")  # "a/1.jpg"
+    """
+
+    def __init__(self, root: pathlib.Path, files: Sequence[str]):
+        self._by_stem = by_stem(root, files)
+        self._stems, self._files = Names(self._by_stem), Names(files)
+
+    def of_stem(self, wanted: str) -> str | None:
+        """Return the image with a path without suffix, as `stem` returns it, or None.
+
+        The label of a.jpg may be called a.png or a.jpg.png.
+
+        Raises:
+            UserError: several images read the same.
+        """
+        found = self._stems.find(wanted)
+        return self._files.find(wanted) if found is None else self._by_stem[found]
+
+
+class FileFinder:
+    r"""The files below a folder, by the names that annotations give them.
+
+    Args:
+        root: the folder; each folder in it is listed at most once, for the first name that differs
+            from that of its file.
+
+    Example:
+        FileFinder(pathlib.Path("photos")).find(r"a\1.JPG")  # "a/1.jpg"
+    """
+
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+        self._listed: dict[str, Names] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the path below the folder of the file that is meant, or None.
+
+        The name as it stands if there is such a file; otherwise see `Names.find`.
+
+        Raises:
+            UserError: several files read the same.
+        """
+        try:
+            if (self._root / name).is_file():
+                return name
+        except (OSError, ValueError):
+            return None
+        for text in dict.fromkeys(paths(name)):
+            found = self._find_below(text.split("/"))
+            if found is not None:
+                return found
+        return None
+
+    def _find_below(self, parts: Sequence[str]) -> str | None:
+        """Find a path folder by folder."""
+        done = ""
+        for part in parts:
+            if part not in ("", "..") and not (self._root / done / part).exists():
+                part = self._names(done).find(part)
+                if part is None:
+                    return None
+            done = f"{done}/{part}" if done else part
+        return done if done and (self._root / done).is_file() else None
+
+    def _names(self, folder: str) -> Names:
+        if folder not in self._listed:
+            try:
+                listed = os.listdir(self._root / folder)
+            except OSError:
+                listed = []
+            self._listed[folder] = Names(filter(is_text, listed))
+        return self._listed[folder]

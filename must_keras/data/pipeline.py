@@ -1,13 +1,15 @@
-"""From sources to batches: which example comes when, decoded, seen through one view, batched.
+"""From examples to batches: which example comes when, read, seen through its views, batched.
 
 The order is a function of (seed, position) alone, so that a run can start at any step without
-reading what came before.
+reading the examples before it. `training.input_pipeline` builds the batches of a training from
+`training_batches`; scoring and labeling use `evaluation_batches` and `images_in_sizes`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -18,22 +20,22 @@ import tensorflow as tf
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
 from must_keras.ops import keyed_random
+from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
 from must_keras.ops.resampling import sample_array
-from must_keras.ops.views import View, letterbox, mirrored, visible_area
-from must_keras.tasks.base import Spec, Task
+from must_keras.ops.views import View, mirrored, visible_area
+from must_keras.tasks.base import Task
+from must_keras.tasks.parts import Spec
 
-# RGB mean of ImageNet's training images: the color of padding.
-MEAN_COLOR = (123.675, 116.28, 103.53)
-PADDING = tuple(map(round, MEAN_COLOR))
 _PARALLEL_READS = 4
 
-
-# What is made of an image in training: called with the image [h, w, 3] uint8, {head: stored label}
-# and the draws' key (int32 scalar), it gives the network's inputs and {head: label}.
-Look = Callable[
-    [tf.Tensor, Mapping[str, Any], tf.Tensor],
-    tuple[dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]],
-]
+# {head: label}, as tensors.
+Labels = dict[str, dict[str, tf.Tensor]]
+# What one step of a network consumes: its inputs, and {"labels": {head: label}, "keys": [B] int32
+# or "index": [B] int64}.
+TrainingBatch = tuple[dict[str, tf.Tensor], dict[str, Any]]
+# Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
+# label} and the key of its random numbers, an int32 scalar.
+MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], tuple[dict[str, tf.Tensor], Labels]]
 
 
 class Examples(Protocol):
@@ -42,44 +44,41 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-        """[h, w, 3] uint8, and {head: stored label} with exactly the heads asked for."""
+        """Return the image, [h, w, 3] uint8, and {head: stored label} of exactly the heads."""
 
     def image_id(self, index: int) -> str:
-        """What a person calls it."""
+        """Return the image's name for messages."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+# ---- one example ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
 class _Reader:
-    """Reads examples as the flat lists of arrays that tf.numpy_function wants."""
+    """Reads examples as the flat lists of arrays that tf.numpy_function returns."""
 
     examples: Examples
-    tasks: tuple[Task, ...]
-    parts: tuple[tuple[str, str, Spec], ...]
+    tasks: Sequence[Task]
 
-    @classmethod
-    def create(cls, examples: Examples, tasks: Sequence[Task]) -> _Reader:
-        return cls(
-            examples=examples,
-            tasks=tuple(tasks),
-            parts=tuple(
-                (task.name, key, spec)
-                for task in tasks
-                for key, spec in sorted(task.stored_spec().items())
-            ),
-        )
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, Labels]:
+        """Return the image and {head: stored label} of an example."""
+        parts: list[tuple[str, str, Spec]] = [
+            (task.name, key, spec)
+            for task in self.tasks
+            for key, spec in sorted(task.labels.stored_spec().items())
+        ]
 
-    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
         def load(i: np.int64) -> list[np.ndarray]:
             image, stored = self.examples.load(int(i))
-            labels = {task.name: task.compact(stored[task.name]) for task in self.tasks}
-            flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in self.parts]
+            labels = {task.name: task.labels.compact(stored[task.name]) for task in self.tasks}
+            flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in parts]
             return [np.ascontiguousarray(image), *flat]
 
-        dtypes = [tf.uint8, *(tf.as_dtype(spec.dtype) for _, _, spec in self.parts)]
+        dtypes = [tf.uint8, *(tf.as_dtype(spec.dtype) for _, _, spec in parts)]
         image, *flat = tf.numpy_function(load, [index], dtypes, stateful=False)
         image.set_shape((None, None, 3))
-        labels: dict[str, dict[str, tf.Tensor]] = {}
-        for (head, key, spec), tensor in zip(self.parts, flat, strict=True):
+        labels: Labels = {}
+        for (head, key, spec), tensor in zip(parts, flat, strict=True):
             tensor.set_shape(spec.shape)
             labels.setdefault(head, {})[key] = tensor
         return image, labels
@@ -87,7 +86,7 @@ class _Reader:
 
 @contextlib.contextmanager
 def errors_of_sources() -> Iterator[None]:
-    """Turns what TensorFlow makes of a source's UserError or DataError into that error again."""
+    """Raise a source's UserError or DataError again from the error that TensorFlow made of it."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -98,35 +97,73 @@ def errors_of_sources() -> Iterator[None]:
         raise
 
 
-def see(image: tf.Tensor, view: View) -> tf.Tensor:
-    """An image through a view: [H, W, 3] uint8; see "averaged" in `resampling.sample_array`.
+def sample_image(image: tf.Tensor, view: View) -> tf.Tensor:
+    """Sample an image through a view: [H, W, 3] uint8; see "averaged" in `sample_array`.
 
-    Images are whole numbers until a network's input layer: what is sampled is rounded once.
+    Images are whole numbers until a network's input layer: samples are rounded once.
     """
 
     def run(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        return sample_array(image, matrix, view.size, interpolation="averaged", fill=PADDING)
+        return sample_array(image, matrix, view.size, interpolation="averaged", fill=PADDING_COLOR)
 
-    seen = tf.numpy_function(run, [image, view.matrix], tf.uint8, stateful=False)
-    return tf.ensure_shape(seen, (*view.size, 3))
+    sampled = tf.numpy_function(run, [image, view.matrix], tf.uint8, stateful=False)
+    return tf.ensure_shape(sampled, (*view.size, 3))
 
 
-def _example(
-    image: tf.Tensor,
-    stored: Mapping[str, Any],
-    view: View,
-    tasks: Sequence[Task],
-) -> tuple[dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]]:
+@functools.lru_cache(maxsize=64)
+def _warp(task: Task, size: tuple[int, int], axis_aligned: bool) -> Callable[..., Any]:
+    """Return `task.labels.warp` of (stored label, matrix of the view), traced once.
+
+    A trace takes up to a second, and every stage reads several datasets.
+    """
+    specs = task.labels.stored_spec().items()
+    stored = {key: tf.TensorSpec(spec.shape, spec.dtype) for key, spec in specs}
+
+    def warp(stored: Mapping[str, tf.Tensor], matrix: tf.Tensor) -> Any:
+        view = View(matrix=matrix, size=size, axis_aligned=axis_aligned)
+        return task.labels.warp(stored, view)
+
+    signature = [stored, tf.TensorSpec((2, 3), tf.float32)]
+    return tf.function(warp, input_signature=signature, autograph=False)
+
+
+def _through(
+    view: View, image: tf.Tensor, stored: Mapping[str, Any], tasks: Sequence[Task]
+) -> tuple[dict[str, tf.Tensor], Labels]:
+    """Return the inputs {"image", "area"} and {head: label} of an example through one view."""
     labels = {}
     for task in tasks:
-        label = task.warp(stored[task.name], view)
-        spec = task.label_spec(view.size)
+        warp = _warp(task, view.size, view.axis_aligned)
+        label = warp(stored[task.name], view.matrix)
+        spec = task.labels.spec(view.size)
         labels[task.name] = {k: tf.ensure_shape(label[k], spec[k].shape) for k in spec}
-    return {"image": see(image, view), "area": visible_area(view)}, labels
+    return {"image": sample_image(image, view), "area": visible_area(view)}, labels
+
+
+def one_view(
+    tasks: Sequence[Task], *, size: int, augmentation: Augmentation | WholeImages
+) -> MakeViews:
+    """Return what makes one view of an image and all its labels: inputs {"image", "area"}.
+
+    Args:
+        tasks: the heads.
+        size: pixels a side.
+        augmentation: views and colors.
+    """
+
+    def make(image: tf.Tensor, stored: Mapping[str, Any], key: tf.Tensor) -> Any:
+        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
+        x, labels = _through(view, image, stored, tasks)
+        return x | {"image": augmentation.colors(x["image"], key)}, labels
+
+    return make
+
+
+# ---- the order of the stream ---------------------------------------------------------------------
 
 
 def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
-    """The example at a position of an endless stream: every epoch is another permutation.
+    """Return the example at a position of an endless stream: every epoch is another permutation.
 
     Args:
         position: int64 scalar, 0 and up.
@@ -138,34 +175,17 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
-def one_view(tasks: Sequence[Task], *, size: int, augmentation: Augmentation | WholeImages) -> Look:
-    """One view of an image and of all its labels: inputs {"image", "area"}.
-
-    Args:
-        tasks: the heads.
-        size: pixels a side.
-        augmentation: views and colors.
-    """
-
-    def look(image: tf.Tensor, stored: Mapping[str, Any], key: tf.Tensor) -> Any:
-        view = augmentation.view(tf.shape(image)[:2], (size, size), key)
-        x, labels = _example(image, stored, view, tasks)
-        return x | {"image": augmentation.colors(x["image"], key)}, labels
-
-    return look
-
-
-def drawn(
+def example_at(
     place: tf.Tensor, *, num_examples: int, seed: int, batch: int, share: int, shares: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The example at a place of one machine's stream, and the key, int32, of its random numbers.
+    """Return the example at a place of one machine's stream, and its key of random numbers, int32.
 
     Args:
-        place: int64 scalar, 0 and up, in the machine's own part of the endless stream.
+        place: int64 scalar, 0 and up, in the machine's own share of the endless stream.
         num_examples: of one epoch.
         seed: of the stream.
         batch: images of a step, over all machines.
-        share: which machine's part of every batch.
+        share: which machine's share of every batch.
         shares: number of machines.
     """
     own = batch // shares
@@ -175,11 +195,14 @@ def drawn(
     return shuffled(position, num_examples=num_examples, seed=seed), key
 
 
+# ---- batches -------------------------------------------------------------------------------------
+
+
 def training_batches(
     examples: Examples,
     tasks: Sequence[Task],
     *,
-    look: Look,
+    make_views: MakeViews,
     batch: int,
     seed: int,
     steps: range,
@@ -187,77 +210,59 @@ def training_batches(
     shares: int = 1,
     per_replica: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches for optimizer steps `steps.start` to `steps.stop` - 1, or one machine's share.
+    """Return the batches of optimizer steps `steps`, or one machine's share of them.
 
     Args:
         examples: images with a stored label for every task.
         tasks: the heads.
-        look: what is made of each image.
+        make_views: makes inputs and labels of each example.
         batch: images of a step, over all machines.
         seed: of order, views and sampling.
         steps: the optimizer steps.
-        share: which machine's part of every batch.
+        share: which machine's share of every batch.
         shares: number of machines.
-        per_replica: a machine's part comes as batches of so many images; None: as one.
+        per_replica: a machine's share comes as batches of so many images; None: as one.
 
     Returns:
-        A dataset of (inputs, {"labels": {head: label}, "keys": [B] int32}).
+        A dataset of `TrainingBatch`: (inputs, {"labels": {head: label}, "keys": [B] int32}).
     """
-    reader = _Reader.create(examples, tasks)
-    own = batch // shares
+    reader = _Reader(examples, tuple(tasks))
+    own, number = batch // shares, len(examples)
 
-    @tf.autograph.experimental.do_not_convert
-    def build(place: tf.Tensor):
-        index, key = drawn(
-            place,
-            num_examples=len(examples),
-            seed=seed,
-            batch=batch,
-            share=share,
-            shares=shares,
+    def build(place: tf.Tensor) -> TrainingBatch:
+        index, key = example_at(
+            place, num_examples=number, seed=seed, batch=batch, share=share, shares=shares
         )
         image, stored = reader.read(index)
-        x, labels = look(image, stored, key)
+        x, labels = make_views(image, stored, key)
         return x, {"labels": labels, "keys": key}
 
-    dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own)
-    dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
-    return untuned(dataset.batch(per_replica or own, drop_remainder=True).prefetch(2))
-
-
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The same without the thread that tunes it: all numbers are given, so it has nothing to do.
-
-    It can outlast the last batch by many seconds: see FittedModel.release_input.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    places = tf.data.Dataset.range(steps.start * own, steps.stop * own)
+    return _batched(places, build, per_replica or own)
 
 
 def images_in_sizes(
     examples: Examples, *, sizes: Sequence[int], batch: int, ranges: Sequence[range]
 ) -> tf.data.Dataset:
-    """As `evaluation_batches` of images alone, each decoded once for inputs of several sizes.
+    """Return `evaluation_batches` of images alone, each decoded once for inputs of several sizes.
 
     Args:
         examples: images.
         sizes: of the networks' inputs.
         batch: images of a batch: all batches are of one shape.
-        ranges: of indices; no batch holds images of two.
+        ranges: of indices; no batch contains images of two.
 
     Returns:
         A dataset of (({"image", "area"} of each size), [B] int64); an index of -1 is a filler.
     """
-    reader = _Reader.create(examples, [])
+    reader = _Reader(examples, ())
 
-    @tf.autograph.experimental.do_not_convert
-    def build(place: tf.Tensor):
+    def build(place: tf.Tensor) -> Any:
         image, _ = reader.read(tf.maximum(place, 0))
         views = [letterbox(tf.shape(image)[:2], (size, size)) for size in sizes]
-        return tuple({"image": see(image, v), "area": visible_area(v)} for v in views), place
+        return tuple(_through(view, image, {}, ())[0] for view in views), place
 
-    return _whole_batches(build, batch, ranges)
+    return _batched(_places(batch, ranges), build, batch)
 
 
 def evaluation_batches(
@@ -269,39 +274,52 @@ def evaluation_batches(
     ranges: Sequence[range],
     mirror: bool = False,
 ) -> tf.data.Dataset:
-    """The whole of each image, letterboxed, in order; the last batch of a range is filled up.
+    """Return the whole of each image, letterboxed, in order; the last batch of a range is filled.
 
     Args:
         examples: images with a stored label for every task.
         tasks: the heads.
         size: of the network's input.
         batch: images of a batch: all batches are of one shape.
-        ranges: of indices; no batch holds images of two.
+        ranges: of indices; no batch contains images of two.
         mirror: whether all images are mirrored left to right.
 
     Returns:
-        A dataset of ({"image", "area"}, {"labels": {head: label}, "index": [B] int64}); an index
-        of -1 marks a filler.
+        A dataset of `TrainingBatch`: ({"image", "area"}, {"labels": {head: label}, "index": [B]
+        int64}); an index of -1 marks a filler.
     """
-    reader = _Reader.create(examples, tasks)
+    reader = _Reader(examples, tuple(tasks))
 
-    @tf.autograph.experimental.do_not_convert
-    def build(place: tf.Tensor):
-        index = tf.maximum(place, 0)
-        image, stored = reader.read(index)
+    def build(place: tf.Tensor) -> TrainingBatch:
+        image, stored = reader.read(tf.maximum(place, 0))
         view = letterbox(tf.shape(image)[:2], (size, size))
-        x, labels = _example(image, stored, mirrored(view) if mirror else view, tasks)
+        x, labels = _through(mirrored(view) if mirror else view, image, stored, tasks)
         return x, {"labels": labels, "index": place}
 
-    return _whole_batches(build, batch, ranges)
+    return _batched(_places(batch, ranges), build, batch)
 
 
-def _whole_batches(
-    build: Callable[[tf.Tensor], Any], batch: int, ranges: Sequence[range]
-) -> tf.data.Dataset:
-    """Batches of one shape of what is built for each index; the last of a range is filled up."""
+def _places(batch: int, ranges: Sequence[range]) -> tf.data.Dataset:
+    """Return the indices of ranges, each filled up with -1 to whole batches."""
     places = [np.arange(r.start, r.start + -(-len(r) // batch) * batch) for r in ranges]
     places = [np.where(p < r.stop, p, -1) for p, r in zip(places, ranges, strict=True)]
-    dataset = tf.data.Dataset.from_tensor_slices(np.concatenate(places).astype(np.int64))
-    dataset = dataset.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
-    return untuned(dataset.batch(batch, drop_remainder=True).prefetch(2))
+    return tf.data.Dataset.from_tensor_slices(np.concatenate(places).astype(np.int64))
+
+
+def _batched(
+    places: tf.data.Dataset, build: Callable[[tf.Tensor], Any], batch: int
+) -> tf.data.Dataset:
+    """Return batches, all of one shape, of what is built for each place."""
+    build = tf.autograph.experimental.do_not_convert(build)
+    built = places.map(build, num_parallel_calls=_PARALLEL_READS, deterministic=True)
+    return untuned(built.batch(batch, drop_remainder=True).prefetch(2))
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Return a data set without the thread that tunes it, which all given numbers leave idle.
+
+    It can outlast the last batch by many seconds: see FittedModel.release_input.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

@@ -1,4 +1,4 @@
-"""RandAugment: a few of fourteen changes, drawn for each image, all of one strength.
+"""RandAugment: a few of fourteen changes, sampled for each image, all of one strength.
 
 Geometric changes are one affine map, so that one view serves all labels; the others, Pillow's up to
 rounding, are of the image alone. Ranges are AutoAugment's (arXiv 1805.09501, table 6), which a
@@ -22,9 +22,9 @@ from must_keras.ops import keyed_random
 
 Tensor = Any
 
-# Purposes of the draws that belong to one key.
-_DRAWS = 103
-_FULL = 10.0
+# Purpose of the random numbers that belong to one key.
+_CHANGES = 103
+_MAX_MAGNITUDE = 10.0
 # At full magnitude: a shear, a share of the side, degrees, a change of an enhancement's factor.
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
 # Pillow's: ITU-R 601's share of each color in light, and the 3 x 3 filter SMOOTH.
@@ -35,13 +35,16 @@ _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandAugment:
-    """Values of one recipe.
+    """A number of random changes of one strength.
 
     Attributes:
-        layers: how many changes an image goes through; one may be drawn twice, or be none at all.
-        magnitude: how strong each is, (0, 10].
+        layers: changes of an image; one may be sampled twice, or change nothing.
+        magnitude: strength of each, (0, 10].
 
     Reference: arXiv 1909.13719.
+
+    Example:
+        Augmentation(rand_augment=RandAugment(layers=2, magnitude=5.0))
     """
 
     layers: int = 2
@@ -50,101 +53,89 @@ class RandAugment:
     def __post_init__(self) -> None:
         if self.layers < 1:
             raise UserError(f"layers must be at least 1, received {self.layers}")
-        if not 0.0 < self.magnitude <= _FULL:
+        if not 0.0 < self.magnitude <= _MAX_MAGNITUDE:
             raise UserError(f"magnitude must be in (0, 10], received {self.magnitude}")
 
     @property
     def strength(self) -> float:
         """The magnitude as a share of the largest."""
-        return self.magnitude / _FULL
+        return self.magnitude / _MAX_MAGNITUDE
 
+    def sampled(self, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Sample the changes of an image: [layers] int32 indices and [layers] signs, 1 or -1.
 
-def drawn(key: Tensor, values: RandAugment) -> tuple[Tensor, Tensor]:
-    """What an image goes through: ([layers] int32 indices of changes, [layers] signs, 1 or -1).
+        Args:
+            key: int32 scalar.
+        """
+        u = keyed_random.uniform(key[None], 2 * self.layers, purpose=_CHANGES)[0]
+        number = len(GEOMETRIC) + len(PHOTOMETRIC)
+        which = tf.cast(u[: self.layers] * number, tf.int32)
+        return which, tf.where(u[self.layers :] < 0.5, -1.0, 1.0)
 
-    Args:
-        key: int32 scalar.
-        values: of the recipe.
-    """
-    u = keyed_random.uniform(key[None], 2 * values.layers, purpose=_DRAWS)[0]
-    number = len(GEOMETRIC) + len(PHOTOMETRIC)
-    which = tf.cast(u[: values.layers] * number, tf.int32)
-    return which, tf.where(u[values.layers :] < 0.5, -1.0, 1.0)
+    def geometry(self, key: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return [3, 3]: (y, x, 1) of a changed input to that of the unchanged one, in pixels.
 
+        Args:
+            key: int32 scalar.
+            size: (H, W); the center keeps its place except for translations.
+        """
+        which, signs = self.sampled(key)
+        center = tf.constant([size[0] / 2, size[1] / 2], tf.float32)
+        matrix = tf.eye(3)
+        for layer in range(self.layers):
+            for index, change in enumerate(GEOMETRIC.values()):
+                level = tf.where(which[layer] == index, signs[layer] * self.strength, 0.0)
+                matrix = tf.matmul(_about(center, *change(level, size)), matrix)
+        return matrix
 
-def geometry(key: Tensor, size: tuple[int, int], values: RandAugment) -> Tensor:
-    """[3, 3]: (y, x, 1) of a changed input to that of the unchanged one, in pixels.
+    def colors(self, image: Tensor, key: Tensor) -> Tensor:
+        """Return an image, [H, W, 3] uint8, after the changes that are not geometric.
 
-    Args:
-        key: int32 scalar.
-        size: (H, W); the center stays where it is but for translations.
-        values: of the recipe.
-    """
-    which, signs = drawn(key, values)
-    center = tf.constant([size[0] / 2, size[1] / 2], tf.float32)
-    matrix = tf.eye(3)
-    for layer in range(values.layers):
-        for index, change in enumerate(GEOMETRIC.values()):
-            level = tf.where(which[layer] == index, signs[layer] * values.strength, 0.0)
-            matrix = tf.matmul(_about(center, *change(level, size)), matrix)
-    return matrix
+        Args:
+            image: the image.
+            key: int32 scalar.
+        """
+        changes = list(PHOTOMETRIC.values())
+
+        def run(image: np.ndarray, which: np.ndarray, signs: np.ndarray) -> np.ndarray:
+            for index, sign in zip(which, signs, strict=True):
+                if index >= len(GEOMETRIC):
+                    image = changes[index - len(GEOMETRIC)](image, float(sign) * self.strength)
+            return image
+
+        changed = tf.numpy_function(run, [image, *self.sampled(key)], tf.uint8, stateful=False)
+        return tf.ensure_shape(changed, image.shape)
 
 
 def _about(center: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
-    """[3, 3] of p -> linear @ (p - center) + center + shift."""
+    """Return [3, 3] of p -> linear @ (p - center) + center + shift."""
     offset = center + shift - tf.linalg.matvec(linear, center)
     return tf.concat([tf.concat([linear, offset[:, None]], 1), [[0.0, 0.0, 1.0]]], 0)
 
 
-def _shear_x(level: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return tf.stack([[1.0, 0.0], tf.stack([level * _SHEAR, 1.0])]), tf.zeros(2)
-
-
-def _shear_y(level: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return tf.stack([tf.stack([1.0, level * _SHEAR]), [0.0, 1.0]]), tf.zeros(2)
-
-
-def _translate_x(level: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return tf.eye(2), tf.stack([0.0, level * _TRANSLATION * size[1]])
-
-
-def _translate_y(level: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return tf.eye(2), tf.stack([level * _TRANSLATION * size[0], 0.0])
-
-
-def _rotate(level: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _rotation(level: Tensor) -> Tensor:
     angle = level * math.radians(_DEGREES)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    return tf.stack([tf.stack([cosine, -sine]), tf.stack([sine, cosine])]), tf.zeros(2)
+    return tf.stack([tf.stack([cosine, -sine]), tf.stack([sine, cosine])])
 
 
-GEOMETRIC = {
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
-    "rotate": _rotate,
-}
-
-
-def change_colors(image: Tensor, key: Tensor, values: RandAugment) -> Tensor:
-    """The image, [H, W, 3] uint8, after those changes that move nothing.
-
-    Args:
-        image: the image.
-        key: int32 scalar.
-        values: of the recipe.
-    """
-    changes = list(PHOTOMETRIC.values())
-
-    def run(image: np.ndarray, which: np.ndarray, signs: np.ndarray) -> np.ndarray:
-        for index, sign in zip(which, signs, strict=True):
-            if index >= len(GEOMETRIC):
-                image = changes[index - len(GEOMETRIC)](image, float(sign) * values.strength)
-        return image
-
-    changed = tf.numpy_function(run, [image, *drawn(key, values)], tf.uint8, stateful=False)
-    return tf.ensure_shape(changed, image.shape)
+# A linear map [2, 2] and a shift [2], in pixels, of (y, x), at a level in [-1, 1] of an input of a
+# size.
+GEOMETRIC: dict[str, Callable[[Tensor, tuple[int, int]], tuple[Tensor, Tensor]]] = {
+    "shear_x": lambda level, _: (
+        tf.stack([[1.0, 0.0], tf.stack([level * _SHEAR, 1.0])]), tf.zeros(2)
+    ),
+    "shear_y": lambda level, _: (
+        tf.stack([tf.stack([1.0, level * _SHEAR]), [0.0, 1.0]]), tf.zeros(2)
+    ),
+    "translate_x": lambda level, size: (
+        tf.eye(2), tf.stack([0.0, level * _TRANSLATION * size[1]])
+    ),
+    "translate_y": lambda level, size: (
+        tf.eye(2), tf.stack([level * _TRANSLATION * size[0], 0.0])
+    ),
+    "rotate": lambda level, _: (_rotation(level), tf.zeros(2)),
+}  # fmt: skip
 
 
 def _identity(image: np.ndarray, level: float) -> np.ndarray:
@@ -153,7 +144,7 @@ def _identity(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
-    """Each color from its least and largest value to 0 and 255."""
+    """Stretch each color from its least and largest value to 0 and 255."""
     del level
     ends = np.array([cv2.minMaxLoc(color)[:2] for color in cv2.split(image)])
     lowest, span = ends[:, 0], ends[:, 1] - ends[:, 0]
@@ -163,20 +154,20 @@ def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _equalize(image: np.ndarray, level: float) -> np.ndarray:
-    """Each color so that all its values are about equally frequent."""
+    """Change each color so that all its values are about equally frequent."""
     del level
     return cv2.merge([cv2.equalizeHist(color) for color in cv2.split(image)])
 
 
 def _solarize(image: np.ndarray, level: float) -> np.ndarray:
-    """What is as bright as a threshold, or brighter, is inverted."""
+    """Invert values that are as bright as a threshold, or brighter."""
     byte = np.arange(256)
     inverted = byte >= round(256 * (1 - abs(level)))
     return cv2.LUT(image, np.where(inverted, 255 - byte, byte).astype(np.uint8))
 
 
 def _posterize(image: np.ndarray, level: float) -> np.ndarray:
-    """Eight bits a color down to four."""
+    """Reduce eight bits a color down to four."""
     return image & np.uint8(0xFF << round(4 * abs(level)) & 0xFF)
 
 
@@ -193,14 +184,14 @@ def _brightness(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _blended(image: np.ndarray, level: float, *, gray: Any = 0.0, mean: float = 0.0) -> np.ndarray:
-    """From `gray` @ colors + `mean` at a factor of 0 to the image at 1, and beyond."""
+    """Blend from `gray` @ colors + `mean` at a factor of 0 to the image at 1, and beyond."""
     factor = 1.0 + level * _ENHANCEMENT
     colors = factor * np.eye(3) + (1.0 - factor) * gray
     return cv2.transform(image, np.column_stack([colors, np.full(3, (1.0 - factor) * mean)]))
 
 
 def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
-    """From a smooth image at a factor of 0 to the image at 1, and beyond; not at the edge."""
+    """Blend from a smooth image at a factor of 0 to the image at 1, and beyond; not at the edge."""
     factor = 1.0 + level * _ENHANCEMENT
     changed = cv2.filter2D(image, -1, factor * _ITSELF + (1.0 - factor) * _SMOOTH)
     for edge in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
@@ -208,7 +199,7 @@ def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
     return changed
 
 
-# Of an image, [H, W, 3] uint8, and a level in [-1, 1]: another such image.
+# Changes of an image, [H, W, 3] uint8, at a level in [-1, 1].
 PHOTOMETRIC: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "identity": _identity,
     "auto_contrast": _auto_contrast,

@@ -1,4 +1,4 @@
-"""Training, validation and test images: by lists, by a seed, by groups, or out of a sequence."""
+"""Splits into training, validation and test images: by lists, a seed, groups, or a sequence."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from must_keras.data import names
-from must_keras.data.io.folders import SUFFIXES, Path, stem
-from must_keras.data.io.lists import read_lines
+from must_keras.data.io.folders import SUFFIXES, Path
+from must_keras.data.io.text_files import read_lines
+from must_keras.data.names import stem
 from must_keras.data.sources import Source, Subset, check_not_empty
-from must_keras.errors import UserError, expect
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, expect, nearest
+
+# Ends of the names of the three parts.
+_ENDS = ("", "_validation", "_test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A labeled set. Sweeps, thresholds and stopping see validation only.
+    """A labeled set; sweeps, thresholds and stopping use validation alone.
 
     Raises:
         UserError: one of them has no image.
+
+    Example:
+        Splits(train=photos, validation=more_photos, test=other_photos)
     """
 
     train: Source
@@ -37,16 +43,20 @@ class Splits:
 
 
 class Carved(NamedTuple):
-    """A source in two parts that share no image."""
+    """A source in two parts that share no image.
+
+    Example:
+        train, validation = carve_validation(source, count=100, seed=0)
+    """
 
     train: Source
     validation: Source
 
 
 def permutation(source: Source, *, seed: int) -> list[int]:
-    """All indices in an order that belongs to the images' ids and the seed.
+    """Return all indices in an order that depends on the images' ids and the seed.
 
-    A prefix of it is a smaller pool; images that are added later leave the order of the others.
+    A prefix of it is a smaller pool; images that are added later keep the order of the others.
     """
     return sorted(range(len(source)), key=lambda i: _rank(seed, source.image_id(i)))
 
@@ -59,14 +69,14 @@ def carve_validation(
     group: Callable[[str], str] | None = None,
     end: str = "_validation",
 ) -> Carved:
-    """Takes a validation set out of a training set; both keep the source's order.
+    """Carve a validation set out of a training set; both keep the source's order.
 
     Args:
-        source: the training set; what remains of it keeps its name.
+        source: the training set; the rest of it keeps its name.
         count: of validation images; with groups, the first whole groups that make so many.
-        seed: another one takes others.
+        seed: of the choice.
         group: image id to the name of its group, for near-duplicates: photos of one table, frames
-            of one film. A group is never parted.
+            of one film. A group stays together.
         end: of the validation set's name.
 
     Raises:
@@ -94,28 +104,26 @@ def carve_validation(
 
 
 def split_by_lists(source: Source, *, train: Path, validation: Path, test: Path) -> Splits:
-    """A set in three parts, each named by a text file of image ids; see `listed`.
+    """Split a set in three by text files of image ids; see `listed`.
 
     Raises:
         UserError: see `listed`; or an image is in two lists.
     """
-    parts = {
-        path: listed(source, path, name=f"{source.name}{end}")
-        for path, end in ((train, ""), (validation, "_validation"), (test, "_test"))
-    }
+    paths = zip((train, validation, test), _ENDS, strict=True)
+    parts = {path: listed(source, path, name=f"{source.name}{end}") for path, end in paths}
     owner: dict[str, Path] = {}
     for path, part in parts.items():
         for index in range(len(part)):
             other = owner.setdefault(part.image_id(index), path)
             if other != path:
-                raise UserError(f"{path} and {other} both list {part.image_id(index)}")
+                raise UserError.at(path, f"and {other} both list {part.image_id(index)}")
     if len(parts) < 3:
         raise UserError(f"three different lists are needed, received {train}, {validation}, {test}")
     return Splits(train=parts[train], validation=parts[validation], test=parts[test])
 
 
 def listed(source: Source, path: Path, *, name: str) -> Subset:
-    """The images that a text file names, one a line, in its order.
+    """Return the images that a text file names, one a line, in its order.
 
     A line is an image's id (a path relative to the images' folder), with its suffix, or without
     where no other image differs from it in that alone, or with that of another kind of picture.
@@ -123,7 +131,7 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
     people read them: see `names.Names`.
 
     Raises:
-        UserError: the file cannot be read, or names an image that is not there, or one twice.
+        UserError: the file cannot be read, or names an absent image, or one twice.
     """
     path = pathlib.Path(path)
     ids = [source.image_id(i) for i in range(len(source))]
@@ -149,7 +157,7 @@ def listed(source: Source, path: Path, *, name: str) -> Subset:
 
 
 def _meant(line: str, known: names.Names, bare: names.Names, stems: dict[str, str]) -> str | None:
-    """The image's id that a line names; None: there is none.
+    """Return the image's id that a line names, or None.
 
     Raises:
         UserError: several ids read the same.
@@ -164,10 +172,10 @@ def _meant(line: str, known: names.Names, bare: names.Names, stems: dict[str, st
 
 
 def _readings(line: str) -> list[str]:
-    """What in a line may be an image's id: all of it, what ends as a picture, or its first word.
+    """Return what may be an image's id in a line: all of it, a picture's name, or its first word.
 
-    Not the first word of a picture's name that holds spaces: that would be another picture. Only
-    plain spaces and tabs part words.
+    The first word of a picture's name with spaces is left out: that would be another picture. Only
+    plain spaces and tabs separate words.
     """
     first, *others = re.split(r"[ \t]+", line)
     longer = [line[: gap.start()] for gap in re.finditer(r"[ \t]+", line)][:0:-1]
@@ -178,7 +186,7 @@ def _readings(line: str) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    """A name without the suffix of a picture; "v1.5" has none."""
+    """Return a name without the suffix of a picture; "v1.5" has none."""
     return stem(name) if name.lower().endswith(SUFFIXES) else name
 
 
@@ -190,13 +198,13 @@ def split_by_fraction(
     seed: int = 0,
     group: Callable[[str], str] | None = None,
 ) -> Splits:
-    """A set in three parts at random, where images do not resemble their neighbors.
+    """Split a set in three at random, where images do not resemble their neighbors.
 
     Args:
         source: the whole set; the training part keeps its name.
         validation: share of the images.
         test: share of the images.
-        seed: another one takes others.
+        seed: of the choice.
         group: see `carve_validation`.
 
     Raises:
@@ -213,7 +221,7 @@ def split_by_fraction(
 def split_sequence(
     source: Source, *, validation: float = 0.1, test: float = 0.15, gap: int = 4
 ) -> Splits:
-    """A film in three parts: training images first, then validation, then test.
+    """Split a film in three: training images first, then validation, then test.
 
     Args:
         source: the frames in order; the training part keeps its name.
@@ -232,17 +240,15 @@ def split_sequence(
             f"two gaps of {gap} leave {train} of {len(source)} for training"
         )
     blocks = contiguous_blocks(len(source), counts=(train, counts[1], counts[0]), gap=gap)
-    parts = {
-        key: Subset(source, block, name=f"{source.name}{end}")
-        for (key, end), block in zip(
-            (("train", ""), ("validation", "_validation"), ("test", "_test")), blocks, strict=True
-        )
-    }
-    return Splits(**parts)
+    first, second, third = (
+        Subset(source, block, name=f"{source.name}{end}")
+        for block, end in zip(blocks, _ENDS, strict=True)
+    )
+    return Splits(train=first, validation=second, test=third)
 
 
 def contiguous_blocks(num_images: int, *, counts: Sequence[int], gap: int) -> list[range]:
-    """Cuts a sequence into blocks, in order, with dropped images between them.
+    """Cut a sequence into blocks, in order, with dropped images between them.
 
     Neighboring frames of a film are near-duplicates, so blocks are whole and apart.
 

@@ -1,4 +1,4 @@
-"""Somebody else's model as a teacher: how it wants its images, and how its answers are read."""
+"""A model that was trained elsewhere as a teacher: the form of its images and predictions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any, Literal
@@ -13,10 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from must_keras.errors import UserError, expect, reason
+from must_keras.errors import UserError, expect, not_allowed, reason
 from must_keras.files import file_sha256
-from must_keras.inference.predictor import Predicted
-from must_keras.inference.signatures import SavedFunction
+from must_keras.inference.predictor import Predicted, predictions
 from must_keras.modeling.loading import load_model
 from must_keras.tasks.base import Task
 
@@ -25,35 +25,38 @@ Colors = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExternalModel:
-    """A model that was not made here.
+    """A model that was trained elsewhere.
 
-    It sees the whole image, letterboxed with padding in the mean color, as
-    [B, size, size, 3] float32 of (image - offset) / scale. A SavedModel's signature says whether
-    it takes whole numbers (uint8), and one image at a time.
+    Its input is the whole image, letterboxed with padding in the mean color, as
+    [B, size, size, 3] float32 of (image - offset) / scale. Images are rounded to uint8, and
+    predicted one by one, where a SavedModel's signature requires that.
 
     A SavedModel is a program: it runs with the rights of the user, because the recipe, which is
-    trusted code itself, names it. A .keras file is read as data; see models/loading.py.
+    trusted code itself, names it. A .keras file is read as data; see modeling/loading.py.
 
     Attributes:
         model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
-            default signature), or a function of such a batch of images.
+            default signature), or a function of a batch of images.
         size: pixels a side, a multiple of what the model needs.
-        form: what its answers are; each task says which it can read (`Task.foreign_forms`).
+        form: of its predictions, one of the forms of the task (`Task.external.forms`).
         offset: of each color, in the order R, G, B.
         scale: of each color.
-        colors: the order in which the model wants them.
-        layout: "channels_first" where it wants [B, 3, size, size]; a map of several channels that
-            it answers has them first then, too.
+        colors: order of the colors in the model's input.
+        layout: "channels_first" for an input [B, 3, size, size] and for predicted maps
+            [B, C, h, w].
         class_ids: a detector's number of each of the task's classes, in their order; detections
-            of other numbers are left out. None: 0, 1, ..., or from 1 on in the form
+            of other numbers are skipped. None: 0, 1, ..., or from 1 on in the form
             "tf2_detection".
-        output: which of several outputs is meant: a name or a place. None: there is only one.
-        version: names what a function does. Files are recognized by their bytes.
+        output: name or index of one of several outputs. None: there is only one.
+        version: of a function, whose code is not compared. Files are compared by their bytes.
+
+    Raises:
+        UserError: an argument has another type, or a value that is not allowed; has it as `key`
+            and `value`.
 
     Example:
         ExternalModel(model="midas.keras", size=256, form="relative_inverse",
-                     offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
-
+                      offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
     """
 
     model: str | os.PathLike[str] | Callable[[tf.Tensor], Any]
@@ -68,39 +71,40 @@ class ExternalModel:
     version: str = ""
 
     def __post_init__(self) -> None:
-        if self.colors not in ("rgb", "bgr"):
-            raise UserError(f"colors must be 'rgb' or 'bgr', received {self.colors!r}")
-        if self.layout not in ("channels_last", "channels_first"):
-            raise UserError(
-                f"layout must be 'channels_last' or 'channels_first', received {self.layout!r}"
-            )
-        expect("a foreign model", self, size=Integral, form=str, offset=tuple | list)
-        expect("a foreign model", self, scale=tuple | list)
+        where, hints = "an external model", typing.get_type_hints(type(self))
+        for key in ("colors", "layout"):
+            value, allowed = getattr(self, key), typing.get_args(hints[key])
+            if value not in allowed:
+                raise not_allowed(f"{where}: {key}={value!r}", value, allowed, key=key)
+        expect(where, self, size=Integral, form=str, offset=tuple | list, scale=tuple | list)
         if not callable(self.model):
-            expect("a foreign model", self, model=str | os.PathLike)
-        if len(self.offset) != 3 or len(self.scale) != 3:
-            raise UserError(
-                f"offset={self.offset} and scale={self.scale}: expected three numbers, R, G, B"
-            )
-        if self.size < 1 or not all(self.scale):
-            raise UserError(f"size={self.size} and scale={self.scale} must not be 0")
+            expect(where, self, model=str | os.PathLike)
+        for key in ("offset", "scale"):
+            value = getattr(self, key)
+            if len(value) != 3:
+                raise UserError.of(where, key, value, "expected three numbers, for R, G and B")
+        if self.size < 1:
+            raise UserError.of(where, "size", self.size, "expected at least 1")
+        if not all(self.scale):
+            raise UserError.of(where, "scale", self.scale, "expected no 0")
         if callable(self.model) and not self.version:
-            raise UserError("a function as a teacher needs a version: another one labels anew")
+            problem = "a function needs a version; another version labels again"
+            raise UserError.of(where, "version", self.version, problem)
 
     def describe(self) -> dict[str, Any]:
-        """What the labels depend on, not where a file lies."""
+        """Return what the labels depend on: the content of a file, not its path."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        # What came later counts where it says something: what was made before stays valid.
+        # Fields that were added later count where they are set: earlier labels stay valid.
         for name, default in (("layout", "channels_last"), ("class_ids", None)):
             if fields[name] == default:
                 del fields[name]
         return fields | {"model": self.sha256()}
 
     def sha256(self) -> str:
-        """Of the file, of all files of a SavedModel, or of a function's name and version.
+        """Return the SHA-256 of the file, of a SavedModel's files, or of a function's version.
 
         Raises:
-            UserError: there is no such file.
+            UserError: there is no such file; has it as `path`.
         """
         if callable(self.model):
             name = getattr(self.model, "__qualname__", type(self.model).__qualname__)
@@ -110,15 +114,15 @@ class ExternalModel:
             return file_sha256(path)
         files = sorted(p for p in path.rglob("*") if p.is_file())
         if not files:
-            raise UserError(f"there is no model {path}")
+            raise UserError(f"there is no model {path}", path=path, key="model")
         lines = [f"{p.relative_to(path).as_posix()} {file_sha256(p)}" for p in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def load(self) -> Callable[[tf.Tensor], Any]:
-        """The model as a function from a batch of images, as it wants them, to its answers.
+        """Return the model as a function from a batch of images, in its form, to predictions.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: it cannot be read, or takes images of another size; has its `path`.
         """
         if callable(self.model):
             return self.model
@@ -132,57 +136,64 @@ class ExternalModel:
         except UserError:
             raise
         except Exception as error:  # What a damaged SavedModel raises is no closed list.
-            raise UserError(
-                f"{path} cannot be read as a model: {reason(error)}; check the folder, or give "
-                "another model"
-            ) from error
+            remedy = "check the folder, or give another model"
+            problem = f"cannot be read as a model: {reason(error)}; {remedy}"
+            raise UserError.at(path, problem, remedy=remedy) from error
         self._check_fits(saved, path)
         return saved
 
     def _check_fits(self, saved: SavedFunction, path: pathlib.Path) -> None:
-        """Raises UserError where a SavedModel's signature says that it wants other images."""
+        """Raise UserError where a SavedModel's signature requires other images."""
         changed = any(self.offset) or any(value != 1.0 for value in self.scale)
         if saved.dtype is not None and saved.dtype.is_integer and changed:
-            raise UserError(
-                f"{path} takes images as {saved.dtype.name}, 0 to 255: offset and scale cannot be "
-                "given, it has its own"
-            )
+            problem = f"takes images as {saved.dtype.name}, 0 to 255: leave out offset and scale"
+            raise UserError.at(path, problem, key="scale", value=self.scale)
         sides = (self.size, self.size)
-        wanted = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
+        given = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
         if saved.shape and any(
-            n not in (None, m) for n, m in zip(saved.shape[1:], wanted, strict=False)
+            n not in (None, m) for n, m in zip(saved.shape[1:], given, strict=False)
         ):
-            raise UserError(
-                f"{path} takes images of the shape {saved.shape}, and size={self.size} with "
-                f"layout={self.layout!r} gives ({', '.join(map(str, ('batch', *wanted)))})"
+            problem = (
+                f"takes images of the shape {saved.shape}, and size={self.size} with layout="
+                f"{self.layout!r} gives ({', '.join(map(str, ('batch', *given)))})"
             )
+            raise UserError.at(path, problem, key="size", value=self.size)
 
-    def select(self, answers: Any) -> Any:
-        """The output that is meant.
+    def select(self, outputs: Any) -> Any:
+        """Return the output that the argument `output` selects.
 
         Raises:
-            UserError: there are several, or none of that name.
+            UserError: there is none of that name or index; has the `allowed` ones.
         """
         if self.output is None:
-            if isinstance(answers, Mapping) and len(answers) == 1:
-                return next(iter(answers.values()))
-            if isinstance(answers, list | tuple) and len(answers) == 1:
-                return answers[0]
-            return answers
+            if isinstance(outputs, Mapping) and len(outputs) == 1:
+                return next(iter(outputs.values()))
+            if isinstance(outputs, list | tuple) and len(outputs) == 1:
+                return outputs[0]
+            return outputs
         try:
-            return answers[self.output]
+            return outputs[self.output]
         except (KeyError, IndexError, TypeError):
-            names = list(answers) if isinstance(answers, Mapping) else f"{type(answers).__name__}"
-            raise UserError(f"the model has no output {self.output!r}; it gives {names}") from None
+            names = range(len(outputs)) if isinstance(outputs, list | tuple) else ()
+            names = list(outputs) if isinstance(outputs, Mapping) else names
+            message = f"the model has no output {self.output!r}"
+            raise not_allowed(message, self.output, names, key="output") from None
 
 
 class ExternalPredictor:
-    """Runs a foreign model over batches: what `inference.Predictor` is for our own.
+    """Predictions of an external model for batches, as `Predictor` returns those of our own.
 
     Args:
         model: the model.
-        task: what it knows.
-        map_size: (H', W') of per-pixel outputs.
+        task: of its only head.
+        map_size: (H', W') of per-pixel predictions.
+
+    Attributes:
+        heads: the name of the task.
+
+    Example:
+        predictor = ExternalPredictor(model, task, (64, 64))
+        predictor.check()  # ("depth",)
     """
 
     def __init__(self, model: ExternalModel, task: Task, map_size: tuple[int, int]):
@@ -191,54 +202,51 @@ class ExternalPredictor:
         self._function = model.load()
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
-        """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
-        for x, y in batches:
-            keep = y["index"].numpy() >= 0
-            numbers = tf.nest.map_structure(np.asarray, (x, y, self.outputs(x)))
-            yield Predicted(*tf.nest.map_structure(lambda v, k=keep: v[k], numbers))
+        """Yield the predictions for batches of `data.pipeline.evaluation_batches`, in order."""
+        return predictions(batches, self.outputs)
 
     def outputs(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
-        """See Predictor.outputs."""
-        return {self._task.name: self._said(x["image"])}
+        """Return {head: predictions} of one batch."""
+        return {self._task.name: self._predict(x["image"])}
 
     def check(self) -> tuple[str, ...]:
-        """Let the model predict a gray image; return the keys of its outputs.
+        """Predict a gray image, and return the keys of the predictions.
 
         Raises:
-            UserError: it cannot take images of its size, or its answers are not of its form.
+            UserError: the model cannot take images of its size, or its predictions are not of its
+                form.
         """
-        return tuple(self._said(tf.fill((1, self._model.size, self._model.size, 3), 128.0)))
+        return tuple(self._predict(tf.fill((1, self._model.size, self._model.size, 3), 128.0)))
 
-    def _said(self, images: tf.Tensor) -> dict[str, np.ndarray]:
+    def _predict(self, images: tf.Tensor) -> dict[str, np.ndarray]:
         model = self._model
-        arrays = tf.nest.map_structure(np.asarray, self._answers(images))
+        prepared = self._prepared(images)
+        try:
+            outputs = self._function(prepared)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            # Of an out-of-memory error, and others, TensorFlow's own text is the clearest.
+            if isinstance(error, tf.errors.OpError) and not _is_argument(error):
+                raise
+            kind = "" if _is_argument(error) else f"{type(error).__name__}: "
+            verb = "cannot take" if _is_argument(error) else "failed on"
+            raise UserError(
+                f"{model.model} {verb} images of {tuple(prepared.shape)} {prepared.dtype.name}: "
+                f"{kind}{reason(error)}",
+                key="model",
+                value=model.model,
+            ) from error
+        arrays = tf.nest.map_structure(np.asarray, model.select(outputs))
         if model.layout == "channels_first" and np.ndim(arrays) == 4:
             arrays = np.moveaxis(arrays, 1, -1)
-        return self._task.external_outputs(
+        return self._task.external.decode(
             arrays,
             model.form,
             self._map_size,
             size=(model.size, model.size),
             class_ids=model.class_ids,
         )
-
-    def _answers(self, images: tf.Tensor) -> Any:
-        prepared = self._prepared(images)
-        try:
-            answers = self._function(prepared)
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-            raise UserError(
-                f"{self._model.model} cannot take images of {tuple(prepared.shape)} "
-                f"{prepared.dtype.name}: {reason(error)}"
-            ) from error
-        except (UserError, tf.errors.OpError, MemoryError):
-            raise
-        except Exception as error:  # A user's own function.
-            raise UserError(
-                f"{self._model.model} failed on images of {tuple(prepared.shape)} "
-                f"{prepared.dtype.name}: {type(error).__name__}: {reason(error)}"
-            ) from error
-        return self._model.select(answers)
 
     def _prepared(self, images: tf.Tensor) -> tf.Tensor:
         values = tf.cast(images, tf.float32) - tf.constant(self._model.offset)
@@ -247,3 +255,63 @@ class ExternalPredictor:
         if self._model.layout == "channels_first":
             values = tf.transpose(values, (0, 3, 1, 2))
         return values
+
+
+def _is_argument(error: Exception) -> bool:
+    """Return whether a model refuses its argument, by the type of its error."""
+    return isinstance(error, ValueError | TypeError | tf.errors.InvalidArgumentError)
+
+
+class SavedFunction:
+    """`serve` of a SavedModel, or its default signature, as a function of a batch of images.
+
+    Images are rounded where it takes whole numbers. Where it takes one image at a time, the
+    predictions of a batch are concatenated along their first axis.
+
+    Args:
+        path: the SavedModel's folder.
+
+    Attributes:
+        dtype: of the images that it takes; None: not declared.
+        shape: of the images that it takes, None where any; () where not declared.
+
+    Raises:
+        UserError: it has no such function, or one of several tensors.
+        OSError, ValueError: it cannot be read.
+
+    Example:
+        SavedFunction(pathlib.Path("detector/saved_model"))(images)["detection_boxes"]
+    """
+
+    def __init__(self, path: pathlib.Path):
+        # A SavedModel is one object: its variables are freed with it.
+        self._saved = tf.saved_model.load(str(path))
+        self._function = getattr(self._saved, "serve", None) or self._saved.signatures.get(
+            "serving_default"
+        )
+        if self._function is None:
+            raise UserError.at(path, "has neither `serve` nor a default signature")
+        # A `tf.function` has several concrete functions, a signature is one.
+        concrete = getattr(self._function, "concrete_functions", [self._function])
+        arguments = tf.nest.flatten(concrete[0].structured_input_signature) if concrete else []
+        specs = [spec for spec in arguments if isinstance(spec, tf.TensorSpec)]
+        if len(specs) > 1:
+            names = ", ".join(str(spec.name) for spec in specs)
+            raise UserError.at(path, f"takes several tensors ({names}), expected images alone")
+        self.dtype: tf.DType | None = specs[0].dtype if specs else None
+        known = specs and specs[0].shape.rank is not None
+        self.shape: tuple[int | None, ...] = tuple(specs[0].shape) if known else ()
+
+    def __call__(self, images: tf.Tensor) -> Any:
+        """Return the predictions for [B, ...] images."""
+        if self.dtype is not None:
+            if self.dtype.is_integer:
+                images = tf.clip_by_value(tf.round(images), 0, self.dtype.max)
+            images = tf.cast(images, self.dtype)
+        if not self.shape or self.shape[0] != 1:
+            return self._function(images)
+        found = [self._function(images[i : i + 1]) for i in range(images.shape[0])]
+        return tf.nest.map_structure(
+            lambda *parts: tf.concat([tf.reshape(p, (1,)) if not p.shape else p for p in parts], 0),
+            *found,
+        )

@@ -1,7 +1,8 @@
-"""The model that predicts: one that a run trained, or the SavedModel that it exported."""
+"""The public model: the student or a teacher of a run, a model.keras, or an exported SavedModel."""
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,29 +11,41 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras import naming
-from must_keras.errors import DataError, UserError, reason
-from must_keras.experiment import nearest
-from must_keras.files import check_form, read_json
+from must_keras.errors import DataError, UserError, nearest, reason
 from must_keras.inference.saved_model import serve
+from must_keras.json_files import read_json
 from must_keras.modeling.loading import load_model
-from must_keras.tasks import TASKS
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
 
+_EXPORT = "run the export stage again"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """An entry of labels.json."""
+
+    kind: str
+    classes: tuple[str, ...]
+
 
 class Model:
-    """A model with its heads.
+    """A trained model with its heads.
 
     Args:
-        tasks: what the heads mean.
-        function: images [1, H, W, 3] to {"<head>.<output>": [1, ...]}, in the images' pixels.
+        tasks: of the heads.
+        function: images [1, H, W, 3] uint8 to {"<head>.<output>": [1, ...]} in their pixels.
         path: of the model, for messages.
 
     Attributes:
-        tasks: what the heads mean.
+        tasks: of the heads.
 
     Raises:
-        UserError: a head has a name that is no file's, as a file of others may give it.
+        UserError: the name of a head cannot be that of a file; has it as `value`.
+
+    Example:
+        model = Model.load("runs/scenes")
+        model.predict(np.asarray(Image.open("photo.jpg")))["objects"]["boxes"]
     """
 
     def __init__(
@@ -45,53 +58,55 @@ class Model:
         self.tasks = tuple(tasks)
         self._function, self._path = function, path
         for task in self.tasks:
-            naming.check_head(task.name, f"--model={path}")
-        naming.check_distinct([task.name for task in self.tasks], f"--model={path}", "heads")
+            naming.check_head(task.name, str(path))
+        naming.check_distinct([task.name for task in self.tasks], str(path), "heads")
 
     @classmethod
-    def load(cls, path: pathlib.Path, *, trusted: bool = False) -> Model:
-        """Read a run's folder (its student), a part's folder, a model.keras, or a SavedModel.
+    def load(cls, path: str | pathlib.Path, *, trusted: bool = False) -> Model:
+        """Load the student of a run's folder, a folder of an artifact, a model.keras, a SavedModel.
 
-        A model.keras is read as data: see models/loading.py. A SavedModel is a program that can
+        A model.keras is read as data: see modeling/loading.py. A SavedModel is a program that can
         read and write the user's files, also one that must_keras exported: nothing in a folder
         proves its origin.
 
         Args:
             path: of the model.
-            trusted: run a SavedModel. False: a SavedModel is an error.
+            trusted: whether a SavedModel may run.
 
         Raises:
-            UserError: there is none of these, it is damaged, or it is a SavedModel that is not
-                trusted.
+            UserError: there is no model, it is damaged, or it is a SavedModel that is not trusted;
+                has its `path`.
         """
+        path = pathlib.Path(path)
         inside = (path / "student" / "model.keras", path / "model.keras", path)
         file = next((p for p in inside if p.suffix == ".keras" and p.is_file()), None)
         if file is not None:
             return cls._of_keras(file)
         for folder in (path, path / "saved_model", path / "export" / "saved_model"):
             if (folder / "saved_model.pb").is_file():
-                if not trusted:
-                    raise UserError(
-                        f"--model={path}: {folder} is a SavedModel, a program that runs with your "
-                        "rights. If you know who made it, add --trusted (trusted=True in Python); "
-                        "or name a run's folder or a model.keras, which are read as data"
-                    )
-                return cls._of_saved_model(folder)
-        what = "is no model" if path.exists() else "is not there"
-        siblings = sorted(p.name for p in path.parent.glob("*") if p.is_dir())
-        close = [name for name in siblings if name.startswith(path.name)]
-        if not path.exists() and siblings:
-            what += f": {nearest(path.name, close or siblings)}"
-        raise UserError(
-            f"--model={path} {what}; expected a run's folder, one of its teachers or its student, "
-            "a model.keras, or an exported saved_model"
-        )
+                if trusted:
+                    return cls._of_saved_model(folder)
+                problem = (
+                    "is a SavedModel, a program that runs with your rights. If you know who made "
+                    "it, set trusted=true; or give a run's folder or a model.keras, which are read "
+                    "as data"
+                )
+                raise UserError.at(folder, problem, key="trusted", value=trusted)
+        what, siblings = "is no model", []
+        if not path.exists():
+            siblings = sorted(p.name for p in path.parent.glob("*") if p.is_dir())
+            close = [name for name in siblings if name.startswith(path.name)]
+            hint = f": {nearest(path.name, close or siblings)}" if siblings else ""
+            what = f"is not there{hint}"
+        expected = "a run's folder, the folder of its student or of a teacher, a model.keras, or "
+        problem = f"{what}; expected {expected}an exported saved_model"
+        raise UserError.at(path, problem, key="model", allowed=siblings)
 
     @classmethod
     def _of_keras(cls, path: pathlib.Path) -> Model:
         model = load_model(path, remedy="check the file, or train it again")
         if not isinstance(model, MultiTaskModel):
-            raise UserError(f"--model={path} has no heads: it is no model that must_keras trained")
+            raise UserError.at(path, "has no heads: must_keras did not train it")
         images = tf.TensorSpec((None, None, None, 3), tf.uint8)
         function = tf.function(
             lambda images: serve(model, images), input_signature=[images], autograph=False
@@ -101,47 +116,44 @@ class Model:
     @classmethod
     def _of_saved_model(cls, folder: pathlib.Path) -> Model:
         path = folder.parent / "labels.json"
-        remedy = "run --stage=export again: it is written beside saved_model"
-        if not path.exists():
-            raise UserError(f"{path} is not there: it says what {folder} predicts; {remedy}")
+        remedy = f"{_EXPORT}: it writes it beside saved_model"
+        heads = read_json(path, dict[str, _Head], remedy=remedy)
         try:
-            entries = read_json(path, form={}, remedy=remedy)
-            tasks = [_task(name, entry, path) for name, entry in entries.items()]
+            tasks = [_task(name, head, path) for name, head in heads.items()]
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path} does not say what the heads are: {error}; {remedy}") from error
+            problem = f"does not describe heads: {error}; {remedy}"
+            raise UserError.at(path, problem, remedy=remedy) from error
         try:
             saved = tf.saved_model.load(str(folder))
         except Exception as error:  # What a damaged SavedModel raises is no closed list.
-            raise UserError(
-                f"{folder} cannot be read as a SavedModel: {reason(error)}; run --stage=export "
-                "again"
-            ) from error
+            problem = f"cannot be read as a SavedModel: {reason(error)}; {_EXPORT}"
+            raise UserError.at(folder, problem, remedy=_EXPORT) from error
         return cls(tasks, lambda images: saved.serve(images), path=folder)
 
     def predict(self, image: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """{head: outputs} of one image.
+        """Return {head: {output: array}} for one image, in its pixels.
 
         Args:
-            image: [H, W, 3] uint8.
+            image: [H, W, 3] uint8, RGB.
+
+        Raises:
+            DataError: the model predicts a head that labels.json does not contain.
         """
         flat = self._function(tf.constant(image[None], tf.uint8))
         outputs: dict[str, dict[str, np.ndarray]] = {task.name: {} for task in self.tasks}
         for key, value in flat.items():
             head, _, output = key.rpartition(".")
             if head not in outputs:
-                raise DataError(
-                    f"{self._path} predicts {key!r}, but labels.json beside it has no head "
-                    f"{head!r}; run --stage=export again"
-                )
+                problem = f"predicts {key!r}, but labels.json beside it has no head {head!r}"
+                raise DataError.at(self._path, f"{problem}; {_EXPORT}", key=head, remedy=_EXPORT)
             outputs[head][output] = np.asarray(value)[0]
         return outputs
 
 
-def _task(name: str, entry: Mapping[str, Any], path: pathlib.Path) -> Task:
-    check_form(entry, {"kind": str, "classes": list})
-    if not all(isinstance(name, str) for name in entry["classes"]):
-        raise ValueError(f"head {name!r} has the classes {entry['classes']!r}")
-    for task in TASKS:
-        if entry["kind"] in task.kinds:
-            return task.of_labels(name, entry["kind"], tuple(entry["classes"]))
-    raise UserError(f"{path}: head {name!r} is of the unknown kind {entry['kind']!r}")
+def _task(name: str, head: _Head, path: pathlib.Path) -> Task:
+    """Return the task of a head in labels.json."""
+    task = Task.of_kind(name, head.kind, head.classes)
+    if task is None:
+        problem = f": head {name!r} has the unknown kind {head.kind!r}"
+        raise UserError.at(path, problem, key=f"{name}.kind", value=head.kind)
+    return task

@@ -1,4 +1,4 @@
-"""A trained model over many images, batch by batch: for evaluation, labels and pictures."""
+"""Predictions of a trained model for many images, batch by batch, and their evaluation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.tasks.base import Task
-from must_keras.tasks.evaluation import Evaluator
+from must_keras.tasks.metrics import Evaluator
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 
+Outputs = dict[str, dict[str, Any]]
+
 
 class Predicted(NamedTuple):
-    """One batch without its fillers, as numpy arrays."""
+    """One batch with its predictions as numpy arrays, without fillers."""
 
     x: dict[str, np.ndarray]
     y: dict[str, Any]
@@ -23,14 +25,18 @@ class Predicted(NamedTuple):
 
 
 class Predictor:
-    """Runs `model.read_out` under the model's strategy; traced once.
+    """Decoded predictions of a model, under its strategy; traced once.
 
     Args:
         model: the model; its weights may be replaced between calls.
-        map_size: (H', W') of per-pixel outputs; default is the input's size.
+        map_size: (H', W') of per-pixel predictions; default is the input's size.
 
     Attributes:
         heads: the names of the model's tasks.
+
+    Example:
+        for predicted in Predictor(model)(evaluation_batches(examples, tasks, ...)):
+            predicted.outputs["kind"]["probabilities"]  # [B, K]
     """
 
     def __init__(self, model: MultiTaskModel, map_size: tuple[int, int] | None = None):
@@ -40,21 +46,16 @@ class Predictor:
 
         @tf.function(autograph=False)
         def step(x):
-            return strategy.run(lambda inputs: model.read_out(inputs, map_size), (x,))
+            return strategy.run(lambda inputs: model.decode(inputs, map_size), (x,))
 
         self._step = step
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
-        """Batches as `data.pipeline.evaluation_batches` makes them, in their order."""
-        for x, y in batches:
-            outputs = self.outputs(x)
-            keep = y["index"].numpy() >= 0
-            yield Predicted(
-                *tf.nest.map_structure(lambda v, k=keep: np.asarray(v)[k], (x, y, outputs))
-            )
+        """Yield the predictions for batches of `data.pipeline.evaluation_batches`, in order."""
+        return predictions(batches, self.outputs)
 
-    def outputs(self, x: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
-        """{head: outputs} of one batch; all batches are of one shape."""
+    def outputs(self, x: dict[str, tf.Tensor]) -> Outputs:
+        """Return {head: predictions} of one batch; all batches have one shape."""
         with self._strategy.scope():
             replicas = local_replicas()
         if replicas == 1:
@@ -64,15 +65,24 @@ class Predictor:
         # All replicas get the same number of images: the last one is repeated, then cut off.
         places = tf.minimum(tf.range(share * replicas), count - 1)
 
-        def part(context: Any) -> dict[str, tf.Tensor]:
+        def slice_of(context: Any) -> dict[str, tf.Tensor]:
             first = context.replica_id_in_sync_group % replicas * share
             return {key: tf.gather(v, places[first : first + share]) for key, v in x.items()}
 
-        shared = self._strategy.experimental_distribute_values_from_function(part)
+        shared = self._strategy.experimental_distribute_values_from_function(slice_of)
         return tf.nest.map_structure(
             lambda v: tf.concat(self._strategy.experimental_local_results(v), axis=0)[:count],
             self._step(shared),
         )
+
+
+def predictions(
+    batches: Iterable[Any], outputs: Callable[[dict[str, tf.Tensor]], Outputs]
+) -> Iterator[Predicted]:
+    """Yield each batch, without fillers, with what a function returns for its images."""
+    for x, y in batches:
+        found, keep = outputs(x), y["index"].numpy() >= 0
+        yield Predicted(*tf.nest.map_structure(lambda v, k=keep: np.asarray(v)[k], (x, y, found)))
 
 
 def fill_evaluators(
@@ -89,7 +99,7 @@ def fill_evaluators(
         tasks: what is measured.
         watch: called with every predicted batch.
     """
-    evaluators = {task.name: task.evaluator() for task in tasks}
+    evaluators = {task.name: task.metrics.evaluator() for task in tasks}
     for predicted in predictor(batches):
         if watch is not None:
             watch(predicted)
@@ -98,24 +108,28 @@ def fill_evaluators(
     return evaluators
 
 
-def labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
-    """The labels of one task, batch by batch, without fillers."""
-    for _, y in batches:
-        keep = y["index"].numpy() >= 0
-        yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}
-
-
 def evaluate_trivial(
     task: Task, *, train: Iterable[Any], test: Iterable[Any], without: Collection[str] = ()
 ) -> dict[str, float]:
-    """{metric: value} on `test` of the prediction learned from `train` that never looks.
+    """Return {metric: value} on `test` of the trivial baseline that is fitted on `train`.
 
-    Outputs in `without` are not predicted, and so not scored.
+    Args:
+        task: the head.
+        train: batches labeled for the task, see data.pipeline.evaluation_batches.
+        test: the same.
+        without: outputs that are not predicted, and so not scored.
     """
-    prior, evaluator = task.prior(), task.evaluator()
-    for label in labels_of(train, task):
-        prior.update(label)
-    for label in labels_of(test, task):
-        outputs = prior.outputs(len(next(iter(label.values()))))
-        evaluator.update(label, {k: v for k, v in outputs.items() if k not in without})
+    baseline, evaluator = task.metrics.trivial_baseline(), task.metrics.evaluator()
+    for label in _labels_of(train, task):
+        baseline.update(label)
+    for label in _labels_of(test, task):
+        prediction = baseline.predict(len(next(iter(label.values()))))
+        evaluator.update(label, {k: v for k, v in prediction.items() if k not in without})
     return evaluator.result()
+
+
+def _labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the labels of one task, batch by batch, without fillers."""
+    for _, y in batches:
+        keep = y["index"].numpy() >= 0
+        yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}

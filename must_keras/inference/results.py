@@ -1,4 +1,4 @@
-"""What comes out: pictures, JSON lines, COCO files and PNG maps."""
+"""Predictions on disk: pictures, JSON lines, COCO files and PNG maps."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from must_keras import naming
 from must_keras.errors import UserError
-from must_keras.files import write_json
 from must_keras.inference import visualization
-from must_keras.ops.masks import encode_rle, paste
+from must_keras.inference.image_paths import OutputPaths
+from must_keras.json_files import write_json
 from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge
 
-# A picture for people: wider and higher ones are made smaller.
-_WIDEST, _HIGHEST = 2400, 4800
-# Pixels of the longer side of one head's part of it.
-_LONGEST = 4096
+# Pixels of a visualization of all heads, and of the longer side of one head's part of it.
+_MAX_WIDTH, _MAX_HEIGHT, _MAX_SIDE = 2400, 4800, 4096
 
 
 class Results:
-    """Writes the predictions of one picture after the other.
+    """The files of predictions, written image by image.
 
-        predictions.jsonl      a line for every picture
-        pictures/<name>.png    the picture and what every head says of it
+        predictions.jsonl      a line for every image
+        pictures/<name>.png    the image and a visualization of every head
         <head>/<name>.png      maps: classes, millimeters, normals
-        <head>.json            boxes, in COCO's format with scores
+        <head>.json            objects, in COCO's format with scores
 
     Where file systems take two names for one, or cannot store one, the file has another name: a
     line of predictions.jsonl contains the paths.
@@ -40,22 +37,29 @@ class Results:
         tasks: the heads.
 
     Raises:
-        UserError: there is something in the folder, or it cannot be written.
+        UserError: the folder is not empty, or cannot be written; has its `path`.
+
+    Example:
+        results = Results(pathlib.Path("out"), model.tasks)
+        results.add("photo.jpg", file, image, model.predict(image))
+        results.close()
     """
 
     def __init__(self, folder: pathlib.Path, tasks: Sequence[Task]):
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"--out={folder} is a file; a folder is needed")
+            raise UserError.at(folder, "is a file; give a new folder", key="out")
         if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"--out={folder} is not empty; choose another folder")
+            raise UserError.at(folder, "is not empty; give a new folder", key="out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lines = open(folder / "predictions.jsonl", "x", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise UserError(f"--out={folder} cannot be written: {error.strerror}") from None
+            raise _unwritable(folder, error) from None
         self._folder, self._tasks = folder, tuple(tasks)
-        self._coco = {task.name: _Coco(task.classes) for task in tasks if task.kind == "boxes"}
-        self._paths = naming.OutputNames(suffix=".png")
+        self._coco = {
+            task.name: _Coco(task.labels.classes) for task in tasks if task.predictions.has_objects
+        }
+        self._paths = OutputPaths(suffix=".png")
         self.num_pictures = 0
 
     def add(
@@ -65,13 +69,13 @@ class Results:
         image: np.ndarray,
         outputs: Mapping[str, Mapping[str, np.ndarray]],
     ) -> None:
-        """Writes what the heads say of one picture.
+        """Write the heads' predictions for one image.
 
         Args:
-            name: of the picture, as `pictures.find` gave it.
-            file: where it lies.
+            name: of the image, see `image_paths.find`.
+            file: of the image.
             image: [H, W, 3] uint8.
-            outputs: {head: outputs} in the image's pixels.
+            outputs: {head: prediction} in the image's pixels.
         """
         height, width = image.shape[:2]
         stored = self._paths.take(name)
@@ -81,25 +85,27 @@ class Results:
         small, scale = _small(image)
         row = [visualization.captioned(enlarge(small), name)]
         for task in self._tasks:
-            said = outputs[task.name]
-            line[task.name] = task.tell(said)
-            shown = task.draw(small, _scaled(said, image.shape[:2], small.shape[:2], scale))
+            prediction = outputs[task.name]
+            line[task.name] = task.predictions.to_json(prediction)
+            reduced = _scaled(task, prediction, image.shape[:2], small.shape[:2], scale)
+            shown = task.visualization.visualize(small, reduced)
             row.append(visualization.captioned(enlarge(shown), task.name))
-            png = task.map_png(said)
+            png = task.predictions.map_png(prediction)
             if png is not None:
                 path = f"{task.name}/{stored}.png"
                 line[task.name]["map"] = path
                 _write(self._folder / path, png)
             if task.name in self._coco:
-                self._coco[task.name].add(name, (height, width), said)
+                objects = task.predictions.coco(prediction, (height, width))
+                self._coco[task.name].add(name, (height, width), objects)
         canvas = Image.fromarray(visualization.grid([row]))
-        canvas.thumbnail((_WIDEST, min(canvas.height, _HIGHEST)))
+        canvas.thumbnail((_MAX_WIDTH, min(canvas.height, _MAX_HEIGHT)))
         _write(self._folder / picture, visualization.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures += 1
 
     def close(self) -> None:
-        """Writes the COCO files; where there was no picture, nothing is left behind."""
+        """Write the COCO files; without any image, delete predictions.jsonl."""
         self._lines.close()
         if not self.num_pictures:
             (self._folder / "predictions.jsonl").unlink()
@@ -109,36 +115,40 @@ class Results:
 
 
 def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """An image, [H, W, 3] uint8, with a longer side of at most _LONGEST, and its scale."""
+    """Return an image, [H, W, 3] uint8, with a longer side of at most _MAX_SIDE, and its scale."""
     longer = max(image.shape[:2])
-    if longer <= _LONGEST:
+    if longer <= _MAX_SIDE:
         return image, 1.0
     reduced = Image.fromarray(image)
-    reduced.thumbnail((_LONGEST, _LONGEST))
-    return np.asarray(reduced), _LONGEST / longer
+    reduced.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    return np.asarray(reduced), _MAX_SIDE / longer
 
 
 def _scaled(
-    outputs: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int], scale: float
+    task: Task,
+    prediction: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+    small: tuple[int, int],
+    scale: float,
 ) -> Mapping[str, np.ndarray]:
-    """Outputs in the pixels of a reduced image: visualizing takes some bytes for every pixel."""
+    """Return a prediction in pixels of a reduced image: a picture takes some bytes a pixel."""
     if size == small:
-        return outputs
+        return prediction
     rows, columns = (
         ((np.arange(new) + 0.5) / new * old).astype(int)
         for new, old in zip(small, size, strict=True)
     )
     found = {}
-    for key, value in outputs.items():
+    for key, value in prediction.items():
         values = np.asarray(value)
-        if values.ndim >= 2 and values.shape[:2] == size:
+        if key in task.predictions.per_pixel:
             values = values[rows][:, columns]
-        found[key] = values * np.float32(scale) if key == "boxes" else values
+        found[key] = values * np.float32(scale) if key in task.predictions.coordinates else values
     return found
 
 
 class _Coco:
-    """Detections as a COCO data set: an annotation has a "score" too."""
+    """Predicted objects as a COCO data set: an annotation has a "score" too."""
 
     def __init__(self, classes: Sequence[str]):
         self.content: dict[str, list[dict[str, Any]]] = {
@@ -147,31 +157,13 @@ class _Coco:
             "annotations": [],
         }
 
-    def add(
-        self,
-        name: str,
-        size: tuple[int, int],
-        outputs: Mapping[str, np.ndarray],
-    ) -> None:
+    def add(self, name: str, size: tuple[int, int], objects: Sequence[dict[str, Any]]) -> None:
+        """Add an image of (height, width) pixels and the annotations of its objects."""
         images, annotations = self.content["images"], self.content["annotations"]
         number = len(images) + 1
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
-        for i in np.flatnonzero(np.asarray(outputs["classes"]) >= 0):
-            ymin, xmin, ymax, xmax = (round(float(v), 2) for v in outputs["boxes"][i])
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": number,
-                "category_id": int(outputs["classes"][i]) + 1,
-                "bbox": [xmin, ymin, round(xmax - xmin, 2), round(ymax - ymin, 2)],
-                "area": round((xmax - xmin) * (ymax - ymin), 2),
-                "iscrowd": 0,
-                "score": round(float(outputs["scores"][i]), 4),
-            }
-            if "masks" in outputs:
-                inside = paste(outputs["masks"][i], np.asarray(outputs["boxes"][i]), size)
-                counts = encode_rle(inside).decode("ascii")
-                annotation["segmentation"] = {"size": list(size), "counts": counts}
-            annotations.append(annotation)
+        for annotation in objects:
+            annotations.append({"id": len(annotations) + 1, "image_id": number} | annotation)
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
@@ -179,4 +171,8 @@ def _write(path: pathlib.Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: pathlib.Path, error: OSError) -> UserError:
+    return UserError.at(path, f"cannot be written: {error.strerror}", key="out")

@@ -1,4 +1,4 @@
-"""A trained model for others: images of any size in, every head's outputs in their own pixels."""
+"""A trained model for others: images of any size in, predictions in their own pixels out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from must_keras.data.pipeline import PADDING
 from must_keras.modeling.fpn import any_size
-from must_keras.ops.letterboxing import letterbox_images
-from must_keras.ops.views import letterbox, visible_area
+from must_keras.ops.graph_resampling import letterbox_images
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import visible_area
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK
 
-# Outputs that have a value for every pixel, and how they are resized to the image.
-_MAPS = {"map": "nearest", "confidence": "bilinear", "depth": "bilinear", "normals": "nearest"}
-
 
 def serve(model: MultiTaskModel, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Everything that the model says of images: {"<head>.<output>": tensor}.
+    """Return every head's prediction of images: {"<head>.<key>": tensor}.
 
     Args:
         model: the model.
@@ -28,28 +25,30 @@ def serve(model: MultiTaskModel, images: tf.Tensor) -> dict[str, tf.Tensor]:
             to whole numbers first.
 
     Returns:
-        `.boxes` [B, N, 4] (ymin, xmin, ymax, xmax) in pixels of the images, `.scores`,
+        As `Predictions.decode` of each task, with coordinates in pixels of the images and a value
+        for each of their pixels: `.boxes` [B, N, 4] (ymin, xmin, ymax, xmax), `.scores`,
         `.classes` (-1: none), `.masks` [B, N, h, w] in their boxes, `.probabilities` [B, K],
-        `.map`, `.confidence`, `.depth` [B, H, W], `.normals` [B, H, W, 3].
+        `.map`, `.confidence`, `.depth` [B, H, W], `.normals` [B, H, W, 3], ...
     """
     shape = tf.shape(images)
     view = letterbox(shape[1:3], model.size)
-    x, area = letterbox_images(images, view, fill=PADDING), visible_area(view)
-    outputs = model.read_out({"image": x, "area": tf.tile(area[None], (shape[0], 1))})
+    x, area = letterbox_images(images, view), visible_area(view)
+    predictions = model.decode({"image": x, "area": tf.tile(area[None], (shape[0], 1))})
     scale = tf.cast(shape[1:3], tf.float32) / (area[2:] - area[:2])
     flat = {}
-    for head, parts in outputs.items():
-        for key, value in parts.items():
-            if key == "boxes":
-                value = value * tf.tile(scale, [2])
-            elif key in _MAPS:
-                value = _back(value, area, shape[1:3], _MAPS[key])
+    for head, prediction in predictions.items():
+        forms = model.tasks[head].predictions
+        for key, value in prediction.items():
+            if key in forms.coordinates:
+                value = value * tf.tile(scale, [value.shape[-1] // 2])
+            elif key in forms.per_pixel:
+                value = _back(value, area, shape[1:3], forms.per_pixel[key])
             flat[f"{head}.{key}"] = value
     return flat
 
 
 def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
-    """The picture's part of maps, [B, h, w] or [B, h, w, C], at the size of the images."""
+    """Return maps, [B, h, w] or [B, h, w, C], without padding, at the size of the images."""
     edge = tf.cast(tf.round(area[2:]), tf.int32)
     values = values[:, : edge[0], : edge[1]]
     flat = values[..., None] if values.shape.rank == 3 else values
@@ -58,7 +57,7 @@ def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> t
 
 
 def export_saved_model(model: MultiTaskModel, folder: str) -> None:
-    """Writes a SavedModel whose `serve` takes uint8 and float32 images (see `serve`)."""
+    """Write a SavedModel whose `serve` takes uint8 and float32 images (see `serve`)."""
     endpoint = tf.function(lambda images: serve(model, images), autograph=False)
     for dtype in (tf.float32, tf.uint8):
         endpoint.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype, name="images"))
@@ -69,7 +68,7 @@ def export_saved_model(model: MultiTaskModel, folder: str) -> None:
 
 
 def backbone_of(model: MultiTaskModel) -> keras.Model:
-    """Images [B, H, W, 3] of any size to {"C2".."C5"}: plain Keras layers, this model's weights."""
+    """Return the backbone: images [B, H, W, 3] of any size to {"C2".."C5"}, in plain Keras."""
     backbone = model.get_layer(BACKBONE)
     image = keras.Input((None, None, 3), name="image")
     anywhere = keras.models.clone_model(backbone, input_tensors=image)
@@ -78,14 +77,16 @@ def backbone_of(model: MultiTaskModel) -> keras.Model:
 
 
 def neck_of(model: MultiTaskModel) -> keras.Model | None:
-    """Images [B, H, W, 3] of any size to {"P2".."P7"}: plain Keras layers, this model's weights.
+    """Return backbone and pyramid: images of any size to {"fused", "P3".."P7"}, plain Keras.
 
     None where no head reads the pyramid: such a model has none. Level k has ceil(side / 2^k) cells
-    a side, and P2 twice as many as P3.
+    a side, and "fused", the fused P2, twice as many as P3.
     """
     if NECK not in {layer.name for layer in model.layers}:
         return None
     image = keras.Input((None, None, 3), name="image")
     levels: dict[str, Any] = backbone_of(model)(image)
     neck = any_size(model.get_layer(NECK))
-    return keras.Model(image, neck({key: levels[key] for key in ("C3", "C4", "C5")}), name=NECK)
+    pyramid = neck({key: levels[key] for key in ("C3", "C4", "C5")})
+    fused = pyramid.pop("P2")
+    return keras.Model(image, {"fused": fused, **pyramid}, name=NECK)

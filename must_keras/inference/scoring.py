@@ -1,128 +1,183 @@
-"""What every training stage does when its model is trained: metrics, pictures, the saved model."""
+"""What every training stage measures of a trained model: metrics, calibration, a visualization."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from must_keras.config.recipe import Recipe
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
 from must_keras.inference.predictor import Predicted, Predictor, evaluate_trivial, fill_evaluators
-from must_keras.inference.reliability import Reliability
 from must_keras.progress import track
 from must_keras.tasks.base import Task
-from must_keras.training.summaries import Loggers
-from must_keras.training.thresholds import PredictionCounts
+from must_keras.tasks.thresholds import PredictionCounts
+from must_keras.training.loggers import Loggers
 
-_ROWS = 6
+# Rows of a visualization; bins of confidence.
+_ROWS, _BINS = 6, 10
 
 
-def labeled(source: Source, task: Task, recipe: Recipe) -> LabeledExamples:
-    """Return a labeled set for one task; what cannot be read is skipped.
+def labeled(source: Source, task: Task, *, max_unreadable: float) -> LabeledExamples:
+    """Return the labeled images of a source for one task; unreadable images are skipped.
 
-    The preflight stops at such an image. One that it did not read must not end a run of days: the
-    image takes part in no loss and no metric, up to `Recipe.max_unreadable` of the set.
+    Preflight stops at an unreadable image that it samples. One that it did not sample takes part
+    in no loss and no metric, so that it does not end a run of days.
+
+    Args:
+        source: the images and labels.
+        task: whose labels are read.
+        max_unreadable: share of the images that may be skipped, [0, 1].
     """
-    return LabeledExamples(TolerantSource(source, labels=True, most=recipe.max_unreadable), [task])
+    return LabeledExamples(TolerantSource(source, labels=True, max_skipped=max_unreadable), [task])
 
 
 def batches(
-    source: Source, task: Task, recipe: Recipe, *, size: int, limit: int | None = None
+    source: Source,
+    task: Task,
+    *,
+    size: int,
+    batch: int,
+    max_unreadable: float,
+    limit: int | None = None,
 ) -> tf.data.Dataset:
-    """Evaluation batches of a source for one task, at so many pixels a side."""
-    return evaluation_batches(
-        labeled(source, task, recipe),
-        [task],
-        size=size,
-        batch=recipe.evaluation_batch,
-        ranges=[range(len(source) if limit is None else min(limit, len(source)))],
-    )
+    """Return evaluation batches of a source for one task.
+
+    Args:
+        source: see `labeled`.
+        task: see `labeled`.
+        size: pixels a side of the network's input.
+        batch: number of images.
+        max_unreadable: see `labeled`.
+        limit: only so many images, the first ones; None: all.
+    """
+    count = len(source) if limit is None else min(limit, len(source))
+    examples = labeled(source, task, max_unreadable=max_unreadable)
+    return evaluation_batches(examples, [task], size=size, batch=batch, ranges=[range(count)])
+
+
+class Reliability:
+    """Number of predictions, and of correct ones, by confidence: [0, 0.1), ..., [0.9, 1].
+
+    Example:
+        reliability = Reliability()
+        reliability.add(np.array([0.95, 0.2]), np.array([True, False]))
+        reliability.result()["right"][9]  # 1
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS, np.int64)
+        self._right = np.zeros(_BINS, np.int64)
+
+    def add(self, confidence: np.ndarray, right: np.ndarray) -> None:
+        """Count predictions.
+
+        Args:
+            confidence: [N] in [0, 1].
+            right: [N] bool.
+        """
+        places = np.clip((np.asarray(confidence) * _BINS).astype(int), 0, _BINS - 1)
+        self._counts += np.bincount(places, minlength=_BINS)
+        self._right += np.bincount(places, weights=right, minlength=_BINS).astype(np.int64)
+
+    def result(self) -> dict[str, Any] | None:
+        """Return {"answers": [10], "right": [10]}; None without any prediction."""
+        if not self._counts.sum():
+            return None
+        return {"answers": self._counts.tolist(), "right": self._right.tolist()}
 
 
 class Scorer:
-    """Measures one head on a labeled set; inputs are built once for all models that come.
+    """Metrics of one head on a labeled set; the batches are built once for all models.
 
     Args:
         task: the head.
         sets: its images.
-        recipe: how large batches are.
         size: pixels a side of the network's input.
+        batch: number of images that are predicted together.
+        max_unreadable: see `labeled`.
         untaught: outputs that no label taught (see training.untaught): they are not scored.
 
     Attributes:
         warnings: of the split that was scored last (see Evaluator.warnings).
-        reliability: of the answers to validation images that were scored.
-        answers: to the same images, by class and score; None where the task takes no threshold.
+        reliability: of the predictions on validation images that were scored.
+        prediction_counts: of the same predictions, by class and score; None where the task has no
+            threshold.
+
+    Example:
+        scorer = Scorer(task, sets, size=64, batch=8, max_unreadable=0.01)
+        scorer.score(Predictor(model), step=0, loggers=Loggers(None))  # {"top1": 0.9}
     """
 
     def __init__(
         self,
         task: Task,
         sets: Splits,
-        recipe: Recipe,
         *,
         size: int,
+        batch: int,
+        max_unreadable: float,
         untaught: Collection[str] = (),
     ):
-        self._untaught, self.warnings = frozenset(untaught), list[str]()
-        self._task, self._sets, self._recipe, self._size = task, sets, recipe, size
+        self._task, self._sets, self._untaught = task, sets, frozenset(untaught)
+        self._options = {"size": size, "batch": batch, "max_unreadable": max_unreadable}
         self._built: dict[str, tf.data.Dataset] = {}
+        self.warnings = list[str]()
         self.reliability = Reliability()
-        self.answers = PredictionCounts(len(task.classes)) if task.takes_threshold else None
+        has_threshold = task.records.takes_threshold
+        self.prediction_counts = PredictionCounts(len(task.classes)) if has_threshold else None
 
     def score(
         self,
         predictor: Predictor,
         *,
         step: int,
-        summaries: Loggers,
+        loggers: Loggers,
         splits: Sequence[str] = ("validation", "test"),
     ) -> dict[str, float | None]:
-        """Metrics, written to the summaries; those of the last split are returned.
+        """Log the metrics of each split, and return those of the last one.
 
-        They are written under the metric's name, or "<head>_<metric>" where the model has several.
+        They are logged under the metric's name, or "<head>_<metric>" where the model has several
+        heads.
         """
         name = self._task.name
         prefix = f"{name}_" if len(predictor.heads) > 1 else ""
         metrics: dict[str, float] = {}
         for split in splits:
-            batches_of = _tracked(self._batches(split), f"{name} on {split}")
-            watch = self._judge if split == "validation" else None
-            taught = _Taught(predictor, name, self._untaught)
-            evaluator = fill_evaluators(taught, batches_of, [self._task], watch)[name]
-            metrics, self.warnings = evaluator.result(), evaluator.warnings()
-            summaries.numbers(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
+            tracked = _tracked(self._batches(split), f"{name} on {split}")
+            watch = self._count if split == "validation" else None
+            evaluators = fill_evaluators(self._taught(predictor), tracked, [self._task], watch)
+            metrics, self.warnings = evaluators[name].result(), evaluators[name].warnings()
+            loggers.scalars(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
         return finite(metrics)
 
     def trivial(self) -> dict[str, float | None]:
-        """Metrics, on test, of the prediction that never looks at the image."""
+        """Return the metrics, on test, of the trivial baseline fitted on train."""
         train, test = (
-            _tracked(self._batches(split), f"{self._task.name} without looking, {split}")
+            _tracked(self._batches(split), f"{self._task.name} trivial baseline, {split}")
             for split in ("train", "test")
         )
         return finite(evaluate_trivial(self._task, train=train, test=test, without=self._untaught))
 
-    def tell_warnings(self, title: str) -> None:
-        """Print the warnings on stderr, after what was scored."""
+    def print_warnings(self, title: str) -> None:
+        """Print the warnings of the split that was scored last on stderr."""
         for warning in self.warnings:
             print(f"warning: {title} on {self._sets.test.name!r}: {warning}", file=sys.stderr)
 
-    def show(self, predictor: Predictor, *, step: int, summaries: Loggers) -> None:
-        """A picture of image, label and prediction, for TensorBoard and as <task>.png."""
+    def visualize(self, predictor: Predictor, *, step: int, loggers: Loggers) -> None:
+        """Save images with labels and predictions as pictures/<task>.png and for TensorBoard."""
         task = self._task
-        taught = _Taught(predictor, task.name, self._untaught)
-        predicted = next(taught(self._batches("few")))
+        predicted = next(self._taught(predictor)(self._batches("shown")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
         rows = [
-            visualization.beside(
+            visualization.row(
                 task,
                 predicted.x["image"][i],
                 visualization.take(labels, i),
@@ -132,46 +187,41 @@ class Scorer:
             for i in range(len(predicted.x["image"]))
         ]
         picture = visualization.grid(rows)
-        summaries.picture(step, "validation", task.name, picture)
-        visualization.save(summaries.folder / "pictures" / f"{task.name}.png", picture)
+        loggers.image(step, "validation", task.name, picture)
+        visualization.save(loggers.folder / "pictures" / f"{task.name}.png", picture)
 
-    def _judge(self, predicted: Predicted) -> None:
+    def _count(self, predicted: Predicted) -> None:
+        """Count a batch's predictions by confidence, and by class and score."""
         name = self._task.name
-        answers = self._task.certainty(predicted.y["labels"][name], predicted.outputs[name])
-        if answers is not None:
-            self.reliability.add(answers.scores, answers.right)
-            if self.answers is not None:
-                self.answers.add(answers)
+        label, prediction = predicted.y["labels"][name], predicted.outputs[name]
+        scored = self._task.metrics.scored_predictions(label, prediction)
+        if scored is not None:
+            self.reliability.add(scored.scores, scored.correct)
+            if self.prediction_counts is not None:
+                self.prediction_counts.add(scored)
 
-    def _batches(self, part: str) -> tf.data.Dataset:
-        if part not in self._built:
-            source = self._few() if part == "few" else getattr(self._sets, part)
-            self._built[part] = batches(source, self._task, self._recipe, size=self._size)
-        return self._built[part]
+    def _batches(self, split: str) -> tf.data.Dataset:
+        if split not in self._built:
+            source = self._shown() if split == "shown" else getattr(self._sets, split)
+            self._built[split] = batches(source, self._task, **self._options)
+        return self._built[split]
 
-    def _few(self) -> Source:
+    def _shown(self) -> Source:
+        """Return a few validation images, evenly spread."""
         whole = self._sets.validation
         return Subset(whole, visualization.spread(_ROWS, len(whole)), name=whole.name)
 
+    def _taught(self, predictor: Predictor) -> Callable[[Iterable[Any]], Iterator[Predicted]]:
+        """Return a predictor without the untaught outputs of the head."""
+        head = self._task.name
 
-class _Taught:
-    """A predictor without the untaught outputs of one head.
+        def predict(batches: Iterable[Any]) -> Iterator[Predicted]:
+            for predicted in predictor(batches):
+                outputs = predicted.outputs[head]
+                kept = {key: v for key, v in outputs.items() if key not in self._untaught}
+                yield predicted._replace(outputs=predicted.outputs | {head: kept})
 
-    Args:
-        predictor: as `Scorer.score` takes it.
-        head: the name of the task.
-        untaught: keys of its outputs.
-    """
-
-    def __init__(self, predictor: Predictor, head: str, untaught: Collection[str]):
-        self._predictor, self._head, self._untaught = predictor, head, untaught
-
-    def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
-        """See Predictor."""
-        for predicted in self._predictor(batches):
-            outputs = predicted.outputs[self._head]
-            kept = {key: value for key, value in outputs.items() if key not in self._untaught}
-            yield predicted._replace(outputs=predicted.outputs | {self._head: kept})
+        return predict
 
 
 def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:
@@ -179,24 +229,11 @@ def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """The same with None for what is not a number: nothing was labeled."""
+    """Return the metrics with None for each that is not finite: nothing was labeled for it."""
     return {k: float(v) if math.isfinite(v) else None for k, v in metrics.items()}
 
 
-def sign(metric: str) -> int:
-    """+1 where a larger value of a metric is the better one, -1 where a smaller one is."""
-    return -1 if metric in ("abs_rel", "rmse", "mean_angle") else 1
-
-
 def headline(metrics: Mapping[str, float | None]) -> str:
-    """The first metric as a person reads it."""
+    """Return the first metric as text: "top1 0.912"."""
     name, value = next(iter(metrics.items()))
     return f"{name} {value:.3f}" if value is not None else f"{name} unknown"
-
-
-def derived_seed(seed: int, *names: str) -> int:
-    """Another seed for every named part of a run, the same on every machine."""
-    value = seed
-    for character in "/".join(names):
-        value = (value * 31 + ord(character)) % (2**31 - 1)
-    return value

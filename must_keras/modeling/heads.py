@@ -1,9 +1,9 @@
-"""Heads that are not detection's: one for every pixel, one for the whole image."""
+"""Heads for every pixel and for the whole image, and what all heads have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
@@ -13,14 +13,60 @@ from must_keras.ops.precision import full
 Tensor = Any
 
 
+class ConfiguredLayer(keras.layers.Layer):
+    """A Keras layer whose configuration is the attributes that it names.
+
+    Example:
+        class Scale(ConfiguredLayer):
+            arguments = ("factor",)
+
+            def __init__(self, factor: float, **kwargs):
+                super().__init__(**kwargs)
+                self.factor = factor
+
+        Scale(2.0).get_config()["factor"]  # 2.0
+
+    """
+
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in self.arguments}
+
+    def _conv(self, name: str) -> layers.Layer:
+        """Return a 3x3 convolution of `channels`, without bias: a BatchNormalization follows."""
+        return layers.Conv2D(
+            self.channels, 3, padding="same", use_bias=False, dtype=self.dtype_policy, name=name
+        )
+
+    def _norm(self, name: str) -> layers.Layer:
+        return layers.BatchNormalization(**self.norm, dtype=self.dtype_policy, name=name)
+
+
+def build_stack(convs: Any, norms: Any, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Build convolutions, each with its norm, for a shape (..., C); return their output shape."""
+    for conv, norm in zip(convs, norms, strict=True):
+        conv.build(shape)
+        shape = (*shape[:-1], conv.filters)
+        norm.build(shape)
+    return shape
+
+
+def call_stack(convs: Any, norms: Any, x: Tensor, training: bool | None) -> Tensor:
+    """Return x after each convolution, its norm and a ReLU."""
+    for conv, norm in zip(convs, norms, strict=True):
+        x = ops.relu(norm(conv(x), training=training))
+    return x
+
+
 @keras.saving.register_keras_serializable(package="must_keras")
-class PixelHead(keras.Layer):
+class PixelHead(ConfiguredLayer):
     """3x3 convolutions with BatchNormalization and ReLU on the fused P2, then one linear 1x1.
 
     Args:
         num_outputs: values of every pixel.
-        channels: of the hidden convolutions.
-        num_convs: how many hidden convolutions.
+        channels: width of the hidden convolutions.
+        num_convs: number of hidden convolutions.
         norm: keyword arguments of every BatchNormalization.
         bias: initial value of the outputs.
 
@@ -29,7 +75,14 @@ class PixelHead(keras.Layer):
 
     Returns:
         {"values": [B, h, w, num_outputs]}, float32.
+
+    Example:
+        head = PixelHead(21, norm={"momentum": 0.9})
+        head({"P2": np.zeros((1, 16, 16, 256))})["values"].shape  # (1, 16, 16, 21)
+
     """
+
+    arguments = ("num_outputs", "channels", "num_convs", "norm", "bias")
 
     def __init__(
         self,
@@ -42,66 +95,48 @@ class PixelHead(keras.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        policy = self.dtype_policy
         self.num_outputs, self.channels, self.num_convs = num_outputs, channels, num_convs
         self.norm, self.bias = dict(norm), bias
-        self.hidden = [
-            (
-                layers.Conv2D(
-                    channels, 3, padding="same", use_bias=False, dtype=policy, name=f"conv_{i}"
-                ),
-                layers.BatchNormalization(**norm, dtype=policy, name=f"norm_{i}"),
-            )
-            for i in range(num_convs)
-        ]
+        self.hidden = [(self._conv(f"conv_{i}"), self._norm(f"norm_{i}")) for i in range(num_convs)]
+        start = keras.initializers.Constant(bias)
         self.last = layers.Conv2D(
-            num_outputs,
-            1,
-            bias_initializer=keras.initializers.Constant(bias),
-            dtype=full(),
-            name="outputs",
+            num_outputs, 1, bias_initializer=start, dtype=full(), name="outputs"
         )
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
-        shape = tuple(input_shape["P2"])
-        for conv, norm in self.hidden:
-            conv.build(shape)
-            shape = (*shape[:-1], self.channels)
-            norm.build(shape)
-        self.last.build(shape)
+        self.last.build(build_stack(*self._stack(), tuple(input_shape["P2"])))
         self.built = True
 
     def call(self, features: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        x = features["P2"]
-        for conv, norm in self.hidden:
-            x = ops.relu(norm(conv(x), training=training))
-        return {"values": self.last(x)}
+        return {"values": self.last(call_stack(*self._stack(), features["P2"], training))}
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "num_outputs": self.num_outputs,
-            "channels": self.channels,
-            "num_convs": self.num_convs,
-            "norm": self.norm,
-            "bias": self.bias,
-        }
+    def _stack(self) -> tuple[list[layers.Layer], list[layers.Layer]]:
+        return [conv for conv, _ in self.hidden], [norm for _, norm in self.hidden]
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class ImageHead(keras.Layer):
+class ImageHead(ConfiguredLayer):
     """The mean of C5 over cells that are not padding, then one linear layer.
 
     Args:
         num_outputs: values of an image.
-        size: (H, W) of the input, to which `area` refers.
+        size: (H, W) of the input in pixels, to which `area` refers.
 
     Call arguments:
-        features: {"C5": [B, h, w, C], "area": [B, 4] (ymin, xmin, ymax, xmax)}; a cell counts
-            as much as of it lies in the area.
+        features: {"C5": [B, h, w, C], "area": [B, 4] (ymin, xmin, ymax, xmax)}; the weight of a
+            cell is its share in the area.
 
     Returns:
         {"logits": [B, num_outputs]}, float32.
+
+    Example:
+        head = ImageHead(10, size=(64, 64))
+        features = {"C5": np.ones((1, 2, 2, 8)), "area": np.array([[0.0, 0.0, 64.0, 64.0]])}
+        head(features)["logits"].shape  # (1, 10)
+
     """
+
+    arguments = ("num_outputs", "size")
 
     def __init__(self, num_outputs: int, *, size: tuple[int, int], **kwargs: Any):
         # Areas are pixels: half precision would round them.
@@ -121,12 +156,16 @@ class ImageHead(keras.Layer):
         share = rows[:, :, None] * columns[:, None, :]
         return {"logits": self.last(ops.sum(x * share[..., None], axis=(1, 2)))}
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"num_outputs": self.num_outputs, "size": self.size}
-
 
 def _overlaps(cells: int, side: float, low: Tensor, high: Tensor) -> Tensor:
-    """[B, cells]: shares of the interval from low to high, [B, 1], in cells of this side."""
+    """Return the cells' shares of the interval from low to high, [B, 1]: [B, cells].
+
+    Args:
+        cells: number of cells.
+        side: of a cell, in pixels.
+        low: start of the interval, in pixels.
+        high: its end.
+    """
     first = ops.arange(cells, dtype=full()) * side
     overlap = ops.maximum(ops.minimum(first + side, high) - ops.maximum(first, low), 0.0)
     return overlap / ops.maximum(ops.sum(overlap, axis=1, keepdims=True), 1e-6)

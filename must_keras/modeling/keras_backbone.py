@@ -1,4 +1,4 @@
-"""A backbone that somebody else made and trained."""
+"""A backbone from a file: any functional Keras model, for example one of a model hub."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from must_keras.errors import UserError
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, not_allowed
 from must_keras.files import file_sha256
 from must_keras.modeling.backbone import Backbone, scaled
 from must_keras.modeling.loading import load_model
@@ -23,16 +22,16 @@ LEVELS = ("C2", "C3", "C4", "C5")
 class KerasBackbone(Backbone):
     """Any functional Keras model in a file, with its weights as the checkpoint.
 
-    Built-in layers only: reading the file executes nothing from it. What lies behind C5 (pooling,
-    a classifier) is left out. The inputs are (image - offset) / scale, as in training it.
+    Built-in layers only: reading the file executes nothing from it. Layers behind C5 (pooling, a
+    classifier) are left out. The model's inputs are (image - offset) / scale, as in its training.
 
     Attributes:
-        path: a .keras file.
-        levels: {"C2", ..., "C5": name of the layer that ends the stage}; None: the model names
-            them itself, as its outputs or, like keras-cv's, in `pyramid_level_inputs`.
-        offset: of each color; 0 and scale 1 where the model does it itself.
+        path: of a .keras file.
+        levels: {"C2", ..., "C5": name of the last layer of the stage}; None: the model names them,
+            as its outputs or, like keras-cv's, in `pyramid_level_inputs`.
+        offset: of each color, in [0, 255]; 0, with a scale of 1, where the model normalizes.
         scale: of each color.
-        colors: the order in which the model wants them.
+        colors: order of the model's input channels.
 
     Example:
         KerasBackbone(path="export/backbone.keras")
@@ -46,7 +45,7 @@ class KerasBackbone(Backbone):
     colors: Literal["rgb", "bgr"] = "rgb"
 
     def describe(self) -> dict[str, Any]:
-        """What is in the file, not where it lies."""
+        """Return the values, with the file's SHA-256 for its path."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         sha256 = self.checkpoint_sha256()
         return {"type": "KerasBackbone"} | fields | {"path": sha256}
@@ -56,7 +55,7 @@ class KerasBackbone(Backbone):
 
     def checkpoint_sha256(self) -> str:
         if not pathlib.Path(self.path).is_file():
-            raise UserError(f"there is no file {self.path}")
+            raise UserError(f"there is no file {self.path}", path=self.path)
         return file_sha256(self.path)
 
     def _features(self, image: Any) -> dict[str, Any]:
@@ -64,7 +63,7 @@ class KerasBackbone(Backbone):
         return self._stages()(scaled(ordered, mean=self.offset, deviation=self.scale))
 
     def _stages(self) -> keras.Model:
-        """The file's model from any image to {"C2", ..., "C5"}, with its weights."""
+        """Return the file's model of images of any size to {"C2", ..., "C5"}, with its weights."""
         model = load_model(self.path, remedy="check the file, or give another path")
         outputs = self._outputs(model)
         stages = keras.Model(model.inputs[0], outputs)
@@ -92,14 +91,13 @@ class KerasBackbone(Backbone):
         absent = [level for level in LEVELS if level not in levels]
         if absent:
             raise UserError(
-                f"{self.path} does not name its stages: give levels={{'C2': layer, ..., "
+                f"{self.path} has no names of its stages: give levels={{'C2': layer, ..., "
                 f"'C5': layer}}; {', '.join(absent)} are absent"
             )
         layers = [layer.name for layer in model.layers]
         for level in LEVELS:
             if levels[level] not in layers:
-                raise UserError(
-                    f"{self.path}: {level}={levels[level]!r} is no layer of it; "
-                    f"{nearest(levels[level], layers)}"
+                raise not_allowed(
+                    f"{self.path} has no layer {level}={levels[level]!r}", levels[level], layers
                 )
         return {level: model.get_layer(levels[level]).output for level in LEVELS}

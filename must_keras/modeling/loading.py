@@ -1,4 +1,4 @@
-"""Keras models read from files as data: what a file names is never imported, and never run."""
+"""Keras models read from files as data: nothing that a file names is imported or run."""
 
 from __future__ import annotations
 
@@ -16,41 +16,34 @@ import keras
 from must_keras.errors import UserError, reason
 
 _CONFIG = "config.json"
-# Bytes; that of a Mask R-CNN on a ResNet-50 has a quarter of a million.
+# Bytes; the configuration of a Mask R-CNN on a ResNet-50 has a quarter of a million.
 _MAX_CONFIG = 2**26
-# Keras stores members as they are. What is larger than this and shrinks by more is no model.
+# Keras does not compress. A larger member that shrinks by more belongs to no model.
 _MAX_EXPANSION, _ALWAYS_READ = 100, 2**28
-# What Keras makes of these names is a value.
+# Names of which Keras makes values.
 _VALUES = (
     "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__",
 )  # fmt: skip
 _FUNCTION = "function"
-# Functions that make objects of what they are given.
+# Functions that make objects of their arguments.
 _MAKERS = ("deserialize", "get", "serialize")
-# Where classes are defined that compute with tensors and read nothing else.
-_KERAS = (
-    "keras.src.activations.", "keras.src.applications.convnext", "keras.src.constraints.",
-    "keras.src.dtype_policies.",
-    "keras.src.initializers.", "keras.src.losses.", "keras.src.metrics.",
-    "keras.src.models.functional", "keras.src.models.model", "keras.src.models.sequential",
-    "keras.src.ops.", "keras.src.optimizers.", "keras.src.quantizers.", "keras.src.random.",
-    "keras.src.regularizers.",
-    "keras.src.layers.activations.", "keras.src.layers.attention.",
-    "keras.src.layers.convolutional.", "keras.src.layers.core.dense",
-    "keras.src.layers.core.einsum_dense", "keras.src.layers.core.embedding",
-    "keras.src.layers.core.identity", "keras.src.layers.core.input_layer",
-    "keras.src.layers.core.masking", "keras.src.layers.core.reversible_embedding",
-    "keras.src.layers.core.wrapper", "keras.src.layers.merging.",
-    "keras.src.layers.normalization.", "keras.src.layers.pooling.",
-    "keras.src.layers.preprocessing.discretization",
-    "keras.src.layers.preprocessing.image_preprocessing.",
-    "keras.src.layers.preprocessing.normalization", "keras.src.layers.preprocessing.pipeline",
-    "keras.src.layers.preprocessing.rescaling", "keras.src.layers.regularization.",
-    "keras.src.layers.reshaping.", "keras.src.layers.rnn.",
-)  # fmt: skip
+# Modules of classes that compute with tensors and read nothing else.
+_KERAS = tuple(f"keras.src.{place}" for place in (
+    "activations.", "applications.convnext", "constraints.", "dtype_policies.", "initializers.",
+    "losses.", "metrics.", "models.functional", "models.model", "models.sequential", "ops.",
+    "optimizers.", "quantizers.", "random.", "regularizers.", "layers.activations.",
+    "layers.attention.", "layers.convolutional.", "layers.core.dense", "layers.core.einsum_dense",
+    "layers.core.embedding", "layers.core.identity", "layers.core.input_layer",
+    "layers.core.masking", "layers.core.reversible_embedding", "layers.core.wrapper",
+    "layers.merging.", "layers.normalization.", "layers.pooling.",
+    "layers.preprocessing.discretization", "layers.preprocessing.image_preprocessing.",
+    "layers.preprocessing.normalization", "layers.preprocessing.pipeline",
+    "layers.preprocessing.rescaling", "layers.regularization.", "layers.reshaping.",
+    "layers.rnn.",
+))  # fmt: skip
 _KERAS_CV = ("keras_cv.src.models.backbones.",)
 _NOTHING = types.ModuleType("nothing")
-# Where functions are found that a layer may be given: activations, losses.
+# Modules of functions that a layer may have: activations, losses.
 _FUNCTIONS = ("builtins", "keras.activations", "keras.initializers", "keras.losses",
     "keras.metrics", "keras.ops", "keras.src.activations", "keras.src.losses",
 )  # fmt: skip
@@ -62,12 +55,12 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
     Allowed are Keras' own layers but those that run code or read files (Lambda, TFSMLayer,
     TorchModuleWrapper, JaxLayer, FlaxLayer, look-ups of texts), keras_cv's backbones, and classes
     that must_keras or the recipe's own code has registered with
-    `keras.saving.register_keras_serializable`. The file's configuration is looked through before
-    Keras reads it; Keras' safe mode stays on.
+    `keras.saving.register_keras_serializable`. The file's configuration is checked before Keras
+    reads it; Keras' safe mode stays on.
 
     Args:
         path: of the file.
-        remedy: what the user can do where the file is damaged, for the message.
+        remedy: what to do where the file is damaged, an imperative sentence without its full stop.
 
     Raises:
         UserError: the file is missing, damaged, no model, or names a class that is not allowed.
@@ -79,7 +72,7 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
     path = pathlib.Path(path)
     if not path.is_file():
         what = "is a folder, expected a .keras file" if path.is_dir() else "is not there"
-        raise UserError(f"{path} {what}; {remedy}")
+        raise UserError(f"{path} {what}; {remedy}", path=path, remedy=remedy)
     if path.suffix != ".keras":
         raise UserError(
             f"{path} cannot be read as a model: its name does not end in .keras; load it with "
@@ -87,9 +80,11 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
         )
     try:
         config = _config(path)
-    # What a damaged archive raises is no closed list: zlib.error, RuntimeError, struct.error ...
+    # The errors of damaged archives are no closed list: zlib.error, RuntimeError, struct.error ...
     except Exception as error:
-        raise UserError(f"{path} cannot be read as a model: {reason(error)}; {remedy}") from None
+        raise UserError(
+            f"{path} cannot be read as a model: {reason(error)}; {remedy}", path=path, remedy=remedy
+        ) from None
     problem = next(filter(None, map(_problem, _named(config))), None)
     if problem is not None:
         raise UserError(
@@ -100,18 +95,24 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise UserError(f"{path} cannot be read as a model: {reason(error)}; {remedy}") from error
+        raise UserError(
+            f"{path} cannot be read as a model: {reason(error)}; {remedy}", path=path, remedy=remedy
+        ) from error
     if not isinstance(model, keras.Model):
-        raise UserError(f"{path} contains a {type(model).__name__}, expected a model; {remedy}")
+        raise UserError(
+            f"{path} contains a {type(model).__name__}, expected a model; {remedy}",
+            path=path,
+            remedy=remedy,
+        )
     return model
 
 
 def _config(path: pathlib.Path) -> Any:
-    """The configuration in a .keras file, whose members are of a plausible size.
+    """Return the configuration in a .keras file.
 
     Raises:
-        ValueError: they are not.
-        Exception: it is damaged.
+        ValueError: a member is implausibly large, or the configuration is missing or damaged.
+        Exception: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
@@ -133,7 +134,7 @@ def _config(path: pathlib.Path) -> Any:
 
 
 def _named(config: Any) -> Iterator[Any]:
-    """Everything in a configuration that Keras may take for an object, or for its name."""
+    """Yield everything in a configuration that Keras may take for an object or its name."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
@@ -148,7 +149,7 @@ def _named(config: Any) -> Iterator[Any]:
 
 
 def _problem(named: dict[str, Any] | str) -> str | None:
-    """The class or function that is named, where it is not allowed; None where it is."""
+    """Return the class or function that is named, where it is not allowed; else None."""
     if isinstance(named, str):
         found = keras.saving.get_registered_object(named)
         return None if found is None or _is_allowed(found) else f"the registered {named}"
@@ -157,29 +158,29 @@ def _problem(named: dict[str, Any] | str) -> str | None:
         return None
     is_function = name == _FUNCTION
     key = named.get("config") if is_function else named.get("registered_name", name)
-    told = f"the function {key}" if is_function else f"the class {name}"
-    told += f" of {module}" if module else ""
+    description = f"the function {key}" if is_function else f"the class {name}"
+    description += f" of {module}" if module else ""
     if isinstance(named.get("config"), dict) and isinstance(named["config"].get("name"), str):
-        told += f" (layer {named['config']['name']!r})"
+        description += f" (layer {named['config']['name']!r})"
     if not all(isinstance(text, str | None) for text in (name, module, key)):
-        return told
+        return description
     if any(text is not None and text.startswith("keras_cv") for text in (key, module)):
         import keras_cv  # noqa: F401  # It registers its classes.
     found = None if key is None else keras.saving.get_registered_object(key)
     if found is not None:
-        return None if _is_allowed(found) else told
+        return None if _is_allowed(found) else description
     if is_function:
         is_plain = key is not None and key.isidentifier() and key not in _MAKERS
-        return None if is_plain and (module or "builtins") in _FUNCTIONS else told
-    # Of modules that are imported already, and of no path through them ("keras", "layers.Lambda").
+        return None if is_plain and (module or "builtins") in _FUNCTIONS else description
+    # Only of modules that are imported already, and not by a path ("keras", "layers.Lambda").
     found = vars(sys.modules.get(module or "", _NOTHING)).get(name)
     is_keras = (module or "").split(".")[0] == "keras"
-    return None if is_keras and isinstance(found, type) and _is_allowed(found) else told
+    return None if is_keras and isinstance(found, type) and _is_allowed(found) else description
 
 
 def _is_allowed(found: Any) -> bool:
-    """Whether a registered class or function, or a class of Keras, is one that may be made."""
+    """Return whether a registered class or function, or a class of Keras, is allowed."""
     home = f"{found.__module__}."
     allowed = {"keras": _KERAS, "keras_cv": _KERAS_CV}.get(home.split(".")[0])
-    # Everything else was registered by code that somebody runs already.
+    # Everything else was registered by code that runs already.
     return True if allowed is None else home.startswith(tuple(allowed))

@@ -1,4 +1,4 @@
-"""ROIAlign over a pyramid: a fixed grid of features for every region, by gathers alone."""
+"""ROIAlign over a pyramid: a fixed grid of features for every region, by gathers only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CANONICAL_LEVEL = 4
 
 
 def region_levels(boxes: Tensor, *, unit: float, lowest: int, highest: int) -> Tensor:
-    """The pyramid level of each region: floor(log2(sqrt(area) / unit)) + 4, clipped.
+    """Return the pyramid level of each region: floor(log2(sqrt(area) / unit)) + 4, clipped.
 
     Args:
         boxes: [..., 4].
@@ -28,9 +28,9 @@ def region_levels(boxes: Tensor, *, unit: float, lowest: int, highest: int) -> T
         highest: last level.
 
     Returns:
-        [...] int32; a region without area has the lowest level.
+        [...] int32; a region of zero area has the lowest level.
     """
-    # A region of less than a billionth of the unit is as good as none.
+    # The logarithm of 0 is not finite.
     side = ops.maximum(ops.sqrt(box_ops.area(boxes)) / unit, 1e-9)
     # The tolerance keeps a side of exactly 2^k units on its own level.
     level = ops.floor(ops.log2(side) + 1e-6) + _CANONICAL_LEVEL
@@ -38,10 +38,10 @@ def region_levels(boxes: Tensor, *, unit: float, lowest: int, highest: int) -> T
 
 
 def _corners(low: Tensor, high: Tensor, stride: Tensor, cells: Tensor, size: int):
-    """Two neighboring cells and their weights for every sample of one axis.
+    """Return two neighboring cells and their weights for every sample of one axis.
 
     Half-pixel centers: the position p of the input is p / stride - 0.5 in cells. Positions beyond
-    the outermost centers see the outermost cells.
+    the outermost centers take the outermost cells.
 
     Returns:
         indices and weights, [N, size, 2 samples * 2 cells], int32 and float32; the weights of a
@@ -64,7 +64,7 @@ def _corners(low: Tensor, high: Tensor, stride: Tensor, cells: Tensor, size: int
 def roi_align(
     pyramid: Mapping[str, Tensor], boxes: Tensor, image: Tensor, *, size: int, unit: float
 ) -> Tensor:
-    """Features of regions, each from the level that suits its size.
+    """Return the features of regions, each from the pyramid level of its size.
 
     Every bin is the mean of 2 x 2 bilinear samples at regular places (Mask R-CNN,
     arXiv 1703.06870). No gradient reaches the boxes.
@@ -79,6 +79,12 @@ def roi_align(
 
     Returns:
         [N, size, size, C] of the features' dtype.
+
+    Example:
+        pyramid = {"P3": np.zeros((1, 8, 8, 16)), "P4": np.zeros((1, 4, 4, 16))}
+        boxes, image = np.array([[0.0, 0.0, 32.0, 32.0]]), np.array([0])
+        roi_align(pyramid, boxes, image, size=7, unit=224.0).shape  # (1, 7, 7, 16)
+
     """
     levels = sorted(int(name[1:]) for name in pyramid)
     maps = [pyramid[f"P{level}"] for level in levels]

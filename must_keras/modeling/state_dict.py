@@ -1,4 +1,4 @@
-"""PyTorch's files of weights, read as numbers: no PyTorch, and nothing in the file is executed."""
+"""PyTorch's weight files, read as arrays without PyTorch; nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# torch.save stores numbers as they are. What is larger and shrinks by more is no weights.
+# torch.save does not compress. A larger member that shrinks by more has no weights.
 _MAX_EXPANSION, _ALWAYS_READ = 100, 2**28
 # The first of the pickles in a file that torch.save wrote before 1.6.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -45,7 +45,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what a dictionary of tensors is made of, and refuses everything else."""
+    """An unpickler of dictionaries of tensors, which refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -54,7 +54,7 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if module == "torch" and name in _DTYPES:
             return np.dtype(_DTYPES[name])
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of weights")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which weights do not need")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, *_ = pid
@@ -68,29 +68,33 @@ def _tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> 
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """{name: array} of a file that `torch.save(model.state_dict(), path)` made, of both formats.
+    """Return {name: array} of a file of `torch.save(model.state_dict(), path)`, of both formats.
 
     Raises:
-        UserError: there is no such file, or it holds anything but a dictionary of dense tensors.
+        UserError: there is no such file, or it contains anything but a dictionary of dense tensors.
+
+    Example:
+        read_state_dict("efficientnet_lite0.pth")["_fc.bias"].shape  # (1000,)
+
     """
     try:
         with open(path, "rb") as file:
             tensors, storages = _zipped(file) if zipfile.is_zipfile(file) else _legacy(file)
         return {str(name): _array(tensor, storages) for name, tensor in tensors.items()}
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
+        raise UserError(f"there is no file {path}", path=path) from None
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError,
         pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError,
         OverflowError,
     ) as error:  # fmt: skip
-        raise UserError(
-            f"{path} cannot be read as a file of PyTorch weights: {reason(error)}"
+        raise UserError.at(
+            path, f"cannot be read as a file of PyTorch weights: {reason(error)}"
         ) from error
 
 
 def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """<archive>/data.pkl and <archive>/data/<key>."""
+    """Read an archive of data.pkl and data/<key>, in one folder."""
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
@@ -110,7 +114,7 @@ def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Pickles one after the other, then for every storage its length and its numbers."""
+    """Read consecutive pickles, then the length and the numbers of every storage."""
     file.seek(0)
     if _Unpickler(file).load() != _MAGIC:
         raise ValueError("it does not begin as one")
@@ -136,13 +140,13 @@ def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
     if not isinstance(tensor, _Tensor):
-        raise ValueError(f"it holds {type(tensor).__name__}, expected tensors alone")
+        raise ValueError(f"it contains a {type(tensor).__name__}, expected only tensors")
     numbers = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
     steps = zip(tensor.size, tensor.stride, strict=True)
     last = tensor.offset + sum((n - 1) * step for n, step in steps)
     if math.prod(tensor.size) and not 0 <= last < len(numbers):
         raise ValueError(f"a tensor of shape {tensor.size} has only {len(numbers)} numbers")
-    # Strides of 0 repeat numbers: nobody's weights do, and a few bytes would fill the memory.
+    # Strides of 0 repeat numbers: no weights do, and a few bytes would fill the memory.
     if math.prod(tensor.size) > len(numbers):
         raise ValueError(f"a tensor of shape {tensor.size} has only {len(numbers)} numbers")
     if min((tensor.offset, *tensor.size, *tensor.stride)) < 0:

@@ -11,39 +11,39 @@ from keras import ops
 
 Tensor = Any
 
-# ITU-R 601: how much each color adds to what the eye calls light.
+# ITU-R 601: share of each color in perceived light.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def brightness(image: Tensor, factor: Tensor) -> Tensor:
-    """Black at 0, the image itself at 1, lighter above."""
+    """Change brightness: black at 0, the image itself at 1, lighter above."""
     return _blend(image, 0.0, factor)
 
 
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
-    """One gray, the image's mean, at 0; the image itself at 1."""
+    """Change contrast: one gray, the image's mean, at 0; the image itself at 1."""
     return _blend(image, ops.mean(_luma(image)), factor)
 
 
 def saturation(image: Tensor, factor: Tensor) -> Tensor:
-    """The gray image at 0, the image itself at 1, more colorful above."""
+    """Change saturation: the gray image at 0, the image itself at 1, more colorful above."""
     return _blend(image, _luma(image), factor)
 
 
 def hue(image: Tensor, turn: Tensor) -> Tensor:
-    """Every color moved along the color circle by `turn`, in [-1, 1]: a share of the circle."""
+    """Move every color along the color circle by `turn`, in [-1, 1]: a share of the circle."""
     hsv = ops.image.rgb_to_hsv(ops.clip(image / 255.0, 0.0, 1.0))
     moved = ops.stack([ops.mod(hsv[..., 0] + turn, 1.0), hsv[..., 1], hsv[..., 2]], axis=-1)
     return ops.clip(ops.image.hsv_to_rgb(moved) * 255.0, 0.0, 255.0)
 
 
 def gray(image: Tensor) -> Tensor:
-    """Its light alone, three times."""
+    """Return the image's light alone, three times."""
     return ops.repeat(_luma(image), 3, axis=-1)
 
 
 def blur(image: Tensor, sigma: Tensor, *, radius: int) -> Tensor:
-    """Convolved with a Gaussian; what lies beyond the edge mirrors what lies within.
+    """Convolve with a Gaussian; pixels beyond the edge mirror those within.
 
     Args:
         image: [H, W, 3].

@@ -1,150 +1,56 @@
-"""Images letterboxed in a TensorFlow graph, to the pixels of `resampling.sample_array`.
+"""The letterbox: the whole of an image in a network's input, beside padding, and its inverse.
 
-Training, scoring and labeling letterbox with OpenCV, which a SavedModel cannot contain. The graph
-repeats OpenCV's arithmetic with gathers, sums and products, all of which have an ONNX form.
+Training, scoring, labeling and the exported model share this definition. The pixels are sampled by
+OpenCV (`resampling`), and in an exported model by the same arithmetic in a TensorFlow graph
+(`graph_resampling`).
 """
 
 from __future__ import annotations
 
-import tensorflow as tf
+from typing import Any
 
-from must_keras.ops.resampling import NEAR
+import numpy as np
+from keras import ops
+
 from must_keras.ops.views import View
 
-# OpenCV's fixed-point weights are multiples of 1 / 2048.
-_UNIT = 2048.0
+Tensor = Any
+
+# RGB of padding: the mean of ImageNet's training images (modeling.backbone), rounded.
+PADDING_COLOR = (124, 116, 104)
 
 
-def letterbox_images(images: tf.Tensor, view: View, *, fill: tuple[int, int, int]) -> tf.Tensor:
-    """Resample images of one size to the network's input, as training does.
+def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
+    """Return the view of the whole original, as large as it fits, at the top left.
 
-    Equal to `resampling.sample_array(..., interpolation="averaged")` of every image: means of
-    blocks of k x k pixels where the view shrinks the original k-fold, rounded, then bilinear
-    samples of them, rounded. One case can differ by 1 in a few of 10,000 values: where OpenCV
-    warps instead of resizing (the resized blocks have the size of the blocks), ties are rounded
-    by the processor's own order of operations.
+    The visible part has whole pixels a side (at least one), so that padding can be cut off exactly.
 
     Args:
-        images: [B, h, w, 3] RGB in [0, 255], uint8 or float32. Floating-point values are rounded
-            to whole numbers first, half to even, and clipped to [0, 255].
-        view: `views.letterbox` of (h, w).
-        fill: RGB of the padding.
+        original_size: [2], (height, width) of the original in pixels.
+        size: (H, W) of the input.
 
-    Returns:
-        [B, H, W, 3] uint8.
+    Example:
+        visible_area(letterbox((240, 320), (64, 64)))  # [0, 0, 48, 64]
     """
-    matrix = tf.stack([view.matrix[0, 0], view.matrix[1, 1]])
-    size = tf.cast(tf.shape(images)[1:3], tf.float64)
-    steps = tf.cast(matrix, tf.float64) * size
-    factor = tf.maximum(tf.cast(tf.floor(tf.reduce_min(steps) + NEAR), tf.int32), 1)
-    means = _block_means(_whole_numbers(images), factor)
-    steps = steps / tf.cast(factor, tf.float64)
-    samples = _bilinear(means, steps, view.size)
-    inside = _inside(matrix[0], view.size[0])[:, None] & _inside(matrix[1], view.size[1])
-    return tf.where(inside[:, :, None], tf.cast(samples, tf.uint8), tf.constant(fill, tf.uint8))
+    original = ops.cast(original_size, "float32")
+    limit = ops.convert_to_tensor(size, dtype="float32")
+    scale = ops.min(limit / original)
+    visible = ops.clip(ops.round(original * scale), 1.0, limit)
+    zero = ops.zeros((), "float32")
+    matrix = ops.stack(
+        [ops.stack([1.0 / visible[0], zero, zero]), ops.stack([zero, 1.0 / visible[1], zero])]
+    )
+    return View(matrix=matrix, size=size)
 
 
-def _whole_numbers(images: tf.Tensor) -> tf.Tensor:
-    """Images as uint8."""
-    if images.dtype == tf.uint8:
-        return images
-    rounded = tf.round(tf.cast(images, tf.float32))
-    return tf.cast(tf.minimum(tf.maximum(rounded, 0.0), 255.0), tf.uint8)
-
-
-def _block_means(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Means of blocks of factor x factor pixels, rounded as by OpenCV: [B, h, w, 3] float32.
-
-    Blocks that reach beyond the image repeat its edge.
-    """
-    sums = _block_sums(_block_sums(images, factor, axis=1), factor, axis=2)
-    # OpenCV rounds the means of 2 x 2 pixels half up, all others half to even.
-    halves_up = tf.floor((sums + 2.0) * 0.25)
-    halves_to_even = tf.round(sums * (1.0 / tf.cast(factor * factor, tf.float32)))
-    return tf.where(tf.equal(factor, 2), halves_up, halves_to_even)
-
-
-def _block_sums(values: tf.Tensor, factor: tf.Tensor, *, axis: int) -> tf.Tensor:
-    """Sums of `factor` values each along an axis, float32; exact below 2^24."""
-    shape = tf.shape(values)
-    length = shape[axis]
-    count = (length + factor - 1) // factor
-    places = tf.minimum(tf.range(count * factor), length - 1)
-    blocked = tf.concat([shape[:axis], [count, factor], shape[axis + 1 :]], axis=0)
-    # Gathered before the cast: a large image is copied as bytes.
-    blocks = tf.reshape(tf.gather(values, places, axis=axis), blocked)
-    return tf.reduce_sum(tf.cast(blocks, tf.float32), axis=axis + 1)
-
-
-def _bilinear(values: tf.Tensor, steps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Bilinear samples with half-pixel centers as OpenCV computes them: [B, H, W, 3] float32.
-
-    OpenCV resizes uint8 with weights in units of 1 / 2048, drops the 4 lowest bits after the
-    columns and 16 after each row, and rounds half up. Every intermediate value is a whole number
-    below 2^24 here, so that float32 is exact on any device.
+def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the part of a map, [h, w, ...], that shows the image: the map without padding.
 
     Args:
-        values: [B, h, w, 3] float32, whole numbers in [0, 255].
-        steps: [2] float64, pixels of `values` for one sample, by row and by column.
-        size: (H, W).
+        values: a map of the whole input at any resolution.
+        area: [4], the image (ymin, xmin, ymax, xmax) in pixels of the input (`visible_area`).
+        size: (H, W) of the input.
     """
-    height, width = tf.shape(values)[1], tf.shape(values)[2]
-    warps = _warps(tf.cast(tf.stack([height, width]), tf.float64), steps, size)
-    rows = _places(steps[0], size[0])
-    columns = _places(steps[1], size[1])
-    columns = tf.minimum(tf.maximum(columns, 0.0), tf.cast(width - 1, tf.float32))
-
-    left, right, (by_left, by_right) = *_around(columns, width), _weights(columns, warps)
-    samples = tf.gather(values, left, axis=2) * by_left[:, None]
-    samples += tf.gather(values, right, axis=2) * by_right[:, None]
-    samples /= 16.0
-    samples = tf.where(warps, samples, tf.floor(samples))
-
-    upper, lower, (by_upper, by_lower) = *_around(rows, height), _weights(rows, warps)
-    above, below = tf.gather(samples, upper, axis=1), tf.gather(samples, lower, axis=1)
-    by_upper, by_lower = by_upper[:, None, None], by_lower[:, None, None]
-    exact = tf.round((above * by_upper + below * by_lower) / (_UNIT * _UNIT / 16.0))
-    fixed = _high_bits(above, by_upper) + _high_bits(below, by_lower)
-    return tf.where(warps, exact, tf.floor((fixed + 2.0) * 0.25))
-
-
-def _warps(lengths: tf.Tensor, steps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Whether OpenCV warps, in floating point, because its resizing would return a copy."""
-    unchanged = tf.reduce_all(tf.equal(tf.round(lengths * (1.0 / steps)), lengths))
-    differs = tf.reduce_any(tf.abs(steps - 1.0) * max(size) > NEAR)
-    return tf.logical_and(unchanged, differs)
-
-
-def _places(step: tf.Tensor, count: int) -> tf.Tensor:
-    """Where the samples along an axis are, as indices: [count] float32."""
-    return tf.cast((tf.range(count, dtype=tf.float64) + 0.5) * step - 0.5, tf.float32)
-
-
-def _around(places: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The indices before and after each place, within an axis of `length` values."""
-    before = tf.cast(tf.floor(places), tf.int32)
-    first, last = (tf.maximum(tf.minimum(before + i, length - 1), 0) for i in (0, 1))
-    return first, last
-
-
-def _weights(places: tf.Tensor, warps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Weights of the values before and after each place, in units of 1 / 2048."""
-    after = places - tf.floor(places)
-    first, last = (1.0 - after) * _UNIT, after * _UNIT
-    return tf.where(warps, first, tf.round(first)), tf.where(warps, last, tf.round(last))
-
-
-def _high_bits(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """floor(values * weights / 2^16) of whole numbers below 2^15 and up to 2^11.
-
-    The product itself has more bits than float32, hence in two parts.
-    """
-    high = tf.floor(values / 32.0)
-    low = values - high * 32.0
-    return tf.floor((high * weights + tf.floor(low * weights / 32.0)) / 2048.0)
-
-
-def _inside(step: tf.Tensor, count: int) -> tf.Tensor:
-    """Whether a pixel's center is in the original, as in `resampling`: [count] bool."""
-    centers = tf.range(count, dtype=tf.float32) + 0.5
-    return step * centers < 1.0
+    scale = np.tile(np.asarray(values.shape[:2]) / np.asarray(size), 2)
+    top, left, bottom, right = np.round(np.asarray(area) * scale).astype(int)
+    return values[top : max(bottom, top + 1), left : max(right, left + 1)]

@@ -1,4 +1,4 @@
-"""Maps with a value for every pixel: resizing, taking them at a stride, storing them as PNG."""
+"""Maps with a value for every pixel: resizing, sampling at a stride, storing as PNG."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from must_keras.errors import UserError
 
 Tensor = Any
 
-# A label column's maps have a long side of at most this many cells.
+# Cells of the long side of a map in a pseudo-label dataset.
 MAX_STORED_SIDE = 320
 
 
 def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, h, w, C] resized bilinearly, with half-pixel centers, to [B, H, W, C]."""
+    """Resize [B, h, w, C] bilinearly, with half-pixel centers, to [B, H, W, C]."""
     if tuple(values.shape[1:3]) == tuple(size):
         return values
     return ops.image.resize(values, size, interpolation="bilinear", antialias=False)
@@ -34,7 +34,7 @@ def largest(values: Tensor) -> Tensor:
 
 
 def at_stride(values: Tensor, stride: int) -> Tensor:
-    """Every `stride`-th pixel of [B, H, W, ...]: the one that holds the center of its cell.
+    """Return every `stride`-th pixel of [B, H, W, ...]: the one with the center of its cell.
 
     Where the center lies between pixels (an even stride), the one below and to the right.
 
@@ -51,9 +51,9 @@ def at_stride(values: Tensor, stride: int) -> Tensor:
 
 
 def resize_at_stride(values: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """`at_stride(resize(values, size), stride)` without the large map: [B, h, w, C] float.
+    """Return `at_stride(resize(values, size), stride)` of [B, h, w, C] without the large map.
 
-    A loss so compares a coarse map with the labels of exactly the pixels that `at_stride` takes.
+    A loss compares a coarse map so with the labels of exactly the pixels that `at_stride` takes.
     """
     rows, columns = (
         _interpolation(cells, side, stride)
@@ -64,7 +64,7 @@ def resize_at_stride(values: Tensor, size: tuple[int, int], stride: int) -> Tens
 
 
 def _interpolation(cells: int, side: int, stride: int) -> np.ndarray:
-    """[side / stride, cells]: how much of each cell lies in the pixels that `at_stride` takes."""
+    """Return [side / stride, cells]: the weight of each cell in the pixels of `at_stride`."""
     center = (np.arange(stride // 2, side, stride) + 0.5) * cells / side - 0.5
     center = np.clip(center, 0, cells - 1)
     return np.maximum(0.0, 1.0 - np.abs(center[:, None] - np.arange(cells))).astype(np.float32)
@@ -76,29 +76,16 @@ def loss_pixels(visible: tuple[float, float], stride: int) -> float:
 
 
 def check_stride(name: str, stride: int, size: tuple[int, int] | None = None) -> None:
-    """Raises UserError where a task's loss_stride is no stride, or not one of this size."""
+    """Raise UserError where a task's loss_stride is no stride, or not one of this size."""
     if stride < 1 or (size and any(side % stride for side in size)):
         of = f" that divides {size[0]} x {size[1]} pixels" if size else " of at least 1"
         raise UserError(f"{name}: loss_stride must be a whole number{of}, received {stride}")
 
 
-def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of a map, [h, w, ...], that shows the picture.
-
-    Args:
-        values: a map of the whole input at any resolution.
-        area: [4], the picture (ymin, xmin, ymax, xmax) in pixels of the input.
-        size: (H, W) of the input.
-    """
-    scale = np.tile(np.asarray(values.shape[:2]) / np.asarray(size), 2)
-    top, left, bottom, right = np.round(np.asarray(area) * scale).astype(int)
-    return values[top : max(bottom, top + 1), left : max(right, left + 1)]
-
-
 def shrink(values: np.ndarray, side: int) -> np.ndarray:
-    """A map [h, w, ...] with a long side of at most ``side``, in its proportions.
+    """Shrink a map [h, w, ...] to a long side of at most ``side``, in its proportions.
 
-    Each cell takes the pixel that holds its center: no value is mixed of two.
+    Each cell takes the pixel at its center: values are never mixed.
     """
     longest = max(values.shape[:2])
     if longest <= side:
@@ -112,13 +99,13 @@ def shrink(values: np.ndarray, side: int) -> np.ndarray:
 
 
 def encode_png(values: np.ndarray) -> bytes:
-    """[h, w] uint8 or uint16, or [h, w, 3] uint8, as PNG; equal maps give equal bytes."""
+    """Return [h, w] uint8 or uint16, or [h, w, 3] uint8, as PNG; equal maps give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The map that `encode_png` was given."""
+    """Return the map that `encode_png` stored."""
     picture = Image.open(io.BytesIO(data))
     return np.asarray(picture, np.uint16 if picture.mode.startswith("I") else np.uint8)

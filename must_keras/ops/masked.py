@@ -1,6 +1,6 @@
 """Sums, means and fits over the valid elements of a tensor; safe where none is valid.
 
-What is not valid is replaced before anything is computed from it: a later multiplication by zero
+Invalid elements are replaced before anything is computed from them: a later multiplication by zero
 would leave inf * 0 in the gradients.
 """
 
@@ -14,23 +14,23 @@ Tensor = Any
 
 
 def only_valid(values: Tensor, valid: Tensor, fill: float = 0.0) -> Tensor:
-    """The values where `valid` (bool, the same shape), `fill` elsewhere."""
+    """Return the values where `valid` (bool, the same shape), `fill` elsewhere."""
     return ops.where(valid, values, ops.cast(fill, values.dtype))
 
 
 def masked_sum(values: Tensor, valid: Tensor) -> Tensor:
-    """[B, N] values and bool: the sum over the valid elements of each row, [B]."""
+    """Return the sum over the valid elements of each row, [B], of values and bool [B, N]."""
     return ops.sum(only_valid(values, valid), axis=1)
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """[B, N] values and bool: the mean over the valid elements of each row, [B]; 0 for none."""
+    """Return the mean over the valid elements of each row, [B]; 0 for none. Arrays are [B, N]."""
     count = ops.sum(ops.cast(valid, values.dtype), axis=1)
     return masked_sum(values, valid) / ops.maximum(count, 1.0)
 
 
 def masked_median(values: Tensor, valid: Tensor) -> Tensor:
-    """[B, N] values and bool: the (lower) median of each row's valid elements, [B]; 0 for none."""
+    """Return the (lower) median of each row's valid elements, [B]; 0 for none."""
     last = ops.cast(3.0e38, values.dtype)
     ordered = ops.sort(ops.where(valid, values, last), axis=1)
     count = ops.sum(ops.cast(valid, "int32"), axis=1)

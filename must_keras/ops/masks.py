@@ -1,4 +1,4 @@
-"""Instance masks that travel as crops of a box: cut again, pasted, run-length coded."""
+"""Instance masks as crops of their boxes: cropped again, pasted, run-length coded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tensor = Any
 
 
 def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any, size: int):
-    """[..., size, cells]: how much each of `cells` cells over (low, high) counts in a sample.
+    """Return [..., size, cells]: the weight of each of `cells` cells over (low, high) in a sample.
 
     The samples are the centers of `size` equal parts of (start, stop). Linear between the cells'
     centers, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
@@ -25,7 +25,7 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any,
 
 
 def _hats(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
-    """`_weights` of samples [..., P]: [..., P, cells]."""
+    """Return the weights of `_weights` for samples [..., P]: [..., P, cells]."""
     length = (high - low)[..., None]
     share = (samples - low[..., None]) / ops.where(length > 0.0, length, 1.0)
     inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
@@ -37,7 +37,7 @@ def _hats(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
 
 
 def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
-    """What other regions see of masks that are crops of their own boxes.
+    """Crop masks, which are crops of their own boxes, to other regions.
 
     Args:
         masks: [..., S, S], crops of `boxes`, any dtype, 0 to 1.
@@ -52,12 +52,12 @@ def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
     side = ops.shape(masks)[-1]
     rows = _weights(boxes[..., 0], boxes[..., 2], regions[..., 0], regions[..., 2], side, size)
     columns = _weights(boxes[..., 1], boxes[..., 3], regions[..., 1], regions[..., 3], side, size)
-    seen = ops.matmul(rows, ops.cast(masks, rows.dtype))
-    return ops.matmul(seen, ops.swapaxes(columns, -1, -2))
+    samples = ops.matmul(rows, ops.cast(masks, rows.dtype))
+    return ops.matmul(samples, ops.swapaxes(columns, -1, -2))
 
 
 def crop_through(masks: Tensor, boxes: Tensor, regions: Tensor, view: View, *, size: int) -> Tensor:
-    """`crop` where a view may turn and shear.
+    """Crop masks as `crop` does, through a view that may rotate and shear.
 
     Args:
         masks: [N, S, S], crops of `boxes`, any dtype, 0 to 1.
@@ -80,21 +80,21 @@ def crop_through(masks: Tensor, boxes: Tensor, regions: Tensor, view: View, *, s
     side = ops.shape(masks)[-1]
     rows = _hats(boxes[:, 0], boxes[:, 2], fy, side)
     columns = _hats(boxes[:, 1], boxes[:, 3], fx, side)
-    seen = ops.sum(ops.matmul(rows, ops.cast(masks, rows.dtype)) * columns, axis=-1)
-    return ops.reshape(seen, (number, size, size))
+    samples = ops.sum(ops.matmul(rows, ops.cast(masks, rows.dtype)) * columns, axis=-1)
+    return ops.reshape(samples, (number, size, size))
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask [S, S], 0 to 1, of a box in pixels, put into a picture: [H, W] uint8, 0 or 1.
+    """Paste a mask [S, S], 0 to 1, of a box in pixels into an image: [H, W] uint8, 0 or 1.
 
     A pixel belongs to the object where the mask, bilinear at the pixel's center, is at least 0.5.
     """
     height, width = size
-    picture = np.zeros(size, np.uint8)
+    image = np.zeros(size, np.uint8)
     ymin, xmin, ymax, xmax = (float(v) for v in box)
     side = mask.shape[0]
     if ymax <= ymin or xmax <= xmin:
-        return picture
+        return image
 
     # Pixels whose centers are inside the box.
     def axis(low: float, high: float, limit: int) -> tuple[int, int, np.ndarray]:
@@ -109,8 +109,8 @@ def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarra
     left, right, columns = axis(xmin, xmax, width)
     values = rows @ mask.astype(np.float64) @ columns.T
     # The tolerance: two halves of a weight need not add up to exactly a half.
-    picture[top:bottom, left:right] = values >= 0.5 - 1e-9
-    return picture
+    image[top:bottom, left:right] = values >= 0.5 - 1e-9
+    return image
 
 
 def run_lengths(runs: bytes) -> list[int]:
@@ -142,12 +142,12 @@ def run_lengths(runs: bytes) -> list[int]:
 
 
 def encode_rle(mask: np.ndarray) -> bytes:
-    """COCO's compressed run-length code of a mask [h, w], 0 or 1."""
+    """Return COCO's compressed run-length code of a mask [h, w], 0 or 1."""
     return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
 
 
 def decode_rle(counts: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The mask [h, w] uint8 of `encode_rle`'s bytes.
+    """Return the mask [h, w] uint8 of `encode_rle`'s bytes.
 
     Raises:
         ValueError: the bytes are not the run lengths of so many pixels.

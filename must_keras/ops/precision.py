@@ -13,12 +13,12 @@ Tensor = Any
 
 
 def full() -> str:
-    """max(float32, Keras' floatx): half precision is for convolutions, not for sums or pixels."""
+    """Return max(float32, Keras' floatx): half precision is for convolutions alone."""
     return "float64" if keras.config.floatx() == "float64" else "float32"
 
 
 def to_full(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with floating-point ones in full precision."""
+    """Return tensors with floating-point ones in full precision."""
     return {
         key: ops.cast(v, full()) if keras.backend.is_float_dtype(v.dtype) else v
         for key, v in values.items()
@@ -26,7 +26,7 @@ def to_full(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def in_full_precision(config: Any) -> Any:
-    """A serialized network whose layers compute in the type of their weights."""
+    """Return a serialized network whose layers compute in the type of their weights."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
             return config | {"config": {"name": "float32"}}
@@ -38,7 +38,7 @@ def in_full_precision(config: Any) -> Any:
 
 @contextlib.contextmanager
 def policy(name: str | None) -> Iterator[None]:
-    """Layers that are made within compute so; None: as Keras' own policy says."""
+    """Make layers within the context compute by a Keras policy; None for the current one."""
     before = keras.config.dtype_policy()
     if name is not None:
         keras.config.set_dtype_policy(name)

@@ -1,8 +1,8 @@
-"""Arrays seen through a view, by OpenCV: sampled, and averaged where a view shrinks them.
+"""Arrays sampled through a view by OpenCV, and averaged where a view shrinks them.
 
-`matrix` is a view's, [2, 3] float32: (fy, fx) = matrix @ (y, x, 1), pixels of the input to
-fractions of the original. Along one axis of a view that neither turns nor shears, input pixel i has
-its center at step * (i + 0.5) + start pixels of the original.
+`matrix` is that of a view, [2, 3] float32: (fy, fx) = matrix @ (y, x, 1), pixels of the input to
+fractions of the original. Along one axis of a view without rotation or shear, input pixel i has its
+center at step * (i + 0.5) + start pixels of the original.
 """
 
 from __future__ import annotations
@@ -10,27 +10,56 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
+Tensor = Any
 Fill = float | tuple[float, ...]
 
+# A position so close to the edge of a pixel is on it: float32 is no more exact in large images.
+NEAR = 1e-3
 # Images are read in parallel already.
 cv2.setNumThreads(1)
-# A place so close to the edge of a pixel is on it: float32 knows no better in large pictures.
-NEAR = 1e-3
+
+
+# ---- one axis of a view that neither rotates nor shears, of numpy and TensorFlow -----------
+
+
+def is_shown(centers: Tensor, step: Tensor, start: Tensor) -> Tensor:
+    """Return whether pixels of the input show the original, not padding: bool.
+
+    Args:
+        centers: [N] float32, centers of pixels along the axis.
+        step: fraction of the original for one pixel.
+        start: fraction of the original at 0.
+    """
+    fractions = step * centers + start
+    return (fractions >= 0) & (fractions < 1)
+
+
+def block_side(step: Tensor) -> Tensor:
+    """Return the side of the blocks of the original that are averaged, whole pixels as a float.
+
+    Args:
+        step: pixels of the original for one of the input, of the axis that shrinks less.
+    """
+    return (step + NEAR) // 1.0
+
+
+def is_rescaled(step: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return whether a step of about one pixel changes the place of a sample in an input."""
+    return abs(step - 1.0) * max(size) > NEAR
+
+
+# ---- arrays, by OpenCV ---------------------------------------------------------------------------
 
 
 def sample_array(
-    values: np.ndarray,
-    matrix: np.ndarray,
-    size: tuple[int, int],
-    *,
-    interpolation: str,
-    fill: Fill,
+    values: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, interpolation: str, fill: Fill
 ) -> np.ndarray:
-    """A map of the original seen through a view; half-pixel centers.
+    """Return a map of the original sampled through a view; half-pixel centers.
 
     Bilinear samples of uint8 are rounded, and less than one away from the exact ones; those of
     float32 are within 0.01 of them for values up to 255.
@@ -51,30 +80,30 @@ def sample_array(
     if interpolation == "averaged":
         part, scaled = _shrunk(values, matrix, size)
     if matrix[0, 1] or matrix[1, 0]:
-        seen = _warped(part, scaled, size, interpolation)
-        _fill_around(seen, matrix, fill)
-        return seen
+        samples = _warped(part, scaled, size, interpolation)
+        _fill_around(samples, matrix, fill)
+        return samples
     shown = [_shown(matrix[axis, axis], matrix[axis, 2], size[axis]) for axis in (0, 1)]
     if interpolation == "nearest":
-        seen = _picked(part, scaled, size)
+        samples = _picked(part, scaled, size)
     else:
-        seen = _stretched(part, scaled, shown, size)
-        if seen is None:
-            seen = _warped(part, scaled, size, interpolation)
-    _fill_beside(seen, shown, fill)
-    return seen
+        samples = _stretched(part, scaled, shown, size)
+        if samples is None:
+            samples = _warped(part, scaled, size, interpolation)
+    _fill_beside(samples, shown, fill)
+    return samples
 
 
 def _shrunk(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means of blocks of what a view shows of an image, and the matrix that shows them there.
+    """Return means of blocks of the part that a view shows, and the matrix that maps to them.
 
     Blocks begin where the view does; those that reach beyond the image repeat its edge.
     """
     shape = np.array(image.shape[:2])
     scaled = matrix.astype(np.float64) * shape[:, None]
-    factor = int(np.linalg.norm(scaled[:, :2], axis=1).min() + NEAR)
+    factor = int(block_side(np.linalg.norm(scaled[:, :2], axis=1).min()))
     if factor < 2:
         return image, matrix
     corners = scaled @ [[0, 0, size[0], size[0]], [0, size[1], 0, size[1]], [1, 1, 1, 1]]
@@ -104,7 +133,7 @@ def _shrunk(
 def _warped(
     values: np.ndarray, matrix: np.ndarray, size: tuple[int, int], interpolation: str
 ) -> np.ndarray:
-    """Samples of any view; padding has any value."""
+    """Return samples of any view; padding has any value."""
     (height, width), (h, w, channels) = size, values.shape
     if channels == 2:
         # OpenCV 5.0 would round places to a 32nd of a pixel for two channels, and for these alone.
@@ -118,18 +147,18 @@ def _warped(
     # One pixel is as far as samples reach beyond the edge; it takes half the time to leave out what
     # is farther.
     index[:, 2] += 1.0
-    seen = cv2.warpAffine(
+    samples = cv2.warpAffine(
         cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE),
         index,
         (width, height),
         flags=kind | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
     ).reshape(height, width, -1)
-    return np.ascontiguousarray(seen[:, :, :channels])
+    return np.ascontiguousarray(samples[:, :, :channels])
 
 
 def _picked(values: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The nearest pixels of a view that neither turns nor shears; padding repeats the edge."""
+    """Return the nearest pixels of a view without rotation or shear; padding repeats the edge."""
     for axis in (0, 1):
         step, start = matrix[axis, [axis, 2]].astype(np.float64) * values.shape[axis]
         places = np.floor(step * (np.arange(size[axis]) + 0.5) + start)
@@ -155,7 +184,7 @@ class _Axis:
 
 
 def _axis(matrix: np.ndarray, axis: int, length: int) -> _Axis | None:
-    """Of a view that neither turns nor shears; None where it begins within a pixel."""
+    """Return an axis of a view without rotation or shear; None where it begins within a pixel."""
     step, start = matrix[axis, [axis, 2]].astype(np.float64) * length
     mirrored = bool(step < 0)
     if mirrored:
@@ -163,19 +192,16 @@ def _axis(matrix: np.ndarray, axis: int, length: int) -> _Axis | None:
     # The view begins within the original, or the original within the view.
     first, place = max(start, 0.0), max(-start / step, 0.0) if step else 0.0
     is_whole = max(abs(first - round(first)), abs(place - round(place))) <= NEAR
-    # OpenCV makes no picture of less than a pixel.
+    # OpenCV returns no image of less than a pixel.
     if not is_whole or not 0 < step <= length - first:
         return None
     return _Axis(step=step, first=round(first), place=round(place), mirrored=mirrored)
 
 
 def _stretched(
-    values: np.ndarray,
-    matrix: np.ndarray,
-    shown: Sequence[tuple[int, int]],
-    size: tuple[int, int],
+    values: np.ndarray, matrix: np.ndarray, shown: Sequence[tuple[int, int]], size: tuple[int, int]
 ) -> np.ndarray | None:
-    """Bilinear samples of a view that begins at edges of pixels; padding has any value.
+    """Return bilinear samples of a view that begins at edges of pixels; padding has any value.
 
     Rows and columns apart take a fifth of the time that one pixel after the other takes. None where
     OpenCV cannot do that.
@@ -183,9 +209,9 @@ def _stretched(
     axes = [_axis(matrix, axis, values.shape[axis]) for axis in (0, 1)]
     if not all(axes):
         return None
-    seen = np.empty((*size, values.shape[2]), values.dtype)
+    samples = np.empty((*size, values.shape[2]), values.dtype)
     if any(first >= last for first, last in shown):
-        return seen
+        return samples
     part = values
     for axis, (along, (_, last)) in enumerate(zip(axes, shown, strict=True)):
         length = values.shape[axis]
@@ -197,9 +223,7 @@ def _stretched(
     # By these factors and not, as for a size in whole pixels, by those that fill it.
     factors = {"fy": 1 / axes[0].step, "fx": 1 / axes[1].step}
     found = cv2.resize(part, None, **factors, interpolation=cv2.INTER_LINEAR)
-    if found.shape[:2] == part.shape[:2] and any(
-        abs(along.step - 1.0) * max(size) > NEAR for along in axes
-    ):
+    if found.shape[:2] == part.shape[:2] and any(is_rescaled(a.step, size) for a in axes):
         return None  # It has copied what it should have changed by less than a pixel.
     found = found.reshape(*found.shape[:2], -1)
     top, left = (along.place for along in axes)
@@ -209,41 +233,46 @@ def _stretched(
     missing = bottom - top - found.shape[0], right - left - found.shape[1]
     if any(missing):
         found = np.pad(found, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    seen[top:bottom, left:right] = found
+    samples[top:bottom, left:right] = found
     # Enlarged crops begin between two pixels of which the part has only the second.
     rows, columns = (math.ceil(0.5 / along.step - 0.5) if along.first else 0 for along in axes)
     if rows:
-        seen[:rows] = _warped(values, matrix, (min(rows, size[0]), size[1]), "bilinear")
+        samples[:rows] = _warped(values, matrix, (min(rows, size[0]), size[1]), "bilinear")
     if columns:
-        seen[:, :columns] = _warped(values, matrix, (size[0], min(columns, size[1])), "bilinear")
-    return seen
+        samples[:, :columns] = _warped(values, matrix, (size[0], min(columns, size[1])), "bilinear")
+    return samples
 
 
 def _shown(step: float, start: float, length: int) -> tuple[int, int]:
-    """First and last (exclusive) pixel along an axis whose center shows the original."""
+    """Return the first and last (exclusive) pixel along an axis that shows the original."""
     centers = np.arange(length, dtype=np.float32) + np.float32(0.5)
-    fractions = step * centers + start
-    inside = np.flatnonzero((fractions >= 0) & (fractions < 1))
+    inside = np.flatnonzero(is_shown(centers, step, start))
     return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
 
-def _fill_beside(seen: np.ndarray, shown: Sequence[tuple[int, int]], fill: Fill) -> None:
-    """Writes `fill` to all rows and columns but those that are shown."""
-    (top, bottom), (left, right) = shown
-    row = np.empty(seen.shape[1:], seen.dtype)
+def _row(samples: np.ndarray, fill: Fill) -> np.ndarray:
+    """Return a row of padding: [W, C]."""
+    row = np.empty(samples.shape[1:], samples.dtype)
     row[:] = fill
-    seen[:top] = row
-    seen[bottom:] = row
-    seen[top:bottom, :left] = row[:left]
-    seen[top:bottom, right:] = row[right:]
+    return row
 
 
-def _fill_around(seen: np.ndarray, matrix: np.ndarray, fill: Fill) -> None:
-    """Writes `fill` to pixels whose centers show padding of any view.
+def _fill_beside(samples: np.ndarray, shown: Sequence[tuple[int, int]], fill: Fill) -> None:
+    """Write `fill` to all rows and columns except those that show the original."""
+    (top, bottom), (left, right) = shown
+    row = _row(samples, fill)
+    samples[:top] = row
+    samples[bottom:] = row
+    samples[top:bottom, :left] = row[:left]
+    samples[top:bottom, right:] = row[right:]
+
+
+def _fill_around(samples: np.ndarray, matrix: np.ndarray, fill: Fill) -> None:
+    """Write `fill` to pixels whose centers show padding of any view.
 
     The original is convex: in every row its pixels are from a first to a last one.
     """
-    height, width, _ = seen.shape
+    height, width, _ = samples.shape
     centers = np.arange(height)[:, None] + 0.5
     first, last = np.zeros((height, 1)), np.full((height, 1), float(width))
     for by_row, by_column, start in matrix.astype(np.float64):
@@ -257,8 +286,6 @@ def _fill_around(seen: np.ndarray, matrix: np.ndarray, fill: Fill) -> None:
         first, last = np.maximum(first, inside[0]), np.minimum(last, inside[1])
     index = np.arange(width, dtype=np.float32)
     outside = (index < first.astype(np.float32)) | (index >= last.astype(np.float32))
-    row = np.empty(seen.shape[1:], seen.dtype)
-    row[:] = fill
-    padding = np.empty_like(seen)
-    padding[:] = row
-    cv2.copyTo(padding, outside.view(np.uint8), seen)
+    padding = np.empty_like(samples)
+    padding[:] = _row(samples, fill)
+    cv2.copyTo(padding, outside.view(np.uint8), samples)

@@ -1,4 +1,4 @@
-"""Picking rows of a batch: at random among candidates, by index, or those that exist."""
+"""Chosen rows of a batch: at random among candidates, by index, or those that exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Tensor = Any
 
 
 def choose(candidates: Tensor, count: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """At most `count` candidates of each row, uniformly at random and in random order.
+    """Sample at most `count` candidates of each row, uniformly and in random order.
 
-    The first m of them are again a uniform choice of m.
+    The first m of them are a uniform sample of m.
 
     Args:
         candidates: [B, N] bool.
-        count: how many; Python integer, cut to N.
-        numbers: [B, N] random numbers in [0, 1) (ops/draws.py), one for each element.
+        count: Python integer, limited to N.
+        numbers: [B, N] random numbers in [0, 1) (ops/keyed_random.py), one for each element.
 
     Returns:
         indices: [B, min(count, N)] int32.
@@ -31,7 +31,7 @@ def choose(candidates: Tensor, count: int, numbers: Tensor) -> tuple[Tensor, Ten
 
 
 def take(rows: Tensor, indices: Tensor) -> Tensor:
-    """rows[b, indices[b, i]]: [B, K, ...] of rows [B, N, ...] and indices [B, K] int32 in [0, N).
+    """Return rows[b, indices[b, i]]: [B, K, ...] of rows [B, N, ...] and indices [B, K] in [0, N).
 
     N must be static.
     """
@@ -42,10 +42,10 @@ def take(rows: Tensor, indices: Tensor) -> Tensor:
 
 
 def leading(exists: Tensor, *, multiple: int) -> Tensor:
-    """Where the elements that exist stand among all of a batch, so that work is done on them alone.
+    """Return the positions of the elements that exist in a batch, to compute on them alone.
 
-    Each image's number of them is made up to a multiple, at least one, by the elements that follow:
-    it does not depend on the other images.
+    Each image's number of them is filled up to a multiple, at least one, by the elements that
+    follow: it does not depend on the other images.
 
     Args:
         exists: [B, R] bool, the True first in every row; R is static.
@@ -63,7 +63,7 @@ def leading(exists: Tensor, *, multiple: int) -> Tensor:
 
 
 def columns_in_use(used: Tensor) -> Tensor:
-    """The columns in which some image has something, so that padding of all costs nothing.
+    """Return the columns that some image uses, so that padding of all costs nothing.
 
     Args:
         used: [B, N] bool.
@@ -78,7 +78,7 @@ def columns_in_use(used: Tensor) -> Tensor:
 
 
 def spread(values: Tensor, places: Tensor, shape: tuple[Any, Any]) -> Tensor:
-    """What was computed for `leading` elements, back at their places; 0 elsewhere.
+    """Return values that were computed for `leading` elements at their positions; 0 elsewhere.
 
     Args:
         values: [N, ...].

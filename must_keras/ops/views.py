@@ -18,13 +18,17 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What part of the original the network sees, and how.
+    """The part of the original that an input of the network shows, and where.
 
     Attributes:
         matrix: [2, 3] float32; (fy, fx) = matrix @ (y, x, 1), input pixels to fractions.
         size: (H, W) of the input in pixels, Python integers.
         axis_aligned: whether rows are sure to stay rows: it may scale, shift and mirror, but not
-            turn or shear.
+            rotate or shear.
+
+    Example:
+        # The left half of the original, at 64 x 64 pixels.
+        View(matrix=ops.convert_to_tensor([[1 / 64, 0, 0], [0, 0.5 / 64, 0]]), size=(64, 64))
     """
 
     matrix: Tensor
@@ -32,31 +36,8 @@ class View:
     axis_aligned: bool = True
 
 
-def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
-    """The whole original, as large as it fits, at the top left; the rest is padding.
-
-    The visible part has whole pixels a side (at least one), so that padding can be cut off exactly.
-
-    Args:
-        original_size: [2], (height, width) of the original in pixels.
-        size: (H, W) of the input.
-    """
-    original = ops.cast(original_size, "float32")
-    limit = ops.convert_to_tensor(size, dtype="float32")
-    scale = ops.min(limit / original)
-    visible = ops.clip(ops.round(original * scale), 1.0, limit)
-    zero = ops.zeros((), "float32")
-    matrix = ops.stack(
-        [
-            ops.stack([1.0 / visible[0], zero, zero]),
-            ops.stack([zero, 1.0 / visible[1], zero]),
-        ]
-    )
-    return View(matrix=matrix, size=size)
-
-
 def mirrored(view: View) -> View:
-    """The same part of the original, as in a mirror, on the same pixels of the input.
+    """Return the mirror image of a view, left to right, on the same pixels of the input.
 
     For a view of the original's whole width: its fraction f becomes 1 - f.
     """
@@ -66,13 +47,13 @@ def mirrored(view: View) -> View:
 
 
 def is_mirrored(view: View) -> Tensor:
-    """True (a scalar) where the view shows the original as in a mirror."""
+    """Return whether a view shows a mirror image of the original: a bool scalar."""
     m = view.matrix
     return m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0] < 0
 
 
 def fractions_to_input(points: Tensor, view: View) -> Tensor:
-    """Points (fy, fx) of the original, [..., 2], as (y, x) in pixels of the input."""
+    """Return points (fy, fx) of the original, [..., 2], as (y, x) in pixels of the input."""
     m = view.matrix
     determinant = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
     fy, fx = points[..., 0] - m[0, 2], points[..., 1] - m[1, 2]
@@ -82,7 +63,7 @@ def fractions_to_input(points: Tensor, view: View) -> Tensor:
 
 
 def warp_boxes(boxes: Tensor, view: View) -> Tensor:
-    """Boxes in fractions of the original, [N, 4], as boxes in input pixels, [N, 4], not clipped.
+    """Return boxes in fractions of the original, [N, 4], in input pixels, [N, 4], not clipped.
 
     Boxes are (ymin, xmin, ymax, xmax). Under a rotation the result bounds the four corners.
     """
@@ -101,7 +82,7 @@ def warp_boxes(boxes: Tensor, view: View) -> Tensor:
 
 
 def visible_area(view: View) -> Tensor:
-    """The original's rectangle in input pixels, clipped to the input: [4], float32."""
+    """Return the original's rectangle in input pixels, clipped to the input: [4], float32."""
     whole = ops.convert_to_tensor([[0.0, 0.0, 1.0, 1.0]], dtype="float32")
     box = warp_boxes(whole, view)[0]
     height, width = view.size
@@ -110,18 +91,18 @@ def visible_area(view: View) -> Tensor:
 
 
 def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Tensor:
-    """`resampling.sample_array` on TensorFlow: views run inside tf.data.
+    """Sample a map through a view, as `resampling.sample_array` inside tf.data.
 
     Args:
         values: [h, w, C] uint8 or float32, at any resolution; C is at most 4.
-        view: the view.
+        view: from the input to the original.
         interpolation: "bilinear" or "nearest"; half-pixel centers.
         fill: the value of padding. Bilinear samples never mix with it.
 
     Returns:
         [H, W, C] of the dtype of `values`.
     """
-    # Networks know views too, and run where neither OpenCV nor TensorFlow is.
+    # Networks use views too, and run where neither OpenCV nor TensorFlow is installed.
     import tensorflow as tf
 
     from must_keras.ops.resampling import sample_array
@@ -129,5 +110,5 @@ def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Te
     def run(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         return sample_array(values, matrix, view.size, interpolation=interpolation, fill=fill)
 
-    seen = tf.numpy_function(run, [values, view.matrix], values.dtype, stateful=False)
-    return tf.ensure_shape(seen, (*view.size, values.shape[-1]))
+    samples = tf.numpy_function(run, [values, view.matrix], values.dtype, stateful=False)
+    return tf.ensure_shape(samples, (*view.size, values.shape[-1]))

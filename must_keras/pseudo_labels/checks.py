@@ -1,4 +1,4 @@
-"""Label columns looked at: whether they are whole, how two of them differ, what they would cost."""
+"""Checks of pseudo-label datasets: whether they are whole, how two differ, and their cost."""
 
 from __future__ import annotations
 
@@ -6,75 +6,79 @@ import dataclasses
 import pathlib
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from must_keras.config.recipe import AnyTeacher, ImportedLabels, Recipe
+from must_keras.config.recipe import Recipe
+from must_keras.config.teachers import AnyTeacher
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource
-from must_keras.errors import DataError, UserError
-from must_keras.experiment import nearest
+from must_keras.errors import DataError, UserError, not_allowed
 from must_keras.inference import scoring
 from must_keras.progress import track
-from must_keras.pseudo_labels import quality, store, thresholds
-from must_keras.pseudo_labels.importer import tell_plan
+from must_keras.pseudo_labels import quality, store
+from must_keras.pseudo_labels.importer import print_estimate
 from must_keras.pseudo_labels.labeler import Labeler, Range
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs.workdir import FINISHED, Workdir
-from must_keras.stages.label import sources_to_label, student_sources, that_look
-from must_keras.stages.teacher import selected
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.marks import FINISHED
+from must_keras.runs.run import Run
 
 _TIMED_BATCHES = 8
 
 
-def verify(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Reads every finished column back; the next `--stage=label` makes broken shards again.
+def verify(run: Run, only: Sequence[str] = ()) -> None:
+    """Read every complete dataset back; the next `--stage=label` makes broken shards again.
+
+    Args:
+        run: the run.
+        only: names of teachers; empty: all.
 
     Raises:
         DataError: some are broken; all are named on stdout.
     """
     broken = 0
-    for teacher, source in _columns(recipe, only):
-        part = workdir.labels(teacher.name, source.name)
-        if part.result() is None:
-            print(f"{part.folder}: not finished")
+    for _, source, labels in _datasets(run, only):
+        if not labels.is_there:
+            print(f"{labels.folder}: not complete")
             continue
-        problems = store.verify(part.folder, source)
+        problems = store.verify(labels.folder, source)
         for problem in problems:
-            print(f"{part.folder}: {problem}")
+            print(f"{labels.folder}: {problem}")
         if problems:
             broken += 1
-            (part.folder / FINISHED).unlink()
+            (labels.folder / FINISHED).unlink()
         else:
-            print(f"{part.folder}: {len(source)} records, as they were written")
+            print(f"{labels.folder}: {len(source)} records, as they were written")
     if broken:
         raise DataError(
-            f"{broken} label columns are broken, see above: --stage=label makes those shards again"
+            f"{broken} pseudo-label datasets are broken, see above: --stage=label makes those "
+            "shards again"
         )
 
 
-def compare(recipe: Recipe, workdir: Workdir, other: pathlib.Path) -> None:
-    """Says how this run's column differs from another of the same teacher and source.
+def compare(run: Run, other: pathlib.Path) -> None:
+    """Print how a dataset of this run differs from another of the same teacher and source.
 
     Args:
-        recipe: the run's values.
-        workdir: the run's folder.
-        other: a column's folder, <run>/labels/<teacher>/<source>.
+        run: the run.
+        other: a dataset's folder, <run>/labels/<teacher>/<source>.
 
     Raises:
-        UserError: there is no such column here or there.
+        UserError: there is no such dataset here or there.
     """
-    pairs = {f"{t.name}/{s.name}": (t, s) for t, s in _columns(recipe, ())}
+    found = {f"{t.name}/{s.name}": (t, s, labels) for t, s, labels in _datasets(run, ())}
     name = "/".join(other.resolve().parts[-2:])
-    if name not in pairs:
-        raise UserError(f"--diff={other}: this run has no column {name}; {nearest(name, [*pairs])}")
-    teacher, source = pairs[name]
-    mine = PseudoLabelReader(workdir.labels(teacher.name, source.name).folder, source, teacher.task)
-    teacher = thresholds.resolved(teacher, workdir)
-    found = difference(
-        recipe, teacher, source, mine, PseudoLabelReader(other, source, teacher.task)
-    )
+    if name not in found:
+        raise not_allowed(
+            f"diff={other}: this run has no labels {name}", name, [*found], key="diff"
+        )
+    teacher, source, labels = found[name]
+    mine = PseudoLabelReader(labels.folder, source, teacher.task)
+    theirs = PseudoLabelReader(other, source, teacher.task)
+    teacher = run.resolved(teacher)
+    values = difference(run.recipe, teacher, source, mine, theirs)
     print(f"{name}: this run's labels beside those of {other}, at the same threshold")
-    for metric, value in found.items():
+    for metric, value in values.items():
         print(f"  {metric}: {'unknown' if value is None else f'{value:.4f}'}")
 
 
@@ -85,10 +89,10 @@ def difference(
     mine: PseudoLabelReader,
     other: PseudoLabelReader,
 ) -> dict[str, float | None]:
-    """The task's measures of pseudo labels, with the other column in the place of the truth."""
+    """Return the task's metrics of pseudo labels, with the other dataset as ground truth."""
     task = teacher.task
     images = TolerantSource(source)
-    sides = [quality.pseudo_labeled(teacher, images, column) for column in (mine, other)]
+    sides = [quality.pseudo_labeled(teacher, images, reader) for reader in (mine, other)]
     count = len(source)
     batches = evaluation_batches(
         quality.Beside(*sides, task),
@@ -97,7 +101,7 @@ def difference(
         batch=recipe.evaluation_batch,
         ranges=[range(count)],
     )
-    evaluator = task.quality()
+    evaluator = task.metrics.quality()
     for _, y in track(batches, f"{teacher.name} for {source.name}", len(batches)):
         keep = y["index"].numpy() >= 0
         labels = [
@@ -108,33 +112,39 @@ def difference(
     return scoring.finite(evaluator.result())
 
 
-def plan(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Times a few batches and says what labeling everything will take; writes nothing.
+def print_plan(run: Run, only: Sequence[str] = ()) -> None:
+    """Time a few batches and print what labeling everything will cost; writes nothing.
+
+    Args:
+        run: the run.
+        only: names of teachers; empty: all.
 
     Raises:
-        UserError: a teacher is not finished.
+        UserError: a teacher is not complete.
     """
-    teachers = selected(recipe.teachers, only)
-    for teacher in teachers:
-        if workdir.teacher(teacher.name).result() is None:
-            raise UserError(f"teacher {teacher.name!r} is not finished: run --stage=teacher first")
-    labeler, hours = Labeler(recipe, workdir, that_look(teachers)), 0.0
-    for source in student_sources(recipe):
-        said = [t for t, s in _columns(recipe, only) if s.name == source.name]
-        for teacher in said:
-            if isinstance(teacher, ImportedLabels):
-                tell_plan(teacher, source)
-        names = tuple(teacher.name for teacher in that_look(said))
+    recipe, datasets = run.recipe, list(_datasets(run, only))
+    teachers = {teacher.name: teacher for teacher, _, _ in datasets}
+    for name in teachers:
+        if not run.teacher(name).is_there:
+            raise UserError(f"teacher {name!r} is not complete: run --stage=teacher first")
+    labeler = Labeler(run, [teacher for teacher in teachers.values() if teacher.predicts])
+    hours = 0.0
+    for source in recipe.student_sources:
+        of_source = [teacher for teacher, other, _ in datasets if other.name == source.name]
+        for teacher in of_source:
+            if not teacher.predicts:
+                print_estimate(teacher, source)
+        names = tuple(teacher.name for teacher in of_source if teacher.predicts)
         if not names:
             continue
         count = min(len(source), _TIMED_BATCHES * recipe.evaluation_batch)
         sizes = dict.fromkeys(names, 0)
         times = [time.monotonic()]
-        for batch in labeler.say(source, [Range(0, count, names)]):
+        for batch in labeler.records(source, [Range(0, count, names)]):
             times.append(time.monotonic())
             for one in batch:
-                teacher = next(t for t in teachers if t.name == one.teacher)
-                sizes[one.teacher] += store.num_bytes(one.image_id, one.record, teacher.task)
+                task = teachers[one.teacher].task
+                sizes[one.teacher] += store.num_bytes(one.image_id, one.record, task)
         # A batch is given when the next one is computed, the last one at once; the first traces.
         first = 1 if len(times) > 3 else 0
         timed = max(1, len(times) - 2 - first) * recipe.evaluation_batch
@@ -152,7 +162,9 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
-def _columns(recipe: Recipe, only: tuple[str, ...]) -> Iterator[tuple[AnyTeacher, Source]]:
-    for teacher in selected(recipe.teachers, only):
-        for source in sources_to_label(recipe, teacher):
-            yield teacher, source
+def _datasets(run: Run, only: Sequence[str]) -> Iterator[tuple[AnyTeacher, Source, Artifact]]:
+    """All pseudo-label datasets of a run, or those of the teachers that are named."""
+    teachers = run.recipe.teachers
+    for teacher in [t for t in teachers if t.name in only] or teachers:
+        for source, labels in run.label_sets(teacher):
+            yield teacher, source, labels

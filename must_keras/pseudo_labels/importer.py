@@ -1,4 +1,4 @@
-"""Labels that exist already, copied into columns: no model looks at any image."""
+"""The importer: labels that exist already become pseudo-label datasets; no model predicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.config.imported_labels import ImportedLabels
-from must_keras.config.recipe import Recipe
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
 from must_keras.inference.visualization import spread
@@ -23,15 +22,15 @@ _MEASURED = 64
 
 
 class LabelImporter:
-    """Does for foreign labels what `labeling.Labeler` does for teachers that look at images.
+    """Writes the pseudo-label datasets of imported labels, as a Labeler does of models.
 
     Args:
-        recipe: the run's values.
         teachers: the labels.
+        max_unreadable: see Recipe.
     """
 
-    def __init__(self, recipe: Recipe, teachers: Sequence[ImportedLabels]):
-        self._recipe = recipe
+    def __init__(self, teachers: Sequence[ImportedLabels], *, max_unreadable: float):
+        self._max_unreadable = max_unreadable
         self._teachers = {teacher.name: teacher for teacher in teachers}
 
     def write(
@@ -42,7 +41,7 @@ class LabelImporter:
         *,
         empty: Collection[int] = (),
     ) -> Iterator[Range]:
-        """See labeling.Writes; an empty record may be of an image that nobody has labeled.
+        """See AnyLabeler.write; an empty record may be of an image that the labels do not name.
 
         Raises:
             DataError: more labels than `Recipe.max_unreadable` allows cannot be read.
@@ -57,7 +56,7 @@ class LabelImporter:
                         _record, self._teachers[name], source, unreadable[name]
                     )
                     records = list(threads.map(read, indices))
-                    check_readable(source, unreadable[name], self._recipe.max_unreadable)
+                    check_readable(source, unreadable[name], self._max_unreadable)
                     ids = [source.image_id(index) for index in indices]
                     writers[name].write_shard(part.first, zip(ids, records, strict=True))
                 yield part
@@ -76,8 +75,8 @@ def _record(
         return None
 
 
-def tell_plan(teacher: ImportedLabels, source: Source) -> None:
-    """Says how many images of a source have foreign labels, and how large their column will be."""
+def print_estimate(teacher: ImportedLabels, source: Source) -> None:
+    """Print how many images of a source have imported labels, and the size of their dataset."""
     named = [source.image_id(i) for i, known in enumerate(teacher.known(source)) if known]
     looked = [named[place] for place in spread(_MEASURED, len(named))]
     records = [(image_id, teacher.record(image_id)) for image_id in looked]

@@ -8,9 +8,9 @@ examples do without these images.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,12 +20,15 @@ from PIL import Image
 from must_keras.config.recipe import Recipe, distinct
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
-from must_keras.files import json_lines, replacing
+from must_keras.files import replacing
 from must_keras.inference import visualization
+from must_keras.json_files import json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
 from must_keras.pseudo_labels.duplicates import Prints
-from must_keras.runs.workdir import Artifact, Workdir, describe
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.run import Run
 from must_keras.tasks.visualization import enlarge
 
 LIST = "duplicates.jsonl"
@@ -44,23 +47,33 @@ class _Found(NamedTuple):
     match: duplicates.Match
 
 
-def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Compare what the student learns from with the test splits, where that is not done yet.
+def artifact(run: Run, source: Source) -> Artifact:
+    """Declare the comparison of a source with the test splits."""
+    return run.leakage(source.name).declare(
+        stage="leakage",
+        name=source.name,
+        find_inputs=lambda: inputs(run.recipe, source),
+        is_renewed=True,
+        restarts=True,
+    )
 
-    It takes no time worth mentioning beside labeling: what is outdated is made again.
-    """
-    tests: dict[str, Prints] = {}
-    for source in sources(recipe):
-        part, made_from = workdir.leaks(source.name), inputs(recipe, source)
-        if part.result() is not None and part.result_of(made_from) is None:
-            part.begin()  # Another run may have what is asked for now.
-        if not part.is_finished(made_from):
-            part.begin(made_from)
-            tests = tests or {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
-            part.finish(made_from, _compare(recipe, source, tests, part))
-        print(told(source.name, part.result(), see=part.folder / LIST))
-    for sentence in of_teachers(recipe, workdir):
-        print(f"warning: {sentence}", file=sys.stderr)
+
+def artifacts(run: Run, found: Sequence[Source] | None = None) -> tuple[Artifact, ...]:
+    """Declare the comparisons of some sources, or of all that are compared."""
+    names = None if found is None else {source.name for source in found}
+    compared = sources(run.recipe)
+    return tuple(artifact(run, s) for s in compared if names is None or s.name in names)
+
+
+def make(run: Run, pending: Sequence[Artifact]) -> None:
+    """Compare sources with the test splits of all transfers, which are read once."""
+    recipe = run.recipe
+    tests = {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
+    by_name = {source.name: source for source in sources(recipe)}
+    for one in pending:
+        one.begin()
+        one.finish(_compare(recipe, by_name[one.name], tests, one))
+        print(sentence(one.name, one.result(), see=one.folder / LIST))
 
 
 def sources(recipe: Recipe) -> list[Source]:
@@ -91,50 +104,47 @@ def _inputs(source: Source, tests: dict[str, Any]) -> dict[str, Any]:
     return {"version": VERSION, "images": without_labels(source), "tests": tests}
 
 
-def are_known(recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None) -> bool:
-    """Whether sources are compared with the test splits as they are now; None: all of them."""
-    return None not in _results(recipe, workdir, names).values()
+def is_known(run: Run, found: Sequence[Source]) -> bool:
+    """Return whether sources are compared with the test splits as they are now."""
+    return None not in _results(run, found).values()
 
 
-def left_out(
-    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None = None
-) -> dict[str, dict[int, str]]:
+def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
     """Return {source: {index: id}} of the images that are left out; only sources that have some.
 
     Args:
-        recipe: the run's values.
-        workdir: the run's folder.
-        names: of sources; None: all.
+        run: the run.
+        found: the sources.
 
     Raises:
         UserError: a source is not compared with the test splits as they are now.
         DataError: the list is not the one that was written.
     """
-    found = {}
-    for name, result in _results(recipe, workdir, names).items():
+    images = {}
+    for name, result in _results(run, found).items():
         if result is None:
             raise UserError(
                 f"{name} has not been compared with the test splits of the transfers as they are "
-                "now: run --stage=label first (finished labels stay)"
+                "now: run --stage=label first (complete labels stay)"
             )
         if result["left_out"]:
-            found[name] = _listed(workdir.leaks(name), result["left_out"])
-    return found
+            images[name] = _listed(run.leakage(name), result["left_out"])
+    return images
 
 
-def results(recipe: Recipe, workdir: Workdir) -> dict[str, dict[str, Any]]:
+def results(run: Run) -> dict[str, dict[str, Any]]:
     """{source: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
-    found = _results(recipe, workdir, None)
+    found = _results(run, sources(run.recipe))
     return {name: result for name, result in found.items() if result is not None}
 
 
-def of_teachers(recipe: Recipe, workdir: Workdir) -> list[str]:
+def of_teachers(run: Run) -> list[str]:
     """Return a sentence for every teacher that has learned from test images of a transfer.
 
     Nothing is left out of a teacher's own training set: transfers that start from it are
     concerned, unless the recipe marks them.
     """
-    found, sentences = results(recipe, workdir), []
+    recipe, found, sentences = run.recipe, results(run), []
     for transfer in recipe.transfers:
         for teacher in recipe.trained_teachers:
             start, source = f"teacher-{teacher.name}", teacher.sets.train.name
@@ -149,8 +159,8 @@ def of_teachers(recipe: Recipe, workdir: Workdir) -> list[str]:
     return sentences
 
 
-def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
-    """One line about a source that is compared; `see` is where the list of its duplicates is."""
+def sentence(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
+    """Return a line about a compared source; `see` is the path of the list of its duplicates."""
     count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
     line = f"{name}: none of {total} images is in a test split"
     if count:
@@ -160,16 +170,20 @@ def told(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
     return line + (f"; {unreadable} cannot be read" if unreadable else "")
 
 
-def _results(
-    recipe: Recipe, workdir: Workdir, names: Sequence[str] | None
-) -> dict[str, dict[str, Any] | None]:
-    """{source: what its comparison found, None where that is not done} of some, None: of all."""
-    found = [source for source in sources(recipe) if names is None or source.name in names]
-    tests = _tests(recipe) if found else {}
-    return {
-        source.name: workdir.leaks(source.name).result_of(_inputs(source, tests))
-        for source in found
-    }
+def _results(run: Run, found: Sequence[Source]) -> dict[str, dict[str, Any] | None]:
+    """{source: what its comparison found, None where that is not done}."""
+    compared = artifacts(run, found)
+    tests = _tests(run.recipe) if compared else {}
+    by_name = {source.name: source for source in found}
+    return {one.name: one.result_of(_inputs(by_name[one.name], tests)) for one in compared}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """A line of the list of duplicates."""
+
+    index: int
+    id: str
 
 
 def _listed(part: Artifact, count: int) -> dict[int, str]:
@@ -177,10 +191,10 @@ def _listed(part: Artifact, count: int) -> dict[int, str]:
     remedy = f"delete {part.folder} to compare again"
     if not path.exists():
         raise damaged(path, "it is missing", remedy=remedy)
-    lines = json_lines(path, form={"index": int, "id": str}, remedy=remedy)
-    found = {line["index"]: line["id"] for line in lines}
+    lines = json_lines(path, _Listed, remedy=remedy)
+    found = {line.index: line.id for line in lines}
     if len(found) != count:
-        raise DataError(f"{path} names {len(found)} images, not {count}: delete {part.folder}")
+        raise DataError.at(path, f"names {len(found)} images, not {count}: delete {part.folder}")
     return found
 
 

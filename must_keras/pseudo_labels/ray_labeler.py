@@ -1,4 +1,4 @@
-"""Labels being made by many processes: workers on a Ray cluster hold the teachers."""
+"""The labeler on a Ray cluster: workers hold the teachers and label ranges of a source."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from must_keras import interruption
-from must_keras.config.recipe import ExternalTeacher, Recipe, Teacher
+from must_keras.config.recipe import Recipe
+from must_keras.config.teachers import AnyTeacher
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
 from must_keras.pseudo_labels.labeler import Labeler, Range, check_readable, unreadable_before
 from must_keras.pseudo_labels.store import PseudoLabelWriter
 from must_keras.runs import pools
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label
+from must_keras.runs.run import Run
 
 if TYPE_CHECKING:
     import ray
@@ -50,10 +50,10 @@ class RayLabeler:
     A worker that dies is replaced, and its range goes to the next one that is free.
 
     Args:
-        recipe: the run's values.
-        workdir: the run's folder.
+        run: the run.
         teachers: those that label.
-        load: gives the recipe in another process; Ray must be able to pickle it.
+        writer: returns the writer of a pseudo-label dataset, called with (run, teacher, source).
+        load: returns the recipe in another process; Ray must be able to pickle it and `writer`.
         workers: how many; None: one for each GPU of the cluster, or on each machine as many as
             have CPUs for the threads of this process, and at least one.
 
@@ -63,14 +63,14 @@ class RayLabeler:
 
     def __init__(
         self,
-        recipe: Recipe,
-        workdir: Workdir,
-        teachers: Sequence[Teacher | ExternalTeacher],
+        run: Run,
+        teachers: Sequence[AnyTeacher],
         *,
+        writer: Callable[..., PseudoLabelWriter],
         load: Callable[[], Recipe],
         workers: int | None = None,
     ):
-        self._recipe = recipe
+        self._max_unreadable = run.recipe.max_unreadable
         self._ray = _connected()
         gpus = int(self._ray.cluster_resources().get("GPU", 0))
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -85,7 +85,7 @@ class RayLabeler:
         print(f"Ray: workers: {self._count}, machines: {len(cpus)}, CPUs: {sum(cpus):g}")
         self._new_worker = lambda: actor.remote(threads)
         names = tuple(teacher.name for teacher in teachers)
-        self._work = (load, str(pathlib.Path.cwd()), str(workdir.root.resolve()), names)
+        self._work = (load, writer, str(pathlib.Path.cwd()), str(run.path.resolve()), names)
         self._idle: list[ray.actor.ActorHandle] = []
         # What was asked of whom: a range; None: to prepare itself.
         self._asked: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Range | None]] = {}
@@ -105,7 +105,7 @@ class RayLabeler:
         *,
         empty: Collection[int] = (),
     ) -> Iterator[Range]:
-        """See labeling.Writes; the workers have writers of their own."""
+        """See AnyLabeler.write; the workers have writers of their own."""
         del writers
         waiting, left = collections.deque(ranges), len(ranges)
         deaths: collections.Counter[Range | None] = collections.Counter()
@@ -128,7 +128,7 @@ class RayLabeler:
             if part is not None:
                 left -= 1
                 unreadable |= answer
-                check_readable(source, unreadable, self._recipe.max_unreadable)
+                check_readable(source, unreadable, self._max_unreadable)
                 yield part
 
     def _start_workers(self, count: int) -> None:
@@ -180,17 +180,22 @@ class _Worker:
         """Answers while the process is alive."""
 
     def prepare(
-        self, load: Callable[[], Recipe], folder: str, root: str, teachers: tuple[str, ...]
+        self,
+        load: Callable[[], Recipe],
+        writer: Callable[..., PseudoLabelWriter],
+        folder: str,
+        path: str,
+        teachers: tuple[str, ...],
     ) -> dict[int, str]:
-        """Loads what is needed; paths of the recipe are relative to `folder`."""
+        """Load what is needed; paths of the recipe are relative to `folder`."""
         os.chdir(folder)
-        workdir = Workdir(pathlib.Path(root))
         with errors_of_sources():
-            recipe = pools.frozen(load(), workdir, new=False)
+            self._run = pools.frozen(Run(recipe=load(), path=pathlib.Path(path)), new=False)
+            recipe = self._run.recipe
             self._teachers = {t.name: t for t in recipe.teachers if t.name in teachers}
-            self._sources = {source.name: source for source in label.student_sources(recipe)}
-            self._labeler = Labeler(recipe, workdir, [*self._teachers.values()])
-        self._recipe, self._workdir = recipe, workdir
+            self._sources = {source.name: source for source in recipe.student_sources}
+            self._labeler = Labeler(self._run, [*self._teachers.values()])
+        self._new_writer = writer
         self._writers: dict[tuple[str, str], PseudoLabelWriter] = {}
         return {}
 
@@ -206,10 +211,7 @@ class _Worker:
     def _writer(self, name: str, source: Source) -> PseudoLabelWriter:
         key = (name, source.name)
         if key not in self._writers:
-            teacher = self._teachers[name]
-            sha256 = label.weights_sha256(self._workdir, teacher)
-            made_from = label.inputs(self._recipe, teacher, source, sha256)
-            self._writers[key] = label.writer_of(self._workdir, teacher, source, made_from)
+            self._writers[key] = self._new_writer(self._run, self._teachers[name], source)
         return self._writers[key]
 
 
@@ -230,7 +232,8 @@ def _tell_death(source: Source, part: Range | None, deaths: int, error: Exceptio
 def check_installed() -> None:
     """Raises UserError where Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
-        raise UserError("--label_engine=ray needs Ray: pip install -r requirements-ray.txt")
+        problem = "Ray is missing: pip install -r requirements-ray.txt"
+        raise UserError.of("", "label_engine", "ray", problem)
 
 
 def _knock(address: str) -> None:
@@ -240,10 +243,8 @@ def _knock(address: str) -> None:
         try:
             socket.create_connection((found[1], int(found[2])), timeout=_KNOCK_SECONDS).close()
         except OSError as error:
-            raise UserError(
-                f"--label_engine=ray: there is no cluster at RAY_ADDRESS={address} "
-                f"({error.strerror or error})"
-            ) from None
+            problem = f"no cluster at RAY_ADDRESS={address} ({error.strerror or error})"
+            raise UserError.of("", "label_engine", "ray", problem) from None
 
 
 def _connected() -> types.ModuleType:
@@ -261,7 +262,8 @@ def _connected() -> types.ModuleType:
         ray.init(logging_level="error", include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint = "; is RAY_AUTH_MODE the cluster's?" if "connect" in str(error) else ""
-        raise UserError(f"--label_engine=ray: {str(error).splitlines()[0]}{hint}") from None
+        problem = f"{str(error).splitlines()[0]}{hint}"
+        raise UserError.of("", "label_engine", "ray", problem) from None
     finally:
         signal.signal(signal.SIGTERM, handler)
     return ray

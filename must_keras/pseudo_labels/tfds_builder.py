@@ -1,4 +1,4 @@
-"""Images, their true labels and what teachers say of them, joined into one TensorFlow data set."""
+"""Images, ground truth and pseudo labels, joined into one TensorFlow data set."""
 
 from __future__ import annotations
 
@@ -13,54 +13,56 @@ import tensorflow_datasets as tfds
 
 from must_keras import naming
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.synthetic.encoding import png
-from must_keras.tasks.base import Spec, Task
+from must_keras.synthetic.examples import png
+from must_keras.tasks.base import Task
+from must_keras.tasks.parts import Spec
 
-# What is told of each column beside its records.
-_TOLD = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored", "origin")
+# Keys of a ledger that go into the metadata.
+_LEDGER_KEYS = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored", "origin")
 
 
 class Pool(Protocol):
-    """Images by position, with the true labels of some heads."""
+    """Images by position, with the ground truth of some heads."""
 
     name: str
 
     def __len__(self) -> int: ...
 
     def image_id(self, index: int) -> str:
-        """The id of an image."""
+        """Return the id of an image."""
 
     def image(self, index: int) -> np.ndarray:
-        """[h, w, 3] uint8, RGB."""
+        """Return [h, w, 3] uint8, RGB."""
 
     def labels(self, index: int) -> Mapping[str, Mapping[str, np.ndarray]]:
-        """{head: stored label}, of the heads that have a true label for this image."""
+        """Return {head: stored label} of the heads that have ground truth for this image."""
 
 
 class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
-    """A pool's images with true labels and pseudo labels, before any threshold.
+    """A pool's images with ground truth and pseudo labels, before any threshold.
 
     One split, "train", in the pool's order. Features:
 
         id                       the image's
         image                    [h, w, 3] uint8
         true/<head>/<part>       the stored label; the head's missing label where there is none
-        true/<head>/known        whether this image has a true label of this head
-        pseudo/<teacher>/<part>  the column's record, scores included
+        true/<head>/known        whether this image has ground truth of this head
+        pseudo/<teacher>/<part>  the record of the pseudo-label dataset, scores included
         pseudo/<teacher>/empty   whether the teacher could not read the image: then parts are zeros
 
-    What a teacher's records mean (task, kind, unit, floor) is in the metadata, under
+    The meaning of a teacher's records (task, kind, unit, floor) is in the metadata, under
     "columns"/<teacher>. Once built, `tfds.builder_from_directory` reads it without this class.
-    The configuration's name ends in a hash of the heads' names and the columns' bytes.
+    The configuration's name ends in a hash of the heads' names and the datasets' bytes.
 
     Args:
         source: the pool.
-        tasks: the heads whose true labels are stored.
-        columns: {teacher: what it says of this pool}.
+        tasks: the heads whose ground truth is stored.
+        columns: {teacher: its pseudo labels of this pool}.
         data_dir: where TFDS keeps its data sets.
 
     Raises:
-        UserError: a column does not belong to the pool, or a name cannot be that of a folder.
+        UserError: a pseudo-label dataset does not belong to the pool, or a name cannot be that of
+            a folder.
 
     Example:
         builder = PseudoLabeled(source=pool, tasks=[], columns={"boxes": column}, data_dir="data")
@@ -107,7 +109,9 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
         features: dict[str, Any] = {"id": tfds.features.Text(), "image": image}
         if self._tasks:
             features["true"] = {
-                task.name: {part: _feature(spec) for part, spec in task.stored_spec().items()}
+                task.name: {
+                    part: _feature(spec) for part, spec in task.labels.stored_spec().items()
+                }
                 | {"known": tfds.features.Scalar(np.bool_)}
                 for task in self._tasks
             }
@@ -117,8 +121,8 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
                 | {"empty": tfds.features.Scalar(np.bool_)}
                 for teacher, column in self._columns.items()
             }
-        told = {
-            teacher: {key: column.ledger[key] for key in _TOLD if key in column.ledger}
+        meanings = {
+            teacher: {key: column.ledger[key] for key in _LEDGER_KEYS if key in column.ledger}
             for teacher, column in self._columns.items()
         }
         return tfds.core.DatasetInfo(
@@ -126,7 +130,7 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
             description="A pool's images with true labels and what teachers say of them.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(columns=told),
+            metadata=tfds.core.MetadataDict(columns=meanings),
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
@@ -146,10 +150,10 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
             labels = self._source.labels(index)
             example["true"] = {}
             for task in self._tasks:
-                label = labels.get(task.name, task.missing())
+                label = labels.get(task.name, task.labels.missing())
                 example["true"][task.name] = {
                     part: np.asarray(label[part], spec.dtype)
-                    for part, spec in task.stored_spec().items()
+                    for part, spec in task.labels.stored_spec().items()
                 } | {"known": task.name in labels}
         if self._columns:
             example["pseudo"] = {
@@ -160,7 +164,7 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
 
 
 def _feature(spec: Spec) -> tfds.features.Tensor:
-    """Maps and masks are compressed: as plain integers they would take eight bytes a pixel."""
+    """Return a feature; maps and masks are compressed: plain integers take eight bytes a pixel."""
     if spec.dtype == "bytes":
         return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(object))
     encoding = "zlib" if len(spec.shape) > 1 else "none"

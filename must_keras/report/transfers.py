@@ -1,17 +1,23 @@
-"""What the page says of transfers: a table and a comparison for every protocol, and curves."""
+"""The sections of the report on transfer runs: verdict, overview, tables, predictions."""
 
 from __future__ import annotations
 
 import collections
+import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
 from must_keras.analysis import comparison, curves
-from must_keras.config.recipe import Recipe
-from must_keras.inference.scoring import sign
-from must_keras.report import summary
+from must_keras.report import html
+from must_keras.report.results import RunResults
+from must_keras.tasks.metrics import find_metric
 from must_keras.training.network import NECK
+
+Rows = Sequence[Mapping[str, Any]]
 
 _MEANS = {
     "with_task": "mean normalized gain",
@@ -19,149 +25,252 @@ _MEANS = {
 }
 
 
-def number(value: float | None) -> str:
-    """A number of a table; a dash where it is not known."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+class Verdict(html.Section):
+    """How the student compares with the other starts, in one paragraph.
+
+    Example:
+        list(Verdict().blocks(RunResults(run=run, report=report)))
+    """
+
+    def blocks(self, results: RunResults) -> Iterator[Markup]:
+        """See html.Section."""
+        text = " ".join(verdicts(results.report))
+        yield Markup('<p class="verdict">{}</p>\n').format(text)
+
+
+class Overview(html.Section):
+    """The method from labeled sets to transfer runs, with the headline of each stage.
+
+    Example:
+        list(Overview().blocks(RunResults(run=run, report=report)))
+    """
+
+    def blocks(self, results: RunResults) -> Iterator[Markup]:
+        """See html.Section."""
+        report, teachers = results.report, results.teachers()
+        student, sets = report["student"], _by_set(report["transfers"])
+        made = ["not complete"]
+        if student:
+            size = f"{student['parameters']:,} parameters, {student['images_seen']:,} images seen"
+            made = [size, *(_headline(student["tasks"].get(r["task"]), r) for _, r in teachers)]
+        counts = [
+            f"{name}: {sum(result['labelled'] for result in by_source.values()):,} images"
+            for name, by_source in report["labels"].items()
+        ]
+        runs = f"{len(report['transfers'])} on {comparison.plural(len(sets), 'downstream set')}"
+        steps = {
+            "labeled sets": [", ".join(result["task"] for _, result in teachers)],
+            "1 teachers": [_headline(result, result) for _, result in teachers],
+            "2 pseudo labels": counts,
+            "3 student": made,
+            "4 transfer runs": [runs],
+        }
+        template = Markup("<div><b>{}</b>{}</div>\n")
+        boxes = [template.format(t, Markup("<br>").join(filter(None, s))) for t, s in steps.items()]
+        yield Markup('<div class="flow">\n{}</div>\n').format(Markup("<i>→</i>\n").join(boxes))
+
+
+class Transfers(html.Section):
+    """A table and the comparison of starts for every protocol, and curves over labeled images.
+
+    Example:
+        list(Transfers().blocks(RunResults(run=run, report=report)))
+    """
+
+    title = "Transfer runs: the same budget from every start"
+
+    def blocks(self, results: RunResults) -> Iterator[Markup]:
+        """See html.Section."""
+        transfers, compared = results.report["transfers"], results.report["comparisons"]
+        if not transfers:
+            return
+        titles = {str(protocol): protocol.title() for protocol in results.recipe.protocols}
+        for name, rows in comparison.by_protocol(transfers).items():
+            yield html.heading(titles.get(name, name))
+            yield self._table(results, rows, compared[name])
+            yield html.bullets(comparison.sentences(compared[name]))
+            yield _sweeps(rows)
+        yield html.charts(_low_shot(transfers))
+        yield html.paragraph(self._legend(results.recipe.transfer_seeds))
+
+    def _table(self, results: RunResults, rows: Rows, compared: Mapping[str, Any]) -> Markup:
+        starts, foot = results.recipe.start_names, []
+        lines = [_line(*of_set, results, compared["sets"]) for of_set in _by_set(rows).items()]
+        for key, title in _MEANS.items():
+            values = [compared["means"].get(start, {}).get(key) for start in starts]
+            texts = [None if value is None else f"{value:+.3f}" for value in values]
+            sets = comparison.plural(len(compared[f"sets_{key}"]), "set")
+            foot.append((f"{title} ({sets})", texts))
+        foot.append(
+            ("images that the start was trained on", list(map(results.images_seen, starts)))
+        )
+        foot.append(("weights copied from the start", [_copied(rows, start) for start in starts]))
+        return html.table(["downstream set", "metric", "trivial baseline", *starts], lines, foot)
+
+    def _legend(self, transfer_seeds: int) -> Markup:
+        seeds = " Several seeds: mean ± sample standard deviation (number of seeds)."
+        return Markup(
+            'Bold: the best value of a row. ↓: lower is better. <span class="aligned"></span>: the '
+            "start was trained on this kind of task or on these images; hover over a value for "
+            "details. Every transfer run has a freshly initialized head, and freshly initializes "
+            "the weights that are not copied.{} The normalized gain is (value − random) / "
+            "(1 − random), the closed share of the gap between the random start and a perfect "
+            "score. It is averaged over the sets that are scored for every start and whose images "
+            "no start was trained on. A confidence interval needs runs of the recipe with other "
+            "seeds: <code>python -m must_keras.repeat</code>, or "
+            "<code>python -m must_keras.compare</code> on finished runs."
+        ).format(seeds if transfer_seeds > 1 else "")
+
+
+class DownstreamPredictions(html.Section):
+    """Predictions on every downstream set, from random weights and from the student.
+
+    Example:
+        list(DownstreamPredictions().blocks(RunResults(run=run, report=report)))
+    """
+
+    title = "Downstream predictions"
+
+    def blocks(self, results: RunResults) -> Iterator[Markup]:
+        """See html.Section."""
+        shown = []
+        for one in results.transfer_runs():
+            is_first = one.seed == 0 and one.protocol == results.recipe.protocols[0]
+            if not is_first or one.start.name not in ("random", "student"):
+                continue
+            picture = results.picture(one.read(results.run), one.transfer.task)
+            caption = f"{one.transfer.name} from {one.start.name}: image, ground truth, prediction"
+            shown += [html.photo(picture, caption)] if picture else []
+        yield html.figures(shown)
 
 
 def verdicts(report: Mapping[str, Any]) -> list[str]:
-    """One of all transfers, or one of each protocol where there are several."""
+    """Return one verdict on all transfer runs, or one for each of several protocols."""
     found = comparison.by_protocol(report["transfers"])
     if len(found) < 2:
-        return [summary.verdict(report["transfers"])]
-    return [f"{name}: {summary.verdict(rows)}" for name, rows in found.items()]
+        return [verdict(report["transfers"])]
+    return [f"{name}: {verdict(rows)}" for name, rows in found.items()]
 
 
-def tables(recipe: Recipe, report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """{"title", "lines", "means", "seen", "copied", "sentences", "sweeps"} of every protocol."""
-    found = []
-    groups = comparison.by_protocol(report["transfers"])
-    titles = {str(protocol): protocol.title() for protocol in recipe.protocols}
-    for name in groups or titles:
-        rows, compared = groups.get(name, []), report["comparisons"].get(name)
-        found.append(
-            {
-                "title": titles.get(name, name),
-                "lines": _lines(recipe, rows, compared),
-                "means": _means(compared, recipe.start_names),
-                "seen": [_seen(report, start) for start in recipe.start_names],
-                "copied": [_copied(rows, start) for start in recipe.start_names],
-                "sentences": comparison.sentences(compared) if compared else [],
-                "sweeps": _sweeps(rows),
-            }
-        )
-    return found
+def verdict(rows: Rows) -> str:
+    """Return how the student compares with the other starts, what is left out, and how sure it is.
 
-
-def low_shot(report: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-    """(title, PNG) of every set that was transferred to with several numbers of images."""
-    points: dict[str, dict[str, dict[int, list[float]]]] = {}
-    metrics = {}
-    for row in report["transfers"]:
-        if row["value"] is not None:
-            of_start = points.setdefault(row["set"], {}).setdefault(row["start"], {})
-            of_start.setdefault(row["images"], []).append(row["value"])
-            metrics[row["set"]] = row["metric"]
-    found = []
-    for name, by_start in points.items():
-        if any(len(of_start) > 1 for of_start in by_start.values()):
-            lines = {
-                start: [(images, statistics.fmean(v)) for images, v in sorted(of_start.items())]
-                for start, of_start in by_start.items()
-            }
-            found.append((name, curves.against_images(name, lines, metrics[name])))
-    return found
-
-
-def _lines(
-    recipe: Recipe, rows: Sequence[dict[str, Any]], compared: Mapping[str, Any] | None
-) -> list[dict[str, Any]]:
-    """A line of the transfer table for every set, with a cell for every start."""
-    several = recipe.transfer_seeds > 1
-    found = []
-    for name, by_start in summary.table(rows).items():
-        first = next(iter(by_start.values()))[0]
-        better = sign(first["metric"])
-        averages = {
-            start: better * statistics.fmean(summary.known_values(seeds))
-            for start, seeds in by_start.items()
-            if summary.known_values(seeds)
-        }
-        best = {start for start, value in averages.items() if value == max(averages.values())}
-        gains = compared["sets"][name]["starts"] if compared else {}
-        cells = [
-            _cell(
-                by_start.get(start, []),
-                is_best=start in best,
-                several=several,
-                gain=gains.get(start, {}).get("gain"),
-            )
-            for start in recipe.start_names
-        ]
-        found.append({"set": name, "cells": cells} | {k: first[k] for k in ("metric", "trivial")})
-    return found
-
-
-def _cell(
-    rows: Sequence[dict[str, Any]], *, is_best: bool, several: bool, gain: float | None
-) -> dict[str, str]:
-    """{"text", "classes", "title"} of a set from one start.
-
-    With several seeds the text is the mean ± sample standard deviation (number of seeds), over
-    the seeds that could be scored.
+    Args:
+        rows: transfer runs of one protocol. A set counts only where neither the student nor the
+            starts that it is compared with were trained on its images.
     """
-    values = summary.known_values(rows)
+    by_set = _by_set(rows)
+    teachers = {row["start"] for row in rows if row["start"].startswith("teacher-")}
+    best_teacher = "the best teacher" if len(teachers) > 1 else "the teacher"
+    better, by_student, by_rival = [], [], []
+    for title, starts in {"random weights": {"random"}, best_teacher: teachers}.items():
+        wins = []
+        for name, by_start in by_set.items():
+            student = by_start.get("student", [])
+            rivals = [seeds for start, seeds in by_start.items() if start in starts]
+            rivals = [seeds for seeds in rivals if _known(seeds)]
+            if not _known(student) or not rivals:
+                continue
+            if _is_trained_on_images(student):
+                by_student.append(name)
+            elif any(map(_is_trained_on_images, rivals)):
+                by_rival.append(name)
+            else:
+                wins.append(_mean(student) > max(map(_mean, rivals)))
+        if wins:
+            better.append(f"better than from {title} on {sum(wins)} of {len(wins)}")
+    found = []
+    if better:
+        found = [f"Transfer from the student is {' and '.join(better)} downstream sets."]
+    elif by_student or by_rival:
+        found = ["The student cannot be compared with another start on any downstream set."]
+    found += _left_out(by_student, "", "the student")
+    found += _left_out(by_rival, " of the comparison with the teachers", "a teacher")
+    if better:
+        seeds = max(len(seeds) for by_start in by_set.values() for seeds in by_start.values())
+        trial = (
+            f"The {seeds} transfer seeds share one student and its teachers, so they are one run"
+        )
+        found.append(
+            f"{trial if seeds > 1 else 'This is one run'}: whether a difference is significant "
+            "needs runs with other seeds."
+        )
+    return " ".join(found) or "There is no transfer run from the student to compare."
+
+
+def _left_out(sets: Sequence[str], of: str, who: str) -> list[str]:
+    names = list(dict.fromkeys(sets))
+    count, its = ("1 set is", "its") if len(names) == 1 else (f"{len(names)} sets are", "their")
+    reason = f"because {who} was trained on {its} images: {', '.join(names)}."
+    return [f"{count} left out{of}, {reason}"] if names else []
+
+
+def _is_trained_on_images(rows: Rows) -> bool:
+    return any(row["aligned"] in ("images", "set") for row in rows)
+
+
+def _by_set(rows: Rows) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """Return {set: {start: the rows of all seeds}}."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        found.setdefault(row["set"], {}).setdefault(row["start"], []).append(row)
+    return found
+
+
+def _known(rows: Rows) -> list[float]:
+    """Return the values of the seeds that could be scored."""
+    return [row["value"] for row in rows if row["value"] is not None]
+
+
+def _mean(rows: Rows) -> float:
+    """Return the mean over the seeds that could be scored, negated where lower is better."""
+    return find_metric(rows[0]["metric"]).signed(statistics.fmean(_known(rows)))
+
+
+def _headline(result: Mapping[str, Any] | None, teacher: Mapping[str, Any]) -> str | None:
+    """Return the first metric of a teacher's head; None where it is not scored."""
+    found = next(iter(result["metrics"].items()), None) if result else None
+    return f"{teacher['task']}: {found[0]} {html.number(found[1])}" if found else None
+
+
+def _line(
+    name: str, by_start: Mapping[str, Rows], results: RunResults, compared: Mapping[str, Any]
+) -> list[str | html.Cell]:
+    """Return a set's row of the transfer table, with a cell for every start."""
+    first = next(iter(by_start.values()))[0]
+    means = {start: _mean(rows) for start, rows in by_start.items() if _known(rows)}
+    cells = []
+    for start in results.recipe.start_names:
+        rows = by_start.get(start, [])
+        is_best = start in means and means[start] == max(means.values())
+        gain = compared[name]["starts"].get(start, {}).get("gain")
+        cells.append(_cell(rows, is_best, results.recipe.transfer_seeds > 1, gain))
+    return [name, html.metric_title(first["metric"]), first["trivial"], *cells]
+
+
+def _cell(rows: Rows, is_best: bool, several: bool, gain: float | None) -> html.Cell:
+    """Return the value of a set from one start: the mean over the seeds that could be scored."""
+    values = _known(rows)
     if not values:
-        return {"text": "–", "classes": "", "title": ""}
-    text = number(statistics.fmean(values))
+        return html.Cell(None)
+    text = html.number(statistics.fmean(values))
     if len(values) > 1:
-        text += f" ± {number(statistics.stdev(values))}"
+        text += f" ± {html.number(statistics.stdev(values))}"
     if several:
         text += f" ({len(values)})"
     first = rows[0]
     classes = ["best"] * is_best + ["aligned"] * (first["aligned"] != "none")
-    told = [
-        f"{len(values)} seed(s)",
-        f"{first['images']} images",
-        f"{first['steps']} steps",
-        f"learning rate {first['learning_rate']:g}",
-        f"normalized gain {number(gain)}",
-        f"aligned: {first['aligned']}",
-        f"copied: {_named(first['copied']) or 'nothing'}",
-        f"{first['mode']}, neck {first['neck']}, shots {first['shots'] or 'all'}",
-    ]
-    return {"text": text, "classes": " ".join(classes), "title": ", ".join(told)}
+    hint = (
+        f"{len(values)} seed(s), {first['images']} images, {first['steps']} steps, learning rate "
+        f"{first['learning_rate']:g}, normalized gain {html.number(gain)}, aligned: "
+        f"{first['aligned']}, copied: {_named(first['copied']) or 'nothing'}, {first['mode']}, "
+        f"neck {first['neck']}, shots {first['shots'] or 'all'}"
+    )
+    return html.Cell(text, " ".join(classes), hint)
 
 
-def _means(
-    compared: Mapping[str, Any] | None, starts: Sequence[str]
-) -> list[tuple[str, list[str]]]:
-    """(title, a text for every start) of the lines under the transfer table."""
-    found = []
-    for key, title in _MEANS.items():
-        number_of_sets = len(compared[f"sets_{key}"]) if compared else 0
-        means = compared["means"] if compared else {}
-        values = [means.get(start, {}).get(key) for start in starts]
-        texts = ["–" if value is None else f"{value:+.3f}" for value in values]
-        sets = f"{number_of_sets} {'set' if number_of_sets == 1 else 'sets'}"
-        found.append((f"{title} ({sets})", texts))
-    return found
-
-
-def _seen(report: Mapping[str, Any], start: str) -> str:
-    """How many images a start's training has seen, repeated ones again; a round's are its own."""
-    teachers = {f"teacher-{name}": made for name, made in report.get("teachers", {}).items()}
-    student = report.get("student") or {}
-    trained = {"student": student, "rounds": student, "supervised": report.get("supervised") or {}}
-    made = (trained | teachers | (report.get("selfsup") or {})).get(start, {})
-    number = 0 if start == "random" else made.get("images_seen")
-    return "–" if number is None else f"{number:,}"
-
-
-def _copied(rows: Sequence[dict[str, Any]], start: str) -> str:
-    """What of a start's weights its transfers began with."""
+def _copied(rows: Rows, start: str) -> str:
+    """Return the parts of the network whose weights the transfer runs copied from a start."""
     sets = {row["set"]: row["copied"] for row in rows if row["start"] == start}
     if not sets:
         return "–"
@@ -177,19 +286,36 @@ def _named(parts: Sequence[str]) -> str:
     return ", ".join("pyramid" if part == NECK else part for part in parts)
 
 
-def _sweeps(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """{"set", "start", "metric", "images", "runs": [(rate, value on validation, chosen)]}."""
-    return [
-        {
-            "set": row["set"],
-            "start": row["start"],
-            "metric": row["metric"],
-            "images": row["validation_images"],
-            "runs": [
-                (f"{run['learning_rate']:g}", number(run["value"]), run["chosen"])
-                for run in row["sweep"]
-            ],
-        }
-        for row in rows
-        if row.get("sweep")
-    ]
+def _sweeps(rows: Rows) -> Markup:
+    """Return the learning-rate sweeps of a protocol, folded; "" without any."""
+    lines = []
+    for row in rows:
+        if row.get("sweep"):
+            rates = [
+                Markup("<b>{}</b>" if tried["chosen"] else "{}").format(
+                    f"{tried['learning_rate']:g}: {html.number(tried['value'])}"
+                )
+                for tried in row["sweep"]
+            ]
+            line = (row["set"], row["start"], html.metric_title(row["metric"]))
+            lines.append((*line, str(row["validation_images"]), Markup("; ").join(rates)))
+    head = ["downstream set", "start", "metric", "validation images", "learning rate: value"]
+    summary = "Learning-rate sweeps: values on validation, the chosen rate in bold"
+    return html.folded(summary, html.table(head, lines)) if lines else Markup("")
+
+
+def _low_shot(rows: Rows) -> list[Figure]:
+    """Return a chart of every set that was transferred to with several numbers of images."""
+    found = []
+    for name, by_start in _by_set([row for row in rows if row["value"] is not None]).items():
+        series: dict[str, dict[int, list[float]]] = {}
+        for row in itertools.chain.from_iterable(by_start.values()):
+            of_start = series.setdefault(row["start"], {})
+            of_start.setdefault(row["images"], []).append(row["value"])
+        if any(len(of_start) > 1 for of_start in series.values()):
+            means = {
+                start: [(images, statistics.fmean(v)) for images, v in sorted(of_start.items())]
+                for start, of_start in series.items()
+            }
+            found.append(curves.lines(name, means, row["metric"], x="labeled images", xscale="log"))
+    return found

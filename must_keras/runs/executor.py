@@ -1,286 +1,269 @@
-"""What the program does: `--stage` names one of these files, and "all" runs them in this order."""
+"""The executor: runs stages in order, in one process or many, from what they declare."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from must_keras.config.recipe import Recipe
 from must_keras.data.pipeline import errors_of_sources
-from must_keras.errors import UserError
-from must_keras.experiment import nearest, parse
-from must_keras.files import locked, write_json
+from must_keras.errors import UserError, listed, not_allowed
+from must_keras.files import locked
+from must_keras.runs import plan, pools, preflight
+from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import check_root
-from must_keras.config.recipe import Recipe, student_weights
-from must_keras.stages import check, export, label, rounds, selfsup, student, supervised, teacher, transfer
-from must_keras.pseudo_labels import examples, checks, leakage, ray_labeler
-from must_keras.runs import preflight, overlap, graph, pools, seconds, status
-from must_keras import report
-from must_keras.pseudo_labels.labeler import Labeler, Writes
-from must_keras.training.strategy import chief_alone, chief_says, is_chief, lost_workers, make_strategy, wait_for_all
-from must_keras.versions import git_commit, versions
-from must_keras.runs.workdir import RUN, Workdir, describe, other_runs
+from must_keras.runs.run import Run, other_runs
+from must_keras.runs.stage import Further, Stage
+from must_keras.training.strategy import (
+    broadcast_from_chief,
+    is_chief,
+    lost_workers,
+    make_strategy,
+    on_chief,
+    wait_for_all,
+)
 
-_ORDER = {
-    "teacher": teacher.run,
-    "label": label.run,
-    "student": student.run,
-    "rounds": rounds.run,
-    "supervised": supervised.run,
-    "selfsup": selfsup.run,
-    "transfer": transfer.run,
-    "export": export.run,
-    "report": report.run,
-}
-# Those in which all processes take part.
-_TRAINING = ("teacher", "student", "supervised", "selfsup", "transfer")
-_LOOKS = {"status": status.run, "check": check.run}
+# Complete artifacts that a line names.
+_MAX_NAMES = 4
 
 
-def run(
-    stage: str,
-    *,
-    recipe: Callable[[], Recipe],
-    workdir: pathlib.Path,
-    only: tuple[str, ...],
-    strategy: str,
-    label_engine: str = "local",
-    reuse: pathlib.Path | None = None,
-    verify: bool = False,
-    plan: bool = False,
-    diff: pathlib.Path | None = None,
-) -> None:
-    """Runs one stage, or all of them in order.
-
-    Where several processes train together, what is not training is the chief's work, and the
-    others wait for it.
+class Executor:
+    """Runs the stages of a run.
 
     Args:
-        stage: a name in this package, or "all".
-        recipe: gives the values; several processes must know of each other before TensorFlow runs,
-            and workers on Ray call it themselves.
+        stages: in order; nothing else lists them.
+        load: returns the recipe. Several processes must be connected before TensorFlow runs, so it
+            is called when they are.
         workdir: the run's folder.
-        only: names of teachers, self-supervised methods or transfers; empty: all.
+        only: names of artifacts to make; empty: all.
         strategy: see training.strategy.make_strategy.
-        label_engine: where labels are made: "local", "ray" or "ray:workers=<number>".
-        reuse: the folder of another run whose finished parts may be taken.
-        verify: with the stage label: reads the finished columns back instead.
-        plan: with the stage label: says what labeling will take instead.
-        diff: with the stage label: compares a column with this one instead.
+        reuse: the folder of another run whose complete artifacts may be reused.
+        make_labeler: see Run.
 
-    Raises:
-        UserError: the stage cannot run as asked.
-        ToBeContinued: another process is gone.
+    Example:
+        >>> Executor(stages.load(), load=lambda: recipe, workdir=path).make("teacher")
+        ... # doctest: +SKIP
     """
-    if (verify or plan or diff) and stage != "label":
-        raise UserError("--verify, --plan and --diff belong to --stage=label")
-    if stage in _LOOKS or verify or plan or diff:
-        # Status takes nothing, and looks up what would be taken.
-        is_status = stage == "status"
-        others = other_runs(workdir, reuse) if is_status else ()
-        run_folder, values = Workdir(workdir, others), recipe()
-        check_root(workdir)
-        _check_names(values, stage, only)
-        values = pools.frozen(values, run_folder, new=plan or is_status, reads=not is_status)
-        if not is_status:
-            pools.tell(values, run_folder)
-        if verify:
-            checks.verify(values, run_folder, only)
-        elif plan:
-            checks.plan(values, run_folder, only)
-        elif diff:
-            checks.compare(values, run_folder, diff)
-        else:
-            _LOOKS[stage](values, run_folder)
-        return
-    order = _ORDER | {
-        "label": functools.partial(label.run, labelers=_labelers(label_engine, recipe))
-    }
-    devices = make_strategy(strategy)
-    with errors_of_sources(), lost_workers(devices):
-        values = recipe()
-        _check_names(values, stage, only)
-        with devices.scope():
-            for training in values.trainings:
-                training.check_devices()
-            chief = is_chief()
-        run_folder = Workdir(workdir, other_runs(workdir, reuse))
-        _alone(devices, _look, stage, values, run_folder)
-        with locked(workdir) if chief else contextlib.nullcontext():
-            _alone(devices, _prepare, stage, values, run_folder, strategy)
-            values = pools.frozen(values, run_folder, new=False)
 
-            make = functools.partial(_make, order=order, devices=devices)
-            for name in _stages(values) if stage == "all" else (stage,):
-                start = time.monotonic()
-                if name == "rounds":
-                    _make_rounds(values, run_folder, make, devices)
-                if name in ("supervised", "selfsup"):
-                    # They need no labels, so no label stage need have compared their images.
-                    _alone(devices, _compare, name, values, run_folder)
-                make(name, values, run_folder, only)
-                if name == "label":
-                    # What it found in the pools may concern a finished student.
-                    check_again = functools.partial(graph.check, growth_stops=False)
-                    _alone(devices, check_again, values, run_folder, stage)
-                if chief:
-                    if name == "student":
-                        # It may have learned its loss weights.
-                        _record(values, run_folder, strategy)
-                    seconds.add(workdir, name, time.monotonic() - start)
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        load: Callable[[], Recipe],
+        workdir: pathlib.Path,
+        only: Sequence[str] = (),
+        strategy: str = "auto",
+        reuse: pathlib.Path | None = None,
+        make_labeler: Callable[..., Any] | None = None,
+    ):
+        self._stages, self._load, self._workdir = tuple(stages), load, workdir
+        self._only, self._strategy, self._reuse = tuple(only), strategy, reuse
+        self._make_labeler = make_labeler
 
+    # ---- what only reads ------------------------------------------------------------------------
 
-def _make(
-    name: str,
-    recipe: Recipe,
-    workdir: Workdir,
-    only: tuple[str, ...],
-    *,
-    order: Mapping[str, Callable[..., None]],
-    devices: tf.distribute.Strategy,
-) -> None:
-    """Runs a stage in the processes that take part in it."""
-    if name in _TRAINING:
-        with devices.scope():
-            order[name](recipe, workdir, only)
-            wait_for_all()
-    else:
-        _alone(devices, order[name], recipe, workdir, only)
+    def read(
+        self,
+        view: Callable[[Run, Sequence[Stage]], None],
+        *,
+        new: bool = False,
+        others: bool = False,
+    ) -> None:
+        """Call a view of the run: status, or a check of its labels; no stage is made.
 
+        Args:
+            view: called with the run and its stages.
+            new: whether its pools are as a run would list them now.
+            others: whether it looks up what would be reused; then new images are not read.
+        """
+        run = self._open(self._load(), others=others)
+        check_root(run.path)
+        self._check_only(run, self._stages)
+        run = pools.frozen(run, new=new, reads=not others)
+        if not others:
+            pools.report_changes(run)
+        view(run, self._stages)
 
-def _alone(devices: tf.distribute.Strategy, work: Callable[..., None], *arguments: Any) -> None:
-    """Lets the chief work, and the others wait for it."""
-    with devices.scope():
-        chief = is_chief()
-    with chief_alone(devices):
-        if chief:
-            work(*arguments)
+    # ---- what makes artifacts -------------------------------------------------------------------
 
+    def make(self, name: str = "all") -> None:
+        """Make what is not complete of one stage, or of all of them in order.
 
-def _make_rounds(
-    recipe: Recipe,
-    workdir: Workdir,
-    make: Callable[..., None],
-    devices: tf.distribute.Strategy,
-) -> None:
-    """Makes the rounds after the first, as long as there is a next one."""
+        Where several processes train together, what is not training is the chief's work, and the
+        others wait for it.
 
-    def following() -> int:
-        with devices.scope():
-            return int(chief_says(lambda: rounds.following(recipe, workdir)))
+        Args:
+            name: of a stage, or "all".
 
-    while number := following():
-        print(f"round {number} of at most {recipe.rounds}: the last student labels")
-        made = rounds.of(recipe, workdir, number)
-        # Workers on Ray know the pools by the lists of the folder that they write to.
-        _alone(devices, pools.keep, made.recipe, made.workdir)
-        for stage in rounds.STAGES:
-            make(stage, made.recipe, made.workdir, ())
+        Raises:
+            UserError: the stage cannot run as asked.
+            Interrupted: the process was asked to stop, or another one is gone.
+        """
+        self._devices = make_strategy(self._strategy)
+        with errors_of_sources(), lost_workers(self._devices):
+            run = self._open(self._load(), others=True)
+            chosen = self._chosen(run, name)
+            with self._devices.scope():
+                for training in run.recipe.trainings:
+                    training.check_devices()
+                chief = is_chief()
+            self._on_chief(self._preflight, run, chosen)
+            with locked(run.path) if chief else contextlib.nullcontext():
+                self._on_chief(self._prepare, run, name)
+                run = pools.frozen(run, new=False)
+                for stage in chosen:
+                    start = time.monotonic()
+                    self._make_stage(stage, run, name)
+                    if chief:
+                        run.add_seconds(stage.name, time.monotonic() - start)
 
-
-def _labelers(
-    engine: str, recipe: Callable[[], Recipe]
-) -> Callable[..., contextlib.AbstractContextManager[Writes]]:
-    """What makes labels (see label.run).
-
-    Raises:
-        UserError: there is no such engine, or it takes no such argument.
-    """
-    name, arguments = parse(engine, "--label_engine")
-    if name == "local" and not arguments:
-        return Labeler
-    if name != "ray":
-        raise UserError(f"--label_engine={engine}: {nearest(engine, ('local', 'ray'))}")
-    workers = arguments.pop("workers", None)
-    if arguments or not (workers is None or (workers.isdecimal() and int(workers))):
-        raise UserError(f"--label_engine={engine}: allowed are ray and ray:workers=<1 and up>")
-    ray_labeler.check_installed()
-    return functools.partial(
-        ray_labeler.RayLabeler, load=recipe, workers=workers and int(workers)
-    )
-
-
-def _look(stage: str, recipe: Recipe, workdir: Workdir) -> None:
-    """Looks at the data, and makes the folder where nothing is wrong with them.
-
-    Raises:
-        UserError: the data or the folder are not what the stage needs.
-    """
-    check_root(workdir.root)
-    overlap.check(recipe, workdir.root)
-    if stage in ("all", "teacher"):
-        preflight.run(recipe, workdir)
-    try:
-        workdir.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir.root} cannot be made: {error.strerror}") from None
-
-
-def _prepare(stage: str, recipe: Recipe, workdir: Workdir, strategy: str) -> None:
-    """Takes what other runs have, and writes down what this one is.
-
-    Raises:
-        UserError: what is finished is not what the recipe asks for.
-    """
-    recipe = pools.frozen(recipe, workdir, new=True)
-    plan = graph.runnable(recipe, workdir, stage)
-    pools.tell(recipe, workdir)
-    # First the mark of a run: a folder without it is somebody else's.
-    _record(recipe, workdir, strategy)
-    if graph.take(plan):
-        # A student that was taken may have learned its loss weights.
-        _record(recipe, workdir, strategy)
-    pools.keep(recipe, workdir)
-
-
-def _compare(baseline: str, recipe: Recipe, workdir: Workdir) -> None:
-    """Compares what a baseline learns from with the test splits, if need be."""
-    is_supervised = baseline == "supervised"
-    sources = recipe.labeled_sources if is_supervised else label.student_sources(recipe)
-    if not examples.are_known(recipe, workdir, sources):
-        leakage.run(recipe, workdir)
-
-
-def _stages(recipe: Recipe) -> list[str]:
-    """Those that "all" runs: rounds and baselines where a transfer starts from them."""
-    idle = set() if recipe.wanted_supervised else {"supervised"}
-    idle |= set() if recipe.wanted_rounds > 1 else {"rounds"}
-    idle |= set() if recipe.wanted_selfsup else {"selfsup"}
-    return [name for name in _ORDER if name not in idle]
-
-
-def _check_names(recipe: Recipe, stage: str, only: tuple[str, ...]) -> None:
-    if stage in _ORDER and stage not in _stages(recipe):
-        raise UserError(
-            f"--stage={stage}: no transfer of this recipe starts from it; "
-            f"starts are {', '.join(recipe.start_names)}"
+    def _open(self, recipe: Recipe, *, others: bool) -> Run:
+        return Run(
+            recipe=recipe,
+            path=self._workdir,
+            others=other_runs(self._workdir, self._reuse) if others else (),
+            strategy=self._strategy,
+            make_labeler=self._make_labeler,
         )
-    groups = (recipe.teachers, recipe.wanted_selfsup, recipe.transfers)
-    teachers, methods, transfers = ([part.name for part in parts] for parts in groups)
-    by_stage = {"teacher": teachers, "label": teachers, "selfsup": methods, "transfer": transfers}
-    allowed = by_stage.get(stage, teachers + methods + transfers)
-    for name in only:
-        if name not in allowed:
-            raise UserError(f"--only={name}: {nearest(name, allowed)}")
+
+    def _chosen(self, run: Run, name: str) -> list[Stage]:
+        shown = [stage for stage in self._stages if stage.is_shown]
+        if name == "all":
+            chosen = [stage for stage in shown if stage.is_wanted(run)]
+        else:
+            chosen = [stage for stage in shown if stage.name == name]
+            if not chosen[0].is_wanted(run):
+                raise UserError(
+                    f"--stage={name}: no transfer of this recipe starts from it; "
+                    f"starts are {', '.join(run.recipe.start_names)}"
+                )
+        self._check_only(run, chosen)
+        return chosen
+
+    def _check_only(self, run: Run, stages: Sequence[Stage]) -> None:
+        allowed = _groups(run, stages) or _groups(run, self._stages)
+        for name in self._only:
+            if name not in allowed:
+                raise not_allowed(f"only={name}", name, allowed, key="only")
+
+    def _preflight(self, run: Run, chosen: Sequence[Stage]) -> None:
+        """Check the data, and make the run's folder where nothing is wrong with them."""
+        check_root(run.path)
+        preflight.check_folders(run, self._stages)
+        if chosen[0] is self._stages[0]:
+            preflight.check_data(run)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--workdir={run.path} cannot be made: {error.strerror}") from None
+
+    def _prepare(self, run: Run, name: str) -> None:
+        """Reuse what other runs have, and record what this one is.
+
+        Raises:
+            UserError: what is complete is not what the recipe asks for.
+        """
+        run = pools.frozen(run, new=True)
+        found = plan.of(run, self._stages, name)
+        found.check()
+        pools.report_changes(run)
+        # First the mark of a run: a folder without it is somebody else's.
+        run.record()
+        if found.reuse():
+            # A student that was reused may have learned its loss weights.
+            run.record()
+        pools.keep(run)
+
+    def _make_stage(self, stage: Stage, run: Run, name: str) -> None:
+        """Make a stage, the further runs that it declares, and hidden stages that it needs.
+
+        Args:
+            stage: the stage.
+            run: its run.
+            name: what was asked for: a stage, or "all".
+        """
+        further = stage.further(run)
+        while inner := self._next(further):
+            # Workers on Ray read the pools' lists in the folder that they write to.
+            self._on_chief(pools.keep, inner.run)
+            for one in inner.stages:
+                self._make_needed(one, inner.run, one.name)
+                self._make_artifacts(one, inner.run, ())
+        self._make_needed(stage, run, name)
+        self._make_artifacts(stage, run, self._only)
+
+    def _next(self, further: Iterator[Further]) -> Further | None:
+        with self._devices.scope():
+            return next(further, None)
+
+    def _make_needed(self, stage: Stage, run: Run, name: str) -> None:
+        """Make the hidden stages that a stage needs."""
+        needed = {need.stage for artifact in stage.artifacts(run) for need in artifact.needs}
+        for hidden in self._stages:
+            if not hidden.is_shown and hidden.name in needed:
+                self._on_chief(self._make_hidden, hidden, run, name)
+
+    def _make_hidden(self, hidden: Stage, run: Run, name: str) -> None:
+        if self._make_pending(hidden, run, ()):
+            # What it found may concern complete networks, and what other runs have.
+            found = plan.of(run, self._stages, name, growth_stops=False)
+            found.check()
+            found.reuse()
+
+    def _make_artifacts(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+        if stage.by_all_workers:
+            with self._devices.scope():
+                self._make_pending(stage, run, only)
+                wait_for_all()
+        else:
+            self._on_chief(self._make_pending, stage, run, only)
+
+    def _make_pending(self, stage: Stage, run: Run, only: Sequence[str]) -> bool:
+        """Make the artifacts of a stage that are not complete; return whether there were any."""
+        artifacts = list(stage.artifacts(run))
+        artifacts = [a for a in artifacts if a.group in only] or artifacts
+        complete, pending = [], []
+        for artifact in artifacts:
+            (complete if self._is_complete(stage, artifact) else pending).append(artifact)
+        if complete and stage.is_shown and is_chief():
+            print(f"{stage.name}: {_names(complete)} complete (skipped)")
+        for artifact in complete:
+            stage.revisit(run, artifact)
+        if pending:
+            stage.make(run, pending)
+        if is_chief():
+            stage.conclude(run, self._stages)
+        return bool(pending)
+
+    def _is_complete(self, stage: Stage, artifact: Artifact) -> bool:
+        """Return what the chief finds, in every process that makes the stage."""
+        for need in artifact.needs:
+            if need.stage != artifact.stage and not need.is_there:
+                raise UserError.at(need.folder, f"is not complete: run --stage={need.stage} first")
+        if stage.by_all_workers:
+            return bool(broadcast_from_chief(artifact.is_complete))
+        return artifact.is_complete()
+
+    def _on_chief(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Let the chief work, and the others wait for it."""
+        with self._devices.scope():
+            chief = is_chief()
+        with on_chief(self._devices):
+            if chief:
+                work(*arguments)
 
 
-def _record(recipe: Recipe, workdir: Workdir, strategy: str) -> None:
-    weights = {k: dataclasses.asdict(w) for k, w in student_weights(recipe).items()}
-    for head, value in (workdir.student.result() or {}).get("loss_weights", {}).items():
-        if weights.get(head, {}).get("source") == "learned":
-            weights[head]["final"] = value
-    value = {
-        "recipe": describe(recipe),
-        "seed": recipe.seed,
-        "strategy": strategy,
-        "loss_weights": weights,
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-    write_json(workdir.root / RUN, value)
+def _groups(run: Run, stages: Sequence[Stage]) -> list[str]:
+    """Return the names by which `--only` selects artifacts of some stages."""
+    wanted = (stage for stage in stages if stage.is_wanted(run))
+    groups = (artifact.group for stage in wanted for artifact in stage.artifacts(run))
+    return [group for group in dict.fromkeys(groups) if group]
+
+
+def _names(artifacts: Sequence[Artifact]) -> str:
+    names = [artifact.name for artifact in artifacts if artifact.name]
+    verb = "is" if len(artifacts) == 1 else "are"
+    return f"{listed(names, limit=_MAX_NAMES) or 'it'} {verb}"

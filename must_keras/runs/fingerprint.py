@@ -1,7 +1,11 @@
-"""Where plain data differ, in words: why a finished artifact is not the one that is asked for."""
+"""Fingerprints: the inputs of an artifact as plain data, and where two of them differ, in words."""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import math
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -31,6 +35,55 @@ _CONTENT = {
 
 # Whole numbers under these keys say how this code, or that of a source, reads and computes.
 _VERSIONS = ("version", "bits_version", "tiff")
+
+
+def describe(value: Any, *, whole: bool = False) -> Any:
+    """Return a value as plain JSON data.
+
+    Dataclasses become dictionaries with their type; an object with a method `describe()` becomes
+    what that returns, which is what results depend on.
+
+    Args:
+        value: None, numbers, text, paths, enums, arrays of one number, functions, dataclasses,
+            objects with `describe()`, and mappings and sequences of these.
+        whole: whether dataclasses keep the fields that their `describe()` leaves out.
+
+    Raises:
+        TypeError: a value is none of these.
+
+    Example:
+        >>> describe({"steps": 3, "shots": (1, None)})
+        {'steps': 3, 'shots': [1, None]}
+    """
+
+    def inner(one: Any) -> Any:
+        return describe(one, whole=whole)
+
+    described = hasattr(value, "describe")
+    if described and not (whole and dataclasses.is_dataclass(value)):
+        return inner(value.describe())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: inner(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return (
+            {"type": type(value).__name__} | fields | inner(value.describe() if described else {})
+        )
+    if isinstance(value, Mapping):
+        return {str(k): inner(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [inner(v) for v in value]
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    if hasattr(value, "item"):
+        return inner(value.item())
+    if isinstance(value, pathlib.Path):
+        return str(value)
+    raise TypeError(f"cannot describe {type(value).__name__}")
 
 
 class _Place(NamedTuple):

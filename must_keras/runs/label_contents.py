@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.images import upright_size
 from must_keras.data.examples import LabeledExamples
+from must_keras.data.io.images import upright_size
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError, listed
 from must_keras.tasks.base import Task
-from must_keras.tasks.label_content import Framing, Lost
+from must_keras.tasks.summaries import Framing, Lost
 
 # Labels that are read, without their images, in search of classes that no image has shown so far.
 _MAX_LABELS, _MAX_SECONDS = 4096, 3.0
@@ -40,7 +40,7 @@ class LabelContents:
     def __init__(self, task: Task, *, size: int, scale: float, num_images: int):
         self.task = task
         self._size, self._scale, self._num_images = size, scale, num_images
-        self.classes: tuple[str, ...] = tuple(getattr(task, "classes", ()))
+        self.classes = task.labels.classes
         num_classes = max(len(self.classes), 1)
         self._found, self._usable = np.zeros(num_classes), np.zeros(num_classes)
         self._lost: collections.Counter[Lost] = collections.Counter()
@@ -55,7 +55,7 @@ class LabelContents:
         self.read += 1
         if not is_labeled:
             return
-        content = self.task.content(stored, Framing(original, self._size, self._scale))
+        content = self.task.labels.content(stored, Framing(original, self._size, self._scale))
         self.labeled += 1
         self._total += content.total
         self._filled += bool(content.total)
@@ -87,7 +87,7 @@ class LabelContents:
 
     def why_empty(self) -> str:
         """Why nothing can be learned, for the end of an error."""
-        unit = self.task.content_unit
+        unit = self.task.labels.content_unit
         if not self.labeled:
             return self._none_has("label for the head")
         if not self._total:
@@ -115,12 +115,12 @@ class LabelContents:
             return [self.why_empty()]
         if self.is_empty:
             return [f"nothing to learn: {self.why_empty()}"]
-        if len(self.classes) == 1 and self.task.content_unit != "object":
+        if len(self.classes) == 1 and self.task.labels.content_unit != "object":
             found.append(
                 f"its only class is {self.classes[0]!r}, so there is nothing to tell apart: "
                 + (
                     "check the folders or the table of the classes"
-                    if self.task.content_unit == "image"
+                    if self.task.labels.content_unit == "image"
                     else "the background needs a class of its own"
                 )
             )
@@ -134,11 +134,11 @@ class LabelContents:
     @property
     def _has_one_class(self) -> bool:
         """Whether the pixels of one class alone can be learned, of several."""
-        is_map = self.task.content_unit == "pixel" and len(self.classes) > 1
+        is_map = self.task.labels.content_unit == "pixel" and len(self.classes) > 1
         return is_map and len(self.classes) - len(self.missing_classes) == 1
 
     def _about_classes(self, missing: Sequence[int]) -> str:
-        unit = self.task.content_unit
+        unit = self.task.labels.content_unit
         names = listed([self.classes[index] for index in missing], limit=_MAX_NAMES)
         of = f"{len(missing)} of {len(self.classes)} classes have no {unit} to learn from ({names})"
         text = f"{of} {self._images('in')}"
@@ -157,7 +157,7 @@ class LabelContents:
         return text
 
     def _about_losses(self) -> list[str]:
-        if self.task.content_unit != "object":
+        if self.task.labels.content_unit != "object":
             if self._empty < _LOST_SHARE * self.labeled:
                 return []
             why = " or ".join(lost.why for lost, _ in self._lost.most_common())
@@ -173,7 +173,7 @@ class LabelContents:
         ]
 
     def _units(self, number: int) -> str:
-        return f"{number} {self.task.content_unit}{'' if number == 1 else 's'}"
+        return f"{number} {self.task.labels.content_unit}{'' if number == 1 else 's'}"
 
     def _images(self, before: str) -> str:
         """Return which images were read: "in all 12 images", for example."""

@@ -8,23 +8,25 @@ import re
 from collections.abc import Iterator
 
 from must_keras.errors import DataError, UserError
-from must_keras.files import LOCK, TEMPORARY, find_json
+from must_keras.files import LOCK, TEMPORARY
+from must_keras.json_files import find_json
 
 FINISHED = "finished.json"
 BEGUN = "begun.json"
 # What an interrupted labeling has begun (data/columns); it continues by rules of its own.
 STARTED = "started.json"
 RUN = "run.json"
+# In a teacher's folder: its scored predictions on validation images.
+PREDICTION_COUNTS = "answers.npz"
 CHECKPOINTS = "checkpoints"
+# Files of further loggers (TrainingConfig.loggers).
+LOGGERS = "loggers"
+# Files of a stage under names of its own, in an artifact's folder.
+FILES = "files"
 # Begins the names of folders of steps that were not finite.
 EVIDENCE = "nonfinite-step-"
 # A folder with one of these files is an artifact of ours, which may be emptied.
 MARKS = (FINISHED, BEGUN, STARTED)
-# Folders of a run in which artifacts lie.
-STAGE_FOLDERS = (
-    "teachers", "labels", "leaks", "student", "rounds", "supervised", "selfsup", "transfers",
-    "export", "pools",
-)  # fmt: skip
 
 # What operating systems put into folders.
 _OF_SYSTEMS = re.compile(
@@ -45,6 +47,8 @@ _ARTIFACT = (
 _BELOW = {
     "pictures": r".*\.png",
     CHECKPOINTS: _CHECKPOINT,
+    LOGGERS: r".*",
+    FILES: r".*",
     "tensorboard": r"events\.out\.tfevents\..*",
     "saved_model": r".*",
     "pools": r".*\.jsonl",
@@ -59,7 +63,7 @@ def check_root(root: pathlib.Path) -> None:
     leaves a lock alone.
     """
     if root.exists() and not root.is_dir():
-        raise UserError(f"--workdir={root} is a file; a folder is needed")
+        raise UserError(f"workdir={root} is a file; a folder is needed", key="workdir", value=root)
     if not root.is_dir():
         return
     own = (LOCK, RUN + TEMPORARY)
@@ -78,7 +82,7 @@ def check_root(root: pathlib.Path) -> None:
 def _is_run(root: pathlib.Path) -> bool:
     """Return whether a folder contains the run.json of a run; a damaged one of ours counts too."""
     try:
-        value = find_json(root / RUN, form={}, remedy=f"delete {root / RUN}")
+        value = find_json(root / RUN, dict, remedy=f"delete {root / RUN}")
     except DataError:
         # Only ours is likely beside folders that carry our marks.
         return any(path for mark in MARKS for path in root.glob(f"teachers/*/{mark}"))

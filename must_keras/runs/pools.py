@@ -11,20 +11,22 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
+from must_keras.config.recipe import Pool, Recipe
 from must_keras.data.sources import ListedFile, ListedFiles, Source
 from must_keras.errors import damaged, listed
-from must_keras.files import json_lines, replacing
+from must_keras.files import replacing
+from must_keras.json_files import json_lines
 from must_keras.progress import track
-from must_keras.config.recipe import Pool, Recipe
-from must_keras.runs.workdir import Artifact, Workdir
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.run import Run
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Another run's list is gone on with where so much of it is still there.
 _SAME_SHARE = 0.5
 
 
-def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, reads: bool = True) -> Recipe:
-    """The recipe with pools of files as lists have them.
+def frozen(run: Run, *, new: bool, reads: bool = True) -> Run:
+    """Return the run with pools of files as its lists have them.
 
     pools/<name>.jsonl lists files in blocks, a line each. The first block is the pool as it was at
     the first run, and keeps its name; images that have come since, or have other bytes now, are a
@@ -35,24 +37,23 @@ def frozen(recipe: Recipe, workdir: Workdir, *, new: bool, reads: bool = True) -
     on with the blocks that the network was trained on, and lists no other.
 
     Args:
-        recipe: the run's values.
-        workdir: the run's folder; nothing is written to it.
+        run: nothing is written to its folder.
         new: whether images that are in no block are listed now.
         reads: with `new`, whether the images that are listed now are read. Without it, which is
             enough for a plan, they have no digest, and a pool that has no list gets none.
     """
-    networks, pools = trained(recipe, workdir), []
-    for pool in recipe.pools:
-        blocks = _blocks(pool, workdir, networks, new=new, reads=reads)
+    networks, pools = trained(run), []
+    for pool in run.recipe.pools:
+        blocks = _blocks(pool, run, networks, new=new, reads=reads)
         pools += [Pool(source=block) for block in blocks] or [pool]
-    return dataclasses.replace(recipe, pools=tuple(pools))
+    return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, pools=tuple(pools)))
 
 
-def keep(recipe: Recipe, workdir: Workdir) -> None:
-    """Writes the lists of a frozen recipe, and tells what has come and gone."""
-    networks = trained(recipe, workdir)
-    for name, sources in _by_pool(recipe).items():
-        path = _path(workdir.root, name)
+def keep(run: Run) -> None:
+    """Write the lists of a run's frozen pools, and report what has come and gone."""
+    networks = trained(run)
+    for name, sources in _by_pool(run.recipe).items():
+        path = _path(run.path, name)
         known = _num_blocks(path)
         if known < len(sources):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def keep(recipe: Recipe, workdir: Workdir) -> None:
         for source in sources[max(known, 1) :]:
             print(f"{name}: {len(source)} new images, {source.name}")
         if _taught(sources, networks):
-            continue  # Their labels are read no more: see `tell`.
+            continue  # Their labels are read no more: see `report_changes`.
         gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
         if gone:
             print(f"{name}: {gone} images are gone or replaced: they have no label any more")
@@ -72,27 +73,27 @@ class Trained:
 
     Attributes:
         name: of the network, for messages.
-        part: its folder.
+        artifact: the network's.
         sources: the names of what it learned from.
         is_finished: whether it has learned all that it should.
     """
 
     name: str
-    part: Artifact
+    artifact: Artifact
     sources: frozenset[str]
     is_finished: bool
 
 
-def trained(recipe: Recipe, workdir: Workdir) -> list[Trained]:
+def trained(run: Run) -> list[Trained]:
     """Return the networks of a run that pools taught, the student first."""
-    named = {"student": workdir.student}
+    recipe, named = run.recipe, {"student": run.student}
     if recipe.wanted_supervised:
-        named["supervised"] = workdir.supervised
-    named |= {method.name: workdir.selfsup(method.name) for method in recipe.wanted_selfsup}
+        named["supervised"] = run.supervised
+    named |= {method.name: run.self_supervised(method.name) for method in recipe.wanted_selfsup}
     return [
-        Trained(name=name, part=part, sources=names, is_finished=part.result() is not None)
-        for name, part in named.items()
-        if (names := _source_names(part.made_from()))
+        Trained(name=name, artifact=artifact, sources=names, is_finished=artifact.is_there)
+        for name, artifact in named.items()
+        if (names := _source_names(artifact.made_from()))
     ]
 
 
@@ -144,13 +145,13 @@ class Change:
         return f"pool {self.name} {' and '.join(told)}"
 
 
-def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
-    """Return how the pools of a frozen recipe differ from their lists; only those that do.
+def changes(run: Run) -> list[Change]:
+    """Return how the frozen pools of a run differ from their lists; only those that do.
 
     Names and sizes of files are compared.
     """
-    networks, found = trained(recipe, workdir), []
-    for name, blocks in _by_pool(recipe).items():
+    networks, found = trained(run), []
+    for name, blocks in _by_pool(run.recipe).items():
         known = _sizes(blocks)
         total, new, replaced = len(known), [], []
         for image_id, size in _there(blocks[0].source):
@@ -172,9 +173,9 @@ def changes(recipe: Recipe, workdir: Workdir) -> list[Change]:
     return found
 
 
-def tell(recipe: Recipe, workdir: Workdir) -> None:
+def report_changes(run: Run) -> None:
     """Note on stderr how pools differ from what the networks of the run were trained on."""
-    for change in changes(recipe, workdir):
+    for change in changes(run):
         if change.networks:
             names = " and ".join(network.name for network in change.networks)
             print(
@@ -210,18 +211,18 @@ def _taught(blocks: Iterable[Source], networks: Iterable[Trained]) -> tuple[Trai
 
 
 def _blocks(
-    pool: Pool, workdir: Workdir, networks: Iterable[Trained], *, new: bool, reads: bool
+    pool: Pool, run: Run, networks: Iterable[Trained], *, new: bool, reads: bool
 ) -> list[ListedFiles]:
     source = pool.source
-    # Drawn pools bring their truth along and never change.
+    # Rendered pools bring their ground truth along and never change.
     if pool.truth is not None or any(source.file(i) is None for i in range(len(source))):
         return []
-    blocks = _read(_path(workdir.root, source.name), source)
+    blocks = _read(_path(run.path, source.name), source)
     closed_by = _taught(blocks, networks)
     if closed_by:
         names = frozenset().union(*(network.sources for network in closed_by))
         return [block for block in blocks if block.name in names]
-    blocks = blocks or _of_another_run(source, workdir)
+    blocks = blocks or _of_another_run(source, run)
     if new and (blocks or reads):
         known = _sizes(blocks)
         places = [
@@ -267,13 +268,13 @@ def _path(root: pathlib.Path, name: str) -> pathlib.Path:
     return root / "pools" / f"{name}.jsonl"
 
 
-def _of_another_run(source: Source, workdir: Workdir) -> list[ListedFiles]:
+def _of_another_run(source: Source, run: Run) -> list[ListedFiles]:
     """The list of a run whose parts may be taken, where it is of the same files but for some.
 
     Then that run's labels are valid here too, and only what is new is labeled.
     """
     sizes: dict[str, int | None] = {}
-    for other in workdir.others:
+    for other in run.others:
         blocks = _read(_path(other, source.name), source)
         sizes = sizes or (dict(_there(source)) if blocks else {})
         files = sum(len(block) for block in blocks)
@@ -305,7 +306,7 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, ListedFile]]:
     """The lines of a list, one by one: (number of the block, file)."""
     remedy = f"put a copy of it back, or delete {path} to list and label the pool anew"
     last = 0
-    for line, values in enumerate(json_lines(path, form=(int, str, int, str), remedy=remedy), 1):
+    for line, values in enumerate(json_lines(path, tuple[int, str, int, str], remedy=remedy), 1):
         number, image_id, size, sha256 = values
         if number not in (last, last + 1) or size < 0 or not _SHA256.fullmatch(sha256):
             raise damaged(path, f"entry {line} is {values!r}", remedy=remedy)

@@ -1,101 +1,145 @@
-"""Images and labels of every set are read before anything is made: mistakes show at once."""
+"""The preflight: images, labels and folders are checked before anything is made."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from must_keras.data.io import notices
+from must_keras.config.recipe import Pool
 from must_keras.data.examples import LabeledExamples
-from must_keras.data.sources import Source, TolerantSource
-from must_keras.errors import DataError, UserError
-from must_keras.experiment import nearest
-from must_keras.progress import track
-from must_keras.config.recipe import AnyTeacher, ImportedLabels, ExternalTeacher, Pool, Recipe, Teacher, Transfer, student_weights
-from must_keras.runs.label_contents import LabelContents, search
-from must_keras.tasks.base import Task
-from must_keras.inference.external import ExternalPredictor
+from must_keras.data.io import notices
+from must_keras.data.sources import Source, TolerantSource, preflight_indices
+from must_keras.data.splits import Splits
+from must_keras.errors import DataError, UserError, nearest
 from must_keras.inference.visualization import spread
-from must_keras.runs.workdir import Workdir
+from must_keras.progress import track
+from must_keras.runs.label_contents import LabelContents, search
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
+from must_keras.tasks.base import Task
 
-# Of each training, validation and test set: of a user's files, and of what a program wrote.
-_FILES, _IMAGES = 512, 8
+# Images that are decoded of a pool without labels.
+_MAX_POOL_IMAGES = 8
 _SPLITS = ("train", "validation", "test")
 
 
-def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Reads images and labels of the sets of all teachers and transfers that are not begun.
+class _Set(NamedTuple):
+    """A labeled set of a teacher or a transfer, and the largest scale of its training images."""
 
-    And, before the student is begun, the ground-truth labels of pools; and lets foreign teachers
-    see a picture. What the labels leave to learn is counted for each class at the recipe's size,
-    and what is noticed in the files is reported on stderr, once for each source.
+    title: str
+    task: Task
+    sets: Splits
+    scale: float
+
+
+def check_data(run: Run) -> None:
+    """Read images and labels of the sets of all teachers and transfers that are not begun.
+
+    And, before the student is begun, of the pools; external models predict from a test image. What
+    the labels leave to learn is counted for each class at the recipe's size, and what is noticed
+    in the files is reported on stderr, once for each source.
 
     Raises:
-        UserError: one cannot be read, or says what it should not; names the file. Or nothing can
-            be learned from a set; names the reasons.
+        UserError: an image or a label cannot be read, or does not fit; names the file. Or nothing
+            can be learned from a set; names the reasons.
     """
-    student_weights(recipe)
+    recipe = run.recipe
+    recipe.loss_weights()
+    teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():
-        for teacher in recipe.teachers:
-            if isinstance(teacher, ExternalTeacher) and not _begun(workdir, teacher):
-                size = teacher.model.size
-                ExternalPredictor(teacher.model, teacher.task, (size, size)).check()
-            if isinstance(teacher, ImportedLabels) and not _begun(workdir, teacher):
-                _look_at_labels(teacher)
+        for teacher in teachers:
+            teacher.preflight()
         for pool in recipe.pools:
-            _warn_of_unused_heads(pool, recipe)
-            if workdir.student.folder.exists():
+            _warn_of_unused_heads(pool, run)
+            if run.student.folder.exists():
                 continue
             if pool.source.label_spaces:
-                _look_at_pool(pool, recipe)
+                _check_pool(pool, run)
             else:
-                _look_at_images(pool.source)
-        items: list[AnyTeacher | Transfer] = [
-            t for t in recipe.teachers if t.sets is not None and not _begun(workdir, t)
+                _read_images(pool.source)
+        items = [
+            _Set(f"teacher {t.name!r}", t.task, t.sets, t.largest_scale())
+            for t in teachers
+            if t.sets is not None
         ]
-        items += [t for t in recipe.transfers if not (workdir.root / "transfers" / t.name).exists()]
+        for t in recipe.transfers:
+            if not (run.path / "transfers" / t.name).exists():
+                # Whole images where no weight is trained.
+                scale = t.training.augmentation.largest_scale if recipe.mode == "full" else 1.0
+                items.append(_Set(f"transfer {t.name!r}", t.task, t.sets, scale))
         pairs = list(itertools.product(items, _SPLITS))
-        contents: dict[tuple[str, str], dict[str, LabelContents]] = {}
-        for item, split in track(pairs, "first look at the data", len(pairs)):
-            key = (type(item).__name__.lower(), item.name)
-            contents.setdefault(key, {})[split] = _look_at_split(recipe, item, split)
-    for (kind, name), found in contents.items():
-        _report(f"{kind} {name!r}", found)
+        contents: dict[str, dict[str, LabelContents]] = {}
+        for item, split in track(pairs, "preflight", len(pairs)):
+            contents.setdefault(item.title, {})[split] = _check_split(run, item, split)
+    for title, found in contents.items():
+        _report(title, found)
 
 
-def _look_at_split(recipe: Recipe, item: AnyTeacher | Transfer, split: str) -> LabelContents:
-    """Count what a split of a teacher's or a transfer's set leaves to learn.
+def check_folders(run: Run, stages: Sequence[Stage]) -> None:
+    """Raise UserError where a run's folder is in a source's folder, or images are in a stage's.
+
+    In the first case the pictures of the run would be images of the source, in the second a stage
+    that is made again would delete the images.
+    """
+    recipe = run.recipe
+    folders = {stage.folder or stage.name for stage in stages} | {"pools"}
+    sources = [source for teacher in recipe.teachers for source in teacher.sources()]
+    for transfer in recipe.transfers:
+        sources += [getattr(transfer.sets, split) for split in _SPLITS]
+    for pool in recipe.pools:
+        sources += filter(None, (pool.source, pool.truth))
+    for source in {id(source): source for source in sources}.values():
+        _check_folder(source, run.path, folders)
+
+
+def _check_folder(source: Source, root: pathlib.Path, folders: Collection[str]) -> None:
+    inside = root.resolve()
+    stages = [inside / name for name in sorted(folders)]
+    for folder in sorted(source.folders()):
+        path = folder.resolve()
+        if inside == path or path in inside.parents:
+            raise UserError(
+                f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
+                "run's own pictures would lie among its images. Nothing was written; choose a "
+                "--workdir elsewhere"
+            )
+        if any(stage == path or stage in path.parents for stage in stages):
+            raise UserError(
+                f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
+                "where a stage that is made again deletes it. Nothing was written; move the "
+                "images, or choose another --workdir"
+            )
+
+
+def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
+    """Count what a split of a labeled set leaves to learn.
 
     Raises:
         UserError: nothing.
     """
-    source, task = getattr(item.sets, split), item.task
-    scale = _scale(recipe, item) if split == "train" else 1.0
-    readable = TolerantSource(source, most=recipe.max_unreadable)
+    source, task, recipe = getattr(item.sets, split), item.task, run.recipe
+    scale = item.scale if split == "train" else 1.0
+    readable = TolerantSource(source, max_skipped=recipe.max_unreadable)
     found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
     if found.is_empty and found.is_certain:
         raise UserError(
-            f"source {source.name!r} ({split} of {type(item).__name__.lower()} {item.name!r}): "
-            f"nothing to learn for head {task.name!r}: {found.why_empty()}"
+            f"source {source.name!r} ({split} of {item.title}): nothing to learn for head "
+            f"{task.name!r}: {found.why_empty()}"
         )
     return found
 
 
-def _scale(recipe: Recipe, item: AnyTeacher | Transfer) -> float:
-    """The largest scale of an image in training: whole images where no weight is trained."""
-    if isinstance(item, Teacher) or (isinstance(item, Transfer) and recipe.mode == "full"):
-        return item.training.augmentation.largest_scale
-    return 1.0
-
-
-def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
+def _check_pool(pool: Pool, run: Run) -> None:
     """Read the ground-truth labels of a pool, which may be those of a few images.
 
     Raises:
         UserError: all that they contain is lost, and they would replace the teachers' labels.
     """
+    recipe = run.recipe
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
@@ -109,8 +153,8 @@ def _look_at_pool(pool: Pool, recipe: Recipe) -> None:
         _report(f"pool {pool.source.name!r}", {"": found})
 
 
-def _warn_of_unused_heads(pool: Pool, recipe: Recipe) -> None:
-    known = [task.name for task in recipe.tasks]
+def _warn_of_unused_heads(pool: Pool, run: Run) -> None:
+    known = [task.name for task in run.recipe.tasks]
     heads = {head for source in (pool.source, pool.truth) if source for head in source.label_spaces}
     for head in sorted(heads - set(known)):
         print(
@@ -120,9 +164,9 @@ def _warn_of_unused_heads(pool: Pool, recipe: Recipe) -> None:
         )
 
 
-def _look_at_images(source: Source) -> None:
+def _read_images(source: Source) -> None:
     """Read a few images, so that what is noticed in them is reported before anything is made."""
-    for index in spread(_IMAGES, len(source)):
+    for index in spread(_MAX_POOL_IMAGES, len(source)):
         # What cannot be read is skipped, and reported, when the pool is labeled.
         with contextlib.suppress(UserError, DataError):
             source.image(index)
@@ -136,7 +180,7 @@ def _contents(
     Images all over the source are decoded as well; one that cannot be read is not counted.
     """
     examples = LabeledExamples(source, tasks)
-    read = _some(source)
+    read = preflight_indices(source)
     contents = {
         task.name: LabelContents(task, size=size, scale=scale, num_images=len(source))
         for task in tasks
@@ -164,26 +208,3 @@ def _report(where: str, contents: Mapping[str, LabelContents]) -> None:
     for text, names in splits.items():
         of = f" ({', '.join(names)})" if all(names) else ""
         print(f"warning: {where}{of}, {text}", file=sys.stderr)
-
-
-def _look_at_labels(teacher: ImportedLabels) -> None:
-    """Some may be unreadable, as images of a pool may be; not the most of them."""
-    looked = _some(teacher.labels)
-    errors = []
-    for index in looked:
-        try:
-            teacher.record(teacher.labels.image_id(index))
-        except (UserError, DataError) as error:
-            errors.append(error)
-    if len(errors) > len(looked) / 2:
-        raise errors[0]
-
-
-def _begun(workdir: Workdir, teacher: AnyTeacher) -> bool:
-    return workdir.teacher(teacher.name).folder.exists()
-
-
-def _some(source: Source) -> list[int]:
-    """Indices from all over a source."""
-    is_of_files = len(source) > 0 and source.file(0) is not None
-    return spread(_FILES if is_of_files else _IMAGES, len(source))

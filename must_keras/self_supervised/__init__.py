@@ -1,4 +1,4 @@
-"""Pre-training without labels: one file for every method, beside what they have in common."""
+"""Pretraining without labels: one file for each method, beside its interface and the views."""
 
 from must_keras.self_supervised.method import SelfSupervised
 from must_keras.self_supervised.moco import MoCo

@@ -1,4 +1,4 @@
-"""What a self-supervised method is: values of a recipe, and the model that they build."""
+"""The interface of self-supervised methods: values of a recipe, and the model that they build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from must_keras.ops.precision import full, policy
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.config import TrainingConfig
 from must_keras.training.fitted import FittedModel
-from must_keras.training.initialization import FromModel, FromScratch, Start
+from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.network import BACKBONE, Network
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 
@@ -24,31 +24,35 @@ PROJECTION = "projection"
 
 
 class PairModel(FittedModel):
-    """An encoder that learns to tell which two views are of one image.
+    """An encoder that is trained to recognize which two views belong to one image.
 
     `fit` takes pairs of {"image", "other"}, two views [B, H, W, 3] RGB in [0, 255], and of
-    {"keys": [B] int32}. A batch is that of all replicas: whatever a view is compared with comes
-    from all of them.
+    {"keys": [B] int32}. Views are compared with those of the batch of all replicas.
 
     Args:
         encoder: images to projections, [B, D].
         name: of the loss in the logs.
         clip_norm: see FittedModel.
+
+    Example:
+        model = SimCLR(training=training).build(network, seed=0, num_images=1000)
+        training.compile(model)
+
     """
 
     def __init__(self, encoder: keras.Model, *, name: str, clip_norm: float | None = None):
         super().__init__(encoder.input, encoder.output, clip_norm, name=name)
 
     def targets(self, x: dict[str, Tensor]) -> Any:
-        """What the loss compares with and no gradient flows through; a method's state moves on."""
+        """Return what the loss compares with and no gradient flows through; update the state."""
         raise NotImplementedError
 
     def contrast(self, x: dict[str, Tensor], targets: Any) -> tuple[Tensor, Tensor]:
-        """This replica's losses and whether each comparison was right: [A], [A] bool."""
+        """Return this replica's losses, and whether each comparison was right: [A], [A] bool."""
         raise NotImplementedError
 
     def keys_of_passed(self, keys: Tensor) -> Tensor:
-        """The keys of the images that `contrast` passes through the encoder, from those of [B]."""
+        """Return the keys of the images that `contrast` encodes, from the keys [B] of the batch."""
         return keys
 
     @property
@@ -56,10 +60,10 @@ class PairModel(FittedModel):
         return (f"{self.name}_loss", "accuracy", "gradient_norm")
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One optimizer step: the loss is the mean over the comparisons of the whole batch."""
+        """Make one optimizer step; the loss is the mean over all comparisons of the batch."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         variables, targets = self.trainable_weights, self.targets(x)
-        with self.drawing(self.keys_of_passed(y["keys"])):
+        with self.sampling(self.keys_of_passed(y["keys"])):
             with tf.GradientTape() as tape:
                 losses, hits = self.contrast(x, targets)
                 count = float(losses.shape[0] * num_replicas())
@@ -76,20 +80,24 @@ class PairModel(FittedModel):
         return logs
 
     def without_optimizer(self) -> keras.Model:
-        """The encoder: plain Keras layers, "backbone" among them."""
+        """Return the encoder: plain Keras layers, "backbone" among them."""
         return keras.Model(self.input, self.output, name=self.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfSupervised(abc.ABC):
-    """A way to pre-train a backbone on images alone; a start for transfers.
+    """A method that pretrains a backbone on images without labels; an initialization of transfers.
 
     Attributes:
-        name: of the start, the folder and the loss.
-        training: its run; `views` are what is seen, not its augmentation.
-        views: how the two views of an image are drawn.
-        start: where the backbone's weights come from.
+        name: of the initialization, the folder and the loss.
+        training: length, batch, learning rate; its augmentation is not used.
+        views: how the two views of an image are sampled.
+        start: initialization of the backbone.
         dimensions: length of a projection.
+
+    Example:
+        methods = (SimCLR(training=training), MoCo(training=training))
+
     """
 
     name: str
@@ -101,34 +109,34 @@ class SelfSupervised(abc.ABC):
     def __post_init__(self) -> None:
         where = f"self-supervised method {self.name!r}"
         expect(where, self, training=TrainingConfig, views=RandomViews, start=Start)
-        if isinstance(self.start, FromModel):
+        if self.start.has_heads:
             raise UserError(
-                f"{where}: it has no heads to start from a whole model; "
+                f"{where}: it has no heads to initialize from a whole model; "
                 f"take FromBackbone({str(self.start)!r})"
             )
         if self.training.accumulate > 1:
             raise UserError(
-                f"{where}: accumulate={self.training.accumulate} would compare images with parts "
-                "of their batch; choose accumulate=1"
+                f"{where}: accumulate={self.training.accumulate} would compare images with "
+                "microbatches of their batch; choose accumulate=1"
             )
         if not self.training.steps:
-            raise UserError(f"{where}: steps=0 would leave the backbone as it is")
+            raise UserError(f"{where}: steps=0 would keep the backbone as it is")
 
     @abc.abstractmethod
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        """A new model with random weights.
+        """Return a new model with random weights.
 
         Args:
             network: its backbone and size.
             seed: of the initial weights.
-            num_images: of the set that it will see.
+            num_images: of the training set.
         """
 
     def encoder(self, network: Network, *, seed: int) -> keras.Model:
-        """A new one: images [B, H, W, 3] to projections [B, D], not normalized, in full precision.
+        """Return a new model of images [B, H, W, 3] to projections [B, D], not normalized.
 
-        The mean over the cells of C5, one hidden layer as wide as C5 with a ReLU, a linear layer
-        (arXiv 2002.05709, section 2.1; arXiv 2003.04297, section 3).
+        The mean over the cells of C5, one hidden layer as wide as C5 with a ReLU, and a linear
+        layer in full precision (arXiv 2002.05709, section 2.1; arXiv 2003.04297, section 3).
         """
         keras.utils.set_random_seed(seed)
         training = self.training

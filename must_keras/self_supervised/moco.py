@@ -1,4 +1,4 @@
-"""MoCo v2: a view is told apart from a queue of views that a slow copy of the network has seen.
+"""MoCo v2: a view is compared with a queue of views that a slow copy of the network has encoded.
 
 He, Fan, Wu, Xie, Girshick: "Momentum Contrast for Unsupervised Visual Representation Learning",
 CVPR 2020 (arXiv 1911.05722); Chen, Fan, Girshick, He: "Improved Baselines with Momentum Contrastive
@@ -15,38 +15,42 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from must_keras.modeling.normalization import averaging_momentum
 from must_keras.ops.precision import full
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
-from must_keras.training.fused import fuse
+from must_keras.training.config import averaging_momentum
+from must_keras.training.efficient_layers import fuse
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas
 
 Tensor = Any
 
-# How much of a set the queue holds at most. An image's own older key is no true negative; the
-# published queue holds 5 % of ImageNet. This share is ours: smaller sets need some negatives.
-_LARGEST_SHARE = 0.25
+# Largest share of a set in the queue. An image's own older key is no true negative; the published
+# queue has 5 % of ImageNet. This share is ours: smaller sets need some negatives.
+_MAX_QUEUE_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MoCo(SelfSupervised):
     """MoCo v2 with its published augmentation, head, loss and momentum encoder.
 
-    Adapted to short runs and small sets: the momentum follows the number of steps (see
-    averaging_momentum), the queue is no longer than a quarter of the set.
+    Adapted to short trainings and small sets: the momentum follows the number of steps (see
+    averaging_momentum), the queue is at most a quarter of the set.
 
-    In place of shuffled BatchNormalization, which hides from the loss which keys were normalized
-    with which queries by mixing the batches of several devices, the momentum encoder normalizes
-    with its running statistics: it follows the encoder in these too (Cai et al., "Exponential
+    The published method shuffles the batches of several devices, so that a key is not normalized
+    together with its query. Here the momentum encoder normalizes with its running statistics, which
+    are running averages of the encoder's (Cai et al., "Exponential
     Moving Average Normalization for Self-supervised and Semi-supervised Learning", CVPR 2021,
-    arXiv 2101.08482). So a key depends on its own image alone, on one device as on many.
+    arXiv 2101.08482). So a key depends on its own image only, on one device as on many.
 
     Attributes:
         temperature: of the softmax.
-        momentum: of the momentum encoder in a long run.
-        queue: number of keys in a large set; whole batches are stored.
+        momentum: of the momentum encoder in a long training.
+        queue: number of keys for a large set, rounded down to whole batches.
+
+    Example:
+        MoCo(training=TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=SGD()))
+
     """
 
     name: str = "moco"
@@ -60,7 +64,6 @@ class MoCo(SelfSupervised):
     queue: int = 65536
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        """See SelfSupervised.build."""
         return _Model(
             self.encoder(network, seed=seed),
             self.encoder(network, seed=seed),
@@ -72,9 +75,9 @@ class MoCo(SelfSupervised):
         )
 
     def _first_keys(self, seed: int, num_images: int) -> np.ndarray:
-        """Random directions, as published: [queue, D], a whole number of batches."""
+        """Return random directions, as published: [queue, D], a whole number of batches."""
         batch = self.training.batch
-        longest = min(self.queue, int(num_images * _LARGEST_SHARE))
+        longest = min(self.queue, int(num_images * _MAX_QUEUE_SHARE))
         shape = (max(longest // batch, 1) * batch, self.dimensions)
         keys = np.random.default_rng(seed).normal(size=shape)
         return keys / np.linalg.norm(keys, axis=-1, keepdims=True)
@@ -100,10 +103,10 @@ class _Model(PairModel):
         self.place = keras.Variable(0, dtype="int64", trainable=False, name="place")
 
     def targets(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(keys of this replica's images [B, D], the queue [Q, D] before these join it)."""
+        """Return this replica's keys [B, D], and the queue [Q, D] before they are stored in it."""
         follow(weights_of(self.key_encoder), weights_of(self), self._momentum)
         keys = ops.normalize(self.key_encoder(x["other"], training=False), axis=-1)
-        # A copy: Keras' convert_to_tensor gives the variable itself, which changes below.
+        # A copy: Keras' convert_to_tensor returns the variable itself, which changes below.
         queue = tf.identity(self.queue.value)
         everyone = gather_over_replicas(keys)
         self.queue.assign(enqueued(queue, everyone, self.place))
@@ -120,14 +123,14 @@ class _Model(PairModel):
 def info_nce(
     queries: Tensor, keys: Tensor, queue: Tensor, *, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of picking the own key (arXiv 1911.05722, equation 1).
+    """Return the cross-entropy of choosing the own key (arXiv 1911.05722, equation 1).
 
     -log(exp(q . k / t) / (exp(q . k / t) + sum over the queue of exp(q . k' / t))).
 
     Args:
         queries: [B, D], of length 1.
-        keys: [B, D], of length 1: of the other views of the same images.
-        queue: [Q, D], of length 1: of other images.
+        keys: [B, D], of length 1, of the other views of the same images.
+        queue: [Q, D], of length 1, of other images.
         temperature: t.
 
     Returns:
@@ -142,17 +145,17 @@ def info_nce(
 
 
 def enqueued(queue: Tensor, keys: Tensor, place: Tensor) -> Tensor:
-    """The queue with the oldest keys, those from `place` on, replaced: [Q, D]."""
+    """Return the queue with its oldest keys, those from `place` on, replaced: [Q, D]."""
     rows = (ops.cast(place, "int64") + ops.arange(keys.shape[0], dtype="int64")) % queue.shape[0]
     return ops.scatter_update(queue, rows[:, None], ops.cast(keys, queue.dtype))
 
 
 def weights_of(encoder: keras.Model) -> list[keras.Variable]:
-    """Of its layers: statistics of BatchNormalization too, and nothing that a method adds."""
+    """Return the weights of an encoder's layers, statistics of BatchNormalization among them."""
     return [weight for layer in encoder.layers for weight in layer.weights]
 
 
 def follow(slow: list[keras.Variable], fast: list[keras.Variable], momentum: float) -> None:
-    """Each of `slow` becomes momentum * slow + (1 - momentum) * fast (arXiv 1911.05722, eq. 2)."""
+    """Assign momentum * slow + (1 - momentum) * fast to `slow` (arXiv 1911.05722, equation 2)."""
     for own, other in zip(slow, fast, strict=True):
         own.assign(own * momentum + other * (1.0 - momentum))

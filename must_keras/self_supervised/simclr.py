@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image attract, all other views of the batch repel.
+"""SimCLR: two views of an image attract each other, all other views of the batch repel.
 
 Chen, Kornblith, Norouzi, Hinton: "A Simple Framework for Contrastive Learning of Visual
 Representations", ICML 2020 (arXiv 2002.05709).
@@ -21,7 +21,7 @@ from must_keras.training.strategy import gather_over_replicas, replica_index
 
 Tensor = Any
 
-# A logit that no other one is below.
+# A logit below all others.
 _NEVER = -1e9
 
 
@@ -30,11 +30,15 @@ class SimCLR(SelfSupervised):
     """SimCLR with its published augmentation, projection head and loss.
 
     The optimizer is the recipe's: the paper's LARS is for batches of 4096. The projection head is
-    the paper's formula, g(h) = W2 relu(W1 h), with biases; its authors' code normalizes batches in
-    it. The views' blur follows the size of the images (selfsup/views.py).
+    the paper's formula, g(h) = W2 relu(W1 h), with biases; the authors' code has
+    BatchNormalization in it. The views' blur follows the size of the images (see `distorted`).
 
     Attributes:
         temperature: of the softmax; 0.1 is the best of the paper's table 5, and its default.
+
+    Example:
+        SimCLR(training=TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=SGD()))
+
     """
 
     name: str = "simclr"
@@ -45,11 +49,11 @@ class SimCLR(SelfSupervised):
         super().__post_init__()
         if self.training.batch < 2:
             raise UserError(
-                f"self-supervised method {self.name!r}: one image has no other: batch=1"
+                f"self-supervised method {self.name!r}: batch=1 has no image to compare with; "
+                "choose batch=2 or more"
             )
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        """See SelfSupervised.build."""
         del num_images
         return _Model(
             self.encoder(network, seed=seed),
@@ -65,14 +69,14 @@ class _Model(PairModel):
         self._temperature = temperature
 
     def targets(self, x: dict[str, Tensor]) -> None:
-        """Nothing: gradients flow through everything that is compared."""
+        """Return None: gradients flow through everything that is compared."""
 
     def keys_of_passed(self, keys: Tensor) -> Tensor:
-        # The two views of an image lose branches independently.
+        # Branches of the two views of an image are dropped independently.
         return ops.concatenate([keyed_random.fold(keys, 1), keyed_random.fold(keys, 2)])
 
     def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
-        # One pass, as published: BatchNormalization sees both views of all images together.
+        # One pass, as published: BatchNormalization normalizes both views of all images together.
         both = self(ops.concatenate([x["image"], x["other"]]), training=True)
         anchors = ops.normalize(both, axis=-1)
         sides = ops.split(anchors, 2)
@@ -91,7 +95,7 @@ class _Model(PairModel):
 def nt_xent(
     anchors: Tensor, everyone: Tensor, *, own: Tensor, partner: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The normalized temperature-scaled cross-entropy (arXiv 2002.05709, equation 1).
+    """Return the normalized temperature-scaled cross-entropy (arXiv 2002.05709, equation 1).
 
     -log(exp(z_i . z_j / t) / sum over k != i of exp(z_i . z_k / t)) for an anchor i, its partner j
     and all views k of the batch.
@@ -99,8 +103,8 @@ def nt_xent(
     Args:
         anchors: [A, D], of length 1.
         everyone: [C, D], of length 1, the anchors among them.
-        own: [A] int, where each anchor stands in `everyone`.
-        partner: [A] int, where the other view of its image stands.
+        own: [A] int, index of each anchor in `everyone`.
+        partner: [A] int, index of the other view of its image.
         temperature: t.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Two random views of one image: the only supervision that contrastive methods have.
+"""Two random views of one image: the only supervision of contrastive methods.
 
 Crop and resize, mirror, color jitter, gray, blur, in this order (Chen et al., "A Simple Framework
-for Contrastive Learning of Visual Representations", arXiv 2002.05709, appendix A). Every draw is a
-function of the example's key (ops/draws.py).
+for Contrastive Learning of Visual Representations", arXiv 2002.05709, appendix A). Every sample is
+a function of the example's key (ops/keyed_random.py).
 """
 
 from __future__ import annotations
@@ -13,34 +13,37 @@ from typing import Any
 
 from keras import ops
 
-from must_keras.data.pipeline import Look, see
+from must_keras.data.pipeline import MakeViews, sample_image
 from must_keras.ops import color, keyed_random
 from must_keras.ops.views import View
 
 Tensor = Any
 
-# Purposes of the draws that belong to one key.
+# Purposes of the random numbers of one key.
 _CROP, _MIRROR, _JITTER, _ORDER, _CHANCES = 111, 112, 113, 114, 115
-# Of a crop: width by height, and how often one is drawn that may not fit.
+# Of a crop: width by height, and how many are sampled that may not fit.
 _ASPECT, _TRIES = (3 / 4, 4 / 3), 10
-# Standard deviations of the blur, in pixels of an input of so many a side: those of the paper.
+# The paper's standard deviations of the blur, in pixels of an input of so many a side.
 _SIGMA, _OF_SIDE = (0.1, 2.0), 224
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomViews:
-    """How far views differ; the defaults are SimCLR's (arXiv 2002.05709, appendix A, strength 1).
+    """Ranges and probabilities of views; defaults are SimCLR's (appendix A, strength 1).
 
     Attributes:
-        least_area: share of the picture that a crop shows at least.
+        least_area: smallest share of the image in a crop.
         brightness: largest relative change.
         contrast: largest relative change.
         saturation: largest relative change.
-        hue: largest turn, as a share of the color circle.
-        jitter_share: how many of the views have their colors changed by these four, which come
-            in random order.
-        gray_share: how many of the views are gray.
-        blur_share: how many of the views are blurred.
+        hue: largest rotation, as a share of the color circle.
+        jitter_share: share of the views whose colors are changed by these four, in random order.
+        gray_share: share of the views that are gray.
+        blur_share: share of the views that are blurred.
+
+    Example:
+        SimCLR(training=training, views=RandomViews(least_area=0.2, blur_share=0.0))
+
     """
 
     least_area: float = 0.08
@@ -53,32 +56,37 @@ class RandomViews:
     blur_share: float = 0.5
 
 
-def two_views(views: RandomViews, *, size: int) -> Look:
-    """Two views of an image, {"image", "other"}: [size, size, 3] uint8; no labels."""
+def two_views(views: RandomViews, *, size: int) -> MakeViews:
+    """Return a function that makes two views of an image and no labels.
 
-    def look(image: Tensor, stored: Any, key: Tensor) -> Any:
+    Args:
+        views: ranges and probabilities.
+        size: pixels a side of {"image", "other"}, [size, size, 3] uint8.
+    """
+
+    def make(image: Tensor, stored: Any, key: Tensor) -> Any:
         del stored
         keys = [keyed_random.fold(key[None], number)[0] for number in (1, 2)]
         first, second = (_one(image, k, views, size) for k in keys)
         return {"image": first, "other": second}, {}
 
-    return look
+    return make
 
 
 def _one(image: Tensor, key: Tensor, views: RandomViews, size: int) -> Tensor:
     view = random_crop(ops.shape(image)[:2], (size, size), key, least_area=views.least_area)
-    changed = distorted(ops.cast(see(image, view), "float32"), key, views)
+    changed = distorted(ops.cast(sample_image(image, view), "float32"), key, views)
     return ops.cast(ops.round(changed), "uint8")
 
 
 def random_crop(
     original_size: Tensor, size: tuple[int, int], key: Tensor, *, least_area: float
 ) -> View:
-    """A random rectangle of the original, stretched to the whole input, mirrored or not.
+    """Return the view of a random rectangle of the original, stretched to the whole input.
 
     Its area is uniform in [least_area, 1] of the original's, its aspect log-uniform in 3:4 to 4:3;
-    the first of ten draws that fits is taken, else the largest crop in the middle whose aspect is
-    allowed. Corners lie between pixels, not on whole ones.
+    the first of ten samples that fits is taken, else the largest central crop whose aspect is
+    allowed. Half of the views are mirrored. Corners have fractions of a pixel.
 
     Args:
         original_size: [2], (height, width) in pixels.
@@ -96,11 +104,11 @@ def random_crop(
     # (height, width) in pixels; the last one always fits.
     tall, wide = ops.sqrt(area / aspect), ops.sqrt(area * aspect)
     last = ops.stack([ops.minimum(height, width / whole), ops.minimum(width, height * whole)])
-    drawn = ops.concatenate([ops.stack([tall, wide], axis=-1), last[None]])
-    fits = ops.all(drawn <= original, axis=-1)
+    sampled = ops.concatenate([ops.stack([tall, wide], axis=-1), last[None]])
+    fits = ops.all(sampled <= original, axis=-1)
     fits = ops.concatenate([fits[:_TRIES], ops.ones((1,), "bool")])
     chosen = ops.argmax(ops.cast(fits, "int32"))
-    share = drawn[chosen] / original
+    share = sampled[chosen] / original
     is_last = chosen == _TRIES
     corner = ops.where(is_last, 0.5, u[_TRIES]) * (1.0 - share)
     zero = ops.zeros((), "float32")
@@ -116,15 +124,16 @@ def random_crop(
 
 
 def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
-    """Colors changed, made gray, blurred: each with its own chance.
+    """Return an image with colors changed, made gray, blurred: each with its own probability.
 
-    The blur's standard deviation is published for 224 px; it follows the side of the image, so that
-    small images keep as much of a picture. As published, the kernel is a tenth of the side.
+    The blur's standard deviation is published for 224 pixels; here it is proportional to the side
+    of the image, so that small images keep as many details. As published, the kernel is a tenth of
+    the side.
 
     Args:
         image: [H, W, 3] float32, [0, 255].
         key: int32 scalar.
-        views: ranges and chances.
+        views: ranges and probabilities.
     """
     u = keyed_random.uniform(key[None], 5, purpose=_JITTER)[0]
     chances = keyed_random.uniform(key[None], 3, purpose=_CHANCES)[0]
@@ -143,7 +152,7 @@ def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
 
 
 def _jitter(image: Tensor, key: Tensor, u: Tensor, views: RandomViews) -> Tensor:
-    """Brightness, contrast, saturation and hue changed in random order; `u` are their draws."""
+    """Return the image with brightness, contrast, saturation and hue changed in random order."""
     changes = []
     for i, (change, most) in enumerate(
         (

@@ -1,21 +1,20 @@
-"""`--stage=check`: where the labels of 1,000 student examples come from."""
+"""`--stage=check`: the origin of the labels of 1,000 student examples."""
 
 from __future__ import annotations
 
 import json
 
-from must_keras.config.recipe import Recipe
 from must_keras.data.examples import count_origins
-from must_keras.inference import scoring
-from must_keras.runs.workdir import Workdir
-from must_keras.stages.student import tell_shares, training_set
+from must_keras.pseudo_labels import training_set
+from must_keras.runs.run import Run
+from must_keras.stages.student import warned_shares
 
-_EXAMPLES = 1000
+_NUM_EXAMPLES = 1000
 
 
-def run(recipe: Recipe, workdir: Workdir) -> None:
-    """Prints {source: {head: {"true", "pseudo", "missing"}}} as JSON."""
-    seed = scoring.derived_seed(recipe.seed, "check")
-    counts = count_origins(training_set(recipe, workdir), num_examples=_EXAMPLES, seed=seed)
-    tell_shares(counts)
+def check(run: Run) -> None:
+    """Print {source: {head: {"true", "pseudo", "missing"}}} as JSON."""
+    examples, seed = training_set.of_student(run), run.seed("check")
+    counts = count_origins(examples, num_examples=_NUM_EXAMPLES, seed=seed)
+    warned_shares(counts)
     print(json.dumps(counts, indent=2))

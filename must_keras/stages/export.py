@@ -12,36 +12,54 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from must_keras.config.recipe import Recipe
-from must_keras.errors import DataError, UserError
-from must_keras.files import write_json
+from must_keras.errors import DataError
 from must_keras.inference.saved_model import backbone_of, export_saved_model, neck_of, serve
-from must_keras.runs.workdir import Workdir
+from must_keras.json_files import write_json
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
+from must_keras.stages import student
+from must_keras.tasks.base import Task
+from must_keras.tasks.parts import relative_difference
 from must_keras.training import untaught
-from must_keras.training.fitting import load_part
+from must_keras.training.fitting import load_artifact
 
 # Reloaded weights are the same; what may differ is the order of a sum.
 _TOLERANCE = 1e-4
-# Where such a difference flips a decision, all that follows from it is another: an argmax, or which
-# of two equal boxes survives. So many may not.
+# Where such a difference flips a decision, as an argmax, all that follows from it differs. So many
+# decisions must agree.
 _AGREEMENT = 0.99
-_DETECTIONS = ("boxes", "scores", "classes", "masks")
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
 
 
-def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Writes export/, reloads everything and compares it with the student."""
-    del only
-    student, part = workdir.student.result(), workdir.export
-    if student is None:
-        raise UserError("the student is not finished: run --stage=student first")
-    if part.is_finished(inputs(workdir)):
-        print(f"export: finished before, {part.folder}")
-        return
-    folder = part.begin(inputs(workdir))
-    model = load_part(workdir.student)
+class Export(Stage):
+    """The export of the student: backbone.keras, neck.keras, and a SavedModel of all heads."""
+
+    name = "export"
+
+    def artifacts(self, run: Run) -> Iterator[Artifact]:
+        def find_inputs() -> dict[str, Any] | None:
+            result = run.student.result()
+            return None if result is None else {"version": VERSION, "student": result}
+
+        needs = (student.artifact(run),)
+        yield run.export.declare(
+            stage=self.name, find_inputs=find_inputs, needs=needs, restarts=True
+        )
+
+    def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        for artifact in pending:
+            _write(run, artifact)
+
+
+STAGE = Export()
+
+
+def _write(run: Run, artifact: Artifact) -> None:
+    """Write the files, reload all of them and compare them with the student."""
+    folder, model = artifact.begin(), load_artifact(run.student)
     height, width = model.size
     random = np.random.default_rng(0)
     square = random.integers(0, 256, (2, height, width, 3)).astype("float32")
@@ -66,21 +84,18 @@ def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
             shape = "x".join(str(n) for n in images.shape[1:3])
             images = tf.constant(images)
             name = f"saved_model, {images.dtype.name} {shape}"
-            found[name] = compare(path, serve(model, images), reloaded.serve(images))
+            found[name] = compare(
+                path, serve(model, images), reloaded.serve(images), run.recipe.tasks
+            )
     for name, comparison in found.items():
         print(f"export: {folder}, {name}, reloaded: {comparison}")
     for name, reason in skipped.items():
         print(f"export: {folder}, {name} not written: {reason}")
-    _write_labels(recipe, folder, model.untaught)
-    for head, parts_of_head in model.untaught.items():
-        for part_of_head in parts_of_head:
-            print(f"export: {untaught.sentence(head, part_of_head)}")
-    part.finish(inputs(workdir), {"reloaded": found, "skipped": skipped})
-
-
-def inputs(workdir: Workdir) -> dict:
-    """What the export depends on."""
-    return {"version": VERSION, "student": workdir.student.result()}
+    _write_labels(run, folder, model.untaught)
+    for head, outputs in model.untaught.items():
+        for output in outputs:
+            print(f"export: {untaught.sentence(head, output)}")
+    artifact.finish({"reloaded": found, "skipped": skipped})
 
 
 @contextlib.contextmanager
@@ -100,8 +115,8 @@ class Comparison:
 
     Attributes:
         difference: largest difference of a continuous output, relative to the output's size.
-        agreement: smallest share of equal pixels of a map, or of detections found by both; 1 where
-            there are neither.
+        agreement: smallest share of equal decisions, as pixels of a map or detections found by
+            both; 1 where there are none.
     """
 
     difference: float
@@ -114,37 +129,44 @@ class Comparison:
         )
 
 
-def compare(path: pathlib.Path, one: Mapping[str, Any], other: Mapping[str, Any]) -> Comparison:
-    """Compares what a model and its reloaded file say of the same images.
+def compare(
+    path: pathlib.Path, one: Mapping[str, Any], other: Mapping[str, Any], tasks: Sequence[Task] = ()
+) -> Comparison:
+    """Compare the outputs of a model and of its reloaded file for the same images.
 
     Args:
         path: of the file, for messages.
-        one: {"<head>.<output>" or level: tensor} of the model.
+        one: {"<head>.<key>" or level: tensor} of the model.
         other: the same of the file.
+        tasks: the heads; each compares its own predictions.
 
     Raises:
         DataError: the outputs are not finite, or differ by more than the order of a sum explains.
     """
     if set(one) != set(other):
-        raise DataError(f"{path}: outputs {sorted(other)}, the student has {sorted(one)}")
+        raise DataError.at(path, f": outputs {sorted(other)}, the student has {sorted(one)}")
     differences, agreements = {}, {}
     one, other = ({k: np.asarray(v) for k, v in side.items()} for side in (one, other))
     for key, a in one.items():
-        b, (head, _, output) = other[key], key.rpartition(".")
+        b = other[key]
         if a.shape != b.shape:
-            raise DataError(f"{path}: {key} has shape {b.shape}, the student's {a.shape}")
+            raise DataError.at(path, f": {key} has shape {b.shape}, the student's {a.shape}")
         for side, value in (("the student's", a), (f"{path}:", b)):
             if not np.isfinite(value).all():
                 raise DataError(f"{side} {key} is not finite everywhere")
-        if output == "boxes":
-            parts = [n for n in _DETECTIONS if f"{head}.{n}" in one]
-            agreements[f"{head}'s detections"] = _shared_detections(
-                *({n: side[f"{head}.{n}"] for n in parts} for side in (one, other))
-            )
-        elif output == "map":
-            agreements[key] = float(np.mean(a == b))
-        elif output not in _DETECTIONS:
-            differences[key] = float(np.abs(a - b).max() / max(np.abs(a).max(), 1.0))
+    for task in tasks:
+        prefix = f"{task.name}."
+        sides = [
+            {key.removeprefix(prefix): v for key, v in side.items() if key.startswith(prefix)}
+            for side in (one, other)
+        ]
+        forms = task.predictions
+        for key, value in forms.differences(*sides).items():
+            differences[prefix + key] = value
+        for key, value in forms.agreements(*sides, tolerance=_TOLERANCE).items():
+            agreements[prefix + key] = value
+    if not tasks:
+        differences = {key: relative_difference(a, other[key]) for key, a in one.items()}
     for key, difference in differences.items():
         if difference > _TOLERANCE:
             raise DataError(
@@ -163,45 +185,17 @@ def compare(path: pathlib.Path, one: Mapping[str, Any], other: Mapping[str, Any]
     )
 
 
-def _shared_detections(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The share of all detections, of either side, that the other side has too, at any rank.
-
-    The same is what has the same class and, within the tolerance, score, box and mask. Boxes may
-    differ by the tolerance times the largest coordinate.
-    """
-    sides = tuple({k: v.astype(np.float64) for k, v in side.items()} for side in (one, other))
-    size = max(np.abs(sides[0]["boxes"]).max(initial=0), 1.0)
-    shared = total = 0
-    for i in range(len(sides[0]["boxes"])):
-        a, b = ({k: v[i][side["classes"][i] >= 0] for k, v in side.items()} for side in sides)
-        same = a["classes"][:, None] == b["classes"][None]
-        same &= np.abs(a["scores"][:, None] - b["scores"][None]) <= _TOLERANCE
-        same &= np.abs(a["boxes"][:, None] - b["boxes"][None]).max(-1) <= _TOLERANCE * size
-        if "masks" in a:
-            for j, k in np.argwhere(same):
-                same[j, k] = np.abs(a["masks"][j] - b["masks"][k]).max() <= _TOLERANCE
-        shared += int(same.any(1).sum() + same.any(0).sum())
-        total += sum(same.shape)
-    return shared / total if total else 1.0
-
-
-def _write_labels(
-    recipe: Recipe, folder: pathlib.Path, left_out: Mapping[str, Sequence[str]]
-) -> None:
+def _write_labels(run: Run, folder: pathlib.Path, left_out: Mapping[str, Sequence[str]]) -> None:
     """labels.json: {head: {"kind", "unit", "classes"}}, and "untaught" where outputs are left out.
 
     Args:
-        recipe: the run's values.
+        run: the run.
         folder: of the export.
         left_out: {head: outputs that no label taught}; the SavedModel does not have them.
     """
     value = {
-        task.name: {
-            "kind": task.kind,
-            "unit": task.unit,
-            "classes": list(getattr(task, "classes", ())),
-        }
+        task.name: {"kind": task.kind, "unit": task.unit, "classes": list(task.labels.classes)}
         | ({"untaught": list(left_out[task.name])} if left_out.get(task.name) else {})
-        for task in recipe.tasks
+        for task in run.recipe.tasks
     }
     write_json(folder / "labels.json", value)

@@ -1,277 +1,271 @@
-"""Stage 2: what every teacher says of every image, one label column per teacher and source."""
+"""Stage 2: a pseudo-label dataset for every teacher and source."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import copy
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from must_keras import interruption
-from must_keras.config.recipe import (
-    AnyTeacher,
-    ExternalTeacher,
-    ImportedLabels,
-    Recipe,
-    Teacher,
-    distinct,
-)
+from must_keras.config.teachers import AnyTeacher
 from must_keras.data.sources import Source, without_labels
-from must_keras.errors import DataError, UserError
-from must_keras.files import file_sha256
+from must_keras.errors import DataError
 from must_keras.inference import scoring
 from must_keras.progress import Progress, record
-from must_keras.pseudo_labels import leakage, quality, quarantine, thresholds
+from must_keras.pseudo_labels import leakage, quality, viewer
 from must_keras.pseudo_labels.importer import LabelImporter
-from must_keras.pseudo_labels.labeler import Labeler, Writes, input_size, pending_ranges
-from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, tell_origin
-from must_keras.runs.workdir import Artifact, Workdir, describe
-from must_keras.stages.teacher import selected
+from must_keras.pseudo_labels.labeler import AnyLabeler, Labeler, pending_ranges
+from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, set_origin
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
+from must_keras.stages import teacher as teacher_stage
+from must_keras.tasks import thresholds
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
 
 
-def run(
-    recipe: Recipe,
-    workdir: Workdir,
-    only: tuple[str, ...],
-    labelers: Callable[..., contextlib.AbstractContextManager[Writes]] = Labeler,
-) -> None:
-    """Writes the columns that are not finished: one pass over each source for all its teachers.
+def artifact(run: Run, teacher: AnyTeacher, source: Source) -> Artifact:
+    """Declare the pseudo-label dataset of a teacher and a source."""
 
-    First it looks which images are also in a test split; see pseudo_labels.leakage.
+    def find_inputs() -> dict[str, Any] | None:
+        # Not the threshold, which is applied when the labels are read.
+        recipe, sha256 = run.recipe, run.weights_sha256(teacher)
+        return (
+            None
+            if sha256 is None
+            else {
+                "version": VERSION,
+                "teacher_sha256": sha256,
+                "task": teacher.task.before_reading(),
+                "source": without_labels(source),
+            }
+            | teacher.label_inputs(recipe.network, recipe.evaluation_batch)
+        )
 
-    Args:
-        recipe: the run's values.
-        workdir: the run's folder.
-        only: names of teachers; empty: all.
-        labelers: called with (recipe, workdir, teachers) gives what makes the labels.
-    """
-    leakage.run(recipe, workdir)
-    teachers = selected(recipe.teachers, only)
-    thresholds.tell(teachers, workdir)
-    teachers = tuple(thresholds.resolved(teacher, workdir) for teacher in teachers)
-    with contextlib.ExitStack() as stack:
-        labeler = None
-        for source in student_sources(recipe):
-            pending = list(_pending(recipe, workdir, teachers, source))
-            copied = [item for item in pending if isinstance(item.teacher, ImportedLabels)]
-            seen = [item for item in pending if not isinstance(item.teacher, ImportedLabels)]
-            if seen:
-                # Loaded and traced once, for all sources.
-                labeler = labeler or stack.enter_context(
-                    labelers(recipe, workdir, that_look(teachers))
-                )
-                _label(recipe, workdir, source, seen, labeler)
-            if copied:
-                copier = LabelImporter(recipe, [item.teacher for item in copied])
-                _label(recipe, workdir, source, copied, copier)
-    for teacher in teachers:
-        _check_any(recipe, workdir, teacher)
-    from must_keras.pseudo_labels import viewer  # It reads what this stage writes.
-
-    viewer.write(recipe, workdir)
-
-
-def that_look(teachers: Sequence[AnyTeacher]) -> list[Teacher | ExternalTeacher]:
-    """The teachers that look at images: not those whose labels exist already."""
-    return [teacher for teacher in teachers if not isinstance(teacher, ImportedLabels)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Pending:
-    """A column that is not finished.
-
-    Attributes:
-        teacher: whose it is.
-        part: its folder.
-        inputs: what it is made from.
-        writer: writes its shards.
-    """
-
-    teacher: AnyTeacher
-    part: Artifact
-    inputs: dict
-    writer: PseudoLabelWriter
-
-
-def _pending(
-    recipe: Recipe,
-    workdir: Workdir,
-    teachers: Sequence[AnyTeacher],
-    source: Source,
-) -> Iterator[_Pending]:
-    for teacher in teachers:
-        if workdir.teacher(teacher.name).result() is None:
-            raise UserError(f"teacher {teacher.name!r} is not finished: run --stage=teacher first")
-        if source.name not in [s.name for s in sources_to_label(recipe, teacher)]:
-            continue
-        part = workdir.labels(teacher.name, source.name)
-        made_from = inputs(recipe, teacher, source, weights_sha256(workdir, teacher))
-        if part.is_finished(made_from):
-            print(f"labels of {teacher.name} for {source.name}: finished before")
-            tell_origin(part.folder, _origin(teacher))
-            _look_again(recipe, teacher, source, part, made_from)
-            continue
-        writer = writer_of(workdir, teacher, source, made_from)
-        writer.clear()
-        yield _Pending(teacher=teacher, part=part, inputs=made_from, writer=writer)
-
-
-def writer_of(
-    workdir: Workdir, teacher: AnyTeacher, source: Source, made_from: dict
-) -> PseudoLabelWriter:
-    """Writes the column of a finished teacher for a source; `made_from` are its `inputs`."""
-    return PseudoLabelWriter(
-        workdir.labels(teacher.name, source.name).folder,
-        teacher.task,
-        len(source),
-        teacher_sha256=made_from["teacher_sha256"],
-        recipe=describe(made_from),
-        origin=_origin(teacher),
+    return run.labels(teacher.name, source.name).declare(
+        stage=Labels.name,
+        name=f"{teacher.name} for {source.name}",
+        group=teacher.name,
+        find_inputs=find_inputs,
+        needs=(teacher_stage.artifact(run, teacher),),
     )
 
 
-def _origin(teacher: AnyTeacher) -> dict | None:
-    """What the ledger says of labels that were made elsewhere."""
-    return teacher.provenance() if isinstance(teacher, ImportedLabels) else None
+def writer_of(run: Run, teacher: AnyTeacher, source: Source) -> PseudoLabelWriter:
+    """Return the writer of the pseudo-label dataset of a complete teacher and a source."""
+    declared = artifact(run, teacher, source)
+    return PseudoLabelWriter(
+        declared.folder,
+        teacher.task,
+        len(source),
+        teacher_sha256=declared.inputs["teacher_sha256"],
+        recipe=declared.inputs,
+        origin=teacher.provenance(),
+    )
 
 
-def _check_any(recipe: Recipe, workdir: Workdir, teacher: AnyTeacher) -> None:
-    """Raises DataError where a teacher has labeled nothing at all."""
-    names = [source.name for source in sources_to_label(recipe, teacher)]
-    results = [workdir.labels(teacher.name, name).result() for name in names]
-    if results and not any(result["labelled"] for result in results):
-        raise DataError(
-            f"labels of {teacher.name}: not one image of {', '.join(names)} has a label"
+class Labels(Stage):
+    """The pseudo labels: one pass over each source for all of its teachers."""
+
+    name = "label"
+    folder = "labels"
+    reads_pools = True
+
+    def artifacts(self, run: Run) -> Iterator[Artifact]:
+        compared = leakage.artifacts(run)
+        for teacher in run.recipe.teachers:
+            for source in run.recipe.sources_labeled_by(teacher):
+                declared = artifact(run, teacher, source)
+                yield declared.declare(needs=(*declared.needs, *compared))
+
+    def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        recipe, make_labeler = run.recipe, run.make_labeler or Labeler
+        names = {artifact.group for artifact in pending}
+        chosen = [t for t in recipe.teachers if t.name in names]
+        print_choices(run, chosen)
+        teachers = [run.resolved(teacher) for teacher in chosen]
+        folders = {artifact.folder for artifact in pending}
+        with contextlib.ExitStack() as stack:
+            labeler: AnyLabeler | None = None
+            for source in recipe.student_sources:
+                of_source = [
+                    t for t in teachers if run.labels(t.name, source.name).folder in folders
+                ]
+                if predicting := [t for t in of_source if t.predicts]:
+                    if labeler is None:
+                        # Loaded and traced once, for all sources.
+                        everyone = [t for t in teachers if t.predicts]
+                        labeler = stack.enter_context(make_labeler(run, everyone))
+                    _label(run, source, predicting, labeler)
+                if imported := [t for t in of_source if not t.predicts]:
+                    importer = LabelImporter(imported, max_unreadable=recipe.max_unreadable)
+                    _label(run, source, imported, importer)
+
+    def revisit(self, run: Run, artifact: Artifact) -> None:
+        """Measure a complete dataset at a threshold that has moved; its labels stay."""
+        teacher = run.resolved(run.recipe.teacher(artifact.group))
+        set_origin(artifact.folder, teacher.provenance())
+        result = artifact.result()
+        if result.get("threshold") == describe(teacher.threshold):
+            return
+        source = next(
+            source for source, labels in run.label_sets(teacher) if labels.folder == artifact.folder
         )
+        reader = PseudoLabelReader(artifact.folder, source, teacher.task)
+        found = quality.measure(run.recipe, teacher, source, reader, artifact.folder)
+        artifact.amend(found)
+        print(f"labels of {artifact.name}: read at another threshold{_scores(found)}")
+
+    def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
+        del stages
+        for sentence in leakage.of_teachers(run):
+            print(f"warning: {sentence}", file=sys.stderr)
+        for teacher in run.recipe.teachers:
+            results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
+            made = [result for result in results.values() if result is not None]
+            if made and len(made) == len(results) and not any(r["labelled"] for r in made):
+                raise DataError(
+                    f"labels of {teacher.name}: not one image of {', '.join(results)} has a label"
+                )
+        viewer.write(run)
+
+    def report(self, run: Run) -> dict[str, Any]:
+        labels: dict[str, dict[str, Any]] = {}
+        for teacher in run.recipe.teachers:
+            for source, artifact in run.label_sets(teacher):
+                if result := artifact.result():
+                    kept = copy.copy(result)
+                    kept.pop("teacher_sha256", None)
+                    if teacher.origin is not None:
+                        kept["origin"] = teacher.origin
+                    labels.setdefault(teacher.name, {})[source.name] = kept
+        tables = {t.name: _threshold_table(run, t) for t in run.recipe.teachers}
+        chosen = {name: table for name, table in tables.items() if table}
+        return {"labels": labels, "thresholds": chosen}
 
 
-def weights_sha256(workdir: Workdir, teacher: AnyTeacher) -> str | None:
-    """Of the weights that label, or of the labels that exist; None while they are not there."""
-    if not isinstance(teacher, Teacher):
-        return teacher.sha256()
-    path = workdir.teacher(teacher.name).model_path
-    return file_sha256(path) if path.is_file() else None
+STAGE = Labels()
 
 
-def student_sources(recipe: Recipe) -> list[Source]:
-    """What the student sees, each source once: the teachers' training sets and the pools.
-
-    Raises:
-        UserError: two different sources share a name.
-    """
-    sources = [t.sets.train for t in recipe.trained_teachers] if recipe.student.union else []
-    return distinct([*sources, *(pool.source for pool in recipe.pools)])
-
-
-def sources_to_label(recipe: Recipe, teacher: AnyTeacher) -> list[Source]:
-    """The student's sources that a teacher labels."""
-    pools = {pool.source.name for pool in recipe.pools}
-    return [
-        source
-        for source in student_sources(recipe)
-        if teacher.covers(source, is_pool=source.name in pools)
-    ]
-
-
-def inputs(recipe: Recipe, teacher: AnyTeacher, source: Source, sha256: str) -> dict:
-    """What a column depends on: not the threshold, which is applied when it is read."""
-    found = {
-        "version": VERSION,
-        "teacher_sha256": sha256,
-        "task": teacher.task.before_reading(),
-        "source": without_labels(source),
-    }
-    if isinstance(teacher, ImportedLabels):
-        return found
-    if isinstance(teacher, ExternalTeacher):
-        found["model"] = teacher.model
-    return found | {"size": input_size(recipe, teacher), "batch": recipe.evaluation_batch}
-
-
-def _label(
-    recipe: Recipe,
-    workdir: Workdir,
-    source: Source,
-    pending: Sequence[_Pending],
-    labeler: Writes,
-) -> None:
-    writers = {item.teacher.name: item.writer for item in pending}
+def _label(run: Run, source: Source, teachers: Sequence[AnyTeacher], labeler: AnyLabeler) -> None:
+    """Write the datasets of a source in one pass."""
+    artifacts = {t.name: artifact(run, t, source) for t in teachers}
+    writers = {t.name: writer_of(run, t, source) for t in teachers}
+    for writer in writers.values():
+        writer.clear()
     ranges = pending_ranges(writers)
-    names = ", ".join(item.teacher.name for item in pending)
-    progress = Progress(f"labels of {names} for {source.name}", sum(r.count for r in ranges))
+    title = f"labels of {', '.join(writers)} for {source.name}"
+    progress = Progress(title, sum(r.count for r in ranges))
     start, written = time.monotonic(), 0
     missing = {name: sum(r.count for r in ranges if name in r.teachers) for name in writers}
     with interruption.postponed():
         empty = {index for writer in writers.values() for index in writer.empty()}
-        for part in labeler.write(source, writers, ranges, empty=empty):
-            written += part.count
-            progress.advance(part.count)
-            if part is ranges[0] and len(ranges) > 1:
-                _tell_size(source, pending)
-            for item in pending:
-                missing[item.teacher.name] -= part.count * (item.teacher.name in part.teachers)
-                record(item.part.folder, len(source) - missing[item.teacher.name], len(source))
+        for done in labeler.write(source, writers, ranges, empty=empty):
+            written += done.count
+            progress.advance(done.count)
+            if done is ranges[0] and len(ranges) > 1:
+                _print_size(source, writers, artifacts)
+            for name, one in artifacts.items():
+                missing[name] -= done.count * (name in done.teachers)
+                record(one.folder, len(source) - missing[name], len(source))
             interruption.stop_if_asked()
     progress.close()
     speed = written / max(time.monotonic() - start, 1e-9)
-    for item in pending:
-        item.writer.finish()
-        _finish(recipe, workdir, source, item, round(speed, 1) if written else None)
+    for teacher in teachers:
+        writers[teacher.name].finish()
+        _finish(run, source, teacher, artifacts[teacher.name], round(speed, 1) if written else None)
 
 
-def _tell_size(source: Source, pending: Sequence[_Pending]) -> None:
-    """Says after the first shards what the columns will take, and whether there is room."""
-    each = {item.teacher.name: item.writer.bytes_per_record() for item in pending}
-    told = ", ".join(f"{name} {size:.0f}" for name, size in each.items())
+def _print_size(
+    source: Source, writers: dict[str, PseudoLabelWriter], artifacts: dict[str, Artifact]
+) -> None:
+    """Print after the first shards what the datasets will take, and whether there is room."""
+    each = {name: writer.bytes_per_record() for name, writer in writers.items()}
+    sizes = ", ".join(f"{name} {size:.0f}" for name, size in each.items())
     needed = sum(each.values()) * len(source) / 1e9
-    free = shutil.disk_usage(pending[0].part.folder).free / 1e9
-    print(f"{source.name}: bytes an image: {told}; {needed:.2f} GB in all, {free:.0f} GB are free")
+    free = shutil.disk_usage(next(iter(artifacts.values())).folder).free / 1e9
+    print(f"{source.name}: bytes an image: {sizes}; {needed:.2f} GB in all, {free:.0f} GB are free")
     if needed > free:
         print(f"warning: the labels of {source.name} have no room on the disk", file=sys.stderr)
 
 
 def _finish(
-    recipe: Recipe, workdir: Workdir, source: Source, item: _Pending, speed: float | None
+    run: Run, source: Source, teacher: AnyTeacher, artifact: Artifact, speed: float | None
 ) -> None:
-    """Looks at a whole column and says that it is finished."""
-    teacher, part = item.teacher, item.part
-    title = f"labels of {teacher.name} for {source.name}"
-    column = PseudoLabelReader(part.folder, source, teacher.task)
-    untaught = (workdir.teacher(teacher.name).result() or {}).get("untaught", [])
-    quarantined = quarantine.write(teacher, source, column, part.folder)
-    labeled = len(column) - quarantined
+    """Measure a whole dataset and complete its artifact."""
+    title, folder = f"labels of {artifact.name}", artifact.folder
+    reader = PseudoLabelReader(folder, source, teacher.task)
+    untaught = (run.teacher(teacher.name).result() or {}).get("untaught", [])
+    labeled = len(reader) - quality.write_quarantine(teacher, source, reader, folder)
     if not labeled:
-        print(f"warning: {title}: not one of {len(column)} images has a label", file=sys.stderr)
+        print(f"warning: {title}: not one of {len(reader)} images has a label", file=sys.stderr)
     result = {
-        "teacher_sha256": column.ledger["teacher_sha256"],
-        "images": len(column),
+        "teacher_sha256": reader.ledger["teacher_sha256"],
+        "images": len(reader),
         "labelled": labeled,
-        "bytes": sum(path.stat().st_size for path in part.folder.glob("labels-*")),
+        "bytes": sum(path.stat().st_size for path in folder.glob("labels-*")),
         "images_per_second": speed,
     } | ({"untaught": untaught} if untaught else {})
-    result |= quality.look(recipe, teacher, source, column, part.folder)
-    part.finish(item.inputs, result)
-    told = f", {scoring.headline(result['quality'])}" if result["quality"] else ""
-    print(f"{title}: {labeled} of {len(column)} images{told}")
-    for part_of_head in untaught:
-        print(f"{title}: without {part_of_head}, which were never taught")
+    result |= quality.measure(run.recipe, teacher, source, reader, folder)
+    artifact.finish(result)
+    print(f"{title}: {labeled} of {len(reader)} images{_scores(result)}")
+    for output in untaught:
+        print(f"{title}: without {output}, which were never taught")
 
 
-def _look_again(
-    recipe: Recipe, teacher: AnyTeacher, source: Source, part: Artifact, made_from: dict
-) -> None:
-    """Says what a finished column is worth at another threshold; its labels stay as they are."""
-    result = part.result()
-    if result.get("threshold") == describe(teacher.threshold):
-        return
-    found = quality.look(
-        recipe, teacher, source, PseudoLabelReader(part.folder, source, teacher.task), part.folder
-    )
-    part.finish(made_from, result | found)
-    told = f": {scoring.headline(found['quality'])}" if found["quality"] else ""
-    print(f"labels of {teacher.name} for {source.name}: read at another threshold{told}")
+def print_choices(run: Run, teachers: Sequence[AnyTeacher]) -> None:
+    """Print the thresholds that rules choose; a warning where classes are dropped."""
+    for teacher in teachers:
+        chosen = run.choices(teacher)
+        if chosen is None:
+            continue
+        kept = thresholds.chosen_numbers(chosen)
+        title = f"thresholds of {teacher.name} at precision {teacher.threshold.value:g}"
+        if kept:
+            print(f"{title}: {thresholds.span(kept)}, for {len(kept)} of {len(chosen)} classes")
+        if len(kept) < len(chosen):
+            print(f"warning: {title}: {thresholds.dropped(chosen)}", file=sys.stderr)
+
+
+def _threshold_table(run: Run, teacher: AnyTeacher) -> dict[str, Any] | None:
+    """Return a teacher's thresholds as in report.json; None where nothing is counted.
+
+    Returns:
+        {"value", "minimum" of AtPrecision, or None, "classes": {class: {"threshold": None where it
+        is dropped, "answers", "precision", "recall" of it on validation, None where there is
+        nothing, "dropped": why, or None}}}.
+    """
+    counts, rule = run.prediction_counts(teacher), teacher.rule
+    if counts is None or not run.teacher(teacher.name).is_there:
+        return None
+    chosen, rows = run.choices(teacher) or {}, {}
+    limits = run.resolved(teacher).limits()
+    for index, (name, limit) in enumerate(zip(teacher.task.classes, limits, strict=True)):
+        standing = counts.at(index, limit)
+        rows[name] = {
+            "threshold": None if limit == thresholds.DROPPED else float(limit),
+            "answers": standing.predictions,
+            "precision": _rounded(standing.precision),
+            "recall": _rounded(standing.recall),
+            "dropped": (chosen[name].why if name in chosen else "") or None,
+        }
+    return {
+        "value": rule.value if rule else None,
+        "minimum": rule.minimum if rule else None,
+        "classes": rows,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 4)
+
+
+def _scores(result: dict[str, Any]) -> str:
+    return f", {scoring.headline(result['quality'])}" if result["quality"] else ""

@@ -1,98 +1,121 @@
-"""Baselines: backbones that are pre-trained on the student's images without any label."""
+"""Self-supervised baselines: backbones pretrained on the student's images without labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from must_keras.config.recipe import Recipe
 from must_keras.data.sources import without_labels
 from must_keras.errors import damaged
-from must_keras.files import appended_lines, file_sha256
-from must_keras.inference import scoring
-from must_keras.pseudo_labels import examples
-from must_keras.runs.workdir import Artifact, Workdir, describe
+from must_keras.files import file_sha256
+from must_keras.pseudo_labels import leakage, training_set
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.self_supervised import SelfSupervised
 from must_keras.self_supervised.views import two_views
-from must_keras.stages.label import student_sources
-from must_keras.stages.teacher import selected
-from must_keras.training.fitting import fit_part, is_finished, save_part
+from must_keras.training.fitting import fit_artifact, save_artifact
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.loggers import read_metrics
 from must_keras.training.strategy import is_chief
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
 
 
-def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Trains the methods that a transfer starts from and that are not finished."""
-    for method in selected(recipe.wanted_selfsup, only):
-        part, made_from = workdir.selfsup(method.name), inputs(recipe, workdir, method)
-        if is_finished(part, made_from):
-            print(f"{method.name}: finished before, {part.folder}")
-        else:
-            _train(recipe, workdir, method, part, made_from)
+def artifact(run: Run, method: SelfSupervised) -> Artifact:
+    """Declare a pretrained backbone: it depends on images, and on neither labels nor pyramid."""
+    recipe, sources = run.recipe, run.recipe.student_sources
 
+    def find_inputs() -> dict[str, Any] | None:
+        if not leakage.is_known(run, sources):
+            return None
+        network = recipe.network
+        return {
+            "version": VERSION,
+            "seed": recipe.seed,
+            "backbone": network.backbone,
+            "size": network.size,
+            "method": describe(method) | {"start": method.start.depends_on(network)},
+            "images": [without_labels(source) for source in sources],
+        } | training_set.inputs(run, sources)
 
-def inputs(recipe: Recipe, workdir: Workdir, method: SelfSupervised) -> dict:
-    """What a method depends on: images, whatever their labels say, and no pyramid.
-
-    Raises:
-        UserError: a pool is not compared with the test splits yet.
-    """
-    sources, network = student_sources(recipe), recipe.network
-    return {
-        "version": VERSION,
-        "seed": recipe.seed,
-        "backbone": network.backbone,
-        "size": network.size,
-        "method": describe(method) | {"start": method.start.depends_on(network)},
-        "images": [without_labels(source) for source in sources],
-    } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
-
-
-def _train(
-    recipe: Recipe, workdir: Workdir, method: SelfSupervised, part: Artifact, made_from: dict
-) -> None:
-    sources, training, size = student_sources(recipe), method.training, recipe.network.size
-    images = examples.union(
-        sources,
-        (),
-        left_out=examples.left_out(recipe, workdir, sources),
-        who=f"self-supervised method {method.name!r}",
+    return run.self_supervised(method.name).declare(
+        stage=SelfSupervision.name,
+        name=method.name,
+        group=method.name,
+        find_inputs=find_inputs,
+        needs=leakage.artifacts(run, sources),
     )
-    seed = scoring.derived_seed(recipe.seed, "selfsup", method.name)
+
+
+class SelfSupervision(Stage):
+    """The methods that a transfer starts from."""
+
+    name = "selfsup"
+    by_all_workers = True
+    reads_pools = True
+
+    def is_wanted(self, run: Run) -> bool:
+        return bool(run.recipe.wanted_selfsup)
+
+    def artifacts(self, run: Run) -> Iterator[Artifact]:
+        for method in run.recipe.wanted_selfsup:
+            yield artifact(run, method)
+
+    def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        methods = {method.name: method for method in run.recipe.wanted_selfsup}
+        for one in pending:
+            _train(run, methods[one.name], one)
+
+    def report(self, run: Run) -> dict[str, Any]:
+        methods = [method.name for method in run.recipe.wanted_selfsup]
+        results = {name: run.self_supervised(name).result() for name in methods}
+        return {"selfsup": {name: result for name, result in results.items() if result}}
+
+
+STAGE = SelfSupervision()
+
+
+def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
+    recipe, training, size = run.recipe, method.training, run.recipe.network.size
+    title = f"self-supervised method {method.name!r}"
+    images = training_set.examples(run, recipe.student_sources, (), title=title)
+    seed = run.seed("selfsup", method.name)
     model = method.build(recipe.network, seed=seed, num_images=len(images))
     training.compile(model)
-    look = two_views(method.views, size=size)
-    feed = InputPipeline(images, (), training, size=size, seed=seed, look=look)
+    feed = InputPipeline(
+        images, (), training, size=size, seed=seed, make_views=two_views(method.views, size=size)
+    )
     origin = str(method.start)
-    summaries = fit_part(
-        part, made_from, model, feed, training, title=method.name, origin=origin
-    )  # fmt: skip
+    loggers = fit_artifact(artifact, model, feed, training, title=method.name, origin=origin)
     encoder = model.clean_copy()
     if not is_chief():
         return
-    save_part(part, encoder)
-    summaries.close()
-    metrics = _last_numbers(part)
-    print(f"{method.name}: loss {metrics['loss']:.3f}, own view found {metrics['accuracy']:.1%}")
-    part.finish(
-        made_from,
+    save_artifact(artifact, encoder)
+    loggers.close()
+    metrics = _last_metrics(artifact)
+    print(f"{method.name}: loss {metrics['loss']:.3f}, accuracy {metrics['accuracy']:.1%}")
+    artifact.finish(
         {
             "method": type(method).__name__,
             "metrics": metrics,
             "parameters": encoder.count_params(),
             "images": len(images),
             "images_seen": training.images_seen,
-            "model_sha256": file_sha256(part.model_path),
-        },
+            "model_sha256": file_sha256(artifact.model_path),
+        }
     )
 
 
-def _last_numbers(part: Artifact) -> dict[str, Any]:
-    """{"loss", "accuracy"}: means of the last steps, as logged."""
-    path, remedy = part.folder / "metrics.jsonl", f"delete {part.folder} to train it again"
-    rows = [row for row in appended_lines(path, form={}, remedy=remedy) if "accuracy" in row]
+def _last_metrics(artifact: Artifact) -> dict[str, Any]:
+    """Return {"loss", "accuracy"}: means of the last steps, as logged."""
+    rows = [row.values for row in read_metrics(artifact.folder) if "accuracy" in row.values]
     if not rows:
+        path, remedy = (
+            artifact.folder / "metrics.jsonl",
+            f"delete {artifact.folder} to train it again",
+        )
         raise damaged(path, "it has no line with an accuracy", remedy=remedy)
     return {key: rows[-1].get(key) for key in ("loss", "accuracy")}

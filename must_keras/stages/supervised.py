@@ -1,59 +1,71 @@
-"""A baseline: the student's network, trained on true labels alone."""
+"""The fully supervised baseline: the student's network, trained on ground truth alone."""
 
 from __future__ import annotations
 
-from must_keras.config.recipe import Recipe, student_weights
-from must_keras.pseudo_labels import examples
-from must_keras.runs.workdir import Workdir
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from must_keras.pseudo_labels import leakage, training_set
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages.student import fit_heads
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
 
 
-def run(recipe: Recipe, workdir: Workdir, only: tuple[str, ...]) -> None:
-    """Trains it if a transfer starts from it and it is not finished.
+def artifact(run: Run) -> Artifact:
+    """Declare the baseline: it depends on ground truth, and on no teacher's weights."""
+    recipe, sources = run.recipe, run.recipe.labeled_sources
 
-    Heads, loss weights and start are the student's; a head of which no source has a true label,
-    as that of a teacher that somebody else trained, is left out.
+    def find_inputs() -> dict[str, Any] | None:
+        if not leakage.is_known(run, sources):
+            return None
+        tasks, weights = [t.task for t in recipe.labeled_teachers], recipe.loss_weights()
+        return {
+            "version": VERSION,
+            "seed": recipe.seed,
+            "network": recipe.network,
+            "tasks": [task.before_reading() for task in tasks],
+            "sources": sources,
+            "training": recipe.supervised,
+            "start": recipe.student.start.depends_on(recipe.network),
+            "loss_weights": {task.name: weights[task.name] for task in tasks},
+        } | training_set.inputs(run, sources)
+
+    needs = leakage.artifacts(run, sources)
+    return run.supervised.declare(stage=Supervised.name, find_inputs=find_inputs, needs=needs)
+
+
+class Supervised(Stage):
+    """The baseline, where a transfer starts from it.
+
+    Heads, loss weights and start are the student's; a head without ground truth in any source, as
+    that of an external teacher, is left out.
     """
-    del only
-    training = recipe.wanted_supervised
-    if training is None:
-        return
-    sources, teachers = recipe.labeled_sources, recipe.labeled_teachers
-    fit_heads(
-        recipe,
-        workdir,
-        workdir.supervised,
-        inputs(recipe, workdir),
-        examples.union(
-            sources,
-            [teacher.task for teacher in teachers],
-            left_out=examples.left_out(recipe, workdir, sources),
-            who="the supervised baseline",
-        ),
-        training,
-        teachers=teachers,
-        title="supervised",
-    )
+
+    name = "supervised"
+    by_all_workers = True
+    reads_pools = True
+
+    def is_wanted(self, run: Run) -> bool:
+        return run.recipe.wanted_supervised is not None
+
+    def artifacts(self, run: Run) -> Iterator[Artifact]:
+        yield artifact(run)
+
+    def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        recipe, teachers = run.recipe, run.recipe.labeled_teachers
+        tasks = [teacher.task for teacher in teachers]
+        images = training_set.examples(
+            run, recipe.labeled_sources, tasks, title="the supervised baseline"
+        )
+        for one in pending:
+            fit_heads(run, one, images, recipe.supervised, teachers=teachers, title="supervised")
+
+    def report(self, run: Run) -> dict[str, Any]:
+        return {"supervised": run.supervised.result() if self.is_wanted(run) else None}
 
 
-def inputs(recipe: Recipe, workdir: Workdir) -> dict:
-    """What it depends on: sources with their true labels, and nothing of the teachers' weights.
-
-    Raises:
-        UserError: a pool with true labels is not compared with the test splits yet.
-    """
-    sources, teachers = recipe.labeled_sources, recipe.labeled_teachers
-    weights = student_weights(recipe)
-    return {
-        "version": VERSION,
-        "seed": recipe.seed,
-        "network": recipe.network,
-        "tasks": [teacher.task.before_reading() for teacher in teachers],
-        "sources": sources,
-        "training": recipe.supervised,
-        "start": recipe.student.start.depends_on(recipe.network),
-        "loss_weights": {teacher.task.name: weights[teacher.task.name] for teacher in teachers},
-    } | examples.as_inputs(examples.left_out(recipe, workdir, sources))
+STAGE = Supervised()

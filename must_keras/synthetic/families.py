@@ -1,9 +1,9 @@
-"""The data sets by name: what each draws, how it looks, and the class lists it is labeled in.
+"""The families of synthetic scenes by name, and the config of a data set of one family.
 
-The five training families share one vocabulary, so that a pool picture's truth is told in the
-words of every teacher. The six dev and the six final sets have other shapes, colors, textures,
-light and cameras than the training families and than each other: nothing that is tuned on dev was
-seen in final.
+A family has styles (shapes, colors, light, cameras) and the class lists of its labels. The five
+training families share one vocabulary, so that the ground truth of a pool image has the classes of
+every teacher. The six dev and the six final sets have other shapes, colors, textures, light and
+cameras than the training families and than each other: values tuned on dev are new to final.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from must_keras.errors import UserError
 from must_keras.synthetic import textures
 
 Range = tuple[float, float]
@@ -18,16 +19,18 @@ Range = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Class lists; what is not listed has no label of that kind.
+    """Class lists; other names have no label of that kind.
 
     Attributes:
-        classes: of a one-object picture, by index.
+        classes: of a one-object image, by index.
         categories: of boxes and instance masks, by index.
-        stuff: of the semantic map, first; "floor", "wall", "ceiling", "ground" and "sky" are drawn
+        stuff: of the semantic map, first; "floor", "wall", "ceiling", "ground" and "sky" are
             everywhere, "panel" (flat on a wall) and "rug" (flat on the floor or ground) count as
             their wall, floor or ground where they are not listed.
         things: shapes of the semantic map, after the stuff.
 
+    Example:
+        Vocabulary(categories=("ball", "cone"), stuff=("floor", "wall"), things=("ball",))
     """
 
     classes: tuple[str, ...] = ()
@@ -37,30 +40,32 @@ class Vocabulary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
-    """How a kind of picture looks. Ranges are (low, high), drawn uniformly.
+class Style:
+    """The distribution of one kind of worlds. Ranges are (low, high), sampled uniformly.
 
     Attributes:
-        shapes: what is drawn; the first is drawn 1.7 times as often as the last.
-        count: (fewest, most) objects; less where there is no room for more.
-        span: radius of an object as a share of half the picture's width.
+        shapes: of the objects; the first is sampled 1.7 times as often as the last.
+        count: (min, max) objects; fewer where there is no room for more.
+        span: radius of an object as a share of half the image's width.
         radius: of an object, meters.
         indoors: share of rooms; the rest stands on open ground under a sky.
         eye: height of the camera, meters.
         view: horizontal field of view, degrees.
-        tilt: shift of the camera's pitch from looking straight at the objects, degrees.
+        tilt: shift of the camera's pitch from that towards the objects, degrees.
         roll: of the camera, degrees.
         lying: share of objects on their side; tipped: share at any angle.
         saturation, value: of objects' colors (every hue, whatever the shape).
-        patterns: of objects; the first is drawn half of the time.
+        patterns: of objects; the first is sampled half of the time.
         walls: (low, high) gray of walls, floors, ceilings and ground; tint: how colored they are.
         wall_patterns: of walls, floors and ground; contrast: of these patterns.
-        patches: most flat panels and rugs each.
+        patches: max number of flat panels and rugs each.
         ambient: share of light without direction.
         lamp: height of the light above the objects, meters.
         warmth: (low, high) color of the light, -1 blue to 1 yellow.
-        weight: how often the look is drawn in a family of several looks.
+        weight: relative frequency in a family of several styles.
 
+    Example:
+        Style(shapes=("ball", "cone"), count=(1, 3), indoors=1.0)
     """
 
     shapes: tuple[str, ...]
@@ -90,9 +95,13 @@ class Look:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """A data set: a mixture of looks, labeled in one vocabulary."""
+    """A mixture of styles, labeled with one vocabulary.
 
-    looks: tuple[Look, ...]
+    Example:
+        Family(styles=(Style(shapes=("ball",)),), vocabulary=Vocabulary(categories=("ball",)))
+    """
+
+    styles: tuple[Style, ...]
     vocabulary: Vocabulary
 
 
@@ -106,9 +115,11 @@ _TRAINING = Vocabulary(
     things=_ROOMS,
 )
 
-_single = Look(shapes=_SINGLE, count=(1, 1), span=(0.48, 0.78), indoors=0.6, lying=0.2, tipped=0.15)
-_crowd = Look(shapes=_CROWD)
-_rooms = Look(
+_single = Style(
+    shapes=_SINGLE, count=(1, 1), span=(0.48, 0.78), indoors=0.6, lying=0.2, tipped=0.15
+)
+_crowd = Style(shapes=_CROWD)
+_rooms = Style(
     shapes=_ROOMS,
     count=(1, 5),
     indoors=0.8,
@@ -117,8 +128,8 @@ _rooms = Look(
     tilt=(-24, 2),
     patches=2,
 )
-# One kind of camera at about one height, so that a single picture can tell meters.
-_depth = Look(
+# One kind of camera at about one height, so that a single image determines meters.
+_depth = Style(
     shapes=_CROWD,
     count=(1, 4),
     span=(0.15, 0.5),
@@ -130,11 +141,7 @@ _depth = Look(
 )
 
 
-def _several(weight: float, look: Look) -> Look:
-    return dataclasses.replace(look, weight=weight)
-
-
-_dev = {
+_DEV = {
     "saturation": (0.3, 0.55),
     "value": (0.45, 1.0),
     "patterns": (textures.plain, textures.checks, textures.fade, textures.dots),
@@ -149,7 +156,7 @@ _dev = {
     "eye": (1.2, 2.6),
     "roll": (-8, 8),
 }
-_final = {
+_FINAL = {
     "saturation": (0.7, 1.0),
     "value": (0.3, 0.8),
     "patterns": (textures.marble, textures.plain, textures.rings, textures.speckle),
@@ -166,56 +173,61 @@ _final = {
 }
 
 
-def _downstream(prefix: str, style: dict, shapes: dict[str, tuple[str, ...]]) -> dict[str, Family]:
-    """Six families in one style: class, boxes, map, map2, depth, normals."""
-    room = {"indoors": 1.0, "tilt": (-22, 3), **style}
-    looks = {
-        "class": Look(
-            shapes=shapes["class"], count=(1, 1), span=(0.45, 0.75), lying=0.2, tipped=0.15, **style
+def _downstream(prefix: str, common: dict, shapes: dict[str, tuple[str, ...]]) -> dict[str, Family]:
+    """Return six families with common values: class, boxes, map, map2, depth, normals."""
+    room = {"indoors": 1.0, "tilt": (-22, 3), **common}
+    styles = {
+        "class": Style(
+            shapes=shapes["class"],
+            count=(1, 1),
+            span=(0.45, 0.75),
+            lying=0.2,
+            tipped=0.15,
+            **common,
         ),
-        "boxes": Look(shapes=shapes["boxes"], **style),
-        "map": Look(shapes=shapes["map"], count=(2, 4), patches=2, **room),
-        "map2": Look(
-            shapes=shapes["map2"], count=(2, 5), indoors=0.0, patches=2, tilt=(-22, 0), **style
+        "boxes": Style(shapes=shapes["boxes"], **common),
+        "map": Style(shapes=shapes["map"], count=(2, 4), patches=2, **room),
+        "map2": Style(
+            shapes=shapes["map2"], count=(2, 5), indoors=0.0, patches=2, tilt=(-22, 0), **common
         ),
-        "depth": Look(shapes=shapes["depth"], span=(0.15, 0.5), patches=2, **room),
-        "normals": Look(
+        "depth": Style(shapes=shapes["depth"], span=(0.15, 0.5), patches=2, **room),
+        "normals": Style(
             shapes=shapes["normals"], span=(0.35, 0.6), count=(1, 3), tipped=0.3, **room
         ),
     }
-    stuff = {
-        "map": ("floor", "wall", "ceiling", "panel"),
-        "map2": ("ground", "sky", "rug"),
-    }
+    stuff = {"map": ("floor", "wall", "ceiling", "panel"), "map2": ("ground", "sky", "rug")}
     indoor_stuff = ("floor", "wall", "ceiling")
     families = {}
-    for task, look in looks.items():
+    for task, style in styles.items():
         families[f"{prefix}_{task}"] = Family(
-            looks=(look,),
+            styles=(style,),
             vocabulary=Vocabulary(
-                classes=look.shapes if task == "class" else (),
-                categories=look.shapes,
+                classes=style.shapes if task == "class" else (),
+                categories=style.shapes,
                 stuff=stuff.get(
-                    task, (*indoor_stuff, *(() if look.indoors == 1 else ("ground", "sky")))
+                    task, (*indoor_stuff, *(() if style.indoors == 1 else ("ground", "sky")))
                 ),
-                things=look.shapes,
+                things=style.shapes,
             ),
         )
     return families
 
 
 FAMILIES: dict[str, Family] = {
-    "single": Family(looks=(_single,), vocabulary=_TRAINING),
-    "crowd": Family(looks=(_crowd,), vocabulary=_TRAINING),
-    "rooms": Family(looks=(_rooms,), vocabulary=_TRAINING),
-    "depth": Family(looks=(_depth,), vocabulary=_TRAINING),
+    "single": Family(styles=(_single,), vocabulary=_TRAINING),
+    "crowd": Family(styles=(_crowd,), vocabulary=_TRAINING),
+    "rooms": Family(styles=(_rooms,), vocabulary=_TRAINING),
+    "depth": Family(styles=(_depth,), vocabulary=_TRAINING),
     "pool": Family(
-        looks=(_several(3, _single), _several(3, _crowd), _several(2, _rooms), _several(2, _depth)),
+        styles=tuple(
+            dataclasses.replace(style, weight=weight)
+            for style, weight in ((_single, 3), (_crowd, 3), (_rooms, 2), (_depth, 2))
+        ),
         vocabulary=_TRAINING,
     ),
     **_downstream(
         "dev",
-        _dev,
+        _DEV,
         {
             "class": ("egg", "tent", "cup", "dumbbell", "plus", "tetra"),
             "boxes": ("cup", "ramp", "bolt", "egg", "tee"),
@@ -227,7 +239,7 @@ FAMILIES: dict[str, Family] = {
     ),
     **_downstream(
         "final",
-        _final,
+        _FINAL,
         {
             "class": ("snowman", "nut", "house", "rocket", "spool", "arch"),
             "boxes": ("house", "mushroom", "nut", "lamp", "snowman"),
@@ -238,5 +250,84 @@ FAMILIES: dict[str, Family] = {
         },
     ),
 }
-"""Every family; the names play: single ImageNet, crowd Objects365, rooms COCO, depth and pool the
+"""Every family. They stand for: single ImageNet, crowd Objects365, rooms COCO, depth and pool the
 paper's depth set and unlabeled pool, dev and final the six downstream sets."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """The values of one data set of synthetic scenes; a BuilderConfig to TFDS.
+
+    Image i of a split depends on (family, data_seed, split, i) alone: another size shows the same
+    worlds in other pixels, and a longer split begins with the shorter one's images.
+
+    Attributes:
+        family: a name in FAMILIES.
+        size: height and width, pixels.
+        data_seed: of the worlds.
+        train, validation, test: number of images; a split of 0 is absent.
+        first: the i of a split's first image: sets that continue each other share no image.
+
+    Example:
+        SceneConfig(family="single", size=64, train=2000).name  # "single-64px-seed0-2000-200-400"
+    """
+
+    family: str
+    size: int = 64
+    data_seed: int = 0
+    train: int = 2000
+    validation: int = 200
+    test: int = 400
+    first: int = 0
+
+    def __post_init__(self):
+        if self.family not in FAMILIES:
+            raise UserError(f"family must be one of {sorted(FAMILIES)}, received {self.family!r}.")
+        if self.size < 16:
+            raise UserError(f"size must be at least 16 pixels, received {self.size}.")
+        if min(self.data_seed, self.train, self.validation, self.test, self.first) < 0:
+            raise UserError(f"data_seed and numbers of images must not be negative: {self}.")
+
+    @property
+    def name(self) -> str:
+        """A name that is unique for these values; the folder of the prepared data set."""
+        counts = f"{self.train}-{self.validation}-{self.test}"
+        first = f"-from{self.first}" if self.first else ""
+        return f"{self.family}-{self.size}px-seed{self.data_seed}-{counts}{first}"
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """{split: number of images} of the splits with any."""
+        counts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: count for split, count in counts.items() if count}
+
+    @property
+    def definition(self) -> Family:
+        """The styles and the vocabulary of the family."""
+        return FAMILIES[self.family]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the one-object images' classes; empty for a set without them."""
+        return self.definition.vocabulary.classes
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the boxes' labels."""
+        return self.definition.vocabulary.categories
+
+    @property
+    def semantic_classes(self) -> tuple[str, ...]:
+        """Names of the semantic map's values: the stuff, then the things."""
+        return self.definition.vocabulary.stuff + self.definition.vocabulary.things
+
+    # What else TFDS reads of a BuilderConfig; properties, so that rendering needs no TensorFlow.
+    version = None
+    release_notes = None
+    supported_versions = ()
+    tags = ()
+
+    @property
+    def description(self) -> str:
+        """One line for TFDS's metadata."""
+        return f"Synthetic scenes, family {self.family}, {self.size} px, seed {self.data_seed}."

@@ -4,7 +4,7 @@ A pixel's ray has the direction (x, y, 1) in camera axes, so its t is the z-dept
 solid's unit space by a 3x3 matrix, and only the pixels of the thing's projected bounding box are
 cast; shadow rays only where the way to the light comes near the thing.
 
-Shapes: [3, H, W] here, channels last in what is returned.
+Arrays are [3, H, W] here; results have channels last.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from must_keras.synthetic.worlds import Thing, World
 
-FARTHEST = np.float32(60.0)
+MAX_DEPTH = np.float32(60.0)
 """Ground beyond this z-depth, meters, counts as sky (16 bits of millimeters end at 65.5 m)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """What the camera sees.
+    """A rendered image and its exact labels.
 
     Attributes:
         image: [H, W, 3] uint8.
@@ -29,8 +29,10 @@ class Rendering:
         normals: [H, W, 3] float32 unit vectors in camera axes (X right, Y down, Z forward), towards
             the camera (n . ray < 0); zeros: sky.
         things: [H, W] int16, index into world.things; -1: none.
-        surfaces: [H, W] int8, index into SURFACES of what is there or behind the thing.
+        surfaces: [H, W] int8, index into SURFACES of the surface there or behind the thing.
 
+    Example:
+        render(sample_world(rng, style), 64, rng).depth
     """
 
     image: np.ndarray
@@ -68,7 +70,7 @@ class _Cast:
         self.ball_radius = np.float32(scale * shape.radius)
 
     def hit(self, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First t [K] and the part [K] that is hit, of rays in camera axes."""
+        """Return the first t [K] and the part [K] that is hit, of rays in camera axes."""
         best, which = None, np.int8(0)
         for number, solid in enumerate(self.solids):
             inverse = self.inverse[number]
@@ -81,7 +83,7 @@ class _Cast:
         return best, which
 
     def normal(self, points: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Outward normals [3, K] in camera axes, not of unit length."""
+        """Return outward normals [3, K] in camera axes, not of unit length."""
         normals = np.empty_like(points)
         for number, solid in enumerate(self.solids):
             here = slice(None) if len(self.solids) == 1 else which == number
@@ -91,7 +93,7 @@ class _Cast:
         return normals
 
     def window(self, focal: float, size: int) -> tuple[slice, slice]:
-        """Rows and columns that may show the thing."""
+        """Return the rows and columns that may show the thing."""
         if self.corners[2].min() < 0.05:
             return slice(0, size), slice(0, size)
         x, y = (focal * self.corners[:2] / self.corners[2] + 0.5) * size
@@ -106,9 +108,9 @@ def _rays(world: World, size: int) -> np.ndarray:
 
 
 def _background(world: World, directions: np.ndarray):
-    """Depth [K], surface [K], normals [3, K] and colors [3, K] of room or ground and sky.
+    """Return depth [K], surface [K], normals [3, K] and colors [3, K] of room or ground and sky.
 
-    Surfaces are looked at in coordinates (u, v): (x, y) on what is level, (x or y, z) on walls.
+    Patterns have coordinates (u, v): (x, y) on level surfaces, (x or y, z) on walls.
     """
     turn = world.turn.astype(np.float32)
     steep = turn @ directions
@@ -126,7 +128,7 @@ def _background(world: World, directions: np.ndarray):
         normals = turn.T[:, axis] * sign
     else:
         depth = np.where(steep[2] < 0, -eye[2] / steep[2], np.inf)
-        surface = np.where(depth < FARTHEST, _GROUND, _SKY).astype(np.int8)
+        surface = np.where(depth < MAX_DEPTH, _GROUND, _SKY).astype(np.int8)
         axis = np.full(depth.shape, 2)
         normals = np.repeat(turn[2][:, None], depth.size, axis=1)
     points = eye + steep * np.where(surface == _SKY, 0, depth)
@@ -162,7 +164,7 @@ def _background(world: World, directions: np.ndarray):
 
 
 def _lit(casts: list[_Cast], points, normals, light, things) -> np.ndarray:
-    """Lambert's cosine times the light's falloff, 0 in shadow. [K] for points [3, K]."""
+    """Return Lambert's cosine times the light's falloff, 0 in shadow: [K] for points [3, K]."""
     way = light[:, None] - points
     squared = np.einsum("ck,ck->k", way, way)
     cosine = np.einsum("ck,ck->k", way, normals) / np.sqrt(squared)
@@ -188,7 +190,7 @@ def _lit(casts: list[_Cast], points, normals, light, things) -> np.ndarray:
 
 
 def render(world: World, size: int, rng: np.random.Generator) -> Rendering:
-    """Draws ``world`` with ``size`` x ``size`` pixels; ``rng`` gives the sensor's noise only."""
+    """Render a world with ``size`` x ``size`` pixels; ``rng`` samples the sensor's noise alone."""
     directions = _rays(world, size)
     rays = directions.reshape(3, -1)
     depth, surface, normals, colors = _background(world, rays)
@@ -198,11 +200,11 @@ def render(world: World, size: int, rng: np.random.Generator) -> Rendering:
     buffer = depth.reshape(size, size)
     for number, cast in enumerate(casts):
         window = cast.window(world.focal, size)
-        seen = directions[:, window[0], window[1]]
-        if not seen.size:
+        inside = directions[:, window[0], window[1]]
+        if not inside.size:
             continue
-        t, which = cast.hit(np.zeros((3, 1), np.float32), seen.reshape(3, -1))
-        t, which = t.reshape(seen.shape[1:]), which.reshape(seen.shape[1:])
+        t, which = cast.hit(np.zeros((3, 1), np.float32), inside.reshape(3, -1))
+        t, which = t.reshape(inside.shape[1:]), which.reshape(inside.shape[1:])
         nearer = t < buffer[window]
         buffer[window][nearer] = t[nearer]
         things[window][nearer] = number
@@ -245,7 +247,7 @@ def render(world: World, size: int, rng: np.random.Generator) -> Rendering:
 
 
 def _highlight(points: np.ndarray, normals: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Blinn's highlight: (normal . halfway)^16, seen from the origin. [K]."""
+    """Return Blinn's highlight, (normal . halfway)^16 for a camera at the origin: [K]."""
     way = light[:, None] - points
     halfway = way / np.linalg.norm(way, axis=0) - points / np.linalg.norm(points, axis=0)
     cosine = np.einsum("ck,ck->k", halfway, normals) / np.linalg.norm(halfway, axis=0)

@@ -1,17 +1,216 @@
-"""The shapes of the scenes by name: one solid or a few joined ones, standing upright on z."""
+"""The shapes of the scenes by name, and the solids that they are made of.
+
+Solids are surfaces of revolution, convex polyhedra and tori, each in its unit space. Shapes are one
+solid or a few joined ones, standing upright on z.
+
+Arrays: [3, K] for K points or directions, float32, coordinates x, y, z with z up. A ray is
+``origin + t * direction``; ``hit`` returns the smallest t > 0 on the surface, and infinity where
+the ray misses. Directions need not be unit vectors: an affine map of the ray keeps t.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
-from must_keras.synthetic.solids import Polyhedron, Revolved, Torus
+NEAR = np.float32(1e-4)  # Hits closer than this are the surface that the ray starts on.
+_TINY = np.float32(1e-7)
+
+
+def _away_from_zero(x):
+    """Replace components too small to divide by; keep the rest."""
+    return np.where(np.abs(x) < _TINY, _TINY, x)
+
+
+class Revolved:
+    """``x^2 + y^2 = q0 + q1 z + q2 z^2`` between two heights, closed by flat caps.
+
+    A ball is (1, 0, -1), a can (1, 0, 0), a cone (0.25, -0.5, 0.25), an hourglass (0.2, 0, 0.8).
+
+    Example:
+        Revolved(1, 0, -1).support(np.array([0.0, 0.0, 1.0]))  # 1.0
+    """
+
+    def __init__(self, q0: float, q1: float, q2: float, low: float = -1.0, high: float = 1.0):
+        self.q0, self.q1, self.q2 = (np.float32(q) for q in (q0, q1, q2))
+        self.low, self.high = np.float32(low), np.float32(high)
+        squared = [max(0.0, q0 + q1 * z + q2 * z * z) for z in (low, high)]
+        self.caps = [
+            (np.float32(z), np.float32(s))
+            for z, s in zip((low, high), squared, strict=True)
+            if s > 0
+        ]
+        heights = np.linspace(low, high, 65)
+        self._profile = np.sqrt(np.maximum(q0 + q1 * heights + q2 * heights**2, 0)), heights
+        self.convex = q2 <= 0 or 4 * q0 * q2 <= q1 * q1
+
+    def hit(self, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Return the first t [K] on the side or on a cap."""
+        (ox, oy, oz), (dx, dy, dz) = origin, direction
+        a = _away_from_zero(dx * dx + dy * dy - self.q2 * dz * dz)
+        b = ox * dx + oy * dy - (0.5 * self.q1 + self.q2 * oz) * dz
+        c = ox * ox + oy * oy - (self.q0 + (self.q1 + self.q2 * oz) * oz)
+        discriminant = b * b - a * c
+        root = np.sqrt(np.maximum(discriminant, 0))
+        meets = discriminant > 0
+        nearest = np.full(dz.shape, np.inf, np.float32)
+        for t in ((-b - root) / a, (root - b) / a):
+            z = oz + t * dz
+            on = meets & (t > NEAR) & (z >= self.low) & (z <= self.high)
+            nearest = np.where(on & (t < nearest), t, nearest)
+            if not self.caps and self.q2 < 0:
+                return nearest  # A whole ball seen from outside: the far root is behind.
+        for height, squared_radius in self.caps:
+            t = (height - oz) / _away_from_zero(dz)
+            x, y = ox + t * dx, oy + t * dy
+            on = (t > NEAR) & (x * x + y * y <= squared_radius)
+            nearest = np.where(on & (t < nearest), t, nearest)
+        return nearest
+
+    def normal(self, points: np.ndarray) -> np.ndarray:
+        """Return outward normals [3, K], not of unit length."""
+        x, y, z = points
+        normals = np.stack([x, y, -0.5 * self.q1 - self.q2 * z])
+        for height, _ in self.caps:
+            flat = np.abs(z - height) < 1e-3
+            normals[:, flat] = np.float32([[0], [0], [1 if height == self.high else -1]])
+        return normals
+
+    def support(self, direction: np.ndarray) -> float:
+        """Return the largest ``direction . p`` over the solid; direction [3]."""
+        radii, heights = self._profile
+        return float(np.max(radii * np.hypot(direction[0], direction[1]) + heights * direction[2]))
+
+
+class Polyhedron:
+    """A convex solid: the points with ``normals . p <= offsets``.
+
+    Args:
+        planes: rows (nx, ny, nz, offset).
+
+    Example:
+        Polyhedron([(*row, 1) for row in np.concatenate([np.eye(3), -np.eye(3)])])  # A box.
+    """
+
+    convex = True
+
+    def __init__(self, planes):
+        planes = np.asarray(planes, np.float64)
+        planes = planes / np.linalg.norm(planes[:, :3], axis=1, keepdims=True)
+        self.normals = planes[:, :3].astype(np.float32)
+        self.offsets = planes[:, 3].astype(np.float32)
+        corners = []
+        for three in itertools.combinations(planes, 3):
+            three = np.stack(three)
+            if abs(np.linalg.det(three[:, :3])) > 1e-6:
+                corner = np.linalg.solve(three[:, :3], three[:, 3])
+                if (planes[:, :3] @ corner <= planes[:, 3] + 1e-6).all():
+                    corners.append(corner)
+        self.corners = np.stack(corners)
+
+    def hit(self, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Return the first t [K]: the last plane entered, if before the first plane left."""
+        slope = _away_from_zero(self.normals @ direction)
+        t = (self.offsets[:, None] - self.normals @ origin) / slope
+        entering = slope < 0
+        enter = np.where(entering, t, -np.inf).max(axis=0)
+        leave = np.where(entering, np.inf, t).min(axis=0)
+        return np.where((enter < leave) & (enter > NEAR), enter, np.float32(np.inf))
+
+    def normal(self, points: np.ndarray) -> np.ndarray:
+        """Return outward unit normals [3, K] of the faces that the points lie on."""
+        return self.normals[np.argmax(self.normals @ points - self.offsets[:, None], axis=0)].T
+
+    def support(self, direction: np.ndarray) -> float:
+        """Return the largest ``direction . p`` over the solid; direction [3]."""
+        return float(np.max(self.corners @ direction))
+
+
+class Torus:
+    """A ring around z: its tube, of radius ``tube``, runs at distance ``ring`` from the axis.
+
+    Example:
+        Torus(0.7, 0.3).support(np.array([1.0, 0.0, 0.0]))  # 1.0
+    """
+
+    convex = False
+    _steps = np.linspace(0, 1, 20, dtype=np.float32)[:, None]
+
+    def __init__(self, ring: float, tube: float):
+        self.ring, self.tube = np.float32(ring), np.float32(tube)
+
+    def hit(self, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Return the first t [K]: 20 samples between bounding slab and ball, then Newton's steps.
+
+        A ray that only grazes the tube between two samples is missed, which no image shows.
+        """
+        origin = np.broadcast_to(origin, direction.shape)
+        a = np.einsum("ck,ck->k", direction, direction)
+        b = np.einsum("ck,ck->k", origin, direction)
+        c = np.einsum("ck,ck->k", origin, origin) - (self.ring + self.tube) ** 2
+        root = np.sqrt(np.maximum(b * b - a * c, 0))
+        flat = [(s * self.tube - origin[2]) / _away_from_zero(direction[2]) for s in (-1, 1)]
+        start = np.maximum(np.maximum((-b - root) / a, np.minimum(*flat)), NEAR)
+        stop = np.minimum((root - b) / a, np.maximum(*flat))
+        t = np.full(a.shape, np.inf, np.float32)
+        near = np.flatnonzero((b * b > a * c) & (stop > start))
+        if near.size:
+            begin, length = start[near], (stop - start)[near]
+            entry = origin[:, near] + direction[:, near] * begin
+            t[near] = begin + self._first(entry, direction[:, near] * length) * length
+        return t
+
+    def _first(self, origin, ray):
+        """Return the first root in [0, 1], or infinity.
+
+        Of ``(p.p + R^2 - r^2)^2 - 4 R^2 (x^2 + y^2)`` along the ray.
+        """
+        squares, across, start = ray * ray, origin * ray, origin * origin
+        flat = [v[0] + v[1] for v in (squares, across, start)]
+        whole = [f + v[2] for f, v in zip(flat, (squares, across, start), strict=True)]
+        constant = self.ring**2 - self.tube**2
+
+        def quadratic(terms, u, constant):
+            return (terms[0] * u + 2 * terms[1]) * u + (terms[2] + constant)
+
+        def outside(u):
+            return quadratic(whole, u, constant) ** 2 - 4 * self.ring**2 * quadratic(flat, u, 0)
+
+        values = outside(self._steps)
+        crosses = (values[:-1] > 0) & (values[1:] <= 0)
+        step = np.argmax(crosses, axis=0)
+        column = np.arange(step.size)
+        found = crosses[step, column]
+        low, high = self._steps[step, 0], self._steps[step + 1, 0]
+        drop = np.minimum(values[step + 1, column] - values[step, column], -_TINY)
+        root = low - values[step, column] * (high - low) / drop
+        for _ in range(4):
+            slope = 4 * (whole[0] * root + whole[1]) * quadratic(whole, root, constant)
+            slope -= 8 * self.ring**2 * (flat[0] * root + flat[1])
+            root = np.clip(root - outside(root) / np.minimum(slope, -_TINY), low, high)
+        return np.where(found, root, np.float32(np.inf))
+
+    def normal(self, points: np.ndarray) -> np.ndarray:
+        """Return outward normals [3, K], not of unit length."""
+        x, y, z = points
+        keep = 1 - self.ring / np.maximum(np.hypot(x, y), _TINY)
+        return np.stack([x * keep, y * keep, z])
+
+    def support(self, direction: np.ndarray) -> float:
+        """Return the largest ``direction . p`` over the solid; direction [3]."""
+        flat = np.hypot(direction[0], direction[1])
+        return float(self.ring * flat + self.tube * np.linalg.norm(direction))
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One solid of a shape: ``p = center + size * unit`` in the shape's own space."""
+    """One solid of a shape: ``p = center + size * unit`` in the shape's own space.
+
+    Example:
+        Part(BALL, center=(0, 0, 0.6), size=(0.5, 0.5, 0.5))
+    """
 
     solid: Revolved | Polyhedron | Torus
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -27,6 +226,8 @@ class Shape:
         tall: (low, high) factor of z against x.
         low, high: [3] the upright bounding box; radius: of the ball around that box's center.
 
+    Example:
+        Shape(Part(BALL, (0, 0, -0.4), (0.7, 0.7, 0.7)), Part(BALL, (0, 0, 0.55), (0.4, 0.4, 0.4)))
     """
 
     def __init__(self, *parts: Part, narrow=(1.0, 1.0), tall=(0.85, 1.2)):
@@ -44,11 +245,11 @@ class Shape:
 
     @property
     def convex(self) -> bool:
-        """Whether it cannot throw a shadow on itself."""
+        """Whether it cannot cast a shadow on itself."""
         return len(self.parts) == 1 and self.parts[0].solid.convex
 
     def support(self, direction: np.ndarray) -> float:
-        """Largest ``direction . p`` over the shape; direction [3]."""
+        """Return the largest ``direction . p`` over the shape; direction [3]."""
         return max(
             part.solid.support(direction * np.array(part.size)) + direction @ np.array(part.center)
             for part in self.parts
@@ -78,7 +279,7 @@ RAMP = Polyhedron([(1, 0, 1, 0), (-1, 0, 0, 1), (0, 1, 0, 1), (0, -1, 0, 1), (0,
 GEM = Polyhedron([(x, y, z, 1) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 
 SHAPES: dict[str, Shape] = {
-    # Drawn by the training families.
+    # Of the training families.
     "ball": Shape(Part(BALL), tall=(0.95, 1.05)),
     "block": Shape(Part(BOX, size=(0.85, 0.85, 0.85)), narrow=(0.6, 1.0), tall=(0.6, 1.25)),
     "can": Shape(Part(CAN, size=(0.65, 0.65, 0.95)), tall=(0.75, 1.2)),
@@ -104,7 +305,7 @@ SHAPES: dict[str, Shape] = {
         Part(CAN, (0, 0, -0.85), (0.6, 0.6, 0.1)),
         tall=(0.75, 1.1),
     ),
-    # Drawn by the dev sets.
+    # Of the dev sets.
     "egg": Shape(Part(BALL, size=(0.68, 0.68, 1.05)), tall=(0.9, 1.15)),
     "tent": Shape(Part(ROOF, size=(0.8, 1.0, 0.75)), narrow=(0.8, 1.2)),
     "cup": Shape(Part(Revolved(0.5625, 0.375, 0.0625), size=(0.85, 0.85, 0.9))),
@@ -124,7 +325,7 @@ SHAPES: dict[str, Shape] = {
     "tee": Shape(
         Part(BOX, (0, 0, 0.65), (1.0, 0.4, 0.32)), Part(BOX, (0, 0, -0.35), (0.32, 0.4, 0.7))
     ),
-    # Drawn by the final sets.
+    # Of the final sets.
     "snowman": Shape(
         Part(BALL, (0, 0, -0.4), (0.68, 0.68, 0.68)), Part(BALL, (0, 0, 0.55), (0.45, 0.45, 0.45))
     ),

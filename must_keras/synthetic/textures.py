@@ -10,88 +10,88 @@ import numpy as np
 
 
 def _unordered(cells):
-    """Numbers in [0, 1) that depend on whole numbers [K] without visible order."""
+    """Return numbers in [0, 1) that depend on whole numbers [K] without visible order."""
     mixed = cells.astype(np.int32).view(np.uint32) * np.uint32(0x9E3779B1)
     mixed = (mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA77)
     return ((mixed ^ (mixed >> 13)) >> 8).astype(np.float32) * np.float32(2**-24)
 
 
 def plain(points, scale, phase):
-    """One color."""
+    """Return one color."""
     return np.zeros(points.shape[1], np.float32)
 
 
 def stripes(points, scale, phase):
-    """Hard bands across x + z."""
+    """Return hard bands across x + z."""
     return np.where(
         np.sin((points[0] + 0.6 * points[2]) * (3 * scale) + phase) > 0, 1.0, -1.0
     ).astype("f4")
 
 
 def halves(points, scale, phase):
-    """Two colors, one each side of a slanted plane."""
+    """Return two colors, one each side of a slanted plane."""
     lean = np.float32(np.sin(phase))
     return np.where(points[2] + lean * points[0] > 0.3 * np.cos(phase), 1.0, -1.0).astype("f4")
 
 
 def checks(points, scale, phase):
-    """Cubes of two colors."""
+    """Return cubes of two colors."""
     cells = np.floor(points * (1.1 * scale) + phase).sum(axis=0)
     return (2 * np.mod(cells, 2) - 1).astype(np.float32)
 
 
 def dots(points, scale, phase):
-    """Balls of one color in the other, on a lattice."""
+    """Return balls of one color in the other, on a lattice."""
     cells = points * (1.2 * scale) + phase
     cells = cells - np.floor(cells) - 0.5
     return np.where((cells * cells).sum(axis=0) < 0.16, 1.0, -1.0).astype(np.float32)
 
 
 def fade(points, scale, phase):
-    """A soft change from one color to the other along a slanted line."""
+    """Return a soft change from one color to the other along a slanted line."""
     return np.clip(points[2] + np.float32(np.sin(phase)) * points[1], -1, 1)
 
 
 def rings(points, scale, phase):
-    """Hard bands around an axis."""
+    """Return hard bands around an axis."""
     return np.where(np.sin(points[2] * (5 * scale) + phase) > 0.2, 1.0, -1.0).astype(np.float32)
 
 
 def marble(points, scale, phase):
-    """Bent veins."""
+    """Return bent veins."""
     x, y, z = points * scale
     return np.sin(3 * x + 2 * np.sin(2 * z + phase) + 2 * np.sin(2.5 * y + 2 * phase))
 
 
 def speckle(points, scale, phase):
-    """A gray value of its own for each small cell, without order."""
+    """Return a gray value of its own for each small cell, without order."""
     x, y, z = np.floor(points * (4 * scale) + phase)
     return 2 * _unordered(x + 57 * y + 3571 * z) - 1
 
 
 def mottle(points, scale, phase):
-    """Soft clouds."""
+    """Return soft clouds."""
     u, v = points[0] * scale, points[1] * scale
     clouds = np.sin(1.9 * u + phase) + np.sin(2.3 * v - phase) + np.sin(1.3 * (u + v) + 2 * phase)
     return clouds * np.float32(1 / 3)
 
 
 def planks(points, scale, phase):
-    """Boards of slightly unequal gray with dark seams."""
+    """Return boards of slightly unequal gray with dark seams."""
     boards = points[0] * (1.5 * scale) + phase
     board = np.floor(boards)
     return np.where(boards - board < 0.07, -1.0, 0.8 * _unordered(board) - 0.2).astype("f4")
 
 
 def tiles(points, scale, phase):
-    """Square tiles with dark joints."""
+    """Return square tiles with dark joints."""
     u, v = points[0] * scale + phase, points[1] * scale + phase
     joint = (u - np.floor(u) < 0.07) | (v - np.floor(v) < 0.07)
     return np.where(joint, -1.0, 0.25).astype(np.float32)
 
 
 def bricks(points, scale, phase):
-    """Rows of bricks, every other row shifted by half a brick."""
+    """Return rows of bricks, every other row shifted by half a brick."""
     v = points[1] * (2.5 * scale)
     row = np.floor(v)
     u = points[0] * (1.2 * scale) + 0.5 * np.mod(row, 2) + phase

@@ -1,4 +1,4 @@
-"""What is learned: one file a task."""
+"""What is learned: one file or folder a task."""
 
 from must_keras.tasks.classification import Classification
 from must_keras.tasks.depth import Depth
@@ -6,7 +6,4 @@ from must_keras.tasks.detection import Detection
 from must_keras.tasks.normals import Normals
 from must_keras.tasks.segmentation import Segmentation
 
-TASKS = (Classification, Detection, Segmentation, Depth, Normals)
-"""Every task that there is."""
-
-__all__ = ["TASKS", "Classification", "Depth", "Detection", "Normals", "Segmentation"]
+__all__ = ["Classification", "Depth", "Detection", "Normals", "Segmentation"]

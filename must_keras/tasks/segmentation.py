@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for every pixel."""
+"""Semantic segmentation: a class for every pixel; `Segmentation`, at the end, lists its parts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError, check_classes
-from must_keras.modeling.heads import PixelHead
-from must_keras.ops import maps
+from must_keras.ops import letterboxing, maps
 from must_keras.ops.views import View, sample
-from must_keras.tasks.base import Spec, Task, Tensor
-from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
-from must_keras.tasks.external import check_distribution, check_foreign_shape
-from must_keras.tasks.label_content import Framing, LabelContent, Lost
-from must_keras.tasks.sketch import Pixels, Sketch
+from must_keras.tasks import base, parts
+from must_keras.tasks.metrics import Evaluator, ScoredPredictions, TrivialBaseline, share
+from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.summaries import Framing, LabelContent, Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 from must_keras.tasks.visualization import palette
 
@@ -31,25 +29,363 @@ _IGNORED = Lost(
 )
 
 
+class Labels(base.Labels):
+    """{"map": [H, W] uint8}, 255 where the class is unknown.
+
+    Example:
+        Segmentation(name="parts", classes=("wall", "floor")).labels.missing()
+    """
+
+    def stored_spec(self) -> dict[str, Spec]:
+        return {"map": Spec((None, None), "uint8")}
+
+    def missing(self) -> dict[str, np.ndarray]:
+        return {"map": np.full((1, 1), IGNORE, np.uint8)}
+
+    def check_classes(self, stored: Mapping[str, Any]) -> None:
+        classes, count = np.asarray(stored["map"]), len(self.classes)
+        odd = classes[(classes != IGNORE) & ((classes < 0) | (classes >= count))]
+        if odd.size:
+            raise UserError(
+                f"class {odd[0]} is in its map; classes are 0 to {count - 1}, {IGNORE} is ignored"
+            )
+
+    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+        """Return the map; pixels of a class that is left out are ignored."""
+        bytes_ = np.full(256, IGNORE, np.uint8)
+        bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)
+        return dict(stored) | {"map": bytes_[stored["map"]]}
+
+    def spec(self, size: Size) -> dict[str, Spec]:
+        return {"map": Spec(tuple(size), "uint8")}
+
+    def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
+        seen = sample(stored["map"][:, :, None], view, interpolation="nearest", fill=IGNORE)
+        return {"map": seen[:, :, 0]}
+
+    def weight(self, label: Tensors) -> Tensor:
+        valid = maps.at_stride(label["map"], self.task.loss_stride) != IGNORE
+        return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image."""
+        classes = np.asarray(stored["map"]).reshape(-1)
+        known = classes[classes != IGNORE]
+        found = np.bincount(known, minlength=len(self.classes))[: len(self.classes)]
+        read = maps.loss_pixels(framing.visible, self.task.loss_stride) / max(classes.size, 1)
+        lost = {_IGNORED: classes.size - known.size} if known.size < classes.size else {}
+        return LabelContent(total=classes.size, found=found, usable=found * read, lost=lost)
+
+    count_unit: ClassVar[str] = "share of the pixels with a label"
+
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """Return shares of the image's pixels."""
+        classes = np.asarray(stored["map"]).reshape(-1)
+        counts = np.bincount(classes[classes != IGNORE], minlength=len(self.classes))
+        return counts / max(classes.size, 1)
+
+
+class Head(parts.MapHead):
+    """Convolutions on P2, and softmax cross-entropy summed over the pixels that have a class.
+
+    Example:
+        norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
+        Segmentation(name="parts", classes=("wall", "floor")).head.build((64, 64), norm)
+    """
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.task.classes)
+
+    def loss(self, label: Tensors, prediction: Any, layer: keras.Layer, keys: Tensor) -> Tensor:
+        stride, size = self.task.loss_stride, label["map"].shape[1:3]
+        target = ops.cast(maps.at_stride(label["map"], stride), "int32")
+        logits = maps.resize_at_stride(prediction["values"], size, stride)
+        valid = target != IGNORE
+        target = ops.where(valid, target, 0)
+        log_likelihood = ops.log_softmax(logits, axis=-1)
+        entropy = -ops.take_along_axis(log_likelihood, target[..., None], axis=-1)[..., 0]
+        return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
+
+
+class Predictions(base.Predictions):
+    """{"map": [B, H, W] uint8, "confidence": [B, H, W] in [0, 1]}.
+
+    Example:
+        task = Segmentation(name="parts", classes=("wall", "floor"))
+        task.predictions.to_json({"map": np.zeros((64, 64), np.uint8)})
+    """
+
+    per_pixel: ClassVar[Mapping[str, Any]] = {"map": "nearest", "confidence": "bilinear"}
+
+    def decode(
+        self, prediction: Any, layer: keras.Layer | None, map_size: Size
+    ) -> dict[str, Tensor]:
+        logits = maps.resize(prediction["values"], map_size)
+        return {
+            "map": ops.cast(maps.largest(logits), "uint8"),
+            "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1),
+        }
+
+    def to_json(self, prediction: Arrays) -> dict[str, Any]:
+        """Return {"shares": {class: its share of the pixels}}, the largest first."""
+        classes = self.task.classes
+        counts = np.bincount(np.asarray(prediction["map"]).reshape(-1), minlength=len(classes))
+        shares = counts / counts.sum()
+        order = np.argsort(-shares[: len(classes)], kind="stable")
+        return {"shares": {classes[i]: round(float(shares[i]), 4) for i in order if counts[i]}}
+
+    def map_png(self, prediction: Arrays) -> bytes:
+        """Return 8 bits: the class of each pixel."""
+        return maps.encode_png(np.asarray(prediction["map"], np.uint8))
+
+
+class Records(base.Records):
+    """The map, and its confidence in a byte.
+
+    Example:
+        Segmentation(name="parts", classes=("wall", "floor")).records.spec()
+    """
+
+    takes_threshold: ClassVar[bool] = True
+
+    def spec(self) -> dict[str, Spec]:
+        return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
+
+    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
+        classes = letterboxing.cut(np.asarray(prediction["map"], np.uint8), area, size)
+        confidence = letterboxing.cut(np.asarray(prediction["confidence"], np.float32), area, size)
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
+
+    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return certain pixels; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
+        classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
+        certain = np.full_like(classes, 255)
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(certain)}
+
+    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        """Return the map; pixels under the threshold of their class are ignored.
+
+        All pixels of a class that is dropped are.
+        """
+        classes = maps.decode_png(record["map"])
+        if threshold is None:
+            return {"map": classes}
+        pixels = Pixels(classes=classes, confidence=maps.decode_png(record["confidence"]))
+        kept = pixels.kept(self._limits(threshold))
+        return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
+
+    def check_threshold(self, threshold: Threshold) -> None:
+        self._limits(threshold)
+
+    def _limits(self, threshold: Threshold) -> np.ndarray:
+        return thresholds_by_class(self.task.name, threshold, self.task.classes, lowest=0.0)
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """Return the pixels, whose certainty is their mean confidence."""
+        confidence = maps.decode_png(record["confidence"])
+        return Sketch(
+            certainty=float(confidence.mean() / 255.0),
+            pixels=Pixels(classes=maps.decode_png(record["map"]), confidence=confidence),
+        )
+
+
+def _byte(confidence: np.ndarray) -> np.ndarray:
+    """Return a confidence in [0, 1] as a record stores it."""
+    # A float32 softmax can be a rounding error above 1.
+    return np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
+
+
+class MeanIou(Evaluator):
+    """miou over the set's summed confusion, and the share of pixels with the right class.
+
+    Classes that are neither in ground truth nor in predictions are left out.
+
+    Example:
+        iou = MeanIou(2)
+        iou.update({"map": np.uint8([[[0, 1]]])}, {"map": np.uint8([[[0, 0]]])})
+        iou.result()  # {"miou": 0.25, "pixel_accuracy": 0.5}
+    """
+
+    metrics = (share("miou"), share("pixel_accuracy"))
+
+    def __init__(self, num_classes: int):
+        # Counts of (true class, predicted class) over all pixels that have a true class.
+        self._counts = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        true, predicted = np.asarray(label["map"]), np.asarray(prediction["map"])
+        num_classes = len(self._counts)
+        known = (true != IGNORE) & (predicted < num_classes)
+        pairs = true[known].astype(np.int64) * num_classes + predicted[known]
+        counts = np.bincount(pairs, minlength=num_classes**2)
+        self._counts += counts.reshape(self._counts.shape)
+
+    def values(self) -> list[float]:
+        counts = self._counts
+        if not counts.any():
+            return [math.nan, math.nan]
+        both = np.diag(counts)
+        either = counts.sum(0) + counts.sum(1) - both
+        ious = both[either > 0] / either[either > 0]
+        return [float(ious.mean()), float(np.trace(counts) / counts.sum())]
+
+
+class MapQuality(Evaluator):
+    """The same over the pixels that have a pseudo label, and the share of these pixels.
+
+    Example:
+        quality = MapQuality(2)
+        quality.update({"map": np.uint8([[[0, 1]]])}, {"map": np.uint8([[[0, 255]]])})
+        quality.result()["labelled_share"]  # 0.5
+    """
+
+    metrics = (*MeanIou.metrics, share("labelled_share"))
+
+    def __init__(self, num_classes: int):
+        self._labeled = MeanIou(num_classes)
+        self._num_known = self._num_labeled = 0
+
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        self._labeled.update(label, prediction)
+        known = np.asarray(label["map"]) != IGNORE
+        self._num_known += int(known.sum())
+        self._num_labeled += int((known & (np.asarray(prediction["map"]) != IGNORE)).sum())
+
+    def values(self) -> list[float]:
+        labeled = self._num_labeled / self._num_known if self._num_known else math.nan
+        return [*self._labeled.values(), labeled]
+
+
+class PixelFrequency(TrivialBaseline):
+    """The most frequent class of each pixel of the input.
+
+    Example:
+        baseline = PixelFrequency(2)
+        baseline.update({"map": np.uint8([[[0, 1]]])})
+        baseline.predict(1)["map"]  # [[[0, 1]]]
+    """
+
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        self._counts: Any = 0
+
+    def update(self, label: Arrays) -> None:
+        classes = np.asarray(label["map"])
+        # Class by class: all at once would be K times the size of the batch.
+        counts = [(classes == k).sum(0, dtype=np.int32) for k in range(self._num_classes)]
+        self._counts = self._counts + np.stack(counts, axis=-1)
+
+    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+        most = self._counts.argmax(-1).astype(np.uint8)
+        frequency = self._counts.max(-1) / np.maximum(self._counts.sum(-1), 1)
+        return {
+            "map": np.broadcast_to(most, (num_images, *most.shape)),
+            "confidence": np.broadcast_to(frequency, (num_images, *most.shape)).astype(np.float32),
+        }
+
+
+class Metrics(base.Metrics):
+    """Mean IoU, compared with the most frequent class of each pixel.
+
+    Example:
+        Segmentation(name="parts", classes=("wall", "floor")).metrics.evaluator()
+    """
+
+    def evaluator(self) -> Evaluator:
+        return MeanIou(len(self.task.classes))
+
+    def quality(self) -> Evaluator:
+        return MapQuality(len(self.task.classes))
+
+    def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions:
+        """Return the class of every pixel that is labeled."""
+        known = np.asarray(label["map"]) != IGNORE
+        true, predicted = np.asarray(label["map"])[known], np.asarray(prediction["map"])[known]
+        scores = _byte(np.asarray(prediction["confidence"])[known]) / np.float32(255)
+        return ScoredPredictions.of(scores, predicted, true, len(self.task.classes))
+
+    def trivial_baseline(self) -> TrivialBaseline:
+        return PixelFrequency(len(self.task.classes))
+
+
+class Visualization(base.Visualization):
+    """A color for each class.
+
+    Example:
+        image = np.zeros((64, 64, 3), np.uint8)
+        Segmentation(name="parts", classes=("wall", "floor")).visualization.visualize(
+            image, {"map": np.zeros((64, 64), np.uint8)}
+        )
+    """
+
+    prediction_legend: ClassVar[str] = "the paler the color, the less certain the prediction"
+
+    def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
+        """Return the map in colors over the gray image, black where it is ignored.
+
+        The colors of a prediction are the paler, the lower its confidence is.
+        """
+        classes, num_classes = np.asarray(shown["map"]), len(self.task.classes)
+        colors = palette(num_classes)[np.minimum(classes, num_classes - 1)]
+        colors[classes == IGNORE] = 0
+        gray = image.mean(-1, keepdims=True)
+        confidence = np.asarray(shown.get("confidence", np.ones(classes.shape)))[..., None]
+        weight = 0.75 * np.where(classes[..., None] == IGNORE, 1.0, confidence)
+        return np.clip(weight * colors + (1.0 - weight) * gray, 0, 255).astype(np.uint8)
+
+
+class External(base.External):
+    """[B, h, w, K] probabilities or logits, in the order of the task's classes.
+
+    Example:
+        Segmentation(name="parts", classes=("wall", "floor")).external.forms
+    """
+
+    forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
+
+    def decode(
+        self, values: Any, form: str, map_size: Size, **of_detectors: Any
+    ) -> dict[str, np.ndarray]:
+        self.check_shape(values, (None, None, len(self.task.classes)), form)
+        logits = np.asarray(values, np.float32)
+        if form == "probabilities":
+            self.check_distribution(logits, form)
+            logits = np.log(np.maximum(logits, 1e-12))
+        # Probabilities are resized as logits too, as those of our own teachers are.
+        prediction = self.task.predictions.decode({"values": logits}, None, map_size)
+        return {key: ops.convert_to_numpy(value) for key, value in prediction.items()}
+
+
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmentation(Task):
+class Segmentation(base.Task):
     """Which of K classes each pixel shows.
-
-    A label is {"map": [H, W] uint8}, 255 where nobody knows.
 
     Attributes:
         classes: names, in the order of the values; at most 255.
-        loss_stride: pixels between two that the loss sees; logits are resized to that resolution.
-            4 is the head's own.
+        loss_stride: pixels between two that the loss reads; logits are resized to that
+            resolution. 4 is the head's own.
         channels: of the head's hidden convolutions.
         num_convs: how many of them.
+
+    Example:
+        Segmentation(name="parts", classes=("wall", "floor"), loss_stride=8)
     """
 
     classes: tuple[str, ...]
     loss_stride: int = 4
     channels: int = 256
     num_convs: int = 3
+
+    kind: ClassVar[str] = "map"
+    labels = property(Labels)
+    head = property(Head)
+    predictions = property(Predictions)
+    records = property(Records)
+    metrics = property(Metrics)
+    visualization = property(Visualization)
+    external = property(External)
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)
@@ -58,267 +394,3 @@ class Segmentation(Task):
             raise UserError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
         if len(set(self.classes)) != len(self.classes):
             raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
-
-    def stored_spec(self) -> dict[str, Spec]:
-        return {"map": Spec((None, None), "uint8")}
-
-    def missing(self) -> dict[str, np.ndarray]:
-        return {"map": np.full((1, 1), IGNORE, np.uint8)}
-
-    def label_spec(self, size: tuple[int, int]) -> dict[str, Spec]:
-        return {"map": Spec(tuple(size), "uint8")}
-
-    def warp(self, stored: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
-        seen = sample(stored["map"][:, :, None], view, interpolation="nearest", fill=IGNORE)
-        return {"map": seen[:, :, 0]}
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return ("P2",)
-
-    def build_head(self, size: tuple[int, int], norm: Mapping[str, Any]) -> keras.Layer:
-        maps.check_stride(self.name, self.loss_stride, size)
-        return PixelHead(
-            len(self.classes),
-            channels=self.channels,
-            num_convs=self.num_convs,
-            norm=norm,
-            name=self.name,
-        )
-
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
-        """Count pixels; usable are as many as the loss reads of the whole image."""
-        classes = np.asarray(stored["map"]).reshape(-1)
-        known = classes[classes != IGNORE]
-        found = np.bincount(known, minlength=len(self.classes))[: len(self.classes)]
-        share = maps.loss_pixels(framing.visible, self.loss_stride) / max(classes.size, 1)
-        lost = {_IGNORED: classes.size - known.size} if known.size < classes.size else {}
-        return LabelContent(total=classes.size, found=found, usable=found * share, lost=lost)
-
-    def label_weight(self, label: Mapping[str, Tensor]) -> Tensor:
-        valid = maps.at_stride(label["map"], self.loss_stride) != IGNORE
-        return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
-
-    def loss(
-        self, label: Mapping[str, Tensor], prediction: Any, head: keras.Layer, keys: Tensor
-    ) -> Tensor:
-        """Softmax cross-entropy, summed over the pixels that have a class."""
-        target = ops.cast(maps.at_stride(label["map"], self.loss_stride), "int32")
-        size = label["map"].shape[1:3]
-        logits = maps.resize_at_stride(prediction["values"], size, self.loss_stride)
-        valid = target != IGNORE
-        target = ops.where(valid, target, 0)
-        log_likelihood = ops.log_softmax(logits, axis=-1)
-        entropy = -ops.take_along_axis(log_likelihood, target[..., None], axis=-1)[..., 0]
-        return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
-
-    def outputs(
-        self, prediction: Any, head: keras.Layer, map_size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        logits = maps.resize(prediction["values"], map_size)
-        return {
-            "map": ops.cast(maps.largest(logits), "uint8"),
-            "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1),
-        }
-
-    @property
-    def kind(self) -> str:
-        return "map"
-
-    @property
-    def unit(self) -> str:
-        return ""
-
-    def record_spec(self) -> dict[str, Spec]:
-        return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
-
-    def encode(
-        self, outputs: Mapping[str, np.ndarray], area: np.ndarray, size: tuple[int, int]
-    ) -> dict[str, Any]:
-        classes = maps.cut(np.asarray(outputs["map"], np.uint8), area, size)
-        confidence = maps.cut(np.asarray(outputs["confidence"], np.float32), area, size)
-        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
-
-    def record_of(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Every pixel is sure; a map with a side above `maps.MAX_STORED_SIDE` becomes coarser."""
-        classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
-        sure = np.full_like(classes, 255)
-        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(sure)}
-
-    def decode(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
-        """The map; pixels under the threshold (one, or one for each class) are ignored.
-
-        All pixels of a class that is dropped are.
-        """
-        classes = maps.decode_png(record["map"])
-        if threshold is None:
-            return {"map": classes}
-        limits = thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
-        # k / 255 * 255 may be a rounding error above k.
-        lowest = np.ceil(255.0 * limits - 1e-9)
-        kept = maps.decode_png(record["confidence"]) >= lowest[np.minimum(classes, len(lowest) - 1)]
-        return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
-
-    takes_threshold: ClassVar[bool] = True
-
-    def check_threshold(self, threshold: Threshold) -> None:
-        thresholds_by_class(self.name, threshold, self.classes, lowest=0.0)
-
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
-        """As certain as its pixels are on average."""
-        confidence = maps.decode_png(record["confidence"])
-        return Sketch(
-            certainty=float(confidence.mean() / 255.0),
-            pixels=Pixels(classes=maps.decode_png(record["map"]), confidence=confidence),
-        )
-
-    foreign_forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
-
-    def external_outputs(
-        self, values: Any, form: str, map_size: tuple[int, int], **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
-        """[B, h, w, K], in the order of the task's classes."""
-        check_foreign_shape(self.name, values, (None, None, len(self.classes)), form)
-        logits = np.asarray(values, np.float32)
-        if form == "probabilities":
-            check_distribution(self.name, logits, form)
-            logits = np.log(np.maximum(logits, 1e-12))
-        # Probabilities are resized as logits too, as the column's own teachers do it.
-        outputs = self.outputs({"values": logits}, None, map_size)
-        return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}
-
-    def evaluator(self) -> Evaluator:
-        return _MeanIou(len(self.classes))
-
-    def quality(self) -> Evaluator:
-        return _Quality(len(self.classes))
-
-    counted: ClassVar[str] = "share of the pixels with a label"
-
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
-        """Shares of the image's pixels."""
-        classes = np.asarray(stored["map"]).reshape(-1)
-        counts = np.bincount(classes[classes != IGNORE], minlength=len(self.classes))
-        return counts / max(classes.size, 1)
-
-    def certainty(
-        self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> ScoredPredictions:
-        """An answer is a pixel's class."""
-        known = np.asarray(label["map"]) != IGNORE
-        said, true = np.asarray(outputs["map"])[known], np.asarray(label["map"])[known]
-        return ScoredPredictions(
-            scores=_byte(np.asarray(outputs["confidence"])[known]) / np.float32(255),
-            classes=said,
-            right=said == true,
-            true=np.bincount(true, minlength=len(self.classes)),
-        )
-
-    def prior(self) -> TrivialBaseline:
-        return _Frequency(len(self.classes))
-
-    kinds: ClassVar[tuple[str, ...]] = ("map",)
-
-    def tell(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """{"shares": {class: its share of the pixels}}, the largest first; absent ones not."""
-        counts = np.bincount(np.asarray(outputs["map"]).reshape(-1), minlength=len(self.classes))
-        shares = counts / counts.sum()
-        order = np.argsort(-shares[: len(self.classes)], kind="stable")
-        return {"shares": {self.classes[i]: round(float(shares[i]), 4) for i in order if counts[i]}}
-
-    def map_png(self, outputs: Mapping[str, np.ndarray]) -> bytes:
-        """8 bits: the class of each pixel."""
-        return maps.encode_png(np.asarray(outputs["map"], np.uint8))
-
-    def draw(self, image: np.ndarray, shown: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The map in colors over the gray image; black where it is ignored.
-
-        Of outputs the colors are the paler, the less sure they are.
-        """
-        classes = np.asarray(shown["map"])
-        colors = palette(len(self.classes))[np.minimum(classes, len(self.classes) - 1)]
-        colors[classes == IGNORE] = 0
-        gray = image.mean(-1, keepdims=True)
-        sure = np.asarray(shown.get("confidence", np.ones(classes.shape)))[..., None]
-        weight = 0.75 * np.where(classes[..., None] == IGNORE, 1.0, sure)
-        return np.clip(weight * colors + (1.0 - weight) * gray, 0, 255).astype(np.uint8)
-
-
-def _byte(confidence: np.ndarray) -> np.ndarray:
-    """A confidence in [0, 1] as a record keeps it."""
-    # A float32 softmax can be a rounding error above 1.
-    return np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
-
-
-class _Confusion:
-    """Counts of (true class, predicted class) over all pixels that have a true class."""
-
-    def __init__(self, num_classes: int):
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
-
-    def update(self, true: np.ndarray, predicted: np.ndarray) -> None:
-        num_classes = len(self.counts)
-        known = (true != IGNORE) & (predicted < num_classes)
-        pairs = true[known].astype(np.int64) * num_classes + predicted[known]
-        self.counts += np.bincount(pairs, minlength=num_classes**2).reshape(self.counts.shape)
-
-    def mean_iou(self) -> float:
-        """Classes that are in neither truth nor prediction are left out."""
-        both = np.diag(self.counts)
-        either = self.counts.sum(0) + self.counts.sum(1) - both
-        return float((both[either > 0] / either[either > 0]).mean()) if either.any() else math.nan
-
-
-class _MeanIou(Evaluator):
-    """miou over the set's summed confusion, and the share of right pixels."""
-
-    def __init__(self, num_classes: int):
-        self._confusion = _Confusion(num_classes)
-
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        self._confusion.update(np.asarray(label["map"]), np.asarray(outputs["map"]))
-
-    def result(self) -> dict[str, float]:
-        counts = self._confusion.counts
-        right = np.trace(counts) / counts.sum() if counts.sum() else math.nan
-        return {"miou": self._confusion.mean_iou(), "pixel_accuracy": float(right)}
-
-
-class _Quality(Evaluator):
-    """The same over the pixels that the pseudo label names, and their share."""
-
-    def __init__(self, num_classes: int):
-        self._named = _MeanIou(num_classes)
-        self._num_known = self._num_named = 0
-
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        self._named.update(label, outputs)
-        known = np.asarray(label["map"]) != IGNORE
-        self._num_known += int(known.sum())
-        self._num_named += int((known & (np.asarray(outputs["map"]) != IGNORE)).sum())
-
-    def result(self) -> dict[str, float]:
-        share = self._num_named / self._num_known if self._num_known else math.nan
-        return self._named.result() | {"labeled_share": share}
-
-
-class _Frequency(TrivialBaseline):
-    """The most frequent class of each pixel of the input."""
-
-    def __init__(self, num_classes: int):
-        self._num_classes = num_classes
-        self._counts: Any = 0
-
-    def update(self, label: Mapping[str, np.ndarray]) -> None:
-        classes = np.asarray(label["map"])
-        # Class by class: all at once would be K times the size of the batch.
-        counts = [(classes == k).sum(0, dtype=np.int32) for k in range(self._num_classes)]
-        self._counts = self._counts + np.stack(counts, axis=-1)
-
-    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
-        most = self._counts.argmax(-1).astype(np.uint8)
-        share = self._counts.max(-1) / np.maximum(self._counts.sum(-1), 1)
-        return {
-            "map": np.broadcast_to(most, (num_images, *most.shape)),
-            "confidence": np.broadcast_to(share, (num_images, *most.shape)).astype(np.float32),
-        }

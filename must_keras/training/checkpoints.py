@@ -1,4 +1,4 @@
-"""All that a training run needs to go on after it was killed: written aside, renamed, read back."""
+"""Checkpoints: the state from which a killed training is resumed exactly."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ _STATE = "state"
 _NAME = re.compile(r"step-[0-9]{8,18}\.npz")
 
 
-class Saved(NamedTuple):
-    """What a checkpoint holds.
+class Checkpoint(NamedTuple):
+    """The content of a checkpoint.
 
     Attributes:
-        step: optimizer steps that were done.
-        arrays: the values of the variables, in their order.
-        state: the rest, plain data.
+        step: number of optimizer steps that were made.
+        arrays: values of the variables, in their order.
+        state: plain data beside them.
+
+    Example:
+        Checkpoints(folder, model.variables).newest().step  # 120
+
     """
 
     step: int
@@ -39,11 +43,20 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run: step-00000120.npz, of which the last three are kept.
+    """The checkpoints of one artifact: step-00000120.npz, of which the last three are kept.
+
+    A file is written aside, in a thread, and renamed when it is complete.
 
     Args:
-        folder: of the run; they lie in its folder checkpoints/.
-        variables: what is saved and restored; always the same ones in the same order.
+        folder: the artifact's folder; the files are in its checkpoints/.
+        variables: to be saved and restored; always the same in the same order.
+
+    Example:
+        checkpoints = Checkpoints(folder, model.variables)
+        checkpoints.save(120, {"rows": []})
+        checkpoints.wait()
+        checkpoints.restore(checkpoints.newest())
+
     """
 
     def __init__(self, folder: pathlib.Path, variables: Sequence[keras.Variable]):
@@ -53,28 +66,28 @@ class Checkpoints:
         self._writing: threading.Thread | None = None
         self._error: BaseException | None = None
         self.last_seconds = 0.0
-        """How long the last one took until it was on the disk."""
+        """Seconds in which the last one was written."""
 
-    def newest(self) -> Saved | None:
-        """The newest whole one; None where there is none. Broken ones are told on stderr."""
+    def newest(self) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None; warn of damaged ones on stderr."""
         others = sorted(p.name for p in self._folder.glob("*.npz") if not _NAME.fullmatch(p.name))
         if others:
             warn_once(
-                f"{self._folder}: {len(others)} files are no checkpoints of this run and not used, "
+                f"{self._folder}: {len(others)} files are no checkpoints of this training: unused, "
                 f"the first is {others[0]}"
             )
         for path in reversed(self._paths()):
             try:
                 return self.read(_step(path))
             except DataError as error:
-                print(f"warning: {path} is not whole and not used: {error}", file=sys.stderr)
+                print(f"warning: {path} is damaged and not used: {error}", file=sys.stderr)
         return None
 
-    def read(self, step: int) -> Saved:
-        """The checkpoint of a step.
+    def read(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step.
 
         Raises:
-            UserError: it is of another network.
+            UserError: it belongs to another network.
             DataError: it is missing or damaged.
         """
         path, remedy = self._path(step), "an older one is used where there is one"
@@ -88,19 +101,19 @@ class Checkpoints:
             raise damaged(path, f"its {_STATE} is {state!r}, expected an object", remedy=remedy)
         shapes = {n: tuple(v.shape) for n, v in zip(self._names, self._variables, strict=True)}
         if {name: array.shape for name, array in found.items()} != shapes:
-            raise UserError(f"{path} is of another network: delete it to start afresh")
-        return Saved(step=step, arrays=[found[name] for name in self._names], state=state)
+            raise UserError.at(path, "belongs to another network: delete it to start afresh")
+        return Checkpoint(step=step, arrays=[found[name] for name in self._names], state=state)
 
-    def restore(self, saved: Saved) -> None:
-        """Gives the variables their saved values."""
+    def restore(self, saved: Checkpoint) -> None:
+        """Assign the saved values to the variables."""
         for variable, array in zip(self._variables, saved.arrays, strict=True):
             variable.assign(array)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Takes a copy of the variables now and writes it to the disk meanwhile.
+        """Copy the variables now and write them in a thread.
 
         Raises:
-            OSError: the one before could not be written.
+            OSError: the checkpoint before could not be written.
         """
         self.wait()
         # A copy: on a CPU a variable's numpy view is the variable itself.
@@ -110,7 +123,7 @@ class Checkpoints:
         self._writing.start()
 
     def wait(self) -> None:
-        """Returns when the last one is on the disk.
+        """Return when the last checkpoint is written.
 
         Raises:
             OSError: it could not be written.
@@ -131,14 +144,14 @@ class Checkpoints:
             for path in self._paths()[:-_KEPT]:
                 path.unlink()
             self.last_seconds = time.monotonic() - start
-        except BaseException as error:  # Told by `wait`, in the thread that trains.
+        except BaseException as error:  # Raised by `wait`, in the training thread.
             self._error = error
 
     def _path(self, step: int) -> pathlib.Path:
         return self._folder / f"step-{step:08d}.npz"
 
     def _paths(self) -> list[pathlib.Path]:
-        """Those that this class has written: other files may lie beside them."""
+        """Return the files that this class has written; others may lie beside them."""
         found = [path for path in self._folder.glob("*.npz") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_step)
 

@@ -1,62 +1,69 @@
-"""The values of a training run."""
+"""The values of one training, as a recipe states them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from must_keras.data.augmentation import Augmentation, WholeImages
-from must_keras.errors import UserError
-from must_keras.modeling.normalization import averaging_momentum
+from must_keras.errors import UserError, expect
+from must_keras.training.efficient_layers import recompute
 from must_keras.training.fitted import FittedModel
+from must_keras.training.loggers import LoggerFactory
 from must_keras.training.network import BACKBONE, Precision
-from must_keras.training.optimizers import SGD, AdamW
-from must_keras.training.recompute import recompute
-from must_keras.training.schedules import Cosine, Steps
+from must_keras.training.optimizers import Optimizer
+from must_keras.training.schedules import Cosine, Schedule
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import local_replicas, num_replicas
 
-# Limits of the momenta of running averages, for long runs.
-_STATISTICS, _WEIGHTS = 0.997, 0.9999
-
-# Options that came when there were finished runs already: unused, they are not told.
-_LATER = {"schedule": Cosine(), "stochastic_depth": 0.0}
+# Momenta of running averages in long trainings: BatchNormalization's statistics, and weights.
+_MAX_STATISTICS_MOMENTUM, _MAX_WEIGHTS_MOMENTUM = 0.997, 0.9999
+# Fields on which no result depends.
+_NO_INPUTS = ("log_every", "diagnose_every", "save_seconds", "loggers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, how fast and on what views a model is trained.
+    """Length, learning rate, optimizer and augmentation of one training.
 
     Attributes:
-        steps: optimizer steps; 0: the weights stay those of the start.
+        steps: number of optimizer steps; 0 keeps the initial weights.
         batch: images of a step, over all replicas.
         learning_rate: the peak.
-        optimizer: AdamW(...) or SGD(...).
-        warmup: share of the steps in which the rate rises.
-        schedule: how it falls then: Cosine() or Steps(at=...).
+        optimizer: AdamW(...), SGD(...) or another Optimizer.
+        warmup: share of the steps in which the learning rate rises, [0, 1).
+        schedule: of the learning rate after the warm-up: Cosine(), Steps(at=...) or another
+            Schedule.
         clip_norm: largest global norm of the gradients; None: unlimited.
         ema: whether the result is a running average of the weights over the last steps.
         augmentation: views and colors.
-        stochastic_depth: how often the backbone's last residual branch is left out, [0, 1); earlier
-            ones less often, see stochastic_depth.py.
-        accumulate: parts of a batch that are computed one after the other, to save memory;
-            BatchNormalization sees a part at a time.
-        precision: "mixed_bfloat16" halves the memory of features, and is fast on newer GPUs.
-        recompute: whether the backbone's features are computed twice instead of kept.
+        stochastic_depth: probability, [0, 1), with which the backbone's last residual branch is
+            dropped; earlier ones are dropped less often: see StochasticDepth.
+        accumulate: number of microbatches, computed one after the other to save memory, whose
+            gradients a step accumulates; BatchNormalization normalizes each by itself.
+        precision: "mixed_bfloat16" halves the memory of features and is fast on newer GPUs.
+        recompute: whether the backbone's features are computed twice instead of stored.
         jit_compile: whether XLA compiles the step; for one GPU.
         log_every: steps between two log lines.
-        diagnose_every: steps between two looks at which head moves the network, where there are
-            several heads (see diagnostics.py); 0: none.
-        save_seconds: least time between two checkpoints; large networks, which take longer to
-            write, have fewer.
+        diagnose_every: steps between two measurements of the heads' gradients, where there are
+            several heads (see Diagnostics); 0: never.
+        save_seconds: shortest time between two checkpoints; networks that take longer to write are
+            saved less often.
+        loggers: Logger classes, or functions that return a Logger, of the path of a folder for
+            their files; they receive what metrics.jsonl and TensorBoard receive.
+
+    Example:
+        TrainingConfig(steps=1000, batch=16, learning_rate=0.001, optimizer=AdamW(), ema=True)
+
     """
 
     steps: int
     batch: int
     learning_rate: float
-    optimizer: AdamW | SGD
+    optimizer: Optimizer
     warmup: float = 0.05
-    schedule: Cosine | Steps = dataclasses.field(default_factory=Cosine)
+    schedule: Schedule = dataclasses.field(default_factory=Cosine)
     clip_norm: float | None = 10.0
     ema: bool = False
     augmentation: Augmentation | WholeImages = dataclasses.field(default_factory=Augmentation)
@@ -68,6 +75,7 @@ class TrainingConfig:
     log_every: int = 20
     diagnose_every: int = 250
     save_seconds: float = 10.0
+    loggers: Sequence[LoggerFactory] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "learning_rate", "log_every", "accumulate"):
@@ -78,74 +86,66 @@ class TrainingConfig:
                 raise UserError(f"{name} must be 0 or more, received {getattr(self, name)}")
         if not 0.0 <= self.stochastic_depth < 1.0:
             raise UserError(f"stochastic_depth must be in [0, 1), received {self.stochastic_depth}")
-        if not isinstance(self.optimizer, AdamW | SGD):
-            raise UserError(
-                f"optimizer must be AdamW(...) or SGD(...), received {self.optimizer!r}"
-            )
-        if not isinstance(self.schedule, Cosine | Steps):
-            raise UserError(f"schedule must be Cosine() or Steps(...), received {self.schedule!r}")
+        expect("the training", self, optimizer=Optimizer, schedule=Schedule)
         if self.precision not in (None, "float32", "mixed_bfloat16"):
             raise UserError(
                 f"precision must be 'float32' or 'mixed_bfloat16', received {self.precision!r}"
             )
 
     def describe(self) -> dict[str, Any]:
-        """What the result depends on."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del fields["log_every"], fields["diagnose_every"], fields["save_seconds"]
-        for name, unused in _LATER.items():
-            if fields[name] == unused:
-                del fields[name]
-        return fields
+        """Return {field: value} of what a result depends on, where it differs from the default."""
+        found = {}
+        for field in dataclasses.fields(self):
+            value, default = getattr(self, field.name), field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            if field.name not in _NO_INPUTS and value != default:
+                found[field.name] = value
+        return found
 
     @property
     def images_seen(self) -> int:
-        """Images drawn in the whole run, repetitions counted."""
+        """Number of images in all steps, repetitions counted."""
         return self.steps * self.batch
 
     def norm(self) -> dict[str, float | bool]:
-        """The keyword arguments of every BatchNormalization of a model trained so.
+        """Return the keyword arguments of every BatchNormalization of the trained model.
 
-        The momentum follows the number of updates: with the usual 0.997 the statistics of a short
-        run would still be those of the initial weights.
+        The momentum follows the number of updates: see averaging_momentum.
         """
         updates = max(self.steps, 1) * self.accumulate
         return {
-            "momentum": averaging_momentum(updates, _STATISTICS),
+            "momentum": averaging_momentum(updates, _MAX_STATISTICS_MOMENTUM),
             "epsilon": 1e-4,
             "synchronized": num_replicas() > 1,
         }
 
     def of_model(self) -> dict[str, Any]:
-        """The keyword arguments of `build_model` for a model trained so."""
+        """Return the keyword arguments of `build_model` that this training determines."""
         return {"norm": self.norm(), "clip_norm": self.clip_norm, "precision": self.precision}
 
     def check_devices(self) -> None:
-        """Looks whether the current strategy can train so.
-
-        Raises:
-            UserError: it cannot.
-        """
+        """Raise UserError where the current distribution strategy cannot run this training."""
         replicas = num_replicas()
         if self.batch % (replicas * self.accumulate):
-            parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
-            over = f"over {replicas} replicas{parts}"
+            microbatches = f" in {self.accumulate} microbatches" if self.accumulate > 1 else ""
             raise UserError(
-                f"batch={self.batch} cannot be split {over}: choose a multiple of "
-                f"{replicas * self.accumulate}" + (", or --strategy=one" if replicas > 1 else "")
+                f"batch={self.batch} cannot be split over {replicas} replicas{microbatches}: "
+                f"choose a multiple of {replicas * self.accumulate}"
+                + (", or --strategy=one" if replicas > 1 else "")
             )
         if self.jit_compile and replicas > 1:
             raise UserError(
                 f"jit_compile=True is for one device, and {local_replicas()} of {replicas} "
-                "replicas are here: leave it out, or choose --strategy=one"
+                "replicas are here: remove it, or choose --strategy=one"
             )
 
     def compile(self, model: FittedModel) -> None:
-        """Gives a model its optimizer and its way of computing a step.
+        """Compile a model: its optimizer, microbatches, stochastic depth and recomputation.
 
         Raises:
-            UserError: the current strategy cannot train so, or this backbone cannot be recomputed
-                or has no residual branches.
+            UserError: the current strategy cannot run this training, or the backbone cannot be
+                recomputed or has no residual branches.
         """
         self.check_devices()
         model.accumulate = self.accumulate
@@ -155,5 +155,26 @@ class TrainingConfig:
         if self.recompute:
             recompute(model.get_layer(BACKBONE))
         schedule = self.schedule.build(self.learning_rate, self.steps, self.warmup)
-        ema = averaging_momentum(max(self.steps, 1), _WEIGHTS) if self.ema else None
-        model.compile(optimizer=self.optimizer.build(schedule, ema), jit_compile=self.jit_compile)
+        averaging: dict[str, Any] = {}
+        if self.ema:
+            momentum = averaging_momentum(max(self.steps, 1), _MAX_WEIGHTS_MOMENTUM)
+            averaging = {"use_ema": True, "ema_momentum": momentum}
+        optimizer = self.optimizer.build(schedule, **averaging)
+        model.compile(optimizer=optimizer, jit_compile=self.jit_compile)
+
+
+def averaging_momentum(num_steps: int, limit: float) -> float:
+    """Return the momentum of a running average that forgets its initial value in a training.
+
+    max(0, min(limit, 1 - 10 / num_steps)): the initial value keeps a weight of at most e^-10. With
+    a momentum of 0.997 the statistics of 300 steps would keep 41 % of their initial value.
+
+    Args:
+        num_steps: number of updates, at least 1.
+        limit: momentum of a long training.
+
+    Example:
+        averaging_momentum(100, 0.997)  # 0.9
+
+    """
+    return max(0.0, min(limit, 1.0 - 10.0 / num_steps))

@@ -1,10 +1,10 @@
-"""A model that `fit` trains step by step, under every strategy."""
+"""A Keras model whose training step runs under every distribution strategy."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,37 +12,48 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.ops.precision import in_full_precision
-from must_keras.training.fused import fuse
-from must_keras.training.optimizers import clipping, global_norm, only_where
-from must_keras.training.stepping import on_iterator, on_replicas
+from must_keras.tasks.base import Task
+from must_keras.training.efficient_layers import fuse
+from must_keras.training.optimizers import clipping, global_norm
+from must_keras.training.schedules import only_where
 from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
+Step = Callable[[Any], Mapping[str, Tensor]]
 
 
 class FittedModel(keras.Model):
-    """A functional model with a training step of its own; subclasses write `train_step`.
+    """A functional model with a training step of its own; subclasses implement `train_step`.
 
-    A training step returns its own batch's numbers, which callbacks see. The epoch's logs and
-    `History` give means over batches, of which every one counts the same.
+    A training step returns the numbers of its own batch, which callbacks receive. The epoch's logs
+    and `History` are means over batches, each of which counts the same.
 
     Args:
-        inputs: as keras.Model.
-        outputs: as keras.Model.
+        inputs: as in keras.Model.
+        outputs: as in keras.Model.
         clip_norm: largest global norm of the gradients of the whole batch; None: unlimited.
         **kwargs: of keras.Model.
 
     Attributes:
-        accumulate: parts of a batch that are computed one after the other in a training step, to
-            save memory; image i belongs to part i mod `accumulate`.
-        stochastic_depth: leaves out residual branches in training; None: none.
-        last_batch: what the newest training step has seen, over all local replicas.
+        tasks: {name: task} of the heads; {} of a model without heads.
+        accumulate: number of microbatches of a step; image i belongs to microbatch
+            i mod `accumulate`.
+        stochastic_depth: drops residual branches in training; None: none are dropped.
+        last_batch: input of the newest training step, over all local replicas.
+
+    Example:
+        training.compile(model)  # A MultiTaskModel, or the model of a self-supervised method.
+        fit(model, pipeline, training, title="student", origin="scratch", folder=folder,
+            loggers=Loggers(folder))
+        model.clean_copy().save(folder / "model.keras")
+
     """
 
     def __init__(self, inputs: Any, outputs: Any, clip_norm: float | None = None, **kwargs: Any):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         fuse(self)
+        self.tasks: dict[str, Task] = {}
         self.clip_norm = clip_norm
         self.accumulate = 1
         self.stochastic_depth: StochasticDepth | None = None
@@ -52,15 +63,15 @@ class FittedModel(keras.Model):
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The names of what a training step returns beside "loss"."""
+        """Names of what a training step returns beside "loss"."""
         raise NotImplementedError
 
     def without_optimizer(self) -> keras.Model:
-        """The same layers, in the same precision, without an optimizer."""
+        """Return a model of the same layers, in the same precision, without an optimizer."""
         raise NotImplementedError
 
     def clean_copy(self) -> keras.Model:
-        """`without_optimizer` in full precision: what is saved."""
+        """Return `without_optimizer` in full precision: the model that is saved."""
         copy = self.without_optimizer()
         if self.dtype_policy.compute_dtype == self.dtype_policy.variable_dtype:
             return copy
@@ -69,7 +80,7 @@ class FittedModel(keras.Model):
         return full_precision
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Keras' own, with the optimizer built and a metric for each value that a step returns."""
+        """Compile as Keras does; build the optimizer and a mean of every number of a step."""
         super().compile(*args, **kwargs)
         if self.optimizer is not None:  # Keras would do it in `_maybe_symbolic_build`.
             self.optimizer.build(self.trainable_variables)
@@ -77,20 +88,20 @@ class FittedModel(keras.Model):
             self._means = [keras.metrics.Mean(name=name) for name in self.numbers]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model as it was; Keras leaves that to whoever overrides `compile`."""
+        """Compile a loaded model; Keras leaves that to classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def optimize(self, pairs: Sequence[tuple[Tensor, keras.Variable]], loss: Tensor) -> Tensor:
-        """One optimizer step on TensorFlow: gradients are summed over replicas, then clipped.
+        """Apply one optimizer step: gradients are summed over replicas, then clipped.
 
-        Where the loss or a gradient is not finite the weights stay as they were: see nonfinite.py.
+        Where the loss or a gradient is not finite the weights keep their values: see nonfinite.py.
 
         Args:
             pairs: this replica's (gradient, variable).
             loss: a scalar, of the whole batch of all replicas.
 
         Returns:
-            The gradient's norm before it is clipped.
+            The gradients' global norm before clipping, a scalar.
         """
         gradients = sum_over_replicas([g for g, _ in pairs])
         norm = global_norm(gradients)
@@ -103,45 +114,87 @@ class FittedModel(keras.Model):
             self.optimizer.apply(gradients, [v for _, v in pairs])
         return norm
 
-    def drawing(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
-        """Within, a forward pass and its gradient are those of training on images [B] of keys."""
+    def sampling(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within, sample what a training pass drops, with the keys of its images: [B] int32."""
         depth = self.stochastic_depth
         return contextlib.nullcontext() if depth is None else depth.of(keys)
 
     def add_to_means(self, logs: Mapping[str, Tensor]) -> None:
-        """Counts one batch; "loss" is the metric that Keras makes itself."""
+        """Count one batch in the means of its numbers; Keras itself makes that of "loss"."""
         for mean in self.metrics:
             if mean.name in logs:
                 mean.update_state(logs[mean.name])
 
     def make_train_function(self, force: bool = False) -> None:
-        """One function for every strategy, which keeps the batch for who looks at it later."""
-        if self.train_function is None or force:
-            self.train_function = on_iterator(on_replicas(self, self.train_step), self._keep)
+        """Make one function for every strategy, which keeps the batch for diagnostics.
 
-    def _keep(self, batch: Any, iterator: Any) -> None:
-        self.last_batch, self._iterator = batch, iterator
+        Keras' own fails with several workers (keras issue 20585) and discards the batch.
+        """
+        if self.train_function is None or force:
+
+            def keep(batch: Any, iterator: Any) -> None:
+                self.last_batch, self._iterator = batch, iterator
+
+            self.train_function = _on_iterator(_on_replicas(self, self.train_step), keep)
 
     def release_input(self) -> None:
-        """Ends the input of the last `fit` beside whatever comes next.
+        """Destroy the input of the last `fit` in a thread of its own.
 
         An iterator of a strategy ends when the thread that tunes it does. That thread (TensorFlow
-        2.21, `Model::OptimizeLoop`) is woken before the flag is set that it looks at, and then
-        often sleeps on for as long as the iterator has lived, up to a minute.
+        2.21, `Model::OptimizeLoop`) is woken before the flag that ends it is set, and then often
+        sleeps for as long as the iterator has lived, up to a minute.
         """
         held, self._iterator = [self._iterator], None
         threading.Thread(target=held.clear).start()
 
     def make_test_function(self, force: bool = False) -> None:
-        """Keras' own; several workers need another (keras issue 20585)."""
+        """Make Keras' own, and with several workers one of ours (keras issue 20585)."""
         if not is_multi_worker():
             super().make_test_function(force)
         elif self.test_function is None or force:
-            self.test_function = on_iterator(on_replicas(self, self.test_step))
+            self.test_function = _on_iterator(_on_replicas(self, self.test_step))
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing: a functional model without compiled losses is built.
+        """Do nothing: a functional model without compiled losses is built.
 
         Keras 3.15 would take the mean of the first batch over replicas, which fails for bools and
         for several workers (keras issue 20585).
         """
+
+
+def _on_replicas(model: keras.Model, step: Step) -> Callable[[Any], dict[str, Tensor]]:
+    """Return a traced function of a batch that runs a step on every replica's share of it.
+
+    Args:
+        model: compiled under its strategy.
+        step: returns the same numbers on every replica; the first one's are taken.
+    """
+    strategy = model.distribute_strategy
+
+    def on_batch(batch: Any) -> dict[str, Tensor]:
+        logs = strategy.run(step, (batch,))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+
+    if model.run_eagerly:
+        return on_batch
+    return tf.function(
+        on_batch, autograph=False, reduce_retracing=True, jit_compile=model.jit_compile
+    )
+
+
+def _on_iterator(
+    on_batch: Callable[[Any], dict[str, Tensor]],
+    keep: Callable[[Any, Iterator[Any]], None] | None = None,
+) -> Callable[[Iterator[Any]], dict[str, Tensor]]:
+    """Return the function that Keras' loops call: it takes the next batch and runs a step on it."""
+
+    def function(iterator: Iterator[Any]) -> dict[str, Tensor]:
+        try:
+            batch = next(iterator)
+        except tf.errors.OutOfRangeError:
+            raise StopIteration from None
+        if keep is not None:
+            keep(batch, iterator)
+        return on_batch(batch)
+
+    return function

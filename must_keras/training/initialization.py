@@ -1,4 +1,7 @@
-"""Where a model's weights come from before its first step."""
+"""Initializations: random weights, the backbone's checkpoint, or the weights of a saved model.
+
+A new one is a subclass of Start; nothing lists them.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,73 @@ import abc
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from must_keras.errors import UserError, reason
 from must_keras.files import file_sha256
 from must_keras.modeling.loading import load_model
+from must_keras.runs.artifact import Artifact
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK, Network
 
 
 class Start(abc.ABC):
-    """Fills a new model, whose weights are random, as far as it can."""
+    """An initialization, as a frozen dataclass in a recipe.
+
+    Attributes:
+        has_heads: whether it may have weights of heads, beside those of the backbone.
+
+    Example:
+        parts = FromModel("runs/mine/student/model.keras").apply(model, network)
+        parts  # ["backbone", "neck", "boxes"]
+
+    """
+
+    has_heads: ClassVar[bool] = False
 
     @abc.abstractmethod
     def apply(self, model: keras.Model, network: Network) -> list[str]:
-        """Copies weights into a model and names the parts: "backbone", "neck", heads.
+        """Copy weights into a new model; return the names of the layers: "backbone", "neck", heads.
+
+        Args:
+            model: with random weights.
+            network: its backbone and size.
 
         Raises:
-            UserError: the weights are not there, or do not fit.
+            UserError: the weights are missing, or do not fit.
         """
 
     def tell(self, parts: Sequence[str]) -> str:
-        """What the weights are, for the log, where `apply` has given these parts."""
+        """Return the origin of a model's weights, for the log.
+
+        Args:
+            parts: the layers whose weights `apply` has copied.
+        """
         return f"{self} ({', '.join(parts)})" if parts else "scratch"
+
+    def artifact(self) -> Artifact | None:
+        """Return the artifact whose folder contains the weights; None: they are in no folder."""
+        return None
 
     @abc.abstractmethod
     def depends_on(self, network: Network) -> dict[str, Any]:
-        """What the weights are, not where they lie: plain data.
+        """Return plain data that identify the weights, whatever their file is called.
 
         Raises:
-            UserError: they are not there.
+            UserError: the weights are missing.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class FromScratch(Start):
-    """Random weights."""
+    """Random weights.
+
+    Example:
+        Student(training=training, start=FromScratch())
+
+    """
 
     def __str__(self) -> str:
         return "scratch"
@@ -59,7 +91,12 @@ class FromScratch(Start):
 
 @dataclasses.dataclass(frozen=True)
 class FromCheckpoint(Start):
-    """The weights that the network's backbone brings: see Backbone.checkpoint."""
+    """The checkpoint of the network's backbone: see Backbone.checkpoint.
+
+    Example:
+        Student(training=training, start=FromCheckpoint())
+
+    """
 
     def __str__(self) -> str:
         return "the backbone's own weights"
@@ -74,10 +111,10 @@ class FromCheckpoint(Start):
 
 @dataclasses.dataclass(frozen=True)
 class _FromFile(Start):
-    """Weights of a file.
+    """Weights from a file.
 
     Attributes:
-        path: the file.
+        path: of the file.
     """
 
     path: str | pathlib.Path
@@ -89,22 +126,34 @@ class _FromFile(Start):
         del network
         return {"type": type(self).__name__, "sha256": file_sha256(self._file())}
 
+    def artifact(self) -> Artifact | None:
+        return Artifact(folder=pathlib.Path(self.path).parent)
+
     def _file(self) -> pathlib.Path:
         path = pathlib.Path(self.path)
         if not path.is_file():
-            raise UserError(f"there is no file {path}")
+            raise UserError(f"there is no file {path}", path=path)
         return path
 
     def _load(self) -> keras.Model:
-        return load_model(self._file(), remedy="check the file, or give another start")
+        return load_model(self._file(), remedy="check the file, or give another initialization")
 
 
 @dataclasses.dataclass(frozen=True)
 class FromModel(_FromFile):
-    """A model.keras that must_keras saved: its backbone, its pyramid, and the heads of both.
+    """The backbone, the pyramid and equal heads of a model.keras that must_keras saved.
 
-    Or a .weights.h5 of a model with the same backbone, pyramid and heads.
+    Or all weights of a .weights.h5 of a model with the same backbone, pyramid and heads.
+
+    Attributes:
+        path: of the file.
+
+    Example:
+        Student(training=training, start=FromModel("runs/mine/student/model.keras"))
+
     """
+
+    has_heads: ClassVar[bool] = True
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
         del network
@@ -112,16 +161,16 @@ class FromModel(_FromFile):
             return self._all_weights(model)
         found = self._load()
         if not isinstance(found, MultiTaskModel):
-            raise UserError(f"{self.path} is no model that must_keras saved")
+            raise UserError.at(self.path, "is no model that must_keras saved")
         heads = [name for name, task in model.tasks.items() if found.tasks.get(name) == task]
-        # What the start has never learned, its copy has not either.
+        # What no label has taught the saved model, its copy has not learned either.
         model.untaught = {name: found.untaught.get(name, ()) for name in heads}
         return copy_parts(model, found, (BACKBONE, NECK, *heads))
 
     def _all_weights(self, model: MultiTaskModel) -> list[str]:
         try:
             model.load_weights(self._file())
-        except Exception as error:  # What a damaged HDF5 file raises is no closed list.
+        except Exception as error:  # The errors of damaged HDF5 files are no closed list.
             raise UserError(
                 f"the weights of {self.path} do not fit: {reason(error)}; give the weights of a "
                 "model with the same backbone, pyramid and heads"
@@ -131,7 +180,15 @@ class FromModel(_FromFile):
 
 @dataclasses.dataclass(frozen=True)
 class FromBackbone(_FromFile):
-    """The backbone alone of another run: of any of its model.keras or its export/backbone.keras."""
+    """The backbone of any model.keras or export/backbone.keras of a run.
+
+    Attributes:
+        path: of the file.
+
+    Example:
+        Student(training=training, start=FromBackbone("runs/mine/export/backbone.keras"))
+
+    """
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
         del network
@@ -142,10 +199,15 @@ class FromBackbone(_FromFile):
 
 
 def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -> list[str]:
-    """Copies the weights of the parts that both models have, and names them.
+    """Copy the weights of some layers that both models have; return their names.
+
+    Args:
+        model: is changed.
+        start: the other model.
+        parts: names of the layers.
 
     Raises:
-        UserError: the weights of a part are of other shapes.
+        UserError: the weights of a layer have other shapes.
     """
     sides = [
         {layer.name: layer for layer in side.layers if layer.name in parts}
@@ -155,16 +217,16 @@ def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -
 
 
 def copy_layers(to: Mapping[str, keras.Layer], of: Mapping[str, keras.Layer]) -> list[str]:
-    """Copies the weights of layers of the same name, and names them.
+    """Copy the weights of layers of the same name; return the names.
 
     Raises:
-        UserError: the weights of a layer are of other shapes.
+        UserError: the weights of a layer have other shapes.
     """
     copied = [name for name in to if name in of]
     for name in copied:
         weights = of[name].get_weights()
         shapes = [[tuple(w.shape) for w in side] for side in (to[name].weights, weights)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"the start's {name} is another network: their weights differ in shape")
+            raise UserError(f"the {name} of the initialization has weights of other shapes")
         to[name].set_weights(weights)
     return copied

@@ -1,18 +1,112 @@
-"""The input of a training run, from any step on, for every replica its share."""
+"""The input of a training: batches from any step on, for every replica its share.
+
+Inputs are images, or features that were computed once where they fit into memory.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from must_keras.data.pipeline import Examples, Look, one_view, shuffled, training_batches
+from must_keras.data.augmentation import WholeImages
+from must_keras.data.pipeline import (
+    Examples,
+    MakeViews,
+    evaluation_batches,
+    example_at,
+    one_view,
+    shuffled,
+    training_batches,
+    untuned,
+)
+from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
-from must_keras.training.feature_cache import FeatureCache
 from must_keras.training.strategy import num_replicas
+
+# Bytes of features and labels that a process may keep.
+MAX_CACHE_BYTES = 2 * 2**30
+
+
+class FeatureCache:
+    """The features and labels of every view of some images, in memory.
+
+    Args:
+        examples: images with a stored label for every task.
+        tasks: the heads.
+        features: returns the features of a batch's inputs.
+        views: which views of an image there are.
+        size: pixels a side of the images.
+        batch: images for which features are computed at once.
+        title: beside the progress bar.
+
+    Example:
+        cache = FeatureCache(
+            examples, tasks, lambda x: backbone(x["image"]), WholeImages(), size=64, batch=8,
+            title="features",
+        )
+        pipeline = InputPipeline(examples, tasks, training, size=64, seed=0, cache=cache)
+
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        tasks: Sequence[Task],
+        features: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
+        views: WholeImages,
+        *,
+        size: int,
+        batch: int,
+        title: str,
+    ):
+        self._number, self._views = len(examples), views
+        rows = []
+        for mirror in (False, True) if views.mirror else (False,):
+            batches = evaluation_batches(
+                examples, tasks, size=size, batch=batch, ranges=[range(self._number)], mirror=mirror
+            )
+            for x, y in track(batches, title, len(batches)):
+                keep = y["index"] >= 0
+                pair = (features(x), y["labels"])
+                rows.append(
+                    tf.nest.map_structure(lambda v, k=keep: tf.boolean_mask(_on_host(v), k), pair)
+                )
+        with tf.device("CPU"):
+            self._kept = tf.nest.map_structure(lambda *some: tf.concat(some, axis=0), *rows)
+
+    def batches(
+        self,
+        *,
+        batch: int,
+        seed: int,
+        steps: range,
+        share: int = 0,
+        shares: int = 1,
+        per_replica: int | None = None,
+    ) -> tf.data.Dataset:
+        """Return data.pipeline.training_batches of the same images, with features for images."""
+        own = batch // shares
+
+        @tf.autograph.experimental.do_not_convert
+        def row_at(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            index, key = example_at(
+                place, num_examples=self._number, seed=seed, batch=batch, share=share, shares=shares
+            )
+            second = tf.cast(self._views.is_mirrored(key), index.dtype)
+            return index + second * self._number, key
+
+        @tf.autograph.experimental.do_not_convert
+        def look_up(rows: tf.Tensor, keys: tf.Tensor):
+            x, labels = tf.nest.map_structure(lambda v: tf.gather(v, rows), self._kept)
+            return x, {"labels": labels, "keys": keys}
+
+        dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own).map(row_at)
+        dataset = dataset.batch(per_replica or own, drop_remainder=True)
+        return untuned(dataset.map(look_up).prefetch(2))
 
 
 class InputPipeline:
@@ -24,8 +118,13 @@ class InputPipeline:
         training: batch, steps and augmentation.
         size: pixels a side.
         seed: of order, views and sampling.
-        look: what is made of each image; None: one view, as the augmentation says.
-        cache: features of the examples, which stand for their images.
+        make_views: makes inputs and labels of each image; None: one view with the augmentation.
+        cache: features of the examples, in place of their images.
+
+    Example:
+        pipeline = InputPipeline(examples, tasks, training, size=64, seed=0)
+        x, y = pipeline.batch_of(0)
+
     """
 
     def __init__(
@@ -36,18 +135,19 @@ class InputPipeline:
         *,
         size: int,
         seed: int,
-        look: Look | None = None,
+        make_views: MakeViews | None = None,
         cache: FeatureCache | None = None,
     ):
-        self._examples, self._tasks, self._training = examples, tuple(tasks), training
-        self._look = look or one_view(tasks, size=size, augmentation=training.augmentation)
-        self._seed, self._cache = seed, cache
+        self._examples, self._training, self._seed = examples, training, seed
+        views = make_views or one_view(tasks, size=size, augmentation=training.augmentation)
+        images = functools.partial(training_batches, examples, tuple(tasks), make_views=views)
+        self._batches = images if cache is None else cache.batches
         self._whole: Any = None
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-        """The batches of the steps from `first` on, for `fit` under the current strategy.
+        """Return the batches of the steps from `first` on, for `fit` under the current strategy.
 
-        The whole run's are built once.
+        Those of the whole training are built once.
         """
         if first:
             return self._build(first)
@@ -56,11 +156,11 @@ class InputPipeline:
         return self._whole
 
     def batch_of(self, step: int) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
-        """The whole batch, over all replicas, of optimizer step `step` (the first is 0)."""
-        return next(iter(self._shares(range(step, step + 1), 0, 1, self._training.batch)))
+        """Return the batch, over all replicas, of optimizer step `step` (the first is 0)."""
+        return next(iter(self._share(range(step, step + 1), self._training.batch)))
 
     def ids_of(self, step: int) -> list[str]:
-        """The ids of the images of that batch."""
+        """Return the ids of the images of that batch."""
         batch, number = self._training.batch, len(self._examples)
         places = [
             int(shuffled(tf.constant(p, tf.int64), num_examples=number, seed=self._seed))
@@ -72,19 +172,15 @@ class InputPipeline:
         steps, replicas = range(first, self._training.steps), num_replicas()
         per_replica = self._training.batch // replicas
         if replicas == 1:
-            return self._shares(steps, 0, 1, per_replica)
+            return self._share(steps, per_replica)
         return tf.distribute.get_strategy().distribute_datasets_from_function(
-            lambda c: self._shares(steps, c.input_pipeline_id, c.num_input_pipelines, per_replica)
+            lambda c: self._share(steps, per_replica, c.input_pipeline_id, c.num_input_pipelines)
         )
 
-    def _shares(self, steps: range, share: int, shares: int, per_replica: int) -> tf.data.Dataset:
-        if self._cache is not None:
-            batches = self._cache.batches
-        else:
-            batches = functools.partial(
-                training_batches, self._examples, self._tasks, look=self._look
-            )
-        return batches(
+    def _share(
+        self, steps: range, per_replica: int, share: int = 0, shares: int = 1
+    ) -> tf.data.Dataset:
+        return self._batches(
             batch=self._training.batch,
             seed=self._seed,
             steps=steps,
@@ -92,3 +188,8 @@ class InputPipeline:
             shares=shares,
             per_replica=per_replica,
         )
+
+
+def _on_host(value: tf.Tensor) -> tf.Tensor:
+    with tf.device("CPU"):
+        return tf.identity(value)

@@ -1,9 +1,9 @@
 """A training step on JAX: the same layers, losses and optimizers, where TensorFlow has no GPU.
 
 With KERAS_BACKEND=jax nothing here needs TensorFlow. A step is one compiled function of a state and
-a batch, for one device. Its shapes are fixed: heads see as many regions of every image as there may
-be, where TensorFlow's mask head sees those with a mask and a few more; so there the statistics of
-its BatchNormalizations are others. Batches come from outside, as arrays: the input pipeline of
+a batch, for one device. Its shapes are fixed: heads compute the largest number of regions of every
+image, where TensorFlow's mask head computes those with a mask and a few more; so the statistics of
+its BatchNormalizations differ. The caller makes the batches, as arrays: the input pipeline of
 must_keras.data is TensorFlow's.
 
 Example:
@@ -26,20 +26,25 @@ import keras
 from keras import ops
 
 from must_keras.tasks.base import Task
-from must_keras.training.losses import losses_over, valid_counts
-from must_keras.training.optimizers import clipping, global_norm, only_where
+from must_keras.training.network import losses_over, valid_counts
+from must_keras.training.optimizers import clipping, global_norm
+from must_keras.training.schedules import only_where
 
 Tensor = Any
 Step = Callable[["State", Mapping[str, Tensor], Mapping[str, Any]], tuple["State", dict]]
 
 
 class State(NamedTuple):
-    """Everything that a step changes: arrays in the order of the Keras variables.
+    """All values that a step changes: arrays in the order of the Keras variables.
 
     Attributes:
-        trainable: of the model.
-        others: of the model: the statistics of its BatchNormalizations.
-        optimizer: what it has gathered, and its number of steps.
+        trainable: trainable weights of the model.
+        others: its other weights: the statistics of its BatchNormalizations.
+        optimizer: momenta and number of steps.
+
+    Example:
+        state = initial_state(model, optimizer)
+
     """
 
     trainable: list[Tensor]
@@ -48,7 +53,7 @@ class State(NamedTuple):
 
 
 def initial_state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> State:
-    """The state before the first step: copies, because a step takes its state's memory."""
+    """Return the state before the first step: copies, because a step reuses its state's memory."""
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
     parts = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
@@ -56,14 +61,16 @@ def initial_state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
 
 
 def keep(model: keras.Model, state: State) -> None:
-    """Gives a model the weights of a state."""
-    pairs = (
-        (model.trainable_variables, state.trainable),
-        (model.non_trainable_variables, state.others),
-    )
-    for variables, values in pairs:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    """Assign the weights of a state to a model."""
+    for variable, value in _pairs(model, state):
+        variable.assign(value)
+
+
+def _pairs(model: keras.Model, state: State) -> list[tuple[keras.Variable, Tensor]]:
+    return [
+        *zip(model.trainable_variables, state.trainable, strict=True),
+        *zip(model.non_trainable_variables, state.others, strict=True),
+    ]
 
 
 def batch_losses(
@@ -73,25 +80,21 @@ def batch_losses(
     x: Mapping[str, Tensor],
     y: Mapping[str, Any],
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The losses of a batch in training mode, as a function of the state.
+    """Return the losses of a batch in training mode, as a function of the state.
 
-    Some losses run parts of their heads: all of it sees the state's weights.
+    Losses that call sublayers of their heads use the state's weights too.
 
     Args:
         model: of `connect`.
         tasks: its heads.
-        state: the state.
+        state: with the weights.
         x: {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4]}.
         y: {"labels": {task name: label}, "keys": [B] int32}.
 
     Returns:
         {task name: loss}, and the state's new `others`.
     """
-    pairs = [
-        *zip(model.trainable_variables, state.trainable, strict=True),
-        *zip(model.non_trainable_variables, state.others, strict=True),
-    ]
-    with keras.StatelessScope(state_mapping=pairs) as scope:
+    with keras.StatelessScope(state_mapping=_pairs(model, state)) as scope:
         losses = losses_over(model, tasks, y, model(x, training=True), valid_counts(tasks, y))
     found = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
     return losses, [
@@ -107,9 +110,9 @@ def training_step(
     loss_weights: Mapping[str, float] | None = None,
     clip_norm: float | None = None,
 ) -> Step:
-    """One optimizer step: losses, gradients, clipping, new weights.
+    """Return a compiled optimizer step: losses, gradients, clipping, new weights.
 
-    Where the loss or a gradient is not finite the trainable weights stay as they were, as in
+    Where the loss or a gradient is not finite the trainable weights keep their values, as in
     FittedModel.optimize.
 
     Args:
@@ -121,8 +124,8 @@ def training_step(
         clip_norm: largest global norm of the gradients; None: unlimited.
 
     Returns:
-        (state, x, y) -> the next state, and {"<task>_loss", "loss", "gradient_norm"}; see
-        `batch_losses`. The old state's memory is the new one's, so that it can be used but once.
+        A function (state, x, y) -> (next state, {"<task>_loss", "loss", "gradient_norm"}); see
+        `batch_losses`. It reuses the state's memory: a state can be passed only once.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""How a model is fitted: Keras' `fit`, which can be stopped at any step and goes on."""
+"""The training loop: Keras' `fit`, which can be interrupted at any step and is resumed exactly."""
 
 from __future__ import annotations
 
@@ -10,51 +10,55 @@ from typing import Any
 import keras
 
 from must_keras import interruption
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, listed
 from must_keras.progress import Progress
 from must_keras.training import nonfinite
-from must_keras.training.checkpoints import Checkpoints, Saved
+from must_keras.training.checkpoints import Checkpoint, Checkpoints
 from must_keras.training.config import TrainingConfig
 from must_keras.training.diagnostics import Diagnostics, shared_kernels
 from must_keras.training.fitted import FittedModel
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.model import MultiTaskModel
+from must_keras.training.loggers import Logger
 from must_keras.training.optimizers import reset
-from must_keras.training.strategy import chief_says, is_chief, is_multi_worker, sum_over_workers
-from must_keras.training.summaries import Loggers
+from must_keras.training.strategy import (
+    broadcast_from_chief,
+    is_chief,
+    is_multi_worker,
+    sum_over_workers,
+)
 
 # A checkpoint that takes a second to write is written every 20 seconds at most.
-_LEAST_SHARE = 20.0
+_MIN_SHARE_BETWEEN = 20.0
 
 
 def fit(
     model: FittedModel,
-    feed: InputPipeline,
+    pipeline: InputPipeline,
     training: TrainingConfig,
     *,
     title: str,
     origin: str,
     folder: pathlib.Path,
-    summaries: Loggers,
+    loggers: Logger,
 ) -> None:
-    """Trains a compiled model, from its newest checkpoint where there is one.
+    """Train a compiled model, from its newest checkpoint where there is one.
 
-    A model that has been fitted before is not traced again: its optimizer is reset and its
-    schedule restarted, its weights are taken as they are.
+    A model that was fitted before is not traced again: its optimizer is reset and its schedule
+    restarted, its weights are the initial ones.
 
     Args:
-        model: the model, with the weights that it starts from.
-        feed: the input.
-        training: the run's values; optimizer, warm-up and clipping are the compiled ones.
+        model: the model, with its initial weights.
+        pipeline: the input.
+        training: its values; optimizer, warm-up and clipping are the compiled ones.
         title: beside the progress bar.
-        origin: what the weights are, for the log.
-        folder: of the part; checkpoints and progress.json go there.
-        summaries: where losses go.
+        origin: of the initial weights, for the log.
+        folder: the artifact's folder, for checkpoints and progress.json.
+        loggers: receives losses, learning rate, speed and diagnostics.
 
     Raises:
-        NonFiniteLossError: says which head, step and images, and where they are kept.
-        ToBeContinued: SIGTERM came; the step is saved.
-        UserError: a process does not see the others' checkpoints.
+        NonFiniteLossError: names head, step and images, and the folder that contains them.
+        Interrupted: SIGTERM was received; the step is saved.
+        UserError: a process cannot read the chief's checkpoint.
     """
     model.optimizer._learning_rate.restart(training.learning_rate, training.steps)
     model.optimizer.build(model.trainable_variables)
@@ -62,12 +66,12 @@ def fit(
     metrics = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
     checkpoints = Checkpoints(folder, [*variables, *model.optimizer.variables])
-    saved = _agreed(checkpoints)
+    saved = _chiefs_newest(checkpoints)
     if saved is not None:
         checkpoints.restore(saved)
         origin = f"its own checkpoint at step {saved.step} of {training.steps}"
     first, state = (saved.step, saved.state) if saved else (0, {})
-    summaries.rewind(state.get("files", {}))
+    loggers.rewind(state.get("files", {}))
     if is_chief():
         print(f"{title}: starts from {origin}")
     if not training.steps:
@@ -76,21 +80,21 @@ def fit(
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return
     progress = Progress(title, training.steps, folder, done=first) if is_chief() else None
-    run = _Run(first, model, feed, training, checkpoints, summaries, progress)
-    run.rows = state.get("rows", [])
+    steps = _Steps(first, model, pipeline, training, checkpoints, loggers, progress)
+    steps.rows = state.get("rows", [])
     try:
         with interruption.postponed():
             model.fit(
-                feed.batches(first),
+                pipeline.batches(first),
                 epochs=1,
                 steps_per_epoch=training.steps - first,
                 verbose=0,
-                callbacks=[run],
+                callbacks=[steps],
                 shuffle=False,
             )
-            # Keras takes a moment to end; what comes now waits for nothing.
-            if _is_stopped():
-                raise _stopped(training.steps, training.steps)
+            # A signal during Keras' last moments is not postponed by what follows.
+            if _is_interrupted():
+                raise _interrupted(training.steps, training.steps)
     finally:
         model.release_input()
         checkpoints.wait()
@@ -98,47 +102,50 @@ def fit(
             progress.close()
 
 
-def _agreed(checkpoints: Checkpoints) -> Saved | None:
-    """The chief's newest checkpoint, in every process."""
+def _chiefs_newest(checkpoints: Checkpoints) -> Checkpoint | None:
+    """Return the chief's newest checkpoint, in every process."""
     newest = checkpoints.newest() if is_chief() else None
-    step = int(chief_says(lambda: newest.step if newest else -1))
+    step = int(broadcast_from_chief(lambda: newest.step if newest else -1))
     if step < 0 or is_chief():
         return newest
     try:
         return checkpoints.read(step)
     except DataError as error:
         raise UserError(
-            f"the checkpoint of step {step} is there for the chief and not here: all machines "
-            f"must see the same --workdir ({error})"
+            f"the chief has a checkpoint of step {step} that cannot be read here: all machines "
+            f"need the same --workdir ({error})"
         ) from None
 
 
-def _is_stopped() -> bool:
-    """In all processes, whether SIGTERM has come to one of them."""
+def _is_interrupted() -> bool:
+    """Return, in all processes, whether one of them has received SIGTERM."""
     return bool(sum_over_workers([float(interruption.asked())])[0])
 
 
-def _stopped(step: int, of: int) -> interruption.ToBeContinued:
-    return interruption.ToBeContinued(f"stopped by SIGTERM at step {step} of {of}, which is saved")
+def _interrupted(step: int, of: int) -> interruption.Interrupted:
+    return interruption.Interrupted(f"stopped by SIGTERM at step {step} of {of}, which is saved")
 
 
-class _Run(keras.callbacks.Callback):
-    """What happens between two steps: numbers are written, the state is saved, the run stops."""
+class _Steps(keras.callbacks.Callback):
+    """The work after each step: logging, diagnostics, checkpoints, interruption.
+
+    Only the chief has a `progress`; the others take part in what all processes compute.
+    """
 
     def __init__(
         self,
         first: int,
         model: FittedModel,
-        feed: InputPipeline,
+        pipeline: InputPipeline,
         training: TrainingConfig,
         checkpoints: Checkpoints,
-        summaries: Loggers,
+        loggers: Logger,
         progress: Progress | None,
     ):
         super().__init__()
-        # Where there is no progress, another process keeps the books.
-        self._first, self._trained, self._feed, self._training = first, model, feed, training
-        self._checkpoints, self._summaries, self._progress = checkpoints, summaries, progress
+        self._first, self._trained, self._pipeline = first, model, pipeline
+        self._training, self._checkpoints = training, checkpoints
+        self._loggers, self._progress = loggers, progress
         self._since = self._saved = time.monotonic()
         self._steps_since = 0
         self._diagnostics: Diagnostics | None = None
@@ -154,20 +161,17 @@ class _Run(keras.callbacks.Callback):
             raise self._keep(step, bad)
         self._log(step, numbers)
         self._diagnose(step)
-        stop = _is_stopped()
+        stop = _is_interrupted()
         if self._progress is not None and (stop or step == self._training.steps or self._is_due()):
-            self._save(step)
+            state = {"rows": self.rows, "files": self._loggers.sizes()}
+            self._checkpoints.save(step, state)
+            self._saved = time.monotonic()
         if stop:
-            raise _stopped(step, self._training.steps)
+            raise _interrupted(step, self._training.steps)
 
     def _is_due(self) -> bool:
-        least = max(self._training.save_seconds, _LEAST_SHARE * self._checkpoints.last_seconds)
-        return time.monotonic() - self._saved >= least
-
-    def _save(self, step: int) -> None:
-        state = {"rows": self.rows, "files": self._summaries.sizes()}
-        self._checkpoints.save(step, state)
-        self._saved = time.monotonic()
+        seconds = _MIN_SHARE_BETWEEN * self._checkpoints.last_seconds
+        return time.monotonic() - self._saved >= max(self._training.save_seconds, seconds)
 
     def _log(self, step: int, numbers: dict[str, float]) -> None:
         if self._progress is None:
@@ -176,57 +180,46 @@ class _Run(keras.callbacks.Callback):
         self._steps_since += 1
         now = time.monotonic()
         speed = self._steps_since * self._training.batch / max(now - self._since, 1e-9)
-        self._progress.advance(note=f"{_tell(numbers)}, {speed:.3g} images/s")
+        self._progress.advance(note=f"{_losses(numbers)}, {speed:.3g} images/s")
         if step % self._training.log_every and step != self._training.steps:
             return
-        means = {key: _mean([row[key] for row in self.rows]) for key in numbers}
+        means = {key: sum(row[key] for row in self.rows) / len(self.rows) for key in numbers}
         rate = float(self._trained.optimizer._learning_rate(step - 1))
         numbers = means | {"learning_rate": rate, "images_per_second": speed}
-        self._summaries.numbers(step, "train", numbers)
+        self._loggers.scalars(step, "train", numbers)
         self._progress.record()
         self.rows, self._since, self._steps_since = [], now, 0
 
     def _diagnose(self, step: int) -> None:
-        """Every process takes part; the time is not that of the steps."""
+        """Log diagnostics where they are due; their time does not count as that of steps."""
         every, model = self._training.diagnose_every, self._trained
-        if not isinstance(model, MultiTaskModel) or not every or step % every:
-            return
-        if len(model.tasks) < 2 or not shared_kernels(model):
+        if not every or step % every or len(model.tasks) < 2 or not shared_kernels(model):
             return
         start = time.monotonic()
         self._diagnostics = self._diagnostics or Diagnostics(model)
-        self._summaries.numbers(step, "train", self._diagnostics.of_batch(model.last_batch))
+        self._loggers.scalars(step, "train", self._diagnostics.of_batch(model.last_batch))
         self._since += time.monotonic() - start
 
     def _keep(self, step: int, bad: Sequence[str]) -> nonfinite.NonFiniteLossError:
-        training, ids = self._training, self._feed.ids_of(step - 1)
-        kept = ""
+        """Keep a step that is not finite, and return the error that describes it."""
+        model, folder = self._trained, self._checkpoints.folder
+        ids, kept = self._pipeline.ids_of(step - 1), ""
         if self._progress is not None:
-            folder = nonfinite.keep(
-                self._checkpoints.folder,
-                self._trained,
-                self._feed.batch_of(step - 1),
-                step=step,
-                ids=ids,
-                bad=bad,
-            )
-            kept = f"; its images and weights are in {folder}"
-            if isinstance(self._trained, MultiTaskModel):
+            batch = self._pipeline.batch_of(step - 1)
+            evidence = nonfinite.keep(folder, model, batch, step=step, ids=ids, bad=bad)
+            kept = f"; its images and weights are in {evidence}"
+            if model.tasks:
                 if bad == [nonfinite.GRADIENT] and not is_multi_worker():
-                    bad = nonfinite.heads_of_gradient(folder) or bad
-                kept = f"; python -m must_keras.replay {folder} computes the step again"
+                    bad = nonfinite.heads_of_gradient(evidence) or bad
+                kept = f"; python -m must_keras.replay {evidence} computes the step again"
         return nonfinite.NonFiniteLossError(
-            f"{self._checkpoints.folder}: {nonfinite.describe(bad)} is not finite at step {step} "
-            f"of {training.steps} (images {nonfinite.shorten(ids)}): try a lower learning rate "
-            f"than {training.learning_rate:g}{kept}"
+            f"{folder}: {nonfinite.describe(bad)} is not finite at step {step} of "
+            f"{self._training.steps} (images {listed(ids, limit=4)}): try a lower learning rate "
+            f"than {self._training.learning_rate:g}{kept}"
         )
 
 
-def _tell(numbers: Mapping[str, float]) -> str:
-    """The losses of a step: the total, then each head's where there are several."""
+def _losses(numbers: Mapping[str, float]) -> str:
+    """Return the losses of a step as text: the total, then each head's where there are several."""
     heads = [f"{k.removesuffix('_loss')} {v:.3g}" for k, v in numbers.items() if k[-5:] == "_loss"]
     return f"loss {numbers['loss']:.3f}" + (f" ({', '.join(heads)})" if len(heads) > 1 else "")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -13,15 +13,14 @@ from must_keras.errors import UserError
 from must_keras.ops.precision import policy
 from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
-from must_keras.training.loss_weights.base import LearnedWeights
-from must_keras.training.losses import losses_over, valid_counts
-from must_keras.training.network import Network, Precision, connect
+from must_keras.training.loss_weights import LearnedWeights
+from must_keras.training.network import Network, Precision, connect, losses_over, valid_counts
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 
 Tensor = Any
 # On a CPU TensorFlow 2.21's bfloat16 gradient of a 3x3 convolution with stride 2 reads memory that
 # is not its own where the map has a single cell: P6 of smaller images.
-_LEAST_HALF = 128
+_MIN_HALF_PRECISION_SIZE = 128
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
@@ -29,10 +28,10 @@ class MultiTaskModel(FittedModel):
     """A functional model whose outputs are named by task, with the tasks' own losses.
 
     Inputs are {"image": [B, H, W, 3] RGB in [0, 255], uint8 in batches and float32 from the input
-    layer on, "area": [B, 4] the picture without padding, (ymin, xmin, ymax, xmax) in pixels};
-    outputs {task name: the head's prediction}. `fit` takes
-    pairs of inputs and {"labels": {task name: label}, "keys": [B] int32}. `predict` gives what a
-    user wants to know: {task name: {"boxes": ..., "scores": ...}}.
+    layer on, "area": [B, 4] the image without padding, (ymin, xmin, ymax, xmax) in pixels}; outputs
+    are {task name: the head's prediction}. `fit` takes pairs of inputs and {"labels": {task name:
+    label}, "keys": [B] int32}. `predict` returns decoded predictions: {task name: {"boxes": ...,
+    "scores": ...}}.
 
     A training step returns its own batch's losses (see FittedModel); a test step, and so
     `evaluate`, the means over the batches so far.
@@ -43,12 +42,19 @@ class MultiTaskModel(FittedModel):
         tasks: the tasks, one for every output.
         loss_weights: {task name: weight}; 1 where a name is absent.
         clip_norm: see FittedModel.
-        untaught: {task name: keys of its outputs (Task.teachable) that no label has taught}; they
-            are left out of `read_out`, and so of everything that the model predicts.
+        untaught: {task name: keys of its predictions (Labels.teachable) that no label has taught};
+            they are left out of `decode`, and so of everything that the model predicts.
 
     Attributes:
-        learned_weights: what learns the weights of the losses, in place of `loss_weights`; set
-            before `compile`. What is saved of the model holds their values at that time.
+        learned_weights: learns the weights of the losses, in place of `loss_weights`; set before
+            `compile`. A saved model has their values at that time.
+
+    Example:
+        model = build_model(network, tasks, seed=0, norm=training.norm())
+        training.compile(model)
+        model.fit(pipeline.batches(), steps_per_epoch=training.steps)
+        model.predict(images)["objects"]["boxes"]
+
     """
 
     def __init__(
@@ -90,53 +96,54 @@ class MultiTaskModel(FittedModel):
 
     @property
     def task_weights(self) -> dict[str, float]:
-        """{task name: what its loss is multiplied with now}."""
+        """{task name: current factor of its loss}."""
         if self.learned_weights is None:
             return dict(self._fixed_weights)
         return {name: float(value) for name, value in self.learned_weights.factors().items()}
 
     def losses_by_task(self, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Each task's loss: the sum over this replica's valid elements, divided by the number of
-        valid elements in the whole batch of all replicas.
+        """Return each task's loss on this replica: {task name: scalar}.
+
+        The sum over this replica's valid elements is divided by the number of valid elements in the
+        whole batch of all replicas.
         """
         return self.losses_over(y, y_pred, self.valid_counts(y))
 
     def valid_counts(self, y: Mapping[str, Any]) -> Tensor:
-        """Each task's number of valid elements in the whole batch of all replicas: [tasks]."""
+        """Return each task's number of valid elements in the batch of all replicas: [tasks]."""
         return sum_over_replicas(valid_counts(self.tasks.values(), y))
 
     def losses_over(
         self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
     ) -> dict[str, Tensor]:
-        """`losses_by_task` of a part of the batch that has so many valid elements."""
+        """Return `losses_by_task` of a microbatch, for a batch with so many valid elements."""
         return losses_over(self, self.tasks.values(), y, y_pred, counts)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum of the tasks' losses: what one replica adds to the global loss."""
+        """Return the weighted sum of the tasks' losses: one replica's term of the global loss."""
         counts = self.valid_counts(y)
         return self._weighted(self.losses_over(y, y_pred, counts), counts)
 
-    def _weighted(self, losses: Mapping[str, Tensor], counts: Tensor, parts: int = 1) -> Tensor:
-        """The weighted sum of one replica's losses, or of one of several parts of its batch."""
+    def _weighted(self, losses: Mapping[str, Tensor], counts: Tensor, shares: int = 1) -> Tensor:
+        """Return the weighted sum of the losses of a replica, or of one of its microbatches."""
         total = sum(self.weighted_losses(losses).values())
         if self.learned_weights is None:
             return total
         labeled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
-        return total + self.learned_weights.penalty(labeled) / (num_replicas() * parts)
+        return total + self.learned_weights.penalty(labeled) / (num_replicas() * shares)
 
     def weighted_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses, each times its weight."""
+        """Return the losses, each times its weight."""
         learned = self.learned_weights
         factors = self._fixed_weights if learned is None else learned.factors()
         return {name: factors[name] * loss for name, loss in losses.items()}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One optimizer step on TensorFlow; see FittedModel.optimize."""
+        """Make one optimizer step on TensorFlow; see FittedModel.optimize."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         counts = self.valid_counts(y)
         losses, pairs = self._gradients(x, y, counts)
-        logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
+        logs = self._summed(losses, counts)
         if self.learned_weights is not None:
             factors = self.learned_weights.factors()
             logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
@@ -144,18 +151,24 @@ class MultiTaskModel(FittedModel):
         self.add_to_means(logs)
         return logs
 
+    def _summed(self, losses: Mapping[str, Tensor], counts: Tensor) -> dict[str, Tensor]:
+        """Return {"<task>_loss", "loss"}, summed over replicas."""
+        logs = {f"{name}_loss": value for name, value in losses.items()}
+        return sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
+
     def _gradients(
         self, x: Mapping[str, Tensor], y: Mapping[str, Any], counts: Tensor
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, keras.Variable]]]:
-        """This replica's losses and (gradient, variable), summed over the parts of its batch."""
+        """Return this replica's losses and (gradient, variable), summed over its microbatches."""
         variables = self.trainable_weights
         losses: dict[str, Tensor] = {}
         total: list[Tensor | None] = [None] * len(variables)
-        for part in range(self.accumulate):
-            # A part waits for the gradients of the one before: their features need not coexist.
+        for index in range(self.accumulate):
+            # A microbatch waits for the gradients of the one before: their features need not
+            # coexist.
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
-                some_x, some_y = self.part_of((x, y), part)
-            with self.drawing(some_y["keys"]):
+                some_x, some_y = self.microbatch((x, y), index)
+            with self.sampling(some_y["keys"]):
                 with tf.GradientTape() as tape:
                     found = self.losses_over(some_y, self(some_x, training=True), counts)
                     loss = self._weighted(found, counts, self.accumulate)
@@ -167,26 +180,24 @@ class MultiTaskModel(FittedModel):
         pairs = zip(total, variables, strict=True)
         return losses, [(g, v) for g, v in pairs if g is not None]
 
-    def part_of(self, batch: Any, part: int) -> Any:
-        """One of the `accumulate` parts of a replica's batch."""
+    def microbatch(self, batch: Any, index: int) -> Any:
+        """Return one of the `accumulate` microbatches of a replica's batch."""
         if self.accumulate == 1:
             return batch
-        return tf.nest.map_structure(lambda v: tf.identity(v[part :: self.accumulate]), batch)
+        return tf.nest.map_structure(lambda v: tf.identity(v[index :: self.accumulate]), batch)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        """The losses in inference mode: their means since the metrics were reset."""
+        """Return the losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         counts = self.valid_counts(y)
-        losses = self.losses_over(y, self(x, training=False), counts)
-        logs = {f"{name}_loss": value for name, value in losses.items()}
-        logs = sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
+        logs = self._summed(self.losses_over(y, self(x, training=False), counts), counts)
         self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
 
-    def read_out(
+    def decode(
         self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None
     ) -> dict[str, dict[str, Tensor]]:
-        """What every head says of a batch: {task name: outputs} (see `Task.outputs`).
+        """Return every head's decoded prediction of a batch: {task name: outputs}.
 
         Args:
             x: the inputs.
@@ -195,32 +206,29 @@ class MultiTaskModel(FittedModel):
         predictions = self(x, training=False)
         found = {}
         for name, task in self.tasks.items():
-            outputs = task.outputs(predictions[name], self.get_layer(name), map_size or self.size)
+            layer = self.get_layer(name)
+            decoded = task.predictions.decode(predictions[name], layer, map_size or self.size)
             left_out = self._untaught.get(name, ())
-            found[name] = {key: value for key, value in outputs.items() if key not in left_out}
+            found[name] = {key: value for key, value in decoded.items() if key not in left_out}
         return found
 
     def predict_step(self, data: Any) -> dict[str, dict[str, Tensor]]:
-        """`read_out` of images alone ([B, H, W, 3]: no padding) or of {"image", "area"}."""
+        """Return `decode` of {"image", "area"}, or of images without padding: [B, H, W, 3]."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.read_out(x if isinstance(x, dict) else self.without_padding(x))
+        return self.decode(x if isinstance(x, dict) else self.without_padding(x))
 
     def without_padding(self, image: Tensor) -> dict[str, Tensor]:
-        """The inputs for images, [B, H, W, 3], that have no padding."""
+        """Return the inputs of images, [B, H, W, 3], that have no padding."""
         height, width = self.size
         area = ops.convert_to_tensor([[0.0, 0.0, height, width]], dtype="float32")
         image = ops.cast(image, "float32")
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
     def without_optimizer(self) -> MultiTaskModel:
-        """The same layers, in the same precision, without an optimizer."""
+        """Return a model of the same layers, in the same precision, without an optimizer."""
+        tasks, weights = [*self.tasks.values()], self.task_weights
         return MultiTaskModel(
-            self.input,
-            self.output,
-            list(self.tasks.values()),
-            self.task_weights,
-            self.clip_norm,
-            self._untaught,
+            self.input, self.output, tasks, weights, self.clip_norm, self._untaught
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -237,17 +245,10 @@ class MultiTaskModel(FittedModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskModel:
-        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
-        tasks = [keras.saving.deserialize_keras_object(t) for t in config["tasks"]]
-        return cls(
-            network.input,
-            network.output,
-            tasks,
-            config["loss_weights"],
-            config["clip_norm"],
-            config.get("untaught"),
-            name=config["name"],
-        )
+        config = dict(config)
+        network = keras.saving.deserialize_keras_object(config.pop("network"), custom_objects)
+        tasks = [keras.saving.deserialize_keras_object(t) for t in config.pop("tasks")]
+        return cls(network.input, network.output, tasks, **config)
 
 
 def build_model(
@@ -260,11 +261,11 @@ def build_model(
     clip_norm: float | None = None,
     precision: Precision | None = None,
 ) -> MultiTaskModel:
-    """A new network with random weights.
+    """Return a new network with random weights.
 
     Args:
         network: backbone, pyramid and size.
-        tasks: a head for each.
+        tasks: a head is built for each.
         seed: of the initial weights.
         norm: keyword arguments of every BatchNormalization.
         loss_weights: see MultiTaskModel.
@@ -274,17 +275,19 @@ def build_model(
 
     Raises:
         UserError: the images are too small for this precision.
+
+    Example:
+        network = Network(backbone=ResNet.small(), size=64)
+        model = build_model(network, [task], seed=0, **training.of_model())
+
     """
-    if precision == "mixed_bfloat16" and network.size < _LEAST_HALF and not _has_gpu():
+    is_half = precision == "mixed_bfloat16" and not tf.config.list_logical_devices("GPU")
+    if is_half and network.size < _MIN_HALF_PRECISION_SIZE:
         raise UserError(
-            f"precision='mixed_bfloat16' needs images of at least {_LEAST_HALF} pixels on a CPU, "
-            f"size is {network.size}"
+            f"precision='mixed_bfloat16' needs images of at least {_MIN_HALF_PRECISION_SIZE} "
+            f"pixels on a CPU, size is {network.size}"
         )
     keras.utils.set_random_seed(seed)
     with policy(precision):
         inputs, outputs = connect(network, tasks, norm)
         return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))

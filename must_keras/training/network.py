@@ -1,20 +1,19 @@
-"""The layers of the multi-task network: one backbone, one pyramid, a head for every task.
-
-They are the same on every Keras backend.
-"""
+"""The multi-task network on every Keras backend: its layers, and its losses over a batch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
 import keras
+from keras import ops
 
 from must_keras.errors import UserError, expect
 from must_keras.modeling.backbone import Backbone
 from must_keras.modeling.fpn import build_neck
+from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
 
 Tensor = Any
@@ -25,12 +24,16 @@ _PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """What teachers, student and transfers have in common.
+    """Backbone, input size and pyramid width, which teachers, student and transfers share.
 
     Attributes:
-        backbone: ResNet(...), EfficientNetLite0(...) or KerasBackbone(...).
+        backbone: ResNet(...), EfficientNetLite0(...), KerasBackbone(...) or another Backbone.
         size: height and width of the input in pixels, a multiple of 32.
         channels: width of the feature pyramid.
+
+    Example:
+        Network(backbone=ResNet.of_depth(50), size=512)
+
     """
 
     backbone: Backbone
@@ -46,28 +49,73 @@ class Network:
 def connect(
     network: Network, tasks: Sequence[Task], norm: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """New layers with random weights, from symbolic inputs to symbolic outputs.
+    """Connect new layers with random weights, from symbolic inputs to symbolic outputs.
 
     Args:
         network: backbone, pyramid and size.
-        tasks: a head for each.
+        tasks: one head is built for each.
         norm: keyword arguments of every BatchNormalization.
 
     Returns:
-        inputs {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the picture without padding,
-        in pixels}, and outputs {task name: the head's prediction}; a head is the layer of its
-        task's name.
+        inputs {"image": [B, H, W, 3] RGB in [0, 255], "area": [B, 4] the image without padding, in
+        pixels}, and outputs {task name: the head's prediction}; a head is the layer of its task's
+        name.
+
+    Example:
+        inputs, outputs = connect(network, tasks, norm)
+        model = keras.Model(inputs, outputs)
+
     """
     size = (network.size, network.size)
     image = keras.Input((*size, 3), name="image")
     area = keras.Input((4,), name="area")
     backbone = network.backbone.build(size, norm, name=BACKBONE)
     features = dict(backbone(image))
-    if any(level in _PYRAMID for task in tasks for level in task.features):
+    if any(level in _PYRAMID for task in tasks for level in task.head.features):
         neck = build_neck(features, channels=network.channels, norm=norm, name=NECK)
         features |= neck({level: features[level] for level in ("C3", "C4", "C5")})
     outputs = {}
     for task in tasks:
-        head = task.build_head(size, norm)
-        outputs[task.name] = head({key: features[key] for key in task.features} | {"area": area})
+        head = task.head.build(size, norm)
+        outputs[task.name] = head(
+            {key: features[key] for key in task.head.features} | {"area": area}
+        )
     return {"image": image, "area": area}, outputs
+
+
+def valid_counts(tasks: Iterable[Task], y: Mapping[str, Any]) -> Tensor:
+    """Return each task's number of valid label elements in a batch: [tasks].
+
+    Args:
+        tasks: the heads.
+        y: {"labels": {task name: label}, "keys": [B] int32}.
+    """
+    counts = [
+        ops.cast(ops.sum(task.labels.weight(to_full(y["labels"][task.name]))), full())
+        for task in tasks
+    ]
+    return ops.stack(counts)
+
+
+def losses_over(
+    model: keras.Model,
+    tasks: Iterable[Task],
+    y: Mapping[str, Any],
+    predictions: Mapping[str, Any],
+    counts: Tensor,
+) -> dict[str, Tensor]:
+    """Return {task name: the sum of its images' losses / its number of valid elements}.
+
+    Args:
+        model: the network of the predictions; some losses call sublayers of its heads.
+        tasks: the heads.
+        y: labels of the batch or of a microbatch; see `valid_counts`.
+        predictions: {task name: the head's prediction}.
+        counts: [tasks], of the whole batch.
+    """
+    losses, counts = {}, ops.maximum(counts, 1.0)
+    for i, task in enumerate(tasks):
+        label, head = to_full(y["labels"][task.name]), model.get_layer(task.name)
+        terms = task.head.loss(label, predictions[task.name], head, y["keys"])
+        losses[task.name] = ops.cast(ops.sum(terms), counts.dtype) / counts[i]
+    return losses

@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: what stops the run, and what is kept to look into it."""
+"""Losses and gradients that are not finite: the error, the step that is kept, and its replay."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.arrays import read_arrays
-from must_keras.errors import UserError, damaged, listed
-from must_keras.files import read_json, replacing, unshare, write_json
+from must_keras.errors import UserError, damaged
+from must_keras.files import replacing, unshare
+from must_keras.json_files import read_json, write_json
 from must_keras.modeling.loading import load_model
 from must_keras.ops.precision import to_full
 from must_keras.runs.marks import EVIDENCE
@@ -25,31 +26,32 @@ from must_keras.training.stochastic_depth import StochasticDepth
 GRADIENT = "the gradient"
 _BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
 _REMEDY = "this step cannot be computed again: delete its folder"
-# How many ids a message names.
-_NAMED = 4
 
 
 class NonFiniteLossError(UserError):
-    """A loss or a gradient became infinite or not a number."""
+    """Raised where a loss or a gradient is infinite or not a number.
+
+    Example:
+        try:
+            train(rate)
+        except NonFiniteLossError as error:
+            print(f"learning rate {rate}: {error}")
+
+    """
 
 
 def bad_names(logs: Mapping[str, float]) -> list[str]:
-    """What is not finite among the numbers of a step: heads, else "the gradient"."""
+    """Return what of a step's numbers is not finite: heads, else "the gradient"."""
     bad = [key for key, value in logs.items() if not math.isfinite(value)]
     heads = sorted(key.removesuffix("_loss") for key in bad if key.endswith("_loss"))
     return heads or ([GRADIENT] if bad else [])
 
 
 def describe(bad: Sequence[str]) -> str:
-    """What is not finite, as a person says it."""
+    """Return the subject of a sentence on what is not finite."""
     if list(bad) == [GRADIENT] or bad[0].startswith(GRADIENT):
         return " and ".join(bad)
     return f"the loss of {' and '.join(bad)}"
-
-
-def shorten(ids: Sequence[str]) -> str:
-    """The first ids, and how many more there are."""
-    return listed(ids, limit=_NAMED)
 
 
 def keep(
@@ -61,15 +63,15 @@ def keep(
     ids: Sequence[str],
     bad: Sequence[str],
 ) -> pathlib.Path:
-    """Writes what `replay` reads, and gives the folder.
+    """Write what `replay` reads, and return its folder.
 
     Args:
-        folder: of the part that is being trained.
-        model: with the weights that it had before the step.
-        batch: of all replicas.
-        step: the optimizer step, the first is 1.
+        folder: of the artifact that is trained.
+        model: with the weights before the step.
+        batch: inputs and labels, over all replicas.
+        step: number of the optimizer step; the first is 1.
         ids: of the batch's images.
-        bad: what is not finite.
+        bad: what is not finite, see `bad_names`.
     """
     kept = folder / f"{EVIDENCE}{step:08d}"
     kept.mkdir(parents=True, exist_ok=True)
@@ -89,15 +91,19 @@ def keep(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """A kept step, computed again.
+    """A kept step that was computed again; its text is a table of images and gradients.
 
     Attributes:
-        step: the optimizer step.
+        step: number of the optimizer step.
         ids: of the images.
-        losses: {head: [B]}, what each image adds to the sum before it is divided.
+        losses: {head: [B]}, each image's term of the sum before it is divided.
         weights: {head: [B]}, each image's number of valid elements.
-        gradients: {part of the network: norm of the gradient}.
-        heads: {head: norm of its loss's own gradient}.
+        gradients: {layer of the network: norm of its gradient}.
+        heads: {head: norm of the gradient of its loss alone}.
+
+    Example:
+        print(replay(pathlib.Path("runs/mine/student/nonfinite-step-00000120")))
+
     """
 
     step: int
@@ -108,7 +114,7 @@ class Replayed:
     heads: dict[str, float]
 
     def __str__(self) -> str:
-        """A line for every image, then one for every part's gradient."""
+        """Return a line for every image, then one for every layer's gradient."""
         width = max(len(name) for name in (*self.ids, "image"))
         titles = [f"{head}: loss of pixels or images" for head in self.losses]
         lines = [f"step {self.step}", "  ".join(["image".ljust(width), *titles])]
@@ -125,37 +131,51 @@ class Replayed:
         return "\n".join(lines)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Step:
+    """The content of a kept step's JSON file."""
+
+    step: int
+    ids: list[str]
+    stochastic_depth: float = 0.0
+
+
 def replay(kept: pathlib.Path) -> Replayed:
-    """Computes a kept step's losses and gradients again.
+    """Compute a kept step's losses and gradients again.
+
+    Args:
+        kept: the folder that `keep` returned.
 
     Raises:
-        UserError: the folder holds no such step, or one of a self-supervised run.
+        UserError: the folder contains no such step, or one of a self-supervised method.
     """
     for name in (_BATCH, _MODEL, _STEP):
         if not (kept / name).is_file():
-            raise UserError(f"{kept} holds no kept step: there is no {name}")
-    step = read_json(kept / _STEP, form={"step": int, "ids": list}, remedy=_REMEDY)
+            raise UserError(f"{kept} contains no kept step: {name} is missing")
+    step = read_json(kept / _STEP, _Step, remedy=_REMEDY)
     model = load_model(kept / _MODEL, remedy=_REMEDY)
     if not isinstance(model, MultiTaskModel):
-        raise UserError(f"{kept} is of a self-supervised run: only steps of heads can be replayed")
-    if step.get("stochastic_depth"):
+        raise UserError(
+            f"{kept} is of a self-supervised method: only steps of heads can be replayed"
+        )
+    if step.stochastic_depth:
         backbone = model.get_layer(BACKBONE)
-        model.stochastic_depth = StochasticDepth(backbone, step["stochastic_depth"])
+        model.stochastic_depth = StochasticDepth(backbone, step.stochastic_depth)
     x, y = _read(kept / _BATCH)
     y = y | {"labels": {head: to_full(label) for head, label in y["labels"].items()}}
-    with model.drawing(y["keys"]), tf.GradientTape(persistent=True) as tape:
+    with model.sampling(y["keys"]), tf.GradientTape(persistent=True) as tape:
         predictions = model(x, training=True)
         losses, weights = {}, {}
         for name, task in model.tasks.items():
             label, head = y["labels"][name], model.get_layer(name)
-            losses[name] = task.loss(label, predictions[name], head, y["keys"])
-            weights[name] = task.label_weight(label)
+            losses[name] = task.head.loss(label, predictions[name], head, y["keys"])
+            weights[name] = task.labels.weight(label)
         sums = {name: tf.reduce_sum(value) for name, value in losses.items()}
         total = model.compute_loss(x, y, predictions)
     variables = [v.value for v in model.trainable_variables]
     return Replayed(
-        step=step["step"],
-        ids=tuple(step["ids"]),
+        step=step.step,
+        ids=tuple(step.ids),
         losses={name: value.numpy() for name, value in losses.items()},
         weights={name: value.numpy() for name, value in weights.items()},
         gradients=dict(_norms(model, tape, total)),
@@ -164,7 +184,7 @@ def replay(kept: pathlib.Path) -> Replayed:
 
 
 def heads_of_gradient(kept: pathlib.Path) -> list[str]:
-    """The heads whose losses alone have a gradient that is not finite."""
+    """Return the heads whose losses have a gradient that is not finite."""
     heads = replay(kept).heads
     return [f"{GRADIENT} of {name}" for name, norm in heads.items() if not math.isfinite(norm)]
 

@@ -1,10 +1,13 @@
-"""How weights move: the optimizers."""
+"""Optimizers: what a recipe names, the Keras optimizers that it builds, and clipping.
+
+A new optimizer is a subclass of Optimizer; nothing lists them.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import abc
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -21,7 +24,7 @@ class _DecaysKernels:
 
     Args:
         learning_rate: as in Keras.
-        kernel_decay: how much of a kernel a step at a rate of 1 takes away.
+        kernel_decay: share of a kernel that a step at a learning rate of 1 subtracts.
         **kwargs: of the optimizer.
     """
 
@@ -30,22 +33,25 @@ class _DecaysKernels:
         self.kernel_decay = kernel_decay
 
     def decay(self, variable: Any, rate: Any) -> None:
-        """Shrinks a kernel."""
+        """Shrink a variable by rate * kernel_decay of itself if it is a kernel."""
         if self.kernel_decay and len(variable.shape) > 1:
             variable.assign_sub(variable * (rate * self.kernel_decay))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
         return super().get_config() | {"kernel_decay": self.kernel_decay}
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class FusedAdamW(_DecaysKernels, keras.optimizers.Adam):
-    """Keras' AdamW with TensorFlow's one operation for each variable.
+    """Keras' AdamW as a single TensorFlow operation for each variable.
 
-    Keras' own writes some forty for each, the schedule among them: a small network spends as much
-    on these as on its gradients, and more when it is traced. Elsewhere Keras' own is compiled into
-    one.
+    Keras' own adds some forty for each variable, the schedule among them: a small network spends as
+    much time on these as on its gradients, and more while it is traced. On other backends Keras'
+    own is compiled into one.
+
+    Example:
+        FusedAdamW(WarmupCosine(0.001, 1000), kernel_decay=0.01)
+
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -75,10 +81,15 @@ class FusedAdamW(_DecaysKernels, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class FusedSGD(_DecaysKernels, keras.optimizers.SGD):
-    """Stochastic gradient descent with TensorFlow's one operation for each variable.
+    """Stochastic gradient descent as a single TensorFlow operation for each variable.
 
-    The momentum gathers gradients and the rate multiplies what it gathered (Sutskever's form, as
-    in PyTorch); in Keras' own the momentum holds rates of the past. At a constant rate they agree.
+    The momentum accumulates gradients, and the learning rate multiplies the accumulated sum
+    (PyTorch's form); in Keras' own the momentum accumulates gradients times their learning rates.
+    Both agree at a constant rate.
+
+    Example:
+        FusedSGD(WarmupCosine(0.1, 1000), momentum=0.9, kernel_decay=4e-5)
+
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -106,78 +117,88 @@ class FusedSGD(_DecaysKernels, keras.optimizers.SGD):
         )
 
 
+class Optimizer(abc.ABC):
+    """An optimizer's values in a recipe, as a frozen dataclass.
+
+    Example:
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Lion(Optimizer):
+            beta: float = 0.9
+
+            def build(self, schedule, **averaging):
+                return keras.optimizers.Lion(schedule, beta_1=self.beta, **averaging)
+
+    """
+
+    @abc.abstractmethod
+    def build(self, schedule: Warmup, **averaging: Any) -> keras.optimizers.Optimizer:
+        """Return the Keras optimizer.
+
+        Args:
+            schedule: the learning rate.
+            **averaging: Keras' arguments of a running average of the weights (use_ema,
+                ema_momentum), where there is one.
+        """
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdamW:
-    """Adam with decoupled weight decay on kernels (Loshchilov and Hutter, 2019)."""
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay of kernels (Loshchilov and Hutter, arXiv 1711.05101).
+
+    Attributes:
+        weight_decay: share of a kernel that a step at a learning rate of 1 subtracts.
+
+    Example:
+        TrainingConfig(steps=1000, batch=16, learning_rate=0.001, optimizer=AdamW())
+
+    """
 
     weight_decay: float = 0.01
 
-    def build(self, schedule: Warmup, ema: float | None = None) -> keras.optimizers.Optimizer:
-        """The Keras optimizer; see `averaging` for `ema`."""
-        return FusedAdamW(schedule, kernel_decay=self.weight_decay, **averaging(ema))
+    def build(self, schedule: Warmup, **averaging: Any) -> keras.optimizers.Optimizer:
+        return FusedAdamW(schedule, kernel_decay=self.weight_decay, **averaging)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SGD:
-    """Stochastic gradient descent with momentum and decay on kernels.
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum and decoupled weight decay of kernels.
 
-    Decay is decoupled: a step of size `rate` takes rate * weight_decay of a kernel away.
+    Attributes:
+        momentum: share of the accumulated gradients that a step keeps, [0, 1).
+        weight_decay: share of a kernel that a step at a learning rate of 1 subtracts.
+
+    Example:
+        TrainingConfig(steps=1000, batch=256, learning_rate=0.32, optimizer=SGD())
+
     """
 
     momentum: float = 0.9
     weight_decay: float = 4e-5
 
-    def build(self, schedule: Warmup, ema: float | None = None) -> keras.optimizers.Optimizer:
-        """The Keras optimizer; see `averaging` for `ema`."""
-        return FusedSGD(
-            schedule, momentum=self.momentum, kernel_decay=self.weight_decay, **averaging(ema)
-        )
-
-
-def averaging(momentum: float | None) -> dict[str, Any]:
-    """Keras' arguments for a running average of the weights with this momentum; None: without."""
-    return {} if momentum is None else {"use_ema": True, "ema_momentum": momentum}
+    def build(self, schedule: Warmup, **averaging: Any) -> keras.optimizers.Optimizer:
+        decay = self.weight_decay
+        return FusedSGD(schedule, momentum=self.momentum, kernel_decay=decay, **averaging)
 
 
 def global_norm(gradients: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all numbers of several gradients."""
+    """Return the Euclidean norm of several gradients taken as one vector: a scalar."""
     return ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, full()))) for g in gradients))
 
 
 def clipping(norm: Tensor, clip_norm: float | None, share: float = 1.0) -> Tensor:
-    """What gradients are multiplied with, so that their global norm is at most `clip_norm`.
+    """Return the factor that limits gradients to a global norm of `clip_norm`: a scalar.
 
     Args:
-        norm: a scalar, their global norm.
-        clip_norm: None: unlimited.
-        share: of the gradients that is taken in any case.
+        norm: scalar, the gradients' global norm.
+        clip_norm: largest norm; None: unlimited.
+        share: factor of the gradients that is applied in any case.
     """
     factor = ops.cast(share, norm.dtype)
     return factor if clip_norm is None else factor * clip_norm / ops.maximum(norm, clip_norm)
 
 
-@contextlib.contextmanager
-def only_where(condition: Any, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """A step that is traced within leaves the weights alone where `condition` fails.
-
-    Its rate is 0 there, and its gradients must be: a branch would need code of its own under every
-    strategy. What the optimizer has gathered forgets a little.
-
-    Args:
-        condition: a scalar tensor, bool.
-        optimizer: a FusedAdamW or FusedSGD with a Warmup; the weights of others move on by
-            what they have gathered.
-    """
-    schedule = optimizer._learning_rate
-    if not isinstance(schedule, Warmup):
-        yield
-        return
-    with schedule.scaled(ops.cast(condition, "float32")):
-        yield
-
-
 def reset(optimizer: keras.optimizers.Optimizer) -> None:
-    """Forgets all that the optimizer has gathered: momenta and the step count."""
+    """Set an optimizer's momenta and its step count to zero."""
     for variable in optimizer.variables:
         if variable.path.split("/")[-1] != "learning_rate":
             variable.assign(ops.zeros_like(variable))

@@ -1,4 +1,4 @@
-"""Residual branches that are left out at random in training: a network of random depth."""
+"""Stochastic depth: residual branches that are dropped at random in training."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ from must_keras.ops import keyed_random
 
 Tensor = Any
 
-# The purposes of the draws of the first block and of those after it.
+# Purposes of the random numbers of the first block and of those after it.
 _FIRST_BLOCK = 300
 
 
 class StochasticDepth:
-    """From now on a backbone may leave out residual branches; what is saved of it stays as it is.
+    """Drops residual branches of a backbone in training; what is saved of it does not change.
 
     Of L blocks, block l loses its branch with probability rate * l / L, image by image; where it is
-    kept it counts 1 / (1 - rate * l / L) times, so that nothing has to be scaled in inference. A
-    draw is a function of the image's key and the block alone.
+    kept it is multiplied by 1 / (1 - rate * l / L), so that nothing is scaled in inference. A
+    sample is a function of the image's key and the block alone.
 
     Args:
         backbone: a functional model; each keras.layers.Add of two maps ends a block, whose branch
-            is the input with more layers behind it.
+            is the input on the longer path.
         rate: of the last block, [0, 1).
 
     Raises:
-        UserError: it has no such layer.
+        UserError: the backbone has no such layer.
+
+    Example:
+        depth = StochasticDepth(model.get_layer("backbone"), 0.2)
+        with depth.of(keys):
+            model(images, training=True)
 
     Reference: arXiv 1603.09382, equation 4; image by image as in EfficientNet (arXiv 1905.11946).
     """
@@ -49,8 +54,8 @@ class StochasticDepth:
             if isinstance(layer, keras.layers.Add) and len(layer.input) == 2
         ]
         if not adds:
-            raise UserError(
-                f"stochastic_depth={rate}: the backbone has no residual branches to leave out"
+            raise UserError.of(
+                "", "stochastic_depth", rate, "the backbone has no residual branches to drop"
             )
         for block, layer in enumerate(adds, 1):
             sources = [x._keras_history.operation for x in layer.input]
@@ -63,7 +68,7 @@ class StochasticDepth:
 
     @contextlib.contextmanager
     def of(self, keys: Tensor) -> Iterator[None]:
-        """Branches of what is computed within are left out; also within its gradients.
+        """Within, drop branches in forward passes and their gradients.
 
         Args:
             keys: [B] int32, of the images.
@@ -86,7 +91,7 @@ class StochasticDepth:
 
 
 def _heights(model: keras.Model) -> dict[Any, int]:
-    """{layer: layers on the longest way to it from the input}."""
+    """Return {layer: number of layers on the longest path to it from the input}."""
     heights: dict[Any, int] = {}
     for operation in model.operations:  # In an order in which inputs come first.
         below = [

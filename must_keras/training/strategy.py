@@ -1,4 +1,4 @@
-"""Where training runs: one device, several, or several machines; chosen once, by name."""
+"""The devices of a training: one, several, or several machines; and what their processes share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import keras
 import tensorflow as tf
 
 from must_keras import interruption
-from must_keras.errors import UserError
-from must_keras.experiment import nearest
-from must_keras.interruption import ToBeContinued
+from must_keras.errors import UserError, not_allowed
+from must_keras.interruption import Interrupted
 
 NAMES = ("auto", "one", "mirrored", "multiworker", "tpu")
 _OF_LOST_WORKERS = (
@@ -32,7 +31,7 @@ _CANNOT_WORK = {
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy called `name`; to be made before any TensorFlow operation has run.
+    """Return the distribution strategy of a name; call it before any TensorFlow operation.
 
     "one" uses the first GPU, or the CPU; "mirrored" every GPU of the machine, or every logical
     CPU where there is none; "multiworker" the GPUs, or the CPU, of every machine that the
@@ -41,20 +40,26 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Raises:
         UserError: no strategy has this name, or it cannot work here.
+
+    Example:
+        with make_strategy("auto").scope():
+            model = build_model(network, tasks, seed=0, norm=norm)
+
     """
     if name in _CANNOT_WORK:
-        raise UserError(f"--strategy={name}: {_CANNOT_WORK[name]}; choose multiworker")
+        raise UserError.of("", "strategy", name, f"{_CANNOT_WORK[name]}; choose multiworker")
     if name not in NAMES:
-        raise UserError(f"--strategy={name}: {nearest(name, NAMES)}")
+        raise not_allowed(f"strategy={name}", name, NAMES, key="strategy")
     if name in ("auto", "multiworker"):
         workers = _workers()
         if len(workers) > 1:
             return _multi_worker(workers)
         if name == "multiworker" and not workers:
             raise UserError(
-                "--strategy=multiworker needs the environment variable TF_CONFIG on every machine: "
+                "strategy=multiworker needs the environment variable TF_CONFIG on every machine: "
                 '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-                '"task": {"type": "worker", "index": 0}}'
+                '"task": {"type": "worker", "index": 0}}',
+                key="strategy",
             )
     if name == "tpu":
         return _tpu()
@@ -67,7 +72,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 def _multi_worker(workers: Sequence[str]) -> tf.distribute.Strategy:
     print(f"waiting for all of {', '.join(workers)}", file=sys.stderr, flush=True)
-    # TensorFlow waits where no signal is heard, and puts a handler of its own in place.
+    # TensorFlow blocks signals while it waits, and installs a handler of its own.
     interruption.stop_listening()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     interruption.listen()
@@ -75,10 +80,10 @@ def _multi_worker(workers: Sequence[str]) -> tf.distribute.Strategy:
 
 
 def _workers() -> list[str]:
-    """The addresses in TF_CONFIG; empty where it is not set.
+    """Return the addresses in TF_CONFIG; empty where it is not set.
 
     Raises:
-        UserError: it cannot be read, or lists what does not train synchronously.
+        UserError: it cannot be read, or lists tasks that do not train synchronously.
     """
     text = os.environ.get("TF_CONFIG", "")
     if not text:
@@ -108,20 +113,26 @@ def _tpu() -> tf.distribute.Strategy:
     except Exception as error:  # TensorFlow raises whatever the missing piece raises.
         first = str(error).strip().splitlines()
         reason = first[0] if first else repr(error)
-        raise UserError(f"--strategy=tpu: no TPU answers here: {reason}") from None
+        raise UserError.of("", "strategy", "tpu", f"no TPU was found here: {reason}") from None
     return tf.distribute.TPUStrategy(resolver)
 
 
 @contextlib.contextmanager
-def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Work of the chief within, for which the others wait at the end.
+def on_chief(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Within, only the chief works; the other processes wait for it at the end.
 
-    It is done under `strategy` itself if there is only one process; under that of several every
-    new variable would wait for the others.
+    A single process works under `strategy` itself; under a strategy of several every new variable
+    would wait for the other processes.
 
     Raises:
-        UserError: in the others, where the chief's work has failed.
-        ToBeContinued: in the others, where the chief was stopped from outside.
+        UserError: in the other processes, where the chief's work has failed.
+        Interrupted: in the other processes, where the chief was interrupted.
+
+    Example:
+        with on_chief(strategy):
+            if is_chief():
+                write_report()
+
     """
     with strategy.scope():
         several, chief = is_multi_worker(), is_chief()
@@ -133,25 +144,25 @@ def chief_alone(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         with tf.distribute.OneDeviceStrategy(strategy.extended.worker_devices[0]).scope():
             yield
-    except (Exception, ToBeContinued) as error:  # Raised again below, when the others know.
+    except (Exception, Interrupted) as error:  # Raised again below, after the others were informed.
         failure = error
     with strategy.scope():
-        stopped = chief_says(lambda: float(isinstance(failure, ToBeContinued)))
-        failed = chief_says(lambda: float(failure is not None))
+        stopped = broadcast_from_chief(lambda: float(isinstance(failure, Interrupted)))
+        failed = broadcast_from_chief(lambda: float(failure is not None))
     if failure is not None:
         raise failure
     if stopped and not chief:
-        raise ToBeContinued("the chief was stopped")
+        raise Interrupted("the chief was interrupted")
     if failed and not chief:
-        raise UserError("the chief has stopped: its own message says why")
+        raise UserError("the chief has failed: its own message contains the reason")
 
 
 @contextlib.contextmanager
 def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Says so where a process that trains with this one is gone.
+    """Turn TensorFlow's errors about a lost worker into Interrupted.
 
     Raises:
-        ToBeContinued: it is gone.
+        Interrupted: another process is gone.
     """
     try:
         yield
@@ -161,21 +172,21 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if alone:
             raise
         lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
-        told = [line for line in lines if "unhealthy" in line or "onnection" in line]
-        reason = (told or [type(error).__name__])[0]
-        raise ToBeContinued(
-            f"another worker is gone ({reason}); start all of them again, they go on from the "
-            "newest checkpoint"
+        found = [line for line in lines if "unhealthy" in line or "onnection" in line]
+        reason = (found or [type(error).__name__])[0]
+        raise Interrupted(
+            f"another worker is gone ({reason}); re-run the command on all of them to resume from "
+            "the newest checkpoint"
         ) from None
 
 
 def is_multi_worker() -> bool:
-    """Whether several processes train together under the current strategy."""
+    """Return whether several processes train together under the current strategy."""
     return _num_workers() > 1
 
 
 def is_chief() -> bool:
-    """Whether this process writes what a run leaves behind; exactly one of all does."""
+    """Return whether this is the one process that writes files."""
     return not is_multi_worker() or tf.distribute.get_strategy().extended._is_chief
 
 
@@ -184,19 +195,19 @@ def _num_workers() -> int:
 
 
 def num_replicas() -> int:
-    """How many replicas train together under the current strategy."""
+    """Return the number of replicas that train together under the current strategy."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def local_replicas() -> int:
-    """How many of them are in this process."""
+    """Return the number of replicas in this process."""
     return num_replicas() // _num_workers()
 
 
 def sum_over_replicas(value: Any) -> Any:
-    """The sum of a tensor over all replicas; the tensor itself where there is only one.
+    """Return the sum of a tensor over all replicas; the tensor itself where there is only one.
 
-    Works on any Keras backend: only TensorFlow has replicas here.
+    It works on any Keras backend: only TensorFlow has replicas here.
     """
     if keras.backend.backend() != "tensorflow" or not tf.distribute.has_strategy():
         return value
@@ -207,7 +218,7 @@ def sum_over_replicas(value: Any) -> Any:
 
 
 def replica_index() -> Any:
-    """Which replica this is computed on: 0 and up, in the order of their shares of a batch."""
+    """Return the index of the current replica: 0 and up, in the order of the batch's shares."""
     context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
     if context is None or context.num_replicas_in_sync == 1:
         return 0
@@ -215,23 +226,23 @@ def replica_index() -> Any:
 
 
 def gather_over_replicas(value: Any) -> Any:
-    """The rows of all replicas, [R * B, ...], of a tensor [B, ...]; itself where there is one.
+    """Return the rows of all replicas, [R * B, ...], of a tensor [B, ...].
 
-    Gradients flow back to the replica that a row is of, summed over those that used it.
+    Gradients flow back to the replica of a row, summed over the replicas that used it.
     """
     if num_replicas() == 1:
         return value
-    # A sum, because that has a gradient under every strategy: each fills its own place.
+    # A sum has a gradient under every strategy: each replica fills its own rows.
     mine = tf.one_hot(replica_index(), num_replicas(), dtype=value.dtype)
     places = tf.reshape(mine, [-1] + [1] * len(value.shape)) * value[None]
     return tf.reshape(sum_over_replicas(places), [-1, *value.shape[1:]])
 
 
 def sum_over_workers(values: Sequence[float]) -> list[float]:
-    """The sums over all processes of what each of them says; all wait for one another.
+    """Return the sums of each value over all processes, which wait for one another.
 
     Raises:
-        tensorflow.errors.OpError: another one is gone.
+        tensorflow.errors.OpError: another process is gone.
     """
     if not is_multi_worker():
         return list(values)
@@ -244,18 +255,23 @@ def _summed(values: tf.Tensor) -> tf.Tensor:
 
     def mine(values: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        # A worker with several replicas speaks once.
+        # A worker with several replicas counts once.
         first = context.replica_id_in_sync_group % local == 0
         return context.all_reduce("SUM", tf.where(first, values, tf.zeros_like(values)))
 
     return strategy.experimental_local_results(strategy.run(mine, (values,)))[0]
 
 
-def chief_says(question: Callable[[], float]) -> float:
-    """The chief's answer, in every process; only the chief is asked."""
-    return sum_over_workers([float(question()) if is_chief() else 0.0])[0]
+def broadcast_from_chief(compute: Callable[[], float]) -> float:
+    """Return, in every process, a number that only the chief computes.
+
+    Example:
+        step = int(broadcast_from_chief(lambda: newest.step))
+
+    """
+    return sum_over_workers([float(compute()) if is_chief() else 0.0])[0]
 
 
 def wait_for_all() -> None:
-    """Returns when every process is here."""
+    """Return when every process has called this."""
     sum_over_workers([0.0])

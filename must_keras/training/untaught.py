@@ -1,19 +1,17 @@
 """Outputs of a head that no training label teaches: they are left out wherever the head is used.
 
-A detector that is trained on boxes alone has a mask head with random weights. Its masks are no
-pseudo labels, are not scored, shown, served or exported: MultiTaskModel.untaught lists them, and
+A detector that is trained on boxes alone has a mask head with random weights. Its masks are not
+stored as pseudo labels, scored, shown, served or exported: MultiTaskModel.untaught lists them, and
 every model that is saved contains the list.
 """
 
 from __future__ import annotations
 
-import pathlib
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
 from must_keras.errors import DataError, UserError
-from must_keras.runs.workdir import Artifact
 from must_keras.tasks.base import Task
 from must_keras.training.initialization import Start
 from must_keras.training.model import MultiTaskModel
@@ -29,12 +27,12 @@ def find(
     title: str,
     is_chief: bool,
 ) -> dict[str, tuple[str, ...]]:
-    """Set `model.untaught` to the outputs that neither the start nor a training label teaches.
+    """Set `model.untaught` to the outputs that neither initialization nor a label has taught.
 
     Args:
-        model: with the weights that it starts from; its `untaught` is the start's.
-        examples: what it is trained on; no image is decoded.
-        copied: heads whose weights are the start's.
+        model: with its initial weights and the `untaught` of its initialization.
+        examples: its training set; no image is decoded.
+        copied: heads whose weights the initialization has.
         title: of the training, for messages.
         is_chief: whether to print the warning.
 
@@ -47,7 +45,7 @@ def find(
     found = untaught(examples, list(model.tasks.values()))
     kept = {}
     for name, task in model.tasks.items():
-        of_start = model.untaught.get(name, ()) if name in copied else task.teachable
+        of_start = model.untaught.get(name, ()) if name in copied else task.labels.teachable
         kept[name] = tuple(part for part in found.get(name, ()) if part in of_start)
         refuse(task, kept[name], title=title, count=len(examples))
     model.untaught = {name: parts for name, parts in kept.items() if parts}
@@ -57,35 +55,35 @@ def find(
 
 
 def of_start(model: MultiTaskModel, start: Start, *, title: str, is_chief: bool) -> None:
-    """Report what a start has left untaught, where a model keeps its weights as they are.
+    """Report the untaught outputs of an initialization that is not trained further.
 
     Args:
-        model: with the start's weights and `untaught`.
-        start: where they come from.
+        model: with the weights and the `untaught` of the initialization.
+        start: the initialization.
         title: of the model, for messages.
         is_chief: whether to print.
 
     Raises:
-        UserError: the start has never learned any output of a head.
+        UserError: no label has taught any output of a head.
     """
     for name, task in model.tasks.items():
-        if set(model.untaught.get(name, ())) == set(task.teachable):
-            raise UserError(f"{title}: no label ever taught head {name!r} of {start} anything")
+        if set(model.untaught.get(name, ())) == set(task.labels.teachable):
+            raise UserError(f"{title}: no label has taught head {name!r} of {start} anything")
     if not is_chief:
         return
     tell(title, model.untaught)
     if not model.untaught and not _is_recorded(start):
         print(
-            f"{title}: which labels taught {start} is not recorded beside it; all of its outputs "
-            "count as taught"
+            f"{title}: the folder of {start} does not record which labels taught it; all of its "
+            "outputs count as taught"
         )
 
 
 def _is_recorded(start: Start) -> bool:
-    """Return whether the folder of a start's file is an artifact that lists what is untaught."""
-    path = getattr(start, "path", None)
+    """Return whether an initialization's file belongs to an artifact that lists `untaught`."""
+    artifact = start.artifact()
     try:
-        result = None if path is None else Artifact(pathlib.Path(path).parent).result()
+        result = None if artifact is None else artifact.result()
     except (DataError, UserError, ValueError):
         result = None
     return isinstance(result, Mapping) and "untaught" in result
@@ -93,7 +91,7 @@ def _is_recorded(start: Start) -> bool:
 
 def refuse(task: Task, parts: Sequence[str], *, title: str, count: int) -> None:
     """Raise UserError where the untaught parts of a head are all of its outputs."""
-    if set(parts) == set(task.teachable):
+    if set(parts) == set(task.labels.teachable):
         raise UserError(
             f"{title}: none of {count} labels teaches head {task.name!r} anything: all of them "
             "are missing or empty. Check the labels of its sets, or remove the head"
@@ -108,12 +106,17 @@ def tell(title: str, found: Untaught) -> None:
 
 
 def note(whose: str, part: str) -> str:
-    """Return the sentence of a page on an output that is left out: `whose` is "The teacher's"."""
+    """Return a page's sentence on an output that is left out.
+
+    Args:
+        whose: begins the sentence: "The teacher's".
+        part: the output.
+    """
     return f"{whose} {part} were never taught; they are left out."
 
 
 def sentence(head: str, part: str) -> str:
-    """Return what a person reads of an output that is left out."""
+    """Return the message on an output that is left out."""
     return (
         f"{part} of head {head!r} were never taught: no training label has any. They are left out "
         "of predictions, metrics, pseudo labels and exports; to predict them, label some, and "

@@ -1,17 +1,24 @@
-"""A network and what of it is trained: all weights, or what stands on frozen features."""
+"""The network of a transfer run, and what of it is trained: all, or a head on frozen layers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
+
+import keras
+import tensorflow as tf
 
 from must_keras.data.augmentation import WholeImages
 from must_keras.inference.predictor import Predictor
 from must_keras.training.config import TrainingConfig
-from must_keras.training.feature_cache import MOST_BYTES
+from must_keras.training.input_pipeline import MAX_CACHE_BYTES
 from must_keras.training.model import MultiTaskModel
-from must_keras.transfer.frozen import bytes_of_view, freeze, frozen_features, head_model
+from must_keras.training.network import BACKBONE, NECK
+
+Tensor = Any
+
+_LATERALS = ("C3", "C4", "C5")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,7 @@ class Learner:
 def learner(
     model: MultiTaskModel, training: TrainingConfig, parts: Collection[str], *, is_cached: bool
 ) -> Learner:
-    """Freezes parts of a new model and compiles what is left.
+    """Freeze parts of a new model and compile the rest.
 
     Args:
         model: with one task.
@@ -48,7 +55,7 @@ def learner(
     if parts:
         freeze(model, parts)
         fitted = head_model(model, parts) if is_cached else model
-        # There is no gradient for whose sake features could be computed twice.
+        # Without a gradient there is nothing to recompute.
         training = dataclasses.replace(training, recompute=False, augmentation=_views(training))
     training.compile(fitted)
     return Learner(
@@ -63,10 +70,118 @@ def learner(
 def fits_into_memory(
     model: MultiTaskModel, parts: Collection[str], training: TrainingConfig, *, num_images: int
 ) -> bool:
-    """Whether the features and labels of all views of so many images take MOST_BYTES at most."""
+    """Return whether the features and labels of all views take MAX_CACHE_BYTES at most."""
     views = 2 if _views(training).mirror else 1
-    return num_images * views * bytes_of_view(model, parts) <= MOST_BYTES
+    return num_images * views * bytes_of_view(model, parts) <= MAX_CACHE_BYTES
 
 
 def _views(training: TrainingConfig) -> WholeImages:
     return WholeImages(mirror=training.augmentation.mirror)
+
+
+def freeze(model: MultiTaskModel, parts: Collection[str]) -> None:
+    """Freeze layers: they get no gradient and compute as in inference, in training too.
+
+    Call it before the model is compiled. The saved layers differ in `trainable` alone.
+    """
+    for name in parts:
+        layer = model.get_layer(name)
+        layer.trainable = False
+        # Of this object alone. Otherwise dropout would be active.
+        layer.call = _as_in_inference(layer.call)
+
+
+def _as_in_inference(call: Callable[..., Any]) -> Callable[..., Any]:
+    def without_training(inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        del training
+        return call(inputs, training=False, **kwargs)
+
+    return without_training
+
+
+def estimate_statistics(layer: keras.Model, inputs: Iterable[Tensor]) -> None:
+    """Set the moving averages of BatchNormalization to the means of some batches' statistics.
+
+    Random weights have a mean of 0 and a variance of 1, whatever their features are.
+
+    Args:
+        layer: a backbone; nothing else of it changes.
+        inputs: its inputs, batch by batch, [B, H, W, 3].
+    """
+    norms = [n for n in layer._flatten_layers() if isinstance(n, keras.layers.BatchNormalization)]
+    before = [norm.momentum for norm in norms]
+    for number, batch in enumerate(inputs):
+        for norm in norms:
+            norm.momentum = number / (number + 1.0)
+        layer(batch, training=True)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def boundary(model: MultiTaskModel, parts: Collection[str]) -> dict[str, keras.KerasTensor]:
+    """Return {level: its symbolic features} that the layers use which are not frozen."""
+    (task,) = model.tasks.values()
+    found = dict(model.get_layer(BACKBONE).output)
+    levels = set(task.head.features)
+    if _has_neck(model):
+        pyramid = dict(model.get_layer(NECK).output)
+        if NECK in parts:
+            found |= pyramid
+        elif levels & set(pyramid):
+            levels = levels - set(pyramid) | set(_LATERALS)
+    return {level: found[level] for level in sorted(levels)}
+
+
+def frozen_features(
+    model: MultiTaskModel, parts: Collection[str]
+) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    """Return a traced function from a model's inputs to the inputs of `head_model`."""
+    levels = tuple(boundary(model, parts))
+    backbone = model.get_layer(BACKBONE)
+    neck = model.get_layer(NECK) if NECK in parts else None
+
+    @tf.function(autograph=False)
+    def features(x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = dict(backbone(x["image"], training=False))
+        if neck is not None:
+            found |= neck({level: found[level] for level in _LATERALS}, training=False)
+        return {_name(level): found[level] for level in levels} | {"area": x["area"]}
+
+    return features
+
+
+def head_model(model: MultiTaskModel, parts: Collection[str]) -> MultiTaskModel:
+    """Return the layers of a one-task model that are not frozen, from features to the prediction.
+
+    Both models share their variables.
+    """
+    (task,) = model.tasks.values()
+    inputs = {
+        _name(level): keras.Input(x.shape[1:], dtype=x.dtype, name=_name(level))
+        for level, x in boundary(model, parts).items()
+    }
+    inputs["area"] = keras.Input((4,), name="area")
+    features = {level: inputs[_name(level)] for level in boundary(model, parts)}
+    if _has_neck(model) and NECK not in parts:
+        features |= model.get_layer(NECK)({level: features[level] for level in _LATERALS})
+    head = model.get_layer(task.name)
+    outputs = head({key: features[key] for key in task.head.features} | {"area": inputs["area"]})
+    return MultiTaskModel(inputs, {task.name: outputs}, [task], model.task_weights, model.clip_norm)
+
+
+def bytes_of_view(model: MultiTaskModel, parts: Collection[str]) -> int:
+    """Return the bytes of an image's features and label."""
+    (task,) = model.tasks.values()
+    specs = task.labels.spec(model.size).values()
+    features = [(x.shape[1:], x.dtype) for x in boundary(model, parts).values()]
+    sizes = [*features, *((spec.shape, spec.dtype) for spec in specs)]
+    return sum(tf.TensorShape(shape).num_elements() * tf.as_dtype(dt).size for shape, dt in sizes)
+
+
+def _name(level: str) -> str:
+    # No head can have this name: see naming.check_head.
+    return f"features.{level}"
+
+
+def _has_neck(model: MultiTaskModel) -> bool:
+    return any(layer.name == NECK for layer in model.layers)

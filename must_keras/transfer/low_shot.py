@@ -1,4 +1,4 @@
-"""A few labeled images of a set: what a low-shot transfer may see."""
+"""A few labeled images of a set: the training set of a low-shot transfer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from must_keras.tasks.base import Task
 
 
 def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
-    """So many images of each class for classification, so many in all for other tasks.
+    """Return as many images of each group of a task (`Labels.group`): of each class, or in all.
 
-    Images come in an order that belongs to their ids and the seed, so that 20 shots contain the
-    10 shots. The class of a soft label is its most likely one; images without a label for the task
-    are passed over; of a class that has fewer images, all are taken.
+    The order of images is a function of their ids and the seed, so that 20 shots contain the 10
+    shots. Images without a label for the task are skipped; of a group with fewer images, all are
+    taken.
 
     Args:
         source: the set.
-        task: what its labels mean.
-        shots: at least 1.
-        seed: another one takes others.
+        task: the meaning of its labels.
+        shots: images of each group, at least 1.
+        seed: of the order.
 
     Raises:
         UserError: no image is labeled for the task.
@@ -30,9 +30,8 @@ def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
     examples = LabeledExamples(TolerantSource(source, labels=True), [task])
     places: list[int] = []
     counts: collections.Counter[int] = collections.Counter()
-    groups = len(task.classes) if task.kind == "classes" else 1
     for index in permutation(source, seed=seed):
-        if len(places) == shots * groups:
+        if len(places) == shots * task.labels.num_groups:
             break
         group = _group(examples, task, index)
         if group is not None and counts[group] < shots:
@@ -44,8 +43,6 @@ def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
 
 
 def _group(examples: LabeledExamples, task: Task, index: int) -> int | None:
-    """The class that an image counts for, 0 where classes do not matter; None: not labeled."""
-    if task.kind != "classes":
-        return None if examples.origins(index)[task.name] == "missing" else 0
-    counts = task.count_classes(examples.labels(index)[task.name])
-    return int(counts.argmax()) if counts.any() else None
+    """Return the group of an image, or None where it is not labeled."""
+    labels, origins = examples.labels_and_origins(index)
+    return None if origins[task.name] == "missing" else task.labels.group(labels[task.name])

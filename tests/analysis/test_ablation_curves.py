@@ -1,6 +1,5 @@
 """Curves over one value of the recipe, from finished runs."""
 
-import io
 import json
 
 import numpy as np
@@ -49,10 +48,7 @@ def finish(folder, of: dict, values: dict[str, dict[str, float]], images: int = 
 
 
 def values(student: float, random: float = 0.2) -> dict[str, dict[str, float]]:
-    return {
-        "a": {"random": random, "student": student},
-        "b": {"random": 0.0, "student": 0.5},
-    }
+    return {"a": {"random": random, "student": student}, "b": {"random": 0.0, "student": 0.5}}
 
 
 def interval(numbers) -> tuple[float, float]:
@@ -89,6 +85,17 @@ def test_points_are_pools_and_trials_are_seeds(tmp_path):
     first, second = curve["differences"]
     assert first["mean"] == 0.0 and second["mean"] == pytest.approx(paired.mean())
     assert (second["low"], second["high"]) == pytest.approx(interval(paired))
+    title, normalized, single = (
+        ablation.plot({"p": curve}, "pool_images").axes[i] for i in (0, 1, 2)
+    )
+    assert title.get_title() == "mean over 2 sets" and title.get_ylabel() == "normalized gain"
+    assert normalized.get_title().startswith("difference to the first point")
+    assert single.get_title() == "a" and single.get_ylabel() == "top1"
+    assert single.get_xscale() == "log" and single.get_xlabel() == "pool images"
+    line, _, (bars,) = single.containers[1]
+    assert list(line.get_ydata()) == pytest.approx([0.4, 1.9 / 3])
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [pytest.approx((p["low"], p["high"])) for p in (small, large)]
     lines = ablation.table(curve, "pool_images").splitlines()
     assert lines[0] == "| pool_images | metric | 30 | 300 |"
     halves = [p["high"] - p["mean"] for p in (small, large)]
@@ -136,8 +143,10 @@ def test_any_value_of_the_recipe_by_its_path(tmp_path, over, changes, points):
     ]
     runs = ablation.read(folders, over)
     assert [run.value for run in runs] == points
-    curves = ablation.curves(runs)
-    assert Image.open(io.BytesIO(ablation.picture(curves, over))).width > 1000
+    charts = ablation.plot(ablation.curves(runs), over).axes
+    assert [axes.get_title() for axes in charts[2:]] == ["a", "b"]
+    assert {axes.get_xlabel() for axes in charts} == {over.replace("_", " ")}
+    assert [tick.get_text() for tick in charts[0].get_xticklabels()] == list(map(str, points))
     other["student"]["steps"] = 4
     (tmp_path / "b" / "run.json").write_text(json.dumps({"recipe": other}))
     with pytest.raises(UserError, match=rf"differ in more than {over}: student.steps is 3, 4"):
@@ -157,7 +166,10 @@ def test_sets_that_a_start_saw_and_values_that_nobody_knows(tmp_path):
     assert curve["sets"]["c"]["starts"]["student"] == [None, None]
     assert curve["sets"]["c"]["starts"]["random"][0]["mean"] == 0.1
     assert "| c | top1 | – | – |" in ablation.table(curve, "pool_images")
-    assert ablation.picture({"full-fpn-all": curve}, "pool_images")
+    charts = ablation.plot({"full-fpn-all": curve}, "pool_images").axes
+    assert [axes.get_title() for axes in charts][2:] == ["a", "b", "c"]
+    known = {line.get_label(): line[0].get_ydata() for line in charts[-1].containers}
+    assert list(known["random"]) == [0.1] and not len(known["student"])
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
@@ -167,9 +179,9 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
         ablation.read([one, same], "pool_images")
     with pytest.raises(UserError, match="no run.json"):
         ablation.read([tmp_path / "nothing"], "pool_images")
-    with pytest.raises(UserError, match="'objets' is not there; did you mean 'objects'"):
+    with pytest.raises(UserError, match="no 'objets'; did you mean 'objects'"):
         ablation.read([one], "teachers.objets.threshold")
-    with pytest.raises(UserError, match="--over=pool: 'pool' is not there.*pool_images"):
+    with pytest.raises(UserError, match="over=pool: .* no 'pool'.*pool_images"):
         ablation.read([one], "pool")
 
 
@@ -188,10 +200,10 @@ def test_the_command_draws_what_it_writes(tmp_path, capsys):
         assert [point["values"] for point in points] == [{"0": 0.4}, {"0": 0.5}]
         assert Image.open(tmp_path / "c.png").format == "PNG"
         (tmp_path / "c.json").unlink()
-        with pytest.raises(UserError, match="c.png is there already"):
+        with pytest.raises(UserError, match="c.png exists"):
             compare.main(words)
     with (
         flagsaver.flagsaver(over="teachers", to=str(tmp_path / "d.png")),
-        pytest.raises(UserError, match="a JSON file is needed"),
+        pytest.raises(UserError, match="give a JSON file"),
     ):
         compare.main(words)

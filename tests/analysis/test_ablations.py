@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from must_keras import experiment
+from fakes.few_layers import NETWORK
+from must_keras import experiment, stages
 from must_keras.data.sources import ScenesSource
 from must_keras.errors import UserError
 from must_keras.modeling.keras_backbone import KerasBackbone
-from must_keras.runs import graph
-from must_keras.runs.workdir import Workdir, describe
-from must_keras.stages import label, student, teacher
-from must_keras.synthetic import SceneConfig, workers
-from must_keras.synthetic.drawing import draw
+from must_keras.runs import plan
+from must_keras.runs.run import Run
+from must_keras.stages import student, teacher
+from must_keras.synthetic import SceneConfig
+from must_keras.synthetic.examples import render_example, rendered_examples
 from must_keras.training.initialization import FromCheckpoint, FromScratch
-from tiny import NETWORK
 
 TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
 STARTS = {"starts": "random+student"}
@@ -23,12 +23,14 @@ def load(**arguments):
     return experiment.load("scenes", TINY | STARTS | arguments, data_dir="nowhere")
 
 
-def missing(recipe, workdir, folder) -> set[str]:
-    """The parts that a run of the recipe makes itself, where `workdir` may lend its own."""
-    mine = Workdir(folder, (workdir.root,))
-    graph.check(recipe, mine)
-    steps = [step for step in graph.steps(recipe, mine) if step.part.result() is None]
-    return {str(step.part.folder.relative_to(folder)) for step in steps}
+def missing(recipe, other, folder) -> set[str]:
+    """The artifacts that a run of the recipe makes itself, where another run may lend its own."""
+    mine = Run(recipe=recipe, path=folder, others=(other.path,))
+    found = plan.of(mine, stages.load())
+    found.check()
+    found.reuse()
+    items = [item for item in found.items if not item.artifact.is_there]
+    return {str(item.artifact.folder.relative_to(folder)) for item in items}
 
 
 STUDENT = {"student", "export"} | {
@@ -52,24 +54,26 @@ STUDENT = {"student", "export"} | {
         ({"depth_weight": "5"}, STUDENT),
     ],
 )
-def test_teachers_and_labels_are_those_of_the_default_run(workdir, tmp_path, arguments, made):
-    assert missing(load(**arguments), workdir, tmp_path / "mine") == made
+def test_teachers_and_labels_are_those_of_the_default_run(run, tmp_path, arguments, made):
+    assert missing(load(**arguments), run, tmp_path / "mine") == made
 
 
-def test_rounds_take_the_first_student_too(recipe, workdir, tmp_path):
+def test_rounds_reuse_the_first_student_too(run, tmp_path):
     result = {"tasks": {"shapes": {"metrics": {"top1": 0.4}}}, "model_sha256": "x"}
-    workdir.student.model_path.write_text("a student")
-    (workdir.student.folder / "metrics.jsonl").write_text('{"split": "validation", "top1": 0.5}\n')
-    workdir.student.finish(student.inputs(recipe, workdir), result)
+    run.student.model_path.write_text("a student")
+    (run.student.folder / "metrics.jsonl").write_text(
+        '{"step": 1, "split": "validation", "top1": 0.5}\n'
+    )
+    student.artifact(run).finish(result)
     twice = load(rounds="2", starts="random+student+rounds")
-    made = missing(twice, workdir, tmp_path / "mine")
+    made = missing(twice, run, tmp_path / "mine")
     assert "student" not in made and not any(name.startswith("teachers/") for name in made)
     assert {"rounds/2/teachers/shapes", "rounds/2/student", "rounds"} <= made
 
 
-def test_a_larger_pool_takes_the_columns_of_the_smaller_one(workdir, tmp_path):
+def test_a_larger_pool_reuses_the_labels_of_the_smaller_one(run, tmp_path):
     new = {f"labels/{name}/pool_block2" for name in ("shapes", "objects", "surfaces", "distance")}
-    made = missing(load(pool_times="4"), workdir, tmp_path / "mine")
+    made = missing(load(pool_times="4"), run, tmp_path / "mine")
     assert made == STUDENT | new | {"leaks/pool_block2"}
 
 
@@ -95,26 +99,28 @@ def test_the_students_budget_is_the_same_whatever_the_pool():
     assert trainings[0] == trainings[1] == trainings[2]
 
 
-def test_blocks_of_drawn_images_continue_each_other(tmp_path):
+def test_blocks_of_rendered_images_continue_each_other(tmp_path):
     whole = SceneConfig(family="pool", size=32, train=5, validation=0, test=0)
     rest = SceneConfig(family="pool", size=32, train=3, validation=0, test=0, first=2)
     assert rest.name == "pool-32px-seed0-3-0-0-from2" and "from" not in whole.name
     source = ScenesSource(name="rest", config=rest, split="train", heads={}, data_dir=tmp_path)
     for place in range(3):
-        np.testing.assert_array_equal(source.image(place), draw(whole, "train", 2 + place)["image"])
-    drawn = list(workers.examples(rest, "train", workers=2))
-    assert [example["id"] for example in drawn] == [source.image_id(i) for i in range(3)]
+        np.testing.assert_array_equal(
+            source.image(place), render_example(whole, "train", 2 + place)["image"]
+        )
+    rendered = list(rendered_examples(rest, "train", workers=2))
+    assert [example["id"] for example in rendered] == [source.image_id(i) for i in range(3)]
 
 
 def test_fewer_teachers_have_their_heads_in_one_order():
     recipe = load(teachers="surfaces+shapes")
     assert [t.name for t in recipe.teachers] == ["shapes", "surfaces"]
     assert set(recipe.pools[0].truth.label_spaces) == {"shapes", "surfaces"}
-    assert {s.name for s in label.student_sources(recipe)} == {"single", "rooms", "pool"}
+    assert {s.name for s in recipe.student_sources} == {"single", "rooms", "pool"}
 
 
 def test_pseudo_labels_alone_are_those_of_the_pool():
-    assert [s.name for s in label.student_sources(load(union="false"))] == ["pool"]
+    assert [s.name for s in load(union="false").student_sources] == ["pool"]
 
 
 def test_a_checkpoint_is_a_start_and_teachers_do_without_it(tmp_path):
@@ -128,7 +134,10 @@ def test_a_checkpoint_is_a_start_and_teachers_do_without_it(tmp_path):
     assert scratch.student.start == FromScratch()
     for one, other in zip(strong.teachers, scratch.teachers, strict=True):
         assert one.start == FromScratch()
-        assert describe(teacher.inputs(strong, one)) == describe(teacher.inputs(scratch, other))
+        sides = [(strong, one), (scratch, other)]
+        runs = [(Run(recipe=recipe, path=tmp_path), item) for recipe, item in sides]
+        inputs = [teacher.artifact(run, item).inputs for run, item in runs]
+        assert inputs[0] == inputs[1]
     with pytest.raises(UserError, match="there is no file"):
         load(checkpoint="nowhere.keras").network.backbone.checkpoint_sha256()
 

@@ -5,8 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from scipy import stats
 
+from must_keras import compare
 from must_keras.analysis import combined, comparison
 from must_keras.errors import UserError
 
@@ -65,20 +68,16 @@ def test_one_value_has_no_interval():
     ],
 )
 def test_gains_are_shares_of_what_the_random_start_lacks(value, random, metric, gain):
-    found = comparison.normalised_gain(value, random, metric)
+    found = comparison.normalized_gain(value, random, metric)
     assert found is None if gain is None else found == pytest.approx(gain)
 
 
 @pytest.mark.parametrize(
     ("differences", "verdict", "words"),
     [
-        ((0.1, 0.12, 0.11), "helps", "the student's start helps (+0.110"),
-        ((-0.1, -0.12, -0.11), "does not help", "the student's start does not help (-0.110"),
-        (
-            (0.3, -0.1, 0.1),
-            "cannot be told from noise",
-            "makes a difference that cannot be told from noise (+0.100",
-        ),
+        ((0.1, 0.12, 0.11), "helps", {"+0.110", "significantly better"}),
+        ((-0.1, -0.12, -0.11), "does not help", {"-0.110", "significantly worse"}),
+        ((0.3, -0.1, 0.1), "cannot be told from noise", {"+0.100", "not significant"}),
     ],
 )
 def test_the_verdict(differences, verdict, words):
@@ -89,17 +88,21 @@ def test_the_verdict(differences, verdict, words):
     assert found["verdict"] == verdict and (found["low"], found["high"]) == pytest.approx(
         (low, high)
     )
-    said = next(s for s in comparison.sentences(compared) if "teacher-x" in s)
-    assert words in said and "over 3 runs" in said and f"[{low:+.3f}, {high:+.3f}]" in said
+    sentence = next(s for s in comparison.sentences(compared) if "teacher-x" in s)
+    for fact in (*words, "3 runs", "1 set", f"[{low:+.3f}, {high:+.3f}]"):
+        assert fact in sentence
+    others = {"significantly better", "significantly worse", "not significant"}
+    assert sum(other in sentence for other in others) == 1
 
 
-def test_one_run_is_told_from_nothing():
+def test_one_run_has_no_interval():
     rows = [row("a", "random", 0.2), row("a", "student", 0.9), row("a", "student", 0.8, seed=1)]
     compared = comparison.compare(rows)
     found = compared["differences"]["random"]["with_task"]
     assert found["low"] is None and found["verdict"] == "cannot be told from noise"
     assert found["mean"] == pytest.approx(0.65 / 0.8)
-    assert "one run has no interval" in comparison.sentences(compared)[0]
+    (sentence,) = comparison.sentences(compared)
+    assert "+0.813" in sentence and "no interval" in sentence and "significant" not in sentence
 
 
 def test_sets_are_averaged_within_a_run_before_runs_are_counted():
@@ -152,9 +155,9 @@ def test_the_starts_of_every_run_have_a_table_of_their_own(tmp_path, capsys):
     run["recipe"]["starts"] = ["random", "student"]
     (folders[2] / "run.json").write_text(json.dumps(run))
     found = combined.show(folders)["full-fpn-all"]
-    said = capsys.readouterr().out
-    assert "full-fpn-all, means of 2 runs" in said and "| 0.200 | 0.650* | 0.300 |" in said
-    assert "full-fpn-all, means of 3 runs" in said and "| 0.200 | 0.733* |" in said
+    printed = capsys.readouterr().out
+    assert "full-fpn-all, means of 2 runs" in printed and "| 0.200 | 0.650* | 0.300 |" in printed
+    assert "full-fpn-all, means of 3 runs" in printed and "| 0.200 | 0.733* |" in printed
     # The rows of means agree with the difference over the same runs.
     means = found["of_every_run"]["means"]
     difference = found["differences"]["random"]["with_task"]
@@ -178,8 +181,9 @@ def test_sets_that_a_start_saw_are_left_out_and_kinds_of_task_shown_apart():
     assert found["differences"]["teacher-x"]["with_task"]["sets"] == ["plain", "kind"]
     assert found["differences"]["random"]["with_task"]["sets"] == ["plain", "kind", "half"]
     assert found["sets"]["seen"]["starts"]["student"]["aligned"] == "set"
-    said = comparison.sentences(found)[0]
-    assert "mean over 3 sets" in said and "without the kinds of task" in said
+    sentence = comparison.sentences(found)[0]
+    assert "random: +0.367 mean normalized gain over 3 sets" in sentence
+    assert "+0.250 mean normalized gain over 2 sets" in sentence
 
 
 @pytest.mark.parametrize("unknown", [None, math.nan])
@@ -194,11 +198,11 @@ def test_a_set_that_is_not_known_in_every_run_is_left_out(unknown):
     }  # fmt: skip
     nothing = comparison.compare([row("a", "random", 0.1), row("a", "student", unknown)])
     assert nothing["differences"]["random"]["with_task"]["verdict"] == "cannot be compared"
-    assert "cannot be compared" in comparison.sentences(nothing)[0]
+    assert "no set is scored for both" in comparison.sentences(nothing)[0]
     json.dumps(nothing, allow_nan=False)
 
 
-def test_without_a_student_or_a_row_nothing_is_said():
+def test_without_a_student_or_a_row_there_is_no_sentence():
     assert comparison.sentences(comparison.compare([row("a", "random", 0.1)])) == []
     assert comparison.compare([])["differences"] == {}
 
@@ -224,15 +228,16 @@ def test_runs_are_combined(tmp_path):
 
 def test_the_command_prints_and_writes_what_it_finds(tmp_path):
     folders = [finished_run(tmp_path / str(k), k, 0.6 + 0.01 * k) for k in range(2)]
-    command = [
-        sys.executable, "-m", "must_keras.compare", *map(str, folders), f"--to={tmp_path / 'c.json'}",
-    ]  # fmt: skip
+    path = tmp_path / "c.json"
+    words = [*map(str, folders), f"--to={path}"]
+    command = [sys.executable, "-m", "must_keras.compare", *words]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert "full-fpn-all" in answer.stdout and "Against random the student's start" in answer.stdout
-    assert json.loads((tmp_path / "c.json").read_text())["full-fpn-all"]["runs"] == 2
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert "full-fpn-all" in answer.stdout and "Student vs. random" in answer.stdout
+    assert json.loads(path.read_text())["full-fpn-all"]["runs"] == 2
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(to=str(path)), pytest.raises(UserError, match=str(path)):
+        compare.main(["compare", *words[:2]])
 
 
 def test_runs_that_do_not_belong_together_are_refused(tmp_path):
@@ -244,7 +249,7 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path):
     }
     short = finished_run(tmp_path / "short", 2, 0.6)
     (short / "report.json").write_text(json.dumps({"transfers": [row("a", "random", 0.2)]}))
-    cases["no finished transfer to a from student"] = short
+    cases["no complete transfer run to a from student"] = short
     for words, folder in cases.items():
         with pytest.raises(UserError, match=words):
             combined.rows([one, folder])

@@ -62,7 +62,7 @@ def columns(tmp_path):
                 "confidence": np.full((4, 4), 0.6, np.float32),
             },
         }[task.name]
-        record = task.encode(outputs, area, (4, 4))
+        record = task.records.from_prediction(outputs, area, (4, 4))
         for first, count in writer.pending_ranges():
             ids = range(first, first + count)
             writer.write_shard(first, ((f"image{i}", record if i < 5 else None) for i in ids))
@@ -73,8 +73,8 @@ def columns(tmp_path):
 
 def use(columns, threshold=0.5):
     return {
-        "kind": PseudoLabels(column=columns["kind"], threshold=None),
-        "parts": PseudoLabels(column=columns["parts"], threshold=threshold),
+        "kind": PseudoLabels(reader=columns["kind"], threshold=None),
+        "parts": PseudoLabels(reader=columns["parts"], threshold=threshold),
     }
 
 
@@ -230,7 +230,7 @@ class BadLabel(Partly):
 
 
 def test_one_odd_picture_or_label_of_a_labeled_set_ends_no_training(capsys):
-    source = TolerantSource(BadLabel(), labels=True, most=0.5)
+    source = TolerantSource(BadLabel(), labels=True, max_skipped=0.5)
     examples = LabeledExamples(source, [KIND])
     for _ in range(2):
         for index in range(len(examples)):
@@ -240,7 +240,7 @@ def test_one_odd_picture_or_label_of_a_labeled_set_ends_no_training(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "skipped: image2 is not an image", "skipped: label4 is cut off",
     ]  # fmt: skip
-    strict = TolerantSource(BadLabel(), labels=True, most=0.1)
+    strict = TolerantSource(BadLabel(), labels=True, max_skipped=0.1)
     strict.image(2)
     with pytest.raises(
         DataError, match=r"2 of \d+ images or their labels .*max_unreadable=0\.1.*label4"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from exif import ORIENTATIONS, save_turned
+from fakes.rotated_photos import ORIENTATIONS, save_turned
 from must_keras.data.sources import (
     CocoJson,
     CocoPanoptic,

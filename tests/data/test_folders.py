@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.io.folders import FileFinder, by_stem, content_digest, picture_files, stem
+from must_keras.data.io.folders import content_digest, picture_files
+from must_keras.data.names import FileFinder, by_stem, stem
 from must_keras.data.sources import ImagesOnly
 from must_keras.errors import UserError
 

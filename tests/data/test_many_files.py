@@ -49,7 +49,7 @@ def test_some_files_of_normals_are_examined_once(tmp_path, monkeypatch):
         for folder in ("images", "normals"):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.new("RGB", (4, 4), (128, 128, 0)).save(tmp_path / folder / name)
-    monkeypatch.setattr("must_keras.data.sources.normal_maps.MAX_EXAMINED", 2)
+    monkeypatch.setattr("must_keras.data.sources.pixel_maps.MAX_EXAMINED", 2)
     source = NormalMaps(
         name="n", images=tmp_path / "images", normals=tmp_path / "normals", head="n"
     )

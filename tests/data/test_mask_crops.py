@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from must_keras.data.io.mask_crops import crop, polygons_crop, rle_crop
+from must_keras.data.io.coco_segmentations import crop, polygons_crop, rle_crop
 from must_keras.ops.masks import paste
 
 

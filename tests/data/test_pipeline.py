@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import sampled_views
 from must_keras.data import pipeline
-from must_keras.data.augmentation import Augmentation, photometric, random_view
+from must_keras.data.augmentation import Augmentation
 from must_keras.errors import DataError, UserError
 from must_keras.ops import keyed_random
-from must_keras.ops.views import View, letterbox, visible_area, warp_boxes
+from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
+from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks import Classification, Segmentation
 
 CLASSES = ("a", "b", "c")
-TASKS = (
-    Classification(name="kind", classes=CLASSES),
-    Segmentation(name="parts", classes=CLASSES),
-)
-PADDING = np.rint(pipeline.MEAN_COLOR).astype(np.uint8)
+TASKS = (Classification(name="kind", classes=CLASSES), Segmentation(name="parts", classes=CLASSES))
 STILL = Augmentation(scale=(1.0, 1.0), mirror=False, brightness=0.0)
 
 
@@ -50,7 +48,7 @@ def batches(examples, steps: range, seed: int = 3, augmentation=STILL):
             batch=4,
             seed=seed,
             steps=steps,
-            look=pipeline.one_view(TASKS, size=64, augmentation=augmentation),
+            make_views=pipeline.one_view(TASKS, size=64, augmentation=augmentation),
         )
     )
 
@@ -95,7 +93,7 @@ def test_padding_is_mean_color_and_ignored():
         outside[top:bottom] = False
         inner = outside & np.roll(outside, 1) & np.roll(outside, -1)
         rows = x["image"][i].numpy()[inner]
-        assert rows.dtype == np.uint8 and (rows == PADDING).all()
+        assert rows.dtype == np.uint8 and (rows == PADDING_COLOR).all()
         assert (y["labels"]["parts"]["map"][i].numpy()[inner] == 255).all()
 
 
@@ -114,41 +112,39 @@ def test_evaluation_shows_each_image_once_and_marks_fillers():
 def test_shrinking_averages_instead_of_skipping():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::4] = 255
-    seen = pipeline.see(tf.constant(stripes), letterbox(tf.constant([256, 256]), (64, 64)))
+    seen = pipeline.sample_image(tf.constant(stripes), letterbox(tf.constant([256, 256]), (64, 64)))
     np.testing.assert_allclose(seen, 255 / 4, atol=1.0)
 
 
-def view_of(key: int, augmentation: Augmentation, size=(40, 80)) -> View:
-    return random_view(tf.constant(size), (64, 64), tf.constant(key), augmentation)
+def views_of(augmentation: Augmentation, count: int, original=(40, 80)) -> list[View]:
+    return sampled_views.views(augmentation, original, range(count), size=(64, 64))
 
 
-@pytest.mark.parametrize("key", range(20))
-def test_a_view_keeps_the_aspect_and_stays_in_its_range(key):
-    view = view_of(key, Augmentation(scale=(0.5, 2.0)))
-    box = warp_boxes(tf.constant([[0.0, 0.0, 1.0, 1.0]]), view)[0].numpy()
-    height, width = box[2] - box[0], box[3] - box[1]
-    assert height / width == pytest.approx(0.5, rel=1e-3)
-    assert 0.5 <= width / 64 <= 2.0
-    area = visible_area(view).numpy()
-    # A crop fills the input; a smaller picture is whole.
-    assert area[3] - area[1] == pytest.approx(min(width, 64), abs=1e-2)
+def test_a_view_keeps_the_aspect_and_stays_in_its_range():
+    for view in views_of(Augmentation(scale=(0.5, 2.0)), 20):
+        box = warp_boxes(tf.constant([[0.0, 0.0, 1.0, 1.0]]), view)[0].numpy()
+        height, width = box[2] - box[0], box[3] - box[1]
+        assert height / width == pytest.approx(0.5, rel=1e-3)
+        assert 0.5 <= width / 64 <= 2.0
+        area = visible_area(view).numpy()
+        # A crop fills the input; a smaller image is whole.
+        assert area[3] - area[1] == pytest.approx(min(width, 64), abs=1e-2)
 
 
 def test_large_scale_jitter_crops_and_pads():
     """0.1 to 2.0 as in detection from scratch: a tenth of the input to a quarter of the picture."""
     jitter = Augmentation(scale=(0.1, 2.0), mirror=False)
     sides = []
-    for key in range(60):
-        view = view_of(key, jitter, size=(64, 64))
+    for view in views_of(jitter, 60, original=(64, 64)):
         box = warp_boxes(tf.constant([[0.0, 0.0, 1.0, 1.0]]), view)[0].numpy()
         sides.append((box[3] - box[1]) / 64)
         assert 0.1 - 1e-3 <= sides[-1] <= 2.0 + 1e-3
         picture = tf.constant(np.full((64, 64, 3), 255, np.uint8))
-        seen = pipeline.see(picture, view).numpy()
+        seen = pipeline.sample_image(picture, view).numpy()
         shown = (seen == 255).all(axis=-1)
         side = min(sides[-1], 1.0) * 64
         assert abs(shown.sum() - side**2) <= 2 * side + 1
-        assert (seen[~shown] == PADDING).all()
+        assert (seen[~shown] == PADDING_COLOR).all()
     assert min(sides) < 0.2 and max(sides) > 1.6
     # Uniform in the logarithm: half are below sqrt(0.1 * 2).
     assert 0.3 < np.mean(np.array(sides) < 0.447) < 0.7
@@ -156,7 +152,7 @@ def test_large_scale_jitter_crops_and_pads():
 
 def test_half_of_the_views_are_mirrored():
     count = collections.Counter(
-        bool(view_of(key, Augmentation()).matrix[1, 1] < 0) for key in range(200)
+        bool(view.matrix[1, 1] < 0) for view in views_of(Augmentation(), 200)
     )
     assert 70 < count[True] < 130
 
@@ -164,7 +160,7 @@ def test_half_of_the_views_are_mirrored():
 def test_photometric_changes_are_one_matrix_and_depend_on_the_key():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     augmentation = Augmentation(brightness=0.5)
-    found = [photometric(tf.constant(pixels), tf.constant(k), augmentation) for k in range(8)]
+    found = [augmentation.colors(tf.constant(pixels), tf.constant(k)) for k in range(8)]
     for key, image in enumerate(found):
         u = keyed_random.uniform(tf.constant([key]), 3, purpose=102)[0].numpy().astype(float)
         saturation, contrast, brightness = 1 + 0.5 * (2 * u - 1)
@@ -175,7 +171,7 @@ def test_photometric_changes_are_one_matrix_and_depend_on_the_key():
         # Rounded, by OpenCV's coefficients of eleven bits.
         assert np.abs(image.numpy() - wanted.clip(0, 255)).max() < 0.8
     assert not np.array_equal(found[0], found[1])
-    np.testing.assert_array_equal(photometric(tf.constant(pixels), tf.constant(1), STILL), pixels)
+    np.testing.assert_array_equal(STILL.colors(tf.constant(pixels), tf.constant(1)), pixels)
 
 
 @pytest.mark.parametrize("kind", [UserError, DataError])

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import real_layouts
-from must_keras.data.sets import ade20k, cifar100, coco, diode, imagenet, nyu_depth, objects365, voc
-from must_keras.data.sets.carving import carved, drawn
+from fakes import public_datasets
+from must_keras.data import public_sets
 from must_keras.data.sources import CocoPanoptic, Diode, ImagesOnly, Objects365, Subset, composition
 from must_keras.errors import UserError
 from must_keras.ops.masks import paste
@@ -16,14 +15,14 @@ from must_keras.ops.masks import paste
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sets")
-    real_layouts.folders(root)
+    public_datasets.folders(root)
     return root
 
 
 @pytest.fixture(scope="module")
 def tfds_dir(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("tfds")
-    real_layouts.tfds_sets(data_dir)
+    public_datasets.tfds_sets(data_dir)
     return str(data_dir)
 
 
@@ -48,8 +47,8 @@ def panoptic(root, numbers, segments, *, categories=((5, "cat"), (90, "sky"), (2
     """A picture, its map of segments' numbers and what the JSON file says of them."""
     numbers = np.array(numbers)
     colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
-    real_layouts.save(root / "images" / "1.jpg", np.zeros((*numbers.shape, 3), np.uint8))
-    real_layouts.save(root / "maps" / "1.png", colors.astype(np.uint8))
+    public_datasets.save(root / "images" / "1.jpg", np.zeros((*numbers.shape, 3), np.uint8))
+    public_datasets.save(root / "maps" / "1.png", colors.astype(np.uint8))
     height, width = numbers.shape
     content = {
         # The images may stand last.
@@ -65,7 +64,7 @@ def panoptic(root, numbers, segments, *, categories=((5, "cat"), (90, "sky"), (2
             {"id": 8, "file_name": "2.jpg", "height": height, "width": width},
         ],
     }  # fmt: skip
-    real_layouts.save(root / "images" / "2.jpg", np.zeros((*numbers.shape, 3), np.uint8))
+    public_datasets.save(root / "images" / "2.jpg", np.zeros((*numbers.shape, 3), np.uint8))
     (root / "panoptic.json").write_text(json.dumps(content))
     return CocoPanoptic(
         name="p",
@@ -126,7 +125,7 @@ def test_another_class_in_a_map_changes_the_description(tmp_path):
 
 
 def test_coco_has_maps_and_masks_of_the_same_images(root):
-    sets = coco.splits(root / "coco", head="maps", instances_head="things", seed=0)
+    sets = public_sets.coco(root / "coco", head="maps", instances_head="things", seed=0)
     names = parts(sets)
     assert [len(part) for part in names] == [11, 1, 6] and "000000000009.jpg" in names[2]
     assert sets.train.label_spaces["maps"].classes == ("person", "car", "banner", "rug-merged")
@@ -139,7 +138,7 @@ def test_coco_has_maps_and_masks_of_the_same_images(root):
     np.testing.assert_allclose(label["boxes"], [[16 / 48, 0, 1, 0.5]])
     mask = paste(label["masks"][0], [16, 0, 48, 32], (48, 64))
     assert mask[16:, :32].all() and mask.sum() == 32 * 32
-    alone = coco.splits(root / "coco", head="maps", seed=0)
+    alone = public_sets.coco(root / "coco", head="maps", seed=0)
     assert set(alone.train.label_spaces) == {"maps"} and ids(alone.train) == ids(sets.train)
 
 
@@ -147,7 +146,7 @@ def test_coco_has_maps_and_masks_of_the_same_images(root):
 
 
 def test_objects365_leaves_out_what_is_not_there(root, capsys):
-    sets = objects365.splits(root / "objects365", head="boxes", seed=0)
+    sets = public_sets.objects365(root / "objects365", head="boxes", seed=0)
     told = capsys.readouterr().err
     assert "1 of 12 images" in told and "patch16/objects365_v2_00000011.jpg" in told
     assert [len(part) for part in parts(sets)] == [10, 1, 6]
@@ -169,12 +168,12 @@ def test_objects365_leaves_out_what_is_not_there(root, capsys):
     assert label["classes"].tolist() == [1, 364]
     assert label["ignore"].tolist() == [False, True] and not label["has_mask"].any()
     np.testing.assert_allclose(
-        source.image(0).mean(), real_layouts.photo(1000).mean(), atol=2
+        source.image(0).mean(), public_datasets.photo(1000).mean(), atol=2
     )  # The photo of that image, as JPEG.
 
 
 def tiny_objects365(root, annotations, images=None):
-    real_layouts.save(root / "patch3" / "a.jpg", np.zeros((10, 20, 3), np.uint8))
+    public_datasets.save(root / "patch3" / "a.jpg", np.zeros((10, 20, 3), np.uint8))
     listed = [{"id": 5, "file_name": "images/v1/patch3/a.jpg", "height": 10, "width": 20}]
     content = {
         "categories": [{"id": 9, "name": "hat"}, {"id": 2, "name": "cup"}],
@@ -227,7 +226,7 @@ def test_objects365_files_that_do_not_fit(annotations, images, message, tmp_path
 def test_an_image_of_another_size_is_told(tmp_path):
     images = [{"id": 5, "file_name": "images/v1/patch3/a.jpg", "height": 20, "width": 10}]
     source = tiny_objects365(tmp_path, [], images)
-    with pytest.raises(UserError, match=r"is 20x10 pixels upright, .*a.json says 10x20"):
+    with pytest.raises(UserError, match=r"is 20x10 pixels upright, .*a.json has 10x20"):
         source.labels(0)
 
 
@@ -239,7 +238,7 @@ def scan(tmp_path):
     """One picture of 2 x 3 pixels with all of DIODE's labels."""
     folder = tmp_path / "val" / "indoors" / "scene_00019" / "scan_00183"
     stem = folder / "00019_00183_indoors_000_010"
-    real_layouts.save(stem.with_suffix(".png"), np.zeros((2, 3, 3), np.uint8))
+    public_datasets.save(stem.with_suffix(".png"), np.zeros((2, 3, 3), np.uint8))
 
     def write(**labels):
         for end, values in labels.items():
@@ -259,16 +258,10 @@ def test_depth_is_meters_where_the_scanner_had_an_answer(scan):
 
 def test_normals_are_turned_from_y_up_and_z_towards_us(scan):
     # A wall that faces us, a floor, a wall to our right that faces left; unknown; too long; none.
-    given = [
-        [[0, 0, 1], [0, 1, 0], [-0.8, 0, 0.6]],
-        [[0, 0, 0], [0, 1.2, 1.6], [np.nan, 0, 1]],
-    ]
+    given = [[[0, 0, 1], [0, 1, 0], [-0.8, 0, 0.6]], [[0, 0, 0], [0, 1.2, 1.6], [np.nan, 0, 1]]]
     root = scan(normal=np.float64(given))
     label = Diode(name="d", root=root, normals_head="n").labels(0)["n"]["normals"]
-    expected = [
-        [[0, 0, -1], [0, -1, 0], [-0.8, 0, -0.6]],
-        [[0, 0, 0], [0, -0.6, -0.8], [0, 0, 0]],
-    ]
+    expected = [[[0, 0, -1], [0, -1, 0], [-0.8, 0, -0.6]], [[0, 0, 0], [0, -0.6, -0.8], [0, 0, 0]]]
     assert label.dtype == np.float32
     np.testing.assert_allclose(label, expected, atol=1e-6)
 
@@ -295,7 +288,7 @@ def test_a_folder_without_the_labels_is_told(labels, heads, message, scan):
 @pytest.mark.parametrize(
     ("normal", "message"),
     [
-        (np.zeros((3, 2, 3)), "is 2x3, its image 3x2"),
+        (np.zeros((3, 2, 3)), "is 2x3 pixels, its image .* is 3x2"),
         (np.zeros((3, 2, 3), np.uint8), "holds uint8"),
         (np.zeros((2, 3)), "expected floats of shape"),
     ],
@@ -308,7 +301,7 @@ def test_normals_of_another_form(normal, message, scan):
 
 def test_whole_scenes_of_diode_validate(root):
     for seed in range(4):
-        sets = diode.normals(root / "diode", head="n", seed=seed)
+        sets = public_sets.diode_normals(root / "diode", head="n", seed=seed)
         names = parts(sets)
         scenes = [{name.split("/")[1] for name in part} for part in names]
         assert len(scenes[1]) == 1 and not scenes[0] & scenes[1]
@@ -317,7 +310,7 @@ def test_whole_scenes_of_diode_validate(root):
     np.testing.assert_allclose(label[0, 20], [0, 0, -1])
     np.testing.assert_allclose(label[40, 20], [0, -0.8, -0.6], atol=1e-6)
     assert not label[:, :8].any()
-    depth = diode.depth(root / "diode", head="d", seed=0).test.labels(1)["d"]["depth"]
+    depth = public_sets.diode_depth(root / "diode", head="d", seed=0).test.labels(1)["d"]["depth"]
     assert depth[0, 10] == 2 and depth[40, 10] == 4.5 and not depth[:, :8].any()
 
 
@@ -325,17 +318,20 @@ def test_whole_scenes_of_diode_validate(root):
 
 
 def test_voc_maps_are_palettes_with_255_for_void(root):
-    sets = voc.maps(root / "VOCdevkit" / "VOC2012", head="m", seed=0)
+    sets = public_sets.voc_maps(root / "VOCdevkit" / "VOC2012", head="m", seed=0)
     assert [len(part) for part in parts(sets)] == [9, 1, 6]
-    assert sets.train.label_spaces["m"].classes == voc.MAP_CLASSES and len(voc.MAP_CLASSES) == 21
+    assert (
+        sets.train.label_spaces["m"].classes == public_sets.VOC_MAP_CLASSES
+        and len(public_sets.VOC_MAP_CLASSES) == 21
+    )
     seen = sets.test.labels(0)["m"]["map"]
-    person = voc.MAP_CLASSES.index("person")
+    person = public_sets.VOC_MAP_CLASSES.index("person")
     assert (seen[10:30, 10:40] == person).all() and (seen[10:30, 40:44] == 255).all()
     assert not seen[:10].any()
 
 
 def test_ade20k_ignores_other(root):
-    sets = ade20k.splits(root / "ADEChallengeData2016", head="m", seed=0)
+    sets = public_sets.ade20k(root / "ADEChallengeData2016", head="m", seed=0)
     assert [len(part) for part in parts(sets)] == [9, 1, 5]
     classes = sets.train.label_spaces["m"].classes
     assert len(classes) == 150 and classes[149] == "class 150, its synonym"
@@ -348,16 +344,16 @@ def test_ade20k_needs_all_names(root, tmp_path):
         (tmp_path / folder).symlink_to(root / "ADEChallengeData2016" / folder)
     (tmp_path / "objectInfo150.txt").write_text("Idx\tName\n1\twall\n")
     with pytest.raises(UserError, match="names 1 classes, expected one a line"):
-        ade20k.splits(tmp_path, head="m", seed=0)
+        public_sets.ade20k(tmp_path, head="m", seed=0)
 
 
 def test_sets_of_tfds_are_split(tfds_dir):
     sizes = {}
     for name, sets in {
-        "imagenet": imagenet.splits(head="h", seed=0, data_dir=tfds_dir),
-        "cifar100": cifar100.splits(head="h", seed=0, data_dir=tfds_dir),
-        "voc": voc.boxes(head="h", seed=0, data_dir=tfds_dir),
-        "nyu": nyu_depth.splits(head="h", seed=0, data_dir=tfds_dir),
+        "imagenet": public_sets.imagenet(head="h", seed=0, data_dir=tfds_dir),
+        "cifar100": public_sets.cifar100(head="h", seed=0, data_dir=tfds_dir),
+        "voc": public_sets.voc_boxes(head="h", seed=0, data_dir=tfds_dir),
+        "nyu": public_sets.nyu_depth(head="h", seed=0, data_dir=tfds_dir),
     }.items():
         sizes[name] = [len(part) for part in parts(sets)]
     assert sizes == {
@@ -366,20 +362,20 @@ def test_sets_of_tfds_are_split(tfds_dir):
 
 
 def test_labels_of_tfds_sets_are_as_written(tfds_dir):
-    sets = voc.boxes(head="h", seed=0, data_dir=tfds_dir)
+    sets = public_sets.voc_boxes(head="h", seed=0, data_dir=tfds_dir)
     label = sets.test.labels(0)["h"]
     np.testing.assert_allclose(label["boxes"], [[0.25, 0.125, 0.75, 0.5]] * 2)
     assert label["ignore"].tolist() == [False, True]
     years = {name.split("/")[0] for name in ids(sets.train)}
     assert years == {"voc2007", "voc2012"}
-    depth = nyu_depth.splits(head="h", seed=0, data_dir=tfds_dir).test.labels(0)["h"]["depth"]
+    depth = public_sets.nyu_depth(head="h", seed=0, data_dir=tfds_dir).test.labels(0)["h"]["depth"]
     assert depth.shape == (480, 640) and depth[0, 0] == 4 and depth[479, 0] in (1, 2, 3)
-    sets = imagenet.splits(head="h", seed=0, data_dir=tfds_dir)
+    sets = public_sets.imagenet(head="h", seed=0, data_dir=tfds_dir)
     assert sets.train.label_spaces["h"].classes[0] == "n01440764"
 
 
 def test_another_seed_validates_on_other_images(tfds_dir):
-    one, two = (cifar100.splits(head="h", seed=s, data_dir=tfds_dir) for s in (0, 3))
+    one, two = (public_sets.cifar100(head="h", seed=s, data_dir=tfds_dir) for s in (0, 3))
     assert ids(one.validation) != ids(two.validation) and ids(one.test) == ids(two.test)
 
 
@@ -389,19 +385,19 @@ def test_another_seed_validates_on_other_images(tfds_dir):
 @pytest.fixture
 def photos(tmp_path):
     for i in range(40):
-        real_layouts.save(tmp_path / f"{i:02}.png", np.zeros((2, 2, 3), np.uint8))
+        public_datasets.save(tmp_path / f"{i:02}.png", np.zeros((2, 2, 3), np.uint8))
     return ImagesOnly(name="photos", root=tmp_path)
 
 
 def test_validation_is_a_tenth_at_most(photos):
     test = Subset(photos, [0], name="test")
-    assert len(carved(photos, test, most=3, seed=0).validation) == 3
-    assert len(carved(photos, test, most=100, seed=0).validation) == 4
+    assert len(public_sets.carved(photos, test, max_validation=3, seed=0).validation) == 3
+    assert len(public_sets.carved(photos, test, max_validation=100, seed=0).validation) == 4
 
 
-def test_images_are_drawn_by_the_seed(photos):
-    assert drawn(photos, most=40, seed=0) is photos
-    one, two = (drawn(photos, most=5, seed=s) for s in (0, 1))
+def test_images_are_chosen_by_the_seed(photos):
+    assert public_sets.limited(photos, max_images=40, seed=0) is photos
+    one, two = (public_sets.limited(photos, max_images=5, seed=s) for s in (0, 1))
     assert len(one) == len(two) == 5 and ids(one) != ids(two) and ids(one) == sorted(ids(one))
     assert one.name == "photos"
 
@@ -409,6 +405,6 @@ def test_images_are_drawn_by_the_seed(photos):
 def test_long_subsets_are_described_by_a_digest(photos, monkeypatch):
     one = Subset(photos, [3, 1], name="s")
     assert one.describe()["indices"] == [3, 1]
-    monkeypatch.setattr(composition, "_MANY", 1)
+    monkeypatch.setattr(composition, "_MAX_DESCRIBED_INDICES", 1)
     long = [Subset(photos, chosen, name="s").describe()["indices"] for chosen in ([3, 1], [1, 3])]
     assert all(isinstance(text, str) and len(text) == 64 for text in long) and len(set(long)) == 2

@@ -5,13 +5,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from must_keras.data.augmentation import Augmentation, photometric, random_view
-from must_keras.data.pipeline import see
-from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment, drawn, geometry
+import sampled_views
+from must_keras.data.augmentation import Augmentation
+from must_keras.data.pipeline import sample_image
+from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment
 from must_keras.errors import UserError
+from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.masks import paste
-from must_keras.ops.views import View, letterbox
-from must_keras.runs.workdir import describe
+from must_keras.ops.views import View
+from must_keras.runs.fingerprint import describe
 from must_keras.tasks import Depth, Detection, Normals, Segmentation
 
 FULL = RandAugment(layers=1, magnitude=10.0)
@@ -108,12 +110,11 @@ def test_an_even_image_has_no_contrast_to_change():
 
 
 def key_of(name: str, sign: float = 1.0) -> tf.Tensor:
-    """The first key that draws a change and a sign."""
-    for number in range(2000):
-        which, signs = drawn(tf.constant(number), FULL)
-        if NAMES[int(which[0])] == name and float(signs[0]) == sign:
-            return tf.constant(number)
-    raise AssertionError(f"{name} is never drawn")
+    """The first key that samples a change and a sign."""
+    which, signs = sampled_views.changes(FULL, 300)
+    found = (which[:, 0] == NAMES.index(name)) & (signs[:, 0] == sign)
+    assert found.any(), f"{name} is never sampled"
+    return tf.constant(int(found.argmax()))
 
 
 @pytest.mark.parametrize(
@@ -129,17 +130,16 @@ def key_of(name: str, sign: float = 1.0) -> tf.Tensor:
 )
 def test_points_move_as_the_change_says(name, point, wanted):
     """Of an input of 64 x 64 pixels, with the center at (32, 32)."""
-    matrix = geometry(key_of(name), (64, 64), FULL).numpy()
+    matrix = FULL.geometry(key_of(name), (64, 64)).numpy()
     np.testing.assert_allclose(matrix @ [*point, 1.0], [*wanted, 1.0], atol=1e-3)
-    other = geometry(key_of(name, -1.0), (64, 64), FULL).numpy()
+    other = FULL.geometry(key_of(name, -1.0), (64, 64)).numpy()
     center = np.array([32, 32, 1.0])
     np.testing.assert_allclose(matrix @ center + other @ center, 2 * center, atol=1e-3)
 
 
-def test_every_change_is_drawn_about_equally_often():
-    values = RandAugment(layers=3, magnitude=1.0)
-    which = np.concatenate([drawn(tf.constant(k), values)[0].numpy() for k in range(700)])
-    counts = np.bincount(which, minlength=14)
+def test_every_change_is_sampled_about_equally_often():
+    which, _ = sampled_views.changes(RandAugment(layers=3, magnitude=1.0), 700)
+    counts = np.bincount(which.ravel(), minlength=14)
     assert len(counts) == 14 == len(NAMES) and counts.min() > 100 and counts.max() < 200
 
 
@@ -160,7 +160,7 @@ def test_a_quarter_turn_of_every_label():
         "masks": mask[None], "has_mask": np.array([True]), "ignore": np.array([False]),
         "labelled": np.float32(1.0),
     }  # fmt: skip
-    found = thing.warp(stored, turned_view())
+    found = thing.labels.warp(stored, turned_view())
     np.testing.assert_allclose(found["boxes"][0], [0, 0, 32, 16], atol=1e-3)
     seen = found["masks"][0].numpy()
     half = seen.shape[1] // 2
@@ -168,7 +168,7 @@ def test_a_quarter_turn_of_every_label():
     # The original's left is the view's bottom: a normal to the left points down.
     normals = np.zeros((32, 32, 3), np.float32)
     normals[..., 0], normals[..., 2] = -0.6, -0.8
-    turned = Normals(name="n").warp({"normals": normals}, turned_view())["normals"].numpy()
+    turned = Normals(name="n").labels.warp({"normals": normals}, turned_view())["normals"].numpy()
     np.testing.assert_allclose(turned[40, 40], [0.0, 0.6, -0.8], atol=1e-5)
 
 
@@ -183,34 +183,36 @@ def test_a_turned_mirrored_view_of_one_axis_is_the_aligned_one():
         "has_mask": np.array([True]), "ignore": np.array([False]), "labelled": np.float32(1.0),
     }  # fmt: skip
     task = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14)
-    one, other = (task.warp(stored, view) for view in views)
+    one, other = (task.labels.warp(stored, view) for view in views)
     for key in one:
         np.testing.assert_array_equal(one[key], other[key])
 
 
 @pytest.mark.parametrize("key", range(4))
 def test_one_view_serves_image_maps_boxes_and_masks(key):
-    """A bright ellipse: where the image is bright, the map says 1, depth 5 m and the mask 1."""
+    """A bright ellipse: where the image is bright, the map has 1, depth 5 m and the mask 1."""
     y, x = np.mgrid[:96, :96]
     inside = ((y - 40) / 22) ** 2 + ((x - 52) / 14) ** 2 < 1
     image = np.where(inside[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
     augmentation = Augmentation(
         scale=(0.8, 1.0), brightness=0.0, rand_augment=RandAugment(layers=3, magnitude=6.0)
     )
-    view = random_view(tf.constant([96, 96]), (96, 96), tf.constant(key), augmentation)
+    view = augmentation.view(tf.constant([96, 96]), (96, 96), tf.constant(key))
     assert not view.axis_aligned
-    bright = see(tf.constant(image), view).numpy()[..., 0] > 128
-    classes = Segmentation(name="map", classes=("no", "yes")).warp(
+    bright = sample_image(tf.constant(image), view).numpy()[..., 0] > 128
+    classes = Segmentation(name="map", classes=("no", "yes")).labels.warp(
         {"map": inside.astype(np.uint8)}, view
     )["map"].numpy()  # fmt: skip
-    depth = Depth(name="far").warp({"depth": np.where(inside, 5.0, 2.0).astype(np.float32)}, view)
+    depth = Depth(name="far").labels.warp(
+        {"depth": np.where(inside, 5.0, 2.0).astype(np.float32)}, view
+    )
     box = np.float32([[18, 38, 62, 66]]) / 96
     rows, columns = (
         (np.arange(28) + 0.5) / 28 * (box[0, i + 2] - box[0, i]) * 96 + box[0, i] * 96
         for i in (0, 1)
     )
     mask = inside[rows.astype(int)[:, None], columns.astype(int)[None]].astype(np.uint8)
-    found = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14).warp(
+    found = Detection(name="things", classes=("a",), max_boxes=2, mask_region=14).labels.warp(
         {
             "boxes": box, "classes": np.int32([0]), "masks": mask[None],
             "has_mask": np.array([True]), "ignore": np.array([False]),
@@ -231,14 +233,14 @@ def test_it_works_inside_tf_data_and_by_the_key_alone():
     image = tf.constant(np.random.default_rng(0).integers(20, 230, (30, 40, 3)), tf.uint8)
 
     def change(key):
-        return photometric(image, key, augmentation)
+        return augmentation.colors(image, key)
 
     keys = tf.data.Dataset.range(24).map(lambda k: tf.cast(k, tf.int32))
     found = [changed.numpy() for changed in keys.map(change)]
     again = [changed.numpy() for changed in keys.map(change)]
     np.testing.assert_array_equal(found, again)
     different = sum(not np.array_equal(changed, image) for changed in found)
-    assert 12 < different < 24, "some draws move only, or do nothing"
+    assert 12 < different < 24, "some samples move only, or change nothing"
 
 
 def test_values_that_are_none_and_fingerprints():

@@ -194,5 +194,5 @@ def test_depth_units_agree():
 
 
 def test_photos_alone():
-    source = ImagesOnly(name="photos", root=DATA / "unlabeled_coco_photos" / "images")
+    source = ImagesOnly(name="photos", root=DATA / "unlabelled_coco_photos" / "images")
     assert len(source) == 49 and source.image(0).shape[2] == 3

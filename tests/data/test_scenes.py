@@ -6,18 +6,21 @@ import time
 import numpy as np
 import pytest
 
+from must_keras.data.sources.scenes import Scenes
 from must_keras.errors import UserError
-from must_keras.synthetic import FAMILIES, SceneConfig, Scenes, draw, workers
-from must_keras.synthetic.drawing import IGNORE, world_of
-from must_keras.synthetic.encoding import (
+from must_keras.synthetic import FAMILIES, SceneConfig, render_example
+from must_keras.synthetic import examples as synthetic_examples
+from must_keras.synthetic.examples import (
+    IGNORE,
     decode_normals,
     encode_depth,
     encode_normals,
     encoded_example,
+    rendered_examples,
+    world_of,
 )
 from must_keras.synthetic.rendering import render
-from must_keras.synthetic.shapes import SHAPES
-from must_keras.synthetic.solids import Revolved, Torus
+from must_keras.synthetic.shapes import SHAPES, Revolved, Torus
 from must_keras.synthetic.worlds import Paint, Thing, World, look_at
 
 GRAY = Paint(color=np.float32([0.5, 0.5, 0.5]), other=np.float32([0.5, 0.5, 0.5]))
@@ -142,7 +145,7 @@ def test_hits_lie_on_the_surface_and_rays_away_miss(solid):
 def test_labels_of_every_family_agree_with_each_other(family):
     config = SceneConfig(family=family, size=48)
     for index in range(6):
-        example = draw(config, "train", index)
+        example = render_example(config, "train", index)
         world, rng = world_of(config, "train", index)
         seen = render(world, 48, rng)
         np.testing.assert_array_equal(seen.image, example["image"])
@@ -190,13 +193,15 @@ def test_vocabularies():
             s
             for name, family in FAMILIES.items()
             if name.startswith(group)
-            for look in family.looks
-            for s in look.shapes
+            for style in family.styles
+            for s in style.shapes
         }
         for group in ("dev_", "final_")
     }
-    drawn = {shape for config in training for look in config.recipe.looks for shape in look.shapes}
-    assert not drawn & seen["dev_"] and not drawn & seen["final_"]
+    known = {
+        shape for config in training for style in config.definition.styles for shape in style.shapes
+    }
+    assert not known & seen["dev_"] and not known & seen["final_"]
     assert not seen["dev_"] & seen["final_"]
 
 
@@ -216,21 +221,24 @@ def test_classes_are_mildly_unequal_and_color_does_not_tell_them():
 
 def test_an_image_depends_on_family_seed_split_and_index_only():
     config = SceneConfig(family="crowd", size=32)
-    same(draw(config, "train", 7), draw(config, "train", 7))
-    same(draw(config, "train", 7), draw(dataclasses.replace(config, train=9), "train", 7))
+    same(render_example(config, "train", 7), render_example(config, "train", 7))
+    same(
+        render_example(config, "train", 7),
+        render_example(dataclasses.replace(config, train=9), "train", 7),
+    )
     others = [
-        draw(dataclasses.replace(config, data_seed=1), "train", 7),
-        draw(config, "test", 7),
-        draw(config, "train", 8),
+        render_example(dataclasses.replace(config, data_seed=1), "train", 7),
+        render_example(config, "test", 7),
+        render_example(config, "train", 8),
     ]
     for other in others:
-        assert (other["image"] != draw(config, "train", 7)["image"]).mean() > 0.5
+        assert (other["image"] != render_example(config, "train", 7)["image"]).mean() > 0.5
     # Another size shows the same world.
-    large = draw(dataclasses.replace(config, size=64), "train", 7)
-    small = draw(config, "train", 7)
+    large = render_example(dataclasses.replace(config, size=64), "train", 7)
+    small = render_example(config, "train", 7)
     assert np.abs(large["depth"][::2, ::2] - small["depth"]).mean() < 0.5
     with pytest.raises(ValueError, match="split must be"):
-        draw(config, "val", 0)
+        render_example(config, "val", 0)
 
 
 def test_stored_normals_and_depth_are_close():
@@ -245,26 +253,26 @@ def test_stored_normals_and_depth_are_close():
     np.testing.assert_array_equal(encode_depth(np.float32([0, 1.2344, 59.9])), [0, 1234, 59900])
 
 
-def test_workers_draw_what_one_process_draws():
+def test_workers_render_the_same_as_one_process():
     config = SceneConfig(family="pool", size=24, train=5)
-    for example, index in zip(workers.examples(config, "train", workers=2), range(5), strict=True):
+    for example, index in zip(rendered_examples(config, "train", workers=2), range(5), strict=True):
         same(example, encoded_example(config, "train", index))
 
 
 def test_a_broken_worker_is_an_error(monkeypatch):
-    monkeypatch.setattr(workers.sys, "executable", "false")
+    monkeypatch.setattr(synthetic_examples.sys, "executable", "false")
     with pytest.raises(RuntimeError, match="before image 0"):
-        list(workers.examples(SceneConfig(family="single", train=4), "train", workers=2))
+        list(rendered_examples(SceneConfig(family="single", train=4), "train", workers=2))
 
 
-def test_drawing_needs_no_tensorflow():
+def test_rendering_needs_no_tensorflow():
     program = "import sys, must_keras.synthetic as s; sys.exit('tensorflow' in sys.modules)"
     path = subprocess.os.pathsep.join(p or "." for p in sys.path)
     environment = {**subprocess.os.environ, "PYTHONPATH": path}
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0
 
 
-def test_config_refuses_what_it_cannot_draw():
+def test_config_refuses_values_that_cannot_be_rendered():
     with pytest.raises(UserError, match="family must be one of"):
         SceneConfig(family="coco")
     with pytest.raises(UserError, match="at least 16"):
@@ -284,21 +292,21 @@ def test_builder_stores_images_in_order_and_loads_without_its_class(tmp_path):
     stored = list(tfds.as_numpy(loaded.as_dataset(split="train")))
     assert [e["id"].decode() for e in stored] == [f"crowd/train/{i:06d}" for i in range(6)]
     for index, example in enumerate(stored):
-        drawn = draw(config, "train", index)
-        np.testing.assert_array_equal(example["image"], drawn["image"])
-        np.testing.assert_array_equal(example["semantic"][..., 0], drawn["semantic"])
-        same(example["objects"], drawn["objects"])
-        assert example["class"] == drawn["class"]
-        np.testing.assert_array_equal(example["depth"][..., 0], encode_depth(drawn["depth"]))
-        np.testing.assert_array_equal(example["normals"], encode_normals(drawn["normals"]))
+        rendered = render_example(config, "train", index)
+        np.testing.assert_array_equal(example["image"], rendered["image"])
+        np.testing.assert_array_equal(example["semantic"][..., 0], rendered["semantic"])
+        same(example["objects"], rendered["objects"])
+        assert example["class"] == rendered["class"]
+        np.testing.assert_array_equal(example["depth"][..., 0], encode_depth(rendered["depth"]))
+        np.testing.assert_array_equal(example["normals"], encode_normals(rendered["normals"]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["single", "crowd", "rooms", "depth", "pool"])
-def test_a_core_draws_100_images_a_second_at_96_pixels(family):
+def test_a_core_renders_100_images_a_second_at_96_pixels(family):
     config = SceneConfig(family=family, size=96)
-    draw(config, "train", 0)
+    render_example(config, "train", 0)
     start = time.process_time()
     for index in range(1, 201):
-        draw(config, "train", index)
+        render_example(config, "train", index)
     assert 200 / (time.process_time() - start) >= 100

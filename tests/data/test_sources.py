@@ -29,7 +29,7 @@ from must_keras.data.sources import (
     without_labels,
 )
 from must_keras.errors import UserError
-from must_keras.runs.workdir import describe
+from must_keras.runs.fingerprint import describe
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 
 
@@ -169,7 +169,7 @@ def test_coco_boxes_classes_and_masks(coco, tmp_path):
 
 def test_coco_labels_have_the_form_of_the_task(coco, tmp_path):
     source = read_coco(coco, tmp_path)
-    spec = Detection(name="things", classes=("cow", "zebra")).stored_spec()
+    spec = Detection(name="things", classes=("cow", "zebra")).labels.stored_spec()
     for index in range(3):
         label = source.labels(index)["things"]
         assert label.keys() == spec.keys()
@@ -236,7 +236,7 @@ def test_coco_files_that_are_no_json(tmp_path):
 def test_coco_sizes_that_are_not_the_images(coco, tmp_path):
     coco["images"][0].update(height=30, width=20)
     coco["annotations"] = []
-    with pytest.raises(UserError, match=r"b\.png is 30x20 pixels upright, .*a\.json says 20x30"):
+    with pytest.raises(UserError, match=r"b\.png is 30x20 pixels upright, .*a\.json has 20x30"):
         read_coco(coco, tmp_path).image(0)
 
 
@@ -312,7 +312,7 @@ def test_voc_lists_of_other_encodings(voc):
     source = VocXml(name="v", root=voc, split="marked", head="h")
     assert [source.image_id(i) for i in range(2)] == ["x3.jpg", "x1.jpg"]
     (lists / "wide.txt").write_text("x3\n", encoding="utf-16")
-    with pytest.raises(UserError, match=r"wide\.txt is not UTF-8 text"):
+    with pytest.raises(UserError, match=r"wide\.txt, line 1: .* is not UTF-8 text"):
         VocXml(name="v", root=voc, split="wide", head="h")
 
 
@@ -336,7 +336,7 @@ def test_voc_files_that_cannot_be_read(voc, content, message):
 def test_voc_sizes_that_are_not_the_images(voc):
     save(voc / "JPEGImages" / "x1.jpg", picture(0, 40, 60))
     source = VocXml(name="v", root=voc, split="train", head="h")
-    with pytest.raises(UserError, match=r"x1\.jpg is 60x40 pixels upright, .*x1\.xml says 30x20"):
+    with pytest.raises(UserError, match=r"x1\.jpg is 60x40 pixels upright, .*x1\.xml has 30x20"):
         source.image(1)
 
 

@@ -40,7 +40,7 @@ def prepared(name, tmp_path):
             for index, example in enumerate(examples):
                 if name == "scene_parse150":
                     # Three equal colors, 0 is "other". (What TFDS downloads has a thing's category
-                    # and number as colors instead: see data/sets/ade20k.py.)
+                    # and number as colors instead: see data.public_sets.ade20k.)
                     gray = example["annotation"][:, :, :1] % 151
                     example["annotation"] = np.repeat(gray, 3, axis=2)
                 if "objects" in example:
@@ -81,7 +81,7 @@ def test_a_data_set_by_its_name(name, tmp_path):
     task = kind(name="h", **({"classes": space.classes} if num_classes else {}))
     assert LabelSpace.of(task) == space
     for index in range(3):
-        label, spec = source.labels(index)["h"], task.stored_spec()
+        label, spec = source.labels(index)["h"], task.labels.stored_spec()
         assert label.keys() == spec.keys()
         for key, part in spec.items():
             assert label[key].dtype == part.dtype and label[key].ndim == len(part.shape)
@@ -246,7 +246,7 @@ def test_colors_of_sixteen_bits_are_those_of_files(numbers, capsys):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda e: {"depth": e["meters"]}, "no feature 'meters'; did you mean 'meters'"),
+        (lambda e: {"depth": e["meter"]}, "no feature 'meter'; did you mean 'meters'"),
         (lambda e: {}[3], "its label cannot be read: KeyError: 3"),
         (lambda e: 1 / 0, "its label cannot be read: ZeroDivisionError: division by zero"),
         (lambda: None, "its label cannot be read: TypeError"),

@@ -159,7 +159,7 @@ def test_lost_records_are_noticed(tmp_path):
     whole = file.read_bytes()
     length = int.from_bytes(whole[:8], "little") + 16
     file.write_bytes(whole[length:])
-    with pytest.raises(DataError, match=r"22 records .* say 23"):
+    with pytest.raises(DataError, match=r"22 records .* have 23"):
         source.image(0)
 
 

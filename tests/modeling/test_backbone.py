@@ -1,10 +1,8 @@
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
+import programs
 from must_keras.errors import UserError
 from must_keras.modeling.backbone import ResNet
 
@@ -110,7 +108,7 @@ for level, feature in expected.items():
     np.testing.assert_allclose(found[level], feature, rtol=1e-4, atol=1e-4)
 assert not any(name.startswith(("keras_cv", "must_keras")) for name in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    programs.run(["-c", code], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize(

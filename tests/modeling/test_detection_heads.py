@@ -3,9 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from must_keras.modeling.box_head import BoxHead
-from must_keras.modeling.mask_head import MaskHead
-from must_keras.modeling.rpn import RegionProposalNetwork
+from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4}
 PYRAMID = {"P3": (2, 4, 6, 5), "P4": (2, 2, 3, 5)}
@@ -18,11 +16,7 @@ def layers_and_inputs():
     small = {"region": 3, "channels": 4, "num_convs": 2, "norm": NORM}
     return {
         "rpn": (RegionProposalNetwork(num_anchors=3, channels=4, norm=NORM), PYRAMID, (pyramid,)),
-        "box_head": (
-            BoxHead(num_classes=2, units=8, **small),
-            (None, 3, 3, 5),
-            (regions,),
-        ),
+        "box_head": (BoxHead(num_classes=2, units=8, **small), (None, 3, 3, 5), (regions,)),
         "mask_head": (
             MaskHead(num_classes=2, **small),
             (None, 3, 3, 5),

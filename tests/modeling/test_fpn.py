@@ -1,10 +1,8 @@
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
+import programs
 from must_keras.modeling.fpn import any_size, build_neck, build_pyramid, fuse
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
@@ -111,10 +109,7 @@ def test_batch_normalization_is_each_levels_own_and_as_the_recipe_says(neck):
     assert all(np.min(found[level]) < 0 < np.max(found[level]) for level in LEVELS)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"),
-    [(72, 64), (64, 112), (None, None)],
-)
+@pytest.mark.parametrize(("height", "width"), [(72, 64), (64, 112), (None, None)])
 def test_a_size_that_does_not_halve_is_an_error(height, width):
     def level(stride: int):
         shape = [None if side is None else -(-side // stride) for side in (height, width)]
@@ -190,4 +185,4 @@ for name in ("neck.keras", "any_size.keras"):
 assert model.input["C3"].shape == (None, None, None, 6)
 assert not any(name.startswith(("keras_cv", "must_keras")) for name in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    programs.run(["-c", code], cwd=tmp_path, check=True)

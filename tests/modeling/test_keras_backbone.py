@@ -7,7 +7,7 @@ from keras import layers
 
 from must_keras.errors import UserError
 from must_keras.modeling.keras_backbone import KerasBackbone
-from must_keras.runs.workdir import describe
+from must_keras.runs.fingerprint import describe
 
 NORM = {"momentum": 0.8, "epsilon": 1e-4, "synchronized": True}
 LEVELS = {f"C{i}": f"stage{i}" for i in range(2, 6)}
@@ -83,8 +83,8 @@ def test_it_is_known_by_its_bytes(path, tmp_path):
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        (None, "does not name its stages.*C2, C3, C4, C5 are absent"),
-        ({**LEVELS, "C4": "stage44"}, "C4='stage44' is no layer of it; did you mean 'stage4'"),
+        (None, "has no names of its stages.*C2, C3, C4, C5 are absent"),
+        ({**LEVELS, "C4": "stage44"}, "has no layer C4='stage44'; did you mean 'stage4'"),
         ({**LEVELS, "C4": "stage3"}, "C4 has 8x8 cells .* expected 4x4: a stride of 16"),
     ],
 )

@@ -58,10 +58,7 @@ def test_a_model_of_built_in_layers_is_loaded(plain):
 
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda: keras.layers.Lambda(lambda x: x),
-        lambda: keras.layers.StringLookup(vocabulary=["a"]),
-    ],
+    [lambda: keras.layers.Lambda(lambda x: x), lambda: keras.layers.StringLookup(vocabulary=["a"])],
 )
 def test_layers_that_run_code_or_read_files_are_named(make, tmp_path):
     layer = make()

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_keras.data.pipeline import PADDING, see
-from must_keras.ops.letterboxing import letterbox_images
-from must_keras.ops.views import letterbox
+from must_keras.data.pipeline import sample_image
+from must_keras.ops.graph_resampling import letterbox_images
+from must_keras.ops.letterboxing import PADDING_COLOR, cut, letterbox
+from must_keras.ops.resampling import block_side, is_rescaled, is_shown
+from must_keras.ops.views import visible_area
 
 # Height and width of an image, by what is special about it at 64 x 64 pixels.
 SIZES = {
@@ -36,7 +38,7 @@ def graph_of(size: tuple[int, int]):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def run(images: tf.Tensor) -> tf.Tensor:
-        return letterbox_images(images, letterbox(tf.shape(images)[1:3], size), fill=PADDING)
+        return letterbox_images(images, letterbox(tf.shape(images)[1:3], size))
 
     for dtype in (tf.uint8, tf.float32):
         run.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype))
@@ -49,7 +51,7 @@ def square():
 
 
 def expected(image: np.ndarray, size: tuple[int, int] = (64, 64)) -> np.ndarray:
-    return see(tf.constant(image), letterbox(tf.constant(image.shape[:2]), size)).numpy()
+    return sample_image(tf.constant(image), letterbox(tf.constant(image.shape[:2]), size)).numpy()
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -107,7 +109,35 @@ def test_padding_has_its_color_and_mixes_with_nothing(square):
     for size in ((20, 64), (300, 100), (1, 9)):
         found = square(np.full((1, *size, 3), 255, np.uint8)).numpy()[0]
         is_white = (found == 255).all(-1)
-        assert (is_white | (found == PADDING).all(-1)).all()
+        assert (is_white | (found == PADDING_COLOR).all(-1)).all()
         np.testing.assert_array_equal(
             is_white, (expected(np.full((*size, 3), 255, np.uint8)) == 255).all(-1)
         )
+
+
+def test_the_geometry_is_the_same_in_numpy_and_in_a_graph():
+    random = np.random.default_rng(7)
+    centers = np.arange(64, dtype=np.float32) + np.float32(0.5)
+    for visible in random.integers(1, 64, 40).astype(np.float32):
+        step, start = np.float32(1) / visible, np.float32(random.uniform(-1, 1))
+        for begin in (np.float32(0), start):
+            np.testing.assert_array_equal(
+                is_shown(centers, step, begin),
+                is_shown(tf.constant(centers), tf.constant(step), tf.constant(begin)),
+            )
+        assert is_shown(centers, step, np.float32(0)).sum() == visible
+    steps = np.concatenate([random.uniform(0.01, 40, 200), np.arange(1, 20), [1.9989, 1.9991]])
+    np.testing.assert_array_equal(block_side(steps), block_side(tf.constant(steps)))
+    assert block_side(steps[-2:]).tolist() == [1, 2]
+    near = 1 + random.uniform(-1e-3, 1e-3, 50)
+    np.testing.assert_array_equal(
+        is_rescaled(near, (48, 64)), is_rescaled(tf.constant(near), (48, 64))
+    )
+
+
+@pytest.mark.parametrize("size", [(64, 41), (30, 64), (64, 64)])
+def test_cutting_is_the_inverse_of_padding(size):
+    image = noise(size)
+    view = letterbox(tf.constant(size), (64, 64))
+    padded = sample_image(tf.constant(image), view).numpy()
+    np.testing.assert_array_equal(cut(padded, visible_area(view).numpy(), (64, 64)), image)

@@ -7,10 +7,7 @@ from must_keras.ops import masks as mask_ops
 
 def crop(masks, boxes, regions, size):
     found = mask_ops.crop(
-        np.asarray(masks),
-        np.asarray(boxes, np.float32),
-        np.asarray(regions, np.float32),
-        size=size,
+        np.asarray(masks), np.asarray(boxes, np.float32), np.asarray(regions, np.float32), size=size
     )
     return ops.convert_to_numpy(found)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from must_keras.ops.nms import suppress
+from must_keras.ops.boxes import suppress
 
 
 def obvious(boxes, scores, threshold, max_outputs, groups):

@@ -1,10 +1,12 @@
 """Views of arrays, against a slow and obvious sampling."""
 
+import functools
+
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from must_keras.data.augmentation import Augmentation, random_view
+import sampled_views
+from must_keras.data.augmentation import Augmentation
 from must_keras.data.rand_augment import RandAugment
 from must_keras.ops.resampling import sample_array
 
@@ -33,22 +35,23 @@ def noise(shape, dtype) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
 
 
-def drawn(key: int, **options) -> tuple[tuple[int, int], np.ndarray]:
-    """The size of an original, and the matrix of a random view of it."""
-    original = tuple(np.random.default_rng(key).integers(16, 60, 2).tolist())
-    augmentation = Augmentation(scale=(0.3, 2.0), **options)
-    return original, random_view(tf.constant(original), SIZE, tf.constant(key), augmentation).matrix
+@functools.cache
+def sampled(rand_augment: RandAugment | None = None) -> list[tuple[tuple[int, int], np.ndarray]]:
+    """The sizes of some originals, and the matrix of a random view of each."""
+    originals = [np.random.default_rng(key).integers(16, 60, 2).tolist() for key in range(40)]
+    augmentation = Augmentation(scale=(0.3, 2.0), rand_augment=rand_augment)
+    views = sampled_views.views(augmentation, originals, range(40), size=SIZE)
+    return [(tuple(o), view.matrix.numpy()) for o, view in zip(originals, views, strict=True)]
 
 
-@pytest.mark.parametrize("options", [{}, {"rand_augment": RandAugment(magnitude=9.0)}])
+@pytest.mark.parametrize("rand_augment", [None, RandAugment(magnitude=9.0)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_random_views_equal_slow_samples(channels, dtype, options):
-    for key in range(30):
-        original, matrix = drawn(key, **options)
+def test_random_views_equal_slow_samples(channels, dtype, rand_augment):
+    for key, (original, matrix) in enumerate(sampled(rand_augment)[:30]):
         values = noise((*original, channels), dtype)
-        found = sample_array(values, matrix.numpy(), SIZE, interpolation="bilinear", fill=255)
-        wanted, inside = slowly(values, matrix.numpy())
+        found = sample_array(values, matrix, SIZE, interpolation="bilinear", fill=255)
+        wanted, inside = slowly(values, matrix)
         assert found.dtype == dtype and (found[~inside] == 255).all()
         assert np.abs(found - wanted)[inside].max() < CLOSE[dtype], f"key {key}"
 
@@ -87,24 +90,23 @@ def test_chosen_views_equal_slow_samples(channels, dtype, matrix):
     np.testing.assert_array_equal(values, before)
 
 
-@pytest.mark.parametrize("options", [{}, {"rand_augment": RandAugment(magnitude=9.0)}])
-def test_means_of_blocks_stay_in_place(options):
+@pytest.mark.parametrize("rand_augment", [None, RandAugment(magnitude=9.0)])
+def test_means_of_blocks_stay_in_place(rand_augment):
     """A ramp of places says where a sample is from, whatever is averaged around it."""
     shrunk = 0
-    for key in range(30):
-        original, matrix = drawn(key, **options)
+    for original, matrix in sampled(rand_augment)[:30]:
         original = tuple(5 * side + 1 for side in original)
         places = np.mgrid[: original[0], : original[1]] + 0.5
         values = np.stack(places, axis=-1).astype(np.float32)
-        found = sample_array(values, matrix.numpy(), SIZE, interpolation="averaged", fill=-1.0)
+        found = sample_array(values, matrix, SIZE, interpolation="averaged", fill=-1.0)
         y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-        wanted = np.stack([y, x, np.ones_like(x)], axis=-1) @ matrix.numpy().T.astype(np.float64)
+        wanted = np.stack([y, x, np.ones_like(x)], axis=-1) @ matrix.T.astype(np.float64)
         wanted *= original
-        steps = np.linalg.norm(matrix.numpy()[:, :2], axis=1) * original
+        steps = np.linalg.norm(matrix[:, :2], axis=1) * original
         # Not within a block of the edge, which is repeated beyond it.
         far = ((wanted > 2 * steps) & (wanted < original - 2 * steps)).all(axis=-1)
         np.testing.assert_allclose(found[far], wanted[far], atol=0.02)
-        _, inside = slowly(values, matrix.numpy())
+        _, inside = slowly(values, matrix)
         assert ((found == -1).all(axis=-1) == ~inside).all(), "padding is that of the original"
         shrunk += steps.min() >= 2
     assert shrunk > 20
@@ -121,10 +123,9 @@ def test_means_are_of_all_pixels():
 
 
 def test_random_views_begin_at_edges_of_pixels():
-    for key in range(40):
-        original, matrix = drawn(key)
+    for original, matrix in sampled():
         for axis, length in enumerate(original):
-            step, start = matrix.numpy()[axis, [axis, 2]].astype(np.float64) * length
+            step, start = matrix[axis, [axis, 2]].astype(np.float64) * length
             if step < 0:
                 step, start = -step, length - start
             place = start if start > 0 else start / step

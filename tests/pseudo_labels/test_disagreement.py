@@ -5,7 +5,7 @@ import pytest
 
 from must_keras.pseudo_labels.viewer import disagreement
 from must_keras.pseudo_labels.viewer.disagreement import Verdict, by_class, by_edge, namesakes, ring
-from must_keras.tasks.sketch import Pixels, Regions
+from must_keras.tasks.summaries import Pixels, Regions
 
 AGREES, DISAGREES, NOT_JUDGED = Verdict.AGREES, Verdict.DISAGREES, Verdict.NOT_JUDGED
 # The map's classes are sky, car, tree.
@@ -101,7 +101,7 @@ def test_an_object_stands_out_by_five_hundredths(step, verdict):
     surface = np.full((10, 10), 1.0, np.float32)
     surface[3:7, 3:7] += step
     assert by_edge(regions((3, 3, 7, 7)), surface) == [verdict]
-    assert disagreement.LEAST_STEP == 0.05
+    assert disagreement.MIN_STEP == 0.05
 
 
 def test_the_edge_is_that_of_the_mask():

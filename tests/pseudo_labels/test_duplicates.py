@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blobs import jpeg, picture, resized
+from fakes.photos import jpeg, picture, resized
 from must_keras.data.sources import ImagesOnly, Source, Subset
 from must_keras.errors import UserError
 from must_keras.pseudo_labels import duplicates

@@ -6,32 +6,22 @@ import keras
 import numpy as np
 import pytest
 
-from must_keras.config.recipe import (
-    ExternalTeacher,
-    Pool,
-    Recipe,
-    Student,
-    Teacher,
-    student_weights,
-)
+from fakes.random_examples import NETWORK
+from making import check, make
+from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher
 from must_keras.data.sources import ImagesOnly, LabelSpace, Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
-from must_keras.modeling.backbone import ResNet
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs import graph
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, student, teacher
+from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
 from must_keras.training.model import build_model
-from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 
-NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 FAR = Depth(name="far", channels=16, num_convs=1)
 KIND = Classification(name="kind", classes=("dark", "light"))
 TRAINING = TrainingConfig(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
@@ -112,22 +102,22 @@ def weights(model):
 @pytest.mark.parametrize("steps", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_saved_depth_teacher_is_used_as_it_is_or_trained_on(tmp_path, saved, pool, steps):
     recipe = recipe_of(depth_teacher(tmp_path, steps), pool=pool)
-    workdir = Workdir(tmp_path / "run")
-    teacher.run(recipe, workdir, ())
-    result = workdir.teacher("far").result()
+    run = Run(recipe=recipe, path=tmp_path / "run")
+    make("teacher", run)
+    result = run.teacher("far").result()
     assert result["images_seen"] == 2 * steps and "delta1" in result["metrics"]
-    model = keras.saving.load_model(workdir.teacher("far").model_path)
+    model = keras.saving.load_model(run.teacher("far").model_path)
     same = [np.array_equal(a, b) for a, b in zip(weights(model), weights(saved), strict=True)]
     assert all(same) == (steps == 0)
     # Another file is another teacher.
     other = build_model(NETWORK, [FAR], seed=4, norm={"momentum": 0.9})
     other.save(tmp_path / "saved.keras")
     with pytest.raises(UserError, match="start.sha256"):
-        graph.check(recipe, workdir)
+        check(run)
 
 
 def test_no_steps_without_a_model_that_knows_the_task(tmp_path, saved):
-    with pytest.raises(UserError, match="'far': steps=0 needs a start that knows its task"):
+    with pytest.raises(UserError, match="'far': steps=0 needs a start"):
         Teacher(
             name="far", task=FAR, sets=walls(), loss_weight=1.0,
             training=dataclasses.replace(TRAINING, steps=0),
@@ -138,7 +128,7 @@ def test_no_steps_with_a_model_of_another_head(tmp_path, saved, pool):
     changed = dataclasses.replace(FAR, loss_stride=2 * FAR.loss_stride)
     item = dataclasses.replace(depth_teacher(tmp_path, 0), task=changed)
     with pytest.raises(UserError, match="has no head 'far' of the same kind and values"):
-        teacher.run(recipe_of(item, pool=pool), Workdir(tmp_path / "run"), ())
+        make("teacher", Run(recipe=recipe_of(item, pool=pool), path=tmp_path / "run"))
 
 
 def brightness(images):
@@ -156,25 +146,25 @@ def test_a_foreign_teacher_labels_and_the_student_learns_from_it(tmp_path, saved
         loss_weight=0.5,
     )
     recipe = recipe_of(depth_teacher(tmp_path, 0), foreign, pool=pool)
-    workdir = Workdir(tmp_path / "run")
-    teacher.run(recipe, workdir, ())
-    assert workdir.teacher("light").result()["metrics"] == {}
-    label.run(recipe, workdir, ())
-    column = PseudoLabelReader(workdir.labels("light", "pool").folder, pool, KIND)
-    most = [column.read(i)["classes"][0] for i in range(4)]
+    run = Run(recipe=recipe, path=tmp_path / "run")
+    make("teacher", run)
+    assert run.teacher("light").result()["metrics"] == {}
+    make("label", run)
+    reader = PseudoLabelReader(run.labels("light", "pool").folder, pool, KIND)
+    most = [reader.read(i)["classes"][0] for i in range(4)]
     assert most == [0, 0, 1, 1]
-    assert workdir.labels("light", "pool").result()["class_counts"] == {"dark": 2, "light": 2}
+    assert run.labels("light", "pool").result()["class_counts"] == {"dark": 2, "light": 2}
     # It has no set of its own, so it labels the other teacher's too.
-    assert (workdir.labels("light", "walls").folder / "ledger.json").is_file()
-    weight = student_weights(recipe)["kind"]
+    assert (run.labels("light", "walls").folder / "ledger.json").is_file()
+    weight = recipe.loss_weights()["kind"]
     assert (weight.value, weight.source) == (0.5, "given")
-    student.run(recipe, workdir, ())
-    found = workdir.student.result()
+    make("student", run)
+    found = run.student.result()
     assert found["tasks"]["kind"] == {"metrics": {}, "trivial": {}}
     assert found["origins"]["pool"]["kind"]["pseudo"] > 0
     assert found["origins"]["walls"]["far"]["true"] > 0
-    graph.check(recipe, workdir)
+    check(run)
     newer = dataclasses.replace(foreign, model=dataclasses.replace(foreign.model, version="2"))
     changed = dataclasses.replace(recipe, teachers=(recipe.teachers[0], newer))
     with pytest.raises(UserError, match=r"teachers/light was made before the model .* changed"):
-        graph.check(changed, workdir)
+        check(dataclasses.replace(run, recipe=changed))

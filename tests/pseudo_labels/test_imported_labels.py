@@ -1,4 +1,4 @@
-"""Labels that were made elsewhere, as a teacher: from files into a column, a student, a report."""
+"""Labels that were made elsewhere, as a teacher: from files into a dataset, a student, a report."""
 
 import dataclasses
 import json
@@ -8,7 +8,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from must_keras import report
+import pages
+from fakes.random_examples import THINGS
+from making import check, make
+from must_keras import stages
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.data.examples import LabeledExamples, PseudoLabels
@@ -19,15 +22,15 @@ from must_keras.modeling.backbone import ResNet
 from must_keras.pseudo_labels import checks
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.pseudo_labels.tfds_builder import PseudoLabeled
-from must_keras.runs import graph, pools, preflight, status
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, student, teacher
+from must_keras.runs import pools, preflight
+from must_keras.runs.run import Run
+from must_keras.stages import label
+from must_keras.stages.status import status
 from must_keras.tasks import Depth, Segmentation
+from must_keras.tasks.thresholds import AtPrecision
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.thresholds import AtPrecision
-from painted import THINGS
 
 COUNT, KNOWN, PER_SHARD = 12, 9, 5
 HEIGHT, WIDTH = 40, 60
@@ -101,19 +104,18 @@ def recipe_of(home, *teachers, **changes) -> Recipe:
     return Recipe(**(values | changes))
 
 
-def run(recipe, root) -> Workdir:
-    workdir = Workdir(root)
-    teacher.run(recipe, workdir, ())
-    label.run(recipe, workdir, ())
-    return workdir
+def labeled(recipe, path) -> Run:
+    run = Run(recipe=recipe, path=path)
+    make("teacher", run)
+    make("label", run)
+    return run
 
 
-def column_of(home, root=None):
-    recipe = recipe_of(home)
-    workdir = run(recipe, root or home / "run")
-    task = next(item.task for item in recipe.teachers if item.name == "detector")
+def reader_of(home):
+    run = labeled(recipe_of(home), home / "run")
+    task = run.recipe.teacher("detector").task
     return PseudoLabelReader(
-        workdir.labels("detector", "photos").folder, recipe.pools[0].source, task
+        run.labels("detector", "photos").folder, run.recipe.pools[0].source, task
     )
 
 
@@ -123,22 +125,22 @@ def made(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
-# ---- the column ---------------------------------------------------------------------------------
+# ---- the dataset --------------------------------------------------------------------------------
 
 
 def test_boxes_are_those_of_the_file(home):
-    column = column_of(home)
-    record = column.read(7)
+    reader = reader_of(home)
+    record = reader.read(7)
     np.testing.assert_allclose(record["boxes"], [[10 / 40, 6 / 60, 30 / 40, 30 / 60]])
     assert record["scores"].tolist() == [np.float32(0.8)] and record["classes"].tolist() == [1]
     # Somebody looked at photo 3 and found nothing; nobody looked at the last three.
-    assert not column.is_empty(3) and len(column.read(3)["boxes"]) == 0
-    assert [column.is_empty(i) for i in range(COUNT)] == [False] * KNOWN + [True] * 3
+    assert not reader.is_empty(3) and len(reader.read(3)["boxes"]) == 0
+    assert [reader.is_empty(i) for i in range(COUNT)] == [False] * KNOWN + [True] * 3
 
 
 def test_the_student_gets_boxes_at_the_threshold_and_no_label_where_there_is_none(home):
-    column = column_of(home)
-    pseudo = {"fruit": PseudoLabels(column=column, threshold=0.5)}
+    reader = reader_of(home)
+    pseudo = {"fruit": PseudoLabels(reader=reader, threshold=0.5)}
     examples = LabeledExamples(photos(home), [FRUIT], pseudo)
     counts = [len(examples.labels(i)["fruit"]["boxes"]) for i in range(COUNT)]
     assert counts == [0] * 4 + [1] * 5 + [0] * 3
@@ -148,13 +150,13 @@ def test_the_student_gets_boxes_at_the_threshold_and_no_label_where_there_is_non
 
 
 def test_the_ledger_says_who_made_them(home):
-    column = column_of(home)
-    origin = column.ledger["origin"]
+    reader = reader_of(home)
+    origin = reader.ledger["origin"]
     assert origin["made_by"] == BY and origin["scores"] is True
     assert len(origin["labels"]["results"]) == 64 and len(origin["labels"]["annotations"]) == 64
-    assert column.ledger["empty"] == 3 and column.ledger["kind"] == "boxes"
+    assert reader.ledger["empty"] == 3 and reader.ledger["kind"] == "boxes"
     builder = PseudoLabeled(
-        source=photos(home), tasks=[], columns={"detector": column}, data_dir=str(home / "tfds")
+        source=photos(home), tasks=[], columns={"detector": reader}, data_dir=str(home / "tfds")
     )
     builder.download_and_prepare()
     read = tfds.builder_from_directory(builder.data_dir)
@@ -162,21 +164,23 @@ def test_the_ledger_says_who_made_them(home):
 
 
 def test_images_without_a_label_are_told(home):
-    folder = column_of(home).ledger and home / "run" / "labels" / "detector" / "photos"
+    reader_of(home)
+    folder = home / "run" / "labels" / "detector" / "photos"
     lines = [json.loads(x) for x in (folder / "quarantine.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == [9, 10, 11]
     assert lines[0]["reason"] == "the labels 'elsewhere' do not name it"
     assert lines[0]["id"] == "deep/09.png"
 
 
-def test_a_corrected_sentence_makes_nothing_again(home, capsys):
-    column_of(home)
+def test_a_corrected_sentence_makes_nothing_again(home):
+    reader_of(home)
     folder = home / "run" / "labels" / "detector" / "photos"
     before = made(folder)
     corrected = recipe_of(home, fruit(home, origin="a detector of mine"))
-    graph.check(corrected, Workdir(home / "run"))
-    run(corrected, home / "run")
-    assert "finished before" in capsys.readouterr().out
+    check(Run(recipe=corrected, path=home / "run"))
+    finished = (folder / "finished.json").stat().st_mtime_ns
+    labeled(corrected, home / "run")
+    assert (folder / "finished.json").stat().st_mtime_ns == finished
     ledger = json.loads((folder / "ledger.json").read_text())
     assert ledger["origin"]["made_by"] == "a detector of mine"
     assert json.loads(before["ledger.json"]) | {"origin": ledger["origin"]} == ledger
@@ -186,18 +190,18 @@ def test_a_corrected_sentence_makes_nothing_again(home, capsys):
     }
 
 
-def test_other_labels_are_another_column(home):
-    column_of(home)
+def test_other_labels_are_another_dataset(home):
+    reader_of(home)
     found = json.loads((home / "found.json").read_text())
     (home / "found.json").write_text(json.dumps(found[:-1]))
     with pytest.raises(
         UserError, match=r"teachers/detector was made before the results file of 'elsewhere'"
     ):
-        graph.check(recipe_of(home), Workdir(home / "run"))
+        check(Run(recipe=recipe_of(home), path=home / "run"))
 
 
 def test_what_is_killed_goes_on_to_the_same_bytes(home, monkeypatch):
-    column_of(home)
+    reader_of(home)
     whole = made(home / "run" / "labels" / "detector" / "photos")
     assert sum("tfrecord" in name for name in whole) == 3
     record, seen = ImportedLabels.record, []
@@ -208,15 +212,15 @@ def test_what_is_killed_goes_on_to_the_same_bytes(home, monkeypatch):
             raise KeyboardInterrupt
         return record(self, image_id)
 
-    recipe, workdir = recipe_of(home), Workdir(home / "again")
-    teacher.run(recipe, workdir, ())
+    run = Run(recipe=recipe_of(home), path=home / "again")
+    make("teacher", run)
     with monkeypatch.context() as patch:
         patch.setattr(ImportedLabels, "record", killed)
         with pytest.raises(KeyboardInterrupt):
-            label.run(recipe, workdir, ())
-    folder = workdir.labels("detector", "photos").folder
+            make("label", run)
+    folder = run.labels("detector", "photos").folder
     assert sum("tfrecord" in path.name for path in folder.iterdir()) == 1
-    label.run(recipe, workdir, ())
+    make("label", run)
     assert made(folder) == whole
 
 
@@ -224,32 +228,32 @@ def test_what_is_killed_goes_on_to_the_same_bytes(home, monkeypatch):
 
 
 def test_verify_diff_plan_and_status(home, capsys):
-    recipe, workdir = recipe_of(home), Workdir(home / "run")
-    preflight.run(recipe, workdir)
-    teacher.run(recipe, workdir, ())
-    assert f"teacher detector: labels that exist. Who made them: {BY}" in capsys.readouterr().out
-    checks.plan(recipe, workdir, ())
+    run = Run(recipe=recipe_of(home), path=home / "run")
+    preflight.check_data(run)
+    make("teacher", run)
+    assert BY in capsys.readouterr().out
+    checks.print_plan(run)
     said = capsys.readouterr().out
     assert "photos: labels of about 9 of 12 images come from detector" in said
     assert "bytes a label" in said and "in all about 0.0 minutes" in said
-    label.run(recipe, workdir, ())
+    make("label", run)
     assert "labels of detector for photos: 9 of 12 images" in capsys.readouterr().out
-    counts = workdir.labels("detector", "photos").result()["class_counts"]
+    counts = run.labels("detector", "photos").result()["class_counts"]
     assert counts == {"apple": 0.0, "pear": 5.0}
-    checks.verify(recipe, workdir, ())
+    checks.verify(run)
     assert "12 records, as they were written" in capsys.readouterr().out
-    checks.compare(recipe, workdir, workdir.labels("detector", "photos").folder)
+    checks.compare(run, run.labels("detector", "photos").folder)
     said = capsys.readouterr().out
     assert "precision50: 1.0000" in said and "recall50: 1.0000" in said
-    status.run(recipe, workdir)
+    status(run, stages.load())
     said = capsys.readouterr().out
     assert "detector for photos" in said and "next: --stage=student" in said
-    shard = sorted(workdir.labels("detector", "photos").folder.glob("labels-*"))[1]
+    shard = sorted(run.labels("detector", "photos").folder.glob("labels-*"))[1]
     shard.write_bytes(shard.read_bytes()[:-5] + b"wrong")
-    with pytest.raises(DataError, match="1 label columns are broken"):
-        checks.verify(recipe, workdir, ())
-    label.run(recipe, workdir, ())
-    checks.verify(recipe, workdir, ())
+    with pytest.raises(DataError, match="1 pseudo-label datasets are broken"):
+        checks.verify(run)
+    make("label", run)
+    checks.verify(run)
 
 
 @pytest.mark.slow
@@ -257,20 +261,21 @@ def test_a_student_learns_from_them_and_the_report_says_whose_they_are(home):
     whole = fruit(home).labels
     sets = Splits(train=whole, validation=whole, test=whole)
     recipe = recipe_of(home, fruit(home, sets=sets))
-    workdir = run(recipe, home / "run")
-    said = workdir.teacher("detector").result()
-    assert said["metrics"] == {} and said["trivial"]["box_ap50"] == 0.0
-    student.run(recipe, workdir, ())
-    result = workdir.student.result()
+    run = labeled(recipe, home / "run")
+    result = run.teacher("detector").result()
+    assert result["metrics"] == {} and result["trivial"]["box_ap50"] == 0.0
+    make("student", run)
+    result = run.student.result()
     assert result["tasks"]["fruit"]["metrics"]["box_ap50"] is not None
     origins = result["origins"]["photos"]["fruit"]
     assert origins["pseudo"] > 0 and origins["missing"] > 0 and origins["true"] == 0
-    report.run(recipe, workdir, ())
-    told = json.loads((workdir.root / "report.json").read_text())
-    assert told["labels"]["detector"]["photos"]["origin"] == BY
-    page = (workdir.root / "report.html").read_text()
-    assert "made elsewhere: a detector of somebody&#39;s, 3 May" in page
-    assert "<td>box_ap50</td><td>0.000</td><td>–</td>" in page
+    make("report", run)
+    values = json.loads((run.path / "report.json").read_text())
+    assert values["labels"]["detector"]["photos"]["origin"] == BY
+    page = pages.parse((run.path / "report.html").read_text())
+    assert f"imported labels: {BY}" in pages.text(pages.row(page, "detector")[0])
+    lines = [line[1:4] for line in pages.rows(page) if line[1:2] == ["box_ap50"]]
+    assert lines == [["box_ap50", "0.000", "–"]], "a trivial baseline, and no teacher to score"
 
 
 def test_has_scores_tells_hard_labels_from_others(home):
@@ -298,10 +303,7 @@ def test_maps_and_depth_come_in_too(home):
         name = f"deep/{i:02}.png"
         truth[i] = random.choice([0, 1, 255], (HEIGHT, WIDTH)).astype(np.uint8)
         meters = random.uniform(0.5, 4.0, (HEIGHT, WIDTH))
-        for folder, pixels in (
-            ("maps", truth[i]),
-            ("depths", (1000 * meters).astype(np.uint16)),
-        ):
+        for folder, pixels in (("maps", truth[i]), ("depths", (1000 * meters).astype(np.uint16))):
             (home / folder / "deep").mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(home / folder / name)
     maps = LabelMaps(
@@ -314,25 +316,25 @@ def test_maps_and_depth_come_in_too(home):
         ImportedLabels(name="m", task=PARTS, labels=maps, origin="x", loss_weight=1.0),
         ImportedLabels(name="d", task=far, labels=depths, origin="y", loss_weight=1.0),
     )
-    workdir = run(recipe, home / "run")
+    run = labeled(recipe, home / "run")
     pool = recipe.pools[0].source
-    column = PseudoLabelReader(workdir.labels("m", "photos").folder, pool, PARTS)
+    reader = PseudoLabelReader(run.labels("m", "photos").folder, pool, PARTS)
     for i, pixels in truth.items():
-        np.testing.assert_array_equal(PARTS.decode(column.read(i), None)["map"], pixels)
-    assert column.ledger["origin"]["scores"] is False and column.ledger["empty"] == 10
+        np.testing.assert_array_equal(PARTS.records.to_label(reader.read(i), None)["map"], pixels)
+    assert reader.ledger["origin"]["scores"] is False and reader.ledger["empty"] == 10
     # Meters serve a relative head as 1 / meters.
-    column = PseudoLabelReader(workdir.labels("d", "photos").folder, pool, far)
+    reader = PseudoLabelReader(run.labels("d", "photos").folder, pool, far)
     expected = depths.labels(2)["far"]["depth"]
-    found = far.decode(column.read(2), None)["depth"]
+    found = far.records.to_label(reader.read(2), None)["depth"]
     np.testing.assert_allclose(found, 1.0 / expected, atol=2.0 / 65535)
-    assert column.ledger["kind"] == "relative_inverse"
+    assert reader.ledger["kind"] == "relative_inverse"
 
 
 def test_labels_that_cannot_be_read_are_no_label(home, capsys):
     (home / "photos" / "deep" / "04.png").write_bytes(b"no picture")
-    column = column_of(home)
+    reader = reader_of(home)
     assert "skipped: " in capsys.readouterr().err
-    assert column.is_empty(4) and not column.is_empty(5)
+    assert reader.is_empty(4) and not reader.is_empty(5)
     folder = home / "run" / "labels" / "detector" / "photos"
     assert "04.png" in (folder / "quarantine.jsonl").read_text().splitlines()[0]
 
@@ -349,18 +351,21 @@ def test_an_image_that_comes_later_leaves_the_labels_of_the_others(home):
         item = ImportedLabels(name="maps", task=PARTS, labels=maps, origin="x", loss_weight=1.0)
         return recipe_of(home, fruit(home), item)
 
-    workdir = Workdir(home / "run")
-    first = pools.frozen(recipe(), workdir, new=True)
-    pools.keep(first, workdir)
-    run(first, home / "run")
+    def frozen() -> Run:
+        return pools.frozen(Run(recipe=recipe(), path=home / "run"), new=True)
+
+    first = frozen()
+    pools.keep(first)
+    labeled(first.recipe, home / "run")
     Image.new("RGB", (WIDTH, HEIGHT)).save(home / "photos" / "deep" / "99.png")
-    grown = pools.frozen(recipe(), workdir, new=True)
-    assert [pool.source.name for pool in grown.pools] == ["photos", "photos_block2"]
-    graph.check(grown, workdir)
+    grown = frozen()
+    assert [pool.source.name for pool in grown.recipe.pools] == ["photos", "photos_block2"]
+    check(grown)
     # The file of boxes does not name the new image; the maps' folder of images has it, unlabeled.
-    covered = [[s.name for s in label.sources_to_label(grown, t)] for t in grown.teachers]
+    labels_of = grown.recipe.sources_labeled_by
+    covered = [[source.name for source in labels_of(t)] for t in grown.recipe.teachers]
     assert covered == [["photos"], ["photos", "photos_block2"]]
-    label.run(grown, workdir, ("detector",))
+    make("label", grown, only=("detector",))
 
 
 # ---- mistakes -----------------------------------------------------------------------------------
@@ -390,7 +395,7 @@ def test_labels_of_no_pool(home):
         recipe_of(home, pools=(Pool(source=other),))
     # A pool beside it is not covered.
     recipe = recipe_of(home, pools=(Pool(source=other), Pool(source=photos(home))))
-    assert [s.name for s in label.sources_to_label(recipe, recipe.teachers[0])] == ["photos"]
+    assert [s.name for s in recipe.sources_labeled_by(recipe.teachers[0])] == ["photos"]
 
 
 def test_two_pools_with_the_same_names(home):
@@ -398,14 +403,14 @@ def test_two_pools_with_the_same_names(home):
     with pytest.raises(UserError, match="'deep/00.png' is an image of the pools 'photos' and 'twi"):
         recipe_of(home, pools=both)
     recipe = recipe_of(home, fruit(home, pool="twins"), pools=both)
-    assert [s.name for s in label.sources_to_label(recipe, recipe.teachers[0])] == ["twins"]
+    assert [s.name for s in recipe.sources_labeled_by(recipe.teachers[0])] == ["twins"]
     with pytest.raises(UserError, match="pool='twin'; did you mean 'twins'"):
         recipe_of(home, fruit(home, pool="twin"), pools=both)
 
 
 def test_a_teachers_own_images_are_not_taken_for_a_pools(home):
     """Ids are names of files, and 00.jpg is in every folder."""
-    covers = fruit(home).covers
+    covers = fruit(home).labels_source
     assert covers(photos(home), is_pool=True) and not covers(photos(home), is_pool=False)
 
 
@@ -413,4 +418,4 @@ def test_most_labels_unreadable_shows_at_the_first_look(home):
     for i in range(6):
         Image.new("RGB", (30, 30)).save(home / "photos" / "deep" / f"{i:02}.png")
     with pytest.raises(UserError, match=r"00.png is 30x30 pixels upright, .*60x40"):
-        preflight.run(recipe_of(home), Workdir(home / "run"))
+        preflight.check_data(Run(recipe=recipe_of(home), path=home / "run"))

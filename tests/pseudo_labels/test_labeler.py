@@ -1,4 +1,4 @@
-"""Label columns of several teachers: made in one pass, continued, verified, compared, planned."""
+"""Pseudo-label datasets of several teachers: made in one pass, continued, verified, compared, planned."""
 
 import contextlib
 import dataclasses
@@ -10,9 +10,13 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
 
-from label_recipe import foreign, light, lights
+from fakes.label_recipe import foreign, light, lights
+from making import check, make
+from must_keras import main
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.data.sources import ImagesOnly
 from must_keras.errors import DataError, UserError
@@ -20,9 +24,8 @@ from must_keras.files import locked
 from must_keras.modeling.backbone import ResNet
 from must_keras.pseudo_labels import checks, labeler
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs import executor, graph
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, student, teacher
+from must_keras.runs.run import Run
+from must_keras.stages import label, student
 from must_keras.tasks import Classification, Segmentation
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
@@ -68,11 +71,11 @@ def recipe_of(pool, **changes) -> Recipe:
     return Recipe(**(values | changes))
 
 
-def made(workdir) -> dict[str, bytes]:
-    files = sorted((workdir.root / "labels").rglob("*"))
+def made(run) -> dict[str, bytes]:
+    files = sorted((run.path / "labels").rglob("*"))
     kept = (".npy", ".json", ".jsonl")
     return {
-        str(path.relative_to(workdir.root)): path.read_bytes()
+        str(path.relative_to(run.path)): path.read_bytes()
         for path in files
         if path.is_file()
         and ("tfrecord" in path.name or path.suffix in kept)
@@ -80,11 +83,17 @@ def made(workdir) -> dict[str, bytes]:
     }
 
 
-def run(recipe, root, only=()) -> Workdir:
-    workdir = Workdir(root)
-    teacher.run(recipe, workdir, ())
-    label.run(recipe, workdir, only)
-    return workdir
+def taught(recipe, path, **changes) -> Run:
+    """Return a run whose teachers are complete."""
+    run = Run(recipe=recipe, path=path, **changes)
+    make("teacher", run)
+    return run
+
+
+def labeled(recipe, path, **changes) -> Run:
+    run = taught(recipe, path, **changes)
+    make("label", run)
+    return run
 
 
 def test_one_pass_decodes_once_and_gives_the_bytes_of_one_teacher_at_a_time(
@@ -93,19 +102,18 @@ def test_one_pass_decodes_once_and_gives_the_bytes_of_one_teacher_at_a_time(
     recipe, reads = recipe_of(pool), []
     image = ImagesOnly.image
     monkeypatch.setattr(labeler, "TolerantSource", counting(reads, labeler.TolerantSource))
-    together = run(recipe, tmp_path / "together")
+    together = labeled(recipe, tmp_path / "together")
     # The last image of a range that ends in half a batch fills it up.
     assert set(reads) == set(range(COUNT)) and len(reads) <= COUNT + 5
     assert ImagesOnly.image is image
-    apart = Workdir(tmp_path / "apart")
-    teacher.run(recipe, apart, ())
+    apart = taught(recipe, tmp_path / "apart")
     for name in ("lights", "light"):
-        label.run(recipe, apart, (name,))
+        make("label", apart, only=(name,))
     assert made(together) == made(apart) and len(made(together)) > 20
     results = [together.labels(name, "pool").result() for name in ("light", "lights")]
     assert [result["labelled"] for result in results] == [COUNT, COUNT]
-    graph.check(recipe, together)
-    assert (together.root / "labels.html").is_file()
+    check(together)
+    assert (together.path / "labels.html").is_file()
 
 
 def counting(reads, tolerant):
@@ -135,16 +143,12 @@ def interrupted(monkeypatch, happens):
 
 @pytest.mark.parametrize("after", [1, 7, 20])
 def test_what_is_interrupted_goes_on_to_the_same_bytes(pool, tmp_path, monkeypatch, after):
-    recipe = recipe_of(pool)
-    whole = run(recipe, tmp_path / "whole")
-    reads = []
-
-    workdir = Workdir(tmp_path / "again")
-    teacher.run(recipe, workdir, ())
+    recipe, reads = recipe_of(pool), []
+    whole, again = labeled(recipe, tmp_path / "whole"), taught(recipe, tmp_path / "again")
     with interrupted(monkeypatch, lambda index: reads.append(index) or len(reads) > after):
-        label.run(recipe, workdir, ())
-    label.run(recipe, workdir, ())
-    assert made(workdir) == made(whole)
+        make("label", again)
+    make("label", again)
+    assert made(again) == made(whole)
 
 
 def test_unreadable_images_are_in_quarantine(pool, tmp_path):
@@ -152,15 +156,16 @@ def test_unreadable_images_are_in_quarantine(pool, tmp_path):
     data = (pool / "11.png").read_bytes()
     (pool / "11.png").write_bytes(data[: len(data) // 2])
     recipe = recipe_of(pool)
-    workdir = run(recipe, tmp_path / "run")
+    run = labeled(recipe, tmp_path / "run")
     for name in ("light", "lights"):
-        part = workdir.labels(name, "pool")
-        lines = [json.loads(x) for x in (part.folder / "quarantine.jsonl").read_text().splitlines()]
+        labels = run.labels(name, "pool")
+        quarantine = (labels.folder / "quarantine.jsonl").read_text()
+        lines = [json.loads(line) for line in quarantine.splitlines()]
         assert [(line["index"], line["id"]) for line in lines] == [(3, "03.png"), (11, "11.png")]
         assert all("cannot be read as a picture" in line["reason"] for line in lines)
-        assert part.result()["labelled"] == COUNT - 2
+        assert labels.result()["labelled"] == COUNT - 2
         assert PseudoLabelReader(
-            part.folder, recipe.pools[0].source, recipe.teachers[0].task
+            labels.folder, recipe.pools[0].source, recipe.teachers[0].task
         ).is_empty(3)
 
 
@@ -172,103 +177,98 @@ def test_too_many_unreadable_images_end_the_labeling(pool, tmp_path):
         r"source 'pool': 11 of 23 images cannot be read so far, .*=0.2 of them; the first: .*01"
     )
     with pytest.raises(DataError, match=message):
-        run(recipe, tmp_path / "run")
-    run(recipe_of(pool, max_unreadable=0.5), tmp_path / "other")
+        labeled(recipe, tmp_path / "run")
+    labeled(recipe_of(pool, max_unreadable=0.5), tmp_path / "other")
 
 
 def test_images_that_an_earlier_process_could_not_read_count(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(labeler, "_FEW", 3)
+    monkeypatch.setattr(labeler, "MAX_UNREADABLE_IMAGES", 3)
     for i in (0, 1, 2, 20, 21, 22):
         (pool / f"{i:02}.png").write_bytes(b"no picture")
     # 4.6 of 23 may be unreadable.
-    recipe, workdir = recipe_of(pool, max_unreadable=0.2), Workdir(tmp_path / "run")
-    teacher.run(recipe, workdir, ())
+    run = taught(recipe_of(pool, max_unreadable=0.2), tmp_path / "run")
     with interrupted(monkeypatch, lambda index: index >= 15):
-        label.run(recipe, workdir, ())
-    assert sorted(workdir.labels("light", "pool").folder.glob("labels-*"))
+        make("label", run)
+    assert sorted(run.labels("light", "pool").folder.glob("labels-*"))
     with pytest.raises(
         DataError, match="[56] of 23 images .* the first: '00.png' could not be read"
     ):
-        label.run(recipe, workdir, ())
+        make("label", run)
 
 
 def test_a_foreign_model_that_is_asked_otherwise_is_another_teacher(pool, tmp_path):
     recipe = recipe_of(pool)
-    one = run(recipe, tmp_path / "one")
+    one = labeled(recipe, tmp_path / "one")
     item = recipe.teachers[0]
     scaled = dataclasses.replace(item, model=dataclasses.replace(item.model, scale=(2.0,) * 3))
     changed = recipe_of(pool, teachers=(scaled, recipe.teachers[1]))
-    two = Workdir(tmp_path / "two", (one.root,))
-    teacher.run(changed, two, ())
-    label.run(changed, two, ())
+    two = labeled(changed, tmp_path / "two", others=(one.path,))
     before, after = made(one), made(two)
     light = [name for name in before if "light/" in name and "tfrecord" in name]
     assert light and all(before[name] != after[name] for name in light)
     others = [name for name in before if "lights/" in name]
     assert others and all(before[name] == after[name] for name in others)
-    student_inputs = [student.inputs(r, w) for r, w in ((recipe, one), (changed, two))]
-    assert student_inputs[0]["columns"] != student_inputs[1]["columns"]
+    columns = [student.artifact(run).inputs["columns"] for run in (one, two)]
+    assert columns[0] != columns[1]
 
 
 def test_a_broken_shard_is_named_and_made_again(pool, tmp_path, capsys):
-    recipe = recipe_of(pool)
-    workdir = run(recipe, tmp_path / "run")
-    checks.verify(recipe, workdir, ())
+    run = labeled(recipe_of(pool), tmp_path / "run")
+    checks.verify(run)
     assert capsys.readouterr().out.count("23 records, as they were written") == 2
-    before = made(workdir)
-    folder = workdir.labels("lights", "pool").folder
+    before = made(run)
+    folder = run.labels("lights", "pool").folder
     shard = sorted(folder.glob("labels-*"))[2]
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="1 label columns are broken"):
-        checks.verify(recipe, workdir, ())
+    with pytest.raises(DataError, match="1 pseudo-label datasets are broken"):
+        checks.verify(run)
     assert f"{folder}: {shard.name}: its bytes are not those" in capsys.readouterr().out
     untouched = {p: p.stat().st_mtime_ns for p in folder.glob("labels-*") if p != shard}
-    label.run(recipe, workdir, ())
-    assert made(workdir) == before
+    make("label", run)
+    assert made(run) == before
     assert all(path.stat().st_mtime_ns == time for path, time in untouched.items())
 
 
-def test_two_columns_are_compared(pool, tmp_path, capsys):
+def test_two_datasets_are_compared(pool, tmp_path, capsys):
     recipe = recipe_of(pool)
-    one = run(recipe, tmp_path / "one")
+    one = labeled(recipe, tmp_path / "one")
     dark = foreign(
         "light", lambda images: light(255.0 - np.asarray(images)), 16, recipe.teachers[0].task
     )
-    other = run(recipe_of(pool, teachers=(dark, recipe.teachers[1])), tmp_path / "other")
+    other = labeled(recipe_of(pool, teachers=(dark, recipe.teachers[1])), tmp_path / "other")
     for name, expected in (("light", 0.0), ("lights", 1.0)):
-        checks.compare(recipe, one, other.labels(name, "pool").folder)
+        checks.compare(one, other.labels(name, "pool").folder)
         said = capsys.readouterr().out
         values = [float(line.split(":")[1]) for line in said.splitlines() if line.startswith("  ")]
         assert values[0] == pytest.approx(expected, abs=0.3 if name == "light" else 1e-6), said
-    with pytest.raises(UserError, match="has no column light/pond; did you mean 'light/pool'"):
-        checks.compare(recipe, one, tmp_path / "light" / "pond")
+    with pytest.raises(UserError, match="light/pond.*light/pool"):
+        checks.compare(one, tmp_path / "light" / "pond")
 
 
 def test_a_plan_writes_nothing(pool, tmp_path, capsys):
-    recipe = recipe_of(pool)
-    workdir = Workdir(tmp_path / "run")
-    with pytest.raises(UserError, match="'light' is not finished"):
-        checks.plan(recipe, workdir, ())
-    teacher.run(recipe, workdir, ())
-    before = sorted(workdir.root.rglob("*"))
-    checks.plan(recipe, workdir, ())
+    run = Run(recipe=recipe_of(pool), path=tmp_path / "run")
+    with pytest.raises(UserError, match="'light' is not complete: run --stage=teacher"):
+        checks.print_plan(run)
+    make("teacher", run)
+    before = sorted(run.path.rglob("*"))
+    checks.print_plan(run)
     said = capsys.readouterr().out
     assert "pool: 23 images, about" in said and "for light, lights" in said
     assert "bytes an image" in said and "GiB of memory" in said
-    assert sorted(workdir.root.rglob("*")) == before
+    assert sorted(run.path.rglob("*")) == before
 
 
 def test_the_size_is_told_after_the_first_shard(pool, tmp_path, capsys):
-    workdir = run(recipe_of(pool), tmp_path / "run")
+    run = labeled(recipe_of(pool), tmp_path / "run")
     said = re.search(
         r"pool: bytes an image: light (\d+), lights (\d+); 0.00 GB in all, \d+ GB",
         (capsys.readouterr().out),
     )
     for name, each in zip(("light", "lights"), said.groups(), strict=True):
         # Shards and their indices; an .npy file has a head of its own.
-        files = [*workdir.labels(name, "pool").folder.glob("*-of-00005*")]
+        files = [*run.labels(name, "pool").folder.glob("*-of-00005*")]
         total = sum(path.stat().st_size for path in files if path.suffix != ".json")
         assert int(each) == pytest.approx(total / COUNT, rel=0.1)
 
@@ -277,18 +277,18 @@ def test_the_size_is_told_after_the_first_shard(pool, tmp_path, capsys):
     ("engine", "message"),
     [
         ("rey", "did you mean 'ray'"),
-        ("local:workers=2", "--label_engine=local:workers=2"),
+        ("local:workers=2", "label_engine=.local:workers=2"),
         ("ray:workers=0", "ray:workers=<1 and up>"),
         ("ray:cpus=2", "ray:workers=<1 and up>"),
-        ("ray:workers", "--label_engine: 'workers' is not of the form"),
+        ("ray:workers", "'ray:workers': 'workers' is not of the form"),
     ],
 )
-def test_mistakes_in_the_engine(pool, tmp_path, engine, message):
-    with pytest.raises(UserError, match=message):
-        executor.run(
-            "label", recipe=lambda: recipe_of(pool), workdir=tmp_path / "run", only=(),
-            strategy="one", label_engine=engine,
-        )  # fmt: skip
+def test_mistakes_in_the_engine(tmp_path, engine, message):
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["main"])
+    given = {"stage": "label", "workdir": str(tmp_path / "run"), "label_engine": engine}
+    with flagsaver.flagsaver(**given), pytest.raises(UserError, match=message):
+        main.main(["main"])
     assert not (tmp_path / "run").exists()
 
 

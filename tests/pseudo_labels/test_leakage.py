@@ -8,27 +8,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blobs import jpeg, picture, resized
-from label_recipe import light
+import pages
+from fakes import tiny_run
+from fakes.label_recipe import light
+from fakes.photos import jpeg, picture, resized
+from fakes.public_datasets import save
+from making import check, make, results
+from must_keras import stages
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import ResNet
-from must_keras.pseudo_labels import duplicates, examples, leakage
+from must_keras.pseudo_labels import duplicates, leakage, training_set
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.report import page, summary
-from must_keras.runs import executor, graph, pools, status
-from must_keras.runs.workdir import Workdir
+from must_keras.report.labels import Leakage
+from must_keras.runs import pools
+from must_keras.runs.run import Run
 from must_keras.self_supervised import SimCLR
-from must_keras.stages import check, label, selfsup, student, supervised, teacher
+from must_keras.stages import export, label, report, selfsup, student, supervised
+from must_keras.stages import transfer as transfer_stage
+from must_keras.stages.check import check as check_origins
+from must_keras.stages.status import status
 from must_keras.tasks import Classification
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from real_layouts import save
 
 # Pictures of the pool that the test splits of "trees" and of "houses" hold too.
 IN_TREES, IN_HOUSES, COUNT = (2, 5), (8,), 12
@@ -80,25 +87,34 @@ def recipe_of(data, *names, **changes) -> Recipe:
     return Recipe(**(values | changes))
 
 
-def run(recipe, workdir) -> Workdir:
-    teacher.run(recipe, workdir, ())
-    label.run(recipe, workdir, ())
-    return workdir
+def run_of(data, *names) -> Run:
+    return Run(recipe=recipe_of(data, *names), path=data / "run")
 
 
-@pytest.fixture
-def workdir(data) -> Workdir:
-    return Workdir(data / "run")
+def labeled(run) -> Run:
+    make("teacher", run)
+    make("label", run)
+    return run
 
 
-def entries(workdir) -> list[dict]:
-    path = workdir.root / "leaks" / "pile" / "duplicates.jsonl"
+def compared(run) -> Run:
+    """Return a run after the search for leakage."""
+    make("leakage", run)
+    return run
+
+
+def left_out(run) -> dict[str, dict[int, str]]:
+    return leakage.left_out(run, leakage.sources(run.recipe))
+
+
+def entries(run) -> list[dict]:
+    path = run.path / "leaks" / "pile" / "duplicates.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_what_is_in_a_test_split_is_listed(data, workdir, capsys):
-    run(recipe_of(data, "trees", "houses"), workdir)
-    found = entries(workdir)
+def test_what_is_in_a_test_split_is_listed(data, capsys):
+    run = labeled(run_of(data, "trees", "houses"))
+    found = entries(run)
     assert [(e["index"], e["id"], e["set"], e["test_id"], e["mirrored"]) for e in found] == [
         (2, "02.png", "trees", "oak/a.png", False),
         (5, "05.png", "trees", "elm/b.png", True),
@@ -108,20 +124,17 @@ def test_what_is_in_a_test_split_is_listed(data, workdir, capsys):
     said = capsys.readouterr().out
     assert (
         "pile: 3 of 12 images are also in test splits (trees: 2, houses: 1): left out, see "
-        f"{workdir.root}/leaks/pile/duplicates.jsonl\n"
+        f"{run.path}/leaks/pile/duplicates.jsonl\n"
     ) in said
     assert said.index("pile: 3 of 12") < said.index("labels of light for pile")
 
 
-def test_the_student_never_sees_it_and_labels_stay_with_their_images(data, workdir):
-    recipe = recipe_of(data, "trees", "houses")
-    run(recipe, workdir)
-    source = recipe.pools[0].source
-    column = PseudoLabelReader(
-        workdir.labels("light", "pile").folder, source, recipe.teachers[0].task
-    )
-    assert len(column) == COUNT and not any(column.is_empty(i) for i in range(COUNT))
-    examples = student.training_set(recipe, workdir)
+def test_the_student_never_sees_it_and_labels_stay_with_their_images(data):
+    run = labeled(run_of(data, "trees", "houses"))
+    recipe, source = run.recipe, run.recipe.pools[0].source
+    reader = PseudoLabelReader(run.labels("light", "pile").folder, source, recipe.teachers[0].task)
+    assert len(reader) == COUNT and not any(reader.is_empty(i) for i in range(COUNT))
+    examples = training_set.of_student(run)
     kept = [i for i in range(COUNT) if i not in (*IN_TREES, *IN_HOUSES)]
     assert [examples.image_id(i) for i in range(len(examples))] == [
         f"pile/{i:02}.png" for i in kept
@@ -132,82 +145,78 @@ def test_the_student_never_sees_it_and_labels_stay_with_their_images(data, workd
         np.testing.assert_array_equal(image, picture(place))
         expected = light(resized(picture(place), 1.0)[None])
         assert abs(labels["kind"]["probabilities"] - expected).max() < 0.3
-        record = column.read(place)
+        record = reader.read(place)
         own = dict(zip(record["classes"], record["probabilities"], strict=True))
         for index, probability in enumerate(labels["kind"]["probabilities"]):
             assert probability == pytest.approx(own[index], abs=1e-5)
         seen.add(round(float(labels["kind"]["probabilities"][0]), 4))
     assert len(seen) == len(kept), "labels that cannot be told apart prove nothing"
     feed = InputPipeline(examples, recipe.tasks, TRAINING, size=64, seed=3)
-    drawn = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
-    assert drawn == {f"pile/{i:02}.png" for i in kept}
+    sampled = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
+    assert sampled == {f"pile/{i:02}.png" for i in kept}
 
 
-def test_check_counts_what_the_student_draws(data, workdir, capsys):
-    recipe = recipe_of(data, "trees", "houses")
-    run(recipe, workdir)
+def test_check_counts_what_the_student_samples(data, capsys):
+    run = labeled(run_of(data, "trees", "houses"))
     capsys.readouterr()
-    check.run(recipe, workdir)
+    check_origins(run)
     counts = json.loads(capsys.readouterr().out)
     assert counts == {"pile": {"kind": {"true": 0, "pseudo": 1000, "missing": 0}}}
 
 
-def test_nothing_is_compared_again_while_nothing_changes(data, workdir, monkeypatch, capsys):
-    recipe = recipe_of(data, "trees")
-    run(recipe, workdir)
-    before = (workdir.leaks("pile").folder / "finished.json").stat().st_mtime_ns
-    said = capsys.readouterr().out.splitlines()
+def test_nothing_is_compared_again_while_nothing_changes(data, monkeypatch, capsys):
+    run = labeled(run_of(data, "trees"))
+    before = (run.leakage("pile").folder / "finished.json").stat().st_mtime_ns
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("pile: 2 of 12")]
     monkeypatch.setattr(duplicates, "read", None)
-    label.run(recipe, workdir, ())
-    graph.check(recipe, workdir)
-    assert (workdir.leaks("pile").folder / "finished.json").stat().st_mtime_ns == before
-    again = capsys.readouterr().out
-    (line,) = [x for x in said if x.startswith("pile: ")]
-    assert "2 of 12" in line and line in again
-    # Another run takes it, as it takes columns.
-    other = Workdir(data / "other", (workdir.root,))
-    run(recipe, other)
+    make("label", run)
+    check(run)
+    assert (run.leakage("pile").folder / "finished.json").stat().st_mtime_ns == before
+    assert line not in capsys.readouterr().out
+    # Another run reuses it, as it reuses labels.
+    other = labeled(dataclasses.replace(run, path=data / "other", others=(run.path,)))
     assert [e["index"] for e in entries(other)] == [*IN_TREES]
 
 
-def test_a_transfer_that_is_added_is_compared_and_a_finished_student_is_told(data, workdir, capsys):
-    one, two = recipe_of(data, "trees"), recipe_of(data, "trees", "houses")
-    run(one, workdir)
-    workdir.student.begin()
-    workdir.student.finish(student.inputs(one, workdir), {})
-    graph.check(one, workdir)
+def test_a_transfer_that_is_added_is_compared_and_a_complete_student_must_be_made_again(
+    data, capsys
+):
+    one, two = labeled(run_of(data, "trees")), run_of(data, "trees", "houses")
+    trained = student.artifact(one)
+    trained.begin()
+    trained.finish({})
+    check(one)
     # Outdated, but nobody has to delete it.
-    graph.check(two, workdir)
+    check(two)
     capsys.readouterr()
-    status.run(two, workdir)
-    said = capsys.readouterr().out
-    assert "duplicates in pile" in said and "outdated, is made again" in said
-    assert "next: --stage=label" in said and "--stage=all stops" not in said
-    with pytest.raises(UserError, match="pile has not been compared .* run --stage=label first"):
-        student.training_set(two, workdir)
-    label.run(two, workdir, ())
-    assert [e["index"] for e in entries(workdir)] == [*IN_TREES, *IN_HOUSES]
+    status(two, stages.load())
+    lines = capsys.readouterr().out.splitlines()
+    assert ["leakage", "pile", "outdated,"] in [line.split()[:3] for line in lines]
+    assert not [line for line in lines if line.startswith("--stage=all stops")]
+    with pytest.raises(UserError, match="pile has not been compared .*--stage=label"):
+        training_set.of_student(two)
+    make("label", two)
+    assert [e["index"] for e in entries(two)] == [*IN_TREES, *IN_HOUSES]
     with pytest.raises(UserError, match=r"with 1 image of pile \(08.png\).* delete .*run/student"):
-        graph.check(two, workdir)
+        check(two)
 
 
-def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, workdir, monkeypatch):
-    def trained(recipe, workdir, only):
-        if workdir.student.result() is None:
-            workdir.student.begin()
-            workdir.student.finish(student.inputs(recipe, workdir), {})
-        after.append("student")
+def finish_all(run, pending) -> None:
+    """Stands for the work of a stage."""
+    for artifact in pending:
+        artifact.begin()
+        artifact.finish({})
 
+
+def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, monkeypatch):
     after: list[str] = []
-    monkeypatch.setitem(executor._ORDER, "student", trained)
-    for name in ("transfer", "export", "report"):
-        monkeypatch.setitem(executor._ORDER, name, lambda *_, name=name: after.append(name))
+    for module in (student, transfer_stage, export, report):
+        stage = module.STAGE
+        monkeypatch.setattr(stage, "make", finish_all if module is student else lambda *_: None)
+        monkeypatch.setattr(stage, "conclude", lambda *_, name=stage.name: after.append(name))
 
     def everything(*names):
-        values = recipe_of(data, *names)
-        executor.run(
-            "all", recipe=lambda: values, workdir=workdir.root, only=(), strategy="one"
-        )  # fmt: skip
+        tiny_run.make("all", recipe_of(data, *names), data / "run")
 
     everything("trees")
     assert after == ["student", "transfer", "export", "report"]
@@ -215,120 +224,111 @@ def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, work
     assert len(after) == 8
     with pytest.raises(UserError, match=r"\(08.png\) .*--reuse=.* delete .*run/student"):
         everything("trees", "houses")
-    assert len(after) == 8 and workdir.student.result() == {}
-    shutil.rmtree(workdir.student.folder)
+    folder = data / "run" / "student"
+    assert len(after) == 8 and (folder / "finished.json").is_file()
+    shutil.rmtree(folder)
     everything("trees", "houses")
     assert len(after) == 12
 
 
-def test_a_pool_that_changed_is_compared_again(data, workdir):
-    leakage.run(recipe_of(data, "trees"), workdir)
+def test_a_pool_that_changed_is_compared_again(data):
+    compared(run_of(data, "trees"))
     save(data / "pile" / "00.png", picture(100))
-    recipe = recipe_of(data, "trees")
-    leakage.run(recipe, workdir)
-    assert [e["index"] for e in entries(workdir)] == [0, *IN_TREES]
+    run = compared(run_of(data, "trees"))
+    assert [e["index"] for e in entries(run)] == [0, *IN_TREES]
     shutil.rmtree(data / "pile")
     save(data / "pile" / "new.png", picture(50))
-    recipe = recipe_of(data, "trees")
-    leakage.run(recipe, workdir)
-    assert entries(workdir) == []
-    assert not (workdir.leaks("pile").folder / leakage.PICTURE).exists()
+    run = compared(run_of(data, "trees"))
+    assert entries(run) == []
+    assert not (run.leakage("pile").folder / leakage.PICTURE).exists()
 
 
-def test_only_the_new_block_of_a_pool_that_grew_is_compared(data, workdir, monkeypatch):
-    def frozen() -> Recipe:
-        recipe = pools.frozen(recipe_of(data, "trees"), workdir, new=True)
-        pools.keep(recipe, workdir)
-        return recipe
+def test_only_the_new_block_of_a_pool_that_grew_is_compared(data, monkeypatch):
+    def frozen() -> Run:
+        run = pools.frozen(run_of(data, "trees"), new=True)
+        pools.keep(run)
+        return run
 
-    leakage.run(frozen(), workdir)
+    compared(frozen())
     save(data / "pile" / "000.png", picture(60))
     save(data / "pile" / "copy.jpg", picture(100))
     read, names = duplicates.read, []
     monkeypatch.setattr(
         duplicates, "read", lambda source: names.append(source.name) or read(source)
     )
-    recipe = frozen()
-    leakage.run(recipe, workdir)
+    run = compared(frozen())
     assert names == ["trees_test", "pile_block2"]
-    assert leakage.left_out(recipe, workdir) == {
+    assert left_out(run) == {
         "pile": {i: f"{i:02}.png" for i in IN_TREES}, "pile_block2": {1: "copy.jpg"}
     }  # fmt: skip
 
 
-def test_the_students_inputs_name_what_it_did_not_see(data, workdir):
-    with_leaks, without = recipe_of(data, "trees"), recipe_of(data)
-    run(with_leaks, workdir)
-    assert student.inputs(with_leaks, workdir)["left_out"] == {"pile": ["02.png", "05.png"]}
-    assert "left_out" not in student.inputs(without, workdir)
-    assert len(student.training_set(without, workdir)) == COUNT
+def test_the_students_inputs_name_what_it_did_not_see(data):
+    with_leaks, without = labeled(run_of(data, "trees")), run_of(data)
+    assert student.artifact(with_leaks).inputs["left_out"] == {"pile": ["02.png", "05.png"]}
+    assert "left_out" not in student.artifact(without).inputs
+    assert len(training_set.of_student(without)) == COUNT
     for i in IN_TREES:
         (data / "pile" / f"{i:02}.png").unlink()
-    clean = recipe_of(data, "trees")
-    leakage.run(clean, workdir)
-    assert leakage.left_out(clean, workdir) == {}
+    assert left_out(compared(run_of(data, "trees"))) == {}
 
 
-def test_without_transfers_there_is_nothing_to_compare(data, workdir):
-    run(recipe_of(data), workdir)
-    assert not (workdir.root / "leaks").exists()
+def test_without_transfers_there_is_nothing_to_compare(data):
+    run = labeled(run_of(data))
+    assert not (run.path / "leaks").exists()
 
 
-def test_unreadable_images_are_skipped_and_told(data, workdir, capsys):
+def test_unreadable_images_are_skipped_and_counted(data, capsys):
     (data / "pile" / "02.png").write_bytes(b"no picture")
-    recipe = recipe_of(data, "trees")
-    leakage.run(recipe, workdir)
-    assert [e["index"] for e in entries(workdir)] == [5]
+    run = compared(run_of(data, "trees"))
+    assert [e["index"] for e in entries(run)] == [5]
     said = capsys.readouterr().out
     assert "1 of 12 images are also in test splits (trees: 1)" in said
     assert said.endswith("duplicates.jsonl; 1 cannot be read\n")
-    assert leakage.results(recipe, workdir)["pile"]["unreadable"] == 1
+    assert leakage.results(run)["pile"]["unreadable"] == 1
 
 
-def test_a_list_that_somebody_changed_is_refused(data, workdir):
-    recipe = recipe_of(data, "trees")
-    leakage.run(recipe, workdir)
-    path = workdir.leaks("pile").folder / leakage.LIST
+def test_a_list_that_somebody_changed_is_refused(data):
+    run = compared(run_of(data, "trees"))
+    path = run.leakage("pile").folder / leakage.LIST
     path.write_text(path.read_text().splitlines()[0] + "\n")
     with pytest.raises(DataError, match="names 1 images, not 2: delete .*leaks/pile"):
-        leakage.left_out(recipe, workdir)
+        left_out(run)
     path.unlink()
     with pytest.raises(DataError, match="duplicates.jsonl is damaged: it is missing"):
-        leakage.left_out(recipe, workdir)
+        left_out(run)
 
 
-def test_a_student_with_nothing_left_says_so(data, workdir):
+def test_a_student_without_images_is_an_error(data):
     for i in range(COUNT):
         if i not in IN_TREES:
             (data / "pile" / f"{i:02}.png").unlink()
-    recipe = recipe_of(data, "trees")
-    run(recipe, workdir)
-    with pytest.raises(UserError, match="no image to learn from: all are in test splits"):
-        student.training_set(recipe, workdir)
+    run = labeled(run_of(data, "trees"))
+    with pytest.raises(UserError, match="the student has no image to learn from"):
+        training_set.of_student(run)
 
 
-def test_the_report_shows_pairs_side_by_side(data, workdir):
-    recipe = recipe_of(data, "trees", "houses")
-    leakage.run(recipe, workdir)
-    found = summary.collect(recipe, workdir)["leaks"]
-    assert found == {
+def test_the_report_shows_pairs_side_by_side(data):
+    run = compared(run_of(data, "trees", "houses"))
+    found = results(run)
+    assert found.report["leaks"] == {
         "pile": {
             "images": COUNT, "unreadable": 0, "left_out": 3, "by_set": {"trees": 2, "houses": 1}
         }
     }  # fmt: skip
-    ((sentence, shown),) = page._leaks(recipe, workdir)
-    assert sentence.endswith("left out, see leaks/pile/duplicates.jsonl") and shown.startswith(
-        "data:image/jpeg"
-    )
-    with Image.open(workdir.leaks("pile").folder / leakage.PICTURE) as image:
+    shown = pages.section(Leakage(), found)
+    (sentence,), (image,) = pages.texts(shown, "p"), shown.iter("img")
+    assert "leaks/pile/duplicates.jsonl" in sentence and "pile" in image.attrib["alt"]
+    with Image.open(run.leakage("pile").folder / leakage.PICTURE) as image:
         grid = np.asarray(image)
     # Pairs of 240 pixels and a gap of 4; the least alike is the JPEG.
     left, right = grid[20:180, :240].astype(float), grid[20:180, 244:].astype(float)
     assert left.shape == right.shape and left.std() > 20 and abs(left - right).mean() < 12
-    fewer = dataclasses.replace(recipe, transfers=recipe.transfers[:1])
-    assert summary.collect(fewer, workdir)["leaks"] == {}
-    ((sentence, shown),) = page._leaks(fewer, workdir)
-    assert sentence == "pile: not compared with the test splits as they are now" and shown is None
+    fewer = results(run_of(data, "trees"))
+    assert fewer.report["leaks"] == {}
+    shown = pages.section(Leakage(), fewer)
+    (sentence,) = pages.texts(shown, "p")
+    assert sentence.startswith("pile: not compared") and not list(shown.iter("img"))
 
 
 @pytest.fixture
@@ -362,54 +362,53 @@ def with_garden(data, *names, **changes) -> Recipe:
     )
 
 
+def gardened(data, *names, **changes) -> Run:
+    return Run(recipe=with_garden(data, *names, **changes), path=data / "run")
+
+
 def test_test_images_in_a_teachers_training_set_are_left_out_of_what_the_student_learns_from(
-    garden, workdir
+    garden,
 ):
     """Of its batches, and of those of its baselines, ground truth too."""
-    recipe = with_garden(garden, "trees", "houses")
-    leakage.run(recipe, workdir)
-    assert list(leakage.left_out(recipe, workdir)) == ["garden_train", "pile"]
-    sources = label.student_sources(recipe)
-    out = examples.left_out(recipe, workdir, sources)
+    run = compared(gardened(garden, "trees", "houses"))
+    recipe, out = run.recipe, left_out(run)
+    assert list(out) == ["garden_train", "pile"]
     assert sorted(out["garden_train"].values()) == IN_GARDEN
     kept = {f"garden_train/{x}/{i}.png" for i, x in ((0, "rose"), (2, "rose"), (4, "rose"))}
     kept |= {"garden_train/fern/5.png"}
-    union = examples.union(sources, recipe.tasks, left_out=out, who="the student")
+    union = training_set.examples(run, recipe.student_sources, recipe.tasks, title="it")
     of_garden = {union.image_id(i) for i in range(len(union))} - {
         f"pile/{i:02}.png" for i in range(COUNT)
     }
     assert of_garden == kept
     feed = InputPipeline(union, recipe.tasks, TRAINING, size=64, seed=3)
-    drawn = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
-    assert {x for x in drawn if x.startswith("garden")} == kept
+    sampled = {image_id for step in range(TRAINING.steps) for image_id in feed.ids_of(step)}
+    assert {x for x in sampled if x.startswith("garden")} == kept
     labels = [union.load(i)[1] for i in range(len(union)) if union.image_id(i) in kept]
     assert len(labels) == 4 and all(one["garden"]["probabilities"].max() == 1 for one in labels)
-    of_baselines = (
-        supervised.inputs(recipe, workdir),
-        selfsup.inputs(recipe, workdir, recipe.selfsup[0]),
-    )
-    for inputs in of_baselines:
-        assert sorted(inputs["left_out"]["garden_train"]) == IN_GARDEN
-    assert "pile" not in of_baselines[0]["left_out"], "it has no ground truth"
+    of_baselines = (supervised.artifact(run), selfsup.artifact(run, recipe.selfsup[0]))
+    for artifact in of_baselines:
+        assert sorted(artifact.inputs["left_out"]["garden_train"]) == IN_GARDEN
+    assert "pile" not in of_baselines[0].inputs["left_out"], "it has no ground truth"
 
 
-def test_the_report_counts_and_states_those_of_teachers(garden, workdir, capsys):
-    recipe = with_garden(garden, "trees", "houses")
-    leakage.run(recipe, workdir)
+def test_the_report_counts_and_states_those_of_teachers(garden, capsys):
+    run = compared(gardened(garden, "trees", "houses"))
     said = "garden_train: 2 of 6 images are also in test splits (trees: 1, houses: 1): left out"
     assert said in capsys.readouterr().out
-    found = summary.collect(recipe, workdir)["leaks"]
+    values = results(run)
+    found = values.report["leaks"]
     assert found["garden_train"] == {
         "images": 6, "unreadable": 0, "left_out": 2, "by_set": {"trees": 1, "houses": 1}
     }  # fmt: skip
     assert found["pile"]["left_out"] == 3
-    sentences = [sentence for sentence, _ in page._leaks(recipe, workdir)]
+    sentences = pages.texts(pages.section(Leakage(), values), "p")
     assert sentences[0].startswith(said) and sentences[1].startswith("pile: 3 of 12")
-    assert (workdir.leaks("garden_train").folder / leakage.PICTURE).is_file()
+    assert (run.leakage("garden_train").folder / leakage.PICTURE).is_file()
 
 
 @pytest.mark.parametrize(
-    ("union", "starts", "compared"),
+    ("union", "starts", "names"),
     [
         (True, ("random", "student"), ["garden_train", "pile"]),
         (False, ("random", "student"), ["pile"]),
@@ -417,12 +416,12 @@ def test_the_report_counts_and_states_those_of_teachers(garden, workdir, capsys)
     ],
 )
 def test_a_training_set_is_compared_as_far_as_something_learns_from_it(
-    garden, workdir, union, starts, compared
+    garden, union, starts, names
 ):
     recipe = with_garden(
         garden, "trees", student=Student(training=TRAINING, union=union), starts=starts
     )
-    assert [source.name for source in leakage.sources(recipe)] == compared
+    assert [source.name for source in leakage.sources(recipe)] == names
     assert leakage.sources(dataclasses.replace(recipe, transfers=())) == []
 
 
@@ -440,64 +439,55 @@ def test_a_pool_of_the_name_of_a_training_set_is_refused(garden):
         leakage.sources(recipe)
 
 
-def test_a_teacher_that_learned_from_test_images_is_no_fair_start(garden, workdir, capsys):
+def test_a_teacher_that_learned_from_test_images_is_no_fair_start(garden, capsys):
     starts = ("random", "teacher-garden")
-    recipe = with_garden(garden, "trees", "houses", starts=starts)
-    leakage.run(recipe, workdir)
+    run = compared(gardened(garden, "trees", "houses", starts=starts))
+    label.STAGE.conclude(run, stages.load())
     warnings = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning: teacher")]
     assert len(warnings) == 2
     assert "'garden' was trained on 1 images" in warnings[0] and "'trees'" in warnings[0]
     assert 'aligned={"teacher-garden": "images"}' in warnings[0]
-    sentences = [f"warning: {sentence}" for sentence, _ in page._leaks(recipe, workdir)]
+    shown = pages.texts(pages.section(Leakage(), results(run)), "p")
+    sentences = [f"warning: {sentence.removesuffix('.')}" for sentence in shown]
     assert sentences[-2:] == warnings
     marked = tuple(
-        dataclasses.replace(t, aligned={"teacher-garden": "images"}) for t in recipe.transfers
+        dataclasses.replace(t, aligned={"teacher-garden": "images"}) for t in run.recipe.transfers
     )
-    assert leakage.of_teachers(dataclasses.replace(recipe, transfers=marked), workdir) == []
-    assert leakage.of_teachers(with_garden(garden, "trees", "houses"), workdir) == []
+    recipe = dataclasses.replace(run.recipe, transfers=marked)
+    assert leakage.of_teachers(dataclasses.replace(run, recipe=recipe)) == []
+    assert leakage.of_teachers(gardened(garden, "trees", "houses")) == []
 
 
-def test_inputs_are_those_of_before_where_nothing_leaks(garden, workdir):
-    """So finished students and baselines stay what they are."""
+def test_inputs_are_those_of_before_where_nothing_leaks(garden):
+    """So complete students and baselines stay what they are."""
     shutil.rmtree(garden / "houses" / "test" / "low")
     save(garden / "houses" / "test" / "low" / "other.png", picture(400))
     for path in (garden / "pile" / "08.png", garden / "garden" / "train" / "fern" / "3.png"):
         path.unlink()
-    recipe = with_garden(garden, "houses")
-    leakage.run(recipe, workdir)
-    assert leakage.left_out(recipe, workdir) == {}
-    assert "left_out" not in supervised.inputs(recipe, workdir)
-    sources = label.student_sources(recipe)
-    union = examples.union(
-        sources, recipe.tasks, left_out=examples.left_out(recipe, workdir, sources), who="it"
-    )
+    run = compared(gardened(garden, "houses"))
+    assert left_out(run) == {}
+    assert "left_out" not in supervised.artifact(run).inputs
+    sources = run.recipe.student_sources
+    union = training_set.examples(run, sources, run.recipe.tasks, title="it")
     assert len(union) == sum(len(source) for source in sources)
 
 
-def test_supervised_alone_compares_its_images_first(garden, workdir, monkeypatch):
+def test_supervised_alone_compares_its_images_first(garden, monkeypatch):
     found = {}
-    monkeypatch.setitem(
-        executor._ORDER,
-        "supervised",
-        lambda recipe, workdir, _: found.update(leakage.left_out(recipe, workdir)),
-    )
+    monkeypatch.setattr(supervised.STAGE, "make", lambda run, pending: found.update(left_out(run)))
     recipe = with_garden(garden, "trees", "houses", starts=("random", "supervised"))
-    executor.run(
-        "supervised", recipe=lambda: recipe, workdir=workdir.root, only=(), strategy="one"
-    )  # fmt: skip
+    tiny_run.make("supervised", recipe, garden / "run")
     assert sorted(found["garden_train"].values()) == IN_GARDEN
 
 
-def test_a_finished_student_that_saw_them_must_be_made_again(garden, workdir):
+def test_a_complete_baseline_that_saw_them_must_be_made_again(garden):
     """It is of a version before: its training set was not looked through."""
-    recipe = with_garden(garden, "trees", "houses")
-    before = recipe_of(garden, "trees", "houses")
-    leakage.run(before, workdir)
-    made_from = supervised.inputs(with_garden(garden), workdir)
-    asked = dataclasses.replace(recipe, starts=("random", "supervised"))
-    workdir.supervised.begin()
-    workdir.supervised.finish(made_from, {})
-    graph.check(asked, workdir, "supervised")
-    leakage.run(asked, workdir)
+    compared(run_of(garden, "trees", "houses"))
+    asked = gardened(garden, "trees", "houses", starts=("random", "supervised"))
+    made = supervised.artifact(gardened(garden))
+    made.begin()
+    made.finish({})
+    check(asked, "supervised")
+    compared(asked)
     with pytest.raises(UserError, match=r"made with 2 images of garden_train \(fern/1.png, fern/3"):
-        graph.check(asked, workdir, "supervised")
+        check(asked, "supervised")

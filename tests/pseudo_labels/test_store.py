@@ -13,10 +13,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from must_keras.errors import DataError, UserError
-from must_keras.files import write_json
+from must_keras.json_files import write_json
 from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, verify
-from must_keras.pseudo_labels.store.record import features_of, parse, serialize
-from must_keras.tasks.base import Spec
+from must_keras.pseudo_labels.store.layout import features_of, parse, serialize
+from must_keras.tasks.parts import Spec
 
 SPECS = {
     "detection": {
@@ -37,15 +37,21 @@ SPECS = {
 NUM_RECORDS, PER_SHARD, EMPTY = 23, 5, (0, 7, 22)
 
 
-@dataclasses.dataclass(frozen=True)
-class FakeTask:
-    name: str
-    kind: str = "kind"
-    unit: str = "unit"
-    floor: float = 0.05
+class FakeRecords:
+    floor = 0.05
 
-    def record_spec(self):
-        return SPECS[self.name]
+    def __init__(self, name):
+        self._spec = SPECS[name]
+
+    def spec(self):
+        return self._spec
+
+
+class FakeTask:
+    kind, unit = "kind", "unit"
+
+    def __init__(self, name):
+        self.name, self.records = name, FakeRecords(name)
 
 
 DETECTION = FakeTask("detection")
@@ -236,11 +242,11 @@ def test_a_shard_has_exactly_its_records(tmp_path):
 KILLED = """
 import pathlib, sys, time
 sys.path.insert(0, {tests!r})
-import test_columns
-writer = test_columns.writer_of(pathlib.Path({folder!r}))
+import test_store
+writer = test_store.writer_of(pathlib.Path({folder!r}))
 for first, count in writer.pending_ranges():
     def slowly():
-        for i, one in enumerate(test_columns.records("detection", first, count)):
+        for i, one in enumerate(test_store.records("detection", first, count)):
             if first >= 10 and i == 3:
                 print("in the middle", flush=True)
                 time.sleep(60)
@@ -329,7 +335,7 @@ def test_a_ledger_that_cannot_be_right(tmp_path):
     ledger = json.loads(path.read_text())
     ledger["empty"] += 1
     write_json(path, ledger)
-    assert verify(tmp_path, Images()) == ["3 empty records, the ledger says 4"]
+    assert verify(tmp_path, Images()) == ["3 empty records, the ledger has 4"]
     ledger["shards"].pop()
     write_json(path, ledger)
     with pytest.raises(DataError, match="its shards are not those of its records"):
@@ -356,8 +362,7 @@ def test_a_column_belongs_to_its_images(whole):
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [{"teacher_sha256": "other"}, {"recipe": {"size": 96}}, {"records_per_shard": 4}],
+    "changed", [{"teacher_sha256": "other"}, {"recipe": {"size": 96}}, {"records_per_shard": 4}]
 )
 def test_labels_of_two_origins_do_not_mix(changed, tmp_path):
     write(tmp_path, max_shards=1)

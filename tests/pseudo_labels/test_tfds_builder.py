@@ -1,18 +1,18 @@
 import dataclasses
 import io
 import pathlib
-import subprocess
-import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+import programs
 from must_keras.errors import UserError
 from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
 from must_keras.pseudo_labels.tfds_builder import PseudoLabeled
-from must_keras.tasks.base import Spec
+from must_keras.tasks.parts import Spec
 
 NUM_IMAGES, EMPTY = 6, 2
 
@@ -24,20 +24,19 @@ class FakeTask:
     record: dict[str, Spec]
     kind: str = "boxes"
     unit: str = "fractions"
-    floor: float = 0.05
     max_stored: int = 100
 
-    def stored_spec(self):
-        return self.stored
-
-    def record_spec(self):
-        return self.record
-
-    def missing(self):
-        return {
+    @property
+    def labels(self):
+        missing = {
             name: np.zeros([0 if size is None else size for size in spec.shape], spec.dtype)
             for name, spec in self.stored.items()
         }
+        return types.SimpleNamespace(stored_spec=lambda: self.stored, missing=lambda: missing)
+
+    @property
+    def records(self):
+        return types.SimpleNamespace(spec=lambda: self.record, floor=0.05)
 
 
 BOXES = FakeTask(
@@ -147,7 +146,7 @@ def test_everything_is_joined_in_the_pools_order(built):
         true = Pool().labels(i)
         assert example["true"]["objects"]["known"] == ("objects" in true)
         assert example["true"]["depth"]["known"]
-        true.setdefault("objects", BOXES.missing())
+        true.setdefault("objects", BOXES.labels.missing())
         for head, label in true.items():
             for part, value in label.items():
                 found = example["true"][head][part]
@@ -191,13 +190,7 @@ print("loaded")
 
 def test_plain_tfds_reads_it_without_must_keras(built, tmp_path):
     # In a folder from which must_keras cannot be imported.
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", PLAIN, *map(str, built)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.run(["-c", PLAIN, *map(str, built)], cwd=tmp_path, env={"HOME": str(tmp_path)})
     assert done.stdout == "loaded\n", done.stderr
 
 

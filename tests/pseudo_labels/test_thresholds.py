@@ -1,35 +1,33 @@
 """Thresholds chosen by precision, from the teacher's validation images to the report."""
 
 import dataclasses
+import re
 import types
 
 import numpy as np
 import pytest
 
+import pages
+from fakes.random_examples import NETWORK, THINGS
+from making import check, make, results
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher
 from must_keras.data.sources import ImagesOnly, LabelSpace, Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
-from must_keras.modeling.backbone import ResNet
-from must_keras.pseudo_labels import checks, thresholds
-from must_keras.report import page, summary
-from must_keras.report import thresholds as on_the_page
-from must_keras.runs import graph
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import label, student, teacher
+from must_keras.pseudo_labels import checks, training_set
+from must_keras.report import heads as on_the_page
+from must_keras.runs.marks import PREDICTION_COUNTS
+from must_keras.runs.run import Run
+from must_keras.stages import student as student_stage
 from must_keras.tasks import Depth, Segmentation
-from must_keras.tasks.thresholds import DROPPED
+from must_keras.tasks.thresholds import DROPPED, AtPrecision, check_threshold
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
 from must_keras.training.model import build_model
-from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.thresholds import AtPrecision, check_threshold
-from painted import THINGS
 
-NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 TRAINING = TrainingConfig(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
 PARTS = Segmentation(name="parts", classes=("dark", "light"), channels=8, num_convs=1)
 BOXES = dataclasses.replace(THINGS, name="boxes", classes=("cat", "dog"), with_masks=False)
@@ -131,38 +129,44 @@ def recipe_of(pool, *teachers) -> Recipe:
     )
 
 
-def labeled(recipe, root) -> Workdir:
-    workdir = Workdir(root)
-    teacher.run(recipe, workdir, ())
-    label.run(recipe, workdir, ())
-    return workdir
+def labeled(recipe, path) -> Run:
+    run = Run(recipe=recipe, path=path)
+    make("teacher", run)
+    make("label", run)
+    return run
+
+
+def seen(run) -> list[dict]:
+    """Return the labels of the pool's images that the student learns from."""
+    examples = training_set.of_student(run)
+    return [examples.load(i)[1] for i in range(4)]
 
 
 def test_maps_are_read_at_chosen_thresholds_by_label_and_student_and_report(pool, tmp_path, capsys):
     recipe = recipe_of(pool, segmenter(AtPrecision(0.8)))
-    workdir = labeled(recipe, tmp_path / "run")
+    run = labeled(recipe, tmp_path / "run")
     said = capsys.readouterr()
     assert "thresholds of parts at precision 0.8: 0.784, for 1 of 2 classes" in said.out
-    warning = "parts at precision 0.8: 1 class is dropped: dark (of 20 or more answers at most 0.0% are right)"
+    warning = "parts at precision 0.8: 1 class is dropped: dark (of 20 or more predictions at most 0.0% are right)"
     assert warning in said.err
-    result = workdir.labels("parts", "pool").result()
+    result = run.labels("parts", "pool").result()
     # Of 220, 170, 100 and 30 only the first is light enough.
     assert result["threshold"] == [None, 0.784] and result["class_counts"] == {
         "dark": 0.0, "light": 1.0,
     }  # fmt: skip
-    maps = [student.training_set(recipe, workdir).load(i)[1]["parts"]["map"] for i in range(4)]
+    maps = [labels["parts"]["map"] for labels in seen(run)]
     assert [np.unique(m).tolist() for m in maps] == [[1], [255], [255], [255]]
-    student.run(recipe, workdir, ())
+    make("student", run)
     assert warning in capsys.readouterr().err
-    assert workdir.student.result()["tasks"]["parts"]["metrics"]
-    graph.check(recipe, workdir)
-    found = summary.collect(recipe, workdir)["thresholds"]["parts"]
+    assert run.student.result()["tasks"]["parts"]["metrics"]
+    check(run)
+    found = results(run).report["thresholds"]["parts"]
     assert (found["value"], found["minimum"]) == (0.8, 20)
     pixels = 64 * 64
     assert found["classes"] == {
         "dark": {
             "threshold": None, "answers": 0, "precision": None, "recall": 0.0,
-            "dropped": "of 20 or more answers at most 0.0% are right",
+            "dropped": "of 20 or more predictions at most 0.0% are right",
         },
         "light": {
             "threshold": 0.784, "answers": 2 * pixels, "precision": 1.0, "recall": 0.5,
@@ -173,70 +177,74 @@ def test_maps_are_read_at_chosen_thresholds_by_label_and_student_and_report(pool
 
 def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_path, capsys):
     recipe = recipe_of(pool, segmenter(AtPrecision(0.8)))
-    workdir = labeled(recipe, tmp_path / "run")
-    workdir.student.begin()
-    workdir.student.finish(student.inputs(recipe, workdir), {})
-    column = workdir.labels("parts", "pool").folder
-    files = {path: path.stat().st_mtime_ns for path in column.glob("labels-*")}
-    picture = (column / "pictures" / "parts.png").read_bytes()
+    run = labeled(recipe, tmp_path / "run")
+    student = student_stage.artifact(run)
+    student.begin()
+    student.finish({})
+    folder = run.labels("parts", "pool").folder
+    files = {path: path.stat().st_mtime_ns for path in folder.glob("labels-*")}
+    picture = (folder / "pictures" / "parts.png").read_bytes()
     moved = recipe_of(pool, segmenter(AtPrecision(0.6)))
     with pytest.raises(UserError) as error:
-        graph.check(moved, workdir)
+        check(dataclasses.replace(run, recipe=moved))
     text = str(error.value)
-    change = "student was made with thresholds.parts[1] = 0.784, the recipe now says 0.588"
-    assert change in text
-    assert text.endswith(f"must be made again: {workdir.student.folder}")
-    # In a folder of its own it takes teacher and column along.
-    other = Workdir(tmp_path / "other", (workdir.root,))
-    graph.check(moved, other)
+    assert re.search(r"student was made .*thresholds.parts\[1\] = 0.784, .* 0.588", text)
+    assert text.endswith(f"must be made again: {student.folder}")
+    # A folder of its own reuses teacher and labels.
+    other = Run(recipe=moved, path=tmp_path / "other", others=(run.path,))
+    check(other)
     capsys.readouterr()
-    label.run(moved, other, ())
+    make("teacher", other)
+    make("label", other)
     assert "labels of parts for pool: read at another threshold" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    taken = other.labels("parts", "pool")
-    assert [(taken.folder / p.name).samefile(p) for p in files] == [True] * len(files)
-    assert taken.result()["class_counts"] == {"dark": 0.0, "light": 2.0}
-    assert workdir.labels("parts", "pool").result()["class_counts"]["light"] == 1.0
+    reused = other.labels("parts", "pool")
+    assert [(reused.folder / p.name).samefile(p) for p in files] == [True] * len(files)
+    assert reused.result()["class_counts"] == {"dark": 0.0, "light": 2.0}
+    assert run.labels("parts", "pool").result()["class_counts"]["light"] == 1.0
     # The picture shows the labels as they are read now; the other run's stays.
-    assert (column / "pictures" / "parts.png").read_bytes() == picture
-    assert (taken.folder / "pictures" / "parts.png").read_bytes() != picture
+    assert (folder / "pictures" / "parts.png").read_bytes() == picture
+    assert (reused.folder / "pictures" / "parts.png").read_bytes() != picture
     assert other.student.result() is None
-    maps = [student.training_set(moved, other).load(i)[1]["parts"]["map"] for i in range(4)]
+    maps = [labels["parts"]["map"] for labels in seen(other)]
     assert [np.unique(m).tolist() for m in maps] == [[1], [1], [255], [255]]
-    checks.compare(moved, other, column)
+    checks.compare(other, folder)
     assert "at the same threshold" in capsys.readouterr().out
 
 
 def test_boxes_of_a_dropped_class_are_told_and_ignored(pool, tmp_path, capsys):
     recipe = recipe_of(pool, detector(AtPrecision(0.8, minimum=2)))
-    workdir = labeled(recipe, tmp_path / "run")
-    why = "1 class is dropped: dog (of 2 or more answers at most 0.0% are right)"
+    run = labeled(recipe, tmp_path / "run")
+    why = "1 class is dropped: dog (of 2 or more predictions at most 0.0% are right)"
     assert why in capsys.readouterr().err
-    found = [student.training_set(recipe, workdir).load(i)[1]["boxes"] for i in range(4)]
+    found = [labels["boxes"] for labels in seen(run)]
     # 220: a cat. 170: too unsure, background. 100 and 30: a dog, if one can believe it.
     assert [f["classes"].tolist() for f in found] == [[0], [], [1], [1]]
     assert [f["ignore"].tolist() for f in found] == [[False], [], [True], [True]]
-    report = summary.collect(recipe, workdir)
-    assert report["thresholds"]["boxes"]["classes"]["cat"] == {
+    values = results(run)
+    assert values.report["thresholds"]["boxes"]["classes"]["cat"] == {
         "threshold": 0.784, "answers": 2, "precision": 1.0, "recall": 1.0, "dropped": None,
     }  # fmt: skip
     item = recipe.teachers[0]
-    told = on_the_page.sentences(item, recipe, workdir)
-    assert "thresholds, 0.784, are the lowest at which 80% of its answers" in told[0]
-    assert told[1] == f"Of 2 classes {why}."
-    per_image = on_the_page.labels_per_image(item, recipe, workdir)
-    assert per_image == {"true": {"cat": 0.4, "dog": 0}, "pseudo": {"cat": 0.25, "dog": 0}}
-    assert "0.40 true, 0.25 pseudo" in told[2]
-    titles = [title for title, _ in on_the_page.charts(item, recipe, workdir)]
-    assert titles == ["boxes: what a threshold keeps of validation", "boxes: labels per image"]
-    page.write(recipe, workdir, report, tmp_path / "report.html")
-    assert told[1] in (tmp_path / "report.html").read_text()
+    chosen, dropped, counts = on_the_page.threshold_sentences(item, values)
+    assert "0.784" in chosen and "80%" in chosen and dropped == f"Of 2 classes {why}."
+    per_image = on_the_page.labels_per_image(item, values)
+    assert per_image == {
+        "ground truth": {"cat": 0.4, "dog": 0}, "pseudo labels": {"cat": 0.25, "dog": 0}
+    }  # fmt: skip
+    assert "0.40 in ground truth, 0.25 in pseudo labels" in counts
+    precision, labels = on_the_page.threshold_charts(item, values)
+    assert precision.axes[0].get_title() == "boxes: precision and recall on validation"
+    assert precision.axes[0].collections[0].get_offsets().tolist() == [[0.784, 1.0]]
+    assert precision.axes[0].lines[2].get_ydata() == [0.8, 0.8]
+    assert labels.axes[0].get_title() == "boxes: labels per image"
+    heights = [[bar.get_height() for bar in bars] for bars in labels.axes[0].containers]
+    assert heights == [[0.4, 0.0], [0.25, 0.0]]
+    shown = pages.section(on_the_page.Heads(), values)
+    assert {chosen, dropped, counts} <= set(pages.texts(shown, "p"))
     # Looked at with another recipe, before the label stage has looked again.
-    told = on_the_page.sentences(detector(0.3), recipe, workdir)
-    assert told == [
-        "What is said of its pseudo labels is of another threshold: --stage=label looks at them "
-        "again."
-    ]
+    (told,) = on_the_page.threshold_sentences(detector(0.3), values)
+    assert "another threshold" in told and "--stage=label" in told
 
 
 def test_a_teacher_without_counts_is_seen_again_by_the_teacher_stage(pool, tmp_path, capsys):
@@ -254,22 +262,22 @@ def test_a_teacher_without_counts_is_seen_again_by_the_teacher_stage(pool, tmp_p
         threshold=AtPrecision(0.1),
     )
     for place, item in enumerate((trained, segmenter(AtPrecision(0.8)))):
-        recipe, workdir = recipe_of(pool, item), Workdir(tmp_path / f"run{place}")
-        teacher.run(recipe, workdir, ())
-        path = workdir.teacher("parts").folder / thresholds.ANSWERS
+        run = Run(recipe=recipe_of(pool, item), path=tmp_path / f"run{place}")
+        make("teacher", run)
+        path = run.teacher("parts").folder / PREDICTION_COUNTS
         before, finished = path.read_bytes(), path.with_name("finished.json").read_bytes()
         path.unlink()
-        graph.check(recipe, workdir)
-        with pytest.raises(UserError, match="'parts' is not finished, or nobody .*--stage=teacher"):
-            label.run(recipe, workdir, ())
-        assert on_the_page.sentences(item, recipe, workdir) == [
-            "Its thresholds are not chosen yet: --stage=teacher counts its answers."
-        ]
+        check(run)
+        with pytest.raises(UserError, match="'parts' .*--stage=teacher"):
+            make("label", run)
+        (told,) = on_the_page.threshold_sentences(item, results(run))
+        assert "--stage=teacher" in told
         numbers = dataclasses.replace(item, threshold=0.5)
-        teacher.run(recipe_of(pool, numbers), workdir, ())
+        make("teacher", dataclasses.replace(run, recipe=recipe_of(pool, numbers)))
         assert not path.exists()
-        teacher.run(recipe, workdir, ())
-        assert "parts: its answers to validation images are counted" in capsys.readouterr().out
+        capsys.readouterr()
+        make("teacher", run)
+        assert "parts: its predictions for validation images" in capsys.readouterr().out
         assert path.read_bytes() == before
         assert path.with_name("finished.json").read_bytes() == finished
 
@@ -283,11 +291,11 @@ def test_labels_without_scores_are_refused(pool, tmp_path):
         check_threshold(hard)
     check_threshold(types.SimpleNamespace(**(vars(hard) | {"threshold": 0.5})))
     recipe = recipe_of(pool, detector(AtPrecision(0.8), lambda images: cats(images, 1.0)))
-    workdir = Workdir(tmp_path / "run")
-    teacher.run(recipe, workdir, ())
+    run = Run(recipe=recipe, path=tmp_path / "run")
+    make("teacher", run)
     with pytest.raises(UserError, match="'boxes' has no scores .* a threshold cannot be chosen"):
-        label.run(recipe, workdir, ())
-    assert not workdir.labels("boxes", "pool").folder.exists()
+        make("label", run)
+    assert not run.labels("boxes", "pool").folder.exists()
 
 
 def test_a_threshold_cannot_be_chosen_for_every_teacher():

@@ -9,17 +9,16 @@ import types
 import numpy as np
 import pytest
 
-import label_run
-from must_keras import report
+from fakes import labeled_run
+from making import make
 from must_keras.pseudo_labels import viewer
 from must_keras.pseudo_labels.viewer import contents
-from must_keras.pseudo_labels.viewer import heads as label_heads
-from must_keras.pseudo_labels.viewer.heads import finished_heads, spread_images
+from must_keras.pseudo_labels.viewer.contents import complete_heads, spread_images
 
 
 def collected(folder, **changes):
-    recipe, workdir = label_run.make(folder, **changes)
-    return contents.collect(recipe, finished_heads(recipe, workdir), shown=40, sampled=512)
+    run = labeled_run.make(folder, **changes)
+    return contents.collect(run.recipe, complete_heads(run), shown=40, sampled=512)
 
 
 def unpacked(text, dtype):
@@ -45,7 +44,7 @@ def test_every_head_has_a_panel_in_its_own_form(found):
     assert forms == [{"answers"}, {"regions"}, {"pixels"}, {"picture"}, {"picture"}]
     assert found["images"][1]["panels"][0]["answers"] == [[0, 0.6], [1, 0.4]]
     regions = found["images"][0]["panels"][1]["regions"]
-    np.testing.assert_allclose(unpacked(regions["boxes"], "<f4")[:4], label_run.LEFT, atol=1e-6)
+    np.testing.assert_allclose(unpacked(regions["boxes"], "<f4")[:4], labeled_run.LEFT, atol=1e-6)
     assert unpacked(regions["classes"], "<u2").tolist() == [0, 0]
     assert [unpacked(m, "u1").tolist() for m in regions["masks"]] == [[255, 255]] * 2
     assert regions["sides"] == [4, 4]
@@ -53,7 +52,7 @@ def test_every_head_has_a_panel_in_its_own_form(found):
 
 def test_all_scores_of_the_sample_are_there(found):
     tally = found["heads"][1]["sample"]["regions"]
-    scores = np.array([score for boxes in label_run.FOUND for score, _, _ in boxes], np.float32)
+    scores = np.array([score for boxes in labeled_run.FOUND for score, _, _ in boxes], np.float32)
     np.testing.assert_array_equal(unpacked(tally["scores"], "<f4"), scores)
     assert unpacked(tally["counts"], "<u2").tolist() == [2, 1, 1, 0, 2]
     assert unpacked(tally["classes"], "<u2").tolist() == [0, 0, 1, 0, 0, 0]
@@ -73,7 +72,7 @@ def test_a_map_is_counted_by_class_and_confidence(found):
     assert highest == [[179, 230]] * 3 + [[52, 52], [179, 230]]
 
 
-def test_heads_tell_their_thresholds_and_floors(found, tmp_path):
+def test_heads_have_their_thresholds_and_floors(found, tmp_path):
     assert [head["limits"] for head in found["heads"]] == [None, [0.5] * 2, [0.5] * 2, None, None]
     assert [head["floor"] for head in found["heads"]] == [0.0, 0.05, 0.0, 0.0, 0.0]
     assert collected(tmp_path, things=(0.3, 0.6))["heads"][1]["limits"] == [0.3, 0.6]
@@ -93,7 +92,7 @@ def test_boxes_are_judged_by_the_map_and_by_depth(found):
 
 
 def test_ranks_are_shares_of_the_less_certain_images():
-    # The first head: 2nd, 1st, 3rd. The second: it says nothing of one, and cannot tell the others.
+    # The first head: 2nd, 1st, 3rd. The second: one without a certainty, and a tie of the others.
     found = contents.mean_ranks([[0.5, 0.7, None], [0.1, 0.7, None], [0.9, None, None]])
     assert found == [(0.5 + 0.5) / 2, (0.0 + 0.5) / 2, 1.0]
     assert contents.mean_ranks([[None], [None]]) == [None, None]
@@ -101,24 +100,22 @@ def test_ranks_are_shares_of_the_less_certain_images():
     assert contents.mean_ranks([]) == []
 
 
-def test_only_finished_columns_are_shown(tmp_path):
+def test_only_complete_datasets_are_shown(tmp_path):
     found = collected(tmp_path, heads=("things", "far"))
     assert [head["name"] for head in found["heads"]] == ["things", "far"]
     assert [pair["question"] for pair in found["pairs"]] == ["edge"]
 
 
 def test_a_damaged_column_is_told_and_left_out(tmp_path, capsys):
-    recipe, workdir = label_run.make(tmp_path)
-    (workdir.labels("teacher_far", "pool").folder / "ledger.json").write_text("{}")
-    viewer.write(recipe, workdir)
-    assert "not in the label report" in capsys.readouterr().err
-    assert "teacher_far" not in (workdir.root / "labels.html").read_text()
+    run = labeled_run.make(tmp_path)
+    (run.labels("teacher_far", "pool").folder / "ledger.json").write_text("{}")
+    viewer.write(run)
+    assert "ledger.json" in capsys.readouterr().err
+    assert "teacher_far" not in (run.path / "labels.html").read_text()
 
 
-class Images:
-    """A source of which the first image is gone."""
-
-    label_spaces: dict = {}  # noqa: RUF012
+class FakeSource:
+    """A source whose first image is gone."""
 
     def __init__(self, name, count):
         self.name, self._count, self.label_spaces = name, count, {}
@@ -130,20 +127,20 @@ class Images:
         return index == 0
 
 
-class Knowing:
+class FakeHead:
     """A head that has labeled some sources, but for their second images."""
 
     def __init__(self, *names):
-        self.columns = dict.fromkeys(names)
+        self.readers = dict.fromkeys(names)
 
-    def knows(self, place):
-        return place.source.name in self.columns and place.index != 1
+    def labels(self, place):
+        return place.source.name in self.readers and place.index != 1
 
 
 def test_the_sample_is_spread_over_all_pools_that_have_labels():
-    sources = [Images("a", 4), Images("unlabeled", 100), Images("b", 6)]
+    sources = [FakeSource("a", 4), FakeSource("unlabeled", 100), FakeSource("b", 6)]
     recipe = types.SimpleNamespace(pools=[types.SimpleNamespace(source=s) for s in sources])
-    heads = [Knowing("a"), Knowing("a", "b", "elsewhere")]
+    heads = [FakeHead("a"), FakeHead("a", "b", "elsewhere")]
 
     def found(number):
         return [(source.name, index) for source, index in spread_images(recipe, heads, number)]
@@ -154,52 +151,53 @@ def test_the_sample_is_spread_over_all_pools_that_have_labels():
     assert found(4) == [("a", 3), ("b", 2), ("b", 5)]
 
 
-def test_without_a_pool_the_training_sets_are_shown(monkeypatch):
-    monkeypatch.setattr(label_heads, "student_sources", lambda _: [Images("set", 3)])
-    recipe = types.SimpleNamespace(pools=[types.SimpleNamespace(source=Images("pool", 3))])
-    (place,) = spread_images(recipe, [Knowing("set")], 512)
+def test_without_a_pool_the_training_sets_are_shown():
+    recipe = types.SimpleNamespace(
+        pools=[types.SimpleNamespace(source=FakeSource("pool", 3))],
+        student_sources=[FakeSource("set", 3)],
+    )
+    (place,) = spread_images(recipe, [FakeHead("set")], 512)
     assert (place.source.name, place.index) == ("set", 2)
 
 
 def test_there_is_no_page_where_nothing_can_be_shown(tmp_path):
-    recipe, workdir = label_run.make(tmp_path)
-    viewer.write(recipe, workdir)
-    assert (workdir.root / "labels.html").is_file()
-    for part in (workdir.root / "labels").glob("*/pool/finished.json"):
+    run = labeled_run.make(tmp_path)
+    viewer.write(run)
+    assert (run.path / "labels.html").is_file()
+    for part in (run.path / "labels").glob("*/pool/finished.json"):
         part.unlink()
-    viewer.write(recipe, workdir)
-    assert not (workdir.root / "labels.html").exists()
+    viewer.write(run)
+    assert not (run.path / "labels.html").exists()
 
 
 def test_a_page_that_would_be_too_large_shows_fewer_images(tmp_path, monkeypatch):
-    recipe, workdir = label_run.make(tmp_path)
-    viewer.write(recipe, workdir)
-    path = workdir.root / "labels.html"
+    run = labeled_run.make(tmp_path)
+    viewer.write(run)
+    path = run.path / "labels.html"
     whole = path.stat().st_size
     # 40 images at most, halved until one of these five is too much.
-    monkeypatch.setattr(viewer, "_MOST_BYTES", whole - 1000)
-    viewer.write(recipe, workdir)
+    monkeypatch.setattr(viewer, "_MAX_BYTES", whole - 1000)
+    viewer.write(run)
     assert path.stat().st_size < whole - 1000
     assert 1 <= path.read_text().count('"photo": ') < 5
 
 
 def test_the_page_needs_nothing_else(tmp_path):
-    recipe, workdir = label_run.make(tmp_path)
-    viewer.write(recipe, workdir)
-    text = (workdir.root / "labels.html").read_text()
+    run = labeled_run.make(tmp_path)
+    viewer.write(run)
+    text = (run.path / "labels.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert "import " not in text and "fetch(" not in text
 
 
 def test_the_page_contains_a_sentence_on_what_was_never_taught(tmp_path):
-    recipe, workdir = label_run.make(tmp_path)
-    part = workdir.labels("teacher_things", "pool")
-    value = json.loads((part.folder / "finished.json").read_text())
-    viewer.write(recipe, workdir)
-    before = (workdir.root / "labels.html").read_text()
-    part.finish(value["inputs"], value["result"] | {"untaught": ["masks"]})
-    viewer.write(recipe, workdir)
-    after = (workdir.root / "labels.html").read_text()
+    run = labeled_run.make(tmp_path)
+    labels = run.labels("teacher_things", "pool")
+    viewer.write(run)
+    before = (run.path / "labels.html").read_text()
+    labels.amend({"untaught": ["masks"]})
+    viewer.write(run)
+    after = (run.path / "labels.html").read_text()
     assert "masks were never taught; they are left out." in after
     assert "masks were never taught" not in before
     heads = json.loads(re.search(r'id="data">(.*?)</script>', after, re.S)[1])["heads"]
@@ -207,19 +205,20 @@ def test_the_page_contains_a_sentence_on_what_was_never_taught(tmp_path):
 
 
 def test_the_report_makes_it_again_and_links_to_it(tmp_path):
-    recipe, workdir = label_run.make(tmp_path)
-    report.run(recipe, workdir, ())
-    assert '<a href="labels.html">' in (workdir.root / "report.html").read_text()
-    before = (workdir.root / "labels.html").read_text()
-    things = dataclasses.replace(recipe.teachers[1], threshold=0.7)
-    teachers = (recipe.teachers[0], things, *recipe.teachers[2:])
-    report.run(dataclasses.replace(recipe, teachers=teachers), workdir, ())
-    after = (workdir.root / "labels.html").read_text()
+    run = labeled_run.make(tmp_path)
+    make("report", run)
+    assert '<a href="labels.html">' in (run.path / "report.html").read_text()
+    before = (run.path / "labels.html").read_text()
+    things = dataclasses.replace(run.recipe.teachers[1], threshold=0.7)
+    teachers = (run.recipe.teachers[0], things, *run.recipe.teachers[2:])
+    changed = dataclasses.replace(run.recipe, teachers=teachers)
+    make("report", dataclasses.replace(run, recipe=changed))
+    after = (run.path / "labels.html").read_text()
     assert '"limits": [0.7, 0.7]' in after and '"limits": [0.7, 0.7]' not in before
 
 
 def test_a_report_without_labels_links_to_no_page(tmp_path):
-    recipe, workdir = label_run.make(tmp_path, heads=("none",))
-    workdir.root.mkdir()
-    report.run(recipe, workdir, ())
-    assert "labels.html" not in (workdir.root / "report.html").read_text()
+    run = labeled_run.make(tmp_path, heads=("none",))
+    run.path.mkdir()
+    make("report", run)
+    assert "labels.html" not in (run.path / "report.html").read_text()

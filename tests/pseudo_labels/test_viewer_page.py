@@ -1,4 +1,7 @@
-"""labels.html in a browser, opened from a file: what it draws and counts, and the sliders."""
+"""labels.html in a browser, opened from a file: what it draws and counts, and the sliders.
+
+Without a browser most of it is checked in node, without pixels.
+"""
 
 import html
 import json
@@ -7,14 +10,14 @@ import re
 import pytest
 
 import browser
-import label_run
+from fakes import labeled_run
 from must_keras.pseudo_labels import viewer
 
 
 def page_of(folder, **changes):
-    recipe, workdir = label_run.make(folder, **changes)
-    viewer.write(recipe, workdir)
-    return workdir.root / "labels.html"
+    run = labeled_run.make(folder, **changes)
+    viewer.write(run)
+    return run.path / "labels.html"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def path(tmp_path_factory):
 @pytest.fixture
 def opened(tmp_path):
     def opened(path, fragment=""):
-        return browser.document(path, tmp_path / "profile", fragment)
+        return browser.labels_document(path, tmp_path / "profile", fragment)
 
     return opened
 
@@ -54,7 +57,7 @@ def pairs(text: str) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize(
     ("fragment", "boxes", "per_image", "empty", "judged"),
     [
-        # Images 0 to 4, see label_run.FOUND.
+        # Images 0 to 4, see labeled_run.FOUND.
         ("", [2, 1, 0, 0, 2], "1.00", "40 %", {"things parts": (1, 4), "things far": (2, 5)}),
         ("#things=0.7", [1, 1, 0, 0, 1], "0.60", "40 %",
          {"things parts": (0, 2), "things far": (1, 3)}),
@@ -142,10 +145,12 @@ onload = async () => {
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-def test_moving_a_slider_draws_its_head_again_and_no_other(path, opened, width):
+def test_moving_a_slider_draws_its_head_again_and_no_other(path, tmp_path, width):
     frame = path.with_name(f"frame{width}.html")
     frame.write_text(MOVES.replace("WIDTH", str(width)))
-    text = re.search(r"<pre>(.*?)</pre>", opened(frame), re.DOTALL)[1]
+    text = re.search(r"<pre>(.*?)</pre>", browser.document(frame, tmp_path / "profile"), re.DOTALL)[
+        1
+    ]
     found = json.loads(html.unescape(text))
     first, things, parts, again = found["seen"]
     # In the order of the page: images 0, 2, 1, 3, 4.

@@ -8,16 +8,18 @@ import os
 import jinja2
 import pytest
 
-from must_keras import report
+from must_keras import stages
 from must_keras.analysis import curves
 from must_keras.errors import DataError, UserError
-from must_keras.files import write_json
+from must_keras.json_files import write_json
 from must_keras.pseudo_labels import leakage
-from must_keras.report import page
-from must_keras.runs import recorded, status
-from must_keras.runs.workdir import Artifact
+from must_keras.report import labels
+from must_keras.runs import results
+from must_keras.runs.artifact import Artifact
 from must_keras.stages import label
-from must_keras.transfer.grid import cells
+from must_keras.stages import report as report_stage
+from must_keras.stages.status import status
+from must_keras.transfer.grid import transfer_runs
 
 METRICS = {
     "classes": {"top1": 0.5, "top5": None}, "boxes": {"box_ap50": 0.5, "box_ap": 0.25},
@@ -54,18 +56,16 @@ def of_student(recipe):
         "images_seen": 8,
         "model_sha256": "",
         "tasks": scored,
-        "origins": {
-            "pool": {head: {"true": 1, "pseudo": 2, "missing": 3} for head in heads},
-        },
+        "origins": {"pool": {head: {"true": 1, "pseudo": 2, "missing": 3} for head in heads}},
         "untaught": {heads[0]: ["masks"]},
     }
 
 
-def of_transfer(cell):
+def of_transfer(one):
     tried = {"learning_rate": 0.1, "metric": "top1", "value": 0.5, "error": None, "chosen": True}
     return {
-        "set": cell.transfer.name, "task": cell.transfer.task.kind, "start": cell.start,
-        "seed": cell.seed, "images": 4, "steps": 2, "learning_rate": 0.1, "metric": "top1",
+        "set": one.transfer.name, "task": one.transfer.task.kind, "start": one.start.name,
+        "seed": one.seed, "images": 4, "steps": 2, "learning_rate": 0.1, "metric": "top1",
         "value": 0.5, "metrics": {"top1": 0.5}, "trivial": 0.25, "aligned": "none",
         "mode": "full", "neck": "fpn", "copied": ["backbone"], "shots": None, "split": "test",
         "git_commit": None, "sweep": [tried, tried | {"chosen": False, "value": None}],
@@ -79,35 +79,34 @@ def no_waiting_for_the_disk(monkeypatch):
 
 
 @pytest.fixture
-def files(recipe, workdir):
+def files(recipe, run):
     """{kind: finished.json} of a run with results as stages write them."""
     found = {}
 
-    def write(kind, part, value):
-        path = part.folder / "finished.json"
+    def write(kind, artifact, value):
+        path = artifact.folder / "finished.json"
         write_json(path, json.loads(path.read_text()) | {"result": value})
         found[kind] = path
 
     for item in recipe.teachers:
-        write(item.task.kind, workdir.teacher(item.name), of_teacher(item.task))
-        for source in label.sources_to_label(recipe, item):
-            part = workdir.labels(item.name, source.name)
-            sha256 = part.result()["teacher_sha256"]
+        write(item.task.kind, run.teacher(item.name), of_teacher(item.task))
+        for _, labels_of in run.label_sets(item):
+            sha256 = labels_of.result()["teacher_sha256"]
             counts = of_teacher(item.task)["class_counts"]
             value = {
                 "teacher_sha256": sha256, "images": 4, "labelled": 4, "bytes": 9,
                 "images_per_second": 1.5, "threshold": item.threshold, "counted": 4,
                 "class_counts": counts, "quality": METRICS[item.task.kind],
             }  # fmt: skip
-            write(f"labels of {item.task.kind}", part, value)
-    write("student", workdir.student, of_student(recipe))
-    of_all = [cell for transfer in recipe.transfers for cell in cells(recipe, transfer)]
-    for cell in of_all:
-        write("transfer", cell.part(workdir), of_transfer(cell))
+            write(f"labels of {item.task.kind}", labels_of, value)
+    write("student", run.student, of_student(recipe))
+    for transfer in recipe.transfers:
+        for one in transfer_runs(run, transfer):
+            write("transfer", one.read(run), of_transfer(one))
     for source in leakage.sources(recipe):
         result = {"images": 48, "unreadable": 0, "left_out": 1, "by_set": {"dev_class": 1}}
-        write("leaks", workdir.leaks(source.name), result)
-        lines = workdir.leaks(source.name).folder / leakage.LIST
+        write("leaks", run.leakage(source.name), result)
+        lines = run.leakage(source.name).folder / leakage.LIST
         lines.write_text('{"index": 0, "id": "x"}\n')
     return found
 
@@ -135,12 +134,12 @@ def changed(value, place, new):
     return value
 
 
-def errors_of_all(recipe, workdir):
+def errors_of_all(run):
     """The errors of everything that reads results, without training anything."""
     readers = [
-        lambda: status.run(recipe, workdir),
-        *(lambda t=t: label._check_any(recipe, workdir, t) for t in recipe.teachers),
-        lambda: report.run(recipe, workdir, ()),
+        lambda: status(run, stages.load()),
+        lambda: label.STAGE.conclude(run, ()),
+        lambda: report_stage.STAGE.conclude(run, stages.load()),
     ]
     for read in readers:
         try:
@@ -155,19 +154,25 @@ def quick(monkeypatch, tmp_path_factory):
     compiled = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
     environment = functools.partial(jinja2.Environment, bytecode_cache=compiled)
     monkeypatch.setattr(jinja2, "Environment", environment)
-    monkeypatch.setattr(page, "_samples", lambda recipe: [])
-    for name in ("shares", "reliability", "precision_recall", "per_image", "against_images"):
-        monkeypatch.setattr(curves, name, lambda *values, **named: list(values) and b"")
+    monkeypatch.setattr(labels.Samples, "blocks", lambda self, run: ())
+    blank = curves.lines("", {"x": [(0, 1.0)]}, "")
+    for name in ("classes", "reliability", "precision_recall", "lines"):
+        monkeypatch.setattr(curves, name, lambda *values, **named: list(values) and blank)
+    monkeypatch.setattr(curves, "png", lambda figure: b"")
 
 
 NESTED = ("metrics", "trivial")
-FIELDS = {"student": recorded.STUDENT, "transfer": recorded.TRANSFER, "leaks": recorded.LEAKS}
+FIELDS = {
+    "student": results.StudentResult,
+    "transfer": results.TransferResult,
+    "leaks": results.LeakageResult,
+}
 KINDS = ["boxes", "labels of boxes", "student", "transfer", "leaks"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_missing_value_of_a_result(kind, recipe, workdir, files, quick, capsys):
-    assert not any(isinstance(e, DataError) for e in errors_of_all(recipe, workdir))
+def test_a_missing_value_of_a_result(kind, run, files, quick, capsys):
+    assert not any(isinstance(e, DataError) for e in errors_of_all(run))
     path = files[kind]
     whole = json.loads(path.read_text())
     first = {}
@@ -179,7 +184,7 @@ def test_a_missing_value_of_a_result(kind, recipe, workdir, files, quick, capsys
         if isinstance(place[-1], int):
             continue
         write_json(path, whole | {"result": changed(whole["result"], place, None)})
-        for error in errors_of_all(recipe, workdir):
+        for error in errors_of_all(run):
             assert len(str(error).splitlines()) == 1
             if isinstance(error, DataError):
                 told.add(place[-1])
@@ -189,13 +194,13 @@ def test_a_missing_value_of_a_result(kind, recipe, workdir, files, quick, capsys
     capsys.readouterr()
 
 
-def test_values_of_another_kind(recipe, workdir, files):
+def test_values_of_another_kind(files):
     for kind, path in files.items():
         whole = json.loads(path.read_text())
-        part = Artifact(path.parent, (), FIELDS.get(kind, recorded.TEACHER))
+        artifact = Artifact(folder=path.parent, fields=FIELDS.get(kind, results.TeacherResult))
         if kind.startswith("labels"):
-            part = Artifact(path.parent, (), recorded.LABELS)
-        assert part.result() == whole["result"]
+            artifact = Artifact(folder=path.parent, fields=results.LabelsResult)
+        assert artifact.result() == whole["result"]
         for place in places(whole["result"]):
             if place[-1] in ("git_commit", "threshold"):
                 continue
@@ -203,6 +208,6 @@ def test_values_of_another_kind(recipe, workdir, files):
             with pytest.raises(
                 DataError, match=rf"{path} is damaged: its result\..*; delete"
             ) as error:
-                part.result()
+                artifact.result()
             assert str(place[0]) in str(error.value)
         write_json(path, whole)

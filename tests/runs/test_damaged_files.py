@@ -7,20 +7,24 @@ import pathlib
 import numpy as np
 import pytest
 
-from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
+from must_keras import stages
+from must_keras.analysis import combined, curves
 from must_keras.errors import DataError, UserError
 from must_keras.files import warn_once
 from must_keras.inference.model import Model
+from must_keras.pseudo_labels import leakage
+from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
 from must_keras.repeat import _keep
-from must_keras.pseudo_labels import leakage, thresholds
-from must_keras.runs import pools, seconds, status
+from must_keras.runs import pools
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.marks import PREDICTION_COUNTS
+from must_keras.runs.run import Run
 from must_keras.stages import rounds
-from must_keras.transfer import learning_rate_sweep
-from must_keras.transfer.grid import cells
-from must_keras.analysis import combined, curves
+from must_keras.stages.status import status
 from must_keras.tasks import Classification
 from must_keras.training.nonfinite import replay
-from must_keras.runs.workdir import Artifact, Workdir
+from must_keras.transfer import learning_rate_sweep
+from must_keras.transfer.grid import transfer_runs
 
 DAMAGES = {
     "empty": b"",
@@ -51,38 +55,45 @@ def damage(path: pathlib.Path, content: bytes | None) -> None:
     path.mkdir() if content is None else path.write_bytes(content)
 
 
-def assert_told(path: pathlib.Path, read, *, errors=(DataError, UserError)) -> None:
+def show_status(run) -> None:
+    status(run, stages.load())
+
+
+def assert_located(path: pathlib.Path, read, *, errors=(DataError, UserError)) -> None:
     """Reading raises one line that names the file and what to do."""
     with pytest.raises(errors) as error:
         read()
     text = str(error.value)
+    assert error.value.path == path and error.value.remedy, text
     assert path.name in text and len(text.splitlines()) == 1 and len(text) < 900, text
     assert "; " in text or ": delete" in text, text
 
 
 @pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
-def test_finished_work(content, recipe, workdir, capsys):
-    path = workdir.student.folder / "finished.json"
+def test_complete_work(content, run, capsys):
+    student = run.student.declare(find_inputs=dict)
+    path = student.folder / "finished.json"
     damage(path, content)
     for read in (
-        lambda: status.run(recipe, workdir),
-        workdir.student.result,
-        lambda: workdir.student.result_of({}),
-        lambda: workdir.student.is_finished({}),
+        lambda: show_status(run),
+        student.result,
+        lambda: student.result_of({}),
+        student.is_complete,
+        student.made_from,
     ):
-        assert_told(path, read, errors=DataError)
+        assert_located(path, read, errors=DataError)
     # Another run's is passed over.
-    own = Artifact(workdir.root / "own", (workdir.student.folder,))
-    assert not own.is_finished({}) and not own.folder.exists()
+    own = Artifact(folder=run.path / "own", others=(student.folder,), find_inputs=dict)
+    assert not own.is_complete() and not own.folder.exists()
     assert "warning" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
 def test_files_of_one_object(content, tmp_path):
-    part = Artifact(tmp_path / "part")
+    artifact = Artifact(folder=tmp_path / "artifact", find_inputs=lambda: {"a": 1})
     readers = {
-        tmp_path / "part" / "begun.json": lambda: part.resume({"a": 1}),
-        tmp_path / "part" / "validated.json": lambda: learning_rate_sweep._read(tmp_path / "part"),
+        artifact.folder / "begun.json": artifact.resume,
+        artifact.folder / "validated.json": lambda: learning_rate_sweep._read(artifact.folder),
         tmp_path / "run.json": lambda: combined.read(tmp_path),
         tmp_path / "report.json": lambda: combined.read_report(tmp_path),
         tmp_path / "labels.json": lambda: Model.load(tmp_path / "saved_model", trusted=True),
@@ -96,7 +107,7 @@ def test_files_of_one_object(content, tmp_path):
             continue  # Of other inputs.
         if path.name == "labels.json" and content == b"{}":
             continue  # No heads.
-        assert_told(path, read)
+        assert_located(path, read)
         if path.name == "begun.json" and content is not None:
             assert path.read_bytes() == content
         path.rmdir() if content is None else path.unlink()
@@ -112,33 +123,31 @@ def test_rows_of_a_report(row, tmp_path):
     (tmp_path / "run.json").write_text('{"recipe": {}, "git_commit": null}')
     path = tmp_path / "report.json"
     path.write_text(json.dumps({"transfers": [row]}))
-    assert_told(path, lambda: combined.read(tmp_path))
+    assert_located(path, lambda: combined.read(tmp_path))
     whole = {"set": "a", "start": "r", "mode": "m", "neck": "n", "shots": None, "seed": 0,
              "value": 1.0, "metric": "top1", "aligned": "none"}  # fmt: skip
     for key in whole:
         path.write_text(json.dumps({"transfers": [{k: v for k, v in whole.items() if k != key}]}))
-        assert_told(path, lambda: combined.read(tmp_path))
-    path.write_text(json.dumps({"transfers": [row]}))
-    assert_told(path, lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))
+        assert_located(path, lambda: combined.read(tmp_path))
     (tmp_path / "all.jsonl").write_text("{}\n")
-    assert_told(tmp_path / "all.jsonl", lambda: _keep(tmp_path, 0, tmp_path / "all.jsonl"))
+    assert_located(tmp_path / "all.jsonl", lambda: _keep([], tmp_path, 0, tmp_path / "all.jsonl"))
 
 
 @pytest.mark.parametrize("content", DAMAGES.values(), ids=DAMAGES)
-def test_what_can_be_recovered_is_recovered(content, recipe, workdir, capsys):
+def test_what_can_be_recovered_is_recovered(content, run, capsys):
     warn_once.cache_clear()
-    path = workdir.root / "seconds.json"
+    path = run.path / "seconds.json"
     path.write_bytes(content)
-    found = seconds.read(workdir.root)
+    found = run.seconds()
     assert all(isinstance(value, int | float) for value in found.values())
-    seconds.add(workdir.root, "student", 2.0)
-    assert seconds.read(workdir.root)["student"] == 2.0
-    (workdir.student.folder / "finished.json").unlink()
-    (workdir.student.folder / "progress.json").write_bytes(content)
-    status.run(recipe, workdir)
-    told = capsys.readouterr()
-    assert "progress.json is damaged" in told.err
-    assert any(x.startswith("student") and " begun, " in x for x in told.out.splitlines())
+    run.add_seconds("student", 2.0)
+    assert run.seconds()["student"] == 2.0
+    (run.student.folder / "finished.json").unlink()
+    (run.student.folder / "progress.json").write_bytes(content)
+    show_status(run)
+    printed = capsys.readouterr()
+    assert "progress.json is damaged" in printed.err
+    assert any(x.startswith("student") and " begun, " in x for x in printed.out.splitlines())
 
 
 LINE = b'{"step": 1, "split": "validation", "loss": 0.5}\n'
@@ -149,24 +158,24 @@ def test_a_last_line_that_was_cut_off(end, tmp_path, capsys):
     warn_once.cache_clear()
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(LINE.replace(b"validation", b"train") + end)
-    assert curves.read(path) == {"loss": [(1, 0.5)]}
-    assert curves.read(path) == {"loss": [(1, 0.5)]}
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1 and "metrics.jsonl: the last line, 2, is damaged" in told[0]
+    assert curves.read(tmp_path) == {"loss": [(1, 0.5)]}
+    assert curves.read(tmp_path) == {"loss": [(1, 0.5)]}
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1 and "metrics.jsonl: the last line, 2, is damaged" in printed[0]
     path.write_bytes(LINE + end.rstrip(b"\n") + b"\n" + LINE)
-    assert_told(path, lambda: curves.read(path))
+    assert_located(path, lambda: curves.read(tmp_path))
 
 
-def test_a_student_of_a_round_with_a_damaged_line(recipe, workdir):
-    workdir.student.finish({}, {"tasks": {"a": {"metrics": {"loss": 0.5}}}, "model_sha256": ""})
-    path = workdir.student.folder / "metrics.jsonl"
-    one = rounds.Round(number=1, recipe=recipe, workdir=workdir)
+def test_a_student_of_a_round_with_a_damaged_line(run):
+    run.student.finish({"tasks": {"a": {"metrics": {"loss": 0.5}}}, "model_sha256": ""})
+    path = run.student.folder / "metrics.jsonl"
+    one = rounds.Round(number=1, run=run)
     path.write_bytes(LINE + b'{"step": 2')
     assert one.validation() == {"a": 0.5}
     path.write_bytes(b'{"step": 2\n' + LINE)
-    assert_told(path, one.validation)
+    assert_located(path, one.validation)
     path.unlink()
-    assert_told(path, one.validation)
+    assert_located(path, one.validation)
 
 
 GOOD = json.dumps([0, "a.png", 3, "0" * 64])
@@ -181,20 +190,20 @@ BAD = (
 def test_a_list_of_a_pool(line, tmp_path):
     path = tmp_path / "pile.jsonl"
     path.write_text(f"{GOOD}\n{line}\n")
-    assert_told(path, lambda: list(pools._lines(path)), errors=DataError)
+    assert_located(path, lambda: list(pools._lines(path)), errors=DataError)
     path.write_text(f"{GOOD}\n")
     assert len(list(pools._lines(path))) == 1
 
 
 @pytest.mark.parametrize("line", ["{", "{}", '{"index": "1", "id": "a"}', "[]", "\0\0"])
 def test_a_list_of_duplicates(line, tmp_path):
-    part = Workdir(tmp_path).leaks("pile")
-    path = part.begin() / leakage.LIST
+    artifact = Run(recipe=None, path=tmp_path).leakage("pile")
+    path = artifact.begin() / leakage.LIST
     path.write_text(f"{line}\n")
-    assert_told(path, lambda: leakage._listed(part, 1), errors=DataError)
+    assert_located(path, lambda: leakage._listed(artifact, 1), errors=DataError)
 
 
-# ---- columns and arrays -------------------------------------------------------------------------
+# ---- datasets and arrays ------------------------------------------------------------------------
 
 KIND = Classification(name="kind", classes=("a", "b"))
 
@@ -208,16 +217,16 @@ class Images:
 
 
 @pytest.fixture
-def column(tmp_path):
-    """A folder with a finished column."""
+def labels(tmp_path):
+    """The folder of a complete pseudo-label dataset."""
     writer = PseudoLabelWriter(
-        tmp_path / "column", KIND, 6, teacher_sha256="", recipe={}, records_per_shard=3
+        tmp_path / "labels", KIND, 6, teacher_sha256="", recipe={}, records_per_shard=3
     )
     record = {"classes": np.array([1], np.int32), "probabilities": np.array([0.9], np.float32)}
     for first, count in writer.pending_ranges():
         writer.write_shard(first, ((f"image {i}", record) for i in range(first, first + count)))
     writer.finish()
-    return tmp_path / "column"
+    return tmp_path / "labels"
 
 
 @pytest.mark.parametrize(
@@ -232,21 +241,25 @@ def column(tmp_path):
         {"shards": [{"name": "a", "first": 0, "count": 0, "sha256": ""}]},
     ],
 )  # fmt: skip
-def test_a_ledger(change, column):
-    path = column / "ledger.json"
+def test_a_ledger(change, labels):
+    path = labels / "ledger.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match="is damaged: .*delete .*column to label again"):
-        PseudoLabelReader(column, Images(), KIND)
+    with pytest.raises(DataError, match="is damaged: .*delete .*labels to label again"):
+        PseudoLabelReader(labels, Images(), KIND)
 
 
 @pytest.mark.parametrize("content", [*DAMAGES.values(), None], ids=[*DAMAGES, "a folder"])
-def test_json_of_a_column(content, column):
-    damage(column / "ledger.json", content)
-    assert_told(column / "ledger.json", lambda: PseudoLabelReader(column, Images(), KIND), errors=DataError)
+def test_json_of_a_dataset(content, labels):
+    damage(labels / "ledger.json", content)
+    assert_located(
+        labels / "ledger.json", lambda: PseudoLabelReader(labels, Images(), KIND), errors=DataError
+    )
     if content not in OBJECTS:
-        damage(column / "started.json", content)
+        damage(labels / "started.json", content)
         arguments = {"teacher_sha256": "", "recipe": {}, "records_per_shard": 3}
-        assert_told(column / "started.json", lambda: PseudoLabelWriter(column, KIND, 6, **arguments))
+        assert_located(
+            labels / "started.json", lambda: PseudoLabelWriter(labels, KIND, 6, **arguments)
+        )
 
 
 def as_index(change):
@@ -281,15 +294,15 @@ INDICES = [
 
 
 @pytest.mark.parametrize("write", INDICES)
-def test_an_index(write, column):
-    path = column / "index-00001-of-00002.npy"
+def test_an_index(write, labels):
+    path = labels / "index-00001-of-00002.npy"
     write(path)
-    assert_told(path, lambda: PseudoLabelReader(column, Images(), KIND), errors=DataError)
+    assert_located(path, lambda: PseudoLabelReader(labels, Images(), KIND), errors=DataError)
 
 
-def test_counted_answers(recipe, workdir):
-    path = workdir.teacher("objects").folder / thresholds.ANSWERS
-    teacher = next(t for t in recipe.teachers if t.name == "objects")
+def test_counted_answers(run):
+    path = run.teacher("objects").folder / PREDICTION_COUNTS
+    teacher = next(t for t in run.recipe.teachers if t.name == "objects")
     number, zeros = len(teacher.task.classes), np.zeros((2, 1001), np.int64)
     for write in (
         lambda: path.write_bytes(b"PK\3\4"),
@@ -303,26 +316,26 @@ def test_counted_answers(recipe, workdir):
         ),
     ):  # fmt: skip
         write()
-        assert_told(path, lambda: thresholds.counted(teacher, workdir), errors=DataError)
+        assert_located(path, lambda: run.prediction_counts(teacher), errors=DataError)
 
 
 def test_a_kept_step(tmp_path):
     for name in ("batch.npz", "model.keras", "step.json"):
         (tmp_path / name).write_bytes(b"x")
-    assert_told(tmp_path / "step.json", lambda: replay(tmp_path))
+    assert_located(tmp_path / "step.json", lambda: replay(tmp_path))
     (tmp_path / "step.json").write_text('{"step": 1, "ids": []}')
-    assert_told(tmp_path / "model.keras", lambda: replay(tmp_path))
+    assert_located(tmp_path / "model.keras", lambda: replay(tmp_path))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read(recipe, workdir):
-    path = workdir.student.folder / "finished.json"
+def test_a_file_that_may_not_be_read(run):
+    path = run.student.folder / "finished.json"
     path.chmod(0)
-    assert_told(path, lambda: status.run(recipe, workdir))
+    assert_located(path, lambda: show_status(run))
 
 
-def test_a_file_that_the_system_does_not_open(recipe, workdir, monkeypatch):
-    path = workdir.student.folder / "finished.json"
+def test_a_file_that_the_system_does_not_open(run, monkeypatch):
+    path = run.student.folder / "finished.json"
     real = open
 
     def refuse(file, *arguments, **named):
@@ -332,18 +345,18 @@ def test_a_file_that_the_system_does_not_open(recipe, workdir, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(UserError, match=r"finished.json cannot be read: Permission denied; make"):
-        workdir.student.result()
+        run.student.result()
 
 
-def test_a_pipe_is_not_waited_for(workdir):
-    path = workdir.student.folder / "finished.json"
+def test_a_pipe_is_not_waited_for(run):
+    path = run.student.folder / "finished.json"
     path.unlink()
     os.mkfifo(path)
-    assert_told(path, workdir.student.result, errors=DataError)
+    assert_located(path, run.student.result, errors=DataError)
 
 
-def test_the_stage_of_a_transfer(recipe, workdir):
-    cell = next(iter(cells(recipe, recipe.transfers[0])))
-    path = cell.part(workdir).folder / "finished.json"
+def test_the_stage_of_a_transfer(run):
+    one = next(transfer_runs(run, run.recipe.transfers[0]))
+    path = one.read(run).folder / "finished.json"
     path.write_text("{")
-    assert_told(path, lambda: status.run(recipe, workdir), errors=DataError)
+    assert_located(path, lambda: show_status(run), errors=DataError)

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
-from must_keras.runs.fingerprint import first_difference, in_words
 from must_keras.errors import listed
+from must_keras.runs.fingerprint import describe, first_difference, in_words
+from must_keras.training.config import TrainingConfig
+from must_keras.training.optimizers import SGD
 
 ONE, TWO = "0123456789abcdef", "f" * 64
 
@@ -18,7 +20,7 @@ def source(name, digest=ONE, **more):
 @pytest.mark.parametrize(
     ("was", "now", "words"),
     [
-        ({"a": {"steps": 3}}, {"a": {"steps": 4}}, ["with a.steps = 3", "says 4"]),
+        ({"a": {"steps": 3}}, {"a": {"steps": 4}}, ["with a.steps = 3", "4"]),
         ({"rates": [0.1, 0.2]}, {"rates": [0.1, 0.3]}, ["rates[1] = 0.2", "0.3"]),
         ({"a": 1}, {"a": 1, "b": None, "c": 2}, ["c = None", "2"]),
         ({"pool": source("pile")}, {"pool": source("pile", TWO[:16])}, ["image files of 'pile'"]),
@@ -47,14 +49,14 @@ def source(name, digest=ONE, **more):
         ({"left_out": {"pile": ["a"]}}, {}, ["without 1 image of pile (a) that is no longer"]),
         ({"a": {}}, {"a": {"version": 2}}, ["by another version of the code", "None, now 2"]),
         ({"pool": {"tiff": 2}}, {"pool": {}}, ["by another version", "pool.tiff = 2, now None"]),
-        ({"m": {"version": "1"}}, {"m": {"version": "2"}}, ["m.version = 1", "recipe now says 2"]),
+        ({"m": {"version": "1"}}, {"m": {"version": "2"}}, ["m.version = 1", "2"]),
         (5, {"a": 1}, ["5"]),
     ],
 )
 def test_what_changed_is_named_without_hashes(was, now, words):
-    told = in_words(was, now)
-    assert all(word in told for word in words), told
-    assert not re.search("[0-9a-f]{16}", told) and first_difference(was, now) is not None
+    sentence = in_words(was, now)
+    assert all(word in sentence for word in words), sentence
+    assert not re.search("[0-9a-f]{16}", sentence) and first_difference(was, now) is not None
 
 
 def test_nothing_changed():
@@ -72,3 +74,11 @@ def test_many_copies_are_compared_at_once():
     began = time.process_time()
     assert in_words(was, now).startswith("with 1 image of pile (new.png)")
     assert time.process_time() - began < 1.0
+
+
+def test_inputs_omit_defaults_and_the_whole_recipe_has_them():
+    training = TrainingConfig(steps=3, batch=2, learning_rate=0.1, optimizer=SGD(), loggers=(list,))
+    assert describe(training).keys() == {"steps", "batch", "learning_rate", "optimizer"}
+    whole = describe({"training": training}, whole=True)["training"]
+    assert whole["type"] == "TrainingConfig" and whole["warmup"] == 0.05 and whole["steps"] == 3
+    assert whole["loggers"] == ["list"]

@@ -9,27 +9,28 @@ import shutil
 
 import pytest
 
-from blobs import picture
-from label_recipe import light
-from must_keras.runs import executor
+from fakes.label_recipe import light
+from fakes.photos import picture
+from fakes.public_datasets import save
+from must_keras import stages
+from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
 from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
-from must_keras.modeling.backbone import ResNet
-from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
-from must_keras.stages import export, student, transfer
-from must_keras.runs import pools
-from must_keras.transfer.grid import cells
-from must_keras.tasks import Classification
 from must_keras.inference.external import ExternalModel
+from must_keras.modeling.backbone import ResNet
+from must_keras.pseudo_labels import training_set
+from must_keras.runs import pools
+from must_keras.runs.executor import Executor
+from must_keras.runs.run import Run
+from must_keras.stages.status import status
+from must_keras.tasks import Classification
+from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.training.config import TrainingConfig
-from must_keras.runs.workdir import Workdir
-from real_layouts import save
 
 TRAINING = TrainingConfig(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())
-FINISHED = ["all stages are finished"]
+FINISHED = ["all stages are complete"]
 HASH = re.compile(r"[0-9a-f]{16}")
 # Stages that learn from the pools, and stages that only read what is made.
 STOPPED, FREE = ("all", "label", "student"), ("transfer", "export", "report")
@@ -59,38 +60,37 @@ def recipe_of(data, *, names=("pile",), steps=2, starts=("random", "student")) -
     )
 
 
-def finish(part, inputs):
-    """Makes a part without training anything."""
-    if not part.is_finished(inputs):
-        part.resume(inputs)
-        part.finish(inputs, {"loss_weights": {}})
+def executor_of(recipe, path, reuse=None) -> Executor:
+    return Executor(stages.load(), load=lambda: recipe, workdir=path, strategy="one", reuse=reuse)
 
 
-def learn(recipe, workdir, only):
-    student.training_set(recipe, workdir)
-    finish(workdir.student, student.inputs(recipe, workdir))
+def make_nothing(run, pending):
+    """Complete artifacts of a stage without any work."""
+    for artifact in pending:
+        artifact.resume()
+        artifact.finish({"loss_weights": {}})
 
 
-def transfers(recipe, workdir, only):
-    for cell in cells(recipe, recipe.transfers[0]):
-        finish(cell.part(workdir), transfer.inputs(recipe, workdir, cell))
+def learn_nothing(run, pending):
+    """The same for the student, whose training set is read."""
+    training_set.of_student(run)
+    make_nothing(run, pending)
 
 
-def report(recipe, workdir, only):
+def report_nothing(run, stages):
     for name in ("report.json", "report.html"):
-        (workdir.root / name).write_text("{}")
+        (run.path / name).write_text("{}")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_is_trained():
     with pytest.MonkeyPatch.context() as patch:
-        for name, stage in {
-            "student": learn,
-            "transfer": transfers,
-            "export": lambda _, workdir, only: finish(workdir.export, export.inputs(workdir)),
-            "report": report,
-        }.items():
-            patch.setitem(executor._ORDER, name, stage)
+        of_name = {stage.name: stage for stage in stages.load()}
+        patch.setattr(of_name["student"], "make", learn_nothing)
+        patch.setattr(of_name["student"], "conclude", lambda run, stages: None)
+        patch.setattr(of_name["transfer"], "make", make_nothing)
+        patch.setattr(of_name["export"], "make", make_nothing)
+        patch.setattr(of_name["report"], "conclude", report_nothing)
         yield
 
 
@@ -103,13 +103,7 @@ def whole(tmp_path_factory) -> pathlib.Path:
         save(folder / "data" / "heap" / f"{i}.png", picture(10 + i))
     for i, kind in enumerate(("oak", "elm")):
         save(folder / "data" / "trees" / kind / "x.png", picture(20 + i))
-    executor.run(
-        "all",
-        recipe=lambda: recipe_of(folder / "data"),
-        workdir=folder / "run",
-        only=(),
-        strategy="one",
-    )
+    executor_of(recipe_of(folder / "data"), folder / "run").make()
     return folder
 
 
@@ -118,7 +112,7 @@ def data(whole, tmp_path) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(whole / "data", tmp_path / "data"))
 
 
-class Run:
+class CommandLine:
     """A user at the command line."""
 
     def __init__(self, data, capsys, **values):
@@ -127,17 +121,20 @@ class Run:
 
     def __call__(self, stage, *, folder=None, reuse=None, **changes) -> str:
         """What a stage prints, but for its progress."""
-        executor.run(
-            stage,
-            recipe=lambda: recipe_of(self.data, **(self.values | changes)),
-            workdir=folder or self.folder,
-            only=(),
-            strategy="one",
-            reuse=reuse,
-        )
-        said = self._capsys.readouterr()
-        lines = (said.out + said.err).splitlines()
+        recipe = recipe_of(self.data, **(self.values | changes))
+        executor = executor_of(recipe, folder or self.folder, reuse)
+        if stage == "status":
+            executor.read(status, new=True, others=True)
+        else:
+            executor.make(stage)
+        printed = self._capsys.readouterr()
+        lines = (printed.out + printed.err).splitlines()
         return "\n".join(line for line in lines if not line.rstrip().endswith("left"))
+
+    def student(self, inputs):
+        """The student's artifact, made from these inputs."""
+        run = Run(recipe=recipe_of(self.data), path=self.folder)
+        return run.student.declare(find_inputs=lambda: inputs)
 
     def refused(self, stage, **more) -> str:
         before = files(self.folder)
@@ -167,9 +164,9 @@ def files(folder) -> dict[str, int]:
 
 
 @pytest.fixture
-def run(whole, data, capsys) -> Run:
+def run(whole, data, capsys) -> CommandLine:
     """A finished run, over one pool."""
-    made = Run(data, capsys)
+    made = CommandLine(data, capsys)
     shutil.copytree(whole / "run", made.folder)
     return made
 
@@ -199,9 +196,9 @@ def test_status_states_what_all_would_do(run, data):
     assert again == {("student", ""), ("transfer", "trees from student, seed 0"), ("export", "")}
     assert "before pool pile grew by 2 images (a.png, z.png)" in states["student", ""]
     assert str(run.folder / "student") in states["export", ""]
-    assert states["transfer", "trees from random, seed 0"] == "finished"
-    assert states["label", "light for pile"] == "finished"
-    assert states["report", ""] != "finished"
+    assert states["transfer", "trees from random, seed 0"] == "complete"
+    assert states["label", "light for pile"] == "complete"
+    assert states["report", ""] != "complete"
     assert "grew by 2 images" in states["pool", "pile"]
     assert end == f"--stage=all stops: {run.refused('all')}"
 
@@ -231,9 +228,9 @@ def test_the_way_out_that_the_message_names_labels_only_what_is_new(run, data):
     assert states["student", ""] == "not begun, will be made"
     assert states["transfer", "trees from random, seed 0"].startswith("reused from")
     assert not folder.exists()
-    said = run("all", folder=folder, reuse=run.folder)
-    assert "pile: 2 new images, pile_block2" in said
-    assert "labels of light for pile_block2: 2 of 2 images" in said
+    printed = run("all", folder=folder, reuse=run.folder)
+    assert "pile: 2 new images, pile_block2" in printed
+    assert "labels of light for pile_block2: 2 of 2 images" in printed
     ledger = folder / "labels" / "light" / "pile" / "ledger.json"
     assert ledger.samefile(column / "ledger.json")
     sources = json.loads((folder / "student" / "finished.json").read_text())["inputs"]["sources"]
@@ -257,7 +254,7 @@ def test_images_that_are_gone_stop_nothing(run, data):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         (lambda pool: (pool / "1.png").rename(pool / "one.png"), r"grew by .*one.*lost .*\(1.png"),
         (lambda pool: save(pool / "1.png", picture(77)[:20]), r"other bytes for 1 image \(1.png"),
@@ -265,11 +262,11 @@ def test_images_that_are_gone_stop_nothing(run, data):
     ],
     ids=["renamed", "replaced", "in a folder"],
 )
-def test_every_kind_of_change_has_a_way_back(run, data, change, told):
+def test_every_kind_of_change_has_a_way_back(run, data, change, words):
     shutil.copytree(data / "pile", data / "kept")
     change(data / "pile")
     states, (end,) = run.status()
-    assert re.search(told, states["pool", "pile"]) and re.search(told, end)
+    assert re.search(words, states["pool", "pile"]) and re.search(words, end)
     assert states["student", ""].startswith("must be made again")
     assert "put replaced or renamed ones back" in run.refused("all")
     shutil.rmtree(data / "pile")
@@ -277,8 +274,8 @@ def test_every_kind_of_change_has_a_way_back(run, data, change, told):
     assert run.status()[1] == FINISHED and run("all")
 
 
-def test_two_pools_are_told_together(data, capsys):
-    run = Run(data, capsys, names=("pile", "heap"))
+def test_two_pools_are_named_together(data, capsys):
+    run = CommandLine(data, capsys, names=("pile", "heap"))
     run("all")
     grow(data, "heap", ("new.png",))
     assert "pile" not in run.refused("all").split(" after ")[0]
@@ -293,14 +290,14 @@ def test_a_student_that_has_begun_is_finished_on_its_list(run, data):
     made_from = json.loads((run.folder / "student" / "finished.json").read_text())["inputs"]
     shutil.rmtree(run.folder / "transfers")
     shutil.rmtree(run.folder / "export")
-    part = Workdir(run.folder).student
-    part.begin(made_from)
+    student = run.student(made_from)
+    student.begin()
     grow(data)
     states, end = run.status()
     assert states["student", ""] == "begun, will be resumed" and end == ["next: --stage=student"]
     assert "student trained without these changes" in states["pool", "pile"]
     assert "note: pool pile grew by 2 images" in run("all")
-    assert json.loads((part.folder / "finished.json").read_text())["inputs"] == made_from
+    assert json.loads((student.folder / "finished.json").read_text())["inputs"] == made_from
     assert not (run.folder / "labels" / "light" / "pile_block2").exists()
     run.refused("all")
 
@@ -340,13 +337,14 @@ def test_a_run_that_labeled_new_images_after_its_student_goes_on(run, data):
     assert (run.folder / "student" / "finished.json").read_text() == student_inputs
 
 
-def test_the_original_of_a_replaced_image_is_no_new_one(data, capsys):
-    workdir = Workdir(data.parent / "run")
+def test_the_original_of_a_replaced_image_is_no_new_one(data):
+    run = Run(recipe=recipe_of(data), path=data.parent / "run")
 
     def blocks():
-        recipe = pools.frozen(recipe_of(data), workdir, new=True)
-        pools.keep(recipe, workdir)
-        return [[p.source.image_id(i) for i in range(len(p.source))] for p in recipe.pools]
+        frozen = pools.frozen(run, new=True)
+        pools.keep(frozen)
+        sources = [pool.source for pool in frozen.recipe.pools]
+        return [[source.image_id(i) for i in range(len(source))] for source in sources]
 
     (first,) = blocks()
     kept = (data / "pile" / "1.png").read_bytes()
@@ -358,14 +356,14 @@ def test_the_original_of_a_replaced_image_is_no_new_one(data, capsys):
 
 def test_status_reads_no_file_of_a_pool_without_a_list(data, capsys, monkeypatch):
     monkeypatch.setattr("must_keras.data.sources.listed_files.file_sha256", None)
-    states, end = Run(data, capsys).status()
+    states, end = CommandLine(data, capsys).status()
     assert states["label", "light for pile"] == "not begun, will be made"
     assert end == ["next: --stage=teacher"]
 
 
 def test_unfinished_work_of_another_recipe_stops_with_its_way_out(run):
     inputs = json.loads((run.folder / "student" / "finished.json").read_text())["inputs"]
-    Workdir(run.folder).student.begin(inputs)
+    run.student(inputs).begin()
     states, (end,) = run.status(steps=3)
     assert "unfinished work that was begun with student.training.steps = 2" in states["student", ""]
     message = run.refused("all", steps=3)
@@ -404,13 +402,13 @@ def test_lost_labels_of_a_finished_run_are_made_again_alone(run):
     assert "was made without" in states["student", ""] and following == "next: --stage=label"
     assert "Make that alone again by --stage=label" in stops
     run("label")
-    assert run.status()[0]["student", ""] == "finished"
+    assert run.status()[0]["student", ""] == "complete"
     run("all")
     assert run.status()[1] == FINISHED
     assert files(run.folder)["student/finished.json"] == before["student/finished.json"]
 
 
-def test_the_stage_that_makes_a_lost_part_again_is_named_where_it_runs(run):
+def test_the_stage_that_makes_a_lost_artifact_again_is_named_where_it_runs(run):
     shutil.rmtree(run.folder / "student")
     assert "Make that alone again by --stage=student" in run.refused("all")
     run("student")

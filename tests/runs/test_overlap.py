@@ -7,13 +7,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.runs import executor
-from must_keras.data.sources import Concatenated, CsvClasses, FolderPerClass, ImagesOnly, Joined, LabelMaps, ListedFiles, Subset, TolerantSource
+from must_keras import stages
+from must_keras.config.recipe import Pool
+from must_keras.data.sources import (
+    Concatenated,
+    CsvClasses,
+    FolderPerClass,
+    ImagesOnly,
+    Joined,
+    LabelMaps,
+    ListedFile,
+    ListedFiles,
+    Subset,
+    TolerantSource,
+)
 from must_keras.data.sources.source import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
-from must_keras.config.recipe import Pool
-from must_keras.runs import overlap
+from must_keras.runs import preflight
+from must_keras.runs.executor import Executor
+from must_keras.runs.run import Run
 
 
 @pytest.fixture
@@ -31,6 +44,11 @@ def with_pool(recipe, source):
     return dataclasses.replace(recipe, pools=(Pool(source=source),))
 
 
+def check(recipe, source, path):
+    """Check the run of a recipe with one pool in a folder."""
+    preflight.check_folders(Run(recipe=with_pool(recipe, source), path=path), stages.load())
+
+
 def sources(photos):
     only = ImagesOnly(name="photos", root=photos)
     yield only
@@ -44,7 +62,7 @@ def sources(photos):
     )
     yield Subset(only, [0], name="photos")
     yield TolerantSource(only)
-    yield ListedFiles(only, [], name="photos")
+    yield ListedFiles(only, [ListedFile.of(only, 0)], name="photos")
     yield Joined([only], name="photos")
     yield Concatenated([only], name="photos")
 
@@ -53,13 +71,13 @@ def test_a_run_in_a_folder_of_images(recipe, photos, tmp_path):
     for source in sources(photos):
         for root in (photos / "run", photos / "runs" / "x", photos, photos / "b" / "run"):
             with pytest.raises(UserError, match=r"--workdir=.*photos.* is in .*photos.*'photos'"):
-                overlap._check_source(source, root)
+                check(recipe, source, root)
             assert not (photos / "run").exists()
-        overlap._check_source(source, tmp_path / "run")
-        overlap._check_source(source, tmp_path / "photos2")
+        check(recipe, source, tmp_path / "run")
+        check(recipe, source, tmp_path / "photos2")
     maps = list(sources(photos))[3]
     with pytest.raises(UserError, match="maps"):
-        overlap._check_source(maps, tmp_path / "maps" / "run")
+        check(recipe, maps, tmp_path / "maps" / "run")
 
 
 def test_all_sets_of_a_recipe_are_compared(recipe, photos):
@@ -73,8 +91,9 @@ def test_all_sets_of_a_recipe_are_compared(recipe, photos):
             for t in recipe.transfers)},
     ):  # fmt: skip
         with pytest.raises(UserError, match="'photos'"):
-            overlap.check(dataclasses.replace(recipe, **change), photos / "run")
-    overlap.check(recipe, photos / "run")
+            changed = dataclasses.replace(recipe, **change)
+            preflight.check_folders(Run(recipe=changed, path=photos / "run"), stages.load())
+    preflight.check_folders(Run(recipe=recipe, path=photos / "run"), stages.load())
 
 
 def test_links_are_followed(recipe, photos, tmp_path):
@@ -83,7 +102,7 @@ def test_links_are_followed(recipe, photos, tmp_path):
     (photos / "link").symlink_to(tmp_path / "far")
     source = ImagesOnly(name="photos", root=photos)
     with pytest.raises(UserError, match="photos/link, the folder of source 'photos'"):
-        overlap._check_source(source, tmp_path / "far" / "run")
+        check(recipe, source, tmp_path / "far" / "run")
 
 
 def test_images_in_a_folder_that_a_stage_empties(recipe, photos, tmp_path):
@@ -92,10 +111,10 @@ def test_images_in_a_folder_that_a_stage_empties(recipe, photos, tmp_path):
         shutil.copytree(photos, inside)
         source = ImagesOnly(name="inside", root=inside)
         with pytest.raises(UserError, match=r"images.*source 'inside', is in --workdir=.*run"):
-            overlap._check_source(source, tmp_path / "run")
-        overlap._check_source(source, tmp_path / "elsewhere")
+            check(recipe, source, tmp_path / "run")
+        check(recipe, source, tmp_path / "elsewhere")
     shutil.copytree(photos, tmp_path / "run" / "data")
-    overlap._check_source(ImagesOnly(name="own", root=tmp_path / "run" / "data"), tmp_path / "run")
+    check(recipe, ImagesOnly(name="own", root=tmp_path / "run" / "data"), tmp_path / "run")
 
 
 class Own(Source):
@@ -125,17 +144,17 @@ class Own(Source):
         return {}
 
 
-def test_a_source_of_one_s_own(photos):
+def test_a_source_of_one_s_own(recipe, photos):
     source = Own([None, photos / "a" / "1.png"])
     assert source.folders() == {photos / "a"}
     with pytest.raises(UserError, match="'own'"):
-        overlap._check_source(source, photos / "a" / "run")
-    overlap._check_source(source, photos / "run")
+        check(recipe, source, photos / "a" / "run")
+    check(recipe, source, photos / "run")
 
 
 def test_nothing_is_written_where_a_run_s_folder_is_refused(recipe, photos):
     own = dataclasses.replace(recipe, pools=(Pool(source=ImagesOnly(name="p", root=photos)),))
     before = sorted(photos.rglob("*"))
     with pytest.raises(UserError, match="Nothing was written"):
-        executor.run("all", recipe=lambda: own, workdir=photos / "run", only=(), strategy="one")
+        Executor(stages.load(), load=lambda: own, workdir=photos / "run", strategy="one").make()
     assert sorted(photos.rglob("*")) == before

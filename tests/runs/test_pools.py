@@ -7,14 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from must_keras.data.examples import LabeledExamples, PseudoLabels
-from must_keras.data.sources import CsvClasses, ImagesOnly, ListedFile, ListedFiles, TolerantSource, without_labels
-from must_keras.errors import UserError
 from must_keras.config.recipe import Pool
-from must_keras.stages import label
+from must_keras.data.examples import LabeledExamples, PseudoLabels
+from must_keras.data.sources import (
+    CsvClasses,
+    ImagesOnly,
+    ListedFile,
+    ListedFiles,
+    TolerantSource,
+    without_labels,
+)
+from must_keras.errors import UserError
 from must_keras.runs import pools
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.run import Run
+from must_keras.stages import label
 from must_keras.tasks import Classification
-from must_keras.runs.workdir import Workdir, describe
 
 
 @pytest.fixture
@@ -29,27 +37,41 @@ def save(path, value):
     Image.fromarray(np.full((3, 4, 3), value, np.uint8)).save(path)
 
 
-def freeze(recipe, photos, workdir, *, new=True):
-    pool = Pool(source=ImagesOnly(name="photos", root=photos))
-    found = pools.frozen(dataclasses.replace(recipe, pools=(pool,)), workdir, new=new)
+@pytest.fixture
+def of_photos(recipe, photos):
+    """A function: the recipe with one pool, the photos that are there now."""
+
+    def now():
+        pool = Pool(source=ImagesOnly(name="photos", root=photos))
+        return dataclasses.replace(recipe, pools=(pool,))
+
+    return now
+
+
+def freeze(recipe, path, *others, new=True):
+    """The run in a folder, whose lists of pools are as they are after a stage."""
+    run = pools.frozen(Run(recipe=recipe, path=path, others=others), new=new)
     if new:
-        pools.keep(found, workdir)
-    return found
+        pools.keep(run)
+    return run
+
+
+def pools_of(recipe, path, *others, new=True):
+    return freeze(recipe, path, *others, new=new).recipe.pools
 
 
 def ids(pool):
     return [pool.source.image_id(i) for i in range(len(pool.source))]
 
 
-def test_new_images_are_a_next_block(recipe, photos, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    (first,) = freeze(recipe, photos, workdir).pools
+def test_new_images_are_a_next_block(of_photos, photos, tmp_path):
+    (first,) = pools_of(of_photos(), tmp_path / "run")
     assert first.source.name == "photos" and ids(first) == ["b.png", "d.png", "deep/c.png"]
-    (again,) = freeze(recipe, photos, workdir).pools
+    (again,) = pools_of(of_photos(), tmp_path / "run")
     assert describe(again.source) == describe(first.source)
     save(photos / "a.png", 20)
     save(photos / "e.png", 30)
-    old, block = freeze(recipe, photos, workdir).pools
+    old, block = pools_of(of_photos(), tmp_path / "run")
     assert describe(old.source) == describe(first.source)
     assert block.source.name == "photos_block2" and ids(block) == ["a.png", "e.png"]
     assert block.source.image(1)[0, 0, 0] == 30
@@ -60,40 +82,42 @@ def test_new_images_are_a_next_block(recipe, photos, tmp_path):
     assert all(size > 0 and len(sha256) == 64 for _, _, size, sha256 in listed)
 
 
-def test_how_a_block_is_read_depends_on_its_own_images(recipe, photos, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    (first,) = freeze(recipe, photos, workdir).pools
+def test_how_a_block_is_read_depends_on_its_own_images(of_photos, photos, tmp_path):
+    (first,) = pools_of(of_photos(), tmp_path / "run")
     save(photos / "a.tif", 20)
-    old, block = freeze(recipe, photos, workdir).pools
+    old, block = pools_of(of_photos(), tmp_path / "run")
     assert describe(old.source) == describe(first.source)
     described = describe(block.source)
     assert described["tiff"]
     (photos / "a.tif").unlink()
-    _, gone = freeze(recipe, photos, workdir).pools
+    _, gone = pools_of(of_photos(), tmp_path / "run")
     assert describe(gone.source) == described
 
 
-def test_only_the_new_block_is_labeled(recipe, photos, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    before = freeze(recipe, photos, workdir)
+def test_only_the_new_block_is_labeled(of_photos, photos, tmp_path):
+    before = freeze(of_photos(), tmp_path / "run")
     save(photos / "a.png", 20)
-    after = freeze(recipe, photos, workdir)
-    teacher = recipe.teachers[0]
+    after = freeze(of_photos(), tmp_path / "run")
+    teacher = before.recipe.teachers[0]
+    made = before.teacher(teacher.name)
+    (made.begin() / "model.keras").write_text("weights")
+    made.finish({})
     inputs = [
-        {source.name: describe(label.inputs(r, teacher, source, "0")) for source in sources}
-        for r in (before, after)
-        for sources in [label.sources_to_label(r, teacher)]
+        {
+            source.name: label.artifact(run, teacher, source).inputs
+            for source, _ in run.label_sets(teacher)
+        }
+        for run in (before, after)
     ]
     assert set(inputs[1]) - set(inputs[0]) == {"photos_block2"}
     assert all(inputs[1][name] == value for name, value in inputs[0].items())
 
 
-def test_images_that_are_gone_or_other_cannot_be_read(recipe, photos, tmp_path, capsys):
-    workdir = Workdir(tmp_path / "run")
-    freeze(recipe, photos, workdir)
+def test_images_that_are_gone_or_other_cannot_be_read(of_photos, photos, tmp_path, capsys):
+    freeze(of_photos(), tmp_path / "run")
     (photos / "d.png").unlink()
     (photos / "deep" / "c.png").write_bytes(b"other")
-    pool, block = freeze(recipe, photos, workdir).pools
+    pool, block = pools_of(of_photos(), tmp_path / "run")
     assert ids(pool) == ["b.png", "d.png", "deep/c.png"] and ids(block) == ["deep/c.png"]
     assert "photos: 2 images are gone or replaced" in capsys.readouterr().out
     with pytest.raises(UserError, match="'photos': d.png is gone since it was listed"):
@@ -109,7 +133,7 @@ def test_images_that_are_gone_or_other_cannot_be_read(recipe, photos, tmp_path, 
     assert set(tolerant.unreadable) == {1, 2} and "is gone" in capsys.readouterr().err
 
 
-def test_what_is_gone_has_no_label(recipe, photos, tmp_path):
+def test_what_is_gone_has_no_label(photos):
     """Neither a teacher's, whose record is still there, nor a true one."""
     save(photos / "f.png", 10)
     (photos / "tags.csv").write_text("file,class\nb.png,x\nd.png,y\n")
@@ -123,8 +147,10 @@ def test_what_is_gone_has_no_label(recipe, photos, tmp_path):
         is_empty = staticmethod(lambda index: False)
         read = staticmethod(lambda index: {"classes": [0, 1], "probabilities": [0.6, 0.4]})
 
-    said = LabeledExamples(listed, [task], {"kind": PseudoLabels(column=Record(), threshold=None)})
-    found = {said.source.image_id(i): said.origins(i)["kind"] for i in range(len(said))}
+    examples = LabeledExamples(
+        listed, [task], {"kind": PseudoLabels(reader=Record(), threshold=None)}
+    )
+    found = {examples.source.image_id(i): examples.origins(i)["kind"] for i in range(len(examples))}
     assert found == {
         "b.png": "true",
         "d.png": "missing",
@@ -133,7 +159,7 @@ def test_what_is_gone_has_no_label(recipe, photos, tmp_path):
     }
 
 
-def test_true_labels_count_for_the_student_and_not_for_columns(recipe, photos, tmp_path):
+def test_ground_truth_counts_for_the_student_and_not_for_pseudo_labels(photos, tmp_path):
     def described(text):
         (tmp_path / "tags.csv").write_text(f"file,class\nb.png,{text}\n")
         tags = CsvClasses(
@@ -149,38 +175,39 @@ def test_true_labels_count_for_the_student_and_not_for_columns(recipe, photos, t
     assert one != other and images == same
 
 
-def test_looking_lists_nothing(recipe, photos, tmp_path):
-    workdir = Workdir(tmp_path / "run")
-    (pool,) = freeze(recipe, photos, workdir, new=False).pools
+def test_a_view_lists_nothing(of_photos, tmp_path):
+    (pool,) = pools_of(of_photos(), tmp_path / "run", new=False)
     assert isinstance(pool.source, ImagesOnly) and not (tmp_path / "run").exists()
 
 
 def test_drawn_pools_stay_as_they_are(recipe, tmp_path):
-    assert pools.frozen(recipe, Workdir(tmp_path / "run"), new=True).pools == recipe.pools
+    assert pools_of(recipe, tmp_path / "run") == recipe.pools
 
 
-def test_another_runs_list_goes_on_where_its_labels_may_be_taken(recipe, photos, tmp_path, capsys):
-    first = freeze(recipe, photos, Workdir(tmp_path / "one")).pools
+def test_another_runs_list_goes_on_where_its_labels_may_be_reused(
+    of_photos, photos, tmp_path, capsys
+):
+    first = pools_of(of_photos(), tmp_path / "one")
     save(photos / "a.png", 20)
-    second = Workdir(tmp_path / "two", (tmp_path / "one",))
-    old, block = freeze(recipe, photos, second).pools
+    others = (tmp_path / "two", tmp_path / "one")
+    old, block = pools_of(of_photos(), *others)
     assert describe(old.source) == describe(first[0].source) and ids(block) == ["a.png"]
     assert "photos: 1 new images, photos_block2" in capsys.readouterr().out
-    assert [ids(pool) for pool in freeze(recipe, photos, second).pools] == [ids(old), ids(block)]
+    assert [ids(pool) for pool in pools_of(of_photos(), *others)] == [ids(old), ids(block)]
     # A pool of the same name with other files is another one.
     for file in photos.rglob("*.png"):
         Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(file, compress_level=0)
-    (pool,) = freeze(recipe, photos, Workdir(tmp_path / "three", (tmp_path / "one",))).pools
+    (pool,) = pools_of(of_photos(), tmp_path / "three", tmp_path / "one")
     assert ids(pool) == ["a.png", "b.png", "d.png", "deep/c.png"]
 
 
-def test_files_are_looked_at_for_another_list_only_where_there_is_one(
-    recipe, photos, tmp_path, monkeypatch
+def test_files_are_compared_for_another_list_only_where_there_is_one(
+    of_photos, tmp_path, monkeypatch
 ):
-    other, looked = tmp_path / "other", []
-    freeze(recipe, photos, Workdir(other))
+    other, compared = tmp_path / "other", []
+    freeze(of_photos(), other)
     size = pools._size
-    monkeypatch.setattr(pools, "_size", lambda *args: looked.append(1) or size(*args))
+    monkeypatch.setattr(pools, "_size", lambda *args: compared.append(1) or size(*args))
     for others in ((tmp_path / "nothing",), (other,)):
-        freeze(recipe, photos, Workdir(tmp_path / "run", others), new=False)
-        assert len(looked) == 3 * (others == (other,))
+        freeze(of_photos(), tmp_path / "run", *others, new=False)
+        assert len(compared) == 3 * (others == (other,))

@@ -5,20 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fakes.random_examples import NETWORK
+from must_keras.config.recipe import Pool, Recipe, Student, Teacher
 from must_keras.data import stored
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
-from must_keras.config.recipe import Pool, Recipe, Student, Teacher
 from must_keras.runs import preflight
 from must_keras.runs.label_contents import LabelContents, search
+from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_keras.training.optimizers import AdamW
 from must_keras.training.config import TrainingConfig
-from must_keras.runs.workdir import Workdir
-from painted import NETWORK
+from must_keras.training.optimizers import AdamW
 
 CLASSES = ("cat", "dog", "cow")
 KIND = Classification(name="kind", classes=CLASSES)
@@ -101,9 +101,9 @@ def recipe(task, train, *, others=None, pools=(), scale=(1.0, 1.0)):
     )  # fmt: skip
 
 
-def look(tmp_path, capsys, *args, **kwargs):
-    """The warnings of a first look, without those of the pool."""
-    preflight.run(recipe(*args, **kwargs), Workdir(tmp_path / "run"))
+def warnings_of(tmp_path, capsys, given):
+    """The warnings of a recipe's preflight, without those of the pool."""
+    preflight.check_data(Run(recipe=given, path=tmp_path / "run"))
     lines = capsys.readouterr().err.splitlines()
     return [x for x in lines if x.startswith("warning: ") and "pool 'pool'" not in x]
 
@@ -142,7 +142,7 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
     }[task]  # fmt: skip
     train, others = (labels, fine) if split == "train" else (fine, labels)
     with pytest.raises(UserError) as error:
-        look(tmp_path, capsys, task, train, others=others)
+        warnings_of(tmp_path, capsys, recipe(task, train, others=others))
     text = str(error.value)
     first = "train" if split == "train" else "validation"
     assert f"({first} of teacher 'mine'): nothing to learn for head '{task.name}'" in text
@@ -171,11 +171,7 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
             ["3 of 6 objects are ignored"],
         ),
         # As many difficult objects as VOC has.
-        (
-            THINGS,
-            [objects(*[BIG] * 4, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])],
-            [],
-        ),
+        (THINGS, [objects(*[BIG] * 4, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])], []),
         (PARTS, [seg(0, 1, 2)], []),
         (PARTS, [seg(0, 1)], ["1 of 3 classes have no pixel to learn from (cow)"]),
         # 255 beside several classes is what nobody labeled, as in VOC.
@@ -187,7 +183,7 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
     ],
 )
 def test_what_cannot_be_learned_is_reported(tmp_path, capsys, task, labels, messages):
-    lines = look(tmp_path, capsys, task, labels)
+    lines = warnings_of(tmp_path, capsys, recipe(task, labels))
     assert len(lines) == len(messages), lines
     for message in messages:
         assert any(message in line for line in lines), lines
@@ -200,17 +196,18 @@ def test_what_cannot_be_learned_is_reported(tmp_path, capsys, task, labels, mess
 def test_what_an_augmentation_enlarges_is_not_lost_to_training(tmp_path, capsys):
     labels = [objects(SMALL, SMALL, SMALL, classes=[0, 1, 2])]
     whole = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
-    assert look(tmp_path, capsys, THINGS, labels, others=whole, scale=(0.5, 2.0)) == []
+    assert (
+        warnings_of(tmp_path, capsys, recipe(THINGS, labels, others=whole, scale=(0.5, 2.0))) == []
+    )
     with pytest.raises(UserError, match="train of teacher"):
-        look(tmp_path, capsys, THINGS, labels, others=whole, scale=(0.5, 1.0))
+        warnings_of(tmp_path, capsys, recipe(THINGS, labels, others=whole, scale=(0.5, 1.0)))
 
 
-def test_a_class_is_looked_for_among_all_labels_without_their_images():
+def test_a_class_is_looked_for_among_all_labels():
     """The rare class is in one of 300 images: a report that it is missing would be wrong."""
-    labels = of_classes(*[0, 1] * 149, 0, 2)[::-1]
-    labels = labels[150:] + labels[:150]
-    source = Given(KIND, labels)
-    contents = preflight._contents(source, [KIND], size=64, scale=1.0)["kind"]
+    source = Given(KIND, of_classes(*[0, 1] * 149, 0, 2))
+    contents = LabelContents(KIND, size=64, scale=1.0, num_images=300)
+    search(contents, LabeledExamples(source, [KIND]), source, ())
     assert contents.missing_classes == [] and contents.shortcomings() == []
     assert len(source.labels_read) > 20
 
@@ -244,9 +241,9 @@ def test_what_was_not_read_may_have_something_to_learn(
     others = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
     if is_error:
         with pytest.raises(UserError, match="nothing to learn"):
-            look(tmp_path, capsys, THINGS, labels, others=others)
+            warnings_of(tmp_path, capsys, recipe(THINGS, labels, others=others))
         return
-    (line,) = look(tmp_path, capsys, THINGS, labels, others=others)
+    (line,) = warnings_of(tmp_path, capsys, recipe(THINGS, labels, others=others))
     assert "(train), head 'things': " in line and "8 of 300 images" in line
 
 
@@ -254,7 +251,7 @@ def test_a_rare_object_is_looked_for_until_it_is_found(tmp_path, capsys, monkeyp
     monkeypatch.setattr("must_keras.runs.label_contents._MAX_LABELS", 10)
     labels = [objects()] * 200
     labels[117] = objects(BIG, BIG, BIG, classes=[0, 1, 2])
-    assert look(tmp_path, capsys, THINGS, labels, others=labels[117:118]) == []
+    assert warnings_of(tmp_path, capsys, recipe(THINGS, labels, others=labels[117:118])) == []
 
 
 WRONG_LABELS = [
@@ -280,16 +277,17 @@ def test_labels_of_another_form_are_named(tmp_path, wrong, message):
     teacher = dataclasses.replace(given.teachers[0], sets=sets)
     given = dataclasses.replace(given, teachers=(teacher,))
     with pytest.raises(UserError, match=f"source 'odd', image '0.png': .*{message}"):
-        preflight.run(given, Workdir(tmp_path / "run"))
+        preflight.check_data(Run(recipe=given, path=tmp_path / "run"))
 
 
 def test_a_pools_own_labels_are_counted(tmp_path, capsys):
     lost = Pool(source=Given(THINGS, [objects(SMALL), None], name="pool"))
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
     with pytest.raises(UserError, match="pool 'pool': nothing to learn for head 'things'"):
-        look(tmp_path, capsys, THINGS, fine, pools=(lost,))
+        warnings_of(tmp_path, capsys, recipe(THINGS, fine, pools=(lost,)))
     # A pool without any label of its own is labeled by teachers.
-    (line,) = look(tmp_path, capsys, THINGS, fine, pools=(Pool(source=Given(THINGS, [None])),))
+    unlabeled = Pool(source=Given(THINGS, [None]))
+    (line,) = warnings_of(tmp_path, capsys, recipe(THINGS, fine, pools=(unlabeled,)))
     assert "pool 'given', head 'things': the one image has no label for the head" in line
 
 
@@ -297,9 +295,9 @@ def test_a_pool_is_not_read_again_where_the_student_is_begun(tmp_path):
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
     pool = Given(THINGS, [None], name="pool")
     given = recipe(THINGS, fine, pools=(Pool(source=pool),))
-    workdir = Workdir(tmp_path / "run")
-    workdir.student.begin()
-    preflight.run(given, workdir)
+    run = Run(recipe=given, path=tmp_path / "run")
+    run.student.begin()
+    preflight.check_data(run)
     assert not pool.images_read and not pool.labels_read
 
 
@@ -308,7 +306,8 @@ def test_labels_of_a_head_that_nobody_has_are_reported(tmp_path, capsys, field):
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
     other = Given(Detection(name="animals", classes=CLASSES), fine, name="pool")
     given = {"source": Given(FAR, [None], name="pool")} | {field: other}
-    preflight.run(recipe(THINGS, fine, pools=(Pool(**given),)), Workdir(tmp_path / "run"))
+    of_pool = recipe(THINGS, fine, pools=(Pool(**given),))
+    preflight.check_data(Run(recipe=of_pool, path=tmp_path / "run"))
     assert "pool 'pool' has labels of head 'animals', which are not used" in capsys.readouterr().err
 
 
@@ -351,7 +350,7 @@ def test_an_image_that_cannot_be_read_is_skipped_and_many_are_not(tmp_path, caps
         given = recipe(KIND, labels)
         teacher = dataclasses.replace(given.teachers[0], sets=sets)
         given = dataclasses.replace(given, teachers=(teacher,))
-        preflight.run(given, Workdir(tmp_path / "run"))
+        preflight.check_data(Run(recipe=given, path=tmp_path / "run"))
         return capsys.readouterr().err
 
     err = run(0)

@@ -1,4 +1,4 @@
-"""A program of the tests: trains SimCLR and MoCo on one device and on two, and tells of it.
+"""A program of the tests: trains SimCLR and MoCo on one device and on two.
 
 python pairs_program.py FOLDER writes FOLDER/<method>-<layout>.npz: each step's losses, the final
 weights of the encoder and, of MoCo, the queue.
@@ -10,13 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fakes.few_layers import NETWORK, Noise, crops
+from fakes.random_examples import training
 from must_keras import command
 from must_keras.self_supervised import MoCo, SimCLR
-from must_keras.self_supervised.views import two_views
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.strategy import make_strategy
-from painted import training
-from tiny import NETWORK, Noise
 
 RUN = training(3, batch=8, learning_rate=0.05, clip_norm=1.0)
 
@@ -24,13 +23,13 @@ RUN = training(3, batch=8, learning_rate=0.05, clip_norm=1.0)
 def run(path: pathlib.Path, method) -> None:
     model = method.build(NETWORK, seed=1, num_images=64)
     RUN.compile(model)
-    feed = InputPipeline(Noise(), (), RUN, size=32, seed=5, look=two_views(method.views, size=32))
+    pipeline = InputPipeline(Noise(), (), RUN, size=32, seed=5, make_views=crops)
     losses = []
     logs = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append([logs["loss"], logs["gradient_norm"]])
     )
     model.fit(
-        feed.batches(), epochs=1, steps_per_epoch=3, verbose=0, callbacks=[logs], shuffle=False
+        pipeline.batches(), epochs=1, steps_per_epoch=3, verbose=0, callbacks=[logs], shuffle=False
     )
     kept = {"queue": model.queue} if isinstance(method, MoCo) else {}
     weights = {f"weight {i}": w for i, w in enumerate(model.get_weights())}

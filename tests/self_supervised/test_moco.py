@@ -3,12 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.few_layers import NETWORK, Noise, crops
+from fakes.random_examples import training
 from must_keras.self_supervised import MoCo
 from must_keras.self_supervised.moco import enqueued, follow, info_nce, weights_of
-from must_keras.self_supervised.views import two_views
 from must_keras.training.input_pipeline import InputPipeline
-from painted import training
-from tiny import NETWORK, Noise
 
 RANDOM = np.random.default_rng(0)
 
@@ -68,17 +67,16 @@ def test_a_step_by_hand():
     method = MoCo(training=run, dimensions=6)
     model = method.build(NETWORK, seed=1, num_images=48)
     run.compile(model)
-    look = two_views(method.views, size=32)
-    feed = InputPipeline(Noise(), (), run, size=32, seed=5, look=look)
+    pipeline = InputPipeline(Noise(), (), run, size=32, seed=5, make_views=crops)
     for slow, fast in zip(weights_of(model.key_encoder), weights_of(model), strict=True):
         np.testing.assert_array_equal(slow, fast)
     assert len(model.trainable_variables) == len(model.layers[1].trainable_weights) + 4
-    model.train_step(feed.batch_of(0))
+    model.train_step(pipeline.batch_of(0))
     before = [np.array(w) for w in weights_of(model.key_encoder)]
     fast = [np.array(w) for w in weights_of(model)]
     queue = np.array(model.queue)
     assert queue.shape == (12, 6) and int(model.place) == 4
-    x, y = feed.batch_of(1)
+    x, y = pipeline.batch_of(1)
     queries = keras.ops.normalize(model(x["image"], training=True), axis=-1)
     for weight, value in zip(weights_of(model), fast, strict=True):
         weight.assign(value)  # The statistics of BatchNormalization moved.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import training
 from must_keras.ops import color
-from must_keras.ops.views import sample
+from must_keras.ops.views import View, sample
 from must_keras.self_supervised import MoCo, RandomViews, SimCLR
 from must_keras.self_supervised.views import distorted, random_crop, two_views
-from painted import training
 
 KEYS = range(60)
 STILL = RandomViews(jitter_share=0.0, gray_share=0.0, blur_share=0.0)
@@ -28,10 +28,17 @@ def rectangle(view, original):
     return top, left, m[0, 0] * h * original[0], (edges[1] - edges[0]) * original[1], m[1, 1] < 0
 
 
+@tf.function(autograph=False)
+def matrix(original, key, least_area):
+    """Traced once for all sizes and areas."""
+    return random_crop(original, (64, 64), key, least_area=least_area).matrix
+
+
 def crops(original, least_area):
+    least = tf.constant(least_area, tf.float32)
     for key in KEYS:
-        view = random_crop(tf.constant(original), (64, 64), tf.constant(key), least_area=least_area)
-        yield rectangle(view, original)
+        found = matrix(tf.constant(original), tf.constant(key), least)
+        yield rectangle(View(matrix=found, size=(64, 64)), original)
 
 
 @pytest.mark.parametrize("original", [(60, 80), (200, 90), (64, 64)])
@@ -81,35 +88,42 @@ def test_the_views_differ_and_are_functions_of_the_key():
     assert not np.allclose(one["image"], one["other"])
 
 
-def changed(views: RandomViews, keys=range(150)) -> collections.Counter:
-    """How many views are gray, and how many are as they were."""
+@tf.function(autograph=False)
+def distort(image, key, jitter_share, gray_share, blur_share, color_range):
+    """Traced once for all probabilities, and for each range of colors."""
+    views = RandomViews(
+        jitter_share=jitter_share, gray_share=gray_share, blur_share=blur_share,
+        brightness=0.4, contrast=color_range, saturation=color_range, hue=color_range,
+    )  # fmt: skip
+    return distorted(image, key, views)
+
+
+def distorted_by(image, key, *, jitter=0.0, gray=0.0, blur=0.0, colors=0.2):
+    return distort(image, tf.constant(key), *map(tf.constant, (jitter, gray, blur)), colors)
+
+
+def changed(keys=range(150), **shares) -> collections.Counter:
+    """Count the views that are gray, and those that are unchanged."""
     image = tf.constant(BLOCKS[:32, :32], tf.float32)
-    distort = tf.function(lambda key: distorted(image, key, views), autograph=False)
     found = collections.Counter()
     for key in keys:
-        result = np.asarray(distort(tf.constant(key)))
+        result = np.asarray(distorted_by(image, key, **shares))
         found["gray"] += np.allclose(result, np.asarray(color.gray(result)), atol=1e-2)
         found["same"] += np.array_equal(result, image)
     return found
 
 
 def test_each_change_has_its_published_chance():
-    only = {"jitter_share": 0.0, "gray_share": 0.0, "blur_share": 0.0}
-    assert 100 < 150 - changed(RandomViews(**only | {"jitter_share": 0.8}))["same"] < 138
-    assert 15 < changed(RandomViews(**only | {"gray_share": 0.2}))["gray"] < 50
-    assert 50 < changed(RandomViews(**only | {"blur_share": 0.5}))["same"] < 100
-    assert changed(RandomViews(**only), keys=range(9))["same"] == 9
+    assert 100 < 150 - changed(jitter=0.8)["same"] < 138
+    assert 15 < changed(gray=0.2)["gray"] < 50
+    assert 50 < changed(blur=0.5)["same"] < 100
+    assert changed(keys=range(9))["same"] == 9
 
 
 def test_colors_change_as_far_as_they_may():
-    """An even picture of brightness 100 in which nothing but the brightness is changed."""
-    views = RandomViews(
-        brightness=0.4, contrast=0.0, saturation=0.0, hue=0.0, jitter_share=1.0, gray_share=0.0,
-        blur_share=0.0,
-    )  # fmt: skip
-    even = tf.fill((4, 4, 3), 100.0)
-    distort = tf.function(lambda key: distorted(even, key, views), autograph=False)
-    found = [float(distort(tf.constant(key))[0, 0, 0]) for key in range(150)]
+    """An even image of brightness 100 in which nothing but the brightness is changed."""
+    even = tf.fill((32, 32, 3), 100.0)
+    found = [float(distorted_by(even, key, jitter=1.0, colors=0.0)[0, 0, 0]) for key in range(150)]
     assert 60 - 1e-2 <= min(found) < 64 and 136 < max(found) <= 140 + 1e-2
 
 

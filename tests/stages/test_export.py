@@ -8,36 +8,42 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import NETWORK
 from must_keras.errors import DataError
-from must_keras.modeling.backbone import ResNet
-from must_keras.runs.workdir import Workdir
+from must_keras.runs.run import Run
 from must_keras.stages import export
-from must_keras.tasks import Classification, Segmentation
+from must_keras.tasks import Classification, Depth, Detection, Segmentation
 from must_keras.training.model import build_model
-from must_keras.training.network import Network
 
-NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 KIND = Classification(name="kind", classes=("a", "b", "c"))
 PARTS = Segmentation(name="parts", classes=("a", "b"), channels=8, num_convs=1)
 PATH = pathlib.Path("somewhere")
+HEADS = (
+    Detection(name="things", classes=("a", "b", "c")),
+    Segmentation(name="parts", classes=("a", "b", "c")),
+    Depth(name="far"),
+)
 
 
-def finished_student(root, tasks) -> Workdir:
-    workdir = Workdir(root)
-    workdir.student.begin()
-    build_model(NETWORK, tasks, seed=0, norm=NORM).save(workdir.student.model_path)
-    workdir.student.finish({}, {"parameters": 1})
-    return workdir
+def run_of(path, tasks) -> Run:
+    """A run with a complete student, whose recipe has nothing but tasks."""
+    run = Run(recipe=types.SimpleNamespace(tasks=tasks), path=path)
+    run.student.begin()
+    build_model(NETWORK, tasks, seed=0, norm=NORM).save(run.student.model_path)
+    run.student.finish({"parameters": 1})
+    return run
 
 
-def run(workdir, tasks):
-    export.run(types.SimpleNamespace(tasks=tasks), workdir, ())
-    return workdir.export.result()
+def make(run):
+    """The result of the stage."""
+    one = run.export.declare(find_inputs=dict)
+    export.STAGE.make(run, [one])
+    return one.result()
 
 
 def test_a_student_without_a_pyramid_is_exported_without_it(tmp_path, capsys):
-    result = run(finished_student(tmp_path, [KIND]), [KIND])
+    result = make(run_of(tmp_path, [KIND]))
     folder = tmp_path / "export"
     assert (folder / "backbone.keras").is_file() and not (folder / "neck.keras").exists()
     assert "neck.keras" in result["skipped"] and "neck.keras" not in result["reloaded"]
@@ -49,7 +55,7 @@ def test_a_student_without_a_pyramid_is_exported_without_it(tmp_path, capsys):
 
 
 def test_every_part_is_reloaded_and_compared(tmp_path):
-    result = run(finished_student(tmp_path, [KIND, PARTS]), [KIND, PARTS])
+    result = make(run_of(tmp_path, [KIND, PARTS]))
     assert list(result["reloaded"]) == [
         "backbone.keras", "neck.keras", "saved_model, float32 64x64", "saved_model, uint8 49x80",
     ]  # fmt: skip
@@ -59,13 +65,13 @@ def test_every_part_is_reloaded_and_compared(tmp_path):
 
 
 def test_a_student_that_says_nan_is_not_exported(tmp_path):
-    workdir = finished_student(tmp_path, [KIND])
+    run = run_of(tmp_path, [KIND])
     model = build_model(NETWORK, [KIND], seed=0, norm=NORM)
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-    model.save(workdir.student.model_path)
+    model.save(run.student.model_path)
     with pytest.raises(DataError, match="is not finite everywhere"):
-        run(workdir, [KIND])
-    assert workdir.export.result() is None
+        make(run)
+    assert run.export.result() is None
 
 
 def outputs(num_images: int = 2, num_boxes: int = 100, seed: int = 0) -> dict[str, np.ndarray]:
@@ -81,7 +87,7 @@ def outputs(num_images: int = 2, num_boxes: int = 100, seed: int = 0) -> dict[st
 
 
 def test_equal_outputs_agree_wholly():
-    assert export.compare(PATH, outputs(), outputs()) == export.Comparison(
+    assert export.compare(PATH, outputs(), outputs(), HEADS) == export.Comparison(
         difference=0.0, agreement=1.0
     )
 
@@ -93,7 +99,7 @@ def test_a_single_value_that_is_not_finite_is_refused(key, value):
         sides = [{k: v.astype(np.float64) for k, v in outputs().items()} for _ in range(2)]
         sides[broken][key].flat[5] = value
         with pytest.raises(DataError, match=rf"{key} is not finite"):
-            export.compare(PATH, *sides)
+            export.compare(PATH, *sides, HEADS)
 
 
 def test_one_flipped_pixel_or_tie_is_no_other_model():
@@ -103,7 +109,7 @@ def test_one_flipped_pixel_or_tie_is_no_other_model():
     for key in ("boxes", "scores", "classes", "masks"):
         other[f"things.{key}"][0, :-1] = other[f"things.{key}"][0, 1:]
     other["things.classes"][0, -1] = 7
-    found = export.compare(PATH, outputs(), other)
+    found = export.compare(PATH, outputs(), other, HEADS)
     assert found.agreement == pytest.approx(1 - 1 / 200) and found.difference == 0.0
 
 
@@ -111,31 +117,31 @@ def test_one_flipped_pixel_or_tie_is_no_other_model():
 def test_detections_elsewhere_are_refused(key):
     other = outputs()
     other[key][:, ::20] += 0.1
-    with pytest.raises(DataError, match="things's detections agree .* in 95.0%"):
-        export.compare(PATH, outputs(), other)
+    with pytest.raises(DataError, match="things.detections agree .* in 95.0%"):
+        export.compare(PATH, outputs(), other, HEADS)
 
 
 def test_another_map_or_depth_is_refused():
     other = outputs()
     other["parts.map"][:, 0] += 1
     with pytest.raises(DataError, match="parts.map agree .* in 98.4%"):
-        export.compare(PATH, outputs(), other)
+        export.compare(PATH, outputs(), other, HEADS)
     other = outputs()
     other["far.depth"][0, 0, 0] += 0.01
     with pytest.raises(DataError, match="far.depth differs .* by 1.1e-03"):
-        export.compare(PATH, outputs(), other)
+        export.compare(PATH, outputs(), other, HEADS)
 
 
 def test_pictures_without_any_detection_agree():
     nothing = outputs()
     nothing["things.classes"][:] = -1
-    assert export.compare(PATH, nothing, nothing).agreement == 1.0
+    assert export.compare(PATH, nothing, nothing, HEADS).agreement == 1.0
     with pytest.raises(DataError, match="in 0.0%"):
-        export.compare(PATH, nothing, outputs())
+        export.compare(PATH, nothing, outputs(), HEADS)
 
 
 def test_a_missing_output_is_refused():
     other = outputs()
     del other["far.depth"]
     with pytest.raises(DataError, match="outputs"):
-        export.compare(PATH, outputs(), other)
+        export.compare(PATH, outputs(), other, HEADS)

@@ -10,9 +10,12 @@ import tensorflow as tf
 
 from must_keras import tasks
 from must_keras.errors import UserError
-from must_keras.ops.views import View, letterbox
-from must_keras.tasks.base import Spec, Task
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
+from must_keras.tasks.base import Task
+from must_keras.tasks.parts import Spec
 from must_keras.tasks.thresholds import DROPPED
+from tasks.edges import Edges
 
 NARROW = {"channels": 4, "num_convs": 1}
 INSTANCES = [
@@ -23,6 +26,7 @@ INSTANCES = [
     tasks.Depth(name="meters", kind="metric", **NARROW),
     tasks.Depth(name="inverse", kind="relative_inverse", loss_stride=2, **NARROW),
     tasks.Normals(name="normals", **NARROW),
+    Edges(name="edges"),
     tasks.Detection(
         name="boxes", classes=("ant", "bee"), max_boxes=24, num_candidates=32, num_proposals=8,
         max_detections=16,
@@ -49,7 +53,7 @@ def features(task: Task, num_images: int, seed: int = 0) -> dict[str, np.ndarray
         name: random.normal(
             size=(num_images, *(math.ceil(side / STRIDES[name]) for side in SIZE), 6)
         ).astype("float32")
-        for name in task.features
+        for name in task.head.features
     }
     return levels | {"area": np.tile(WHOLE, (num_images, 1))}
 
@@ -78,24 +82,26 @@ def assert_fits(value, spec: Spec, name: str) -> None:
 
 
 class Subject:
-    """A task, a head with random weights, and labels made of what that head says."""
+    """A task, a head with random weights, and labels made of its predictions."""
 
     def __init__(self, task: Task):
         keras.utils.set_random_seed(1)
         self.task = task
-        self.head = task.build_head(SIZE, NORM)
+        self.head = task.head.build(SIZE, NORM)
         prediction = self.head(features(task, 2), training=False)
-        self.outputs = numpy(task.outputs(prediction, self.head, SIZE))
-        self.records = [task.encode(one(self.outputs, i), WHOLE, SIZE) for i in range(2)]
-        self.stored = [task.decode(record, None) for record in self.records]
+        self.outputs = numpy(task.predictions.decode(prediction, self.head, SIZE))
+        self.records = [
+            task.records.from_prediction(one(self.outputs, i), WHOLE, SIZE) for i in range(2)
+        ]
+        self.stored = [task.records.to_label(record, None) for record in self.records]
 
     def label(self, *views: str) -> dict[str, np.ndarray]:
         """A batch: the first image's label through each view; "missing" for none at all."""
         return stacked(
             [
-                self.task.warp(tensors(self.task.missing()), VIEWS["whole"])
+                self.task.labels.warp(tensors(self.task.labels.missing()), VIEWS["whole"])
                 if view == "missing"
-                else self.task.warp(tensors(self.stored[0]), VIEWS[view])
+                else self.task.labels.warp(tensors(self.stored[0]), VIEWS[view])
                 for view in views
             ]
         )
@@ -110,7 +116,7 @@ class Subject:
         watched = [value for key, value in x.items() if key != "area"]
         with tf.GradientTape() as tape:
             tape.watch(watched)
-            loss = self.task.loss(label, self.head(x, training=False), self.head, keys)
+            loss = self.task.head.loss(label, self.head(x, training=False), self.head, keys)
         gradients = tape.gradient(loss, watched + [v.value for v in self.head.trainable_variables])
         return np.asarray(loss), [tf.convert_to_tensor(g) for g in gradients if g is not None]
 
@@ -118,12 +124,14 @@ class Subject:
 @pytest.mark.parametrize("task", INSTANCES, ids=lambda t: t.name)
 def test_what_a_label_teaches_are_outputs(task):
     subject = Subject(task)
-    assert task.teachable and set(task.teachable) <= set(subject.outputs)
-    assert task.taught_by(task.missing()) == ()
+    assert task.labels.teachable and set(task.labels.teachable) <= set(subject.outputs)
+    assert task.labels.taught_by(task.labels.missing()) == ()
     # A label that weighs anything teaches the first of them.
-    weight = np.asarray(task.label_weight(subject.label("whole")))
-    assert (task.teachable[0] in task.taught_by(subject.stored[0])) == bool(weight[0] > 0)
-    assert set(task.taught_by(subject.stored[0])) <= set(task.teachable)
+    weight = np.asarray(task.labels.weight(subject.label("whole")))
+    assert (task.labels.teachable[0] in task.labels.taught_by(subject.stored[0])) == bool(
+        weight[0] > 0
+    )
+    assert set(task.labels.taught_by(subject.stored[0])) <= set(task.labels.teachable)
 
 
 def tensors(stored: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
@@ -137,20 +145,20 @@ def subject(request) -> Subject:
 
 def test_stored_labels_and_records_are_as_specified(subject):
     task = subject.task
-    for stored in (task.missing(), *subject.stored):
-        assert stored.keys() == task.stored_spec().keys()
-        for key, spec in task.stored_spec().items():
+    for stored in (task.labels.missing(), *subject.stored):
+        assert stored.keys() == task.labels.stored_spec().keys()
+        for key, spec in task.labels.stored_spec().items():
             assert_fits(stored[key], spec, key)
     for record in subject.records:
-        assert record.keys() == task.record_spec().keys()
-        for key, spec in task.record_spec().items():
+        assert record.keys() == task.records.spec().keys()
+        for key, spec in task.records.spec().items():
             assert_fits(record[key], spec, key)
 
 
 @pytest.mark.parametrize("view", [*VIEWS, "missing"])
 def test_labels_are_as_specified(subject, view):
     label = subject.label(view)
-    spec = subject.task.label_spec(SIZE)
+    spec = subject.task.labels.spec(SIZE)
     assert label.keys() == spec.keys()
     for key, part in spec.items():
         assert None not in part.shape
@@ -162,19 +170,20 @@ def test_labels_are_as_specified(subject, view):
 def test_warping_inside_tf_data_is_warping(subject, view):
     task = subject.task
     signature = {
-        key: tf.TensorSpec(spec.shape, spec.dtype) for key, spec in task.stored_spec().items()
+        key: tf.TensorSpec(spec.shape, spec.dtype)
+        for key, spec in task.labels.stored_spec().items()
     }
-    both = [subject.stored[0], task.missing()]
+    both = [subject.stored[0], task.labels.missing()]
     dataset = tf.data.Dataset.from_generator(lambda: iter(both), output_signature=signature)
-    found = list(dataset.map(lambda stored: task.warp(stored, VIEWS[view])))
+    found = list(dataset.map(lambda stored: task.labels.warp(stored, VIEWS[view])))
     for stored, label in zip(both, found, strict=True):
-        for key, value in task.warp(tensors(stored), VIEWS[view]).items():
+        for key, value in task.labels.warp(tensors(stored), VIEWS[view]).items():
             np.testing.assert_allclose(label[key], value, rtol=1e-6, atol=1e-6, err_msg=key)
 
 
 def test_a_missing_label_has_no_weight_no_loss_and_no_gradient(subject):
     label = subject.label("missing", "missing")
-    weight = np.asarray(subject.task.label_weight(label))
+    weight = np.asarray(subject.task.labels.weight(label))
     np.testing.assert_array_equal(weight, [0, 0])
     loss, gradients = subject.loss(label)
     np.testing.assert_array_equal(loss, [0, 0])
@@ -184,7 +193,7 @@ def test_a_missing_label_has_no_weight_no_loss_and_no_gradient(subject):
 def test_partly_missing_labels_have_finite_losses_and_gradients(subject):
     views = ("whole", "missing", "padded", "cropped", "mirrored")
     label = subject.label(*views)
-    weight = np.asarray(subject.task.label_weight(label))
+    weight = np.asarray(subject.task.labels.weight(label))
     assert weight.shape == (5,) and weight.dtype == np.float32
     np.testing.assert_array_equal(weight > 0, [True, False, True, True, True])
     loss, gradients = subject.loss(label, seed=3)
@@ -205,14 +214,14 @@ def test_a_loss_in_a_graph_is_the_same(subject):
     task, head = subject.task, subject.head
     label, x = subject.label("whole", "padded"), features(subject.task, 2)
 
-    @tf.function
+    @tf.function(autograph=False)
     def graph(label, x):
         keys = tf.range(2, dtype=tf.int32)
-        return task.loss(label, head(x, training=False), head, keys), task.label_weight(label)
+        return task.head.loss(label, head(x, training=False), head, keys), task.labels.weight(label)
 
     loss, weight = graph(tensors(label), tensors(x))
     np.testing.assert_allclose(loss, subject.loss(label)[0], rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(weight, task.label_weight(label))
+    np.testing.assert_array_equal(weight, task.labels.weight(label))
 
 
 def test_outputs_have_the_labels_units_and_keys(subject):
@@ -229,29 +238,30 @@ def test_outputs_have_the_labels_units_and_keys(subject):
 def test_maps_come_in_the_size_that_is_asked_for(subject):
     task, head = subject.task, subject.head
     prediction = head(features(task, 2), training=False)
-    for key, value in task.outputs(prediction, head, (16, 32)).items():
+    for key, value in task.predictions.decode(prediction, head, (16, 32)).items():
         expected = subject.outputs[key].shape
         if expected[1:3] == SIZE:
             expected = (2, 16, 32, *expected[3:])
         assert tuple(value.shape) == expected, key
 
 
-def test_what_a_column_keeps_is_what_the_head_said(subject):
-    task, evaluator = subject.task, subject.task.evaluator()
-    labels = [task.warp(tensors(stored), VIEWS["whole"]) for stored in subject.stored]
+def test_a_record_keeps_the_prediction(subject):
+    task, evaluator = subject.task, subject.task.metrics.evaluator()
+    labels = [task.labels.warp(tensors(stored), VIEWS["whole"]) for stored in subject.stored]
     evaluator.update(stacked(labels), subject.outputs)
-    headline = next(iter(evaluator.result().values()))
-    assert headline > 0.98
+    headline = evaluator.metrics[0]
+    best = headline.range[1] if headline.better == "higher" else headline.range[0]
+    assert abs(evaluator.result()[headline.name] - best) < 0.02
 
 
 def test_a_stored_label_can_be_stored_again(subject):
     task = subject.task
     for stored in subject.stored:
-        again = task.record_of(stored)
-        assert again.keys() == task.record_spec().keys()
-        for key, spec in task.record_spec().items():
+        again = task.records.from_label(stored)
+        assert again.keys() == task.records.spec().keys()
+        for key, spec in task.records.spec().items():
             assert_fits(again[key], spec, key)
-        for key, value in task.decode(again, None).items():
+        for key, value in task.records.to_label(again, None).items():
             # A step of 8 bits of a normal.
             np.testing.assert_allclose(value, stored[key], atol=0.01, err_msg=key)
 
@@ -259,14 +269,16 @@ def test_a_stored_label_can_be_stored_again(subject):
 def test_half_a_picture_of_padding_is_cut_off(subject):
     area = np.array([0, 0, 32, 64], "float32")
     task = subject.task
-    stored = task.decode(task.encode(one(subject.outputs, 0), area, SIZE), None)
-    for key, spec in task.stored_spec().items():
+    stored = task.records.to_label(
+        task.records.from_prediction(one(subject.outputs, 0), area, SIZE), None
+    )
+    for key, spec in task.labels.stored_spec().items():
         if spec.shape.count(None) == 2:  # a map; a list of anything has one or three
             assert stored[key].shape[:2] == (32, 64)
 
 
 def test_the_same_outputs_give_the_same_record(subject):
-    again = subject.task.encode(one(subject.outputs, 0), WHOLE, SIZE)
+    again = subject.task.records.from_prediction(one(subject.outputs, 0), WHOLE, SIZE)
     for key, value in subject.records[0].items():
         np.testing.assert_array_equal(np.asarray(value), np.asarray(again[key]))
 
@@ -274,7 +286,11 @@ def test_the_same_outputs_give_the_same_record(subject):
 def test_metrics_leave_missing_labels_out(subject):
     task = subject.task
     label = subject.label("whole", "missing")
-    alone, both, nothing = task.evaluator(), task.evaluator(), task.evaluator()
+    alone, both, nothing = (
+        task.metrics.evaluator(),
+        task.metrics.evaluator(),
+        task.metrics.evaluator(),
+    )
     alone.update(
         {k: v[:1] for k, v in label.items()}, {k: v[:1] for k, v in subject.outputs.items()}
     )
@@ -284,44 +300,50 @@ def test_metrics_leave_missing_labels_out(subject):
         np.testing.assert_allclose(both.result()[name], value, err_msg=name)
     assert nothing.result().keys() == alone.result().keys()
     assert np.isnan(list(nothing.result().values())).all()
-    assert np.isnan(list(task.evaluator().result().values())).all()
+    assert np.isnan(list(task.metrics.evaluator().result().values())).all()
 
 
-def test_the_trivial_answer_is_scored_like_any_other(subject):
+def test_the_trivial_baseline_is_scored_like_a_prediction(subject):
     task = subject.task
     label = subject.label("whole", "missing", "cropped")
-    prior, evaluator = task.prior(), task.evaluator()
-    prior.update(label)
-    said = prior.outputs(3)
-    for key, value in said.items():
+    baseline, evaluator = task.metrics.trivial_baseline(), task.metrics.evaluator()
+    baseline.update(label)
+    predicted = baseline.predict(3)
+    for key, value in predicted.items():
         assert len(value) == 3 and np.asarray(value).dtype == subject.outputs[key].dtype, key
-    evaluator.update(label, said)
-    assert evaluator.result().keys() == task.evaluator().result().keys()
+    evaluator.update(label, predicted)
+    assert evaluator.result().keys() == task.metrics.evaluator().result().keys()
     assert np.isfinite(next(iter(evaluator.result().values())))
 
 
 def test_quality_compares_two_labels(subject):
-    quality = subject.task.quality()
+    quality = subject.task.metrics.quality()
     quality.update(subject.label("whole", "missing"), subject.label("whole", "whole"))
     quality.update(subject.label("whole"), subject.label("missing"))
     assert quality.result() and all(isinstance(v, float) for v in quality.result().values())
     assert np.isfinite(next(iter(quality.result().values())))
 
 
-def test_everything_can_be_drawn(subject):
+def test_every_label_and_prediction_has_a_picture(subject):
     image = np.full((*SIZE, 3), 90, np.uint8)
-    for shown in (
-        one(subject.label("whole"), 0),
-        one(subject.label("missing"), 0),
-        one(subject.outputs, 1),
-    ):
-        picture = subject.task.draw(image, shown)
+    pictures = [
+        subject.task.visualization.visualize(image, shown)
+        for shown in (
+            one(subject.label("whole"), 0),
+            one(subject.label("missing"), 0),
+            one(subject.outputs, 1),
+        )
+    ]
+    for picture in pictures:
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
+    labeled, missing, _ = pictures
+    # A label leaves marks that a missing one does not.
+    assert labeled.shape == missing.shape and (labeled != missing).any()
 
 
-def test_a_sketch_has_forms_that_a_page_can_draw(subject):
+def test_a_sketch_has_forms_that_a_page_can_show(subject):
     for record in subject.records:
-        sketch = subject.task.sketch(record)
+        sketch = subject.task.records.sketch(record)
         assert sketch.certainty is None or 0.0 <= sketch.certainty <= 1.0
         if sketch.answers is not None:
             assert (np.diff(sketch.answers.probabilities) <= 0).all()
@@ -347,37 +369,41 @@ def test_a_task_goes_through_json(subject):
 def test_the_head_is_a_layer_that_can_be_saved(subject):
     task = subject.task
     assert subject.head.name == task.name
-    assert task.features and set(task.features) <= STRIDES.keys()
+    assert task.head.features and set(task.head.features) <= STRIDES.keys()
     config = keras.saving.serialize_keras_object(subject.head)
     other = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
     x = features(task, 2)
     other(x, training=False)
     other.set_weights(subject.head.get_weights())
-    said = task.outputs(other(x, training=False), other, SIZE)
+    predicted = task.predictions.decode(other(x, training=False), other, SIZE)
     for key, value in subject.outputs.items():
-        np.testing.assert_allclose(said[key], value, rtol=1e-4, atol=1e-4, err_msg=key)
+        np.testing.assert_allclose(predicted[key], value, rtol=1e-4, atol=1e-4, err_msg=key)
 
 
-def test_a_column_can_say_what_it_holds(subject):
+def test_a_task_has_a_kind_a_unit_and_a_floor(subject):
     task = subject.task
-    assert task.kind and isinstance(task.unit, str) and 0.0 <= task.floor < 1.0
+    assert task.kind and isinstance(task.unit, str) and 0.0 <= task.records.floor < 1.0
 
 
-def test_a_task_that_takes_thresholds_says_how_right_they_are(subject):
+def test_a_task_that_takes_thresholds_scores_its_predictions(subject):
     task, label = subject.task, subject.label("whole", "missing")
-    if not task.takes_threshold:
+    if not task.records.takes_threshold:
         with pytest.raises(UserError, match="no threshold"):
-            task.check_threshold(1.0)
+            task.records.check_threshold(1.0)
         return
     num_classes = len(task.classes)
-    task.check_threshold(1.0)
-    task.check_threshold((1.0,) * (num_classes - 1) + (DROPPED,))
-    found = task.certainty(label, subject.outputs)
-    assert len(found.scores) == len(found.classes) == len(found.right) > 0
+    task.records.check_threshold(1.0)
+    task.records.check_threshold((1.0,) * (num_classes - 1) + (DROPPED,))
+    found = task.metrics.scored_predictions(label, subject.outputs)
+    assert len(found.scores) == len(found.classes) == len(found.correct) > 0
     assert found.scores.min() >= 0.0 and found.scores.max() <= 1.0
     assert set(found.classes.tolist()) <= set(range(num_classes))
-    # The label is made of what the head said.
-    assert found.right.mean() > 0.9 and found.true.shape == (num_classes,) and found.true.any()
+    # The label is made of the prediction.
+    assert (
+        found.correct.mean() > 0.9
+        and found.num_true.shape == (num_classes,)
+        and found.num_true.any()
+    )
     # A class that is dropped is in no label.
-    dropped = task.decode(subject.records[0], (DROPPED,) * num_classes)
-    assert not task.count_classes(dropped).any()
+    dropped = task.records.to_label(subject.records[0], (DROPPED,) * num_classes)
+    assert not task.labels.count_classes(dropped).any()

@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 from scipy import optimize
 
+from fakes.few_layers import NETWORK
 from must_keras.errors import UserError
 from must_keras.ops import maps
-from must_keras.ops.views import View, letterbox
-from must_keras.tasks.depth import Depth
-from must_keras.tasks.depth.depth import to_relative
-from must_keras.tasks.label_content import Framing
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
+from must_keras.tasks.depth import Depth, to_relative
+from must_keras.tasks.summaries import Framing
 from must_keras.training.model import build_model
-from tiny import NETWORK
 
 METRIC = Depth(name="depth", kind="metric", loss_stride=1)
 RELATIVE = Depth(name="depth", kind="relative_inverse", loss_stride=1)
@@ -39,7 +39,7 @@ def values(seed: int = 5, shape: tuple[int, ...] = (3, 16, 16, 1)) -> np.ndarray
 def loss_and_gradient(task: Depth, label: np.ndarray, prediction: np.ndarray):
     variable = tf.Variable(prediction)
     with tf.GradientTape() as tape:
-        loss = task.loss({"depth": label}, {"values": variable}, None, None)
+        loss = task.head.loss({"depth": label}, {"values": variable}, None, None)
     return np.asarray(loss), np.asarray(tape.gradient(loss, variable))
 
 
@@ -53,7 +53,7 @@ def test_the_metric_loss_is_the_difference_of_logarithms():
     for index in zip(*np.nonzero(known(label)), strict=True):
         expected[index[0]] += abs(prediction[(*index, 0)] - np.log(label[index]))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    np.testing.assert_array_equal(METRIC.label_weight({"depth": label}), known(label).sum((1, 2)))
+    np.testing.assert_array_equal(METRIC.labels.weight({"depth": label}), known(label).sum((1, 2)))
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[..., 0] != 0, known(label))
 
@@ -62,17 +62,19 @@ def test_extreme_meters_give_finite_losses():
     label = np.array([[[1e-40, 1e-30], [1e30, 3e38]]], "float32")
     loss, gradient = loss_and_gradient(METRIC, label, np.full((1, 2, 2, 1), 50.0, "float32"))
     assert np.isfinite(loss).all() and np.isfinite(gradient).all()
-    said = METRIC.outputs({"values": np.array([[[[-500.0], [500.0]]]], "float32")}, None, (1, 2))
-    np.testing.assert_allclose(said["depth"], [[[1e-3, 1e3]]], rtol=1e-5)
+    predicted = METRIC.predictions.decode(
+        {"values": np.array([[[[-500.0], [500.0]]]], "float32")}, None, (1, 2)
+    )
+    np.testing.assert_allclose(predicted["depth"], [[[1e-3, 1e3]]], rtol=1e-5)
 
 
-def test_a_fresh_metric_head_says_a_few_meters():
+def test_a_fresh_metric_head_predicts_a_few_meters():
     norm = {"momentum": 0.9, "epsilon": 1e-4}
-    head = Depth(name="depth", channels=4, num_convs=1).build_head((64, 64), norm)
+    head = Depth(name="depth", channels=4, num_convs=1).head.build((64, 64), norm)
     features = {"P2": np.zeros((1, 16, 16, 3), "float32"), "area": np.zeros((1, 4), "float32")}
-    said = METRIC.outputs(head(features), head, (64, 64))["depth"]
-    assert said.shape == (1, 64, 64)
-    np.testing.assert_allclose(said, 3.0, atol=0.1)
+    predicted = METRIC.predictions.decode(head(features), head, (64, 64))["depth"]
+    assert predicted.shape == (1, 64, 64)
+    np.testing.assert_allclose(predicted, 3.0, atol=0.1)
 
 
 # ---- relative inverse depth -----------------------------------------------------------------
@@ -92,8 +94,8 @@ def reference_relative(label: np.ndarray, prediction: np.ndarray) -> float:
     valid = known(label)
     count = valid.sum()
     target = np.where(valid, label, 0).astype(np.float64)
-    said = np.where(valid, softplus(prediction), 0)
-    residual = np.where(valid, standardized(said, valid) - standardized(target, valid), 0)
+    predicted = np.where(valid, softplus(prediction), 0)
+    residual = np.where(valid, standardized(predicted, valid) - standardized(target, valid), 0)
     total = np.abs(residual[valid]).mean() / 2
     for step in (1, 2, 4, 8):
         r, v = residual[::step, ::step], valid[::step, ::step]
@@ -118,7 +120,7 @@ def test_the_relative_loss_equals_the_obvious_one():
     assert (gradient[:2] != 0).any(axis=(1, 2, 3)).all()
 
 
-def test_the_relative_loss_knows_neither_scale_nor_shift_of_the_label():
+def test_the_relative_loss_is_invariant_to_scale_and_shift_of_the_label():
     label, prediction = depths(), values()
     loss, _ = loss_and_gradient(RELATIVE, label, prediction)
     other, _ = loss_and_gradient(RELATIVE, np.where(known(label), 7 * label + 3, 0), prediction)
@@ -127,15 +129,15 @@ def test_the_relative_loss_knows_neither_scale_nor_shift_of_the_label():
 
 def test_an_affine_prediction_has_no_loss():
     label = depths()[:1]
-    said = np.where(known(label), 0.1 * label + 0.2, 1.0).astype(np.float64)
-    prediction = np.log(np.expm1(said))[..., None].astype("float32")
+    predicted = np.where(known(label), 0.1 * label + 0.2, 1.0).astype(np.float64)
+    prediction = np.log(np.expm1(predicted))[..., None].astype("float32")
     loss, _ = loss_and_gradient(RELATIVE, label, prediction)
     assert loss[0] / known(label).sum() < 1e-3
 
 
-def logits_of(said: np.ndarray) -> np.ndarray:
-    """[1, H, W, 1]: what a head gives where its inverse depth is `said` [1, H, W]."""
-    return np.log(np.expm1(said.astype(np.float64)))[..., None].astype("float32")
+def logits_of(predicted: np.ndarray) -> np.ndarray:
+    """[1, H, W, 1]: the value of a head whose inverse depth is `predicted` [1, H, W]."""
+    return np.log(np.expm1(predicted.astype(np.float64)))[..., None].astype("float32")
 
 
 @pytest.mark.parametrize("factor", [1e-2, 0.7, 10.0])
@@ -143,8 +145,8 @@ def test_only_a_positive_scale_has_no_loss(factor):
     label = depths()[:1]
     inside = np.where(known(label), label, 1.0)
     for slope, low, high in ((1.0, 0.0, 1e-2), (-1.0, 1.0, 9.0)):
-        said = factor * (slope * inside + 16.5)
-        loss, _ = loss_and_gradient(RELATIVE, label, logits_of(said))
+        predicted = factor * (slope * inside + 16.5)
+        loss, _ = loss_and_gradient(RELATIVE, label, logits_of(predicted))
         # An inverted prediction: |r| has the mean 2, of which half counts, and gradients more.
         assert low <= loss[0] / known(label).sum() < high
 
@@ -158,10 +160,10 @@ def test_the_gradient_leads_out_of(start):
     # An almost constant prediction has a steep gradient: as in training, its norm is clipped.
     optimizer = keras.optimizers.Adam(0.03, global_clipnorm=1.0)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
-            loss = RELATIVE.loss({"depth": label}, {"values": variable}, None, None)
+            loss = RELATIVE.head.loss({"depth": label}, {"values": variable}, None, None)
         gradient = tape.gradient(loss, variable)
         optimizer.apply([gradient], [variable])
         return loss, gradient
@@ -186,11 +188,11 @@ def test_the_sign_is_right_for_every_seed_through_the_whole_network():
     optimizer.build(model.trainable_variables)
     zeros = [np.zeros(v.shape, v.dtype) for v in optimizer.variables]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(image, near):
         with tf.GradientTape() as tape:
-            said = model(model.without_padding(image), training=True)["depth"]
-            loss = tf.reduce_mean(task.loss({"depth": near}, said, head, None)) / 64.0
+            predicted = model(model.without_padding(image), training=True)["depth"]
+            loss = tf.reduce_mean(task.head.loss({"depth": near}, predicted, head, None)) / 64.0
         optimizer.apply(tape.gradient(loss, model.trainable_variables))
 
     found = []
@@ -207,8 +209,8 @@ def test_the_sign_is_right_for_every_seed_through_the_whole_network():
             step(*batch())
         image, near = batch()
         prediction = model(model.without_padding(image), training=True)["depth"]
-        said = np.asarray(task.outputs(prediction, head, (32, 32))["depth"])
-        found.append(np.corrcoef(said.ravel(), np.asarray(near).ravel())[0, 1])
+        predicted = np.asarray(task.predictions.decode(prediction, head, (32, 32))["depth"])
+        found.append(np.corrcoef(predicted.ravel(), np.asarray(near).ravel())[0, 1])
     assert min(found) > 0, found
 
 
@@ -217,7 +219,7 @@ def test_few_valid_pixels_have_no_weight(num_valid):
     label = np.zeros((1, 16, 16), "float32")
     label.flat[:num_valid] = np.arange(1, num_valid + 1)
     loss, gradient = loss_and_gradient(RELATIVE, label, values(shape=(1, 16, 16, 1)))
-    weight = RELATIVE.label_weight({"depth": label})
+    weight = RELATIVE.labels.weight({"depth": label})
     assert (weight[0], bool(loss[0] > 0)) == ((16, True) if num_valid == 16 else (0, False))
     assert np.isfinite(gradient).all() and gradient.any() == (num_valid == 16)
 
@@ -225,7 +227,7 @@ def test_few_valid_pixels_have_no_weight(num_valid):
 def test_a_flat_label_has_no_weight():
     label = np.full((1, 16, 16), 0.25, "float32")
     loss, gradient = loss_and_gradient(RELATIVE, label, values(shape=(1, 16, 16, 1)))
-    assert RELATIVE.label_weight({"depth": label})[0] == 0 and loss[0] == 0 and not gradient.any()
+    assert RELATIVE.labels.weight({"depth": label})[0] == 0 and loss[0] == 0 and not gradient.any()
 
 
 def test_a_flat_prediction_is_singular_and_has_no_gradient():
@@ -251,7 +253,7 @@ def test_the_relative_gradient_is_that_of_finite_differences(inverted):
 
 @pytest.mark.parametrize("task", [METRIC, RELATIVE], ids=lambda t: t.kind)
 @pytest.mark.parametrize("stride", [2, 4])
-def test_the_loss_sees_every_other_pixel(task, stride):
+def test_the_loss_reads_every_other_pixel(task, stride):
     label = depths(shape=(2, 64, 64))
     coarse = Depth(name="depth", kind=task.kind, loss_stride=stride)
     seen = label[:, stride // 2 :: stride, stride // 2 :: stride]
@@ -261,7 +263,7 @@ def test_the_loss_sees_every_other_pixel(task, stride):
     found, _ = loss_and_gradient(coarse, label, prediction)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_array_equal(
-        coarse.label_weight({"depth": label}), task.label_weight({"depth": seen})
+        coarse.labels.weight({"depth": label}), task.labels.weight({"depth": seen})
     )
 
 
@@ -272,7 +274,7 @@ def test_meters_stay_meters_and_invalid_neighbors_take_no_part():
     stored = np.full((8, 8), 4.0, "float32")
     stored[2, 3], stored[5, 1], stored[6, 6] = 0.0, np.nan, -3.0
     view = letterbox(tf.constant([8, 8]), (32, 32))
-    depth = np.asarray(METRIC.warp({"depth": tf.constant(stored)}, view)["depth"])
+    depth = np.asarray(METRIC.labels.warp({"depth": tf.constant(stored)}, view)["depth"])
     assert np.unique(np.round(depth, 4)).tolist() == [0.0, 4.0]
     # Each of the three invalid pixels is 4 x 4 of the input.
     assert 3 * 12 <= (depth == 0).sum() <= 3 * 24
@@ -281,9 +283,11 @@ def test_meters_stay_meters_and_invalid_neighbors_take_no_part():
 def test_a_mirror_and_padding():
     stored = np.arange(1.0, 65.0, dtype="float32").reshape(8, 8)
     mirror = View(matrix=tf.constant([[1 / 8, 0, 0], [0, -1 / 8, 1.0]]), size=(8, 8))
-    seen = METRIC.warp({"depth": tf.constant(stored)}, mirror)["depth"]
+    seen = METRIC.labels.warp({"depth": tf.constant(stored)}, mirror)["depth"]
     np.testing.assert_allclose(seen, stored[:, ::-1], rtol=1e-5)
-    padded = METRIC.warp({"depth": tf.constant(stored[:4])}, letterbox(tf.constant([4, 8]), (8, 8)))
+    padded = METRIC.labels.warp(
+        {"depth": tf.constant(stored[:4])}, letterbox(tf.constant([4, 8]), (8, 8))
+    )
     np.testing.assert_array_equal(np.asarray(padded["depth"])[4:], 0.0)
     assert (np.asarray(padded["depth"])[:4] > 0).all()
 
@@ -297,17 +301,19 @@ def test_meters_serve_a_relative_head_as_their_inverse():
 @pytest.mark.parametrize("low_high", [(0.9, 14.0), (1e-3, 1e3), (3.0, 3.0), (1e-6, 1e-5)])
 def test_a_record_has_sixteen_bits(low_high):
     depth = np.random.default_rng(0).uniform(*low_high, (16, 20)).astype("float32")
-    record = METRIC.encode({"depth": depth}, np.array([0, 0, 32, 40]), (32, 40))
-    decoded = METRIC.decode(record, None)["depth"]
+    record = METRIC.records.from_prediction({"depth": depth}, np.array([0, 0, 32, 40]), (32, 40))
+    decoded = METRIC.records.to_label(record, None)["depth"]
     assert decoded.dtype == np.float32 and (decoded > 0).all()
     step = (depth.max() - depth.min()) / 65535
     np.testing.assert_allclose(decoded, depth, atol=0.51 * step + 1e-6 * depth.max())
 
 
 def test_a_threshold_is_an_error():
-    record = METRIC.encode({"depth": np.ones((2, 2))}, np.array([0, 0, 2, 2]), (2, 2))
+    record = METRIC.records.from_prediction(
+        {"depth": np.ones((2, 2))}, np.array([0, 0, 2, 2]), (2, 2)
+    )
     with pytest.raises(UserError, match=r"depth: .* no threshold"):
-        METRIC.decode(record, 0.5)
+        METRIC.records.to_label(record, 0.5)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -319,16 +325,16 @@ def test_loss_and_outputs_agree_on_where_a_pixel_is(stride):
     inside = (x > 2) & (x < 22)
     label = np.tile(np.where(inside, np.exp(0.1 * x), 0), (1, 16, 1)).astype("float32")
     task = Depth(name="depth", loss_stride=stride)
-    assert task.loss({"depth": label}, prediction, None, None)[0] < 1e-4
-    said = np.asarray(task.outputs(prediction, None, (16, 24))["depth"])
-    np.testing.assert_allclose(said[..., inside], label[..., inside], rtol=1e-5)
+    assert task.head.loss({"depth": label}, prediction, None, None)[0] < 1e-4
+    predicted = np.asarray(task.predictions.decode(prediction, None, (16, 24))["depth"])
+    np.testing.assert_allclose(predicted[..., inside], label[..., inside], rtol=1e-5)
 
 
 def test_a_stride_is_at_least_1_and_divides_the_size():
     with pytest.raises(UserError, match="depth: loss_stride .* received 0"):
         Depth(name="depth", loss_stride=0)
     with pytest.raises(UserError, match="divides 64 x 32 pixels, received 5"):
-        Depth(name="depth", loss_stride=5).build_head((64, 32), {})
+        Depth(name="depth", loss_stride=5).head.build((64, 32), {})
 
 
 def test_an_unknown_kind_is_an_error():
@@ -340,10 +346,10 @@ def test_an_unknown_kind_is_an_error():
 
 
 def test_metric_errors_by_hand():
-    evaluator = METRIC.evaluator()
+    evaluator = METRIC.metrics.evaluator()
     label = np.array([[[1.0, 2.0, 4.0, 0.0]], [[2.0, np.nan, np.inf, -1.0]], [[0.0] * 4]])
-    said = np.array([[[1.2, 1.0, 5.0, 9.0]], [[2.0, 1.0, 1.0, 1.0]], [[1.0] * 4]])
-    evaluator.update({"depth": label}, {"depth": said})
+    predicted = np.array([[[1.2, 1.0, 5.0, 9.0]], [[2.0, 1.0, 1.0, 1.0]], [[1.0] * 4]])
+    evaluator.update({"depth": label}, {"depth": predicted})
     found = evaluator.result()
     assert list(found) == ["delta1", "abs_rel", "rmse"]
     # 5 / 4 = 1.25 is not under 1.25. The third image has no label.
@@ -355,48 +361,48 @@ def test_metric_errors_by_hand():
 def test_metric_predictions_are_not_aligned_and_relative_ones_are():
     meters = depths(1)
     for task, label in ((METRIC, meters), (RELATIVE, to_relative(meters))):
-        evaluator = task.evaluator()
-        said = np.where(known(label), 3.0 * np.where(known(label), label, 1) + 1.0, 1.0)
-        evaluator.update({"depth": label}, {"depth": said})
+        evaluator = task.metrics.evaluator()
+        predicted = np.where(known(label), 3.0 * np.where(known(label), label, 1) + 1.0, 1.0)
+        evaluator.update({"depth": label}, {"depth": predicted})
         delta1 = evaluator.result()["delta1"]
         assert delta1 == (0.0 if task is METRIC else 1.0)
 
 
 def test_nothing_labeled_is_not_a_number():
     for task in (METRIC, RELATIVE):
-        evaluator = task.evaluator()
+        evaluator = task.metrics.evaluator()
         evaluator.update({"depth": np.zeros((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
         assert np.isnan(list(evaluator.result().values())).all()
 
 
-def test_the_trivial_answer_is_each_pixels_mean():
-    prior = METRIC.prior()
-    prior.update({"depth": np.array([[[1.0, 0.0, 4.0]], [[3.0, np.nan, 0.0]]])})
-    said = prior.outputs(2)["depth"]
-    # Nobody knows the second pixel: the mean of all.
-    np.testing.assert_allclose(said, [[[2.0, 8 / 3, 4.0]]] * 2, rtol=1e-6)
-    assert said.dtype == np.float32
+def test_the_trivial_baseline_is_each_pixels_mean():
+    baseline = METRIC.metrics.trivial_baseline()
+    baseline.update({"depth": np.array([[[1.0, 0.0, 4.0]], [[3.0, np.nan, 0.0]]])})
+    predicted = baseline.predict(2)["depth"]
+    # The second pixel is unknown: the mean of all.
+    np.testing.assert_allclose(predicted, [[[2.0, 8 / 3, 4.0]]] * 2, rtol=1e-6)
+    assert predicted.dtype == np.float32
 
 
 def test_near_and_far_have_the_same_colors_in_both_kinds():
     meters = depths(2)[0]
     image = np.zeros((16, 16, 3), np.uint8)
-    one = METRIC.draw(image, {"depth": meters})
-    other = RELATIVE.draw(image, {"depth": to_relative(meters)})
+    one = METRIC.visualization.visualize(image, {"depth": meters})
+    other = RELATIVE.visualization.visualize(image, {"depth": to_relative(meters)})
     assert one.dtype == np.uint8 and one.shape == (16, 16, 3)
     assert np.abs(one.astype(int) - other).max() <= 1
     assert not one[~known(meters)].any()
-    assert not METRIC.draw(image, {"depth": np.zeros((16, 16))}).any()
+    assert not METRIC.visualization.visualize(image, {"depth": np.zeros((16, 16))}).any()
 
 
 @pytest.mark.parametrize("task", [METRIC, RELATIVE])
 def test_what_is_no_depth_is_wrong_and_not_left_out(task):
     # The last two are the nearest and the furthest: neither end of the label's range is right.
     label = np.array([[[1.0, 2.0, 3.0, 1.0, 4.0, 1e-3]]])
-    said = label if task is METRIC else 1e-4 * label + 1e-5
+    predicted = label if task is METRIC else 1e-4 * label + 1e-5
     for bad in (np.nan, np.inf, 0.0, -1.0):
-        spoilt = np.concatenate([said[..., :4], np.full((1, 1, 2), bad)], axis=-1)
-        evaluator, quality = task.evaluator(), task.quality()
+        spoilt = np.concatenate([predicted[..., :4], np.full((1, 1, 2), bad)], axis=-1)
+        evaluator, quality = task.metrics.evaluator(), task.metrics.quality()
         for found in (evaluator, quality):
             found.update({"depth": label}, {"depth": spoilt})
         assert evaluator.result()["delta1"] == pytest.approx(4 / 6)
@@ -408,7 +414,7 @@ def test_what_is_no_depth_is_wrong_and_not_left_out(task):
 @pytest.mark.parametrize("task", [METRIC, RELATIVE])
 def test_a_prediction_without_any_depth_is_wrong_everywhere(task):
     label = np.array([[[1.0, 2.0], [3.0, 0.0]]])
-    evaluator, quality = task.evaluator(), task.quality()
+    evaluator, quality = task.metrics.evaluator(), task.metrics.quality()
     for found in (evaluator, quality):
         found.update({"depth": label}, {"depth": np.full((1, 2, 2), np.nan)})
     assert evaluator.result()["delta1"] == 0.0 and evaluator.result()["abs_rel"] == 1.0
@@ -417,27 +423,29 @@ def test_a_prediction_without_any_depth_is_wrong_everywhere(task):
 
 def test_aligned_errors_equal_the_obvious_ones():
     true = np.array([0.05, 0.1, 0.3, 0.5, 0.9, 1.0])
-    said = np.array([0.2, 1.4, 1.5, 2.0, 2.9, 3.6])
-    centered = said - said.mean()
+    predicted = np.array([0.2, 1.4, 1.5, 2.0, 2.9, 3.6])
+    centered = predicted - predicted.mean()
     scale = (centered * (true - true.mean())).sum() / (centered**2).sum()
     aligned = true.mean() + scale * centered
     assert aligned.min() < 0 and aligned.max() > 1.0  # both ends are clipped
     depth, found = 1 / true, 1 / np.clip(aligned, 0.05, 1.0)
-    evaluator = RELATIVE.evaluator()
-    evaluator.update({"depth": np.array([[[*true, 0.0]]])}, {"depth": np.array([[[*said, 9.0]]])})
+    evaluator = RELATIVE.metrics.evaluator()
+    evaluator.update(
+        {"depth": np.array([[[*true, 0.0]]])}, {"depth": np.array([[[*predicted, 9.0]]])}
+    )
     expected = {
         "delta1": (np.maximum(depth / found, found / depth) < 1.25).mean(),
         "abs_rel": (np.abs(found - depth) / depth).mean(),
         "rmse": np.sqrt(((found - depth) ** 2).mean()),
     }
-    expected["correlation"] = np.corrcoef(said, true)[0, 1]
+    expected["correlation"] = np.corrcoef(predicted, true)[0, 1]
     assert evaluator.result() == pytest.approx(expected)
     assert next(iter(evaluator.result())) == "delta1"
 
 
-def aligned_reference(true: np.ndarray, said: np.ndarray) -> np.ndarray:
+def aligned_reference(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Bounded least squares by a solver of others, then the caps."""
-    design = np.stack([said, np.ones_like(said)], axis=1)
+    design = np.stack([predicted, np.ones_like(predicted)], axis=1)
     bounds = ([0.0, -np.inf], [np.inf, np.inf])
     fit = optimize.lsq_linear(design, true, bounds=bounds, tol=1e-14)
     return np.clip(design @ fit.x, true.min(), true.max())
@@ -448,15 +456,15 @@ def aligned_reference(true: np.ndarray, said: np.ndarray) -> np.ndarray:
 def test_relative_errors_are_those_of_a_bounded_fit(slope, unit):
     random = np.random.default_rng(4)
     true = random.uniform(0.1, 1.0, 200)
-    said = slope * true + 1.2 + random.normal(scale=0.02, size=200)
-    depth = 1 / aligned_reference(true, said)
-    evaluator = RELATIVE.evaluator()
-    evaluator.update({"depth": true[None, None]}, {"depth": unit * said[None, None]})
+    predicted = slope * true + 1.2 + random.normal(scale=0.02, size=200)
+    depth = 1 / aligned_reference(true, predicted)
+    evaluator = RELATIVE.metrics.evaluator()
+    evaluator.update({"depth": true[None, None]}, {"depth": unit * predicted[None, None]})
     found = evaluator.result()
     assert found["rmse"] == pytest.approx(np.sqrt(((depth - 1 / true) ** 2).mean()), rel=1e-4)
-    assert found["correlation"] == pytest.approx(np.corrcoef(true, said)[0, 1])
+    assert found["correlation"] == pytest.approx(np.corrcoef(true, predicted)[0, 1])
     if slope < 0:
-        mean = RELATIVE.evaluator()
+        mean = RELATIVE.metrics.evaluator()
         mean.update({"depth": true[None, None]}, {"depth": np.full((1, 1, 200), 3.0)})
         expected = mean.result() | {"correlation": pytest.approx(found["correlation"])}
         assert found == pytest.approx(expected) and mean.result()["correlation"] == 0.0
@@ -465,12 +473,12 @@ def test_relative_errors_are_those_of_a_bounded_fit(slope, unit):
 def test_an_inverted_prediction_is_never_better_than_the_trivial_one():
     random = np.random.default_rng(0)
     label = random.uniform(0.1, 1.0, (4, 12, 12))
-    prior = RELATIVE.prior()
-    prior.update({"depth": label})
+    baseline = RELATIVE.metrics.trivial_baseline()
+    baseline.update({"depth": label})
     scores = []
-    for said in (1.5 - label, prior.outputs(4)["depth"], label):
-        evaluator = RELATIVE.evaluator()
-        evaluator.update({"depth": label}, {"depth": said})
+    for predicted in (1.5 - label, baseline.predict(4)["depth"], label):
+        evaluator = RELATIVE.metrics.evaluator()
+        evaluator.update({"depth": label}, {"depth": predicted})
         scores.append(evaluator.result()["delta1"])
     assert scores[0] <= scores[1] < scores[2] == 1.0
 
@@ -480,9 +488,9 @@ def test_an_inverted_prediction_is_never_better_than_the_trivial_one():
 def test_an_inverted_depth_is_reported(task, part):
     label = depths(1)
     upright = np.where(known(label), label, 1.0)
-    for said, words in ((upright, 0), (1.0 / upright, 1)):
-        evaluator = getattr(task, part)()
-        evaluator.update({"depth": label}, {"depth": said})
+    for predicted, words in ((upright, 0), (1.0 / upright, 1)):
+        evaluator = getattr(task.metrics, part)()
+        evaluator.update({"depth": label}, {"depth": predicted})
         warnings = evaluator.warnings()
         assert len(warnings) == words
         assert all("inverted" in w and "100% of 2 images" in w for w in warnings)
@@ -494,14 +502,14 @@ def test_an_inverted_depth_is_reported(task, part):
 def test_a_wrong_unit_of_metric_depth_is_reported():
     label = depths(1)
     for factor, words in ((1.0, 0), (4.0, 0), (1000.0, 1), (1e-3, 1)):
-        evaluator = METRIC.evaluator()
+        evaluator = METRIC.metrics.evaluator()
         evaluator.update({"depth": label}, {"depth": factor * np.where(known(label), label, 1.0)})
         assert ["meters" in w for w in evaluator.warnings()] == [True] * words
 
 
 def test_without_ground_truth_nothing_is_reported():
     for task in (METRIC, RELATIVE):
-        evaluator = task.evaluator()
+        evaluator = task.metrics.evaluator()
         evaluator.update({"depth": np.zeros((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
         # A flat label has no correlation, a flat prediction has none either: 0, and finite.
         evaluator.update({"depth": np.ones((2, 4, 4))}, {"depth": np.ones((2, 4, 4))})
@@ -512,16 +520,16 @@ def test_a_relative_label_of_one_value_teaches_nothing():
     framing = Framing((64, 64), 64)
     for value, valid in ((0.0, 0), (3.0, 16), (np.nan, 0)):
         stored = {"depth": np.full((4, 4), value, "float32")}
-        assert not RELATIVE.content(stored, framing).usable.any()
-        assert METRIC.content(stored, framing).usable.any() == (valid > 0)
-    assert RELATIVE.content({"depth": np.arange(16.0).reshape(4, 4)}, framing).usable.any()
+        assert not RELATIVE.labels.content(stored, framing).usable.any()
+        assert METRIC.labels.content(stored, framing).usable.any() == (valid > 0)
+    assert RELATIVE.labels.content({"depth": np.arange(16.0).reshape(4, 4)}, framing).usable.any()
 
 
 def test_one_aligned_pixel_beyond_infinity_does_not_outweigh_the_others():
     random = np.random.default_rng(0)
     true = np.linspace(0.02, 1.0, 400).reshape(1, 20, 20)
-    said = np.maximum(3.0 * true + 2.0 + random.normal(scale=0.15, size=true.shape), 1e-3)
-    evaluator = RELATIVE.evaluator()
-    evaluator.update({"depth": true}, {"depth": said})
+    predicted = np.maximum(3.0 * true + 2.0 + random.normal(scale=0.15, size=true.shape), 1e-3)
+    evaluator = RELATIVE.metrics.evaluator()
+    evaluator.update({"depth": true}, {"depth": predicted})
     # The furthest is 50, so no error can be more than 49 times the nearest depth.
     assert evaluator.result()["abs_rel"] < 1.0 and evaluator.result()["rmse"] < 49

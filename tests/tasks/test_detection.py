@@ -41,8 +41,8 @@ def build(task=TASK, size=SIZE, seed=0):
     for i in range(1, 8):
         x = keras.layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(x)
         features[f"P{i}"] = keras.layers.Conv2D(16, 3, padding="same")(x)
-    head = task.build_head((size, size), NORM)
-    outputs = head({level: features[level] for level in task.features} | {"area": area})
+    head = task.head.build((size, size), NORM)
+    outputs = head({level: features[level] for level in task.head.features} | {"area": area})
     return keras.Model({"image": image, "area": area}, outputs), head
 
 
@@ -57,8 +57,7 @@ def batch(images=6, seed=0):
         "has_mask": np.zeros((images, 4), bool),
         "ignore": np.zeros((images, 4), bool),
         "labelled": np.ones(images, np.float32),
-        "surplus_boxes": np.zeros((images, 4, 4), np.float32),
-        "surplus": np.zeros(images, np.int32),
+        "truncated_boxes": np.zeros((images, 4, 4), np.float32),
     }
     for i in range(images - 1):
         for j in range(2):
@@ -81,7 +80,7 @@ def tensors(values):
 def losses_and_gradients(model, head, x, label, task=TASK, rows=slice(None)):
     keys = tf.range(len(x["image"]))
     with tf.GradientTape() as tape:
-        found = task.loss(label, model(x, training=True), head, keys)
+        found = task.head.loss(label, model(x, training=True), head, keys)
         total = tf.reduce_sum(found[rows])
     variables = model.trainable_variables
     gradients = tape.gradient(total, [v.value for v in variables])
@@ -116,9 +115,9 @@ def test_classes_must_be_distinct():
 
 def test_default_anchors_and_levels_follow_the_size():
     task = Detection(name="objects", classes=("cat",))
-    assert task.scales((640, 640)) == (3.0,)
-    assert task.scales((192, 256)) == pytest.approx((1.2,))
-    assert task.scales((64, 64)) == (1.0,)
+    assert task.head.scales((640, 640)) == (3.0,)
+    assert task.head.scales((192, 256)) == pytest.approx((1.2,))
+    assert task.head.scales((64, 64)) == (1.0,)
 
 
 def test_every_variable_is_built_with_the_head_and_gets_a_gradient(network):
@@ -129,7 +128,7 @@ def test_every_variable_is_built_with_the_head_and_gets_a_gradient(network):
     assert (found > 0).all() and np.isfinite(found).all()
     for path, gradient in gradients.items():
         assert np.isfinite(gradient).all(), path
-        # No anchor of the two coarsest levels needs to be among those that were drawn.
+        # No anchor of the two coarsest levels needs to be among those that were sampled.
         assert gradient.any() or not path.startswith("objects/") or "P6" in path or "P7" in path
 
 
@@ -184,12 +183,12 @@ def test_a_missing_mask_takes_no_part_in_the_mean_of_the_others(network):
     np.testing.assert_array_equal(first, second)
 
 
-def test_the_draws_depend_on_the_keys_alone(network):
+def test_samples_depend_on_the_keys_alone(network):
     model, head = network
     x, label = batch()
     prediction = model(x, training=False)
     first, same, other = (
-        TASK.loss(label, prediction, head, tf.constant(keys)).numpy()
+        TASK.head.loss(label, prediction, head, tf.constant(keys)).numpy()
         for keys in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 7])
     )
     np.testing.assert_array_equal(first, same)
@@ -209,14 +208,14 @@ def test_box_head_and_mask_head_run_once_in_a_loss_and_once_in_outputs(network, 
             return original(*args, **kwargs)
 
         monkeypatch.setattr(part, "call", call)
-    TASK.loss(label, model(x, training=True), head, tf.range(6))
+    TASK.head.loss(label, model(x, training=True), head, tf.range(6))
     assert calls == [("box_head", True), ("mask_head", True)]
     calls.clear()
     prediction = model(x, training=False)
-    TASK.loss(label, prediction, head, tf.range(6))
+    TASK.head.loss(label, prediction, head, tf.range(6))
     assert calls == [("box_head", False), ("mask_head", False)]
     calls.clear()
-    TASK.outputs(prediction, head, (SIZE, SIZE))
+    TASK.predictions.decode(prediction, head, (SIZE, SIZE))
     assert calls == [("box_head", False), ("mask_head", False)]
 
 
@@ -252,8 +251,8 @@ def test_an_evaluation_changes_no_running_average(network):
     model, head = network
     x, label = batch()
     before = [v.numpy() for v in model.non_trainable_variables]
-    TASK.loss(label, model(x, training=False), head, tf.range(6))
-    TASK.outputs(model(x, training=False), head, (SIZE, SIZE))
+    TASK.head.loss(label, model(x, training=False), head, tf.range(6))
+    TASK.predictions.decode(model(x, training=False), head, (SIZE, SIZE))
     for a, b in zip(before, model.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
 
@@ -267,8 +266,9 @@ def test_outputs_have_their_shapes_and_stay_in_the_area(network):
     # As in an exported model: any number of images.
     shapes = {key: tf.TensorSpec((None, *value.shape[1:]), value.dtype) for key, value in x.items()}
     step = tf.function(
-        lambda x: task.outputs(model(x, training=False), head, (SIZE, SIZE)),
+        lambda x: task.predictions.decode(model(x, training=False), head, (SIZE, SIZE)),
         input_signature=[shapes],
+        autograph=False,
     )
     outputs = {k: v.numpy() for k, v in step(x).items()}
     assert {k: v.shape for k, v in outputs.items()} == {
@@ -285,7 +285,7 @@ def test_outputs_have_their_shapes_and_stay_in_the_area(network):
     assert (outputs["classes"] >= 0).any()
 
 
-def test_a_saved_model_says_the_same(network, tmp_path):
+def test_a_saved_model_predicts_the_same(network, tmp_path):
     model, head = network
     x, label = batch()
     model.save(tmp_path / "model.keras")
@@ -295,7 +295,7 @@ def test_a_saved_model_says_the_same(network, tmp_path):
     for a, b in zip(head.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     losses = [
-        TASK.loss(label, m(x, training=False), h, tf.range(6)).numpy()
+        TASK.head.loss(label, m(x, training=False), h, tf.range(6)).numpy()
         for m, h in ((model, head), (again, other))
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -308,8 +308,8 @@ def test_without_masks_there_is_no_mask_head():
     label["masks"] = tf.zeros((6, 4, 1, 1), tf.uint8)
     assert head.mask_head is None
     prediction = model(x, training=True)
-    assert np.isfinite(task.loss(label, prediction, head, tf.range(6)).numpy()).all()
-    assert "masks" not in task.outputs(prediction, head, (SIZE, SIZE))
+    assert np.isfinite(task.head.loss(label, prediction, head, tf.range(6)).numpy()).all()
+    assert "masks" not in task.predictions.decode(prediction, head, (SIZE, SIZE))
 
 
 @pytest.mark.slow
@@ -319,10 +319,10 @@ def test_one_small_batch_is_learned_by_heart():
     optimizer = keras.optimizers.AdamW(4e-3)
     optimizer.build(model.trainable_variables)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(keys):
         with tf.GradientTape() as tape:
-            found = TASK.loss(label, model(x, training=True), head, keys)
+            found = TASK.head.loss(label, model(x, training=True), head, keys)
             total = tf.reduce_mean(found)
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(total, [v.value for v in variables]), variables)
@@ -332,8 +332,8 @@ def test_one_small_batch_is_learned_by_heart():
     for i in range(1, 160):
         last = float(step(tf.range(6) + 6 * i))
     assert last < 0.5 * first
-    evaluator = TASK.evaluator()
-    outputs = TASK.outputs(model(x, training=False), head, (SIZE, SIZE))
+    evaluator = TASK.metrics.evaluator()
+    outputs = TASK.predictions.decode(model(x, training=False), head, (SIZE, SIZE))
     evaluator.update(
         {k: v.numpy() for k, v in label.items()}, {k: v.numpy() for k, v in outputs.items()}
     )

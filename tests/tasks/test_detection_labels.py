@@ -1,10 +1,13 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.detection import Detection
 from must_keras.tasks.thresholds import DROPPED
 
@@ -37,11 +40,27 @@ MIDDLE = view_of((1 / 160, 0.25), (1 / 160, 0.25))
 MIRRORED = view_of((1 / 80, 0.0), (-1 / 80, 1.0))
 
 
+@functools.cache
+def in_graph(task, size):
+    """The warp, traced once for all labels and views."""
+    stored = {
+        key: tf.TensorSpec(spec.shape, spec.dtype)
+        for key, spec in task.labels.stored_spec().items()
+    }
+    return tf.function(
+        lambda label, matrix: task.labels.warp(label, View(matrix=matrix, size=size)),
+        input_signature=[stored, tf.TensorSpec((2, 3))],
+        autograph=False,
+    )
+
+
 def warp(label, view, task=TASK):
-    spec = task.label_spec(view.size)
-    eager = {k: np.asarray(ops.convert_to_numpy(v)) for k, v in task.warp(label, view).items()}
+    spec = task.labels.spec(view.size)
+    eager = {
+        k: np.asarray(ops.convert_to_numpy(v)) for k, v in task.labels.warp(label, view).items()
+    }
     data = tf.data.Dataset.from_tensors({k: np.asarray(v) for k, v in label.items()})
-    inside = next(iter(data.map(lambda x: task.warp(x, view))))
+    inside = next(iter(data.map(lambda x: in_graph(task, view.size)(x, view.matrix))))
     assert set(spec) == set(eager)
     for key, wanted in spec.items():
         assert eager[key].shape == tuple(wanted.shape)
@@ -100,12 +119,12 @@ def test_crowds_follow_the_true_objects_and_zero_area_is_gone():
 
 
 @pytest.mark.parametrize("number", [5, 7, 12])
-def test_the_surplus_is_counted_and_ignored(number):
+def test_truncated_objects_are_counted_and_ignored(number):
     boxes = [[0.05 * i, 0.0, 0.05 * i + 0.05, 0.5] for i in range(number)]
+    assert TASK.labels.num_truncated(stored(boxes)) == number - 4
     label = warp(stored(boxes), WHOLE)
-    assert label["surplus"] == number - 4
     assert (label["classes"] == 0).all()
-    places = label["surplus_boxes"]
+    places = label["truncated_boxes"]
     np.testing.assert_allclose(places[0], [16, 0, 20, 40], atol=1e-4)
     present = places[:, 2] > 0
     assert present.sum() == min(number - 4, 4)
@@ -116,11 +135,11 @@ def test_the_surplus_is_counted_and_ignored(number):
 
 def test_no_objects_and_no_label_keep_the_structure():
     assert (warp(stored([]), WHOLE)["classes"] == -1).all()
-    label = warp(TASK.missing(), letterbox(np.array([30, 60]), (64, 64)))
+    label = warp(TASK.labels.missing(), letterbox(np.array([30, 60]), (64, 64)))
     assert label["labelled"] == 0.0
     assert not label["masks"].any()
-    assert {k: str(np.asarray(v).dtype) for k, v in TASK.missing().items()} == {
-        k: s.dtype for k, s in TASK.stored_spec().items()
+    assert {k: str(np.asarray(v).dtype) for k, v in TASK.labels.missing().items()} == {
+        k: s.dtype for k, s in TASK.labels.stored_spec().items()
     }
 
 
@@ -143,15 +162,15 @@ AREA = np.array([4, 4, 44, 34], np.float32)
 
 
 def record_of(scores, classes, **kwargs):
-    return TASK.encode(outputs_of(scores, classes, **kwargs), AREA, (64, 64))
+    return TASK.records.from_prediction(outputs_of(scores, classes, **kwargs), AREA, (64, 64))
 
 
 def test_decode_undoes_encode():
     scores, classes = [0.3, 0.9, 0.0, 0.06], [1, 0, -1, 0]
     outputs = outputs_of(scores, classes)
-    record = TASK.encode(outputs, AREA, (64, 64))
-    assert set(record) == set(TASK.record_spec())
-    label = TASK.decode(record, None)
+    record = TASK.records.from_prediction(outputs, AREA, (64, 64))
+    assert set(record) == set(TASK.records.spec())
+    label = TASK.records.to_label(record, None)
     order = [1, 0, 3]
     assert record["scores"].tolist() == [np.float32(scores[i]) for i in order]
     pixels = label["boxes"] * np.tile(AREA[2:] - AREA[:2], 2) + np.tile(AREA[:2], 2)
@@ -161,7 +180,7 @@ def test_decode_undoes_encode():
     assert label["has_mask"].all() and not label["ignore"].any()
     assert not record["truncated"]
     assert {k: str(np.asarray(v).dtype) for k, v in label.items()} == {
-        k: s.dtype for k, s in TASK.stored_spec().items()
+        k: s.dtype for k, s in TASK.labels.stored_spec().items()
     }
 
 
@@ -172,35 +191,37 @@ def test_a_record_keeps_scores_down_to_the_floor():
 
 def test_thresholds_are_one_for_all_or_one_for_each_class():
     record = record_of([0.9, 0.6, 0.4, 0.3, 0.0], [0, 1, 0, 1, -1])
-    assert TASK.decode(record, 0.5)["classes"].tolist() == [0, 1]
-    assert TASK.decode(record, (0.95, 0.3))["classes"].tolist() == [1, 1]
-    nothing = TASK.decode(record, 0.99)
+    assert TASK.records.to_label(record, 0.5)["classes"].tolist() == [0, 1]
+    assert TASK.records.to_label(record, (0.95, 0.3))["classes"].tolist() == [1, 1]
+    nothing = TASK.records.to_label(record, 0.99)
     assert nothing["boxes"].shape == (0, 4) and nothing["labelled"] == 1.0
 
 
 @pytest.mark.parametrize("threshold", [0.04, (0.5, 0.01), 1.5, float("nan"), (0.5,), (0.5,) * 3])
 def test_impossible_thresholds_are_errors(threshold):
     with pytest.raises(UserError, match="threshold"):
-        TASK.decode(record_of([0.9], [0]), threshold)
+        TASK.records.to_label(record_of([0.9], [0]), threshold)
 
 
 def test_beyond_a_truncated_record_everything_is_ignored():
     full = record_of([0.9, 0.6, 0.55], [0, 1, 0])
     assert full["truncated"]
-    label = TASK.decode(full, 0.5)
+    label = TASK.records.to_label(full, 0.5)
     assert label["ignore"].tolist() == [False] * 3 + [True]
     assert label["boxes"][-1].tolist() == [0, 0, 1, 1]
     # The lowest stored score is below all thresholds: nothing above them can be missing.
-    assert not TASK.decode(full, 0.6)["ignore"].any()
+    assert not TASK.records.to_label(full, 0.6)["ignore"].any()
     # But something of the second class can.
-    assert TASK.decode(full, (0.6, 0.5))["ignore"].any()
+    assert TASK.records.to_label(full, (0.6, 0.5))["ignore"].any()
     seen = warp(label, WHOLE)
     assert seen["ignore"].tolist() == [False, False, False, True]
 
 
 def test_max_stored_keeps_the_highest_scores():
     task = Detection(name="objects", classes=("cat", "dog"), max_stored=2)
-    record = task.encode(outputs_of([0.1, 0.9, 0.5, 0.0], [0, 0, 1, -1]), AREA, (64, 64))
+    record = task.records.from_prediction(
+        outputs_of([0.1, 0.9, 0.5, 0.0], [0, 0, 1, -1]), AREA, (64, 64)
+    )
     np.testing.assert_allclose(record["scores"], [0.9, 0.5])
     assert record["truncated"]
 
@@ -209,7 +230,7 @@ def test_outputs_without_masks_have_none_later():
     task = Detection(name="objects", classes=("cat", "dog"), with_masks=False)
     outputs = outputs_of([0.9, 0.0], [0, -1])
     del outputs["masks"]
-    label = task.decode(task.encode(outputs, AREA, (64, 64)), 0.5)
+    label = task.records.to_label(task.records.from_prediction(outputs, AREA, (64, 64)), 0.5)
     assert label["has_mask"].tolist() == [False]
     assert warp(label, WHOLE, task)["masks"].shape == (100, 1, 1)
 
@@ -220,27 +241,29 @@ def test_the_same_outputs_give_the_same_bytes():
         np.testing.assert_array_equal(first[key], second[key])
 
 
-def test_drawing_shows_boxes_masks_and_leaves_the_rest():
+def test_a_picture_shows_boxes_and_masks_and_leaves_the_rest():
     image = np.full((80, 80, 3), 100, np.uint8)
     label = warp(stored([[0.25, 0.25, 0.75, 0.75]]), WHOLE)
-    picture = TASK.draw(image, label)  # Twice as large, so that a person can see it.
+    picture = TASK.visualization.visualize(
+        image, label
+    )  # Twice as large, so that a person can see it.
     assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
     assert (picture[:20] == 100).all() and (picture[120:] == 100).all()
     assert (picture[40, 40:120] != 100).any(axis=-1).all()
     assert (picture[110, 110] != 100).any()
-    empty = TASK.draw(image, warp(stored([]), WHOLE))
+    empty = TASK.visualization.visualize(image, warp(stored([]), WHOLE))
     assert (empty == 100).all()
 
 
 def test_boxes_of_a_dropped_class_are_ignored_and_not_background():
     record = record_of([0.9, 0.7, 0.4, 0.3, 0.0], [0, 1, 0, 1, -1])
-    label = TASK.decode(record, (0.5, DROPPED))
+    label = TASK.records.to_label(record, (0.5, DROPPED))
     assert label["classes"].tolist() == [0, 1, 1]
     assert label["ignore"].tolist() == [False, True, True]
-    assert TASK.count_classes(label).tolist() == [1, 0]
+    assert TASK.labels.count_classes(label).tolist() == [1, 0]
     # What a full record has no room for is of no class that is kept.
     full = record_of([0.9, 0.6, 0.55], [0, 1, 1])
     assert full["truncated"]
-    assert TASK.decode(full, (0.6, DROPPED))["ignore"].tolist() == [False, True, True]
+    assert TASK.records.to_label(full, (0.6, DROPPED))["ignore"].tolist() == [False, True, True]
     with pytest.raises(UserError, match="threshold inf of class"):
-        TASK.decode(record, DROPPED)
+        TASK.records.to_label(record, DROPPED)

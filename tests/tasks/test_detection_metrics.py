@@ -24,8 +24,7 @@ def label_of(images, labeled=None):
         "has_mask": np.zeros((number, ROOM), bool),
         "ignore": np.zeros((number, ROOM), bool),
         "labelled": np.ones(number, np.float32) if labeled is None else np.float32(labeled),
-        "surplus_boxes": np.zeros((number, ROOM, 4), np.float32),
-        "surplus": np.zeros(number, np.int32),
+        "truncated_boxes": np.zeros((number, ROOM, 4), np.float32),
     }
     for i, image in enumerate(images):
         for j, (box, category, ignored) in enumerate(image):
@@ -64,7 +63,7 @@ FOUND = [
 
 
 def score(truth, found, task=TASK):
-    evaluator = task.evaluator()
+    evaluator = task.metrics.evaluator()
     evaluator.update(truth, found)
     return evaluator.result()
 
@@ -130,16 +129,16 @@ def test_equals_pycocotools_on_random_boxes():
     rng = np.random.default_rng(0)
     truth, found = [], []
     for _ in range(20):
-        objects, said = [], []
+        objects, predicted = [], []
         for _ in range(rng.integers(0, ROOM + 1)):
             corner, side = rng.integers(0, 50, 2), rng.integers(5, 40, 2)
             box = np.concatenate([corner, corner + side]).tolist()
             objects.append((box, int(rng.integers(3)), bool(rng.random() < 0.1)))
             if rng.random() < 0.8:
                 moved = (np.array(box) + rng.integers(-3, 4, 4)).clip(0).tolist()
-                said.append((moved, objects[-1][1], float(np.float32(rng.random()))))
+                predicted.append((moved, objects[-1][1], float(np.float32(rng.random()))))
         truth.append(objects)
-        found.append(said)
+        found.append(predicted)
     metrics = score(label_of(truth), outputs_of(found))
     box_ap, box_ap50 = reference(truth, found)
     assert metrics["box_ap"] == pytest.approx(box_ap)
@@ -150,7 +149,7 @@ def test_mask_ap_equals_pycocotools_on_random_masks():
     rng = np.random.default_rng(1)
     truth, found, masks = [], [], ([], [])
     for _ in range(20):
-        objects, said = [], []
+        objects, predicted = [], []
         for _ in range(rng.integers(1, ROOM + 1)):
             corner = rng.integers(0, 90, 2)
             objects.append(
@@ -160,10 +159,10 @@ def test_mask_ap_equals_pycocotools_on_random_masks():
             if rng.random() < 0.8:
                 corner = corner + (rng.random(2) < 0.2)
                 box = np.concatenate([corner, corner + 4]).tolist()
-                said.append((box, objects[-1][1], float(np.float32(rng.random()))))
+                predicted.append((box, objects[-1][1], float(np.float32(rng.random()))))
                 masks[1].append(masks[0][-1] ^ (rng.random((4, 4)) < 0.1))
         truth.append(objects)
-        found.append(said)
+        found.append(predicted)
     label, outputs = label_of(truth), outputs_of(found)
     for given, images, all_masks in ((label, truth, masks[0]), (outputs, found, masks[1])):
         places = [(i, j) for i, image in enumerate(images) for j in range(len(image))]
@@ -180,7 +179,7 @@ def test_nothing_is_printed(capsys):
 
 
 def test_no_detection_is_zero_and_no_object_is_unknown():
-    assert score(label_of(TRUTH), TASK.prior().outputs(3)) == {
+    assert score(label_of(TRUTH), TASK.metrics.trivial_baseline().predict(3)) == {
         "box_ap50": 0.0,
         "box_ap": 0.0,
         "mask_ap": 0.0,
@@ -188,19 +187,19 @@ def test_no_detection_is_zero_and_no_object_is_unknown():
     assert all(math.isnan(v) for v in score(label_of([[]]), outputs_of([[]])).values())
     unlabeled = score(label_of(TRUTH, [0, 0, 0]), outputs_of(FOUND))
     assert all(math.isnan(v) for v in unlabeled.values())
-    assert all(math.isnan(v) for v in TASK.evaluator().result().values())
+    assert all(math.isnan(v) for v in TASK.metrics.evaluator().result().values())
 
 
-def test_a_region_ignored_for_every_class_and_the_surplus_hide_false_detections():
+def test_a_region_ignored_for_every_class_and_truncated_objects_hide_false_detections():
     truth = [[([0, 0, 20, 20], 0, False)]]
     wrong = ([50, 50, 70, 70], 0, 0.9)
     found = outputs_of([[([0, 0, 20, 20], 0, 0.5), wrong]])
     assert score(label_of(truth), found)["box_ap"] == pytest.approx(0.5)
     whole = [[*truth[0], ([0, 0, 100, 100], -1, True)]]
     assert score(label_of(whole), found)["box_ap"] == pytest.approx(1.0)
-    surplus = label_of(truth)
-    surplus["surplus_boxes"][0, 0] = [45, 45, 75, 75]
-    assert score(surplus, found)["box_ap"] == pytest.approx(1.0)
+    truncated = label_of(truth)
+    truncated["truncated_boxes"][0, 0] = [45, 45, 75, 75]
+    assert score(truncated, found)["box_ap"] == pytest.approx(1.0)
 
 
 def test_masks_differ_from_boxes_and_objects_without_masks_are_not_scored():
@@ -220,7 +219,7 @@ def test_quality_of_pseudo_boxes_by_hand():
     truth = label_of(
         [[([0, 0, 20, 20], 0, False), ([30, 30, 50, 50], 1, False), ([60, 60, 99, 99], 0, True)]]
     )
-    said = label_of(
+    predicted = label_of(
         [
             [
                 ([0, 0, 20, 18], 0, False),  # right
@@ -230,8 +229,8 @@ def test_quality_of_pseudo_boxes_by_hand():
             ]
         ]
     )
-    evaluator = TASK.quality()
-    evaluator.update(truth, said)
+    evaluator = TASK.metrics.quality()
+    evaluator.update(truth, predicted)
     metrics = evaluator.result()
     assert list(metrics) == ["precision50", "recall50", "mask_iou"]
     assert metrics["precision50"] == pytest.approx(1 / 3)
@@ -240,6 +239,6 @@ def test_quality_of_pseudo_boxes_by_hand():
 
 
 def test_quality_counts_only_images_with_both_labels():
-    evaluator = TASK.quality()
+    evaluator = TASK.metrics.quality()
     evaluator.update(label_of(TRUTH), label_of(TRUTH, [0, 0, 0]))
     assert all(math.isnan(v) for v in evaluator.result().values())

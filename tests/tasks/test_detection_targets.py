@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from must_keras.tasks.detection import inference, losses, targets
-from must_keras.tasks.detection.anchors import anchor_grid, level_counts
+from must_keras.tasks.detection import decoding, loss
+from must_keras.tasks.detection.head import anchor_grid, level_counts
 
 
 def numpy_of(x):
@@ -20,8 +20,7 @@ def label_of(*images, room=4, mask=2, labeled=1.0):
         "has_mask": np.zeros((number, room), bool),
         "ignore": np.zeros((number, room), bool),
         "labeled": np.full(number, labeled, np.float32),
-        "surplus_boxes": np.zeros((number, room, 4), np.float32),
-        "surplus": np.zeros(number, np.int32),
+        "truncated_boxes": np.zeros((number, room, 4), np.float32),
     }
     for i, image in enumerate(images):
         for j, (box, category, ignored) in enumerate(image):
@@ -45,11 +44,7 @@ BOXES = np.array(
     ],
     np.float32,
 )
-OBJECTS = [
-    ([0, 0, 10, 10], 0, False),
-    ([20, 20, 40, 40], 1, False),
-    ([75, 75, 90, 100], 1, True),
-]
+OBJECTS = [([0, 0, 10, 10], 0, False), ([20, 20, 40, 40], 1, False), ([75, 75, 90, 100], 1, True)]
 
 
 # A picture that holds all boxes of these tests.
@@ -57,20 +52,20 @@ AREA = np.array([[-100, -100, 200, 200]] * 2, np.float32)
 
 
 def test_anchor_roles_by_hand():
-    positive, negative = targets.anchor_roles(targets.match(BOXES, label_of(OBJECTS)))
+    positive, negative = loss.anchor_roles(loss.match(BOXES, label_of(OBJECTS)))
     assert numpy_of(positive)[0].tolist() == [1, 1, 0, 0, 0, 1, 0, 0, 0]
     assert numpy_of(negative)[0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 1]
 
 
 def test_equally_good_anchors_are_all_the_best():
     boxes = np.array([[0, 0, 4, 10], [0, 6, 10, 10], [0, 0, 3, 10]], np.float32)
-    matches = targets.match(boxes, label_of([([0, 0, 10, 10], 0, False)]))
+    matches = loss.match(boxes, label_of([([0, 0, 10, 10], 0, False)]))
     assert numpy_of(matches.best).tolist() == [[True, True, False]]
 
 
 def test_without_objects_everything_is_negative_but_what_is_ignored():
     label = label_of([], [([0, 0, 100, 100], -1, True)])
-    positive, negative = targets.anchor_roles(targets.match(BOXES, label))
+    positive, negative = loss.anchor_roles(loss.match(BOXES, label))
     assert not numpy_of(positive).any()
     assert numpy_of(negative).all(axis=1).tolist() == [True, False]
     assert not numpy_of(negative)[1].any()
@@ -78,8 +73,8 @@ def test_without_objects_everything_is_negative_but_what_is_ignored():
 
 def test_a_match_wins_over_an_ignored_region_and_surplus_is_ignored():
     label = label_of(OBJECTS[:2])
-    label["surplus_boxes"][0, 0] = [0, 0, 100, 100]
-    positive, negative = targets.anchor_roles(targets.match(BOXES, label))
+    label["truncated_boxes"][0, 0] = [0, 0, 100, 100]
+    positive, negative = loss.anchor_roles(loss.match(BOXES, label))
     assert numpy_of(positive)[0].tolist() == [1, 1, 0, 0, 0, 1, 0, 0, 0]
     assert not numpy_of(negative).any()
 
@@ -88,7 +83,7 @@ def test_sampled_anchors_are_half_positive_at_most_and_filled_with_negatives():
     positive = np.zeros((2, 40), bool)
     positive[0, :20], positive[1, :3] = True, True
     keys = np.array([1, 2], np.int32)
-    positives, negatives = targets.sample_anchors(positive, ~positive, keys, count=16)
+    positives, negatives = loss.sample_anchors(positive, ~positive, keys, count=16)
     assert numpy_of(positives.chosen).sum(axis=1).tolist() == [8, 3]
     assert numpy_of(negatives.chosen).sum(axis=1).tolist() == [8, 13]
     for i in range(2):
@@ -105,7 +100,7 @@ def test_room_for_objects_changes_nothing():
         shape = (2, room, *label[key].shape[2:])
         wide[key] = np.full(shape, empty, label[key].dtype)
         wide[key][:, places] = label[key]
-    narrow, found = (targets.match(BOXES, one) for one in (label, wide))
+    narrow, found = (loss.match(BOXES, one) for one in (label, wide))
     for a, b in zip(narrow, found, strict=True):
         if a is not narrow.index:
             np.testing.assert_array_equal(numpy_of(a), numpy_of(b))
@@ -122,7 +117,7 @@ def test_sampled_regions_by_hand():
     present = np.ones((2, 9), bool)
     present[:, 4] = False
     keys = np.array([3, 4], np.int32)
-    regions = targets.sample_regions(proposals, present, label, keys, count=12, foreground=5)
+    regions = loss.sample_regions(proposals, present, label, keys, count=12, foreground=5)
     chosen, classes = numpy_of(regions.chosen), numpy_of(regions.classes)
     # Foreground: proposals 0 to 2 and both true boxes; background: 3, 5 and 8.
     assert classes[0].tolist() == sorted(classes[0].tolist(), key=lambda c: c == 0)
@@ -140,20 +135,20 @@ def test_foreground_has_its_share_and_background_the_rest():
     label = label_of([([0, 0, 10, 10], 0, False)])
     present = np.ones((1, 20), bool)
     keys = np.zeros(1, np.int32)
-    regions = targets.sample_regions(proposals, present, label, keys, count=12, foreground=3)
+    regions = loss.sample_regions(proposals, present, label, keys, count=12, foreground=3)
     assert numpy_of(regions.classes)[0].tolist() == [1, 1, 1] + [0] * 9
     assert numpy_of(regions.chosen).all()
 
 
 def test_regions_with_masks_come_first_in_their_order():
-    regions = targets.Regions(
+    regions = loss.Regions(
         boxes=np.arange(20, dtype=np.float32).reshape(1, 5, 4),
         chosen=np.array([[True, True, True, True, False]]),
         classes=np.array([[3, 1, 2, 0, 0]], np.int32),
         index=np.array([[0, 1, 1, 0, 0]], np.int32),
     )
     label = {"has_mask": np.array([[False, True]])}
-    some, has_mask = targets.regions_with_masks(regions, label, count=4)
+    some, has_mask = loss.regions_with_masks(regions, label, count=4)
     # Object 0 has no mask, the fourth region is background, the fifth is beyond the count.
     assert numpy_of(has_mask).tolist() == [[True, True, False, False]]
     assert numpy_of(some.classes).tolist() == [[1, 2, 3, 0]]
@@ -175,11 +170,11 @@ def test_huber_and_cross_entropy_equal_their_definitions():
     error = np.array([-2.0, -0.05, 0.0, 0.1, 1.0], np.float32)
     delta = 1 / 9
     expected = np.where(np.abs(error) <= delta, error**2 / 2, delta * np.abs(error) - delta**2 / 2)
-    np.testing.assert_allclose(numpy_of(losses.huber(error, delta=delta)), expected, atol=1e-6)
+    np.testing.assert_allclose(numpy_of(loss.huber(error, delta=delta)), expected, atol=1e-6)
     logits, truth = np.array([-80.0, -1.0, 0.0, 2.0, 80.0], np.float32), np.float32([1, 0, 1, 1, 1])
     chance = 1 / (1 + np.exp(-logits.astype(np.float64)))
     expected = -truth * np.log(chance) - (1 - truth) * np.log1p(-np.minimum(chance, 1 - 1e-16))
-    found = numpy_of(losses.sigmoid_cross_entropy(logits, truth))
+    found = numpy_of(loss.sigmoid_cross_entropy(logits, truth))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
@@ -188,9 +183,7 @@ def test_rpn_loss_by_hand():
     label = label_of([([0, 0, 10, 10], 0, False)], [])
     scores = np.tile(np.float32([1.0, -1.0, 9.0, 2.0, -3.0]), (2, 1))
     deltas = np.zeros((2, 5, 4), np.float32)
-    found = losses.rpn_loss(
-        scores, deltas, anchors, label, np.zeros(2, np.int32), area=AREA, count=8
-    )
+    found = loss.rpn_loss(scores, deltas, anchors, label, np.zeros(2, np.int32), area=AREA, count=8)
 
     def entropy(x, t):
         return np.log1p(np.exp(-x if t else x))
@@ -205,7 +198,7 @@ def test_rpn_loss_by_hand():
 
 def test_box_loss_by_hand():
     label = label_of([([0, 0, 10, 10], 1, False)])
-    regions = targets.Regions(
+    regions = loss.Regions(
         boxes=np.array([[[0, 0, 10, 8], [50, 50, 60, 60], [0, 0, 1, 1]]], np.float32),
         chosen=np.array([[True, True, False]]),
         classes=np.array([[2, 0, 0]], np.int32),
@@ -214,7 +207,7 @@ def test_box_loss_by_hand():
     scores = np.array([[[0, 1, 2], [3, 0, 0], [0, 50, 0]]], np.float32)
     deltas = np.full((1, 3, 3, 4), 7.0, np.float32)
     deltas[0, 0, 2] = 0
-    found = numpy_of(losses.box_loss(scores, deltas, regions, label, count=4))
+    found = numpy_of(loss.box_loss(scores, deltas, regions, label, count=4))
     entropy = np.log(np.exp([0, 1, 2]).sum()) - 2 + np.log(np.exp([3, 0, 0]).sum()) - 3
     moved = (10 / 8 - 0.5) + (5 * np.log(10 / 8) - 0.5)
     np.testing.assert_allclose(found, [(entropy + moved) / 4], rtol=1e-5)
@@ -226,7 +219,7 @@ def test_mask_targets_by_hand():
     label["masks"][0, 1] = [[0] * 4] * 2 + [[1] * 4] * 2
     boxes = np.array([[[0, 0, 8, 8], [0, 0, 8, 4], [10, 10, 18, 18], [10, 6, 18, 14]]], np.float32)
     index = np.array([[0, 0, 1, 1]], np.int32)
-    found = numpy_of(losses.mask_targets(boxes, index, label, size=4))[0].astype(int)
+    found = numpy_of(loss.mask_targets(boxes, index, label, size=4))[0].astype(int)
     assert found[0].tolist() == [[1, 1, 0, 0]] * 4
     assert found[1].tolist() == [[1, 1, 1, 1]] * 4
     assert found[2].tolist() == [[0] * 4] * 2 + [[1] * 4] * 2
@@ -239,7 +232,7 @@ def test_mask_loss_is_the_mean_over_regions_that_count():
     logits[0, 1] = 3.0
     truth = np.ones_like(logits)
     counts = np.array([[True, False], [True, True], [False, False]])
-    found = numpy_of(losses.mask_loss(logits, truth, counts))
+    found = numpy_of(loss.mask_loss(logits, truth, counts))
     np.testing.assert_allclose(found, [np.log(2), np.log(2), 0.0], rtol=1e-6)
 
 
@@ -248,7 +241,7 @@ def test_proposals_are_clipped_ranked_and_suppressed_in_their_level():
         [[0, 0, 10, 10], [0, 0, 10, 9], [40, 40, 60, 60], [0, 0, 10, 10], [90, 90, 99, 99]],
         np.float32,
     )
-    boxes, present = inference.propose(
+    boxes, present = decoding.propose(
         np.array([[1.0, 2.0, 0.0, 0.5, 9.0]], np.float32),
         np.zeros((1, 5, 4), np.float32),
         anchors,
@@ -266,7 +259,7 @@ def test_proposals_are_clipped_ranked_and_suppressed_in_their_level():
 def test_detections_are_suppressed_in_their_class_alone():
     proposals = np.array([[[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]], np.float32)
     chance = np.array([[[0.1, 0.6, 0.3], [0.4, 0.5, 0.1], [0.01, 0.95, 0.04]]])
-    found = inference.detect(
+    found = decoding.detect(
         np.log(chance).astype(np.float32),
         np.zeros((1, 3, 3, 4), np.float32),
         proposals,
@@ -285,7 +278,7 @@ def test_detections_are_suppressed_in_their_class_alone():
 @pytest.mark.parametrize("labeled", [0.0, 1.0])
 def test_losses_of_images_without_objects_are_finite(labeled):
     label = label_of([], labeled=labeled)
-    found = losses.rpn_loss(
+    found = loss.rpn_loss(
         np.zeros((1, 9), np.float32),
         np.zeros((1, 9, 4), np.float32),
         BOXES,
@@ -303,7 +296,7 @@ def test_nothing_in_a_wholly_ignored_picture_is_background(area):
     label, area = label_of([(area, -1, True)]), np.array([area], np.float32)
     # Anchors that lie in the padding alone are background of any picture.
     seen = anchors[anchors[:, 0] < area[0, 2]]
-    positive, negative = targets.anchor_roles(targets.match(seen, label, area=area))
+    positive, negative = loss.anchor_roles(loss.match(seen, label, area=area))
     assert not numpy_of(positive).any() and not numpy_of(negative).any()
-    _, negative = targets.anchor_roles(targets.match(seen, label))
+    _, negative = loss.anchor_roles(loss.match(seen, label))
     assert numpy_of(negative).any()

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from must_keras.errors import UserError
 from must_keras.ops import maps
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.normals import Normals
 
 TASK = Normals(name="normals", loss_stride=1)
@@ -32,7 +33,7 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
 def loss_and_gradient(task: Normals, label: np.ndarray, prediction: np.ndarray):
     variable = tf.Variable(prediction)
     with tf.GradientTape() as tape:
-        loss = task.loss({"normals": label}, {"values": variable}, None, None)
+        loss = task.head.loss({"normals": label}, {"values": variable}, None, None)
     return np.asarray(loss), np.asarray(tape.gradient(loss, variable))
 
 
@@ -48,7 +49,7 @@ def test_the_loss_is_one_minus_the_cosine(stride):
         expected[index[0]] += 1 - np.cos(np.radians(angle(seen[index], resized[index])))
     loss, gradient = loss_and_gradient(task, label, prediction)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    np.testing.assert_array_equal(task.label_weight({"normals": label}), known(seen).sum((1, 2)))
+    np.testing.assert_array_equal(task.labels.weight({"normals": label}), known(seen).sum((1, 2)))
     assert np.isfinite(gradient).all()
 
 
@@ -64,21 +65,21 @@ def test_unknown_pixels_and_zero_predictions_have_finite_gradients():
 
 def test_outputs_are_unit_vectors():
     prediction = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
-    said = TASK.outputs({"values": prediction}, None, (16, 16))["normals"]
-    np.testing.assert_allclose(np.linalg.norm(said, axis=-1), 1.0, atol=1e-3)
+    predicted = TASK.predictions.decode({"values": prediction}, None, (16, 16))["normals"]
+    np.testing.assert_allclose(np.linalg.norm(predicted, axis=-1), 1.0, atol=1e-3)
 
 
 def test_a_mirror_negates_x():
     stored = normals()[0]
     mirror = View(matrix=tf.constant([[1 / 16, 0, 0], [0, -1 / 16, 1.0]]), size=(16, 16))
-    seen = TASK.warp({"normals": tf.constant(stored)}, mirror)["normals"]
+    seen = TASK.labels.warp({"normals": tf.constant(stored)}, mirror)["normals"]
     np.testing.assert_allclose(seen, stored[:, ::-1] * [-1, 1, 1], atol=1e-6)
 
 
 def test_resizing_keeps_unit_vectors_and_padding_is_unknown():
     stored = 0.97 * normals(shape=(8, 16))
     view = letterbox(tf.constant([8, 16]), (32, 32))
-    seen = np.asarray(TASK.warp({"normals": tf.constant(stored)}, view)["normals"])
+    seen = np.asarray(TASK.labels.warp({"normals": tf.constant(stored)}, view)["normals"])
     assert seen.dtype == np.float32 and not seen[16:].any()
     expected = stored.repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_allclose(seen[:16] * 0.97, expected, atol=1e-6)
@@ -87,8 +88,8 @@ def test_resizing_keeps_unit_vectors_and_padding_is_unknown():
 def test_a_record_keeps_directions_to_half_a_degree():
     vectors = normals()[0]
     vectors[~known(vectors)] = [0, 0, -1]
-    record = TASK.encode({"normals": vectors}, np.array([0, 0, 24, 32]), (32, 32))
-    decoded = TASK.decode(record, None)["normals"]
+    record = TASK.records.from_prediction({"normals": vectors}, np.array([0, 0, 24, 32]), (32, 32))
+    decoded = TASK.records.to_label(record, None)["normals"]
     assert decoded.shape == (12, 16, 3) and decoded.dtype == np.float32
     worst = max(
         angle(a, b)
@@ -100,10 +101,12 @@ def test_a_record_keeps_directions_to_half_a_degree():
 
 def test_unknown_pixels_stay_unknown_in_a_record():
     vectors = normals()[0]
-    record = TASK.encode({"normals": vectors}, np.array([0, 0, 16, 16]), (16, 16))
-    np.testing.assert_array_equal(known(TASK.decode(record, None)["normals"]), known(vectors))
+    record = TASK.records.from_prediction({"normals": vectors}, np.array([0, 0, 16, 16]), (16, 16))
+    np.testing.assert_array_equal(
+        known(TASK.records.to_label(record, None)["normals"]), known(vectors)
+    )
     with pytest.raises(UserError, match=r"normals: .* no threshold"):
-        TASK.decode(record, 0.5)
+        TASK.records.to_label(record, 0.5)
 
 
 def turned(degrees: float) -> list[float]:
@@ -111,30 +114,30 @@ def turned(degrees: float) -> list[float]:
 
 
 def test_angles_by_hand():
-    evaluator = TASK.evaluator()
+    evaluator = TASK.metrics.evaluator()
     label = np.array([[[turned(0)] * 5, [turned(0)] * 4 + [[0, 0, 0]]]])
     degrees = [0, 5, 11.2, 11.3, 20, 23, 29.9, 31, 90, 0]
-    said = np.array([[turned(d) for d in degrees]]).reshape(1, 2, 5, 3)
-    evaluator.update({"normals": label}, {"normals": said})
+    predicted = np.array([[turned(d) for d in degrees]]).reshape(1, 2, 5, 3)
+    evaluator.update({"normals": label}, {"normals": predicted})
     found = evaluator.result()
     assert list(found) == ["within_11", "within_22", "within_30", "mean_angle"]
     assert found["within_11"] == pytest.approx(3 / 9)
     assert found["within_22"] == pytest.approx(5 / 9)
     assert found["within_30"] == pytest.approx(7 / 9)
     assert found["mean_angle"] == pytest.approx(sum(degrees) / 9)
-    assert np.isnan(list(TASK.evaluator().result().values())).all()
+    assert np.isnan(list(TASK.metrics.evaluator().result().values())).all()
 
 
 def test_the_trivial_answer_is_each_pixels_mean_direction():
-    prior = TASK.prior()
-    prior.update({"normals": np.array([[[turned(10), [0, 0, 0]]], [[turned(30), [0, 0, 0]]]])})
-    said = prior.outputs(3)["normals"]
-    assert said.shape == (3, 1, 2, 3) and said.dtype == np.float32
-    np.testing.assert_allclose(said[0, 0], [turned(20), [0, 0, -1]], atol=1e-6)
+    baseline = TASK.metrics.trivial_baseline()
+    baseline.update({"normals": np.array([[[turned(10), [0, 0, 0]]], [[turned(30), [0, 0, 0]]]])})
+    predicted = baseline.predict(3)["normals"]
+    assert predicted.shape == (3, 1, 2, 3) and predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted[0, 0], [turned(20), [0, 0, -1]], atol=1e-6)
 
 
 def test_a_picture_has_the_usual_colors():
-    picture = TASK.draw(
+    picture = TASK.visualization.visualize(
         np.zeros((1, 3, 3), np.uint8), {"normals": np.array([[[1, 0, 0], [0, 0, -1], [0, 0, 0]]])}
     )
     np.testing.assert_array_equal(picture, [[[255, 128, 128], [128, 128, 0], [0, 0, 0]]])
@@ -143,11 +146,11 @@ def test_a_picture_has_the_usual_colors():
 def test_what_is_no_direction_is_wrong_by_180_degrees():
     label = np.tile(np.array([0.0, 0.0, -1.0]), (1, 2, 2, 1))
     for bad in (np.nan, np.inf):
-        said = label.copy()
-        said[0, 0, 0], said[0, 0, 1] = bad, 0.0
-        evaluator, quality = TASK.evaluator(), TASK.quality()
+        predicted = label.copy()
+        predicted[0, 0, 0], predicted[0, 0, 1] = bad, 0.0
+        evaluator, quality = TASK.metrics.evaluator(), TASK.metrics.quality()
         for found in (evaluator, quality):
-            found.update({"normals": label}, {"normals": said})
+            found.update({"normals": label}, {"normals": predicted})
         assert evaluator.result()["mean_angle"] == 90.0 and evaluator.result()["within_11"] == 0.5
         assert quality.result()["mean_angle"] == 0.0
 
@@ -156,4 +159,4 @@ def test_a_stride_is_at_least_1_and_divides_the_size():
     with pytest.raises(UserError, match="normals: loss_stride .* received 0"):
         Normals(name="normals", loss_stride=0)
     with pytest.raises(UserError, match="divides 64 x 32 pixels, received 5"):
-        Normals(name="normals", loss_stride=5).build_head((64, 32), {})
+        Normals(name="normals", loss_stride=5).head.build((64, 32), {})

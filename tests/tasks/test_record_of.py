@@ -1,4 +1,4 @@
-"""Labels that others made, in a column: what comes back out of it."""
+"""Labels that others made, as records: what comes back out of them."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from must_keras.data.stored import class_label, objects
 from must_keras.errors import UserError
 from must_keras.ops import maps
-from must_keras.pseudo_labels.store import record as records
-from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.pseudo_labels.store import layout as records
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, base
 
 RANDOM = np.random.default_rng(0)
 THINGS = Detection(name="things", classes=("cat", "dog"), max_stored=4)
@@ -15,10 +15,10 @@ PARTS = Segmentation(name="parts", classes=("x", "y", "z"))
 
 
 def back(task, stored, threshold=None):
-    """Through the bytes of a column."""
-    specs = task.record_spec()
-    payload = records.serialize("image", task.record_of(stored), specs)
-    return task.decode(records.parse(payload, specs)[1], threshold)
+    """Return a label after a round trip through the bytes of a pseudo-label dataset."""
+    specs = task.records.spec()
+    payload = records.serialize("image", task.records.from_label(stored), specs)
+    return task.records.to_label(records.parse(payload, specs)[1], threshold)
 
 
 def assert_same(found, expected):
@@ -62,7 +62,7 @@ def test_an_image_without_objects_is_one():
 
 def test_scores_are_kept_down_to_the_floor():
     label = boxes() | {"scores": np.float32([0.04, 0.3, 0.9])}
-    record = THINGS.record_of(label)
+    record = THINGS.records.from_label(label)
     np.testing.assert_array_equal(record["scores"], np.float32([0.9, 0.3]))
     np.testing.assert_array_equal(record["boxes"], label["boxes"][[2, 1]])
     assert not record["truncated"]
@@ -78,9 +78,9 @@ def test_more_objects_than_are_stored_are_ignored(count, truncated):
         np.testing.assert_array_equal(found["boxes"][-1], [0, 0, 1, 1])
 
 
-def test_columns_without_ignored_regions_are_read():
-    record = {k: v for k, v in THINGS.record_of(boxes()).items() if k != "ignore"}
-    assert not THINGS.decode(record, None)["ignore"].any()
+def test_records_without_ignored_regions_are_read():
+    record = {k: v for k, v in THINGS.records.from_label(boxes()).items() if k != "ignore"}
+    assert not THINGS.records.to_label(record, None)["ignore"].any()
 
 
 def test_a_map_comes_back_with_its_ignored_pixels():
@@ -129,9 +129,9 @@ def test_normals_come_back_to_half_a_degree():
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 0.5
 
 
-def test_a_task_that_cannot_says_so():
-    class Numbers(Classification):
-        record_of = Classification.__mro__[1].record_of
+def test_a_task_that_cannot_store_labels_made_elsewhere_raises():
+    class Records(base.Records):
+        spec = from_prediction = to_label = None
 
-    with pytest.raises(UserError, match="n: labels of kind 'classes' made elsewhere cannot"):
-        Numbers(name="n", classes=("a",)).record_of({})
+    with pytest.raises(UserError, match="n.*'classes'"):
+        Records(Classification(name="n", classes=("a",))).from_label({})

@@ -13,11 +13,13 @@ import sys
 import keras
 import numpy as np
 
-from must_keras.training.losses import losses_over, valid_counts
-from must_keras.training.network import connect
+from must_keras.modeling.backbone import ResNet
+from must_keras.training.network import Network, connect, losses_over, valid_counts
 from must_keras.training.optimizers import SGD, AdamW
 from must_keras.training.schedules import Cosine
 
+# Its layers come from keras-cv on TensorFlow, from must_keras on JAX.
+NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 CLIP_NORM, LOSS_WEIGHTS, STEPS, RATE = 5.0, {"far": 0.5}, 2, 0.05
 NUMBERS = ("loss", "gradient_norm")
 
@@ -30,13 +32,15 @@ def optimizer(name):
 def on_tensorflow(folder):
     import tensorflow as tf
 
+    from fakes.random_examples import FOUR, NORM, RandomExamples
     from must_keras.data.augmentation import Augmentation
     from must_keras.data.pipeline import one_view, training_batches
     from must_keras.training.model import build_model
-    from painted import FOUR, NETWORK, NORM, Painted
 
     look = one_view(FOUR, size=NETWORK.size, augmentation=Augmentation())
-    examples = training_batches(Painted(FOUR), FOUR, look=look, batch=4, seed=1, steps=range(1))
+    examples = training_batches(
+        RandomExamples(FOUR), FOUR, make_views=look, batch=4, seed=1, steps=range(1)
+    )
     x, y = next(iter(examples))
     model = build_model(
         NETWORK, FOUR, seed=0, norm=NORM, loss_weights=LOSS_WEIGHTS, clip_norm=CLIP_NORM

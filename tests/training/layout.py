@@ -1,10 +1,10 @@
-"""A program of the tests: trains one small network in some layout of devices and tells of it.
+"""A program of the tests: trains one small network in some layouts of devices.
 
 python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or worker (with
-TF_CONFIG set); every one writes FOLDER/<layout><index>.npz: each step's losses and the final
-weights. The kind is "equal" (all tasks, 20 steps), "every option" (the same with features computed
-again, two parts a batch, stochastic depth and looks at the heads) or "killed" (two tasks, many
-steps, a checkpoint after each).
+TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and the final weights.
+Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
+(all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
+stochastic depth and diagnostics) or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -17,14 +17,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fakes.random_examples import (
+    ALL,
+    KIND,
+    NETWORK,
+    PARTS,
+    RESIDUAL,
+    RandomExamples,
+    train,
+    training,
+)
 from must_keras import command
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
 from must_keras.inference.predictor import Predictor
+from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
-from painted import ALL, KIND, NETWORK, PARTS, Painted, train, training
 
 EVERY_OPTION = {
     "accumulate": 2, "recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10,
@@ -45,21 +55,23 @@ RUN = training(
 
 def build(tasks):
     options = RUN.of_model() | {"norm": RUN.norm() | {"momentum": 0.9}}
-    network = dataclasses.replace(NETWORK, size=SIZE)
+    network = dataclasses.replace(RESIDUAL if "stochastic_depth" in OPTIONS else NETWORK, size=SIZE)
     return build_model(network, tasks, seed=3, loss_weights={"far": 0.5}, **options)
 
 
-def said_of_six(model) -> np.ndarray:
-    """What a model says of six images, in batches that two replicas cannot share evenly."""
-    batches = evaluation_batches(Painted([KIND]), [KIND], size=64, batch=3, ranges=[range(6)])
+def predicted_of_six(model) -> np.ndarray:
+    """Return predictions of six images, in batches that two replicas cannot share evenly."""
+    batches = evaluation_batches(
+        RandomExamples([KIND]), [KIND], size=64, batch=3, ranges=[range(6)]
+    )
     return np.concatenate([p.outputs["kind"]["probabilities"] for p in Predictor(model)(batches)])
 
 
 def means_of_keras(model) -> list[float]:
-    """Keras' own evaluate."""
+    """Return what Keras' own evaluate returns."""
     four = training_batches(
-        Painted([KIND]), [KIND], batch=4, seed=1, steps=range(2),
-        look=one_view([KIND], size=64, augmentation=Augmentation()),
+        RandomExamples([KIND]), [KIND], batch=4, seed=1, steps=range(2),
+        make_views=one_view([KIND], size=64, augmentation=Augmentation()),
     )  # fmt: skip
     return model.evaluate(four, verbose=0)
 
@@ -79,11 +91,12 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
     if layout != "worker" and sys.argv[3] != "killed":
         small = build([KIND])
         RUN.compile(small)
-        found |= {"said": said_of_six(small), "means": means_of_keras(small)}
+        found |= {"predicted": predicted_of_six(small), "means": means_of_keras(small)}
     if is_chief():
-        rows = [json.loads(row) for row in (work / "metrics.jsonl").read_text().splitlines()]
-        looks = [row for row in rows if "loss" not in row]
-        rows = [row for row in rows if "loss" in row]
+        rows = read_metrics(work)
+        looks = [row.values for row in rows if "loss" not in row.values]
+        steps = [row.step for row in rows if "loss" in row.values]
+        rows = [row.values for row in rows if "loss" in row.values]
         for key, some, ends in (
             ("losses", rows, ("loss",)),
             ("loss_weights", rows, ("_weight",)),
@@ -91,7 +104,7 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
         ):
             names = sorted(name for name in (some or [{}])[0] if name.endswith(ends))
             found[key] = [[row[name] for name in names] for row in some]
-        found |= {"steps": [row["step"] for row in rows]}
+        found |= {"steps": steps}
     found |= {f"weight {i}": w for i, w in enumerate(model.get_weights())}
     np.savez(folder / f"{layout}{index}.npz", **found)
 
@@ -100,7 +113,8 @@ def main(argv: list[str]) -> None:
     for layout in argv[4:]:
         strategy = make_strategy("multiworker" if layout == "worker" else layout)
         with lost_workers(strategy), strategy.scope():
-            run(pathlib.Path(argv[1]), layout, strategy)
+            for folder in argv[1].split(os.pathsep):
+                run(pathlib.Path(folder), layout, strategy)
 
 
 if __name__ == "__main__":

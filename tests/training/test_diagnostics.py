@@ -1,31 +1,30 @@
 """Shares of the heads in loss and gradient, and angles between them."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.errors import UserError
 from must_keras.training.diagnostics import Diagnostics, shared_kernels
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.loggers import read_metrics
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
-from painted import KIND, NETWORK, NORM, PARTS, Painted, train, training
 
 TASKS = (KIND, PARTS)
 
 
-def looked_at(**changes):
+def measured(**changes):
     """A model that has made one step, its numbers, and the batch."""
     run = training(1, batch=4, learning_rate=0.01, **changes)
     model = build_model(
         NETWORK, TASKS, seed=3, loss_weights={"parts": 0.5}, **(run.of_model() | {"norm": NORM})
     )
     run.compile(model)
-    batch = InputPipeline(Painted(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
+    batch = InputPipeline(RandomExamples(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
     model.last_batch = batch
     before = [np.array(v) for v in model.variables]
     found = Diagnostics(model).of_batch(model.last_batch)
@@ -42,7 +41,7 @@ def strategy():
 def test_the_numbers_are_those_of_each_loss_alone(strategy):
     """A tape and a whole backward pass for each head; norms and angles in numpy."""
     with strategy.scope():
-        model, (x, y), found = looked_at()
+        model, (x, y), found = measured()
         kernels = [v for v in model.get_layer(BACKBONE).trainable_variables if v.name == "kernel"]
         assert [id(v) for v in shared_kernels(model)] == [id(v) for v in kernels]
         losses, gradients = {}, {}
@@ -70,8 +69,8 @@ def test_the_numbers_are_those_of_each_loss_alone(strategy):
 
 def test_recomputed_features_have_the_same_numbers(strategy):
     with strategy.scope():
-        _, _, plain = looked_at()
-        _, _, again = looked_at(recompute=True)
+        _, _, plain = measured()
+        _, _, again = measured(recompute=True)
     assert again == pytest.approx(plain, rel=1e-2, abs=1e-4)
 
 
@@ -88,17 +87,17 @@ def test_training_is_not_touched_by_a_bit(tmp_path, strategy):
             run.compile(model)
             train(model, tmp_path / str(every), run, tasks=TASKS)
         weights.append(model.get_weights())
-        text = (tmp_path / str(every) / "metrics.jsonl").read_text()
-        rows.append([json.loads(row) for row in text.splitlines()])
+        rows.append(read_metrics(tmp_path / str(every)))
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    looks = [row for row in rows[1] if "kind_loss_share" in row]
-    assert [row["step"] for row in looks] == [2, 4]
+    looks = [row for row in rows[1] if "kind_loss_share" in row.values]
+    assert [row.step for row in looks] == [2, 4]
     for row in looks:
-        assert row["kind_gradient_share"] + row["parts_gradient_share"] == pytest.approx(1.0)
+        shares = [row.values[f"{head}_gradient_share"] for head in ("kind", "parts")]
+        assert sum(shares) == pytest.approx(1.0)
     steps = [
-        [{k: v for k, v in row.items() if k != "images_per_second"} for row in some
-         if "loss" in row] for some in rows
+        [{k: v for k, v in row.values.items() if k != "images_per_second"} for row in some
+         if "loss" in row.values] for some in rows
     ]  # fmt: skip
     assert steps[0] == steps[1] and len(rows[0]) == 4
 

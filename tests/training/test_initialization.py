@@ -1,9 +1,10 @@
-"""Where weights come from: nothing, the backbone's own checkpoint, a saved model."""
+"""Initializations: random weights, the backbone's checkpoint, a saved model."""
 
 import keras
 import numpy as np
 import pytest
 
+from fakes.random_examples import NETWORK
 from must_keras.errors import UserError
 from must_keras.inference.saved_model import backbone_of
 from must_keras.modeling.backbone import ResNet
@@ -19,7 +20,6 @@ from must_keras.training.initialization import (
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, NECK, Network
 
-NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 KIND = Classification(name="kind", classes=("a", "b", "c"))
 PARTS = Segmentation(name="parts", classes=("x", "y"), channels=16, num_convs=1, loss_stride=2)
@@ -41,9 +41,11 @@ def test_parts_are_copied_where_both_have_them():
     assert copy_parts(one, classifier, (BACKBONE, NECK)) == [BACKBONE]
 
 
-def test_another_network_is_no_start():
-    wide = Network(backbone=ResNet(filters=(32, 32, 64, 128), blocks=(1, 1, 1, 1)), size=64)
-    with pytest.raises(UserError, match="the start's backbone is another network"):
+def test_another_network_does_not_fit():
+    wide = Network(backbone=ResNet.small(), size=64)
+    with pytest.raises(
+        UserError, match="the backbone of the initialization has weights of other shapes"
+    ):
         copy_parts(build(1, KIND), build(2, KIND, network=wide), (BACKBONE,))
 
 
@@ -59,7 +61,7 @@ def test_a_saved_model_gives_its_heads_for_the_same_task(tmp_path):
     assert len(start.depends_on(NETWORK)["sha256"]) == 64
 
 
-def test_files_that_are_no_start(tmp_path):
+def test_files_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*gone.keras"):
         FromModel(tmp_path / "gone.keras").depends_on(NETWORK)
     backbone_of(build(1, KIND)).save(tmp_path / "backbone.keras")
@@ -96,7 +98,7 @@ def test_random_weights_stay_as_they_are():
     model, again = build(1, KIND), build(1, KIND)
     assert FromScratch().apply(model, NETWORK) == []
     assert same(model, again, BACKBONE)
-    with pytest.raises(UserError, match="a ResNet has no checkpoint to start from"):
+    with pytest.raises(UserError, match="a FewLayers has no checkpoint"):
         FromCheckpoint().depends_on(NETWORK)
 
 

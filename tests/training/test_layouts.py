@@ -49,8 +49,8 @@ def test_weights_after_20_steps_are_equal(exact, layout):
 
 def test_replicas_predict_and_evaluate_as_one_device(exact):
     one, two = exact["one0"], exact["mirrored0"]
-    assert one["said"].shape == (6, 3)
-    np.testing.assert_allclose(one["said"], two["said"], atol=1e-8)
+    assert one["predicted"].shape == (6, 3)
+    np.testing.assert_allclose(one["predicted"], two["predicted"], atol=1e-8)
     np.testing.assert_allclose(one["means"], two["means"], atol=1e-8)
 
 

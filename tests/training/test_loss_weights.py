@@ -1,6 +1,5 @@
 """How much each head's loss counts: weights of equal value, and weights that are learned."""
 
-import json
 import types
 
 import keras
@@ -8,14 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import ALL, KIND, NETWORK, NORM, train, training
 from must_keras import interruption
 from must_keras.tasks import Depth
 from must_keras.training import loop
+from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty, Uniform
 from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
-from painted import ALL, KIND, NETWORK, NORM, train, training
 
 FAR = Depth(name="far", channels=8, num_convs=1)
 REGRESSIONS = {"far", "facing"}
@@ -71,7 +71,7 @@ def test_the_best_variance_of_a_regression_is_its_mean_squared_error():
     np.testing.assert_allclose(gradient, 0.0, atol=1e-6)
 
 
-def test_equal_weights_are_equal_whatever_teachers_say():
+def test_uniform_weights_are_equal_whatever_teachers_have():
     heads = [types.SimpleNamespace(task=task, loss_weight=weight) for task, weight in
              zip(ALL, (None, 2.0, None, 1.0, 0.1), strict=True)]  # fmt: skip
     found = Uniform().weights(training(1), heads)
@@ -107,7 +107,7 @@ def test_learned_weights_are_trained_saved_and_resumed(tmp_path, monkeypatch):
         monkeypatch.setattr(
             loop, "sum_over_workers", lambda v: [1.0] if next(asked) == 5 else sums(v)
         )
-        with pytest.raises(interruption.ToBeContinued, match="step 5 of 8"):
+        with pytest.raises(interruption.Interrupted, match="step 5 of 8"):
             train(build(), tmp_path / "stopped", RUN, tasks=TASKS)
         monkeypatch.undo()
         again = build(seed=9)
@@ -124,15 +124,11 @@ def test_learned_weights_are_trained_saved_and_resumed(tmp_path, monkeypatch):
     saved = keras.saving.load_model(tmp_path / "model.keras")
     assert saved.task_weights == pytest.approx(learned)
     for folder in ("whole", "stopped"):
-        rows = read(tmp_path / folder)
-        assert [row["step"] for row in rows] == [3, 4, 6, 8]
-        assert rows[-1]["kind_weight"] > 0 and "kind_far_cosine" in rows[0]
-        kept = [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows]
-        assert kept == [
-            {k: v for k, v in r.items() if k != "images_per_second"}
-            for r in read(tmp_path / "whole")
-        ]
-
-
-def read(folder):
-    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+        rows = read_metrics(tmp_path / folder)
+        assert [row.step for row in rows] == [3, 4, 6, 8]
+        assert rows[-1].values["kind_weight"] > 0 and "kind_far_cosine" in rows[0].values
+    without_speed = [
+        [{k: v for k, v in row.values.items() if k != "images_per_second"}
+         for row in read_metrics(tmp_path / folder)] for folder in ("whole", "stopped")
+    ]  # fmt: skip
+    assert without_speed[0] == without_speed[1]

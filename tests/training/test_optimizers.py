@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from must_keras.errors import UserError
-from must_keras.training.optimizers import SGD, AdamW, only_where, reset
-from must_keras.training.schedules import Steps, WarmupCosine
+from must_keras.training.optimizers import SGD, AdamW, reset
+from must_keras.training.schedules import Steps, WarmupCosine, only_where
 
 
 def slow_rate(step: int, peak: float, num_steps: int, warmup: float) -> float:

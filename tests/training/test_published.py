@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import published
+from fakes import published_models
 from must_keras.config.recipe import ExternalTeacher
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import evaluation_batches
@@ -54,17 +54,24 @@ def decoded(model: ExternalModel, task, map_size=None):
     labels = []
     for i in range(len(SIZES)):
         outputs = {key: value[i] for key, value in found.outputs[task.name].items()}
-        labels.append(task.decode(task.encode(outputs, found.x["area"][i], size), None))
+        labels.append(
+            task.records.to_label(
+                task.records.from_prediction(outputs, found.x["area"][i], size), None
+            )
+        )
     return labels
 
 
 def models(tmp_path, size):
     """MiDaS in both of its published forms."""
-    published.midas(tmp_path / "midas.keras", size)
-    published.midas_of_tf_hub(tmp_path / "hub", size)
+    published_models.midas(tmp_path / "midas.keras", size)
+    published_models.midas_of_tf_hub(tmp_path / "hub", size)
     common = {"size": size, "form": "relative_inverse"}
     yield ExternalModel(
-        model=tmp_path / "midas.keras", offset=published.OFFSET, scale=published.SCALE, **common
+        model=tmp_path / "midas.keras",
+        offset=published_models.OFFSET,
+        scale=published_models.SCALE,
+        **common,
     )
     yield ExternalModel(
         model=tmp_path / "hub", scale=(255.0, 255.0, 255.0), layout="channels_first", **common
@@ -98,10 +105,10 @@ def test_depth_is_where_the_picture_is(tmp_path):
 
 
 def test_a_large_network_is_stored_at_320_cells(tmp_path):
-    published.midas(tmp_path / "midas.keras", 384)
+    published_models.midas(tmp_path / "midas.keras", 384)
     model = ExternalModel(
         model=tmp_path / "midas.keras", size=384, form="relative_inverse",
-        offset=published.OFFSET, scale=published.SCALE,
+        offset=published_models.OFFSET, scale=published_models.SCALE,
     )  # fmt: skip
     depth = decoded(model, FAR, map_size=(192, 192))[0]["depth"]
     # 40 x 60 in 384 is 256 x 384, in half of that 128 x 192.
@@ -114,7 +121,7 @@ def test_a_large_network_is_stored_at_320_cells(tmp_path):
 
 @pytest.mark.parametrize("size", [120, 240])
 def test_boxes_are_where_the_picture_is(tmp_path, size):
-    published.detector(tmp_path / "detector")
+    published_models.detector(tmp_path / "detector")
     model = ExternalModel(model=tmp_path / "detector", size=size, form="tf2_detection")
     for i, label in enumerate(decoded(model, THINGS)):
         height, width = SIZES[i]
@@ -126,7 +133,7 @@ def test_boxes_are_where_the_picture_is(tmp_path, size):
 
 
 def test_a_picture_without_a_detection_has_no_object(tmp_path, monkeypatch):
-    published.detector(tmp_path / "detector")
+    published_models.detector(tmp_path / "detector")
     monkeypatch.setattr(
         Rectangles, "image", lambda self, index: np.zeros((*SIZES[index], 3), np.uint8)
     )
@@ -137,10 +144,10 @@ def test_a_picture_without_a_detection_has_no_object(tmp_path, monkeypatch):
 
 def test_a_detectors_numbers_are_given(tmp_path):
     """COCO's numbers have gaps: 90 for 80 classes."""
-    published.detector(tmp_path / "detector", first=90)
+    published_models.detector(tmp_path / "detector", first=90)
     model = {"model": tmp_path / "detector", "size": 120, "form": "tf2_detection"}
     with pytest.raises(
-        UserError, match=r"answers class 90, there are 2, numbered from 1; class_ids"
+        UserError, match="returns class 90, there are 2, numbered from 1; .*class_ids"
     ):
         decoded(ExternalModel(**model), THINGS)
     label = decoded(ExternalModel(**model, class_ids=(90, 7)), THINGS)[0]
@@ -167,25 +174,25 @@ def test_masks_and_scores_come_along():
         "detection_masks": np.ones((1, 3, 33, 33), np.float32) * np.float32([0.1, 0.2, 0.3])[:, None, None],
         "num_detections": np.float32([2]),
     }  # fmt: skip
-    found = task.external_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
+    found = task.external.decode(said, "tf2_detection", (8, 8), size=(40, 80))
     # By score; the third is beyond their number, whatever its score.
     assert found["classes"].tolist() == [[-1, 1, 0]]
     assert found["boxes"][0, 1:].tolist() == [[10, 40, 30, 80], [0, 0, 20, 80]]
     np.testing.assert_allclose(found["masks"][0, :, 0, 0], [0.3, 0.2, 0.1])
     del said["detection_classes"]
-    with pytest.raises(UserError, match=r"does not answer \['detection_classes'\]"):
-        task.external_outputs(said, "tf2_detection", (8, 8), size=(40, 80))
-    with pytest.raises(UserError, match=r"does not answer \['boxes', 'classes', 'scores'\]"):
-        task.external_outputs(np.zeros((1, 3, 4)), "yxyx", (8, 8), size=(40, 80))
+    with pytest.raises(UserError, match=r"does not return \['detection_classes'\]"):
+        task.external.decode(said, "tf2_detection", (8, 8), size=(40, 80))
+    with pytest.raises(UserError, match=r"does not return \['boxes', 'classes', 'scores'\]"):
+        task.external.decode(np.zeros((1, 3, 4)), "yxyx", (8, 8), size=(40, 80))
 
 
 def test_what_a_signature_does_not_take(tmp_path):
-    published.detector(tmp_path / "detector")
-    published.midas_of_tf_hub(tmp_path / "hub", 32)
+    published_models.detector(tmp_path / "detector")
+    published_models.midas_of_tf_hub(tmp_path / "hub", 32)
     shifted = ExternalModel(
         model=tmp_path / "detector", size=32, form="tf2_detection", offset=(127.0, 127.0, 127.0)
     )
-    with pytest.raises(UserError, match="takes images as uint8, 0 to 255: offset and scale cannot"):
+    with pytest.raises(UserError, match="takes images as uint8, 0 to 255: .*offset and scale"):
         shifted.load()
     hub = {"model": tmp_path / "hub", "form": "relative_inverse"}
     message = r"\(1, 3, 32, 32\), and size=32 with layout='channels_last' gives \(batch, 32, 32, 3"
@@ -194,7 +201,7 @@ def test_what_a_signature_does_not_take(tmp_path):
     # TensorFlow itself would take them.
     with pytest.raises(UserError, match=r"size=64 .* gives \(batch, 3, 64, 64\)"):
         ExternalModel(**hub, size=64, layout="channels_first").load()
-    with pytest.raises(UserError, match="layout must be 'channels_last' or 'channels_first'"):
+    with pytest.raises(UserError, match="layout='NCHW'; allowed are channels_last, channels_first"):
         ExternalModel(**hub, size=32, layout="NCHW")
 
     class Two(tf.Module):

@@ -5,9 +5,9 @@ import json
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import training
 from must_keras.errors import UserError
 from must_keras.training.strategy import make_strategy
-from painted import training
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from painted import training
     [
         ("mirored", "did you mean 'mirrored'"),
         ("parameter_server", "Keras' fit does not run under ParameterServerStrategy"),
-        ("tpu", "no TPU answers here"),
+        ("tpu", "no TPU was found here"),
         ("multiworker", "needs the environment variable TF_CONFIG"),
     ],
 )
@@ -58,10 +58,12 @@ def test_a_cluster_of_one_is_this_machine(monkeypatch):
         assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
 
 
-def test_a_batch_that_the_parts_do_not_divide_is_refused():
+def test_a_batch_that_the_microbatches_do_not_divide_is_refused():
     with make_strategy("one").scope():
         training(1, batch=6, accumulate=3).check_devices()
-        with pytest.raises(UserError, match="batch=4 cannot be split over 1 replicas in 3 parts"):
+        with pytest.raises(
+            UserError, match="batch=4 cannot be split over 1 replicas in 3 microbatches"
+        ):
             training(1, batch=4, accumulate=3).check_devices()
 
 
@@ -70,7 +72,8 @@ def test_a_batch_that_the_parts_do_not_divide_is_refused():
     [
         ({"accumulate": 0}, "accumulate must be positive"),
         ({"precision": "float16"}, "precision must be 'float32' or 'mixed_bfloat16'"),
-        ({"optimizer": "adam"}, r"optimizer must be AdamW\(...\) or SGD\(...\)"),
+        ({"optimizer": "adam"}, "optimizer is a str, expected an Optimizer"),
+        ({"schedule": 0.1}, "schedule is a float, expected a Schedule"),
     ],
 )
 def test_values_that_are_none(changes, message):

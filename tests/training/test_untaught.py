@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fakes.random_examples import KIND, NETWORK, NORM, PARTS, THINGS
+from making import make
 from must_keras.config.recipe import ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher
 from must_keras.data import stored
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
@@ -19,15 +20,14 @@ from must_keras.inference.external import ExternalModel
 from must_keras.inference.saved_model import serve
 from must_keras.pseudo_labels import checks
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.runs.workdir import Workdir
-from must_keras.stages import export, label, rounds, student, teacher
+from must_keras.runs.run import Run
+from must_keras.stages import rounds
 from must_keras.tasks import Depth
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
 from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.untaught import find, of_start
-from painted import KIND, NETWORK, NORM, PARTS, THINGS
 
 FAR = Depth(name="far", kind="relative_inverse", channels=8, num_convs=1)
 
@@ -85,13 +85,13 @@ def splits(task, labels):
         (THINGS, [boxes(masks=[0], ignore=[0]), boxes(count=0)], ("masks",), 2),
         # "There is no object" teaches boxes.
         (THINGS, [boxes(count=0)], ("masks",), 1),
-        (THINGS, [THINGS.missing(), None], ("boxes", "masks"), 2),
+        (THINGS, [THINGS.labels.missing(), None], ("boxes", "masks"), 2),
         (dataclasses.replace(THINGS, with_masks=False), [boxes()] * 3, (), 1),
         (PARTS, [{"map": np.full((4, 4), 255, np.uint8)}] * 3, ("map",), 3),
         (PARTS, [{"map": np.array([[255, 0]], np.uint8)}] * 3, (), 1),
         (FAR, [{"depth": np.zeros((4, 4), np.float32)}, None], ("depth",), 2),
         (FAR, [{"depth": np.full((4, 4), 2.0, np.float32)}], ("depth",), 1),
-        (KIND, [KIND.missing()] * 2, ("probabilities",), 2),
+        (KIND, [KIND.labels.missing()] * 2, ("probabilities",), 2),
         (KIND, [None, stored.class_label(1, 3), None], (), 2),
     ],
 )
@@ -147,7 +147,7 @@ def test_what_neither_start_nor_labels_teach(things, capsys):
 
 
 def test_a_head_that_nothing_teaches_is_refused(things):
-    nobody = LabeledExamples(Given(THINGS, [THINGS.missing(), None]), [THINGS])
+    nobody = LabeledExamples(Given(THINGS, [THINGS.labels.missing(), None]), [THINGS])
     with pytest.raises(UserError, match="teacher x: none of 2 labels teaches head 'things'"):
         find(things, nobody, copied=[], title="teacher x", is_chief=True)
 
@@ -177,14 +177,14 @@ def test_a_model_leaves_them_out_of_all_that_it_predicts(things, tmp_path):
 
 @pytest.mark.slow
 def test_an_export_has_none_and_lists_which(tmp_path, capsys):
-    workdir = Workdir(tmp_path)
-    workdir.student.begin()
+    run = Run(recipe=recipe_of(detector([boxes()] * 2)), path=tmp_path)
+    run.student.begin()
     model = model_of(THINGS)
     model.untaught = {"things": ("masks",)}
-    model.save(workdir.student.model_path)
-    workdir.student.finish({}, {"parameters": 1})
-    export.run(types.SimpleNamespace(tasks=[THINGS]), workdir, ())
-    entry = json.loads((workdir.export.folder / "labels.json").read_text())["things"]
+    model.save(run.student.model_path)
+    run.student.finish({"parameters": 1})
+    make("export", run)
+    entry = json.loads((run.export.folder / "labels.json").read_text())["things"]
     assert entry["untaught"] == ["masks"]
     assert "masks of head 'things' were never taught" in capsys.readouterr().out
 
@@ -213,9 +213,19 @@ def detector(labels, **changes) -> Teacher:
     return Teacher(sets=splits(values["task"], labels), **values)
 
 
-def records(workdir, pool):
-    column = PseudoLabelReader(workdir.labels("things", "pool").folder, pool)
-    return [column.read(i) for i in range(len(column))]
+def records(run):
+    reader = PseudoLabelReader(
+        run.labels("things", "pool").folder, run.recipe.pools[0].source, run.recipe.tasks[0]
+    )
+    return [reader.read(i) for i in range(len(reader))]
+
+
+def made(recipe, path, *names) -> Run:
+    """Return a run after some stages."""
+    run = Run(recipe=recipe, path=path)
+    for name in names:
+        make(name, run)
+    return run
 
 
 @pytest.mark.slow
@@ -223,30 +233,30 @@ def test_a_teacher_of_boxes_labels_no_mask_and_the_student_learns_none(tmp_path,
     """Also in a round: there the student labels."""
     recipe = recipe_of(detector([boxes()] * 2))
     recipe = dataclasses.replace(recipe, rounds=2, starts=("random", "rounds"))
-    second = None
+    whole = Run(recipe=recipe, path=tmp_path)
     for number in (1, 2):
-        one = rounds.of(recipe, Workdir(tmp_path), number)
-        workdir = one.workdir
-        teacher.run(one.recipe, workdir, ())
+        one = rounds.begun_rounds(whole)[-1]
+        run = one.run
+        assert one.number == number
+        make("teacher", run)
         assert "masks of head 'things' were never taught" in capsys.readouterr().err
-        result = workdir.teacher("things").result()
+        result = run.teacher("things").result()
         assert result["untaught"] == ["masks"]
         for numbers in (result["metrics"], result["trivial"]):
             assert list(numbers) == ["box_ap50", "box_ap"]
-        label.run(one.recipe, workdir, ())
+        make("label", run)
         assert "without masks" in capsys.readouterr().out
-        found = records(workdir, one.recipe.pools[0].source)
+        found = records(run)
         assert sum(len(record["boxes"]) for record in found) > 0
         for record in found:
             assert all(not code for code in record["masks"]) and record["mask_size"] == 1
-        second = workdir
         if number == 1:
-            student.run(one.recipe, workdir, ())
+            make("student", run)
             assert "student: masks of head 'things'" in capsys.readouterr().err
-            result = workdir.student.result()
+            result = run.student.result()
             assert result["untaught"] == {"things": ["masks"]}
             assert list(result["tasks"]["things"]["metrics"]) == ["box_ap50", "box_ap"]
-    model = keras.saving.load_model(second.teacher("things").model_path)
+    model = keras.saving.load_model(run.teacher("things").model_path)
     assert model.untaught == {"things": ("masks",)}
 
 
@@ -257,7 +267,7 @@ def test_a_model_that_stays_as_it_is_reports_what_its_start_left_out(things, tmp
     told = capsys.readouterr()
     assert "teacher x: masks of head 'things'" in told.err and not told.out
     things.untaught = {"things": ("boxes", "masks")}
-    with pytest.raises(UserError, match="no label ever taught head 'things'"):
+    with pytest.raises(UserError, match="no label has taught head 'things'"):
         of_start(things, start, title="teacher x", is_chief=True)
     things.untaught = {}
     for text, is_known in (
@@ -272,9 +282,9 @@ def test_a_model_that_stays_as_it_is_reports_what_its_start_left_out(things, tmp
 
 @pytest.mark.parametrize("task", [PARTS, FAR], ids=lambda t: t.name)
 def test_a_teacher_without_any_label_is_refused(task, tmp_path):
-    recipe = recipe_of(detector([task.missing()] * 2, task=task))
+    recipe = recipe_of(detector([task.labels.missing()] * 2, task=task))
     with pytest.raises(UserError, match=f"none of 2 labels teaches head '{task.name}'"):
-        teacher.run(recipe, Workdir(tmp_path), ())
+        made(recipe, tmp_path, "teacher")
 
 
 @pytest.mark.slow
@@ -285,9 +295,9 @@ def test_what_a_start_was_taught_is_assumed_where_nothing_says_so(tmp_path, caps
     item = detector(
         [boxes()] * 2, task=task, start=start, training=dataclasses.replace(TRAINING, steps=0)
     )
-    teacher.run(recipe_of(item), Workdir(tmp_path / "run"), ())
+    run = made(recipe_of(item), tmp_path / "run", "teacher")
     assert "all of its outputs count as taught" in capsys.readouterr().out
-    assert Workdir(tmp_path / "run").teacher("things").result()["untaught"] == []
+    assert run.teacher("things").result()["untaught"] == []
 
 
 def no_masks(images):
@@ -304,8 +314,7 @@ def test_an_external_model_without_masks_has_no_mask_metric(tmp_path, capsys):
         name="things", task=THINGS, loss_weight=1.0, sets=splits(THINGS, [boxes(masks=[0])] * 2),
         model=ExternalModel(model=no_masks, version="1", size=64, form="yxyx"),
     )  # fmt: skip
-    teacher.run(recipe_of(item), Workdir(tmp_path), ())
-    result = Workdir(tmp_path).teacher("things").result()
+    result = made(recipe_of(item), tmp_path, "teacher").teacher("things").result()
     assert result["untaught"] == ["masks"] and "mask_ap" not in result["metrics"]
     assert "mask_ap" not in result["trivial"]
     assert "masks of head 'things' are not labeled" in capsys.readouterr().out
@@ -319,11 +328,11 @@ def imported(task, labels) -> ImportedLabels:
 
 
 def test_imported_labels_without_masks(tmp_path):
-    teacher.run(recipe_of(imported(THINGS, [boxes()] * 3)), Workdir(tmp_path), ())
-    assert Workdir(tmp_path).teacher("things").result()["untaught"] == ["masks"]
-    nothing = imported(FAR, [FAR.missing()] * 3)
+    run = made(recipe_of(imported(THINGS, [boxes()] * 3)), tmp_path, "teacher")
+    assert run.teacher("things").result()["untaught"] == ["masks"]
+    nothing = imported(FAR, [FAR.labels.missing()] * 3)
     with pytest.raises(UserError, match="none of 3 labels teaches head 'far'"):
-        teacher.run(recipe_of(nothing), Workdir(tmp_path / "far"), ())
+        made(recipe_of(nothing), tmp_path / "far", "teacher")
 
 
 # ---- inverted depth -------------------------------------------------------------------------
@@ -345,11 +354,10 @@ def test_imported_labels_that_are_inverted_are_reported(tmp_path, capsys, invert
     recipe = recipe_of(
         imported(FAR, ramps(inverted=inverted)), pool=Given(FAR, ramps(), name="pool")
     )
-    teacher.run(recipe, Workdir(tmp_path), ())
-    label.run(recipe, Workdir(tmp_path), ())
+    run = made(recipe, tmp_path, "teacher", "label")
     told = capsys.readouterr().err
-    assert ("labels of far for pool" in told and "looks inverted" in told) == inverted
-    quality = Workdir(tmp_path).labels("far", "pool").result()["quality"]
+    assert ("labels of far for pool" in told and "inverted" in told) == inverted
+    quality = run.labels("far", "pool").result()["quality"]
     assert next(iter(quality)) == "delta1"
     assert quality["correlation"] == pytest.approx(-1.0 if inverted else 1.0, abs=1e-3)
 
@@ -359,33 +367,31 @@ def test_an_external_teacher_that_is_inverted_is_reported(tmp_path, capsys):
     item = ExternalTeacher(
         name="midas", task=FAR, loss_weight=1.0, sets=splits(FAR, ramps()), model=model
     )
-    teacher.run(recipe_of(item), Workdir(tmp_path), ())
+    run = made(recipe_of(item), tmp_path, "teacher")
     told = capsys.readouterr().err
     assert "warning: teacher midas on 'test'" in told and 'form="meters"' in told
-    metrics = Workdir(tmp_path).teacher("midas").result()["metrics"]
+    result = run.teacher("midas").result()
+    metrics = result["metrics"]
     assert metrics["correlation"] < -0.9 and next(iter(metrics)) == "delta1"
-    assert metrics["delta1"] <= Workdir(tmp_path).teacher("midas").result()["trivial"]["delta1"]
+    assert metrics["delta1"] <= result["trivial"]["delta1"]
 
 
-# ---- columns that are looked at -----------------------------------------------------------------
+# ---- datasets that are verified -----------------------------------------------------------------
 
 
-def test_columns_without_masks_are_verified_and_compared(tmp_path, capsys):
-    """--verify and --diff: of columns without masks, and of one with masks beside one without."""
+def test_pseudo_labels_without_masks_are_verified_and_compared(tmp_path, capsys):
+    """--verify and --diff: of datasets without masks, and of one with masks beside one without."""
     runs = {}
     for name, masks in (("with", [0]), ("without", [])):
         recipe = recipe_of(imported(THINGS, [boxes(masks=masks)] * 3))
-        workdir = Workdir(tmp_path / name)
-        teacher.run(recipe, workdir, ())
-        label.run(recipe, workdir, ())
-        runs[name] = recipe, workdir
-    folders = {name: workdir.labels("things", "pool").folder for name, (_, workdir) in runs.items()}
+        runs[name] = made(recipe, tmp_path / name, "teacher", "label")
+    folders = {name: run.labels("things", "pool").folder for name, run in runs.items()}
     capsys.readouterr()
-    for name, (recipe, workdir) in runs.items():
-        checks.verify(recipe, workdir, ())
+    for name, run in runs.items():
+        checks.verify(run)
         assert f"{folders[name]}: 3 records, as they were written" in capsys.readouterr().out
     # Of boxes alone nothing is known about masks: no figure is made up.
-    checks.compare(*runs["with"], folders["without"])
+    checks.compare(runs["with"], folders["without"])
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  precision50: 1.0000", "  recall50: 1.0000", "  mask_iou: unknown"
     ]  # fmt: skip
@@ -393,5 +399,5 @@ def test_columns_without_masks_are_verified_and_compared(tmp_path, capsys):
     data = bytearray(shard.read_bytes())
     data[20] ^= 255
     shard.write_bytes(data)
-    with pytest.raises(DataError, match="1 label columns are broken"):
-        checks.verify(*runs["without"], ())
+    with pytest.raises(DataError, match="1 pseudo-label datasets are broken"):
+        checks.verify(runs["without"])

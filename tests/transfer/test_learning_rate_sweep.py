@@ -5,13 +5,15 @@ import json
 import pytest
 
 from must_keras.errors import UserError
+from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import CHECKPOINTS
-from must_keras.runs.workdir import Artifact
+from must_keras.training.loggers import Loggers
 from must_keras.training.nonfinite import NonFiniteLossError
-from must_keras.training.summaries import Loggers
 from must_keras.transfer import learning_rate_sweep
 
-MADE_FROM = {"start": "random"}
+
+def artifact_in(folder, start="random") -> Artifact:
+    return Artifact(folder=folder, find_inputs=lambda: {"start": start})
 
 
 class Trainer:
@@ -21,8 +23,8 @@ class Trainer:
         self.values, self.diverges, self.killed_at = values, diverges, killed_at
         self.model, self.trained, self.asked = None, [], []
 
-    def train(self, part, inputs, rate):
-        folder = part.resume(inputs) / CHECKPOINTS
+    def train(self, artifact, rate):
+        folder = artifact.resume() / CHECKPOINTS
         if not folder.is_dir():
             self.trained.append(rate)
             if rate == self.killed_at:
@@ -38,9 +40,9 @@ class Trainer:
         metric, value = self.values[self.model]
         return {metric: value}
 
-    def choose(self, part, rates=None):
+    def choose(self, artifact):
         return learning_rate_sweep.choose(
-            part, MADE_FROM, tuple(rates or self.values), train=self.train, validate=self.validate
+            artifact, tuple(self.values), train=self.train, validate=self.validate
         )
 
 
@@ -62,7 +64,7 @@ def tops(**values):
 )
 def test_the_best_on_validation_is_chosen_and_every_run_is_kept(tmp_path, values, best):
     trainer = Trainer(values)
-    rows = trainer.choose(Artifact(tmp_path / "part"))
+    rows = trainer.choose(artifact_in(tmp_path / "artifact"))
     assert [row["learning_rate"] for row in rows if row["chosen"]] == [best]
     assert [(row["metric"], row["value"]) for row in rows] == list(values.values())
     # Each was trained once and looked at once, and the model is the best one's.
@@ -71,49 +73,50 @@ def test_the_best_on_validation_is_chosen_and_every_run_is_kept(tmp_path, values
 
 def test_a_rate_that_diverges_is_no_choice(tmp_path, capsys):
     trainer = Trainer(tops(r0_1=0.2, r0_2=0.9), diverges=(0.2,))
-    rows = trainer.choose(Artifact(tmp_path / "part"))
+    rows = trainer.choose(artifact_in(tmp_path / "artifact"))
     assert [row["chosen"] for row in rows] == [True, False]
     assert rows[1]["value"] is None and "not finite" in rows[1]["error"]
     assert "learning rate 0.2 is no choice" in capsys.readouterr().err
     with pytest.raises(NonFiniteLossError, match="with none of"):
-        Trainer(tops(r0_1=0.2), diverges=(0.1,)).choose(Artifact(tmp_path / "other"))
+        Trainer(tops(r0_1=0.2), diverges=(0.1,)).choose(artifact_in(tmp_path / "other"))
 
 
 def test_even_an_unknown_value_is_better_than_a_rate_that_diverges(tmp_path):
     trainer = Trainer(tops(r0_1=0.2, r0_2=None), diverges=(0.1,))
-    assert [row["chosen"] for row in trainer.choose(Artifact(tmp_path / "part"))] == [False, True]
+    assert [row["chosen"] for row in trainer.choose(artifact_in(tmp_path / "artifact"))] == [
+        False,
+        True,
+    ]
 
 
 def test_a_sweep_that_was_killed_goes_on(tmp_path):
-    part, values = Artifact(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2, r0_3=0.5)
+    artifact, values = artifact_in(tmp_path / "artifact"), tops(r0_1=0.9, r0_2=0.2, r0_3=0.5)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(values, killed_at=0.2).choose(part)
+        Trainer(values, killed_at=0.2).choose(artifact)
     again = Trainer(values)
-    rows = again.choose(part)
+    rows = again.choose(artifact)
     assert again.trained == again.asked == [0.2, 0.3] and again.model == 0.1
-    assert rows == Trainer(values).choose(Artifact(tmp_path / "unbroken"))
+    assert rows == Trainer(values).choose(artifact_in(tmp_path / "unbroken"))
 
 
 def test_another_recipe_does_not_delete_what_is_begun(tmp_path):
-    part, values = Artifact(tmp_path / "part"), tops(r0_1=0.9, r0_2=0.2)
-    Trainer(values).choose(part)
-    again, kept = Trainer(values), sorted(part.folder.rglob("*"))
-    with pytest.raises(UserError, match="begun with start = random, the recipe now says student"):
-        learning_rate_sweep.choose(
-            part, {"start": "student"}, tuple(values), train=again.train, validate=again.validate
-        )
-    assert again.trained == [] and sorted(part.folder.rglob("*")) == kept
+    artifact, values = artifact_in(tmp_path / "artifact"), tops(r0_1=0.9, r0_2=0.2)
+    Trainer(values).choose(artifact)
+    again, kept = Trainer(values), sorted(artifact.folder.rglob("*"))
+    with pytest.raises(UserError, match="start = random.* student"):
+        again.choose(artifact_in(artifact.folder, start="student"))
+    assert again.trained == [] and sorted(artifact.folder.rglob("*")) == kept
 
 
-def test_a_finished_sweep_keeps_numbers_and_no_checkpoints(tmp_path):
-    part = Artifact(tmp_path / "part")
-    Trainer(tops(r0_1=0.9, r0_2=0.2)).choose(part)
-    assert len(list(part.folder.rglob(CHECKPOINTS))) == 2
-    learning_rate_sweep.tidy(part)
-    assert not list(part.folder.rglob(CHECKPOINTS))
-    kept = [json.loads(p.read_text())["value"] for p in sorted(part.folder.rglob("validated.json"))]
-    assert kept == [0.9, 0.2]
-    with pytest.raises(Exception, match="not finished: it chooses the learning rate"):
-        learning_rate_sweep.chosen_rate(part)
-    part.finish(MADE_FROM, {"learning_rate": 0.1})
-    assert learning_rate_sweep.chosen_rate(part) == 0.1
+def test_a_complete_sweep_keeps_numbers_and_no_checkpoints(tmp_path):
+    artifact = artifact_in(tmp_path / "artifact")
+    Trainer(tops(r0_1=0.9, r0_2=0.2)).choose(artifact)
+    assert len(list(artifact.folder.rglob(CHECKPOINTS))) == 2
+    learning_rate_sweep.tidy(artifact)
+    assert not list(artifact.folder.rglob(CHECKPOINTS))
+    validated = sorted(artifact.folder.rglob("validated.json"))
+    assert [json.loads(path.read_text())["value"] for path in validated] == [0.9, 0.2]
+    with pytest.raises(UserError, match=f"{artifact.folder} is not complete"):
+        learning_rate_sweep.chosen_rate(artifact)
+    artifact.finish({"learning_rate": 0.1})
+    assert learning_rate_sweep.chosen_rate(artifact) == 0.1

@@ -7,29 +7,29 @@ import keras
 import numpy as np
 import pytest
 
-from must_keras.config.protocol import Protocol
+from fakes.random_examples import NETWORK
+from making import make
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
+from must_keras.config.transfers import Protocol
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference import scoring
 from must_keras.inference.external import ExternalModel
-from must_keras.modeling.backbone import ResNet
-from must_keras.runs.workdir import Workdir, describe
-from must_keras.stages import transfer
+from must_keras.ops.keyed_random import derived_seed
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Normals
 from must_keras.training.config import TrainingConfig
 from must_keras.training.model import build_model
-from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
-from must_keras.transfer import trainer
-from must_keras.transfer.grid import cells
+from must_keras.transfer.grid import transfer_runs
+from must_keras.transfer.trainer import TransferTrainer
 
 KIND = Classification(name="kind", classes=("dark", "light", "never"))
 OTHER = Classification(name="other", classes=("dark", "light"))
 FACING = Normals(name="facing", channels=8, num_convs=1)
 TRAINING = TrainingConfig(steps=3, batch=4, learning_rate=1e-3, optimizer=AdamW(), log_every=1)
-NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)
 
 
 class Shades(Source):
@@ -101,33 +101,44 @@ def student(tmp_path_factory):
     return path
 
 
+def with_student(path, student) -> Run:
+    run = Run(recipe=recipe_of(), path=path)
+    run.student.begin()
+    run.student.model_path.write_bytes(student.read_bytes())
+    run.student.finish({"parameters": 1})
+    return run
+
+
 @pytest.fixture
-def workdir(tmp_path, student) -> Workdir:
-    workdir = Workdir(tmp_path / "run")
-    workdir.student.begin()
-    workdir.student.model_path.write_bytes(student.read_bytes())
-    workdir.student.finish({}, {"parameters": 1})
-    return workdir
+def run(tmp_path, student) -> Run:
+    return with_student(tmp_path / "run", student)
 
 
-def rows(recipe, workdir) -> list[dict]:
-    transfer.run(recipe, workdir, ())
-    return [c.part(workdir).result() for t in recipe.transfers for c in cells(recipe, t)]
+def asking(run, *args, **changes) -> Run:
+    """Return the same run with another recipe."""
+    return dataclasses.replace(run, recipe=recipe_of(*args, **changes))
 
 
-def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(workdir):
+def all_of(run) -> list:
+    return list(transfer_runs(run, run.recipe.transfers[0]))
+
+
+def rows(run) -> list[dict]:
+    make("transfer", run)
+    return [one.read(run).result() for one in all_of(run)]
+
+
+def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(run):
     """So that transfers which were made before there were other protocols stay valid."""
-    recipe = recipe_of()
-    (cell, _) = cells(recipe, recipe.transfers[0])
-    found = transfer.inputs(recipe, workdir, cell)
+    artifact = all_of(run)[0].artifact(run)
+    found = artifact.inputs
     assert set(found) == {
         "version", "start", "made_from", "seed", "network", "task", "sets", "training", "neck",
     }  # fmt: skip
-    assert found["version"] == 3 and describe(found["training"]) == describe(TRAINING)
-    assert cell.part(workdir).folder.parts[-2:] == ("full-fpn-all", "seed0")
-    one_rate = recipe_of(learning_rates=(1e-3,))
-    (cell, _) = cells(one_rate, one_rate.transfers[0])
-    assert describe(transfer.inputs(one_rate, workdir, cell)) == describe(found)
+    assert found["version"] == 3 and found["training"] == describe(TRAINING)
+    assert artifact.folder.parts[-2:] == ("full-fpn-all", "seed0")
+    one_rate = asking(run, learning_rates=(1e-3,))
+    assert all_of(one_rate)[0].artifact(one_rate).inputs == found
 
 
 @pytest.mark.parametrize(
@@ -135,34 +146,31 @@ def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(workdir):
     [{"mode": "frozen"}, {"shots": (5,)}, {"learning_rates": (1e-3, 1e-2)}, {"seed": 1}],
     ids=str,
 )
-def test_what_is_used_is_depended_on(workdir, changes):
-    found = []
-    for recipe in (recipe_of(), recipe_of(**changes)):
-        (cell, _) = cells(recipe, recipe.transfers[0])
-        found.append(describe(transfer.inputs(recipe, workdir, cell)))
-    assert found[0] != found[1]
+def test_what_is_used_is_depended_on(run, changes):
+    other = asking(run, **changes)
+    assert all_of(run)[0].artifact(run).inputs != all_of(other)[0].artifact(other).inputs
 
 
-def test_fresh_weights_belong_to_run_set_and_seed(workdir):
-    """As they always did: finished transfers are what would be made again."""
-    recipe = recipe_of(transfer_seeds=2)
-    one = trainer.Bench(recipe, recipe.transfers[0], workdir)
-    numbers = [one._number(cell) for cell in cells(recipe, recipe.transfers[0])]
-    seeds = [scoring.derived_seed(0, "transfer", "shades", str(k)) for k in (0, 0, 1, 1)]
+def test_fresh_weights_belong_to_run_set_and_seed(run):
+    """As they always did: complete transfers are what would be made again."""
+    run = asking(run, transfer_seeds=2)
+    of_set = TransferTrainer(run, run.recipe.transfers[0])
+    numbers = [of_set._number(one) for one in all_of(run)]
+    seeds = [derived_seed(0, "transfer", "shades", str(k)) for k in (0, 0, 1, 1)]
     assert numbers == seeds
 
 
-def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(workdir):
-    recipe = recipe_of(shots=(2, 3, None), transfer_seeds=2)
-    one = trainer.Bench(recipe, recipe.transfers[0], workdir)
+def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(run):
+    run = asking(run, shots=(2, 3, None), transfer_seeds=2)
+    of_set = TransferTrainer(run, run.recipe.transfers[0])
     found: dict = {}
-    for cell in cells(recipe, recipe.transfers[0]):
-        sets = one._seen_by(cell).sets
+    for one in all_of(run):
+        sets = of_set._images_of(one).sets
         ids = tuple(
             frozenset(part.image_id(i) for i in range(len(part)))
             for part in (sets.train, sets.validation, sets.test)
         )
-        found.setdefault((cell.protocol.shots, cell.seed), set()).add(ids)
+        found.setdefault((one.protocol.shots, one.seed), set()).add(ids)
     assert all(len(of_starts) == 1 for of_starts in found.values())
     sizes = {key: [len(part) for part in next(iter(ids))] for key, ids in found.items()}
     assert sizes == {(s, k): [2 * s, 2 * s, 8] for s in (2, 3) for k in (0, 1)} | {
@@ -174,7 +182,7 @@ def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(workdir):
     assert found[2, 0] != found[2, 1]
 
 
-def test_the_sweep_looks_at_validation_and_once_at_test(workdir, monkeypatch):
+def test_the_sweep_looks_at_validation_and_once_at_test(run, monkeypatch):
     looks, score = [], scoring.Scorer.score
 
     def counted(self, predictor, *, splits, **kwargs):
@@ -185,21 +193,20 @@ def test_the_sweep_looks_at_validation_and_once_at_test(workdir, monkeypatch):
         return {"top1": values[splits[-1]]}
 
     monkeypatch.setattr(scoring.Scorer, "score", counted)
-    recipe = recipe_of(learning_rates=(1e-4, 1e-3, 1e-2), shots=(2,), transfer_seeds=2)
-    found = rows(recipe, workdir)
+    found = rows(asking(run, learning_rates=(1e-4, 1e-3, 1e-2), shots=(2,), transfer_seeds=2))
     # Three rates of seed 0 from both starts; then seed 1 with what was chosen.
     of_seed_0 = [("validation", 4)] * 3 + [("test", 8)]
     assert looks == of_seed_0 * 2 + [("test", 8)] * 2
     assert [row["learning_rate"] for row in found] == [1e-3] * 4
     assert [len(row.get("sweep", ())) for row in found] == [3, 3, 0, 0]
     assert found[0]["validation_images"] == 4 and found[0]["images"] == 4
-    folder = workdir.transfer("shades", "student", "full-fpn-2", 0).folder
+    folder = run.transfer("shades", "student", "full-fpn-2", 0).folder
     assert sorted(p.name for p in (folder / "sweep").iterdir()) == ["0.0001", "0.001", "0.01"]
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["split"] for line in lines] == ["test"]
 
 
-def test_learning_rates_that_another_run_chose_are_taken(workdir, tmp_path, monkeypatch):
+def test_learning_rates_that_another_run_chose_are_taken(run, tmp_path, monkeypatch):
     looks = []
 
     def counted(self, predictor, *, splits, **kwargs):
@@ -207,23 +214,23 @@ def test_learning_rates_that_another_run_chose_are_taken(workdir, tmp_path, monk
         return {"top1": 0.5}
 
     monkeypatch.setattr(scoring.Scorer, "score", counted)
-    other = Workdir(tmp_path / "other")
+    other = Run(recipe=recipe_of(), path=tmp_path / "other")
     chosen = {"random": 2e-3, "student": 3e-3}
     for start, rate in chosen.items():
-        part = other.transfer("shades", start, "full-fpn-all", 0)
-        part.begin()
-        part.finish({}, {"learning_rate": rate})
-    (other.root / "run.json").write_text("{}")
-    values = {"learning_rates": (1e-3, 2e-3, 3e-3), "rates_from": str(other.root)}
-    found = rows(recipe_of(**values, transfer_seeds=2), workdir)
+        artifact = other.transfer("shades", start, "full-fpn-all", 0)
+        artifact.begin()
+        artifact.finish({"learning_rate": rate})
+    (other.path / "run.json").write_text("{}")
+    values = {"learning_rates": (1e-3, 2e-3, 3e-3), "rates_from": str(other.path)}
+    found = rows(asking(run, **values, transfer_seeds=2))
     assert [row["learning_rate"] for row in found] == list(chosen.values()) * 2
     assert looks == ["test"] * 4
-    (cell, _) = cells(recipe_of(**values), recipe_of(**values).transfers[0])
-    needs = transfer.inputs(recipe_of(**values), workdir, cell)
-    assert needs["rates_from"] == 2e-3
+    once = asking(run, **values)
+    assert all_of(once)[0].artifact(once).inputs["rates_from"] == 2e-3
     (other.transfer("shades", "random", "full-fpn-all", 0).folder / "finished.json").unlink()
-    with pytest.raises(UserError, match="is not finished: it chooses the learning rate"):
-        rows(recipe_of(**values, starts=("random",)), Workdir(tmp_path / "fresh"))
+    fresh = Run(recipe=recipe_of(**values, starts=("random",)), path=tmp_path / "fresh")
+    with pytest.raises(UserError, match="other/.*/random/full-fpn-all/seed0 is not complete"):
+        rows(fresh)
     with pytest.raises(UserError, match="is no folder of a run"):
         recipe_of(**values | {"rates_from": str(tmp_path / "nothing")})
     with pytest.raises(UserError, match="needs learning_rates"):
@@ -231,52 +238,44 @@ def test_learning_rates_that_another_run_chose_are_taken(workdir, tmp_path, monk
 
 
 @pytest.mark.slow
-def test_a_sweep_gives_the_model_of_the_rate_that_it_chose(workdir, tmp_path):
-    """On test it says what a transfer with that rate alone says."""
-    swept = rows(recipe_of(learning_rates=(1e-2, 1e-3), starts=("student",)), workdir)[0]
-    plain = Workdir(tmp_path / "plain")
-    plain.student.begin()
-    plain.student.model_path.write_bytes(workdir.student.model_path.read_bytes())
-    plain.student.finish({}, {"parameters": 1})
-    rate = swept["learning_rate"]
-    alone = rows(recipe_of(learning_rates=(rate,), starts=("student",)), plain)[0]
+def test_a_sweep_gives_the_model_of_the_rate_that_it_chose(run, student, tmp_path):
+    """Its metrics on test are those of a transfer with that rate alone."""
+    swept = rows(asking(run, learning_rates=(1e-2, 1e-3), starts=("student",)))[0]
+    plain, rate = with_student(tmp_path / "plain", student), swept["learning_rate"]
+    alone = rows(asking(plain, learning_rates=(rate,), starts=("student",)))[0]
     assert alone["metrics"] == swept["metrics"] and alone["learning_rate"] == rate
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "task",
-    [pytest.param(KIND, id="kind"), pytest.param(FACING, id="facing")],
-)
-def test_frozen_transfers_of_every_start(workdir, task, monkeypatch):
+@pytest.mark.parametrize("task", [pytest.param(KIND, id="kind"), pytest.param(FACING, id="facing")])
+def test_frozen_transfers_of_every_start(run, task, monkeypatch):
     kept = {}
-    run = trainer.Bench.run
+    train = TransferTrainer.run
 
-    def watched(self, cell, trained, made_from):
-        run(self, cell, trained, made_from)
-        (network,) = [n for (p, _), n in self._networks.items() if p == parts[cell.start]]
-        kept[cell.start] = network.whole.get_layer("backbone").get_weights()
+    def watched(self, one, artifact, trained):
+        train(self, one, artifact, trained)
+        name = one.start.name
+        (network,) = [n for (p, _), n in self._networks.items() if p == parts[name]]
+        kept[name] = network.whole.get_layer("backbone").get_weights()
 
     both = ("backbone", "neck") if task is FACING else ("backbone",)
     parts = {"random": ("backbone",), "student": both}
-    monkeypatch.setattr(trainer.Bench, "run", watched)
-    found = rows(recipe_of(task, mode="frozen"), workdir)
+    monkeypatch.setattr(TransferTrainer, "run", watched)
+    found = rows(asking(run, task, mode="frozen"))
     assert [(r["start"], r["mode"], r["copied"]) for r in found] == [
         ("random", "frozen", []), ("student", "frozen", list(both)),
     ]  # fmt: skip
-    theirs = keras.saving.load_model(workdir.student.model_path).get_layer("backbone").get_weights()
+    theirs = keras.saving.load_model(run.student.model_path).get_layer("backbone").get_weights()
     for a, b in zip(kept["student"], theirs, strict=True):
         np.testing.assert_array_equal(a, b)
-    number = scoring.derived_seed(0, "transfer", "shades", "0")
+    number = derived_seed(0, "transfer", "shades", "0")
     fresh = build_model(NETWORK, [task], seed=number, **TRAINING.of_model()).get_layer("backbone")
     same = [np.array_equal(a, b) for a, b in zip(kept["random"], fresh.get_weights(), strict=True)]
     # Random weights stay; their statistics were estimated.
     names = [w.path.split("/")[-1] for w in fresh.weights]
     for name, is_same in zip(names, same, strict=True):
         assert is_same == (not name.startswith("moving_")), name
-    assert "frozen-fpn-all" in str(
-        workdir.transfer("shades", "student", "frozen-fpn-all", 0).folder
-    )
+    assert run.transfer("shades", "student", "frozen-fpn-all", 0).is_there
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras import errors
-from must_keras.data.io.folders import FileFinder, check_inside
+from must_keras.data.io.text_files import array_items
+from must_keras.data.names import FileFinder, check_inside
 from must_keras.errors import UserError
 
 # A side of an image in pixels: what PNG can hold. Larger numbers are ids or damage.
 _MAX_SIDE = 2**31 - 1
 _MAX_ID = 2**63 - 1
 _NUMBERS = frozenset((int, float))
-# What a repr alone does not show to everybody.
+# Kinds that a repr alone does not show clearly.
 _KINDS = {type(None): " (null)", str: " (text)"}
-# As annotation tools write them; VOC tools write "Unspecified" where nobody said.
+# As annotation tools write them; VOC tools write "Unspecified" for an unset flag.
 _FLAGS = {
     **dict.fromkeys((None, False, 0, "", "0", "false", "no", "unspecified"), False),
     **dict.fromkeys((True, 1, "1", "true", "yes"), True),
@@ -77,7 +78,6 @@ class Entry:
 
     Example:
         Entry("a.json", "annotation", 0, {"id": 7, "iscrowd": "0"}).flag("iscrowd")
-
     """
 
     __slots__ = ("_file", "_kind", "_position", "fields")
@@ -174,8 +174,7 @@ class Entry:
             if kinds <= _NUMBERS and width >= 0 and height >= 0 and are_finite(value):
                 return float(x), float(y), float(width), float(height)
         raise self.wrong(
-            field,
-            "[x, y, width, height]: four finite numbers in pixels, the last two not negative",
+            field, "[x, y, width, height]: four finite numbers in pixels, the last two not negative"
         )
 
     def items(self, field: str, expected: str) -> list[Any]:
@@ -246,24 +245,82 @@ def listed(file: pathlib.Path, content: Any, key: str, expected: str) -> list[An
         file: the annotation file.
         content: its content.
         key: of the list.
-        expected: what the list should hold, for the message.
+        expected: its content, for the message.
 
     Raises:
         UserError: the content is no object, or has no such list.
     """
     if type(content) is not dict:
-        raise UserError(f"{file} is {shown(content)}, expected an object {{...}} with {key!r}")
+        raise UserError.at(file, f"is {shown(content)}, expected an object {{...}} with {key!r}")
     if key not in content:
         keys = ", ".join(map(_SHORT.repr, list(content)[:10])) or "nothing"
-        raise UserError(f"{file} has no {key!r} (it has {keys}): expected {expected}")
+        raise UserError.at(file, f"has no {key!r} (it has {keys}): expected {expected}")
     if type(content[key]) is not list:
-        raise UserError(f"{file}: {key!r} is {shown(content[key])}, expected {expected}")
+        raise UserError.at(file, f": {key!r} is {shown(content[key])}, expected {expected}")
     return content[key]
 
 
 def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
     """Yield the entries of a list."""
     return (Entry(file, kind, position, item) for position, item in enumerate(items))
+
+
+def streamed_entries(path: pathlib.Path, kinds: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
+    """Yield (key, entry) of the lists of a JSON object that is too large for memory, key by key.
+
+    Args:
+        path: the annotation file.
+        kinds: {key of a list: what its entries are}.
+
+    Raises:
+        UserError: see `text_files.array_items`.
+    """
+    for key, kind in kinds.items():
+        for position, (_, item) in enumerate(array_items(path, key)):
+            yield key, Entry(path, kind, position, item)
+
+
+class Categories:
+    """The categories of an annotation file like COCO's, in the order of their ids.
+
+    Example:
+        categories = Categories()
+        categories.add(7, Entry("a.json", "category", 0, {"id": 7, "name": "cat"}))
+        categories.classes  # ("cat",)
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[int | str, str] = {}
+        self._id_of: dict[str, int | str] = {}
+
+    def add(self, key: int | str, entry: Entry) -> None:
+        """Add a category by its id.
+
+        Raises:
+            UserError: another category has its id or name.
+        """
+        name = entry.class_name()
+        if key in self.names:
+            raise entry.error(
+                f"({name!r}) has the id of another category, {self.names[key]!r}: different ids "
+                "are expected"
+            )
+        if name in self._id_of:
+            raise entry.error(
+                f"has the name {name!r} of category {self._id_of[name]!r}: different names are "
+                "expected; rename one, or remove one that no annotation uses"
+            )
+        self.names[key], self._id_of[name] = name, key
+
+    @property
+    def ids(self) -> list[Any]:
+        """The ids in ascending order."""
+        return sorted(self.names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names in the order of the ids."""
+        return tuple(self.names[key] for key in self.ids)
 
 
 def unknown_key(value: int | str, known: Iterable[int | str]) -> str:
@@ -286,21 +343,24 @@ def few(names: Sequence[Any], limit: int = 5) -> str:
     return errors.listed([_SHORT.repr(n) for n in names[:limit]], len(names), limit=limit)
 
 
+# Of several sources: boxes that are left out.
+NO_AREA = "boxes have no area within their image and are left out"
+
+
 class Notes:
-    """Counts of what entries of a source have in common, with the first example of each.
+    """Counts of facts that entries of a source have in common, with the first example of each.
 
     Example:
-        notes.add("boxes have no area within their image and are left out", "annotation 7")
-
+        notes.add(NO_AREA, "annotation 7")
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._first: dict[str, str] = {}
 
-    def add(self, text: str, where: str) -> None:
-        """Count one more entry of which `text` holds."""
-        self._counts[text] = self._counts.get(text, 0) + 1
+    def add(self, text: str, where: str, *, count: int = 1) -> None:
+        """Count entries of which `text` holds, the first of them at `where`."""
+        self._counts[text] = self._counts.get(text, 0) + count
         self._first.setdefault(text, where)
 
     def __getitem__(self, text: str) -> int:

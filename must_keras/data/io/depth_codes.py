@@ -1,4 +1,4 @@
-"""What the numbers of a depth map mean: a unit, and values that stand for unknown."""
+"""The meaning of a depth map's numbers: a unit, and values that stand for unknown."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from must_keras.errors import UserError
 
 # Medians outside of this are most often counts in another unit.
 _LIKELY_METERS = (0.02, 1000.0)
-# Floats from here on are no depth: renderers write 1e10 or the largest float where a ray hits
-# nothing.
-_BEYOND = 1e9
+# Larger floats are no depth: renderers write 1e10 or the largest float where a ray hits nothing.
+_MAX_FLOAT_METERS = 1e9
 # An extreme value stands alone where it is so much larger, or smaller, than all others: of whole
 # disparities, 1 is exactly twice as far as 2, and a box that faces the camera is much nearer, ...
 _FAR, _NEAR, _APART = 2.1, 10.0, 1.1
@@ -42,13 +41,17 @@ class DepthValues:
 
     Args:
         where: begins an error: "source 'far'".
-        depth_scale: of the numbers.
-        unknown: numbers, as in the files, that stand for unknown, besides what is not finite or
-            not positive; None: the largest number of 16 or 32 bits (65535, 65504 of half floats),
-            and of other floats 1e9 and more.
+        depth_scale: meters per count.
+        unknown: numbers, as in the files, that stand for unknown, besides those that are not finite
+            or not positive; None: the largest number of 16 or 32 bits (65535, 65504 of half
+            floats), and of other floats 1e9 and more.
 
     Raises:
         UserError: the unit is not positive, or a value is no number.
+
+    Example:
+        values = DepthValues("source 'far'", 0.001, None)
+        values.meters(np.uint16([[1500, 0]]), where="a.png", notices=Notices(""))  # [[1.5, 0.0]]
     """
 
     version = 2
@@ -67,7 +70,7 @@ class DepthValues:
         self._lonely: dict[str, tuple[float, bool]] = {}
 
     def describe(self) -> dict[str, Any]:
-        """The version, and the unknown values where they are given."""
+        """Return the version, and the unknown values where they are given."""
         given = {} if self._unknown is None else {"unknown": self._unknown}
         return {"version": self.version} | given
 
@@ -98,7 +101,7 @@ class DepthValues:
         return np.where(known, depth, np.float32(0))
 
     def _is_unknown(self, counts: np.ndarray) -> np.ndarray:
-        """[h, w] bool: the values that stand for unknown."""
+        """Return which values stand for unknown: [h, w] bool."""
         if self._unknown is not None:
             found = np.zeros(counts.shape, bool)
             for value in self._unknown:
@@ -107,7 +110,9 @@ class DepthValues:
             return found
         if counts.dtype.kind in "ui":
             return counts == np.iinfo(counts.dtype).max
-        return counts >= (np.finfo(np.float16).max if counts.dtype == np.float16 else _BEYOND)
+        return counts >= (
+            np.finfo(np.float16).max if counts.dtype == np.float16 else _MAX_FLOAT_METERS
+        )
 
     def _check_unit(self, depth: np.ndarray, counts: np.ndarray, where: str) -> None:
         median = float(np.median(depth))
@@ -146,14 +151,14 @@ class DepthValues:
         where: str,
         notices: Notices,
     ) -> None:
-        """Add what was found in a file, and compare it with the files before."""
+        """Add the values found in a file, and compare them with the files before."""
         for topic, (value, is_top) in self._lonely.items():
             if _is_beyond(ends, value, is_top):
                 notices.contradict(topic, where)
         others, self._examined[where] = dict(self._examined), ends
         for value, share, at_least in found:
 
-            def say(largest: float, value: float = value) -> str:
+            def text(largest: float, value: float = value) -> str:
                 return (
                     f"up to {largest:.0%} of the pixels are exactly {value:.6g} "
                     f"({value * self.depth_scale:.4g} m) and no others come near, as where a "
@@ -167,11 +172,11 @@ class DepthValues:
                 for other, ends_there in others.items():
                     if _is_beyond(ends_there, value, is_top):
                         notices.contradict(topic, other)
-            notices.add(topic, where, say, value=share, at_least=at_least)
+            notices.add(topic, where, text, value=share, at_least=at_least)
 
 
 def _is_beyond(ends: tuple[float, float], value: float, is_top: bool) -> bool:
-    """Whether depths of a file with these ends lie beyond a value of another."""
+    """Return whether depths of a file with these ends lie beyond a value of another."""
     return ends[1] > value if is_top else ends[0] < value
 
 
@@ -203,14 +208,14 @@ def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
 
 
 def _is_apart(value: float, others: np.ndarray) -> bool:
-    """Whether a value is farther from the others than these are from each other."""
+    """Return whether a value is farther from the others than these are from each other."""
     others = np.unique(others)
     gap = np.abs(others - value).min()
     return others.size < 2 or bool(gap > _GAPS * np.median(np.diff(others)))
 
 
 def _checked(where: str, unknown: Sequence[float]) -> tuple[float, ...]:
-    """The values as numbers, whole ones as such: they are described."""
+    """Return the values as numbers, whole ones as such: they are described."""
     if not isinstance(unknown, list | tuple | range):
         raise UserError(f"{where}: unknown={unknown!r} is no tuple; with one value: (65535,)")
     for value in unknown:

@@ -1,4 +1,4 @@
-"""Folders of pictures: which files there are, and what they contain."""
+"""Folders of pictures: their files, and digests of what they contain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from must_keras.data import names
 from must_keras.errors import UserError
@@ -15,15 +16,15 @@ from must_keras.files import file_sha256, list_sha256
 
 Path = str | os.PathLike[str]
 
-# Of a digest of a folder's content.
+# Hexadecimal digits of a digest of a folder's content.
 _DIGITS = 16
-# Of pictures that Pillow decodes; of JPEG, PNG, BMP, TIFF and netpbm all that people write.
+# Suffixes of pictures that Pillow decodes; of JPEG, PNG, BMP, TIFF and netpbm all in use.
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jpe", ".jfif", ".pjpeg",
     ".pjp", ".apng", ".dib", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm",
     ".tga",
 )  # fmt: skip
-# What lies beside pictures and is none: labels, texts, tables, arrays, archives, programs.
+# Suffixes of other files beside pictures: labels, texts, tables, arrays, archives, programs.
 _NO_PICTURES = (
     ".json", ".jsonl", ".ndjson", ".geojson", ".csv", ".tsv", ".xml", ".txt", ".yaml", ".yml",
     ".toml", ".ini", ".cfg", ".conf", ".names", ".data", ".md", ".rst", ".html", ".htm", ".css",
@@ -39,8 +40,8 @@ _NO_PICTURE_NAMES = re.compile(
     r"authors|changelog|manifest|checksums?|md5sums?|sha\d+sums?|makefile|dockerfile)\Z",
     re.IGNORECASE,
 )
-# Never used, whatever they contain: downloads that are not finished, copies that editors keep, and
-# raw files of cameras, of which a reader of TIFF gets the thumbnail.
+# Never used, whatever they contain: unfinished downloads, copies that editors keep, and raw files
+# of cameras, of which a reader of TIFF returns the thumbnail.
 _UNUSED = {
     **dict.fromkeys(
         (".part", ".partial", ".crdownload", ".download", ".opdownload", ".filepart"),
@@ -62,17 +63,17 @@ _MAGIC = re.compile(
     rb"BM....\0\0\0\0|....ftypavi[fs]|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|P[1-6]\s+[\d#]",
     re.DOTALL,
 )
-# Bytes of a file of unknown suffix that are looked at.
-_HEAD = 64
+# Bytes that are read of a file of unknown suffix.
+_HEAD_BYTES = 64
 # Kinds of files that a message names.
-_NAMED = 6
+_MAX_NAMED = 6
 
 
 def existing_folder(path: Path) -> pathlib.Path:
-    """The folder as a path.
+    """Return a folder as a path.
 
     Raises:
-        UserError: it is not there, or not a folder.
+        UserError: there is none, or it is a file.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"received {path!r}: expected the path of a folder")
@@ -83,16 +84,16 @@ def existing_folder(path: Path) -> pathlib.Path:
 
 
 def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:
-    """The pictures in a folder and below, as sorted relative paths ("a/b.jpg").
+    """Return the pictures in a folder and below, as sorted relative paths ("a/b.jpg").
 
-    Hidden files and folders (".x") are passed over; links are followed, but not to a folder that
-    is above them. Files with another suffix than SUFFIXES, or none, are pictures where their first
-    bytes are those of one. What may be a person's picture and cannot be used is counted on stderr
-    by its kind; label files, texts, archives and what systems leave are not.
+    Hidden files and folders (".x") are skipped; links are followed, except to a folder above them.
+    Files with a suffix that is not in SUFFIXES, or without one, are pictures where their first
+    bytes are those of one. Files that may be a person's pictures and cannot be used are counted on
+    stderr by their kind; label files, texts, archives and files of the system are not.
 
     Args:
-        folder: where they are.
-        suffixes: of the files that are wanted, whatever they contain, and no others; None: all
+        folder: the folder.
+        suffixes: of the files to return, whatever they contain, and no others; None for all
             pictures.
 
     Raises:
@@ -115,14 +116,14 @@ def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[s
             passed.add(kind, name)
     if not found:
         expected = ", ".join(SUFFIXES if suffixes is None else suffixes)
-        raise UserError(f"{root} holds no picture ({expected}){passed.told('; passed over: ')}")
+        raise UserError(f"{root} holds no picture ({expected}){passed.message('; passed over: ')}")
     if passed.first:
-        print(f"warning: {root}: {passed.told('passed over as pictures: ')}", file=sys.stderr)
+        print(f"warning: {root}: {passed.message('passed over as pictures: ')}", file=sys.stderr)
     return sorted(found)
 
 
 class _PassedOver:
-    """Files that may be a person's pictures and are not used, by kind."""
+    """Counts of files that may be a person's pictures and cannot be used, by kind."""
 
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
@@ -132,15 +133,15 @@ class _PassedOver:
         self._counts[kind] += 1
         self.first.setdefault(kind, name)
 
-    def told(self, before: str) -> str:
-        """The counts and an example of each, for a message; empty where there are none."""
+    def message(self, before: str) -> str:
+        """Return the counts and an example of each; "" where there are none."""
         if not self.first:
             return ""
         parts = [
             f"{count} {kind} (for example {names.shown(self.first[kind])})"
-            for kind, count in self._counts.most_common(_NAMED)
+            for kind, count in self._counts.most_common(_MAX_NAMED)
         ]
-        more = self._counts.total() - sum(n for _, n in self._counts.most_common(_NAMED))
+        more = self._counts.total() - sum(n for _, n in self._counts.most_common(_MAX_NAMED))
         parts += [f"{more} others"] if more else []
         return f"{before}{self._counts.total()} files: {', '.join(parts)}"
 
@@ -148,7 +149,7 @@ class _PassedOver:
 def _entries(
     folder: pathlib.Path, below: str, passed: _PassedOver
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """All that is no folder, in a folder and below it, each with the path before its name."""
+    """Yield all files in a folder and below it, each with the path before its name."""
     waiting = [(folder, below)]
     while waiting:
         folder, below = waiting.pop()
@@ -180,7 +181,7 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 
 
 def _unusable(entry: os.DirEntry[str]) -> str | None:
-    """The kind of a file of no usual suffix that is not used; "" for a picture, None for noise."""
+    """Return the kind of an unusable file of no usual suffix; "" for a picture, None for noise."""
     name = entry.name.rstrip()
     suffix = os.path.splitext(name)[1].lower()
     if suffix in _NO_PICTURES or _NO_PICTURE_NAMES.match(os.path.splitext(name)[0]):
@@ -192,7 +193,7 @@ def _unusable(entry: os.DirEntry[str]) -> str | None:
     kind = suffix or "without a suffix"
     try:
         with open(entry.path, "rb", buffering=0) as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         return f"{kind} ({error.strerror})"
     if _MAGIC.match(head):
@@ -211,161 +212,36 @@ def _is_plain_text(head: bytes) -> bool:
 
 
 def _is_loop(base: str, name: str) -> bool:
-    """Whether a link leads to a folder in which it lies itself."""
+    """Return whether a link leads to a folder in which it lies itself."""
     path = pathlib.Path(base, name)
     return path.is_symlink() and pathlib.Path(base).resolve().is_relative_to(path.resolve())
 
 
 def content_digest(folder: Path, files: Iterable[str]) -> str:
-    """16 hexadecimal digits of the files' names and sizes, in order; not of where they lie.
+    """Return 16 hexadecimal digits of files' names and sizes, in order, wherever they lie.
 
-    For images, which are many and large, and which nobody corrects; see `label_digest`.
+    For images, which are many and large and never corrected; see `label_digest`.
 
     Raises:
-        UserError: a file is not there: a link that leads nowhere.
+        UserError: a file is absent: a link that leads nowhere.
     """
-    root = pathlib.Path(folder)
-    try:
-        return list_sha256([name, (root / name).stat().st_size] for name in files)[:_DIGITS]
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return _digest(folder, files, lambda path: path.stat().st_size)
 
 
 def label_digest(folder: Path, files: Iterable[str]) -> str:
-    """16 hexadecimal digits of the files' names and bytes, in order; not of where they lie.
+    """Return 16 hexadecimal digits of files' names and bytes, in order, wherever they lie.
 
-    A corrected label is often as large as the old one: a class's value in a map, a digit in XML.
+    A corrected label is often as large as before: a class's value in a map, a digit in XML.
 
     Raises:
         UserError: a file cannot be read.
     """
+    return _digest(folder, files, file_sha256)
+
+
+def _digest(folder: Path, files: Iterable[str], content: Callable[[pathlib.Path], Any]) -> str:
     root = pathlib.Path(folder)
     try:
-        return list_sha256([name, file_sha256(root / name)] for name in files)[:_DIGITS]
+        return list_sha256([name, content(root / name)] for name in files)[:_DIGITS]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-
-def leads_out(name: str) -> bool:
-    """Return whether a relative path leads out of the folder that it begins in."""
-    # Few names begin with a slash or have two dots in a row: the others cost little.
-    if not name.startswith("/") and ".." not in name:
-        return False
-    path = pathlib.PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
-
-
-def check_inside(names: Iterable[str], where: object) -> None:
-    """Raise UserError where a file names a path outside of the folder that it belongs to.
-
-    Args:
-        names: relative paths, as an annotation file or a list has them.
-        where: what names them, for the message.
-    """
-    name = next(filter(leads_out, names), None)
-    if name is not None:
-        raise UserError(
-            f"{where} names {name!r}, which lies outside of the folder of its files; expected a "
-            "path below that folder, without '..'"
-        )
-
-
-def stem(name: str) -> str:
-    """A relative path without its suffix: what an image and its label file have in common.
-
-    The end of "IMG_2024.01" is no suffix: it begins with a digit.
-    """
-    path = pathlib.PurePosixPath(name)
-    return path.with_suffix("").as_posix() if not path.suffix[1:2].isdigit() else name
-
-
-def by_stem(root: pathlib.Path, files: Iterable[str]) -> dict[str, str]:
-    """{relative path without its suffix: relative path}.
-
-    Raises:
-        UserError: two names differ in their suffix alone.
-    """
-    found: dict[str, str] = {}
-    for name in files:
-        other = found.setdefault(stem(name), name)
-        if other != name:
-            raise UserError(f"{root} holds both {other} and {name}: which one is meant?")
-    return found
-
-
-class Images:
-    """The images of a folder, by the names that label files, lists and annotations give them.
-
-    Args:
-        root: the folder.
-        files: relative paths.
-
-    Raises:
-        UserError: two names differ in their suffix alone.
-    """
-
-    def __init__(self, root: pathlib.Path, files: Sequence[str]):
-        self._by_stem = by_stem(root, files)
-        self._stems, self._files = names.Names(self._by_stem), names.Names(files)
-
-    def of_stem(self, wanted: str) -> str | None:
-        """Return the image with a path without suffix, as `stem` makes it; None: there is none.
-
-        The label of a.jpg may be called a.png or a.jpg.png.
-
-        Raises:
-            UserError: several images read the same.
-        """
-        found = self._stems.find(wanted)
-        return self._files.find(wanted) if found is None else self._by_stem[found]
-
-
-class FileFinder:
-    """The files below a folder, by the names that annotations give them.
-
-    Args:
-        root: the folder; each folder in it is listed at most once, when a name is not a file's own.
-    """
-
-    def __init__(self, root: pathlib.Path):
-        self._root = root
-        self._listed: dict[str, names.Names] = {}
-
-    def find(self, name: str) -> str | None:
-        """Return the path below the folder of the file that is meant; None: there is none.
-
-        As it stands if there is such a file; otherwise see `names.Names.find`.
-
-        Raises:
-            UserError: several files read the same.
-        """
-        try:
-            if (self._root / name).is_file():
-                return name
-        except (OSError, ValueError):
-            return None
-        for text in dict.fromkeys(names.paths(name)):
-            found = self._find_below(text.split("/"))
-            if found is not None:
-                return found
-        return None
-
-    def _find_below(self, parts: Sequence[str]) -> str | None:
-        """A path that is found folder by folder."""
-        done = ""
-        for part in parts:
-            if part not in ("", "..") and not (self._root / done / part).exists():
-                part = self._names(done).find(part)
-                if part is None:
-                    return None
-            done = f"{done}/{part}" if done else part
-        return done if done and (self._root / done).is_file() else None
-
-    def _names(self, folder: str) -> names.Names:
-        if folder not in self._listed:
-            try:
-                listed = os.listdir(self._root / folder)
-            except OSError:
-                listed = []
-            self._listed[folder] = names.Names(filter(names.is_text, listed))
-        return self._listed[folder]

@@ -1,8 +1,8 @@
-"""How an image is to be turned, from its metadata, whatever else stands in them.
+"""The orientation of an image, from its metadata, whatever else they contain.
 
-One tag is needed of EXIF blocks that cameras, editors and phones have filled for thirty years. So
-that tag is looked for, within the bounds of the block, and no other is parsed: a reader of all tags
-fails on a float where a text is expected, and with it the picture is lost.
+One tag is needed of EXIF blocks that cameras, editors and phones have filled for thirty years. That
+tag is searched, within the bounds of the block, and no other is parsed: a reader of all tags fails
+on a float where a text is expected, and the image is lost with it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _NUMBERS = {
 }  # fmt: skip
 _FRACTIONS = {5: "II", 10: "ii"}
 _MAX_ENTRIES = 65_535
-# Of one compressed text, bytes, and chunks of a PNG file that are looked at.
+# Bytes of one compressed text, and chunks of a PNG file that are read.
 _MAX_TEXT, _MAX_CHUNKS = 2**20, 2**20
-# Of a file that is copied without its metadata, bytes.
+# Bytes of a file that is copied without its metadata.
 _MAX_FILE = 2**30
 _PNG = b"\x89PNG\r\n\x1a\n"
-# What a PNG's pixels depend on.
+# Chunks that a PNG's pixels depend on.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # JFIF's and Adobe's markers name the colors that a JPEG's numbers are.
 _COLOR_MARKERS = (0xE0, 0xEE)
@@ -51,17 +51,16 @@ class Metadata:
     Attributes:
         exif: a block of EXIF, a small TIFF file; or a function that reads a TIFF file.
         xmp: an XMP packet, which counts where EXIF names no orientation.
+
+    Example:
+        Metadata(xmp=b'<rdf:Description tiff:Orientation="6"/>').orientation()  # 6
     """
 
     exif: bytes | _Read = b""
     xmp: bytes = b""
 
     def orientation(self) -> int:
-        """Return the orientation, 1 to 8; 1 (upright) where there is none or no valid one.
-
-        Example:
-            Metadata(xmp=b'<rdf:Description tiff:Orientation="6"/>').orientation()  # 6
-        """
+        """Return the orientation, 1 to 8; 1 (upright) where there is none or no valid one."""
         read = self.exif if callable(self.exif) else _reader(self.exif)
         value = _tag(read)
         if value is None:
@@ -71,7 +70,12 @@ class Metadata:
 
 
 class WithoutMetadata(NamedTuple):
-    """A file's pixels with nothing beside them, and what stood there."""
+    """A file's pixels alone, and the metadata that stood beside them.
+
+    Example:
+        found = without_metadata(file)
+        Image.open(found.pixels), found.metadata.orientation()
+    """
 
     pixels: io.BytesIO
     metadata: Metadata
@@ -148,7 +152,7 @@ def _png_metadata(read: _Read) -> Metadata:
 
 
 def _chunks(read: _Read) -> list[tuple[int, bytes, int]]:
-    """The (offset, kind, bytes of content) of a PNG file's chunks, as far as they are whole."""
+    """Return (offset, kind, bytes of content) of a PNG file's chunks, as far as they are whole."""
     found, offset = [], len(_PNG)
     while len(found) < _MAX_CHUNKS:
         header = read(offset, 8)
@@ -163,14 +167,14 @@ def _chunks(read: _Read) -> list[tuple[int, bytes, int]]:
 
 
 def _international(text: bytes) -> bytes:
-    """The text of an iTXt chunk, from its compression flag on."""
+    """Return the text of an iTXt chunk, from its compression flag on."""
     is_compressed = text[:1] == b"\1"
     *_, content = text[2:].split(b"\0", 2)
     return _inflated(content) if is_compressed else content
 
 
 def _profile(text: bytes) -> bytes:
-    """The block in ImageMagick's lines: empty, "exif", its size, then hexadecimal digits."""
+    """Return the block in ImageMagick's lines: empty, "exif", its size, hexadecimal digits."""
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except ValueError:
@@ -191,7 +195,7 @@ def _reader(data: bytes) -> _Read:
 
 
 def _tag(read: _Read) -> float | None:
-    """The orientation in the first directory of a TIFF file or EXIF block; None where absent."""
+    """Return the orientation in the first directory of a TIFF file or EXIF block, or None."""
     head = read(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 8 or (42 not in head[2:4] and 43 not in head[2:4]):
@@ -218,13 +222,13 @@ def _tag(read: _Read) -> float | None:
 
 
 def _value(read: _Read, order: str, kind: int, number: int, place: bytes) -> float | None:
-    """The first number of an entry; None where it is of no type of numbers or out of bounds."""
+    """Return the first number of an entry; None for other types or out of bounds."""
     letters = _NUMBERS.get(kind) or _FRACTIONS.get(kind)
     if letters is None:
         return None
     size = struct.calcsize(order + letters)
     if size * number > len(place):
-        # What does not fit into the entry lies elsewhere.
+        # Values that do not fit into the entry lie elsewhere.
         (offset,) = struct.unpack(order + ("Q" if len(place) == 8 else "I"), place)
         place = read(offset, size)
     if len(place) < size:

@@ -19,13 +19,13 @@ from must_keras.files import open_regular
 
 Path = str | os.PathLike[str]
 
-# Of one image, whatever its header claims: the largest sensors of phones have 200 million. An
-# image of as many takes 0.6 GB as RGB, and up to four times that while it is converted.
+# Of one image, by its header: the largest sensors of phones have 200 million pixels. An image of
+# as many takes 0.6 GB as RGB, and up to four times that while it is converted.
 MAX_PIXELS = 200_000_000
 # Pillow's own limit would warn of 90 million pixels and refuse 180 million.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# What is decoded: not what Pillow hands to other programs (PostScript), and no fonts or films.
+# Formats that are decoded: none that Pillow hands to other programs (PostScript), fonts or films.
 FORMATS = (
     "JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA",
     "PCX", "ICO", "PSD", "QOI", "SGI",
@@ -47,10 +47,10 @@ _ONE_VALUE = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 def read_image(
     path: Path, *, bits: int | None = None, notices: Notices | None = None
 ) -> np.ndarray:
-    """An image as a person sees it: [h, w, 3] uint8 RGB, turned upright as its EXIF says.
+    """Return an upright image, its EXIF orientation applied: [h, w, 3] uint8 RGB.
 
-    Gray becomes three equal colors, 16 bits become 8 (round(value / 257)), what is transparent
-    shows white. Where pixels of more than 8 bits use fewer than 16, 2^bits - 1 becomes 255. Of an
+    Gray becomes three equal colors, 16 bits become 8 (round(value / 257)), transparent pixels
+    show white. Where pixels of more than 8 bits use fewer than 16, 2^bits - 1 becomes 255. Of an
     animation or a TIFF of several pages, the first.
 
     Args:
@@ -76,7 +76,7 @@ def read_image(
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) of `read_image(path)`, from the file's header alone."""
+    """Return the (height, width) of `read_image(path)`, from the file's header alone."""
     with _opened(path, decode=False) as (image, orientation):
         width, height = _stored_size(image)
         return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
@@ -89,6 +89,9 @@ class CodedPicture(NamedTuple):
         values: [h, w], 8, 16 or 32 bits as in the file; of a palette the indices.
         palette: [n, 3] uint8, the color of each index; None of a picture without a palette.
         is_transparent: whether a pixel is wholly or partly transparent.
+
+    Example:
+        read_coded("map.png").values.max()
     """
 
     values: np.ndarray
@@ -97,17 +100,15 @@ class CodedPicture(NamedTuple):
 
 
 def read_coded(path: Path) -> CodedPicture:
-    """Read a picture of one integer a pixel, or of equal colors, and what belongs to it.
+    """Read a picture of one integer a pixel, or of equal colors, with its palette.
 
     Raises:
         UserError: see `read_numbers`; or they are floating point numbers.
     """
     with _opened(path) as (image, orientation):
-        found = values(_upright(image, orientation))
+        found = _numbers(path, image, orientation)
         colors = image.getpalette("RGB") if image.mode == "P" else None
         is_transparent = _is_transparent(image)
-    if found is None:
-        raise UserError(f"{path} has colors (mode {image.mode}), expected one number a pixel")
     if found.dtype.kind == "f":
         raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
     palette = None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
@@ -115,20 +116,17 @@ def read_coded(path: Path) -> CodedPicture:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """A picture of one number a pixel: integers as stored, or [h, w] float32 of a TIFF of floats.
+    """Return a picture of one number a pixel: integers as stored, or float32 of a TIFF: [h, w].
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
     """
     with _opened(path) as (image, orientation):
-        found = values(_upright(image, orientation))
-    if found is None:
-        raise UserError(f"{path} has colors (mode {image.mode}), expected one number a pixel")
-    return found
+        return _numbers(path, image, orientation)
 
 
 def read_array(path: Path) -> np.ndarray:
-    """A NumPy file (.npy) of one number a pixel: [h, w] or [h, w, 1], as [h, w].
+    """Return a NumPy file (.npy) of one number a pixel, [h, w] or [h, w, 1], as [h, w].
 
     Raises:
         UserError: there is no such file, it cannot be read, or it is of another shape or kind.
@@ -139,7 +137,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_exr(path: Path) -> np.ndarray:
-    """An OpenEXR file of one channel, or its channel "Z": [h, w] float16, float32 or uint32.
+    """Return an OpenEXR file's one channel, or its "Z": [h, w] float16, float32 or uint32.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has neither.
@@ -154,13 +152,13 @@ def read_exr(path: Path) -> np.ndarray:
     if len(channels) == 1:
         return _one_number(next(iter(channels.values())), path)
     if "Z" not in channels:
-        raise UserError(f"{path} has the channels {', '.join(channels)}: expected one, or a Z")
+        raise UserError.at(path, f"has the channels {', '.join(channels)}: expected one, or a Z")
     return _one_number(channels["Z"], path)
 
 
 def _one_number(found: object, path: Path) -> np.ndarray:
     if not isinstance(found, np.ndarray):
-        raise UserError(f"{path} is an archive of arrays (.npz), expected one array (.npy)")
+        raise UserError.at(path, "is an archive of arrays (.npz), expected one array (.npy)")
     if found.ndim == 3 and found.shape[2] == 1:
         found = found[:, :, 0]
     if found.ndim != 2 or found.dtype.kind not in "uif":
@@ -172,7 +170,7 @@ def _one_number(found: object, path: Path) -> np.ndarray:
 
 
 def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
-    """A picture whose colors are numbers, not a sight: [h, w, 3] uint8 as in the file.
+    """Return a picture whose colors are numbers, as in the file: [h, w, 3] uint8.
 
     (0, 0, 0) where it is wholly transparent; partly transparent pixels keep their colors.
 
@@ -181,8 +179,8 @@ def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
         palette: whether a palette's colors, and gray as equal colors, will do.
 
     Raises:
-        UserError: there is no such file, it cannot be read, it has not three colors, or its EXIF
-            says to turn it: what the numbers mean would not turn with it.
+        UserError: there is no such file, it cannot be read, it has not three colors, or it has
+            an EXIF orientation, with which the meaning of the numbers would not turn.
     """
     with _opened(path, decode=False) as (image, orientation):
         modes = ("RGB", "RGBA", "P", "PA", "L", "LA") if palette else ("RGB", "RGBA")
@@ -191,14 +189,14 @@ def read_triples(path: Path, *, palette: bool = False) -> np.ndarray:
         if orientation != 1:
             raise UserError(
                 f"{path} has the EXIF orientation {orientation}, expected 1 or none: turn its "
-                "pixels, and what they say, before storing it"
+                "pixels, and their values, before storing it"
             )
         pixels = np.asarray(image.convert("RGBA"))
     return np.where(pixels[:, :, 3:] > 0, pixels[:, :, :3], np.uint8(0))
 
 
 def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
-    """[h, w, 3] uint8 of a Pillow image in any mode of integers; see `read_image`."""
+    """Return a Pillow image in any mode of integers as [h, w, 3] uint8; see `read_image`."""
     if image.mode.startswith("I"):
         gray = pixel_bits.in_8_bits(np.asarray(image), bits)
         return np.repeat(gray[:, :, None], 3, axis=2)
@@ -217,21 +215,25 @@ def _is_transparent(image: Image.Image) -> bool:
     return int(image.convert("RGBA").getextrema()[3][0]) < 255
 
 
-def values(image: Image.Image) -> np.ndarray | None:
-    """[h, w] numbers of a Pillow image; None if it has different colors in a pixel."""
+def _numbers(path: Path, image: Image.Image, orientation: int) -> np.ndarray:
+    """Return an image as [h, w] numbers.
+
+    Raises:
+        UserError: a pixel has different colors.
+    """
+    image = _upright(image, orientation)
+    found = np.asarray(image)
     if image.mode in _ONE_VALUE:
-        found = np.asarray(image)
         return found.astype(np.uint8) if image.mode == "1" else found
-    colors = np.asarray(image)
     num_colors = {"LA": 1, "RGB": 3, "RGBA": 3}.get(image.mode)
-    if num_colors is None or np.any(colors[:, :, 1:num_colors] != colors[:, :, :1]):
-        return None
-    return colors[:, :, 0]
+    if num_colors is None or np.any(found[:, :, 1:num_colors] != found[:, :, :1]):
+        raise UserError(f"{path} has colors (mode {image.mode}), expected one number a pixel")
+    return found[:, :, 0]
 
 
 @contextlib.contextmanager
 def _opened(path: Path, *, decode: bool = True) -> Iterator[tuple[Image.Image, int]]:
-    """Give an image as it is stored, and its EXIF orientation: 1 to 8.
+    """Open an image as it is stored, with its EXIF orientation: 1 to 8.
 
     Args:
         path: of the file.
@@ -271,16 +273,16 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
+        raise UserError(f"there is no file {path}", path=path) from None
     except Exception as error:  # No list of what decoders raise has ever been complete.
         reason = f": {_reason(error)}"
         if isinstance(error, Image.UnidentifiedImageError):
             reason = ""  # It names an object in memory.
-        raise UserError(f"{path} cannot be read as {what}{reason}") from error
+        raise UserError.at(path, f"cannot be read as {what}{reason}") from error
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """Return the reason of an exception in one line."""
     if isinstance(error, MemoryError):
         return "it takes more memory than there is"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -289,16 +291,16 @@ def _reason(error: Exception) -> str:
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width < 1 or height < 1:
-        raise UserError(f"{path} has no pixels: it is {width}x{height} (width x height)")
+        raise UserError.at(path, f"has no pixels: it is {width}x{height} (width x height)")
     if width * height > MAX_PIXELS:
         raise UserError(
-            f"{path} claims {width}x{height} pixels (width x height), more than the "
+            f"{path} has {width}x{height} pixels by its header (width x height), more than the "
             f"{MAX_PIXELS // 1_000_000} million that are read: make it smaller, or leave it out"
         )
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of the pixels as they lie in the file."""
+    """Return the (width, height) of the pixels as stored in the file."""
     width, height = image.size
     # Pillow gives the upright size of a TIFF.
     if image.format == "TIFF" and image.tag_v2.get(image_metadata.ORIENTATION) in _ON_THEIR_SIDE:
@@ -307,7 +309,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a decoded image as its EXIF orientation says."""
+    """Turn a decoded image by its EXIF orientation."""
     if orientation in _TURNS:
         return image.transpose(_TURNS[orientation])
     # A TIFF whose orientation Pillow reads in another way.

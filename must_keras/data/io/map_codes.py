@@ -1,4 +1,4 @@
-"""What the values or the colors of a label map mean."""
+"""The meaning of a label map's values or colors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ class Values:
 
     Args:
         name: of the source, for errors.
-        num_classes: how many there are, at most 255.
+        num_classes: at most 255.
         values: the value of each class; None: 0, 1, ...
-        ignore: further values, of pixels that nobody labeled, -1 for example; 255 is one unless
+        ignore: additional values, of pixels that nobody labeled, -1 for example; 255 is one unless
             it is a class.
 
     Raises:
         UserError: there are too many classes, a class has no value, a value is no whole number or
             has two meanings.
+
+    Example:
+        Values("street", 2, (7, 8), (0,)).classes(np.uint8([[7, 8, 0]]), "a.png")  # [[0, 1, 255]]
     """
 
     def __init__(
@@ -65,10 +68,10 @@ class Values:
         return {"values": self._values, "ignore": self._ignore}
 
     def classes(self, values: np.ndarray, where: str) -> np.ndarray:
-        """[h, w] uint8 of classes and IGNORE from [h, w] integers.
+        """Return the classes and IGNORE, [h, w] uint8, of [h, w] integers.
 
         Raises:
-            UserError: one has no meaning; `where` says what was read.
+            UserError: one has no meaning; `where` names the file.
         """
         if values.dtype == np.uint8:
             classes, unknown = (cv2.LUT(values, table) for table in self._byte_tables)
@@ -79,20 +82,19 @@ class Values:
                 f"{where} has values that are neither a class nor to be ignored: "
                 f"{_few(map(str, np.unique(values[unknown > 0])))}; classes are "
                 f"{_ranges(self._values)}, ignored {_ranges(self._ignored)}: values of classes are "
-                "named by values=(...), further ones to be ignored by ignore=(...)"
+                "named by values=(...), additional ones to be ignored by ignore=(...)"
             )
         return classes.astype(np.uint8, copy=False)
 
     def _look_up(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The class of every value, and whether it has none."""
+        """Return the class of every value, and whether it has none."""
         if values.dtype.kind == "f":
             # A fraction is no class; rounding would make it one.
             is_whole = (np.abs(values) < _MAX_VALUE) & (values == np.floor(values))
             numbers = np.where(is_whole, values, _MAX_VALUE).astype(np.int64)
         else:
             numbers = values.astype(np.int64)
-        places = np.minimum(np.searchsorted(self._known, numbers), len(self._known) - 1)
-        return self._class_of[places], self._known[places] != numbers
+        return _looked_up(numbers, self._known, self._class_of)
 
 
 class Colors:
@@ -100,20 +102,19 @@ class Colors:
 
     Args:
         name: of the source, for errors.
-        num_classes: how many there are, at most 255.
+        num_classes: at most 255.
         colors: the (R, G, B) of each class.
-        ignore: further colors, of pixels that nobody labeled.
+        ignore: additional colors, of pixels that nobody labeled.
 
     Raises:
         UserError: a class has no color, or a color two meanings.
+
+    Example:
+        Colors("street", 1, [(128, 0, 0)], [(0, 0, 0)]).classes(pixels, "a.png")
     """
 
     def __init__(
-        self,
-        name: str,
-        num_classes: int,
-        colors: Sequence[Color],
-        ignore: Sequence[Color],
+        self, name: str, num_classes: int, colors: Sequence[Color], ignore: Sequence[Color]
     ):
         self._colors = [checked_color(name, color) for color in colors]
         self._ignore = [checked_color(name, color) for color in ignore]
@@ -134,14 +135,13 @@ class Colors:
         return {"colors": self._colors, "ignore_colors": self._ignore}
 
     def classes(self, pixels: np.ndarray, where: str) -> np.ndarray:
-        """[h, w] uint8 of classes and IGNORE from [h, w, 3] uint8.
+        """Return the classes and IGNORE, [h, w] uint8, of [h, w, 3] uint8.
 
         Raises:
-            UserError: one has no meaning; `where` says what was read.
+            UserError: one has no meaning; `where` names the file.
         """
         codes = _code(pixels.astype(np.int64))
-        places = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        unknown = self._codes[places] != codes
+        classes, unknown = _looked_up(codes, self._codes, self._classes)
         if np.any(unknown):
             odd = np.unique(codes[unknown])
             shown = _few(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in odd)
@@ -149,17 +149,20 @@ class Colors:
                 f"{where} has colors that are neither a class nor to be ignored: {shown}; "
                 f"{len(self._colors)} classes and {len(self._ignore)} ignored colors are known"
             )
-        return self._classes[places]
+        return classes
 
 
 class Palettes:
     """The palettes of a source's label maps, compared where their indices are the classes.
 
     Args:
-        notices: receives what differs and may be right.
+        notices: receives differences that may be right.
         of_classes: the values that are classes; the color of another means nothing.
         are_stated: whether a user has stated the value of each class, and so that the indices of
             all files mean the same: then differing palettes are a notice, not an error.
+
+    Example:
+        Palettes(Notices("source 'x'"), range(3), are_stated=False).check(read_coded(p), str(p))
     """
 
     def __init__(self, notices: Notices, of_classes: Collection[int], *, are_stated: bool):
@@ -170,7 +173,7 @@ class Palettes:
         self._kinds: dict[str, str] = {}
 
     def check(self, picture: CodedPicture, where: str) -> None:
-        """Compare a map with those that were read before; at its first reading alone.
+        """Compare a map with the maps read before, at its first reading alone.
 
         Raises:
             UserError: a color has another index than in another file, so that equal indices are
@@ -199,12 +202,12 @@ class Palettes:
             self._compare(used, where)
             if not is_gray and self._is_gray(picture.palette):
                 self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
-            # Looking at a gray map again costs less than a million of their names.
+            # Examining a gray map again costs less than a million of their names.
             if picture.palette is not None:
                 self._checked.add(where)
 
     def _used(self, picture: CodedPicture) -> dict[int, Color]:
-        """{index: color} of the classes in a palette's picture; none of another picture."""
+        """Return {index: color} of the classes in a palette's picture; {} for another picture."""
         if picture.palette is None:
             return {}
         used = np.flatnonzero(np.bincount(picture.values.reshape(-1))).tolist()
@@ -215,7 +218,7 @@ class Palettes:
         }
 
     def _is_gray(self, palette: np.ndarray) -> bool:
-        """Whether all colors of a palette are grays that are values of classes."""
+        """Return whether all colors of a palette are grays that are values of classes."""
         is_gray = np.all(palette == palette[:, :1])
         return bool(is_gray) and set(palette[:, 0].tolist()) <= set(self._of_classes)
 
@@ -290,8 +293,16 @@ def checked_color(name: str, color: Sequence[int]) -> Color:
     return red_green_blue
 
 
+def _looked_up(
+    numbers: np.ndarray, known: np.ndarray, class_of: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of every number, and whether it is none of the known ones (ascending)."""
+    places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+    return class_of[places], known[places] != numbers
+
+
 def _code(colors: np.ndarray) -> np.ndarray:
-    """[...] one number for each of [..., 3] colors."""
+    """Return one number, [...], for each of [..., 3] colors."""
     return colors @ np.array([2**16, 2**8, 1])
 
 
@@ -301,7 +312,7 @@ def _check_number(name: str, num_classes: int) -> None:
 
 
 def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
-    """The values as integers.
+    """Return the values as integers.
 
     Raises:
         UserError: of the source `name`: they are not whole numbers.
@@ -324,7 +335,7 @@ def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
 def _meanings(
     name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]
 ) -> dict[int, int]:
-    """{value in the files: its class, or IGNORE}."""
+    """Return {value in the files: its class, or IGNORE}."""
     if len(values) != num_classes or len({*values, *ignore}) != len(values) + len(ignore):
         raise UserError(
             f"source {name!r}: each of the {num_classes} classes needs one value that is not "
@@ -335,13 +346,13 @@ def _meanings(
 
 
 def _few(names: Iterable[str], limit: int = 10) -> str:
-    """The first names, and "..." for the others."""
+    """Return the first names, and "..." for the others."""
     shown = list(itertools.islice(names, limit + 1))
     return ", ".join(shown[:limit]) + (", ..." if len(shown) > limit else "")
 
 
 def _ranges(values: Sequence[int]) -> str:
-    """Values as a person writes them: "0-10, 255"."""
+    """Return values as a person writes them: "0-10, 255"."""
     runs: list[list[int]] = []
     for value in sorted(set(values)):
         if runs and value == runs[-1][1] + 1:

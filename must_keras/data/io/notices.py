@@ -1,8 +1,8 @@
-"""What readers notice in files: counted, and reported once for each source on stderr.
+"""Notices of doubtful files: counted, and reported once for each source on stderr.
 
-A reader that cannot be sure of what numbers mean reads on and adds a notice. While notices are
-gathered, as during the first look at the data, each is reported at the end with its count; at any
-other time when it is added for the first time.
+A reader that cannot be sure of the meaning of numbers continues and adds a notice. While notices
+are gathered, as during preflight, each is reported at the end with its count; at any other time
+when it is added for the first time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-# Files of a source in which a reader looks for what numbers mean: training reads them again and
-# again.
+# Files of a source in which a reader examines the meaning of numbers: training reads them again
+# and again.
 MAX_EXAMINED = 512
 # Files that are counted for and against a topic that is not reported yet.
 _MAX_FILES = 4096
@@ -30,7 +30,7 @@ _depth = 0
 class _Noticed:
     """A notice: the first file, all files, and the largest value among them."""
 
-    say: Callable[[float], str]
+    text: Callable[[float], str]
     first: str
     at_least: int
     files: set[str]
@@ -47,7 +47,6 @@ class Notices:
     Example:
         notices = Notices("source 'photos'")
         notices.add("bits", "a.png", lambda value: f"values reach {value:g} of 65535", value=4080)
-
     """
 
     def __init__(self, where: str):
@@ -59,7 +58,7 @@ class Notices:
         self,
         topic: str,
         file: str | os.PathLike[str],
-        say: Callable[[float], str],
+        text: Callable[[float], str],
         *,
         value: float = 0.0,
         at_least: int = 1,
@@ -67,15 +66,15 @@ class Notices:
         """Count a file for a topic, and report the topic once.
 
         Args:
-            topic: what is counted: another topic has a report of its own.
+            topic: name of what is counted; each topic has its own report.
             file: that was read; reading it again does not count.
-            say: the end of the report from the largest value of all files.
+            text: returns the end of the report from the largest value of all files.
             value: of this file.
             at_least: number of files below which nothing is reported.
         """
         with _lock:
             noticed = self._noticed.setdefault(
-                topic, _Noticed(say, str(file), at_least, set(), value)
+                topic, _Noticed(text, str(file), at_least, set(), value)
             )
             if noticed.is_reported:
                 return
@@ -105,13 +104,13 @@ class Notices:
                 count = len(noticed.files)
                 files = noticed.first if count == 1 else f"{count} files, first {noticed.first}"
                 where = f"{self._where}: " if self._where else ""
-                print(f"warning: {where}{files}: {noticed.say(noticed.value)}", file=sys.stderr)
+                print(f"warning: {where}{files}: {noticed.text(noticed.value)}", file=sys.stderr)
                 noticed.files.clear()
 
 
 @contextlib.contextmanager
 def gathered() -> Iterator[None]:
-    """Report what is noticed within once, at the end, with counts."""
+    """Report the notices that are added within the context once, at its end, with counts."""
     global _depth
     with _lock:
         _depth += 1

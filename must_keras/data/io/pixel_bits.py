@@ -1,4 +1,4 @@
-"""How many bits of a pixel are used: what files state, what users give, and what looks odd."""
+"""The number of bits that pixels use: stated by files, given by users, or doubtful."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Path = str | os.PathLike[str]
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 341
 # Where a PNG's header has the bits of a sample.
 _PNG_DEPTH = 24
-# What cameras and microscopes use of 16 bits.
+# Bits that cameras and microscopes use of 16.
 _USED_BITS = (8, 10, 12, 14)
 _OF_NO_SOURCE = Notices("")
 
 
 def check_bits(where: str, bits: int | None) -> None:
-    """Raise UserError where a number of bits is none that pixels can use."""
+    """Raise UserError where `bits` is no number of bits from 1 to 32."""
     if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 32):
-        raise UserError(f"{where}: bits={bits!r}: expected a whole number from 1 to 32, or None")
+        raise UserError.of(where, "bits", bits, "expected a whole number from 1 to 32, or None")
 
 
 def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
-    """round(255 value / (2^bits - 1)) of whole numbers; None: 16, and what is above is white.
+    """Return round(255 value / (2^bits - 1)) of whole numbers; None: 16, and white above.
 
     Raises:
         ValueError: a value needs more bits.
@@ -47,7 +47,7 @@ def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
 
 
 def stated_bits(image: Image.Image) -> int | None:
-    """How many bits of its whole numbers a TIFF states that it uses, where they are fewer than 16.
+    """Return the number of bits, fewer than 16, that a TIFF states for its whole numbers.
 
     None where it states nothing, or where its values are larger.
     """
@@ -62,7 +62,7 @@ def stated_bits(image: Image.Image) -> int | None:
 
 
 def _exponent(largest: object) -> int | None:
-    """The k of 2^k - 1; None of another number: it is the largest of one picture."""
+    """Return the k of 2^k - 1; None for another number, which is the largest of one picture."""
     value = largest[0] if isinstance(largest, tuple) and largest else largest
     if not isinstance(value, int | float) or value < 1 or value != int(value):
         return None
@@ -71,11 +71,11 @@ def _exponent(largest: object) -> int | None:
 
 
 def has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
-    """Whether several colors of 16 bits each are stored: Pillow keeps the upper 8 of them.
+    """Return whether several colors of 16 bits each are stored: Pillow keeps the upper 8.
 
     Args:
         image: opened.
-        stored: the path of its file, or what is in it.
+        stored: the path of its file, or the content.
     """
     if len(image.getbands()) == 1:
         return False
@@ -87,7 +87,7 @@ def has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
 
 
 def _content(stored: Path | bytes, size: int = -1) -> bytes:
-    """What is in a file, or the first bytes of it."""
+    """Return the content of a file, or the first bytes of it."""
     if isinstance(stored, bytes):
         return stored
     with open_regular(stored) as file:
@@ -95,7 +95,7 @@ def _content(stored: Path | bytes, size: int = -1) -> bytes:
 
 
 def deep_colors(stored: Path | bytes, bits: int) -> Image.Image:
-    """A picture of several colors of 16 bits, of which so many are used, as one of 8 bits.
+    """Return a picture of several colors of 16 bits, of which `bits` are used, with 8 bits.
 
     Raises:
         ValueError: a value needs more bits, or OpenCV cannot read the file.
@@ -121,7 +121,7 @@ def notice(
 
     Args:
         image: decoded.
-        path: of its file, or what names it.
+        path: of its file, or its name in messages.
         notices: see `images.read_image`.
         bits: that its pixels are read with.
         has_deep_colors: whether it has several colors of 16 bits.
@@ -139,15 +139,15 @@ def notice(
     where = f" in {os.path.dirname(path)}" if notices is None else ""
     notices = _OF_NO_SOURCE if notices is None else notices
     if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
-        notices.add(f"dark pictures{where}", path, _say_dark, value=largest)
+        notices.add(f"dark pictures{where}", path, _dark_text, value=largest)
     elif largest >= 2 ** _USED_BITS[-1]:
         # A photo of the night is dark among others that are not.
         notices.contradict(f"dark pictures{where}", path)
     if largest > 65535:
-        notices.add(f"bright pictures{where}", path, _say_bright, value=largest)
+        notices.add(f"bright pictures{where}", path, _bright_text, value=largest)
 
 
-def _say_dark(largest: float) -> str:
+def _dark_text(largest: float) -> str:
     bits = next(bits for bits in _USED_BITS if largest < 2**bits)
     return (
         f"16-bit pixels reach {largest:.0f} of 65535 only, so the pictures are nearly black: they "
@@ -155,7 +155,7 @@ def _say_dark(largest: float) -> str:
     )
 
 
-def _say_bright(largest: float) -> str:
+def _bright_text(largest: float) -> str:
     return (
         f"pixels of 32 bits reach {largest:.0f}, and what is above 65535 is read as white: give "
         f"the bits that they use, bits={int(largest).bit_length()}"

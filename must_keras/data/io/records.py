@@ -1,7 +1,9 @@
-"""Random access to TFRecord files, which have none."""
+"""Random access to the records of TFRecord files, by an index of their offsets."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import pathlib
 import struct
@@ -12,54 +14,81 @@ import numpy as np
 from must_keras.errors import DataError
 
 # A record is its length (8 bytes, little-endian), a checksum (4), the payload, a checksum (4).
-_HEADER, _FOOTER = 12, 4
+HEADER_BYTES, FOOTER_BYTES = 12, 4
+# The position of a payload in its file, in bytes.
+_ENTRY = np.dtype([("offset", "<i8"), ("length", "<i8")])
 
 
 class Records:
-    """The records of some TFRecord files, by their position.
+    """The payloads of some TFRecord files, by their position in all of them.
 
-    The files are scanned once, from header to header. Safe to use from several threads.
+    Threads may read at the same time, and no file stays open.
 
     Args:
         paths: the shards, in order.
+        entries: for each shard a structured array with the fields "offset" and "length" of each
+            payload, in bytes; None to scan the files once, from header to header.
+
+    Attributes:
+        entries: the structured arrays.
 
     Raises:
-        DataError: a file is not there, or ends in the middle of a record.
+        DataError: a file that is scanned is absent, or ends in the middle of a record.
+
+    Example:
+        records = Records(sorted(folder.glob("scenes-train.tfrecord-*")))
+        tf.train.Example.FromString(records.read(0))
     """
 
-    def __init__(self, paths: Sequence[pathlib.Path]):
+    def __init__(
+        self, paths: Sequence[pathlib.Path | str], entries: Sequence[np.ndarray] | None = None
+    ):
         self._paths = [pathlib.Path(path) for path in paths]
-        found = [_scan(path) for path in self._paths]
-        shards = np.repeat(np.arange(len(found)), [len(entries) for entries in found])
-        self._index = np.column_stack(
-            [shards, np.concatenate([np.zeros((0, 2), np.int64), *found])]
-        )
+        self.entries = [scan(p) for p in self._paths] if entries is None else list(entries)
+        self._ends = list(itertools.accumulate(map(len, self.entries)))
 
     def __len__(self) -> int:
-        return len(self._index)
+        return self._ends[-1] if self._ends else 0
+
+    def locate(self, index: int) -> tuple[pathlib.Path, np.void]:
+        """Return the file of a record, and its entry.
+
+        Raises:
+            IndexError: there is no such record.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = bisect.bisect_right(self._ends, index)
+        first = self._ends[shard - 1] if shard else 0
+        return self._paths[shard], self.entries[shard][index - first]
 
     def read(self, index: int) -> bytes:
-        """The payload of one record."""
-        shard, offset, length = (int(v) for v in self._index[index])
-        descriptor = os.open(self._paths[shard], os.O_RDONLY)
+        """Return the payload of a record."""
+        path, entry = self.locate(index)
+        # Opened each time: the number of open files does not grow with the shards.
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            return os.pread(descriptor, length, offset)
+            return os.pread(descriptor, int(entry["length"]), int(entry["offset"]))
         finally:
             os.close(descriptor)
 
 
-def _scan(path: pathlib.Path) -> np.ndarray:
-    """[n, 2] int64: offset and length of each payload."""
+def scan(path: pathlib.Path) -> np.ndarray:
+    """Return the "offset" and "length" of each payload of a file: a structured array [n].
+
+    Raises:
+        DataError: the file is absent, or ends in the middle of a record.
+    """
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise DataError(f"there is no file {path}", path=path)
     found, position, end = [], 0, path.stat().st_size
-    with path.open("rb", buffering=0) as file:  # A buffer would read what is jumped over.
+    with path.open("rb", buffering=0) as file:  # A buffer would read the payloads too.
         while position < end:
             file.seek(position)
-            header = file.read(_HEADER)
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER else end
-            if position + _HEADER + length + _FOOTER > end:
-                raise DataError(f"{path} ends in the middle of record {len(found)}")
-            found.append((position + _HEADER, length))
-            position += _HEADER + length + _FOOTER
-    return np.array(found, np.int64).reshape(-1, 2)
+            header = file.read(HEADER_BYTES)
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == HEADER_BYTES else end
+            if position + HEADER_BYTES + length + FOOTER_BYTES > end:
+                raise DataError.at(path, f"ends in the middle of record {len(found)}")
+            found.append((position + HEADER_BYTES, length))
+            position += HEADER_BYTES + length + FOOTER_BYTES
+    return np.array(found, _ENTRY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import collections
-import functools
 import math
 import pathlib
 import sys
@@ -15,6 +14,8 @@ import numpy as np
 
 from must_keras.data import names
 from must_keras.data.io.annotation_fields import (
+    NO_AREA,
+    Categories,
     Entry,
     Notes,
     entries,
@@ -29,35 +30,37 @@ from must_keras.data.io.coco_segmentations import (
     rasterized,
     read_segmentation,
 )
-from must_keras.data.io.folders import FileFinder, Path, existing_folder
+from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.json_stream import read_json
+from must_keras.data.io.text_files import read_json
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import masks_of_some, objects, rows_by_image
+from must_keras.data.stored import objects, rows_by_image
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
+from must_keras.tasks.detection.labels import masks_of_some
 
 # Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
 _MASK_SIZE = 56
-_NO_AREA = "boxes have no area within their image and are left out"
 _NO_BOUNDS = "segmentations have no polygon of three points: their objects have no mask"
+# Empty segmentations, as tools write them.
+_NO_SEGMENTATION = (None, [[]], [], {})
 _ODD_SIZE = "images have a height or width that is not one: their size is that of the file"
 
 
 class CocoJson(ImageFiles):
     """The images of a COCO annotation file, in its order; those without an object too.
 
-    What a detector says comes in COCO's format of results, a list without images and categories:
-    `results` is that list, and `annotations` the file that it is for. Or annotations have a
-    "score" themselves. Such boxes are for `recipe.ImportedLabels`, whose column keeps the scores.
+    Predictions of a detector come in COCO's format of results, a list without images and
+    categories: `results` is that list, and `annotations` the file that it is for. Or annotations
+    have a "score" themselves. Such boxes are for `recipe.ImportedLabels`, which keeps the scores.
 
     Classes are the categories in the order of their ids, made contiguous. Crowds are ignored
     regions. Boxes are cut to the image; those without an area are dropped and counted. Masks are
     rasterized, at the image's resolution, when an image's labels are asked for.
 
-    What can be computed need not be there: the size of an image is then that of its file, and the
-    box of an annotation that of its polygons or run lengths.
+    An absent size of an image is that of its file, and an absent box of an annotation is that of
+    its polygons or run lengths.
 
     Frame: boxes, polygons and run lengths are of the upright image, as is the size, if the file has
     one.
@@ -66,17 +69,21 @@ class CocoJson(ImageFiles):
         name: of the source.
         images: the folder of the images' "file_name".
         annotations: the JSON file; polygons and run lengths of both kinds.
-        head: the head that the boxes label; None: images alone.
+        head: the head that the boxes label; None for images alone.
         results: a JSON list of {"image_id", "category_id", "bbox", "score"}, with "segmentation"
             as run lengths beside "bbox" or instead of it; it takes the place of the annotations
-            of that file. An image of which it says nothing has no object.
-        bits: that pixels of more than 8 bits use; see images.read_image.
+            of that file. An image without a result has no object.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Attributes:
         num_dropped: annotations without an area.
 
     Raises:
         UserError: the file is not readable, or an entry does not fit: which one, and why.
+
+    Example:
+        CocoJson(name="fruit", images="fruit/images", annotations="fruit/instances.json",
+                 head="fruit")
     """
 
     def __init__(
@@ -106,42 +113,26 @@ class CocoJson(ImageFiles):
         found = _annotations(self._path, content) if results is None else _results(self._of_boxes)
         self._objects = _Objects(found, places, indices, self._sizes)
         self._objects.notes.warn(self._of_boxes)
-        self.num_dropped = self._objects.notes[_NO_AREA]
+        self.num_dropped = self._objects.notes[NO_AREA]
         self.has_scores = head is not None and self._objects.has_scores
-        super().__init__(
-            name=name,
-            root=root,
-            files=files,
-            label_spaces=spaces(head, LabelSpace("boxes", classes)),
-            bits=bits,
-        )
+        label_spaces = spaces(head, LabelSpace("boxes", classes))
+        super().__init__(name=name, root=root, files=files, bits=bits, label_spaces=label_spaces)
 
-    def image(self, index: int) -> np.ndarray:
-        self._check(index)
-        return super().image(index)
+    def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
+        # Where neither the file nor the image has a size, the error is that of the image.
+        return self._sizes[index] or upright_size(self.file(index)), self._path
 
     def labels(self, index: int) -> dict[str, Stored]:
-        self._check(index)
+        self.check_size(index)
         if not self.label_spaces:
             return {}
         label = self._objects.label(index, self._sizes[index], with_scores=self.has_scores)
         return dict.fromkeys(self.label_spaces, label)
 
-    def _check(self, index: int) -> None:
-        # Where neither the file nor the image has a size, the reason is that of the image.
-        size = self._sizes[index] or upright_size(self.file(index))
-        self.check_size(index, size, self._path)
-
-    def describe(self) -> dict[str, Any]:
-        found = {"name": self.name, "label_spaces": self.label_spaces}
-        return found | self._digests | self.describe_reading()
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        # Once: a run describes its sources many times, and the files are large.
-        found = {"annotations": file_sha256(self._path), "files": self._image_digest}
+    def describe_content(self) -> dict[str, str]:
         results = {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}
-        return found | results
+        annotations = {"annotations": file_sha256(self._path)}
+        return annotations | super().describe_content() | results
 
 
 def _results(path: pathlib.Path) -> Iterator[Entry]:
@@ -160,40 +151,21 @@ def _annotations(path: pathlib.Path, content: Any) -> Iterator[Entry]:
 
 
 def _categories(path: pathlib.Path, content: Any) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Names in the order of ids, and {id: index}."""
-    name_of: dict[int | str, str] = {}
-    id_of: dict[str, int | str] = {}
+    """Return the names in the order of ids, and {id: index}."""
+    categories = Categories()
     found = listed(path, content, "categories", 'a list of {"id", "name"}')
     for entry in entries(path, "category", found):
-        key, name = entry.key("id"), entry.class_name()
-        if key in name_of:
-            raise entry.error(
-                f"({name!r}) has the id of another category, {name_of[key]!r}: different ids are "
-                "expected"
-            )
-        if name in id_of:
-            raise entry.error(
-                f"has the name {name!r} of category {id_of[name]!r}: different names are expected; "
-                "rename one, or remove one that no annotation uses"
-            )
-        name_of[key], id_of[name] = name, key
-    if not name_of:
-        raise UserError(f"{path}: 'categories' is empty, at least one is expected")
-    kinds = {type(key): key for key in name_of}
+        categories.add(entry.key("id"), entry)
+    if not categories.names:
+        raise UserError.at(path, ": 'categories' is empty, at least one is expected")
+    kinds = {type(key): key for key in categories.names}
     if len(kinds) > 1:
         raise UserError(
             f"{path}: the ids of its categories are of two kinds, {shown(kinds[int])} (a number) "
             f"and {shown(kinds[str])}: write all as numbers"
         )
-    _warn_of_alike(path, id_of)
-    ids = sorted(name_of)
-    return tuple(name_of[i] for i in ids), {category: index for index, category in enumerate(ids)}
-
-
-def _warn_of_alike(path: pathlib.Path, known: Mapping[str, Any]) -> None:
-    """Warns of names that a person takes for one."""
     alike = collections.defaultdict(list)
-    for name in known:
+    for name in categories.names.values():
         alike[names.as_read(name).casefold()].append(name)
     for same in alike.values():
         if len(same) > 1:
@@ -202,16 +174,17 @@ def _warn_of_alike(path: pathlib.Path, known: Mapping[str, Any]) -> None:
                 "are different classes; Relabeled joins classes",
                 file=sys.stderr,
             )
+    return categories.classes, {key: index for index, key in enumerate(categories.ids)}
 
 
 def _images(
     path: pathlib.Path, content: Any, root: pathlib.Path, notes: Notes
 ) -> tuple[dict[Any, int], list[str], list[tuple[int, int] | None]]:
-    """{image id: place}, files, and sizes (height, width); None of a file that is no picture."""
+    """Return {image id: place}, files, and sizes (height, width), None for unreadable files."""
     places: dict[int | str, int] = {}
     id_of: dict[str, int | str] = {}
     sizes: list[tuple[int, int] | None] = []
-    finder = FileFinder(root)
+    finder = names.FileFinder(root)
     found = listed(path, content, "images", 'a list of {"id", "file_name", "height", "width"}')
     for entry in entries(path, "image", found):
         key, file = entry.key("id"), entry.file(finder, root)
@@ -225,7 +198,7 @@ def _images(
             notes.add(_ODD_SIZE, f"{entry.name} ({file})")
         sizes.append(size or _size_of_file(root / file))
     if not places:
-        raise UserError(f"{path} lists no image: 'images' is empty")
+        raise UserError.at(path, "lists no image: 'images' is empty")
     return places, list(id_of), sizes
 
 
@@ -270,17 +243,12 @@ class _Objects:
             if size is None:
                 continue
             segmentation = read_segmentation(entry, size)
-            if segmentation is None and entry.fields.get("segmentation") not in (
-                None,
-                [[]],
-                [],
-                {},
-            ):
+            if segmentation is None and entry.fields.get("segmentation") not in _NO_SEGMENTATION:
                 self.notes.add(_NO_BOUNDS, entry.name)
             box = _box(entry, segmentation, size)
             is_crowd, score = entry.flag("iscrowd"), entry.score()
             if box[2] <= box[0] or box[3] <= box[1]:
-                self.notes.add(_NO_AREA, entry.name)
+                self.notes.add(NO_AREA, entry.name)
                 continue
             if segmentation is not None:
                 self._segmentations[len(of_image)] = segmentation
@@ -294,7 +262,7 @@ class _Objects:
         self._classes = np.array(of_category, np.int32)
         self._crowds = np.array(crowds, bool)
         scores = np.array(scores, np.float64)
-        # What has no score is sure.
+        # An object without a score is certain.
         self._scores = np.where(np.isnan(scores), 1.0, scores)
         self.has_scores = bool(np.any(self._scores != 1.0))
         self._has_mask = np.zeros(len(scores), bool)
@@ -321,7 +289,7 @@ class _Objects:
 
 
 def _known(entry: Entry, known: Mapping[int | str, int], what: str) -> int:
-    """Where an annotation's image or category is listed."""
+    """Return the position at which an annotation's image or category is listed."""
     key = entry.key(f"{what}_id")
     found = known.get(key)
     if found is None:
@@ -332,7 +300,7 @@ def _known(entry: Entry, known: Mapping[int | str, int], what: str) -> int:
 def _box(
     entry: Entry, segmentation: Segmentation | None, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """(ymin, xmin, ymax, xmax), cut to the image; that of the segmentation where no other is."""
+    """Return (ymin, xmin, ymax, xmax) cut to the image; that of the segmentation if no other."""
     corners = entry.box()
     if corners is None:
         if segmentation is None:

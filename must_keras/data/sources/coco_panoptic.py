@@ -5,17 +5,15 @@ from __future__ import annotations
 import array
 import collections
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.annotation_fields import Entry, unknown_key
-from must_keras.data.io.folders import FileFinder, Path, existing_folder, label_digest
-from must_keras.data.io.images import read_triples, upright_size
-from must_keras.data.io.json_stream import array_items
+from must_keras.data.io.annotation_fields import Categories, Entry, streamed_entries, unknown_key
+from must_keras.data.io.folders import Path, existing_folder, label_digest
+from must_keras.data.io.images import read_triples
+from must_keras.data.names import FileFinder
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
@@ -38,10 +36,10 @@ class _Picture:
 class CocoPanoptic(ImageFiles):
     """The images of a panoptic annotation file of COCO, in its order.
 
-    A PNG gives every pixel the number of its segment, R + 256 G + 256^2 B, and the JSON file says
-    each segment's category ("segments_info"); see panopticapi, and Kirillov et al., arXiv
-    1801.00868. Segment 0 is void: ignored. Crowds keep their class: which object a pixel belongs
-    to is not asked here. Classes are the categories in the order of their ids, things and stuff:
+    A PNG has the number of a segment for every pixel, R + 256 G + 256^2 B, and the JSON file the
+    category of each segment ("segments_info"); see panopticapi, and Kirillov et al., arXiv
+    1801.00868. Segment 0 is void: ignored. Crowds keep their class, because objects are not told
+    apart here. Classes are the categories in the order of their ids, things and stuff:
     133 in COCO 2017.
 
     Frame: maps are of the upright image, whose size they have to give; so is the file's size, if it
@@ -52,43 +50,42 @@ class CocoPanoptic(ImageFiles):
         images: the folder of the images' "file_name": train2017.
         maps: the folder of the annotations' "file_name": panoptic_train2017, unpacked.
         annotations: the JSON file: panoptic_train2017.json.
-        head: the head that the maps label; None: images alone.
+        head: the head that the maps label; None for images alone.
 
     Raises:
         UserError: a file is not readable, does not fit the others, or has more than 255 classes.
+
+    Example:
+        CocoPanoptic(name="coco", images="train2017", maps="panoptic_train2017",
+                     annotations="panoptic_train2017.json", head="segments")
     """
 
     def __init__(self, *, name: str, images: Path, maps: Path, annotations: Path, head: str | None):
         root, self._maps = existing_folder(images), existing_folder(maps)
         self._path = pathlib.Path(annotations)
-        pictures, names = _read(self._path, root, self._maps)
-        self._pictures, self._categories = pictures, np.array(sorted(names), np.int64)
-        classes = tuple(names[category] for category in sorted(names))
-        super().__init__(
-            name=name,
-            root=root,
-            files=[picture.file for picture in pictures],
-            label_spaces=spaces(head, LabelSpace("map", classes)),
-        )
+        pictures, categories = _read(self._path, root, self._maps)
+        self._pictures, self._categories = pictures, np.array(categories.ids, np.int64)
+        image_files = [picture.file for picture in pictures]
+        label_spaces = spaces(head, LabelSpace("map", categories.classes))
+        super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
+
+    def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path] | None:
+        size = self._pictures[index].size
+        return None if size is None else (size, self._path)
 
     def labels(self, index: int) -> dict[str, Stored]:
         picture = self._pictures[index]
         if picture.map_file is None or not self.label_spaces:
             return {}
-        size = picture.size or upright_size(self.file(index))
-        self.check_size(index, size, self._path)
+        self.check_size(index)
         path = self._maps / picture.map_file
         pixels = read_triples(path)
-        if pixels.shape[:2] != size:
-            raise UserError(
-                f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, its image "
-                f"{self.file(index)} is {size[1]}x{size[0]} (width x height)"
-            )
+        self.check_label_size(index, pixels, path)
         label = {"map": self._classes(pixels, picture, path)}
         return dict.fromkeys(self.label_spaces, label)
 
     def _classes(self, pixels: np.ndarray, picture: _Picture, path: pathlib.Path) -> np.ndarray:
-        """[h, w] uint8 of [h, w, 3]."""
+        """Return the classes, [h, w] uint8, of segments' colors, [h, w, 3]."""
         numbers = pixels @ np.array([1, 2**8, 2**16])
         segments = np.array([0, *picture.segments], np.int64)
         found = np.searchsorted(self._categories, picture.categories)
@@ -105,46 +102,29 @@ class CocoPanoptic(ImageFiles):
             )
         return classes[places]
 
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "label_spaces": self.label_spaces} | self._digests
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        # Once: a run describes its sources many times, and there is a map for every image.
+    def describe_content(self) -> dict[str, str]:
         maps = [p.map_file for p in self._pictures if p.map_file is not None]
-        return {
-            "annotations": file_sha256(self._path),
-            "files": self._image_digest,
-            "maps": label_digest(self._maps, maps),
-        }
+        annotations = {"annotations": file_sha256(self._path)}
+        maps = {"maps": label_digest(self._maps, maps)}
+        return annotations | super().describe_content() | maps
 
 
 def _read(
     path: pathlib.Path, root: pathlib.Path, maps: pathlib.Path
-) -> tuple[list[_Picture], dict[int, str]]:
-    """The pictures, and {category: name}."""
+) -> tuple[list[_Picture], Categories]:
+    """Return the pictures and the categories."""
     pictures: dict[int | str, _Picture] = {}
-    names: dict[int, str] = {}
-    id_of: dict[str, int] = {}
+    categories = Categories()
     finders = {folder: FileFinder(folder) for folder in (root, maps)}
     kinds = {"images": "image", "categories": "category", "annotations": "map"}
-    counts = collections.Counter()
-    for key, item in array_items(path, *kinds):
-        entry = Entry(path, kinds[key], counts[key], item)
-        counts[key] += 1
+    for key, entry in streamed_entries(path, kinds):
         if key == "images":
             own = entry.key("id")
             if own in pictures:
                 raise entry.error("is listed twice: another image has its id")
             pictures[own] = _Picture(entry.file(finders[root], root), entry.size())
         elif key == "categories":
-            own, name = entry.integer("id"), entry.class_name()
-            if own in names or name in id_of:
-                raise entry.error(
-                    f"({name!r}) has the id or the name of another category, "
-                    f"{own if own in names else id_of[name]}: different ones are expected"
-                )
-            names[own], id_of[name] = name, own
+            categories.add(entry.integer("id"), entry)
         else:
             own = entry.key("image_id")
             if own not in pictures:
@@ -154,16 +134,17 @@ def _read(
                     f"is of image {own!r}, which has the map {pictures[own].map_file}"
                 )
             pictures[own].map_file = entry.file(finders[maps], maps)
-            _take_segments(pictures[own], entry, names)
+            _take_segments(pictures[own], entry, categories.names)
     if not pictures:
-        raise UserError(f"{path} lists no image: a list 'images' is expected")
-    if not 1 <= len(names) <= IGNORE:
-        raise UserError(f"{path} has {len(names)} 'categories', expected 1 to {IGNORE}")
-    return list(pictures.values()), names
+        raise UserError.at(path, "lists no image: a list 'images' is expected")
+    number = len(categories.names)
+    if not 1 <= number <= IGNORE:
+        raise UserError.at(path, f"has {number} 'categories', expected 1 to {IGNORE}")
+    return list(pictures.values()), categories
 
 
 def _take_segments(picture: _Picture, entry: Entry, names: Mapping[int, str]) -> None:
-    """Adds the segments of an annotation to its picture."""
+    """Add the segments of an annotation to its picture."""
     infos = entry.items("segments_info", 'a list of {"id", "category_id"}')
     where = f"segment of {picture.map_file}"
     picture.segments, picture.categories = array.array("q"), array.array("q")

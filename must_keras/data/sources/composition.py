@@ -1,27 +1,65 @@
-"""Sources made of other sources."""
+"""Sources made of other sources: some of their images, several as one, or with other labels."""
 
 from __future__ import annotations
 
+import abc
 import bisect
 import functools
 import itertools
 import pathlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras import naming
 from must_keras.data import names
-from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources
-from must_keras.errors import UserError
+from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources, common_spaces
+from must_keras.errors import DataError, UserError, check_classes, nearest
 from must_keras.files import list_sha256
 
 # Longer lists of images are described by their digest: a run writes them down several times.
-_MANY = 500_000
+_MAX_DESCRIBED_INDICES = 500_000
 
 
-class Subset(Source):
+class _Composed(Source):
+    """Images of other sources, each read where `_locate` finds it."""
+
+    _sources: Sequence[Source]
+
+    @abc.abstractmethod
+    def _locate(self, index: int) -> tuple[Source, int]:
+        """Return the source of an image, and its index there."""
+
+    def image_id(self, index: int) -> str:
+        source, local = self._locate(index)
+        return source.image_id(local)
+
+    def file(self, index: int) -> pathlib.Path | None:
+        source, local = self._locate(index)
+        return source.file(local)
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return frozenset().union(*(source.folders() for source in self._sources))
+
+    def is_gone(self, index: int) -> bool:
+        source, local = self._locate(index)
+        return source.is_gone(local)
+
+    def image(self, index: int) -> np.ndarray:
+        source, local = self._locate(index)
+        return source.image(local)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        source, local = self._locate(index)
+        return source.labels(local)
+
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        return self._sources[0].describe_reading(ids)
+
+
+class Subset(_Composed):
     """Some images of a source.
 
     Args:
@@ -31,12 +69,15 @@ class Subset(Source):
 
     Raises:
         IndexError: the source has no such image.
+
+    Example:
+        Subset(source, range(0, len(source), 10), name="every_tenth")
     """
 
     def __init__(self, source: Source, indices: Sequence[int], *, name: str):
         self.name = name
         self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
-        self._source, self._indices = source, np.array(indices, np.int64)
+        self._sources, self._indices = (source,), np.array(indices, np.int64)
         outside = (self._indices < 0) | (self._indices >= len(source))
         if outside.any():
             index = self._indices[outside][0]
@@ -45,48 +86,33 @@ class Subset(Source):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def image_id(self, index: int) -> str:
-        return self._source.image_id(int(self._indices[index]))
-
-    def file(self, index: int) -> pathlib.Path | None:
-        return self._source.file(int(self._indices[index]))
-
-    def is_gone(self, index: int) -> bool:
-        return self._source.is_gone(int(self._indices[index]))
-
-    def folders(self) -> frozenset[pathlib.Path]:
-        return self._source.folders()
-
-    def image(self, index: int) -> np.ndarray:
-        return self._source.image(int(self._indices[index]))
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        return self._source.labels(int(self._indices[index]))
+    def _locate(self, index: int) -> tuple[Source, int]:
+        return self._sources[0], int(self._indices[index])
 
     def describe(self) -> dict[str, Any]:
-        chosen = self._digest if len(self) > _MANY else self._indices.tolist()
-        return {"name": self.name, "of": self._source.describe(), "indices": chosen}
-
-    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        return self._source.describe_reading(ids)
+        chosen = self._digest if len(self) > _MAX_DESCRIBED_INDICES else self._indices.tolist()
+        return {"name": self.name, "of": self._sources[0].describe(), "indices": chosen}
 
     @functools.cached_property
     def _digest(self) -> str:
         return list_sha256(self._indices.tolist())
 
 
-class Concatenated(Source):
+class Concatenated(_Composed):
     """The images of several sources, one source after the other.
 
-    An image's id is "<name of its source>/<its id there>". A head may be labeled by some of the
-    sources only.
+    An image's id is "<name of its source>/<its id there>". Some of the sources may label a head
+    that others do not.
 
     Args:
         sources: at least one, with different names.
         name: of the whole.
 
     Raises:
-        UserError: two sources share a name, or mean different things by the labels of a head.
+        UserError: two sources share a name, or their label spaces of a head differ.
+
+    Example:
+        Concatenated([spring, autumn], name="species")
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
@@ -100,30 +126,14 @@ class Concatenated(Source):
         for part in names:
             # An id would be that of another source's image: "a/b" with "c", "a" with "b/c".
             naming.check_name(part, f"{name!r}: source")
-        self.label_spaces = _common_spaces(self._sources)
+        self.label_spaces = common_spaces(self._sources)
         self.has_scores = any(source.has_scores for source in self._sources)
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def image_id(self, index: int) -> str:
-        source, local = self._locate(index)
-        return f"{source.name}/{source.image_id(local)}"
-
-    def file(self, index: int) -> pathlib.Path | None:
-        source, local = self._locate(index)
-        return source.file(local)
-
-    def folders(self) -> frozenset[pathlib.Path]:
-        return frozenset().union(*(source.folders() for source in self._sources))
-
-    def image(self, index: int) -> np.ndarray:
-        source, local = self._locate(index)
-        return source.image(local)
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        source, local = self._locate(index)
-        return source.labels(local)
+        return f"{self._locate(index)[0].name}/{super().image_id(index)}"
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "of": [source.describe() for source in self._sources]}
@@ -144,36 +154,60 @@ class Concatenated(Source):
         return self._sources[part], index - (self._ends[part - 1] if part else 0)
 
 
-class Joined(Source):
+class _Wrapped(_Composed):
+    """All images of another source, under its name."""
+
+    def __init__(self, source: Source):
+        self.name = source.name
+        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
+        self._sources = (source,)
+
+    def __len__(self) -> int:
+        return len(self._sources[0])
+
+    def _locate(self, index: int) -> tuple[Source, int]:
+        return self._sources[0], index
+
+    def describe(self) -> dict[str, Any]:
+        return self._sources[0].describe()
+
+    def describe_images(self) -> dict[str, Any]:
+        return self._sources[0].describe_images()
+
+
+class Joined(_Wrapped):
     """One source's images with the labels of several: some images are labeled for some heads.
 
     A label belongs to the image with the same id; ids are compared as people read them. So a pool
-    brings the true labels that it has:
-
-        Joined([ImagesOnly(name="photos", root="photos"),
-                CsvClasses(name="tags", images="photos", csv="tags.csv", ...),
-                LabelMaps(name="maps", images="photos", maps="maps", ...)], name="photos")
+    brings the ground truth that it has.
 
     Args:
-        sources: the first gives the images; the others give labels of some of them.
+        sources: the first provides the images; the others provide labels of some of them.
         name: of the whole.
 
     Raises:
         UserError: two sources label the same head, or one has an image that the first has not.
+
+    Example:
+        Joined([ImagesOnly(name="photos", root="photos"),
+                CsvClasses(name="tags", images="photos", csv_file="tags.csv", head="tags"),
+                LabelMaps(name="maps", images="photos", maps="maps", head="street",
+                          classes=CLASSES)], name="photos")
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
         check_sources(f"Joined {name!r}", sources)
-        self.name = name
-        self._sources = tuple(sources)
-        images = self._sources[0]
-        self.label_spaces = {}
+        super().__init__(sources[0])
+        self.name, self._sources = name, tuple(sources)
         self.has_scores = any(source.has_scores for source in self._sources)
+        spaces: dict[str, LabelSpace] = {}
         for source in self._sources:
             for head, space in source.label_spaces.items():
-                if head in self.label_spaces:
+                if head in spaces:
                     raise UserError(f"two sources of {name!r} label the head {head!r}")
-                self.label_spaces[head] = space
+                spaces[head] = space
+        self.label_spaces = spaces
+        images = self._sources[0]
         known = names.Names(images.image_id(i) for i in range(len(images)))
         self._places = []
         for source in self._sources:
@@ -189,21 +223,6 @@ class Joined(Source):
                 places[image_id] = i
             self._places.append(places)
 
-    def __len__(self) -> int:
-        return len(self._sources[0])
-
-    def image_id(self, index: int) -> str:
-        return self._sources[0].image_id(index)
-
-    def file(self, index: int) -> pathlib.Path | None:
-        return self._sources[0].file(index)
-
-    def folders(self) -> frozenset[pathlib.Path]:
-        return frozenset().union(*(source.folders() for source in self._sources))
-
-    def image(self, index: int) -> np.ndarray:
-        return self._sources[0].image(index)
-
     def labels(self, index: int) -> dict[str, Stored]:
         image_id = self.image_id(index)
         found = {}
@@ -215,19 +234,160 @@ class Joined(Source):
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "joined": [source.describe() for source in self._sources]}
 
-    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        return self._sources[0].describe_reading(ids)
+    def describe_images(self) -> dict[str, Any]:
+        return self.describe()
 
 
-def _common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:
-    found: dict[str, tuple[str, LabelSpace]] = {}
-    for source in sources:
-        for head, space in source.label_spaces.items():
-            first, expected = found.setdefault(head, (source.name, space))
-            difference = space.difference(expected)
-            if difference:
+class TolerantSource(_Wrapped):
+    """A source in which an image that cannot be read is one black pixel without any label.
+
+    Each is reported once, on stderr; an image counts as unreadable from the first time that it is
+    asked for.
+
+    Args:
+        source: the images.
+        labels: whether labels that cannot be read are skipped like images: such an image is not
+            labeled, and stays an image.
+        max_skipped: share of the images that may be skipped, at least one of them; None: all.
+
+    Attributes:
+        unreadable: {index of such an image: reason}.
+
+    Raises:
+        DataError: more are skipped; raised by `image` and `labels`.
+
+    Example:
+        images = TolerantSource(ImagesOnly(name="photos", root="photos"))
+    """
+
+    def __init__(self, source: Source, *, labels: bool = False, max_skipped: float | None = None):
+        super().__init__(source)
+        self.unreadable: dict[int, str] = {}
+        self._unlabeled: dict[int, str] = {}
+        self._skips_labels, self._max_skipped = labels, max_skipped
+
+    def image(self, index: int) -> np.ndarray:
+        try:
+            return super().image(index)
+        except (UserError, DataError) as error:
+            self._skip(index, error, self.unreadable)
+            return np.zeros((1, 1, 3), np.uint8)
+
+    def _skip(self, index: int, error: Exception, reasons: dict[int, str]) -> None:
+        if index not in reasons:
+            reasons[index] = str(error)
+            print(f"skipped: {error}", file=sys.stderr)
+        skipped, limit = len(self.unreadable.keys() | self._unlabeled.keys()), self._max_skipped
+        if limit is not None and skipped > max(1, limit * len(self)):
+            raise DataError(
+                f"source {self.name!r}: {skipped} of {len(self)} images or their labels cannot be "
+                f"read so far, more than max_unreadable={limit:g} of them; the last: {error}"
+            ) from error
+
+    def is_gone(self, index: int) -> bool:
+        return index in self.unreadable or super().is_gone(index)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        if index in self.unreadable:
+            return {}
+        try:
+            return super().labels(index)
+        except (UserError, DataError) as error:
+            if not self._skips_labels:
+                raise
+            self._skip(index, error, self._unlabeled)
+            return {}
+
+
+class _WithoutLabels(_Wrapped):
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self.label_spaces, self.has_scores = {}, False
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "images_of": self.describe_images()}
+
+
+def without_labels(source: Source) -> Source:
+    """Return the same images under the same name, with no label of any head."""
+    return _WithoutLabels(source)
+
+
+class Relabeled(_Wrapped):
+    """A source whose classes of one head are renamed, joined, or left out.
+
+    Objects of a class that is left out become background, its pixels are ignored, its images are
+    not labeled.
+
+    Args:
+        source: classes, boxes or maps.
+        head: the head whose classes are renamed.
+        classes: the head's whole list, in the order of its indices.
+        mapping: {class there: one of `classes`}; classes that are absent are left out.
+
+    Raises:
+        UserError: the source does not label the head with classes, a name is unknown, or one of
+            `classes` has no class there: the set cannot be labeled for such a head.
+
+    Example:
+        Relabeled(coco, head="animals", classes=("pet", "horse"),
+                  mapping={"cat": "pet", "dog": "pet", "horse": "horse"})
+    """
+
+    def __init__(
+        self, source: Source, *, head: str, classes: Sequence[str], mapping: Mapping[str, str]
+    ):
+        check_sources("Relabeled", [source])
+        super().__init__(source)
+        where = f"source {source.name!r}"
+        check_classes(where, classes)
+        if not isinstance(mapping, Mapping):
+            raise UserError.of(where, "mapping", mapping, "expected {class there: class here}")
+        space = source.label_spaces.get(head)
+        if space is None or not space.classes:
+            known = [name for name, space in source.label_spaces.items() if space.classes]
+            hint = f"; {nearest(head, known)}" if known else ""
+            raise UserError(f"{where} has no classes for head {head!r}{hint}")
+        self._head, self._mapping = head, dict(mapping)
+
+        def index_of(name: Any, known: Sequence[str], what: str) -> int:
+            found = names.Names(known).index_in(str(name), known)
+            if found is None:
                 raise UserError(
-                    f"source {source.name!r} does not fit source {first!r} (the other) "
-                    f"for head {head!r}: {difference}"
+                    f"{where}: the mapping names the class {name!r}, which is not one of those "
+                    f"{what}; {nearest(name, known)}"
                 )
-    return {head: space for head, (_, space) in found.items()}
+            return found
+
+        table = np.full(len(space.classes), -1, np.int64)
+        for there, here in mapping.items():
+            table[index_of(there, space.classes, "there")] = index_of(here, classes, "here")
+        absent = [name for index, name in enumerate(classes) if index not in table]
+        if absent:
+            raise UserError(
+                f"{where}: no class there becomes {', '.join(absent)}, so its labels would call "
+                f"such things background: it cannot label head {head!r}"
+            )
+        self._table, own = table, LabelSpace(space.kind, tuple(classes))
+        self._labels = own.labels(head)
+        if self._labels is None:
+            raise UserError(f"{where}: no task has labels of kind {space.kind!r}")
+        self.label_spaces = {**source.label_spaces, head: own}
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        found = dict(super().labels(index))
+        if self._head in found:
+            label = self._labels.relabel(found.pop(self._head), self._table)
+            found |= {} if label is None else {self._head: label}
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "of": self._sources[0].describe(),
+            "label_spaces": self.label_spaces,
+            "mapping": self._mapping,
+        }

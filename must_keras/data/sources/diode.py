@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
-from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.folders import Path, content_digest, existing_folder, picture_files, stem
-from must_keras.data.io.images import read_array, upright_size
-from must_keras.data.sources.image_files import ImageFiles, frame_hint
+from must_keras.data.io.folders import Path, content_digest, existing_folder, picture_files
+from must_keras.data.io.images import read_array
+from must_keras.data.names import stem
+from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.errors import UserError
 from must_keras.tasks.normals import points_away
 
 _DEPTH, _MASK, _NORMAL = "_depth.npy", "_depth_mask.npy", "_normal.npy"
 # Shorter vectors are no direction.
-_SHORTEST = 0.1
+_MIN_LENGTH = 0.1
 
 
 class Diode(ImageFiles):
@@ -26,10 +25,10 @@ class Diode(ImageFiles):
     Beside <image>.png lie, where they were downloaded:
 
     - <image>_depth.npy, [h, w, 1] float32: meters; and <image>_depth_mask.npy, [h, w]: 1 where
-      the scanner had an answer. DIODE's devkit says so. That depth is measured along the camera's
-      axis it does not say; Metric3D's loader, and most others, take it so.
+      the scanner measured one, by DIODE's devkit. That depth is measured along the camera's axis is
+      not documented; Metric3D's loader, and most others, take it so.
     - <image>_normal.npy, [h, w, 3] float: unit vectors, (0, 0, 0) where unknown. They are a
-      download of their own. DIODE says nothing of their axes: X right, Y up, Z towards the camera
+      download of their own. Their axes are not documented: X right, Y up, Z towards the camera
       is what Metric3D's loader takes (training/mono/datasets/diode_dataset.py negates Y and Z).
       Here Y and Z are negated alike: X right, Y down, Z forward, n_z < 0 towards the camera. A
       file most of whose normals then point away from the camera is an error; that Y points up
@@ -38,12 +37,17 @@ class Diode(ImageFiles):
     Args:
         name: of the source.
         root: the folder of a split: val.
-        depth_head: the head that depth labels; None: depth is not read.
-        normals_head: the head that normals label; None: normals are not read.
+        depth_head: the head that depth labels; None to leave depth out.
+        normals_head: the head that normals label; None to leave normals out.
 
     Raises:
-        UserError: there is no image, or none that has the labels that are asked for.
+        UserError: there is no image, or none with the labels that are asked for.
+
+    Example:
+        Diode(name="diode", root="diode/val", depth_head="depth")
     """
+
+    searches_root = True
 
     def __init__(
         self,
@@ -70,21 +74,14 @@ class Diode(ImageFiles):
         for kind in self._heads:
             for end in ends[kind]:
                 if not any(self._label_file(i, end).is_file() for i in range(len(files))):
-                    raise UserError(f"{folder} has no *{end} beside its {len(files)} images")
+                    raise UserError.at(folder, f"has no *{end} beside its {len(files)} images")
 
     def labels(self, index: int) -> dict[str, Stored]:
         read = {"metric": self._depth, "normals": self._normals}
         found = {head: read[kind](index) for kind, head in self._heads.items()}
         return {head: label for head, label in found.items() if label is not None}
 
-    def folders(self) -> frozenset[pathlib.Path]:
-        return super().folders() | {self._root}
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "label_spaces": self.label_spaces} | self._digests
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
+    def describe_content(self) -> dict[str, str]:
         # By names and sizes: all the labels are 300 GB, and have never been corrected.
         ends = [_DEPTH, _MASK] if "metric" in self._heads else []
         ends += [_NORMAL] if "normals" in self._heads else []
@@ -104,7 +101,7 @@ class Diode(ImageFiles):
             return None
         depth, mask = read_array(path).astype(np.float32), read_array(mask_path)
         for values, where in ((depth, path), (mask, mask_path)):
-            self._check_shape(index, values, where)
+            self.check_label_size(index, values, where)
         known = (mask > 0) & np.isfinite(depth) & (depth > 0)
         return {"depth": np.where(known, depth, np.float32(0))}
 
@@ -115,16 +112,16 @@ class Diode(ImageFiles):
         try:
             found = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} cannot be read as a NumPy array: {error}") from error
+            raise UserError.at(path, f"cannot be read as a NumPy array: {error}") from error
         if found.ndim != 3 or found.shape[2] != 3 or found.dtype.kind != "f":
             raise UserError(
                 f"{path} holds {found.dtype} of shape {found.shape}, expected floats of shape "
                 "(height, width, 3)"
             )
-        self._check_shape(index, found, path)
+        self.check_label_size(index, found, path)
         normals = found.astype(np.float32) * np.float32((1, -1, -1))
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        known = np.isfinite(length) & (length >= _SHORTEST)
+        known = np.isfinite(length) & (length >= _MIN_LENGTH)
         normals = np.where(known, normals / np.where(known, length, 1.0), np.float32(0))
         if points_away(normals):
             raise UserError(
@@ -132,12 +129,3 @@ class Diode(ImageFiles):
                 "towards the camera, so that most of Z is positive"
             )
         return {"normals": normals.astype(np.float32)}
-
-    def _check_shape(self, index: int, values: np.ndarray, path: pathlib.Path) -> None:
-        expected = upright_size(self.file(index))
-        if values.shape[:2] != expected:
-            raise UserError(
-                f"{path} is {values.shape[1]}x{values.shape[0]}, its image "
-                f"{expected[1]}x{expected[0]} (width x height)"
-                f"{frame_hint(expected, values.shape[:2])}"
-            )

@@ -1,27 +1,151 @@
-"""What all sources whose images are files below a folder have in common."""
+"""Images that are files below a folder: alone, or with label files of the same names."""
 
 from __future__ import annotations
 
+import abc
 import functools
 import pathlib
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from must_keras.data.io.folders import check_inside, content_digest
+from must_keras.data.io.folders import (
+    SUFFIXES,
+    Path,
+    content_digest,
+    existing_folder,
+    label_digest,
+    picture_files,
+)
 from must_keras.data.io.images import read_image, upright_size
 from must_keras.data.io.notices import Notices
 from must_keras.data.io.pixel_bits import check_bits
-from must_keras.data.sources.source import LabelSpace, Source
+from must_keras.data.names import ImageFinder, by_stem, check_inside
+from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
 from must_keras.errors import UserError
 
-# 2: the bits that a TIFF states are looked at.
+# 2: the bits that a TIFF states are read.
 _TIFF_VERSION = 2
 
 
-def frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
+class ImageFiles(Source):
+    """Images by their relative paths, which are their ids; a subclass returns the labels.
+
+    Args:
+        name: of the source.
+        root: the images' folder.
+        files: relative paths, in the order of the indices.
+        label_spaces: see Source.
+        bits: see images.read_image.
+
+    Attributes:
+        notices: of its files, each reported once.
+
+    Raises:
+        UserError: a path leads out of the folder, or `bits` is no number of bits.
+
+    Example:
+        class Portraits(ImageFiles):
+            def labels(self, index):
+                return {"person": class_label(int(self.image_id(index)[0]), 10)}
+
+        Portraits(name="portraits", root=pathlib.Path("photos"), files=["0_a.jpg", "1_b.jpg"],
+                  label_spaces={"person": LabelSpace("classes", tuple("0123456789"))})
+    """
+
+    searches_root: ClassVar[bool] = False
+    """Whether all of the folder is searched for images."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: pathlib.Path,
+        files: Sequence[str],
+        label_spaces: Mapping[str, LabelSpace],
+        bits: int | None = None,
+    ):
+        check_inside(files, f"source {name!r}")
+        check_bits(f"source {name!r}", bits)
+        self.name, self.label_spaces = name, label_spaces
+        self.notices, self._bits = Notices(f"source {name!r}"), bits
+        self._root, self._files = root, files
+        self._has_stated_size: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def image_id(self, index: int) -> str:
+        return self._files[index]
+
+    def file(self, index: int) -> pathlib.Path:
+        return self._root / self._files[index]
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        below = {posixpath.dirname(file) for file in self._files}
+        below |= {""} if self.searches_root else set()
+        return frozenset(self._root / folder for folder in below)
+
+    def image(self, index: int) -> np.ndarray:
+        self.check_size(index)
+        return read_image(self.file(index), bits=self._bits, notices=self.notices)
+
+    def describe(self) -> dict[str, Any]:
+        named = {"name": self.name, "label_spaces": self.label_spaces}
+        return named | self._content | self.describe_reading()
+
+    @functools.cached_property
+    def _content(self) -> dict[str, Any]:
+        # Cached: a run describes its sources many times, and a million files take many seconds.
+        return self.describe_content()
+
+    def describe_content(self) -> dict[str, Any]:
+        """Return digests of the images and the label files; computed once."""
+        return {"files": content_digest(self._root, self._files)}
+
+    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
+        found = {} if self._bits is None else {"bits": self._bits}
+        names = self._files if ids is None else ids
+        is_tiff = any(name.lower().endswith((".tif", ".tiff")) for name in names)
+        return found | ({"tiff": _TIFF_VERSION} if is_tiff else {})
+
+    def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path] | None:
+        """Return the (height, width) of an image in its annotation file, and that file, or None."""
+        del index
+        return None
+
+    def check_size(self, index: int) -> None:
+        """Check once that an image is as large as stated: boxes are fractions of that size.
+
+        Raises:
+            UserError: it is not; or it cannot be read.
+        """
+        stated = None if index in self._has_stated_size else self.stated_size(index)
+        if stated is None:
+            return
+        file, (size, where) = self.file(index), stated
+        found = upright_size(file)
+        if found != tuple(size):
+            raise UserError(
+                f"{file} is {found[1]}x{found[0]} pixels upright, "
+                f"{where} has {size[1]}x{size[0]} (width x height){_frame_hint(found, size)}"
+            )
+        self._has_stated_size.add(index)
+
+    def check_label_size(self, index: int, label: np.ndarray, path: pathlib.Path) -> None:
+        """Raise UserError where a map of labels, [h, w, ...], differs in size from its image."""
+        expected, (height, width) = upright_size(self.file(index)), label.shape[:2]
+        if (height, width) != expected:
+            raise UserError(
+                f"{path} is {width}x{height} pixels, its image {self.file(index)} is "
+                f"{expected[1]}x{expected[0]} (width x height, upright)"
+                f"{_frame_hint(expected, (height, width))}"
+            )
+
+
+def _frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
     """Return what to do where labels are of an image on its side; "" for other sizes.
 
     All labels are read in the frame of the upright image, with its EXIF orientation applied.
@@ -39,81 +163,125 @@ def frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
     )
 
 
-class ImageFiles(Source):
-    """Images by their relative paths, which are their ids; a subclass says what is labeled.
+class ImagesOnly(ImageFiles):
+    """The pictures of a folder and of the folders in it, sorted by path: a pool without labels.
 
     Args:
         name: of the source.
-        root: the images' folder.
-        files: relative paths, in the order of the indices.
-        label_spaces: see Source.
-        bits: see images.read_image.
-
-    Attributes:
-        notices: of its files, each reported once.
+        root: the folder.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
-        UserError: a path leads out of the folder, or `bits` is no number of bits.
+        UserError: there is no such folder, or no picture in it.
+
+    Example:
+        Pool(source=ImagesOnly(name="photos", root="photos"))
     """
+
+    searches_root = True
+
+    def __init__(self, *, name: str, root: Path, bits: int | None = None):
+        folder = existing_folder(root)
+        super().__init__(
+            name=name, root=folder, files=picture_files(folder), label_spaces={}, bits=bits
+        )
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name} | self._content | self.describe_reading()
+
+
+class PairedFolders(ImageFiles):
+    """A folder of images and a folder of label files of the same names.
+
+    Frame: a label has the size of the upright image. An EXIF orientation of a label file itself is
+    applied, or refused where its values would not turn with it.
+
+    A label belongs to the image with the same relative path but for the suffix: images/a/1.jpg
+    and labels/a/1.png, or labels/a/1.jpg.png. Names are compared as people read them: see
+    `names.Names`. An image without a label is not labeled.
+
+    Args:
+        name: of the source.
+        images: the images' folder.
+        labels: the labels' folder.
+        head: the head that they label; None for images alone.
+        space: the label space.
+        bits: see images.read_image.
+
+    Raises:
+        UserError: a folder is empty or absent, a label has no image, or a name is there twice.
+
+    Example:
+        class Heights(PairedFolders):
+            label_key, label_suffixes = "depth", (".npy",)
+
+            def read_label(self, path):
+                return np.load(path).astype("float32")
+
+        Heights(name="far", images="rgb", labels="heights", head="far", space=LabelSpace("metric"))
+    """
+
+    searches_root = True
+    label_key: ClassVar[str]
+    """The part of a stored label that a file contains."""
+    label_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    """Suffixes of the label files."""
 
     def __init__(
         self,
         *,
         name: str,
-        root: pathlib.Path,
-        files: Sequence[str],
-        label_spaces: Mapping[str, LabelSpace],
+        images: Path,
+        labels: Path,
+        head: str | None,
+        space: LabelSpace,
         bits: int | None = None,
     ):
-        check_inside(files, f"source {name!r}")
-        check_bits(f"source {name!r}", bits)
-        self.name, self.label_spaces = name, label_spaces
-        self.notices, self._bits = Notices(f"source {name!r}"), bits
-        self._root, self._files = root, files
-        self._of_their_size: set[int] = set()
+        root, self._label_folder = existing_folder(images), existing_folder(labels)
+        files = picture_files(root)
+        super().__init__(
+            name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
+        )
+        label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
+        finder = ImageFinder(root, files)
+        found: dict[str, str] = {}
+        for key, label in label_names.items():
+            image = finder.of_stem(key)
+            if image is None:
+                raise UserError(f"{self._label_folder / label} has no image {key}.* in {root}")
+            other = found.setdefault(image, label)
+            if other != label:
+                raise UserError(
+                    f"{self._label_folder} holds both {other!a} and {label!a} for the "
+                    f"image {image}: which one is meant?"
+                )
+        self._label_names = [found.get(name) for name in files]
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def image_id(self, index: int) -> str:
-        return self._files[index]
-
-    def file(self, index: int) -> pathlib.Path:
-        return self._root / self._files[index]
-
-    def folders(self) -> frozenset[pathlib.Path]:
-        below = {posixpath.dirname(file) for file in self._files}
-        return frozenset(self._root / folder for folder in below)
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self.file(index), bits=self._bits, notices=self.notices)
-
-    @functools.cached_property
-    def _image_digest(self) -> str:
-        # Once: a run describes its sources many times, and a million files take many seconds.
-        return content_digest(self._root, self._files)
-
-    def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        found = {} if self._bits is None else {"bits": self._bits}
-        names = self._files if ids is None else ids
-        is_tiff = any(name.lower().endswith((".tif", ".tiff")) for name in names)
-        return found | ({"tiff": _TIFF_VERSION} if is_tiff else {})
-
-    def check_size(self, index: int, size: tuple[int, int], where: str | pathlib.Path) -> None:
-        """Looks once whether an image is as large as its annotation says, (height, width).
-
-        Boxes are fractions of it, so it matters wherever the image's pixels come from.
+    @abc.abstractmethod
+    def read_label(self, path: pathlib.Path) -> np.ndarray:
+        """Return the label in a file: [h, w, ...].
 
         Raises:
-            UserError: it is not; or it cannot be read.
+            UserError: it cannot be read, or has a value without a meaning.
         """
-        if index in self._of_their_size:
-            return
-        file = self.file(index)
-        found = upright_size(file)
-        if found != size:
-            raise UserError(
-                f"{file} is {found[1]}x{found[0]} pixels upright, "
-                f"{where} says {size[1]}x{size[0]} (width x height){frame_hint(found, size)}"
-            )
-        self._of_their_size.add(index)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        name = self._label_names[index]
+        if name is None or not self.label_spaces:
+            return {}
+        label = self.read_label(self._label_folder / name)
+        self.check_label_size(index, label, self._label_folder / name)
+        return {head: {self.label_key: label} for head in self.label_spaces}
+
+    def folders(self) -> frozenset[pathlib.Path]:
+        return super().folders() | {self._label_folder}
+
+    def describe_content(self) -> dict[str, Any]:
+        labels = [name for name in self._label_names if name is not None]
+        return {
+            "images": content_digest(self._root, self._files),
+            "labels": label_digest(self._label_folder, labels),
+        }

@@ -1,4 +1,4 @@
-"""Images in the order in which they were once listed, whatever has come and gone since."""
+"""Images in the order of a list, whatever files have come and gone since it was made."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class ListedFile(NamedTuple):
         image_id: of the image.
         size: bytes.
         sha256: of the bytes.
+
+    Example:
+        [ListedFile.of(source, i) for i in range(len(source))]
     """
 
     image_id: str
@@ -32,7 +35,7 @@ class ListedFile(NamedTuple):
 
     @classmethod
     def of(cls, source: Source, index: int) -> ListedFile:
-        """The entry of an image that has a file.
+        """Return the entry of an image that has a file.
 
         Raises:
             UserError: the file cannot be read.
@@ -41,20 +44,20 @@ class ListedFile(NamedTuple):
         try:
             return entry._replace(sha256=file_sha256(file))
         except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}") from error
+            raise UserError.at(file, f"cannot be read: {error.strerror}") from error
 
     @classmethod
     def unread(cls, source: Source, index: int) -> ListedFile:
-        """The same with a digest of zeros, for a plan: no file is opened.
+        """Return the entry with a digest of zeros, for a cost estimate: no file is opened.
 
         Raises:
-            UserError: the file cannot be looked at.
+            UserError: the file is absent.
         """
         file = source.file(index)
         try:
             return cls(source.image_id(index), file.stat().st_size, _NO_DIGEST)
         except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}") from error
+            raise UserError.at(file, f"cannot be read: {error.strerror}") from error
 
 
 class ListedFiles(Source):
@@ -64,13 +67,17 @@ class ListedFiles(Source):
     label and cannot be read. 56 bytes an image are kept in memory besides the source's own.
 
     Args:
-        source: where the images are.
+        source: the images.
         files: the list, read once.
-        name: of the images.
+        name: of the listed images.
 
     Attributes:
         of: the name of the source.
-        source: where the images are.
+        source: the images.
+
+    Example:
+        files = [ListedFile.of(photos, i) for i in range(len(photos))]
+        ListedFiles(photos, files, name="photos")
     """
 
     def __init__(self, source: Source, files: Iterable[ListedFile], *, name: str):
@@ -79,7 +86,7 @@ class ListedFiles(Source):
         self.source = source
         known = {source.image_id(i): i for i in range(len(source))}
         places, sizes, digests = array.array("q"), array.array("q"), bytearray()
-        # Ids of what the source no longer has.
+        # Ids of the images that the source no longer has.
         self._lost: dict[int, str] = {}
         for index, file in enumerate(files):
             places.append(known.get(file.image_id, -1))
@@ -96,7 +103,7 @@ class ListedFiles(Source):
         return len(self._places)
 
     def files(self) -> Iterator[ListedFile]:
-        """The list."""
+        """Return the entries of the list."""
         return map(self._listed, range(len(self)))
 
     def _listed(self, index: int) -> ListedFile:
@@ -118,7 +125,7 @@ class ListedFiles(Source):
         return self._why_gone(index) is not None
 
     def is_missing(self, index: int) -> bool:
-        """Whether the file is not there or of another size: `is_gone` without reading it."""
+        """Return whether the file is absent or of another size: `is_gone` without reading it."""
         file = self.file(index)
         return file is None or not file.is_file() or file.stat().st_size != self._sizes[index]
 
@@ -146,7 +153,7 @@ class ListedFiles(Source):
         return f"{file} has changed since it was listed"
 
     def describe(self) -> dict[str, Any]:
-        # The list says which images there are, and so how they are read.
+        # The list determines the images, and so how they are read.
         images = ("files", "images", "indices", "tiff")
         labels = without_keys(self.source.describe(), images) if self.label_spaces else None
         return self.describe_images() | {"label_spaces": self.label_spaces, "labels": labels}
@@ -158,7 +165,7 @@ class ListedFiles(Source):
 
     @functools.cached_property
     def _list_digest(self) -> str:
-        # Once: a run describes its sources many times, and a list of a million takes seconds.
+        # Cached: a run describes its sources many times, and a list of a million takes seconds.
         return list_sha256(self.files())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import functools
 import os
 import pathlib
 import sys
@@ -12,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.annotation_fields import Entry
-from must_keras.data.io.folders import Path, check_inside, existing_folder
+from must_keras.data.io.annotation_fields import NO_AREA, Categories, Entry, Notes, streamed_entries
+from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.json_stream import array_items
+from must_keras.data.names import check_inside
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects, rows_by_image
@@ -31,11 +30,11 @@ class Objects365(ImageFiles):
     The file is like COCO's, without masks, and too large for COCO's way of reading it (25 million
     boxes): it is read element by element, which takes some minutes at every start, and 19 bytes a
     box are kept. An image "images/v1/patch8/x.jpg" of the file lies in <images>/patch8/x.jpg, as
-    the archives unpack, or in <images>/images/v1/patch8/x.jpg. Images that are not there, of
-    patches that nobody downloaded or those that the archives lack, are left out and counted.
+    the archives unpack, or in <images>/images/v1/patch8/x.jpg. Absent images, of patches that
+    nobody downloaded or those that the archives lack, are left out and counted.
 
     Classes are the categories in the order of their ids. Crowds are ignored regions; "isfake" and
-    "isreflected" are not looked at. Boxes are cut to the image; those without an area are dropped
+    "isreflected" are not read. Boxes are cut to the image; those without an area are dropped
     and counted.
 
     Frame: boxes are of the upright image, whose size the file has to give.
@@ -44,7 +43,7 @@ class Objects365(ImageFiles):
         name: of the source.
         images: the folder of the patches.
         annotations: the JSON file.
-        head: the head that the boxes label; None: images alone.
+        head: the head that the boxes label; None for images alone.
 
     Attributes:
         num_absent: images of the file that are not in the folder.
@@ -52,13 +51,17 @@ class Objects365(ImageFiles):
 
     Raises:
         UserError: the file is not readable or does not fit the images.
+
+    Example:
+        Objects365(name="objects365", images="train", annotations="zhiyuan_objv2_train.json",
+                   head="objects")
     """
 
     def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
         root, self._path = existing_folder(images), pathlib.Path(annotations)
         found = _Found(self._path)
-        for key, item in array_items(self._path, *_KINDS):
-            found.take(key, item)
+        for key, entry in streamed_entries(self._path, _KINDS):
+            found.take(key, entry)
         classes = found.class_names()
         check_inside(found.files, self._path)
         files = _Patches(root).find(found.files)
@@ -76,17 +79,14 @@ class Objects365(ImageFiles):
                 file=sys.stderr,
             )
         self._keep(found, there, root, files)
-        super().__init__(
-            name=name,
-            root=root,
-            files=[file for file in files if file is not None],
-            label_spaces=spaces(head, LabelSpace("boxes", classes)),
-        )
+        image_files = [file for file in files if file is not None]
+        label_spaces = spaces(head, LabelSpace("boxes", classes))
+        super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
 
     def _keep(
         self, found: _Found, there: np.ndarray, root: pathlib.Path, files: Sequence[str | None]
     ) -> None:
-        """Boxes by image, of the images that are there."""
+        """Keep the boxes of the images that are there, by image."""
         places, boxes, classes, crowds = found.boxes()
         sizes = np.array(found.sizes, np.int32).reshape(-1, 2)
         for place in np.flatnonzero((sizes[:, 0] == 0) & there):
@@ -96,26 +96,23 @@ class Objects365(ImageFiles):
         limits = sizes[places][:, [0, 1, 0, 1]].astype(np.float32)
         boxes = np.clip(boxes, 0.0, limits)
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        self.num_dropped = int((~has_area & there[places]).sum())
+        dropped = np.flatnonzero(~has_area & there[places])
+        self.num_dropped = len(dropped)
         if self.num_dropped:
-            first = np.flatnonzero(~has_area & there[places])[0]
-            print(
-                f"warning: {self._path}: {self.num_dropped} boxes have no area within their image "
-                f"and are left out; the first is of {found.files[places[first]]}",
-                file=sys.stderr,
-            )
+            notes = Notes()
+            notes.add(NO_AREA, found.files[places[dropped[0]]], count=self.num_dropped)
+            notes.warn(self._path)
         kept = np.flatnonzero(has_area & there[places])
         order, self._firsts = rows_by_image(new_place[places[kept]], len(self._sizes))
         order = kept[order]
         self._boxes, self._classes = boxes[order], classes[order]
         self._crowds = crowds[order]
 
-    def image(self, index: int) -> np.ndarray:
-        self._check(index)
-        return super().image(index)
+    def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
+        return tuple(self._sizes[index].tolist()), self._path
 
     def labels(self, index: int) -> dict[str, Stored]:
-        self._check(index)
+        self.check_size(index)
         part = slice(self._firsts[index], self._firsts[index + 1])
         height, width = self._sizes[index].tolist()
         label = objects(
@@ -125,52 +122,35 @@ class Objects365(ImageFiles):
         )
         return dict.fromkeys(self.label_spaces, label)
 
-    def _check(self, index: int) -> None:
-        self.check_size(index, tuple(self._sizes[index].tolist()), self._path)
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "label_spaces": self.label_spaces} | self._digests
-
-    @functools.cached_property
-    def _digests(self) -> dict[str, str]:
-        # Once: a run describes its sources many times, and both are large.
-        return {
-            "annotations": file_sha256(self._path),
-            "files": self._image_digest,
-        }
+    def describe_content(self) -> dict[str, str]:
+        return {"annotations": file_sha256(self._path)} | super().describe_content()
 
 
 class _Found:
-    """The content of the file in arrays."""
+    """The content of an annotation file in arrays."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.files: list[str] = []
         self.sizes = array.array("i")
         self._path = path
-        self._positions = dict.fromkeys(_KINDS, 0)
         self._ids = array.array("q")
-        self._names: dict[int, str] = {}
+        self._categories = Categories()
         self._of_image, self._of_category = array.array("q"), array.array("q")
         self._corners, self._crowds = array.array("f"), array.array("b")
 
-    def take(self, key: str, item: Any) -> None:
-        """Add an element of one of the file's lists.
+    def take(self, key: str, entry: Entry) -> None:
+        """Add an entry of one of the file's lists.
 
         Raises:
             UserError: a field of it is absent or of another kind.
         """
-        entry = Entry(self._path, _KINDS[key], self._positions[key], item)
-        self._positions[key] += 1
         if key == "images":
             self._ids.append(entry.integer("id"))
             self.files.append(entry.text("file_name"))
             # (0, 0) until the image's own size is known.
             self.sizes.extend(entry.size() or (0, 0))
         elif key == "categories":
-            own, name = entry.integer("id"), entry.class_name()
-            if own in self._names or name in self._names.values():
-                raise entry.error(f"({name!r}) has the id or the name of another category")
-            self._names[own] = name
+            self._categories.add(entry.integer("id"), entry)
         else:
             box = entry.box()
             if box is None:
@@ -182,32 +162,32 @@ class _Found:
             self._crowds.append(entry.flag("iscrowd"))
 
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the categories' ids."""
+        """Return the classes' names in the order of the categories' ids."""
         if not self.files:
-            raise UserError(f"{self._path} lists no image: a list 'images' is expected")
-        if not self._names:
-            raise UserError(f"{self._path} has no 'categories': at least one is expected")
+            raise UserError.at(self._path, "lists no image: a list 'images' is expected")
+        if not self._categories.names:
+            raise UserError.at(self._path, "has no 'categories': at least one is expected")
         ids, counts = np.unique(np.array(self._ids, np.int64), return_counts=True)
         if counts.max() > 1:
             raise UserError(
                 f"{self._path}: {counts.max()} images have the id {ids[counts.argmax()]}, "
                 "different ids are expected"
             )
-        return tuple(self._names[category] for category in sorted(self._names))
+        return self._categories.classes
 
     def boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """[N] places of their images, [N, 4] corners in pixels, [N] classes, [N] crowd or not.
+        """Return [N] positions of the images, [N, 4] corners in pixels, [N] classes, [N] is crowd.
 
         Raises:
             UserError: an object is of an image or a category that is not listed.
         """
         places = self._places(self._ids, self._of_image, "image")
-        classes = self._places(sorted(self._names), self._of_category, "category")
+        classes = self._places(self._categories.ids, self._of_category, "category")
         corners = np.array(self._corners, np.float32).reshape(-1, 4)
         return places, corners, classes.astype(np.uint16), np.array(self._crowds, bool)
 
     def _places(self, known: Any, asked: Any, what: str) -> np.ndarray:
-        """Where each of `asked` stands in `known`."""
+        """Return the position of each of `asked` in `known`."""
         known, asked = np.array(known, np.int64), np.array(asked, np.int64)
         order = np.argsort(known)
         found = order[np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)]
@@ -228,7 +208,7 @@ class _Patches:
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, files: list[str]) -> list[str | None]:
-        """Where each image lies below the folder; None: nowhere."""
+        """Return the path of each image below the folder; None for absent ones."""
         return [self._find(file) for file in files]
 
     def _find(self, file: str) -> str | None:

@@ -1,4 +1,7 @@
-"""What a source is: images by number, and the true labels of some heads."""
+"""The interface of a source: images by number, and the ground truth of some heads.
+
+Sources that people write themselves subclass `Source`; its methods and attributes are stable.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,24 @@ import numpy as np
 
 from must_keras.data import names
 from must_keras.data.stored import Stored
-from must_keras.errors import UserError, listed
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, listed, nearest
 from must_keras.tasks.base import Task
+from must_keras.tasks.parts import Labels
+
+# Images of each split that are read before a run: of a user's files, and of rendered ones.
+_MAX_PREFLIGHT_FILES, _MAX_PREFLIGHT_IMAGES = 512, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelSpace:
-    """What the labels of a head mean.
+    """The meaning of a head's labels.
 
     Attributes:
-        kind: as `Task.kind`: "classes", "boxes", "map", "metric", "relative_inverse", "normals".
-        classes: names in the order of the indices; empty where there are none.
+        kind: as `Task.kind`, for example "classes", "boxes", "map" or "metric".
+        classes: names in the order of the indices; empty for kinds without classes.
+
+    Example:
+        LabelSpace("boxes", ("cat", "dog"))
     """
 
     kind: str
@@ -31,11 +40,19 @@ class LabelSpace:
 
     @classmethod
     def of(cls, task: Task) -> LabelSpace:
-        """The label space that a task is bound to."""
-        return cls(task.kind, tuple(getattr(task, "classes", ())))
+        """Return the label space that a task is bound to."""
+        return cls(task.kind, task.labels.classes)
+
+    def labels(self, head: str) -> Labels | None:
+        """Return the labels of a task for this label space; None where no task is of the kind."""
+        task = Task.of_kind(head, self.kind, self.classes)
+        return task and task.labels
 
     def difference(self, other: LabelSpace) -> str | None:
-        """What differs, for the end of a sentence about "this" and "the other"; None if nothing."""
+        """Return the difference, for the end of a sentence about "this" and "the other", or None.
+
+        Names of classes are compared as people read them.
+        """
         if self.kind != other.kind:
             return f"its labels are {self.kind!r}, the other's {other.kind!r}"
         if tuple(map(names.as_read, self.classes)) == tuple(map(names.as_read, other.classes)):
@@ -48,11 +65,14 @@ class LabelSpace:
 
 
 class LabelSpaces(dict[str, LabelSpace]):
-    """{head: label space} of one source, in which an unknown head is a user's error.
+    """{head: label space} of one source; looking up an unknown head raises UserError.
 
     Args:
         name: of the source.
         found: the label spaces.
+
+    Example:
+        LabelSpaces("photos", {"animal": LabelSpace("classes", ("cat", "dog"))})["animal"].classes
     """
 
     def __init__(self, name: str, found: Mapping[str, LabelSpace]):
@@ -63,21 +83,40 @@ class LabelSpaces(dict[str, LabelSpace]):
         raise UserError(self.unknown(head))
 
     def unknown(self, head: str) -> str:
-        """Return what is wrong where a head is asked for that the source does not label."""
+        """Return the error text for a head that the source does not label."""
         heads = ", ".join(self) or "no head"
         text = f"source {self._name!r} labels {heads}, not {head!r}"
         return f"{text}; {nearest(head, tuple(self))}" if self else text
 
 
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
-    """The label spaces of a source whose labels serve one head, or (None) no head."""
+    """Return the label spaces of a source whose labels are for one head, or None for no head."""
     if head is not None and not isinstance(head, str):
-        raise UserError(f"head={head!r}: expected the name of a head, or None")
+        raise UserError.of("", "head", head, "expected the name of a head, or None")
     return {} if head is None else {head: space}
 
 
+def common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:
+    """Return the label spaces of all sources.
+
+    Raises:
+        UserError: two sources have different label spaces for one head.
+    """
+    found: dict[str, tuple[str, LabelSpace]] = {}
+    for source in sources:
+        for head, space in source.label_spaces.items():
+            first, expected = found.setdefault(head, (source.name, space))
+            difference = space.difference(expected)
+            if difference:
+                raise UserError(
+                    f"source {source.name!r} does not fit source {first!r} (the other) "
+                    f"for head {head!r}: {difference}"
+                )
+    return {head: space for head, (_, space) in found.items()}
+
+
 def without_keys(description: Any, keys: Sequence[str]) -> Any:
-    """A source's description without some of its entries, at any depth."""
+    """Return a source's description without some of its entries, at any depth."""
     if isinstance(description, dict):
         return {k: without_keys(v, keys) for k, v in description.items() if k not in keys}
     if isinstance(description, list):
@@ -86,13 +125,13 @@ def without_keys(description: Any, keys: Sequence[str]) -> Any:
 
 
 def check_not_empty(source: Source) -> None:
-    """Raises UserError where a source has no image."""
+    """Raise UserError where a source has no image."""
     if not len(source):
         raise UserError(f"source {source.name!r} has no image")
 
 
 def check_sources(where: str, sources: Any) -> None:
-    """Raises UserError unless there is a source, and all are sources."""
+    """Raise UserError unless there is at least one source and all are sources."""
     if not isinstance(sources, tuple | list) or not sources:
         raise UserError(f"{where}: received {sources!r}: expected a list of sources")
     for source in sources:
@@ -101,7 +140,7 @@ def check_sources(where: str, sources: Any) -> None:
 
 
 class _Named:
-    """The label spaces of a source, in which an unknown head is an error that names the source.
+    """The attribute `label_spaces`, a `LabelSpaces` of the source's name.
 
     The class itself has no such attribute: a subclass may be a dataclass with this field.
     """
@@ -118,12 +157,38 @@ class _Named:
 
 
 class Source(abc.ABC):
-    """Images with true labels, in a fixed order; safe to read from several threads.
+    """Images with ground truth in a fixed order: the base class of sources of your own.
+
+    A subclass sets `name` and `label_spaces` and implements `__len__`, `image_id`, `image`,
+    `labels` and `describe`; `data.stored` has functions that make stored labels. Methods may be
+    called by several threads at a time. `image` and `labels` raise UserError where a file cannot
+    be read, with the file and the reason.
 
     Attributes:
-        name: names its label columns; unlike that of any other source of a run.
-        label_spaces: {head: what its labels mean}; heads that are absent have no true label here.
-        has_scores: whether objects come with scores: a model found them, and not all are sure.
+        name: names the pseudo-label datasets of this source; distinct from all others of a run.
+        label_spaces: {head: meaning of its labels}; other heads have no ground truth here.
+        has_scores: whether objects come with scores of a model that found them.
+
+    Example:
+        class Halves(Source):
+            def __init__(self, count):
+                self.name, self._count = "halves", count
+                self.label_spaces = {"light": LabelSpace("classes", ("dark", "bright"))}
+
+            def __len__(self):
+                return self._count
+
+            def image_id(self, index):
+                return f"{index:04}"
+
+            def image(self, index):
+                return np.full((32, 32, 3), 255 * index // self._count, np.uint8)
+
+            def labels(self, index):
+                return {"light": class_label(int(index >= self._count / 2), 2)}
+
+            def describe(self):
+                return {"name": self.name, "count": self._count}
     """
 
     name: str
@@ -135,44 +200,58 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def image_id(self, index: int) -> str:
-        """A name of the image that stays the same: a relative path in folders."""
+        """Return a name of the image that stays the same: of files the relative path."""
 
     def file(self, index: int) -> pathlib.Path | None:
-        """The image's file; None where it has none of its own."""
+        """Return the image's file; None where it has none of its own."""
         del index
         return None
 
     def folders(self) -> frozenset[pathlib.Path]:
-        """Return the folders in which its images lie, and those that are searched for images."""
+        """Return the folders that contain the images, and those that are searched for images."""
         files = (self.file(index) for index in range(len(self)))
         return frozenset(file.parent for file in files if file is not None)
 
     def is_gone(self, index: int) -> bool:
-        """Whether the image is no longer what it was: then no label is its label."""
+        """Return whether the image has changed or is absent, so that no label belongs to it."""
         del index
         return False
 
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
-        """[h, w, 3] uint8 RGB, upright."""
+        """Return an upright image: [h, w, 3] uint8 RGB."""
 
     @abc.abstractmethod
     def labels(self, index: int) -> dict[str, Stored]:
-        """{head: stored label} of the heads that are labeled on this image."""
+        """Return {head: stored label} of the heads that are labeled on this image."""
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What its content depends on, not where its files lie: plain data and dataclasses."""
+        """Return what the images and labels depend on, as plain data and dataclasses.
+
+        A changed description makes the artifacts of a run outdated. Where the files lie is no part
+        of it.
+        """
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        """How pixels are made of the bytes of the files, where it is not the usual way.
+        """Return how pixels are made of the files' bytes; {} for the usual way.
 
         Args:
-            ids: of the images that are meant, some of which may be gone; None: all of the source.
+            ids: of the images that are meant, some of which may be gone; None for all.
         """
         del ids
         return {}
 
     def describe_images(self) -> dict[str, Any]:
-        """The same of the images alone, where a source can tell them from their labels."""
+        """Return `describe` of the images alone, where a source can separate them from labels."""
         return self.describe()
+
+
+def preflight_indices(source: Source) -> list[int]:
+    """Return the indices of images, evenly spread over a source, that are read before a run.
+
+    Of a user's files more are read than of images that a program renders.
+    """
+    count, is_of_files = len(source), len(source) > 0 and source.file(0) is not None
+    number = min(_MAX_PREFLIGHT_FILES if is_of_files else _MAX_PREFLIGHT_IMAGES, count)
+    return sorted({round(place) for place in np.linspace(0, count - 1, number)})

@@ -18,8 +18,7 @@ from must_keras.data.io.map_codes import Values
 from must_keras.data.io.notices import Notices
 from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.data.stored import class_label, objects
-from must_keras.errors import UserError, check_classes, reason
-from must_keras.experiment import nearest
+from must_keras.errors import UserError, check_classes, not_allowed, reason
 
 Example = Mapping[str, Any]
 
@@ -96,7 +95,7 @@ def tfds_folder(path: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
     try:
         return tfds.builder_from_directory(path)
     except Exception as error:  # What a damaged folder raises is no closed list.
-        raise UserError(f"{path} cannot be read as a TFDS data set: {reason(error)}") from error
+        raise UserError.at(path, f"cannot be read as a TFDS data set: {reason(error)}") from error
 
 
 def check_features(folder: pathlib.Path) -> None:
@@ -105,9 +104,9 @@ def check_features(folder: pathlib.Path) -> None:
     try:
         waiting = [json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {reason(error)}") from None
+        raise UserError.at(path, f"cannot be read as JSON: {reason(error)}") from None
     if not isinstance(waiting[0], dict):
-        raise UserError(f"{path} contains no object, so that it names no features")
+        raise UserError.at(path, "contains no object, so that it names no features")
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -267,9 +266,7 @@ def _feature(
     builder: tfds.core.DatasetBuilder, features: Mapping[str, Any], name: str
 ) -> tfds.features.FeatureConnector:
     if name not in features:
-        raise UserError(
-            f"{builder.info.full_name} has no feature {name!r}; {nearest(name, list(features))}"
-        )
+        raise not_allowed(f"{builder.info.full_name} has no feature {name!r}", name, list(features))
     return features[name]
 
 

@@ -15,11 +15,9 @@ from PIL import Image
 from must_keras.data.io import images, pixel_bits
 from must_keras.data.io.notices import Notices
 from must_keras.data.io.records import Records
-from must_keras.data.sources.source import LabelSpace, Source, Stored
+from must_keras.data.sources.source import Source, Stored
 from must_keras.data.sources.tfds_readings import Reading
-from must_keras.errors import DataError, UserError, reason
-from must_keras.experiment import nearest
-from must_keras.tasks.segmentation import IGNORE
+from must_keras.errors import DataError, UserError, nearest, reason
 
 
 class TfdsSource(Source):
@@ -30,13 +28,13 @@ class TfdsSource(Source):
         builder: the data set; `tfds_builder(...)` or `tfds_folder(...)`. TFDS' own functions
             import what the folder's features.json names: only for folders that you trust.
         split: as TFDS writes it: "train", "train[:80%]", "train+test".
-        labels: {head: how its label is read}; empty for images alone. Changing what a function
-            does is not noticed by finished parts of a run.
-        image: the feature that is the image, of 8 or 16 bits: gray and 16 bits become RGB, what
-            is transparent shows white. As in TFDS, EXIF orientations are not applied: images
+        labels: {head: reading of its label}; {} for images alone. Complete artifacts of a run do
+            not depend on the code of a reading's function.
+        image: the feature that is the image, of 8 or 16 bits: gray and 16 bits become RGB,
+            transparent pixels show white. As in TFDS, EXIF orientations are not applied: images
             and labels are in the frame of the pixels as stored.
-        image_id: the feature that names it; None: "<shard's file>:<record>", and no file is read.
-        bits: that pixels of 16 bits use; see images.read_image.
+        image_id: the feature that names it; None for "<shard's file>:<record>", without reading.
+        bits: bits that are used of pixels with 16; see images.read_image.
 
     Raises:
         UserError: the data set is not prepared, or its files are no TFRecord files.
@@ -45,7 +43,6 @@ class TfdsSource(Source):
         builder = tfds_builder("cifar100")
         TfdsSource(name="cifar", builder=builder, split="train[:80%]",
                    labels={"things": class_reading(builder, "label")})
-
     """
 
     def __init__(
@@ -62,9 +59,10 @@ class TfdsSource(Source):
         _check_arguments(name, builder, labels)
         pixel_bits.check_bits(f"source {name!r}", bits)
         self.name, self._bits = name, bits
-        self._notices = Notices("")  # What names an example names the source.
+        self._notices = Notices("")  # Names of examples contain the source's.
         self.label_spaces = {head: reading.space for head, reading in labels.items()}
         self._labels, self._image, self._image_id = dict(labels), image, image_id
+        self._meanings = {head: space.labels(head) for head, space in self.label_spaces.items()}
         self._builder, self._split = builder, split
         self._instructions = _instructions(builder, split)
         self._features = {
@@ -118,12 +116,19 @@ class TfdsSource(Source):
             try:
                 label = self._read(reading, example)
                 if label is not None:
-                    _check_classes(label, reading.space)
+                    self._check_classes(head, label)
                     found[head] = label
             except UserError as error:
                 problem = str(error).removeprefix(f"{example.where}: ")
                 raise UserError(f"{self._where(index)}, head {head!r}: {problem}") from error
         return found
+
+    def _check_classes(self, head: str, label: Stored) -> None:
+        """Raise UserError where a map or a box is of a class that is none."""
+        meaning = self._meanings[head]
+        # A part that a stored label lacks is reported with its task.
+        if meaning and isinstance(label, Mapping) and meaning.stored_spec().keys() <= label.keys():
+            meaning.check_classes(label)
 
     def _read(self, reading: Reading, example: _Decoded) -> Stored | None:
         try:
@@ -167,7 +172,7 @@ class TfdsSource(Source):
         if len(records) != self._firsts[-1]:
             raise DataError(
                 f"{self._builder.data_path} holds {len(records)} records for split "
-                f"{self._split!r}, its metadata say {self._firsts[-1]}"
+                f"{self._split!r}, its metadata have {self._firsts[-1]}"
             )
         return records
 
@@ -180,7 +185,7 @@ class TfdsSource(Source):
 
 
 class _Decoded(Mapping):
-    """The features of an example, each decoded when it is asked for.
+    """The features of an example, each decoded on access.
 
     Attributes:
         where: names the example, for notices.
@@ -193,7 +198,7 @@ class _Decoded(Mapping):
 
     def __getitem__(self, key: str) -> Any:
         alone = self._features[key]
-        # TFDS's own decoding of pictures without OpenCV knows neither 16 bits nor gray JPEGs.
+        # TFDS's own decoding of pictures without OpenCV supports neither 16 bits nor gray JPEGs.
         if isinstance(alone[key], tfds.features.Image):
             return self._picture(key, alone[key])
         return alone.deserialize_example_np(self._payload)[key]
@@ -205,7 +210,7 @@ class _Decoded(Mapping):
         return len(self._features)
 
     def rgb(self, key: str, bits: int | None, notices: Notices) -> np.ndarray:
-        """[h, w, 3] uint8 of a feature that is an image; see images.rgb.
+        """Return a feature that is an image as [h, w, 3] uint8; see images.rgb.
 
         Raises:
             TypeError, ValueError: it is none.
@@ -241,7 +246,7 @@ class _Decoded(Mapping):
         return Image.open(io.BytesIO(self._stored(key)))
 
     def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
-        """[h, w, C] of the feature's dtype."""
+        """Return a picture, [h, w, C], of the feature's dtype."""
         with self._opened(key) as image:
             if feature.shape[-1] == 3:
                 return images.rgb(image)
@@ -254,14 +259,14 @@ class _Decoded(Mapping):
 
 
 def _check_arguments(name: str, builder: Any, labels: Any) -> None:
-    """Raises UserError where arguments of a source are of another kind."""
+    """Raise UserError where arguments of a source are of another kind."""
     if not isinstance(builder, tfds.core.DatasetBuilder):
-        raise UserError(
-            f"source {name!r}: builder={builder!r}: expected tfds_builder(...) or tfds_folder(...)"
+        raise UserError.of(
+            f"source {name!r}", "builder", builder, "expected tfds_builder(...) or tfds_folder(...)"
         )
     if not isinstance(labels, Mapping):
-        raise UserError(
-            f"source {name!r}: labels={labels!r}: expected {{head: class_reading(...)}}"
+        raise UserError.of(
+            f"source {name!r}", "labels", labels, "expected {head: class_reading(...)}"
         )
     for head, reading in labels.items():
         if not isinstance(reading, Reading) or not callable(reading.read):
@@ -271,25 +276,8 @@ def _check_arguments(name: str, builder: Any, labels: Any) -> None:
             )
 
 
-def _check_classes(label: Stored, space: LabelSpace) -> None:
-    """Raises UserError where a map or a box is of a class that is none."""
-    if space.kind not in ("map", "boxes"):
-        return
-    if not isinstance(label, Mapping) or not {"map", "classes"} & label.keys():
-        return  # What a stored label lacks is checked with its task.
-    what, classes = ("map", label["map"]) if space.kind == "map" else ("boxes", label["classes"])
-    odd = (classes < 0) | (classes >= len(space.classes))
-    odd &= classes != IGNORE if what == "map" else ~np.asarray(label["ignore"], bool)
-    if np.any(odd):
-        ignored = f", {IGNORE} is ignored" if what == "map" else ""
-        raise UserError(
-            f"class {classes[odd].flat[0]} is in its {what}; classes are 0 to "
-            f"{len(space.classes) - 1}{ignored}"
-        )
-
-
 def _instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
-    """TFDS's (filename, skip, take, examples_in_shard) of every shard of a split."""
+    """Return TFDS's (filename, skip, take, examples_in_shard) of every shard of a split."""
     info = builder.info
     where = f"{info.full_name} in {builder.data_path}"
     if not info.splits:

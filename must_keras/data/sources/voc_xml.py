@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import functools
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import Notes, flag_of, number_of_text, shown, size_of
-from must_keras.data.io.folders import Images, Path, existing_folder, label_digest, picture_files
+from must_keras.data.io.annotation_fields import (
+    NO_AREA,
+    Notes,
+    flag_of,
+    number_of_text,
+    shown,
+    size_of,
+)
+from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.lists import read_lines
+from must_keras.data.io.text_files import read_bytes, read_lines
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.data.stored import objects
 from must_keras.errors import UserError, check_classes
 
-_NO_AREA = "boxes have no area within their image and are left out"
 _OTHER_IMAGE = (
     "annotation files name another image than that of their own name, which is the one used"
 )
@@ -39,9 +43,9 @@ _DECLARED = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
-    """What an XML file says."""
+    """The content of an XML file."""
 
-    size: tuple[int, int] | None  # (height, width); None: the tool did not say
+    size: tuple[int, int] | None  # (height, width), or None
     names: list[str]
     boxes: list[tuple[float, float, float, float]]  # (ymin, xmin, ymax, xmax), continuous pixels
     is_difficult: list[bool]
@@ -63,16 +67,19 @@ class VocXml(ImageFiles):
         root: the folder.
         split: the file in ImageSets/Main without its suffix: "train"; images are in its order.
             None: every annotated image, sorted.
-        head: the head that the boxes label; None: images alone.
+        head: the head that the boxes label; None for images alone.
         classes: names in the order of the indices; None: all that the annotations of any split
             name, sorted.
-        bits: that pixels of more than 8 bits use; see images.read_image.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Attributes:
         num_dropped: boxes without an area.
 
     Raises:
         UserError: a file is missing, unreadable, or names something that is not there.
+
+    Example:
+        VocXml(name="voc", root="VOC2012", split="train", head="objects")
     """
 
     def __init__(
@@ -98,8 +105,8 @@ class VocXml(ImageFiles):
         if split is not None:
             self._stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
         if not self._stems:
-            raise UserError(f"{self._folder} holds no annotation (*.xml)")
-        files = Images(images, picture_files(images))
+            raise UserError.at(self._folder, "holds no annotation (*.xml)")
+        files = names.ImageFinder(images, picture_files(images))
         chosen = []
         for stem in self._stems:
             file = files.of_stem(stem)
@@ -124,35 +131,27 @@ class VocXml(ImageFiles):
         notes = Notes()
         for stem, file, label in zip(self._stems, chosen, self._labels, strict=True):
             xml = self._xml(stem)
-            for _ in range(len(known[stem].boxes) - len(label["boxes"])):
-                notes.add(_NO_AREA, str(xml))
+            dropped = len(known[stem].boxes) - len(label["boxes"])
+            if dropped:
+                notes.add(NO_AREA, str(xml), count=dropped)
             written = re.split(r"[/\\]", known[stem].file_name)[-1]
             if written and names.as_read(written) not in (pathlib.Path(file).name, stem, xml.stem):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
         notes.warn(self._folder)
-        self.num_dropped = notes[_NO_AREA]
+        self.num_dropped = notes[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
         super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
 
-    def image(self, index: int) -> np.ndarray:
-        self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
-        return super().image(index)
+    def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
+        return self._sizes[index], self._xml(self._stems[index])
 
     def labels(self, index: int) -> dict[str, Stored]:
-        self.check_size(index, self._sizes[index], self._xml(self._stems[index]))
+        self.check_size(index)
         return {head: dict(self._labels[index]) for head in self.label_spaces}
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "label_spaces": self.label_spaces,
-            "files": self._image_digest,
-            "annotations": self._annotation_digest,
-        } | self.describe_reading()
-
-    @functools.cached_property
-    def _annotation_digest(self) -> str:
-        return label_digest(self._folder, [self._xml(stem).name for stem in self._stems])
+    def describe_content(self) -> dict[str, str]:
+        files = [self._xml(stem).name for stem in self._stems]
+        return super().describe_content() | {"annotations": label_digest(self._folder, files)}
 
     def _xml(self, stem: str) -> pathlib.Path:
         return self._xmls.get(stem, self._folder / f"{stem}.xml")
@@ -182,16 +181,16 @@ def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[
     path = root / "ImageSets" / "Main" / f"{split}.txt"
     line_of: dict[str, int] = {}
     for number, line in read_lines(path):
-        # A line of a class's own list says 1 or -1 behind the name, which may hold spaces.
+        # A line of a class's own list has 1 or -1 after the name, which may contain spaces.
         readings = (line, re.sub(r"[ \t]+(-1|0|1)$", "", line), re.split(r"[ \t]", line)[0])
         try:
             found = next(filter(None, map(annotated.find, readings)), None)
         except UserError as error:
-            raise UserError(f"{path}, line {number}: {error}") from None
+            raise UserError.at(path, f", line {number}: {error}") from None
         stem = readings[2] if found is None else found
         if stem in line_of:
-            raise UserError(
-                f"{path} names an image twice: {stem!r} on lines {line_of[stem]} and {number}"
+            raise UserError.at(
+                path, f"names an image twice: {stem!r} on lines {line_of[stem]} and {number}"
             )
         line_of[stem] = number
     return list(line_of)
@@ -226,38 +225,33 @@ def _read_annotation(path: pathlib.Path) -> _Annotation:
 
 
 def _parsed(path: pathlib.Path) -> ElementTree.Element:
-    """The root of an XML file, its tags without namespaces."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as XML: {error.strerror}") from None
+    """Return the root of an XML file, with tags without namespaces."""
+    data = read_bytes(path)
     if not data.strip():
-        raise UserError(f"{path} cannot be read as XML: it is empty")
+        raise UserError.at(path, "cannot be read as XML: it is empty")
     encoding = _encoding(data)
     try:
         # Expat has no encodings of several bytes a letter, such as GB 2312, but Python has.
         text = data.decode(encoding)
     except LookupError:
-        raise UserError(f"{path} cannot be read as XML: unknown encoding {encoding!r}") from None
+        raise UserError.at(path, f"cannot be read as XML: unknown encoding {encoding!r}") from None
     except (UnicodeError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read as XML: it is not {encoding} text ({error}); save it as UTF-8"
+        raise UserError.at(
+            path, f"cannot be read as XML: it is not {encoding} text ({error}); save it as UTF-8"
         ) from None
     parser = ElementTree.XMLParser(target=_PlainTree())
     try:
         parser.feed(text)
         root = parser.close()
     except (ElementTree.ParseError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as XML: {error}") from None
+        raise UserError.at(path, f"cannot be read as XML: {error}") from None
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return root
 
 
 def _encoding(data: bytes) -> str:
-    """The encoding of an XML file: by its first bytes, or as it declares."""
+    """Return the encoding of an XML file: by its first bytes, or as it declares."""
     for start, encoding in _ENCODINGS.items():
         if data.startswith(start):
             return encoding
@@ -266,19 +260,19 @@ def _encoding(data: bytes) -> str:
 
 
 def _size(root: ElementTree.Element, path: pathlib.Path) -> tuple[int, int] | None:
-    """(height, width); None where the file has none, or zero, as some tools write."""
+    """Return (height, width); None where the file has none, or zero, as some tools write."""
     size = root.find("size")
     texts = ["0" if size is None else size.findtext(key) or "0" for key in ("height", "width")]
     numbers = [number_of_text(text.strip()) for text in texts]
     if None in numbers:
-        raise UserError(
-            f"{path} has a <size> of height {texts[0]!r} and width {texts[1]!r}, expected numbers"
+        raise UserError.at(
+            path, f"has a <size> of height {texts[0]!r} and width {texts[1]!r}, expected numbers"
         )
     return size_of(*numbers)
 
 
 def _corners(element: ElementTree.Element, where: str) -> list[float]:
-    """xmin, ymin, xmax, ymax of an object's box."""
+    """Return xmin, ymin, xmax, ymax of an object's box."""
     boxes = element.findall("bndbox")
     if len(boxes) != 1:
         others = [tag for tag in ("robndbox", "polygon") if element.find(tag) is not None]

@@ -1,7 +1,6 @@
-"""What teachers say of images, kept on disk: one column per teacher and source."""
+"""Pseudo-label datasets on disk: one per teacher and source, one record per image."""
 
-from must_keras.pseudo_labels.store.reader import PseudoLabelReader
-from must_keras.pseudo_labels.store.verification import verify
-from must_keras.pseudo_labels.store.writer import PseudoLabelWriter, num_bytes, tell_origin
+from must_keras.pseudo_labels.store.reader import PseudoLabelReader, verify
+from must_keras.pseudo_labels.store.writer import PseudoLabelWriter, num_bytes, set_origin
 
-__all__ = ["PseudoLabelReader", "PseudoLabelWriter", "num_bytes", "tell_origin", "verify"]
+__all__ = ["PseudoLabelReader", "PseudoLabelWriter", "num_bytes", "set_origin", "verify"]

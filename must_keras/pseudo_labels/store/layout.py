@@ -1,10 +1,14 @@
-"""The files of a label column.
+"""The files of a pseudo-label dataset, and the bytes of its records.
 
 labels-train.tfrecord-00000-of-00003   TFRecord shards of fixed index ranges
 index-00000-of-00003.npy               beside each shard: where its records are
-started.json                           what the labels are made from
+started.json                           what the labels depend on
 features.json, dataset_info.json       make a TFDS data set of it
-ledger.json                            written last: what is in the column
+ledger.json                            written last: hashes, units, versions
+
+A record is a tf.train.Example that TFDS can read too. Besides its task's parts it has "id", the
+image's, and "empty": 1 where the image could not be read; there the parts are zeros, of length 0
+along an axis of variable length.
 """
 
 from __future__ import annotations
@@ -12,32 +16,67 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from must_keras import arrays, errors
+from must_keras.data.io.records import FOOTER_BYTES, HEADER_BYTES
 from must_keras.errors import DataError, UserError
-from must_keras.files import find_json
+from must_keras.json_files import find_json
+from must_keras.tasks.parts import Spec
 
 LEDGER = "ledger.json"
 SPLIT = "train"
 _SHARD = "labels-" + SPLIT + ".tfrecord-{:05d}-of-{:05d}"
 _INDEX = "index-{:05d}-of-{:05d}.npy"
-# A TFRecord: length (8 bytes), its checksum (4), the payload, its checksum (4).
-HEADER = 12
-FOOTER = 4
-
-# One entry a record: the payload's place in its shard in bytes, the first 8 bytes of the SHA-256
-# of the image's id (so that a column is compared with a source without reading the shards), and
+# One entry a record: the payload's position in its shard in bytes, the first 8 bytes of the SHA-256
+# of the image's id (so that a dataset is compared with a source without reading the shards), and
 # whether the record is empty.
-_LEDGER_FORM = {"records": int, "empty": int, "shards": list, "teacher_sha256": str}
 INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<i8"), ("id_hash", "<u8"), ("empty", "?")])
 
 
+ID = "id"
+EMPTY = "empty"
+# What a tf.train.Example holds exactly: floats are float32 there, integers and bools are int64.
+_FLOATS = ("float32",)
+_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64")
+
+
+class _LedgerShard(TypedDict):
+    name: str
+    first: int
+    count: int
+    sha256: str
+
+
+class _Ledger(TypedDict):
+    """What is read of ledger.json."""
+
+    records: int
+    empty: int
+    shards: list[_LedgerShard]
+    teacher_sha256: str
+
+
+class Images(Protocol):
+    """The images that a dataset is compared with."""
+
+    def __len__(self) -> int: ...
+
+    def image_id(self, index: int) -> str:
+        """Return the id of an image."""
+
+
 class Shard(NamedTuple):
-    """A shard and its range of records, [first, first + count)."""
+    """A shard and its range of records, [first, first + count).
+
+    Example:
+        shards_of(600, 512)[1].first  # 512
+    """
 
     name: str
     index_name: str
@@ -46,7 +85,7 @@ class Shard(NamedTuple):
 
 
 def shards_of(num_records: int, records_per_shard: int) -> list[Shard]:
-    """All shards of a column, in order; the last may be smaller."""
+    """Return all shards of a dataset, in order; the last may be smaller."""
     total = -(-num_records // records_per_shard)
     return [
         Shard(
@@ -60,12 +99,12 @@ def shards_of(num_records: int, records_per_shard: int) -> list[Shard]:
 
 
 def id_hash(image_id: str) -> int:
-    """The first 8 bytes of the SHA-256 of an image's id, little-endian."""
+    """Return the first 8 bytes of the SHA-256 of an image's id, little-endian."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "little")
 
 
 def load_index(folder: pathlib.Path, shard: Shard) -> np.ndarray | None:
-    """The index of a shard, [count] of INDEX_DTYPE; None where there is no whole one."""
+    """Return the index of a shard, [count] of INDEX_DTYPE, or None without a whole one."""
     path = folder / shard.index_name
     try:
         index = arrays.read_array(path, INDEX_DTYPE, (shard.count,), remedy=_remedy(folder))
@@ -73,44 +112,45 @@ def load_index(folder: pathlib.Path, shard: Shard) -> np.ndarray | None:
         return None
     offsets, lengths = index["offset"], index["length"]
     # Records lie one behind the other: no other place is read, nor more bytes than the shard has.
-    follow = offsets[1:] == offsets[:-1] + lengths[:-1] + FOOTER + HEADER
-    right = offsets[0] == HEADER and lengths.min() >= 0 and follow.all()
+    follow = offsets[1:] == offsets[:-1] + lengths[:-1] + FOOTER_BYTES + HEADER_BYTES
+    right = offsets[0] == HEADER_BYTES and lengths.min() >= 0 and follow.all()
     return index if right else None
 
 
-def first_difference(index: np.ndarray, image_id: Callable[[int], str]) -> int | None:
-    """The first place whose id is not that of the image there; None where all agree."""
-    for place, expected in enumerate(index["id_hash"].tolist()):
-        if id_hash(image_id(place)) != expected:
-            return place
+def first_difference(index: np.ndarray, source: Images, first: int) -> int | None:
+    """Return the first record of a shard whose id is not that of its image, or None.
+
+    Args:
+        index: of the shard.
+        source: the images.
+        first: the number of the shard's first record.
+    """
+    for number, expected in enumerate(index["id_hash"].tolist(), first):
+        if id_hash(source.image_id(number)) != expected:
+            return number
     return None
 
 
 def has_indexed_size(folder: pathlib.Path, shard: Shard, index: np.ndarray | None) -> bool:
-    """Whether a shard is there, with the number of bytes that its index expects."""
+    """Return whether a shard is there, with the number of bytes that its index expects."""
     try:
         size = os.stat(folder / shard.name).st_size
     except OSError:
         return False
-    return index is not None and size == int(index["offset"][-1] + index["length"][-1]) + FOOTER
+    return index is not None and size == index["offset"][-1] + index["length"][-1] + FOOTER_BYTES
 
 
 def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
-    """What ledger.json says; None while the column is not finished.
+    """Return the content of ledger.json, or None while the dataset is not complete.
 
     Raises:
-        DataError: it cannot be right.
+        DataError: its content contradicts itself.
     """
     path = folder / LEDGER
-    ledger = find_json(path, form=_LEDGER_FORM, remedy=_remedy(folder))
+    ledger = find_json(path, _Ledger, remedy=_remedy(folder))
     if ledger is None:
         return None
     records, shards = ledger["records"], ledger["shards"]
-    for number, shard in enumerate(shards):
-        for key, kind in (("name", str), ("first", int), ("count", int), ("sha256", str)):
-            value = shard.get(key) if isinstance(shard, dict) else None
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise damaged(path, f"shard {number} has {key} = {value!r}")
     count = shards[0]["count"] if shards else 0
     # Their number first: a list of all shards of 10^18 records would fill the memory.
     is_whole = (
@@ -125,9 +165,152 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def damaged(path: pathlib.Path, what: str) -> DataError:
-    """The error that says which file of a column is damaged, and the way out."""
+    """Return the error for a damaged file of a dataset."""
     return errors.damaged(path, what, remedy=_remedy(path.parent))
 
 
 def _remedy(folder: pathlib.Path) -> str:
     return f"delete {folder} to label again"
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
+    """Return the TFDS features of a dataset whose records have these parts.
+
+    Raises:
+        ValueError: a part's name, dtype or shape cannot be stored.
+    """
+    for name, spec in specs.items():
+        if name in (ID, EMPTY) or "/" in name:
+            raise ValueError(f"a record's part cannot be named {name!r}")
+        if spec.dtype not in (*_FLOATS, *_INTEGERS, "bytes"):
+            allowed = ", ".join((*_FLOATS, *_INTEGERS, "bytes"))
+            raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {allowed}")
+        if spec.shape.count(None) > 1:
+            raise ValueError(f"part {name!r} has shape {spec.shape}; allowed is one None at most")
+    parts = {
+        name: tfds.features.Tensor(
+            shape=spec.shape, dtype=np.dtype(object if spec.dtype == "bytes" else spec.dtype)
+        )
+        for name, spec in specs.items()
+    }
+    return tfds.features.FeaturesDict(
+        {ID: tfds.features.Text(), EMPTY: tfds.features.Scalar(np.bool_), **parts}
+    )
+
+
+def blank(specs: Mapping[str, Spec]) -> dict[str, Any]:
+    """Return the parts of an empty record: zeros, of length 0 along a variable axis."""
+    parts = {}
+    for name, spec in specs.items():
+        shape = tuple(0 if size is None else size for size in spec.shape)
+        if spec.dtype == "bytes":
+            parts[name] = np.full(shape, b"", object) if shape else b""
+        else:
+            parts[name] = np.zeros(shape, spec.dtype)
+    return parts
+
+
+def serialize(image_id: str, record: Mapping[str, Any] | None, specs: Mapping[str, Spec]) -> bytes:
+    """Return the bytes of a record; the same record gives the same bytes.
+
+    Args:
+        image_id: of the record's image, not "".
+        record: every part in `specs` and nothing else; None where the image is unreadable.
+        specs: of the dataset's parts.
+
+    Raises:
+        ValueError: the record does not fit the specs.
+    """
+    if not isinstance(image_id, str) or not image_id:
+        raise ValueError(f"an image's id must be a string that is not empty, received {image_id!r}")
+    parts = blank(specs) if record is None else record
+    if parts.keys() != specs.keys():
+        raise ValueError(
+            f"the record of {image_id!r} has parts {sorted(parts)}, expected {sorted(specs)}"
+        )
+    feature = {
+        ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image_id.encode()])),
+        EMPTY: tf.train.Feature(int64_list=tf.train.Int64List(value=[int(record is None)])),
+    }
+    for name, spec in specs.items():
+        try:
+            feature[name] = _feature(parts[name], spec)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"part {name!r} of the record of {image_id!r}: {error}") from None
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(payload: bytes, specs: Mapping[str, Spec]) -> tuple[str, dict[str, Any] | None]:
+    """Return (image id, record): arrays of the specs' shapes and dtypes, None if it is empty.
+
+    A part of dtype "bytes" is `bytes` where its shape is (), else an array of them (object). An
+    optional part that the record was written without is left out.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+    feature = tf.train.Example.FromString(payload).features.feature
+    image_id = feature[ID].bytes_list.value[0].decode()
+    if feature[EMPTY].int64_list.value[0]:
+        return image_id, None
+    record = {}
+    for name, spec in specs.items():
+        if name not in feature:
+            if spec.optional:
+                continue
+            raise ValueError(f"it has no part {name!r}")
+        if spec.dtype == "bytes":
+            values = feature[name].bytes_list.value
+            if not spec.shape:
+                record[name] = values[0]
+                continue
+            array = np.empty(len(values), object)
+            array[:] = values
+        elif spec.dtype in _FLOATS:
+            array = np.array(feature[name].float_list.value, spec.dtype)
+        else:
+            array = np.array(feature[name].int64_list.value, spec.dtype)
+        record[name] = array.reshape([-1 if size is None else size for size in spec.shape])
+    return image_id, record
+
+
+def _feature(value: Any, spec: Spec) -> tf.train.Feature:
+    array = _bytes_array(value, spec) if spec.dtype == "bytes" else np.asarray(value)
+    fits = array.ndim == len(spec.shape) and all(
+        size in (None, received) for size, received in zip(spec.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"shape {array.shape}, expected {spec.shape}")
+    if spec.dtype == "bytes":
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=array.ravel().tolist()))
+    flat = _cast(array, spec.dtype).ravel()
+    if spec.dtype in _FLOATS:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=flat.tolist()))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=flat.astype(np.int64).tolist()))
+
+
+def _bytes_array(value: Any, spec: Spec) -> np.ndarray:
+    """Return bytes as an object array: numpy's own bytes dtype would lose zeros at the end."""
+    values = [value] if not spec.shape else list(value)
+    for one in values:
+        if not isinstance(one, bytes):
+            raise TypeError(f"bytes expected, received {type(one).__name__}")
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array if spec.shape else array.reshape(())
+
+
+def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in another dtype: floats may be rounded, integers must be exact."""
+    if not array.size:
+        return array.astype(dtype)  # An empty list has no dtype of its own.
+    if array.dtype.kind not in ("fiub" if dtype in _FLOATS else "iub"):
+        raise TypeError(f"{dtype} expected, received {array.dtype}")
+    cast = array.astype(dtype)
+    if dtype not in _FLOATS and not np.array_equal(cast, array):
+        raise ValueError(f"values do not fit into {dtype}")
+    return cast

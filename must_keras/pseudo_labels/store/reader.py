@@ -1,4 +1,4 @@
-"""Reads a label column by position."""
+"""Reads a pseudo-label dataset by position, and verifies one."""
 
 from __future__ import annotations
 
@@ -10,29 +10,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from must_keras.errors import UserError
-from must_keras.pseudo_labels.store import layout, record
-from must_keras.tasks.base import Spec
-
-
-class Images(Protocol):
-    """What a column is compared with: how many images there are, and their ids."""
-
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> str:
-        """The id of an image."""
+from must_keras.data.io.records import Records, scan
+from must_keras.errors import DataError, UserError
+from must_keras.files import file_sha256
+from must_keras.pseudo_labels.store import layout
+from must_keras.pseudo_labels.store.layout import Images, Shard
+from must_keras.tasks.parts import Spec
 
 
 class Recorded(Protocol):
-    """The task whose records a column contains."""
+    """The task whose records a dataset contains."""
 
     def record_spec(self) -> Mapping[str, Spec]:
         """See Task.record_spec."""
 
 
 class PseudoLabelReader:
-    """What one teacher said of every image of a source, record i of image i.
+    """The records of one teacher for every image of a source, record i of image i.
 
     Threads may read at the same time; no file stays open. 25 bytes a record are kept in memory.
 
@@ -40,46 +34,56 @@ class PseudoLabelReader:
     folder, which may be a stranger's.
 
     Args:
-        folder: of a finished column.
+        folder: of a complete dataset.
         source: the images that it must belong to.
         task: whose records they are.
 
     Attributes:
-        ledger: what ledger.json says.
+        ledger: content of ledger.json.
 
     Raises:
-        UserError: the column is not finished, or belongs to other images.
+        UserError: the dataset is not complete, or belongs to other images.
         DataError: files are missing or damaged.
+
+    Example:
+        reader = PseudoLabelReader("runs/scenes/labels/boxes/pool", source, task)
+        task.records.to_label(reader.read(int(reader.filled[0])), 0.5)
     """
 
     def __init__(self, folder: str | os.PathLike[str], source: Images, task: Recorded):
         self._folder = pathlib.Path(folder)
         self.ledger = layout.load_ledger(self._folder)
         if self.ledger is None:
-            raise UserError(
-                f"{self._folder} has no {layout.LEDGER}: run --stage=label until it is finished"
+            raise UserError.at(
+                self._folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
             )
-        self._specs = dict(task.record_spec())
-        shards = self.ledger["shards"]
-        self._names = [shard["name"] for shard in shards]
-        self._shard_length = shards[0]["count"]
-        self._index = _load_indices(self._folder, self.ledger["records"], self._shard_length)
+        self._specs = dict(task.records.spec())
+        entries, count = [], self.ledger["shards"][0]["count"]
+        shards = layout.shards_of(self.ledger["records"], count)
+        for shard in shards:
+            index = layout.load_index(self._folder, shard)
+            if index is None:
+                path = self._folder / shard.index_name
+                raise layout.damaged(path, "it is missing or not whole")
+            entries.append(index)
+        self._records = Records([self._folder / shard.name for shard in shards], entries)
         self.check(source)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._records)
 
     def is_empty(self, index: int) -> bool:
-        """Whether nothing was said of an image: it could not be read, or has no label."""
-        return bool(self._index["empty"][self._position(index)])
+        """Return whether an image has no record: it could not be read, or was not labeled."""
+        return bool(self._records.locate(index)[1]["empty"])
 
-    @property
+    @functools.cached_property
     def filled(self) -> np.ndarray:
-        """The places of the records that are not empty."""
-        return np.flatnonzero(~self._index["empty"])
+        """Positions of the records that are not empty."""
+        empty = np.concatenate([entries["empty"] for entries in self._records.entries])
+        return np.flatnonzero(~empty)
 
     def read(self, index: int) -> dict[str, Any]:
-        """A record: {part: array of its spec's shape and dtype}.
+        """Return a record: {part: array of its spec's shape and dtype}.
 
         A scalar of dtype "bytes" is `bytes`, an array of them has dtype object.
 
@@ -87,14 +91,11 @@ class PseudoLabelReader:
             ValueError: the record is empty.
             DataError: the shard is damaged.
         """
-        index = self._position(index)
-        entry = self._index[index]
+        path, entry = self._records.locate(index)
         if entry["empty"]:
             raise ValueError(f"record {index} of {self._folder} is empty")
-        path = self._folder / self._names[index // self._shard_length]
         try:
-            payload = _read(path, int(entry["offset"]), int(entry["length"]))
-            image_id, parts = record.parse(payload, self._specs)
+            image_id, parts = layout.parse(self._records.read(index), self._specs)
         except Exception as error:
             raise layout.damaged(path, f"record {index} cannot be read ({error})") from error
         if layout.id_hash(image_id) != int(entry["id_hash"]) or parts is None:
@@ -103,50 +104,86 @@ class PseudoLabelReader:
 
     @functools.cached_property
     def specs(self) -> dict[str, Spec]:
-        """{part: Spec} of a record, without optional parts that this column was written without."""
+        """{part: Spec} of a record, without optional parts that this dataset was written without.
+
+        An empty dataset has all of them.
+        """
         if not len(self.filled):
             return self._specs
         found = self.read(int(self.filled[0]))
         return {name: spec for name, spec in self._specs.items() if name in found}
 
     def read_or_blank(self, index: int) -> dict[str, Any]:
-        """As `read`; of an empty record zeros, of length 0 along an axis of variable length."""
-        return record.blank(self.specs) if self.is_empty(index) else self.read(index)
+        """Return `read`, or zeros for an empty record, of length 0 along a variable axis."""
+        return layout.blank(self.specs) if self.is_empty(index) else self.read(index)
 
     def check(self, source: Images) -> None:
-        """Raises UserError unless the column belongs to exactly these images, in their order."""
+        """Raise UserError unless the dataset belongs to exactly these images, in their order."""
         if len(source) != len(self):
             raise UserError(
                 f"{self._folder} has labels of {len(self)} images, the source has {len(source)}: "
                 "choose another --workdir, or delete that folder to label again"
             )
-        index = layout.first_difference(self._index, source.image_id)
-        if index is not None:
-            raise UserError(
-                f"{self._folder}: record {index} is not of image {source.image_id(index)!r}; "
-                "the source's images or their order changed: choose another --workdir, or "
-                "delete that folder to label again"
-            )
-
-    def _position(self, index: int) -> int:
-        if not 0 <= index < len(self._index):
-            raise IndexError(f"record {index} of {len(self._index)}")
-        return index
+        first = 0
+        for entries in self._records.entries:
+            index = layout.first_difference(entries, source, first)
+            if index is not None:
+                raise UserError(
+                    f"{self._folder}: record {index} is not of image {source.image_id(index)!r}; "
+                    "the source's images or their order changed: choose another --workdir, or "
+                    "delete that folder to label again"
+                )
+            first += len(entries)
 
 
-def _load_indices(folder: pathlib.Path, num_records: int, shard_length: int) -> np.ndarray:
-    indices = []
-    for shard in layout.shards_of(num_records, shard_length):
-        indices.append(layout.load_index(folder, shard))
-        if indices[-1] is None:
-            raise layout.damaged(folder / shard.index_name, "it is missing or not whole")
-    return np.concatenate(indices)
+def verify(folder: str | os.PathLike[str], source: Images) -> list[str]:
+    """Read all of a dataset and return what is wrong with it, a line each; [] if all is well.
 
-
-def _read(path: pathlib.Path, offset: int, length: int) -> bytes:
-    """Opens the file each time: the number of open files does not grow with the shards."""
-    descriptor = os.open(path, os.O_RDONLY)
+    Compares every shard with the ledger's checksum, its index with the shard, the ids with the
+    source's and the counts with the ledger's. `PseudoLabelWriter` writes a damaged shard again.
+    """
+    folder = pathlib.Path(folder)
     try:
-        return os.pread(descriptor, length, offset)
-    finally:
-        os.close(descriptor)
+        ledger = layout.load_ledger(folder)
+    except DataError as error:
+        return [str(error)]
+    if ledger is None:
+        return [f"{folder} has no {layout.LEDGER}: it is not finished"]
+    problems, empty = [], 0
+    if len(source) != ledger["records"]:
+        problems.append(f"{ledger['records']} records, the source has {len(source)} images")
+    shards = layout.shards_of(ledger["records"], ledger["shards"][0]["count"])
+    for shard, entry in zip(shards, ledger["shards"], strict=True):
+        problem = shard_problem(folder, shard, entry["sha256"])
+        if problem is not None:
+            problems.append(problem)
+            continue
+        index = layout.load_index(folder, shard)
+        empty += int(index["empty"].sum())
+        common = index[: max(0, len(source) - shard.first)]
+        number = layout.first_difference(common, source, shard.first)
+        if number is not None:
+            problems.append(
+                f"{shard.name}: record {number} is not of image {source.image_id(number)!r}"
+            )
+    if not problems and empty != ledger["empty"]:
+        problems.append(f"{empty} empty records, the ledger has {ledger['empty']}")
+    return problems
+
+
+def shard_problem(folder: pathlib.Path, shard: Shard, sha256: str) -> str | None:
+    """Return what is wrong with a shard or its index; None where both are as written."""
+    path = folder / shard.name
+    if not path.is_file():
+        return f"{shard.name} is missing"
+    if file_sha256(path) != sha256:
+        return f"{shard.name}: its bytes are not those that were written"
+    index, entries = layout.load_index(folder, shard), scan(path)
+    records = Records([path], [entries])
+    expected = np.zeros(len(entries), layout.INDEX_DTYPE)
+    for i, (offset, length) in enumerate(entries.tolist()):
+        image_id, parts = layout.parse(records.read(i), {})
+        expected[i] = (offset, length, layout.id_hash(image_id), parts is None)
+    if index is None or not np.array_equal(index, expected):
+        return f"{shard.index_name} does not describe {shard.name}"
+    return None

@@ -1,4 +1,4 @@
-"""Writes a label column shard by shard; what is interrupted goes on where it stopped."""
+"""Writes a pseudo-label dataset shard by shard, and resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from must_keras.data.io.records import FOOTER_BYTES, HEADER_BYTES
 from must_keras.errors import UserError
-from must_keras.files import TEMPORARY, file_sha256, find_json, replacing, unshare, write_json
-from must_keras.pseudo_labels.store import layout, record
+from must_keras.files import TEMPORARY, file_sha256, replacing, unshare
+from must_keras.json_files import find_json, write_json
+from must_keras.pseudo_labels.store import layout
 from must_keras.pseudo_labels.store.layout import Shard
-from must_keras.pseudo_labels.store.verification import shard_problem
+from must_keras.pseudo_labels.store.reader import shard_problem
 from must_keras.runs.marks import STARTED, is_own_file
 from must_keras.tasks.base import Task
 from must_keras.versions import versions
@@ -28,35 +30,40 @@ RECORDS_PER_SHARD = 512
 
 
 def num_bytes(image_id: str, parts: Mapping[str, Any] | None, task: Task) -> int:
-    """What a record takes on the disk."""
-    payload = record.serialize(image_id, parts, task.record_spec())
-    return layout.HEADER + len(payload) + layout.FOOTER + layout.INDEX_DTYPE.itemsize
+    """Return the bytes of a record on the disk."""
+    payload = layout.serialize(image_id, parts, task.records.spec())
+    return HEADER_BYTES + len(payload) + FOOTER_BYTES + layout.INDEX_DTYPE.itemsize
 
 
-def tell_origin(folder: pathlib.Path, origin: Mapping[str, Any] | None) -> None:
-    """Makes a finished column's ledger say who made its labels; None: a teacher of this run."""
+def set_origin(folder: pathlib.Path, origin: Mapping[str, Any] | None) -> None:
+    """Write the origin of the labels into the ledger of a complete dataset.
+
+    Args:
+        folder: of the dataset.
+        origin: plain data about who made the labels; None for a teacher of this run.
+    """
     ledger = layout.load_ledger(folder)
     if ledger is not None and ledger.get("origin") != origin:
         write_json(folder / layout.LEDGER, ledger | {"origin": origin})
 
 
 class PseudoLabelWriter:
-    """What one teacher says of one source, record i for image i, before any threshold.
+    """Writes the records of one teacher for one source, record i for image i, before thresholds.
 
     The bytes depend on the ids and the records alone. Several processes may write shards of one
-    column; where two write the same one, either's is the whole.
+    dataset; where two write the same one, either's is the whole.
 
     Args:
-        folder: the column's own; made if absent. Shards that are whole stay.
-        task: says what a record's parts are, and their kind and unit.
+        folder: the dataset's own; made if absent. Whole shards stay.
+        task: specifies a record's parts, and their kind and unit.
         num_records: the source's length, 1 and up.
         teacher_sha256: of the teacher's weights.
-        recipe: plain data; what else the labels depend on.
-        origin: plain data; who made the labels, where no teacher of this run did.
+        recipe: plain data that the labels depend on.
+        origin: plain data about who made the labels; None for a teacher of this run.
         records_per_shard: how many records are lost when the writing is interrupted.
 
     Raises:
-        UserError: the folder holds labels that were made from something else.
+        UserError: the folder contains labels that depend on other values.
 
     Example:
         writer = PseudoLabelWriter(folder, task, len(source), teacher_sha256=sha256, recipe={})
@@ -85,12 +92,12 @@ class PseudoLabelWriter:
             )
         self._folder = pathlib.Path(folder)
         self._task = task
-        self._specs = task.record_spec()
-        self._features = record.features_of(self._specs)
+        self._specs = task.records.spec()
+        self._features = layout.features_of(self._specs)
         self._num_records = num_records
-        self._made_by = origin
+        self._origin = origin
         self._shards = layout.shards_of(num_records, records_per_shard)
-        self._origin = {
+        self._inputs = {
             "teacher_sha256": teacher_sha256,
             "task": task.name,
             "recipe": dict(recipe),
@@ -99,40 +106,40 @@ class PseudoLabelWriter:
             "records_per_shard": records_per_shard,
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._check_origin()
+        self._check_inputs()
 
     def clear(self) -> None:
-        """Removes what an interrupted process left unfinished; nobody else may write meanwhile."""
+        """Remove unfinished files of an interrupted process; nobody else may write meanwhile."""
         for leftover in self._folder.glob("*" + TEMPORARY):
             if is_own_file(leftover.name):
                 leftover.unlink()
 
     def pending_ranges(self) -> list[tuple[int, int]]:
-        """(first, count) of every shard that is to be written, in order.
+        """Return (first, count) of every shard that is to be written, in order.
 
-        In a finished column they are the damaged ones, as `verify` finds them.
+        In a complete dataset they are the damaged ones, as `verify` finds them.
         """
         ledger = layout.load_ledger(self._folder)
-        told = {s["name"]: s["sha256"] for s in ledger["shards"]} if ledger else {}
+        hashes = {s["name"]: s["sha256"] for s in ledger["shards"]} if ledger else {}
         return [
             (shard.first, shard.count)
             for shard in self._shards
             if not self._is_whole(shard)
             or (
-                shard.name in told
-                and shard_problem(self._folder, shard, told[shard.name]) is not None
+                shard.name in hashes
+                and shard_problem(self._folder, shard, hashes[shard.name]) is not None
             )
         ]
 
     def bytes_per_record(self) -> float:
-        """What a record takes on the disk, the mean of the shards that are there; 0: none is."""
+        """Return the mean bytes of a record in the shards that are there; 0 without any."""
         whole = [shard for shard in self._shards if self._is_whole(shard)]
         names = [name for shard in whole for name in (shard.name, shard.index_name)]
         size = sum((self._folder / name).stat().st_size for name in names)
         return size / max(sum(shard.count for shard in whole), 1)
 
     def empty(self) -> list[int]:
-        """Indices of the empty records in the shards that are there."""
+        """Return the indices of the empty records in the shards that are there."""
         found: list[int] = []
         for shard in self._shards:
             if self._is_whole(shard):
@@ -143,7 +150,7 @@ class PseudoLabelWriter:
     def write_shard(
         self, first: int, records: Iterable[tuple[str, Mapping[str, Any] | None]]
     ) -> None:
-        """Writes one shard; it is there when whole, and not at all otherwise.
+        """Write one shard; it appears when it is whole.
 
         Args:
             first: the index of its first record, from `pending_ranges`.
@@ -159,7 +166,7 @@ class PseudoLabelWriter:
 
     @contextlib.contextmanager
     def shard(self, first: int) -> Iterator[Callable[[str, Mapping[str, Any] | None], None]]:
-        """`write_shard` for who has the records one by one: gives what adds one.
+        """Write one shard record by record: a context that returns the function to add one.
 
         Raises:
             ValueError: `first` starts no shard, there are more or fewer records than the shard
@@ -177,12 +184,12 @@ class PseudoLabelWriter:
                     nonlocal written, position
                     if written == shard.count:
                         raise ValueError(f"more than {shard.count} records for {shard.name}")
-                    payload = record.serialize(image_id, parts, self._specs)
+                    payload = layout.serialize(image_id, parts, self._specs)
                     file.write(payload)
-                    place = position + layout.HEADER
+                    place = position + HEADER_BYTES
                     digest = layout.id_hash(image_id)
                     index[written] = (place, len(payload), digest, parts is None)
-                    position = place + len(payload) + layout.FOOTER
+                    position = place + len(payload) + FOOTER_BYTES
                     written += 1
 
                 yield add
@@ -196,7 +203,7 @@ class PseudoLabelWriter:
                 unfinished.write_bytes(data.getvalue())
 
     def finish(self) -> None:
-        """Makes a TFDS data set of the shards and writes the ledger, last.
+        """Make a TFDS data set of the shards and write the ledger, last.
 
         Raises:
             ValueError: a shard is not written yet.
@@ -206,20 +213,17 @@ class PseudoLabelWriter:
             raise ValueError(f"not written yet: {', '.join(missing)}")
         self.clear()
         self._write_metadata()
-        empty = sum(
-            int(layout.load_index(self._folder, shard)["empty"].sum()) for shard in self._shards
-        )
         ledger = {
-            "teacher_sha256": self._origin["teacher_sha256"],
-            "recipe": self._origin["recipe"],
+            "teacher_sha256": self._inputs["teacher_sha256"],
+            "recipe": self._inputs["recipe"],
             "versions": versions(),
             "task": self._task.name,
             "kind": self._task.kind,
             "unit": self._task.unit,
-            "floor": self._task.floor,
+            "floor": self._task.records.floor,
             "max_stored": getattr(self._task, "max_stored", None),
             "records": self._num_records,
-            "empty": empty,
+            "empty": len(self.empty()),
             "shards": [
                 {
                     "name": s.name,
@@ -230,21 +234,21 @@ class PseudoLabelWriter:
                 for s in self._shards
             ],
         }
-        if self._made_by is not None:
-            ledger["origin"] = self._made_by
+        if self._origin is not None:
+            ledger["origin"] = self._origin
         write_json(self._folder / layout.LEDGER, ledger)
 
-    def _check_origin(self) -> None:
-        """Labels of two teachers, or of two recipes, never get into one column."""
+    def _check_inputs(self) -> None:
+        """Raise UserError where the folder was begun for another teacher or recipe."""
         path = self._folder / STARTED
-        origin = json.loads(json.dumps(self._origin, allow_nan=False))
+        inputs = json.loads(json.dumps(self._inputs, allow_nan=False))
         remedy = f"delete {self._folder} to label again"
-        was = find_json(path, form={}, remedy=remedy)
+        was = find_json(path, dict, remedy=remedy)
         if was is None:
-            write_json(path, origin)
+            write_json(path, inputs)
             return
-        for field in sorted(was.keys() | origin.keys()):
-            if was.get(field) != origin.get(field):
+        for field in sorted(was.keys() | inputs.keys()):
+            if was.get(field) != inputs.get(field):
                 raise UserError(
                     f"{self._folder} was begun with another {field}: choose another --workdir, "
                     "or delete that folder to label again"
@@ -275,7 +279,7 @@ class PseudoLabelWriter:
             data_dir=self._folder,
             features=self._features,
             split_infos=[split],
-            description=f"What a teacher says of every image: {self._task.name}.",
+            description=f"Pseudo labels of every image: {self._task.name}.",
             disable_shuffling=True,
             check_data=False,
         )

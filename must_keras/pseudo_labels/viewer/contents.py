@@ -1,111 +1,219 @@
-"""All that labels.html says, as plain JSON data; its script draws it and counts again."""
+"""The data of labels.html as plain JSON: heads, images with their labels, disagreements."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.config.recipe import Recipe
+from must_keras.config.recipe import AnyTeacher, Recipe
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples
+from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import DataError, UserError
 from must_keras.inference import visualization
+from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.pseudo_labels.viewer import disagreement, panels
-from must_keras.pseudo_labels.viewer.heads import Head, Place, spread_images
-from must_keras.pseudo_labels.viewer.pairs import pairs_of
-from must_keras.pseudo_labels.viewer.tallies import Tallies
-from must_keras.tasks.sketch import Sketch
+from must_keras.runs.run import Run
+from must_keras.tasks.base import Task
+from must_keras.tasks.summaries import Sketch
+from must_keras.tasks.thresholds import thresholds_by_class
 from must_keras.tasks.visualization import palette
 from must_keras.training import untaught
+
+
+class Place(NamedTuple):
+    """An image of a source.
+
+    Example:
+        Place(source, 0).source.image_id(0)
+    """
+
+    source: Source
+    index: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """A teacher with its complete pseudo-label datasets.
+
+    Attributes:
+        teacher: with numbers for its thresholds.
+        readers: {name of a source: the records of its images}.
+        untaught: outputs that no label taught the teacher; no record has any.
+
+    Example:
+        for head in complete_heads(run):
+            print(head.task.name, list(head.readers))
+    """
+
+    teacher: AnyTeacher
+    readers: Mapping[str, PseudoLabelReader]
+    untaught: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """The task that the teacher labels."""
+        return self.teacher.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the indices; empty where the task has none."""
+        return LabelSpace.of(self.task).classes
+
+    @property
+    def limits(self) -> np.ndarray | None:
+        """[K] float64: each class's threshold; None where the labels take none."""
+        if not (self.task.records.takes_threshold and self.teacher.has_scores):
+            return None
+        return thresholds_by_class(
+            self.task.name, self.teacher.threshold, self.classes, lowest=self.task.records.floor
+        )
+
+    def record(self, place: Place) -> dict[str, Any] | None:
+        """Return an image's record; None where the teacher has not labeled the image."""
+        return self.readers[place.source.name].read(place.index) if self.labels(place) else None
+
+    def labels(self, place: Place) -> bool:
+        """Return whether the teacher has labeled an image."""
+        reader = self.readers.get(place.source.name)
+        return reader is not None and not reader.is_empty(place.index)
+
+    def pack(self, tally: panels.Tally) -> dict[str, Any]:
+        """Return the head as plain JSON data, with the counts of the sample."""
+        task, limits = self.task, self.limits
+        return {
+            "name": task.name,
+            "teacher": self.teacher.name,
+            "kind": task.kind,
+            "unit": task.unit,
+            "legend": task.visualization.legend,
+            "untaught": [untaught.note("The teacher's", part) for part in self.untaught],
+            "classes": self.classes,
+            "colors": ["#" + bytes(color).hex() for color in palette(len(self.classes))],
+            "floor": task.records.floor,
+            # JSON has no infinity: no score reaches 2 either.
+            "limits": None if limits is None else np.minimum(limits, 2.0).tolist(),
+            "sample": tally.pack(),
+        }
+
+
+def complete_heads(run: Run) -> list[Head]:
+    """Return the teachers with a complete pseudo-label dataset; warn of those that are damaged."""
+    heads = []
+    for teacher in run.recipe.teachers:
+        readers, untaught = {}, {}
+        for source, labels in run.label_sets(teacher):
+            if (result := labels.result()) is None:
+                continue
+            untaught |= dict.fromkeys(result.get("untaught", ()))
+            try:
+                readers[source.name] = PseudoLabelReader(labels.folder, source, teacher.task)
+            except (UserError, DataError) as error:
+                _warn(error)
+        try:
+            if readers:
+                resolved = run.resolved(teacher)
+                heads.append(Head(teacher=resolved, readers=readers, untaught=tuple(untaught)))
+        except UserError as error:
+            _warn(error)
+    return heads
+
+
+def _warn(error: Exception) -> None:
+    print(f"warning: not in the label viewer: {error}", file=sys.stderr)
+
+
+def spread_images(recipe: Recipe, heads: Sequence[Head], number: int) -> list[Place]:
+    """Return labeled images, evenly spread over the pools, or else over the training sets.
+
+    Args:
+        recipe: the run's values.
+        heads: those whose labels are shown.
+        number: of images at most; fewer where some are unlabeled or gone.
+    """
+    labeled = {name for head in heads for name in head.readers}
+    pools = [pool.source for pool in recipe.pools if pool.source.name in labeled]
+    sources = pools or [s for s in recipe.student_sources if s.name in labeled]
+    if not sources:
+        return []
+    images = ConcatenatedExamples([LabeledExamples(source, []) for source in sources])
+    found = []
+    for i in visualization.spread(number, len(images)):
+        part, index = images.locate(i)
+        place = Place(part.source, index)
+        if any(head.labels(place) for head in heads) and not place.source.is_gone(place.index):
+            found.append(place)
+    return found
 
 
 def collect(
     recipe: Recipe, heads: Sequence[Head], *, shown: int, sampled: int
 ) -> dict[str, Any] | None:
-    """The page's data; None where no image can be shown.
+    """Return the page's data; None where no image can be shown.
 
     Args:
         recipe: the run's values.
-        heads: those that say something.
+        heads: those whose labels are shown.
         shown: images on the page.
         sampled: images whose records are counted; those on the page are among them.
     """
     places = spread_images(recipe, heads, sampled)
     on_page = set(visualization.spread(shown, len(places)))
-    tallies = [Tallies(len(head.classes)) for head in heads]
-    pairs = pairs_of(heads)
+    tallies = [panels.Tally(len(head.classes)) for head in heads]
+    pairs = disagreement.pairs_of(heads)
     images, verdicts = [], []
     for number, place in enumerate(places):
-        records = [head.record(place) if head.knows(place) else None for head in heads]
+        records = [head.record(place) for head in heads]
         sketches = [
-            None if record is None else head.task.sketch(record)
+            None if record is None else head.task.records.sketch(record)
             for head, record in zip(heads, records, strict=True)
         ]
         for sketch, tally in zip(sketches, tallies, strict=True):
-            if sketch is not None:
-                tally.add(sketch)
-        said = [pair.add(sketches) for pair in pairs]
+            tally.add(sketch or Sketch())
+        of_pairs = [pair.add(sketches) for pair in pairs]
         image = _image(place, heads, records, sketches) if number in on_page else None
         if image is not None:
             images.append(image)
-            verdicts.append(said)
+            verdicts.append(of_pairs)
     if not images:
         return None
     asked = [number for number, pair in enumerate(pairs) if pair.is_asked]
     ranks = mean_ranks([[panel and panel["certainty"] for panel in i["panels"]] for i in images])
-    for image, said, rank in zip(images, verdicts, ranks, strict=True):
+    for image, of_pairs, rank in zip(images, verdicts, ranks, strict=True):
         image["rank"] = rank
-        image["verdicts"] = [list(map(int, said[number])) for number in asked]
+        image["verdicts"] = [list(map(int, of_pairs[number])) for number in asked]
     return {
         "sampled": len(places),
-        "heads": [_head(*both) for both in zip(heads, tallies, strict=True)],
+        "heads": [head.pack(tally) for head, tally in zip(heads, tallies, strict=True)],
         "pairs": [pairs[number].pack() for number in asked],
-        "rules": {
-            name: getattr(disagreement, name)
-            for name in ("LEAST_SURE", "LEAST_SAME_IN_MASK", "LEAST_SAME_IN_BOX", "LEAST_STEP")
-        },
+        "rules": disagreement.RULES,
         "images": images,
     }
 
 
 def mean_ranks(certainties: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """How certain each image is among all, in [0, 1]: the mean of its ranks over the heads.
+    """Return each image's certainty among all, in [0, 1]: the mean of its ranks over the heads.
 
     A head's rank of an image is the share of the other images that it is less certain of, ties
-    counting half. Where it says nothing it has no rank.
+    counting half.
 
     Args:
-        certainties: of each image by each head.
+        certainties: of each image by each head; None where a head has no certainty.
 
     Returns:
-        One for each image; None where no head says anything.
+        One for each image; None where no head has a certainty.
     """
     ranks: list[list[float]] = [[] for _ in certainties]
     for of_head in zip(*certainties, strict=True):
-        told = np.array([value for value in of_head if value is not None])
+        known = np.array([value for value in of_head if value is not None])
         for rank, value in zip(ranks, of_head, strict=True):
             if value is not None:
-                less = (told < value).sum() + 0.5 * ((told == value).sum() - 1)
-                rank.append(less / max(len(told) - 1, 1))
+                less = (known < value).sum() + 0.5 * ((known == value).sum() - 1)
+                rank.append(less / max(len(known) - 1, 1))
     return [float(np.mean(rank)) if rank else None for rank in ranks]
-
-
-def _head(head: Head, tally: Tallies) -> dict[str, Any]:
-    task, limits = head.task, head.limits
-    return {
-        "name": task.name,
-        "teacher": head.teacher.name,
-        "kind": task.kind,
-        "unit": task.unit,
-        "legend": task.legend,
-        "untaught": [untaught.note("The teacher's", part) for part in head.untaught],
-        "classes": head.classes,
-        "colors": ["#" + bytes(color).hex() for color in palette(len(head.classes))],
-        "floor": task.floor,
-        # JSON has no infinity: no score reaches 2 either.
-        "limits": None if limits is None else np.minimum(limits, 2.0).tolist(),
-        "sample": tally.pack(),
-    }
 
 
 def _image(
@@ -114,7 +222,7 @@ def _image(
     records: Sequence[dict[str, Any] | None],
     sketches: Sequence[Sketch | None],
 ) -> dict[str, Any] | None:
-    """An image and its heads' panels; None where it cannot be read any more."""
+    """Return an image and its heads' panels; None where it cannot be read any more."""
     try:
         image = panels.photo(place.source.image(place.index))
     except (UserError, DataError):

@@ -1,8 +1,8 @@
 "use strict";
 
-// What the labels are at the present thresholds, in numbers.
+// Counts of the labels at the current thresholds.
 
-// The page's data: see contents.py. Heads and images are told by their places in its lists.
+// The page's data: see contents.py. Heads and images are numbered by their places in its lists.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { heads, pairs, images } = data;
 const BINS = 40, CLASSES = 12; // of a histogram; named in a table
@@ -23,9 +23,9 @@ function percent(share) {
 
 const className = (head, k) => head.classes[k] ?? "unknown";
 
-/** The lowest score of a class that counts: the slider's, or the recipe's while nobody moved it. */
+/** The threshold of a class: the slider's, or the recipe's where the slider has not been moved. */
 const limit = (head, k) => head.moved ?? head.limits?.[k] ?? head.floor;
-// Scores are stored in 32 bits, confidences in 8; both are compared as the labels are read.
+// Scores are stored in 32 bits, confidences in 8; both are compared as when labels are read.
 const keepsBox = (head, k, score) => score >= Math.fround(limit(head, k));
 const lowestByte = (head, k) => Math.ceil(255 * limit(head, k) - 1e-9);
 
@@ -62,9 +62,9 @@ function unpackRegions(regions) {
   }));
 }
 
-// ---- what the sample says at the present thresholds -----------------------------------------------
+// ---- the sample at the current thresholds ----------------------------------------------------
 
-/** {counts of classes, unit, [name, value] of each number} of the records of a head. */
+/** Return {counts of classes, unit, [name, value] of each number} of a head's records. */
 function count(head) {
   const { answers, regions, pixels } = head.sample;
   const counts = new Array(head.classes.length).fill(0);
@@ -74,7 +74,7 @@ function count(head) {
     unit = "images";
     answers.classes.forEach((k) => counts[k]++);
     facts.push(["images", answers.classes.length]);
-    facts.push(["mean probability of the first class", (sum(answers.scores) / answers.scores.length).toFixed(2)]);
+    facts.push(["mean probability of the top class", (sum(answers.scores) / answers.scores.length).toFixed(2)]);
   }
   if (regions) {
     unit = "boxes";
@@ -106,7 +106,7 @@ function count(head) {
   return { counts, unit, facts };
 }
 
-/** [BINS] how many answers, boxes or pixels have each score; null where there is none. */
+/** Return [BINS] how many images, boxes or pixels have each score; null without scores. */
 function histogram({ answers, regions, pixels }) {
   const bins = new Array(BINS).fill(0);
   const add = (score, weight) => { bins[Math.min(BINS - 1, Math.floor(score * BINS))] += weight; };
@@ -116,7 +116,7 @@ function histogram({ answers, regions, pixels }) {
   return bins;
 }
 
-/** What one head says of another's boxes in the sample, at the present threshold of the boxes. */
+/** Return [not judged, agrees, disagrees]: one head's verdicts on another's boxes in the sample. */
 function judged(pair) {
   const head = heads[pair.objects], { scores, classes } = head.sample.regions;
   const found = [0, 0, 0];
@@ -124,7 +124,7 @@ function judged(pair) {
   return found;
 }
 
-/** Boxes of an image that count and that another head disputes: [{pair, region}]. */
+/** Return [{pair, region}]: the boxes of an image above the threshold that another head disputes. */
 function disputed(image, only = null) {
   return pairs.flatMap((pair, p) => {
     const regions = image.panels[pair.objects]?.regions;

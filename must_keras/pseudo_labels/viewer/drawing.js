@@ -1,25 +1,25 @@
-// Panels: what a head says of an image, drawn at the present thresholds.
+// Panels: a head's labels of an image at the current thresholds.
 
 const MASK = 0.35, MAP = 0.7, DARK = 0.6; // opacities
-const MANY = 12; // boxes
+const MAX_WIDE_NAMES = 12; // boxes
 
 function picture(uri) {
   return new Promise((loaded, failed) => {
     const element = new Image();
     element.onload = () => loaded(element);
-    element.onerror = () => failed(new Error("a picture of this page cannot be read"));
+    element.onerror = () => failed(new Error("an image of this page cannot be read"));
     element.src = uri;
   });
 }
 
-/** The bytes of a map's PNG, (class, confidence, 0, 255) of each cell, and its size. */
+/** Return the bytes of a map's PNG, (class, confidence, 0, 255) of each cell, and its size. */
 async function unpackPixels(uri) {
   const { canvas, context } = layer(await picture(uri));
   const { data: bytes } = context.getImageData(0, 0, canvas.width, canvas.height);
   return { bytes, width: canvas.width, height: canvas.height };
 }
 
-/** A canvas of a picture's size, with the picture. */
+/** Return a canvas of an image's size, with the image. */
 function layer(source, width = source.width, height = source.height) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -78,7 +78,7 @@ function drawRegions(context, head, regions, doubtful) {
     const frame = [xmin * canvas.width, ymin * canvas.height, (xmax - xmin) * canvas.width, (ymax - ymin) * canvas.height];
     return { ...r, frame, isDoubtful: doubtful.has(r.place), color: head.colors[r.class] };
   });
-  for (const region of [...kept].reverse()) drawRegion(context, region, dot); // The surest is on top.
+  for (const region of [...kept].reverse()) drawRegion(context, region, dot); // The most certain is on top.
   drawNames(context, head, kept, dot);
   canvas.dataset.boxes = kept.length;
   canvas.dataset.dashed = kept.filter((r) => r.isDoubtful).length;
@@ -99,7 +99,7 @@ function drawRegion(context, region, dot) {
   context.setLineDash([]);
 }
 
-/** Names where no surer one is in the way; among many boxes only those that are no wider than theirs. */
+/** Draw names where no more certain one is in the way; among many boxes only names that fit. */
 function drawNames(context, head, regions, dot) {
   const { canvas } = context, height = 13 * dot, taken = [];
   context.font = `${11 * dot}px system-ui, sans-serif`;
@@ -109,7 +109,7 @@ function drawNames(context, head, regions, dot) {
     const width = context.measureText(text).width + 4 * dot;
     const left = Math.max(0, Math.min(x, canvas.width - width)), top = y > height ? y - height : y;
     const isInTheWay = ([l, t, r]) => left < r && l < left + width && Math.abs(t - top) < height;
-    if (taken.some(isInTheWay) || (regions.length > MANY && width > w)) continue;
+    if (taken.some(isInTheWay) || (regions.length > MAX_WIDE_NAMES && width > w)) continue;
     taken.push([left, top, left + width]);
     context.fillStyle = region.color;
     context.fillRect(left, top, width, height);
@@ -118,22 +118,22 @@ function drawNames(context, head, regions, dot) {
   }
 }
 
-/** Draws what a head says of an image at the present threshold. */
+/** Draw a head's labels of an image at the current threshold. */
 function drawPanel(image, place) {
   const head = heads[place], panel = image.panels[place], { canvas } = panel ?? {};
   if (!canvas) return;
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
-  const told = [];
+  const notes = [];
   context.drawImage(panel.picture ?? image.photo, 0, 0, canvas.width, canvas.height);
   context.imageSmoothingEnabled = true;
-  if (panel.pixels) told.push(drawPixels(context, head, panel.pixels));
+  if (panel.pixels) notes.push(drawPixels(context, head, panel.pixels));
   if (panel.regions) {
     const doubtful = new Set(disputed(image).filter((d) => d.pair.objects === place).map((d) => d.region.place));
-    told.push(drawRegions(context, head, panel.regions, doubtful));
+    notes.push(drawRegions(context, head, panel.regions, doubtful));
   }
-  if (!told.length) told.push({ short: head.legend });
-  const label = told.flatMap(({ short, long }) => [short, long]).filter(Boolean).join(", ");
+  if (!notes.length) notes.push({ short: head.legend });
+  const label = notes.flatMap(({ short, long }) => [short, long]).filter(Boolean).join(", ");
   canvas.setAttribute("aria-label", `${head.name} of ${image.name}: ${label}`);
-  panel.note.textContent = told.map(({ short }) => short).join(", ");
+  panel.note.textContent = notes.map(({ short }) => short).join(", ");
 }

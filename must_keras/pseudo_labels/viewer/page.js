@@ -1,4 +1,4 @@
-// The page around the panels: sliders, numbers, lists, order, address.
+// The page around the panels: sliders, counts, lists, order, address.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -14,23 +14,23 @@ const byId = (id) => document.getElementById(id);
 function makeSlider(head) {
   const id = `threshold-${head.name}`;
   const slider = element("input", { type: "range", id, min: head.floor, max: 1, step: "any" });
-  const said = element("output", { for: id });
+  const shown = element("output", { for: id });
   const back = element("button", { type: "button", title: "as in the recipe", "aria-label": `${head.name} as in the recipe` }, "reset");
   slider.addEventListener("input", () => move(head, Number(slider.value)));
   back.addEventListener("click", () => move(head, null));
-  head.controls = { slider, said, back };
-  byId("sliders").append(element("div", { class: "slider" }, element("label", { for: id }, head.name), slider, said, back));
+  head.controls = { slider, shown, back };
+  byId("sliders").append(element("div", { class: "slider" }, element("label", { for: id }, head.name), slider, shown, back));
 }
 
 function makeCard(head) {
   const bins = histogram(head.sample);
   const card = element("section", { class: "card", id: `head-${head.name}` }, element("h3", {}, head.name));
-  card.append(element("p", { class: "soft" }, [`teacher ${head.teacher}`, head.kind, head.unit, head.legend].filter(Boolean).join(", ")));
+  card.append(element("p", { class: "soft" }, [`teacher ${head.teacher}`, head.kind, head.unit].filter(Boolean).join(", ")));
   head.untaught.forEach((sentence) => card.append(element("p", {}, sentence)));
   head.facts = element("dl", { "aria-live": "polite" });
   head.table = element("table");
   if (bins) card.append(makeHistogram(head, bins), head.facts, head.table);
-  else card.append(element("p", {}, "No scores: its labels are all used, and it has no part in the order by certainty."));
+  else card.append(element("p", {}, "No scores: all labels are used, and they do not count in the order by certainty."));
   byId("heads").append(card);
 }
 
@@ -39,7 +39,7 @@ function makeHistogram(head, bins) {
   const svg = document.createElementNS(name, "svg");
   svg.setAttribute("viewBox", "0 0 400 110");
   svg.setAttribute("role", "img");
-  const what = head.sample.pixels ? "confidence of pixels" : head.sample.regions ? "scores of boxes" : "probability of the first class";
+  const what = head.sample.pixels ? "confidence of pixels" : head.sample.regions ? "scores of boxes" : "probability of the top class";
   svg.setAttribute("aria-label", `histogram: ${what}`);
   const add = (tag, attributes) => {
     const made = document.createElementNS(name, tag);
@@ -62,25 +62,25 @@ function makeHistogram(head, bins) {
 
 function showHead(head) {
   const { counts, unit, facts } = count(head);
-  // No score reaches the limit of a class that is dropped.
+  // No score reaches the threshold of a class that is dropped.
   const limits = head.takesThreshold ? head.classes.map((_, k) => limit(head, k)) : [];
   const kept = limits.filter((value) => value <= 1);
   const low = head.takesThreshold ? Math.min(1, ...kept) : 0;
   if (head.takesThreshold) {
-    const { slider, said, back } = head.controls;
+    const { slider, shown, back } = head.controls;
     const [least, most] = [low, Math.max(low, ...kept)].map((value) => Number(value.toFixed(3)));
     const dropped = limits.length - kept.length;
     slider.value = low;
-    said.textContent = (kept.length === 0 ? "" : least === most ? `${least}` : `${least} to ${most} by class`)
+    shown.textContent = (kept.length === 0 ? "" : least === most ? `${least}` : `${least} to ${most} by class`)
       + (dropped ? `${kept.length ? ", " : ""}${dropped} dropped` : "");
     back.style.visibility = head.moved === null ? "hidden" : "visible";
     ["x1", "x2"].forEach((x) => head.mark.setAttribute(x, 400 * low));
   }
   head.bars?.forEach((bar, i) => bar.classList.toggle("below", (i + 1) / BINS <= low));
   head.facts.replaceChildren(...facts.flatMap(([name, value, key]) => {
-    const told = element("dd", {}, String(value));
-    if (key) told.dataset.fact = key;
-    return [element("dt", {}, name), told];
+    const definition = element("dd", {}, String(value));
+    if (key) definition.dataset.fact = key;
+    return [element("dt", {}, name), definition];
   }));
   const isDrawn = head.sample.regions || head.sample.pixels;
   const swatch = (k) => (isDrawn ? [element("i", { class: "swatch", style: `background:${head.colors[k]}` })] : []);
@@ -96,19 +96,19 @@ function showHead(head) {
 }
 
 const QUESTIONS = {
-  class: (a, b) => `${a}: boxes on pixels that ${b} calls something else`,
-  edge: (a, b) => `${a}: boxes without an edge in ${b}`,
+  class: (a, b) => `${a}: boxes whose pixels have another class in ${b}`,
+  edge: (a, b) => `${a}: boxes without a depth edge in ${b}`,
 };
 
 function showPairs() {
   byId("pairs").replaceChildren(...pairs.map((pair) => {
     const objects = heads[pair.objects], judge = heads[pair.judge];
-    const [silent, right, wrong] = judged(pair), all = silent + right + wrong;
+    const [unjudged, right, wrong] = judged(pair), all = unjudged + right + wrong;
     const counts = right + wrong
-      ? `${wrong} of ${right + wrong} boxes that are judged (${percent(wrong / (right + wrong))})`
+      ? `${wrong} of ${right + wrong} judged boxes (${percent(wrong / (right + wrong))})`
       : `none of ${all} boxes is judged`;
     const item = element("li", { "data-pair": `${objects.name} ${judge.name}`, "data-disputed": wrong, "data-judged": right + wrong });
-    item.append(element("b", {}, QUESTIONS[pair.question](objects.name, judge.name)), `: ${counts}`, right + wrong && silent ? `, ${silent} are not. ` : ". ", unjudgedClasses(pair));
+    item.append(element("b", {}, QUESTIONS[pair.question](objects.name, judge.name)), `: ${counts}`, right + wrong && unjudged ? `, ${unjudged} not judged. ` : ". ", unjudgedClasses(pair));
     item.append(imageLinks(pair));
     return item;
   }));
@@ -121,7 +121,7 @@ function unjudgedClasses({ unjudged, objects, judge }) {
   return `Never judged, because ${heads[judge].name} has no class of this name: ${unjudged.slice(0, CLASSES).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}.`;
 }
 
-/** The images on the page with boxes that a pair disputes. */
+/** Return links to the images on the page with boxes that a pair disputes. */
 function imageLinks(pair) {
   const found = images.map((image) => [image, disputed(image, pair).length]).filter(([, number]) => number);
   if (!found.length) return "";
@@ -139,14 +139,14 @@ function imageLinks(pair) {
 function makeFigure(image) {
   const [height, width] = image.size, scale = 448 / Math.max(height, width);
   const size = { width: Math.round(scale * width), height: Math.round(scale * height) };
-  image.sure = element("span");
+  image.certainty = element("span");
   image.doubt = element("span", { class: "doubt" });
   const row = element("div", { class: "panels" });
   const add = (name, note = "") => {
     const canvas = element("canvas", { ...size, role: "img" });
-    const said = element("small", {}, note);
-    row.append(element("div", { class: "panel" }, element("b", {}, name), canvas, said));
-    return { canvas, note: said };
+    const caption = element("small", {}, note);
+    row.append(element("div", { class: "panel" }, element("b", {}, name), canvas, caption));
+    return { canvas, note: caption };
   };
   const { canvas } = add("image");
   canvas.setAttribute("aria-label", image.name);
@@ -160,7 +160,7 @@ function makeFigure(image) {
     else Object.assign(panel, add(head.name, ""));
     if (panel?.canvas) panel.canvas.dataset.head = head.name;
   });
-  image.figure = element("figure", { class: "image", tabindex: -1 }, element("figcaption", {}, element("b", {}, image.name), " ", image.sure, " ", image.doubt), row);
+  image.figure = element("figure", { class: "image", tabindex: -1 }, element("figcaption", {}, element("b", {}, image.name), " ", image.certainty, " ", image.doubt), row);
 }
 
 function makeAnswers(head, panel) {
@@ -171,7 +171,7 @@ function makeAnswers(head, panel) {
 // ---- orders -----------------------------------------------------------------------------------
 
 const ORDER = "page.order"; // No head has a name with a dot.
-const last = (value) => value ?? 2; // Where nothing is said the image comes last.
+const last = (value) => value ?? 2; // An image without a label comes last.
 const orders = new Map([["all", { title: "least certain over all heads", key: (image) => last(image.rank) }]]);
 heads.forEach((head, place) => {
   if (images.some((image) => image.panels[place]?.certainty != null)) {
@@ -194,27 +194,27 @@ function showMarks() {
   for (const image of images) {
     const number = disputedBoxes(image);
     image.figure.classList.toggle("disputed", number > 0);
-    image.sure.textContent = image.rank === null ? "" : `certainty ${image.rank.toFixed(2)}`;
+    image.certainty.textContent = image.rank === null ? "" : `certainty ${image.rank.toFixed(2)}`;
     image.doubt.textContent = number ? `· ${number} box${number > 1 ? "es" : ""} in question` : "";
   }
 }
 
-// ---- state: the sliders and the order, which the address tells ------------------------------------
+// ---- state: the sliders and the order, kept in the address ------------------------------------
 
 function move(head, value) {
   head.moved = value;
   refresh(head);
-  tellAddress();
+  writeAddress();
 }
 
-function tellAddress() {
+function writeAddress() {
   const state = new URLSearchParams();
   heads.forEach((h) => { if (h.moved !== null) state.set(h.name, Number(h.moved.toFixed(4))); });
   if (byId("order").value !== "all") state.set(ORDER, byId("order").value);
   history.replaceState(null, "", `${state}` ? `#${state}` : location.pathname);
 }
 
-/** Draws one head again, and what depends on it. */
+/** Draw one head again, and what depends on it. */
 function refresh(head) {
   showHead(head);
   images.forEach((image) => drawPanel(image, heads.indexOf(head)));
@@ -264,7 +264,7 @@ async function start() {
   byId("disagreement").hidden = !pairs.length;
   readAddress();
   showAll();
-  byId("order").addEventListener("change", () => { showOrder(); tellAddress(); });
+  byId("order").addEventListener("change", () => { showOrder(); writeAddress(); });
   byId("large").addEventListener("change", ({ target }) => { document.body.classList.toggle("large", target.checked); drawPanels(); });
   addEventListener("hashchange", () => { readAddress(); showAll(); });
   addEventListener("resize", drawPanels);

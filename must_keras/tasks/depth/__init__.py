@@ -1,5 +1,301 @@
-"""Depth: meters, or relative inverse depth."""
+"""Depth: meters, or relative inverse depth; `Depth`, at the end, lists its parts."""
 
-from must_keras.tasks.depth.depth import Depth
+from __future__ import annotations
 
-__all__ = ["Depth"]
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from must_keras.errors import UserError
+from must_keras.ops import letterboxing, maps
+from must_keras.ops.masked import only_valid
+from must_keras.ops.views import View, sample
+from must_keras.tasks import base
+from must_keras.tasks.depth import head as heads
+from must_keras.tasks.depth.metrics import Metrics
+from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
+from must_keras.tasks.thresholds import Threshold
+
+_UNKNOWN = Lost("unknown (0, negative or not finite)")
+_NO_SCALE = Lost(
+    "without a relative depth: they are all as far as each other, or fewer than "
+    f"{heads.MIN_PIXELS} of an image at the network's size"
+)
+
+
+class Labels(base.Labels):
+    """{"depth": [H, W] float32}, at most 0, or not finite, where it is unknown.
+
+    Meters for a metric head, relative inverse depth (larger is nearer) for a relative one. Metric
+    depth keeps its meters when the image is cropped or resized.
+
+    Example:
+        Depth(name="distance").labels.missing()
+    """
+
+    def stored_spec(self) -> dict[str, Spec]:
+        return {"depth": Spec((None, None), "float32")}
+
+    def missing(self) -> dict[str, np.ndarray]:
+        return {"depth": np.zeros((1, 1), np.float32)}
+
+    def accepts(self, kind: str) -> bool:
+        """Return whether kinds match; meters serve a relative head too, as 1 / meters."""
+        return kind in ("metric", self.task.kind)
+
+    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+        if kind == self.task.kind:
+            return stored
+        return {"depth": to_relative(np.asarray(stored["depth"]))}
+
+    def spec(self, size: Size) -> dict[str, Spec]:
+        return {"depth": Spec(tuple(size), "float32")}
+
+    def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
+        """Return depth interpolated bilinearly among valid pixels only."""
+        depth = stored["depth"][:, :, None]
+        valid = heads.is_valid(depth)
+        weight = ops.cast(valid, "float32")
+        both = ops.concatenate([only_valid(depth, valid), weight], axis=-1)
+        seen = sample(both, view, interpolation="bilinear", fill=0.0)
+        share = seen[:, :, 1]
+        # A pixel that is mostly unknown stays unknown.
+        known = share > 0.5
+        return {"depth": ops.where(known, seen[:, :, 0] / ops.where(known, share, 1.0), 0.0)}
+
+    def weight(self, label: Tensors) -> Tensor:
+        """Return the number of valid pixels; for a relative head 0 where they have no scale."""
+        target, valid = heads.flat_target(label, self.task.loss_stride)
+        count = ops.sum(ops.cast(valid, "float32"), axis=1)
+        if self.task.kind == "metric":
+            return count
+        _, deviation = heads.median_and_deviation(target, valid)
+        usable = (count >= heads.MIN_PIXELS) & (deviation >= heads.MIN_DEVIATION)
+        return ops.where(usable, count, 0.0)
+
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count pixels; usable are as many as the loss reads of the whole image.
+
+        A relative label teaches nothing where it determines no scale (see `weight`).
+        """
+        depth, stride = np.asarray(stored["depth"]), self.task.loss_stride
+        valid = np.isfinite(depth) & (depth > 0)
+        known = found = int(np.count_nonzero(valid))
+        usable = known * maps.loss_pixels(framing.visible, stride) / max(depth.size, 1)
+        lost = {_UNKNOWN: depth.size - known} if known < depth.size else {}
+        if self.task.kind == "relative_inverse" and known:
+            values = depth[valid].astype(np.float64)
+            deviation = float(np.abs(values - np.median(values)).mean())
+            found = known if deviation >= heads.MIN_DEVIATION else 0
+            if usable < heads.MIN_PIXELS or not found:
+                lost, usable = lost | {_NO_SCALE: known}, 0.0
+        return LabelContent(
+            total=depth.size, found=np.array([found]), usable=np.array([usable]), lost=lost
+        )
+
+
+class Predictions(base.Predictions):
+    """{"depth": [B, H, W]}, always positive.
+
+    Example:
+        task = Depth(name="distance")
+        task.predictions.to_json({"depth": np.ones((64, 64), np.float32)})
+    """
+
+    per_pixel: ClassVar[Mapping[str, Any]] = {"depth": "bilinear"}
+
+    def decode(self, prediction: Any, layer: keras.Layer, map_size: Size) -> dict[str, Tensor]:
+        values = maps.resize(prediction["values"], map_size)[..., 0]
+        if self.task.kind == "metric":
+            return {"depth": ops.clip(ops.exp(values), heads.NEAREST, heads.FARTHEST)}
+        return {"depth": heads.inverse_depth(values)}
+
+    def to_json(self, prediction: Arrays) -> dict[str, Any]:
+        """Return {"nearest", "median", "farthest", "unit"}: the 2nd, 50th and 98th percentile."""
+        percentiles = np.percentile(np.asarray(prediction["depth"]), (2, 50, 98))
+        values = [float(f"{v:.4g}") for v in percentiles]
+        if self.task.kind == "relative_inverse":
+            values = values[::-1]
+        named = dict(zip(("nearest", "median", "farthest"), values, strict=True))
+        return named | {"unit": self.task.unit}
+
+    def map_png(self, prediction: Arrays) -> bytes:
+        """Return 16 bits: millimeters, or relative depth from 0 (its farthest) to 65535."""
+        depth = np.asarray(prediction["depth"], np.float64)
+        if self.task.kind == "metric":
+            values = depth * 1000.0
+        else:
+            values = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-12) * 65535.0
+        return maps.encode_png(np.clip(np.round(values), 0, 65535).astype(np.uint16))
+
+
+class Records(base.Records):
+    """The depth in 16 bits: depth = offset + scale * value.
+
+    Example:
+        Depth(name="distance").records.spec()
+    """
+
+    def spec(self) -> dict[str, Spec]:
+        return {
+            "depth": Spec((), "bytes"),
+            "offset": Spec((), "float32"),
+            "scale": Spec((), "float32"),
+        }
+
+    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
+        depth = letterboxing.cut(np.asarray(prediction["depth"], np.float32), area, size)
+        return _in_16_bits(depth, lowest=float(depth.min()))
+
+    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return depth to within half a step, 1/65535 of the range.
+
+        Where some pixels are unknown, the range begins at 0, which stands for them. A map with a
+        side above `maps.MAX_STORED_SIDE` gets coarser.
+        """
+        depth = maps.shrink(np.asarray(stored["depth"], np.float32), maps.MAX_STORED_SIDE)
+        known = np.isfinite(depth) & (depth > 0)
+        if known.all():
+            return _in_16_bits(depth, lowest=float(depth.min()))
+        return _in_16_bits(np.where(known, depth, np.float32(0)), lowest=0.0, known=known)
+
+    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        self.check_threshold(threshold)
+        values = maps.decode_png(record["depth"]).astype(np.float32)
+        return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """Return the surface: logarithms of meters, so that a tenth farther is 0.1 more.
+
+        Of a relative depth, shares of the middle 96 %. A depth has no certainty.
+        """
+        depth = self.to_label(record, None)["depth"]
+        valid = np.isfinite(depth) & (depth > 0)
+        values = np.where(valid, depth, 1.0)
+        if self.task.kind == "metric":
+            values = np.log(values)
+        elif valid.any():
+            low, high = np.percentile(depth[valid], (2, 98))
+            values = values / max(float(high - low), 1e-9)
+        return Sketch(surface=np.where(valid, values, np.nan).astype(np.float32))
+
+
+def _in_16_bits(
+    depth: np.ndarray, *, lowest: float, known: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return the record of a depth [h, w] of at least `lowest`; 0 is stored for unknown only."""
+    offset = np.float32(lowest)
+    scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
+    values = np.clip(np.round((depth - offset) / scale), 0, 65535).astype(np.uint16)
+    if known is not None:
+        values = np.where(known, np.maximum(values, 1), 0).astype(np.uint16)
+    return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
+
+
+class Visualization(base.Visualization):
+    """A color for each distance.
+
+    Example:
+        image = np.zeros((64, 64, 3), np.uint8)
+        Depth(name="distance").visualization.visualize(
+            image, {"depth": np.ones((64, 64), np.float32)}
+        )
+    """
+
+    legend: ClassVar[str] = "near is yellow, far is blue"
+
+    def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
+        """Return near in yellow and far in blue; black where depth is unknown."""
+        from matplotlib import colormaps
+
+        depth = np.asarray(shown["depth"], np.float64)
+        valid = np.isfinite(depth) & (depth > 0)
+        nearness = np.where(valid, depth, 1.0)
+        nearness = 1.0 / nearness if self.task.kind == "metric" else nearness
+        if valid.any():
+            low, high = np.percentile(nearness[valid], (2, 98))
+            nearness = np.clip((nearness - low) / max(high - low, 1e-9), 0, 1)
+        colors = (255 * colormaps["cividis"](nearness)[..., :3]).astype(np.uint8)
+        return np.where(valid[..., None], colors, 0).astype(np.uint8)
+
+
+class External(base.External):
+    """[B, h, w] or [B, h, w, 1]; meters serve a relative head as 1 / meters.
+
+    Example:
+        Depth(name="distance").external.forms
+    """
+
+    forms: ClassVar[tuple[str, ...]] = ("meters", "relative_inverse")
+
+    def check_form(self, form: str) -> None:
+        super().check_form(form)
+        if self.task.kind == "metric" and form != "meters":
+            raise UserError(
+                f"{self.task.name}: a metric head needs form='meters', received {form!r}"
+            )
+
+    def decode(
+        self, values: Any, form: str, map_size: Size, **of_detectors: Any
+    ) -> dict[str, np.ndarray]:
+        values = np.asarray(values, np.float32)
+        values = values[..., None] if values.ndim == 3 else values
+        self.check_shape(values, (None, None, 1), form)
+        if form == "meters" and self.task.kind == "relative_inverse":
+            values = to_relative(values)
+        return {"depth": ops.convert_to_numpy(maps.resize(values, map_size))[..., 0]}
+
+
+def to_relative(depth: np.ndarray) -> np.ndarray:
+    """Return meters as relative inverse depth, 1 / meters; 0 where they are not valid."""
+    valid = np.isfinite(depth) & (depth > 0)
+    return np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Depth(base.Task):
+    """How far each pixel is.
+
+    Attributes:
+        kind: "metric" or "relative_inverse".
+        loss_stride: pixels between two that the loss reads; 4 is the head's own resolution.
+        channels: of the head's hidden convolutions.
+        num_convs: how many of them.
+
+    Example:
+        Depth(name="distance", kind="relative_inverse")
+    """
+
+    kind: Literal["metric", "relative_inverse"] = "metric"
+    loss_stride: int = 4
+    channels: int = 256
+    num_convs: int = 3
+
+    # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
+    version: ClassVar[int] = 2
+    kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
+    labels = property(Labels)
+    head = property(heads.Head)
+    predictions = property(Predictions)
+    records = property(Records)
+    metrics = property(Metrics)
+    visualization = property(Visualization)
+    external = property(External)
+
+    def __post_init__(self) -> None:
+        maps.check_stride(self.name, self.loss_stride)
+        if self.kind not in self.kinds:
+            raise UserError(
+                f"{self.name}: kind must be 'metric' or 'relative_inverse', received {self.kind!r}"
+            )
+
+    @property
+    def unit(self) -> str:
+        """Meters, or "" for relative depth."""
+        return "m" if self.kind == "metric" else ""

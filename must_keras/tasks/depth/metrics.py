@@ -1,17 +1,19 @@
-"""How right a depth is, and the depth that never looks."""
+"""Errors of depth, and the mean depth that they are compared with."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from must_keras.ops.masked import fit_scale_shift
-from must_keras.tasks.evaluation import Evaluator, TrivialBaseline
+from must_keras.tasks import base
+from must_keras.tasks.metrics import Evaluator, Metric, TrivialBaseline, error, share
+from must_keras.tasks.parts import Arrays
 
 # Below this mean correlation with the ground truth a depth is inverted, not merely imprecise.
 _INVERTED_CORRELATION = -0.1
@@ -23,9 +25,16 @@ class DepthErrors(Evaluator):
     """delta1 (share of pixels with max(p/t, t/p) < 1.25), abs_rel and rmse: means over images.
 
     Args:
-        partly: whether pixels may be left out that a pseudo label says nothing of; otherwise what
-            is no depth counts as 0: never within delta1, an error of all the true depth.
+        partly: whether pixels without a pseudo label are left out; otherwise they count as a depth
+            of 0: never within delta1, an error of all the true depth.
+
+    Example:
+        errors, meters = DepthErrors(), np.full((1, 4, 4), 2.0)
+        errors.update({"depth": meters}, {"depth": 1.1 * meters})
+        errors.result()  # {"delta1": 1.0, "abs_rel": 0.1, "rmse": 0.2}
     """
+
+    metrics = (share("delta1"), error("abs_rel"), error("rmse"))
 
     def __init__(self, *, partly: bool = False) -> None:
         self._partly = partly
@@ -33,33 +42,32 @@ class DepthErrors(Evaluator):
         self._signs = _Signs()
         self._log_ratios: list[float] = []
 
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        for true, said in _valid_pairs(label["depth"], outputs["depth"], self._partly):
-            self.add(true, said)
-            told = said > 0
-            if told.any():
-                self._signs.add(true[told], said[told])
-                ratio = float(np.median(said[told]) / np.median(true[told]))
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        for true, predicted in _valid_pairs(label["depth"], prediction["depth"], self._partly):
+            self.add(true, predicted)
+            known = predicted > 0
+            if known.any():
+                self._signs.add(true[known], predicted[known])
+                ratio = float(np.median(predicted[known]) / np.median(true[known]))
                 self._log_ratios.append(math.log(ratio))
 
-    def add(self, true: np.ndarray, said: np.ndarray) -> None:
-        """Takes the valid pixels of one image, [N] each, at least one, as depth (said: or 0)."""
-        near, far = np.minimum(said, true), np.maximum(said, true)
-        error = said - true
+    def add(self, true: np.ndarray, predicted: np.ndarray) -> None:
+        """Add one image's valid pixels, [N] each, N > 0, as depth; 0 where none is predicted."""
+        near, far = np.minimum(predicted, true), np.maximum(predicted, true)
+        difference = predicted - true
         self._rows.append(
             (
                 float((far < 1.25 * near).mean()),
-                float((np.abs(error) / true).mean()),
-                float(np.sqrt((error**2).mean())),
+                float((np.abs(difference) / true).mean()),
+                float(np.sqrt((difference**2).mean())),
             )
         )
 
-    def result(self) -> dict[str, float]:
-        means = np.mean(self._rows, axis=0) if self._rows else [math.nan] * 3
-        return dict(zip(("delta1", "abs_rel", "rmse"), map(float, means), strict=True))
+    def values(self) -> Sequence[float]:
+        return np.mean(self._rows, axis=0) if self._rows else [math.nan] * 3
 
     def warnings(self) -> list[str]:
-        """See Evaluator: an inverted depth, or one in another unit."""
+        """Return what a wrong convention explains: an inverted depth, or one in another unit."""
         found = self._signs.warnings(
             "does larger mean nearer there? Metric depth is a distance in meters: larger is farther"
         )
@@ -84,28 +92,35 @@ class AlignedErrors(Evaluator):
 
     "correlation" is Pearson's, of inverse depth, before any alignment: the mean over images whose
     label is not constant; 0 where the prediction is constant.
+
+    Example:
+        errors, inverse = AlignedErrors(), np.linspace(0.1, 1.0, 16).reshape(1, 4, 4)
+        errors.update({"depth": inverse}, {"depth": 3.0 * inverse + 1.0})
+        errors.result()["delta1"]  # 1.0
     """
+
+    metrics = (*DepthErrors.metrics, Metric("correlation", better="higher", range=(-1.0, 1.0)))
 
     def __init__(self, *, partly: bool = False) -> None:
         self._partly = partly
         self._errors = DepthErrors()
         self._signs = _Signs()
 
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        for true, said in _valid_pairs(label["depth"], outputs["depth"], self._partly):
-            told = said > 0
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        for true, predicted in _valid_pairs(label["depth"], prediction["depth"], self._partly):
+            known = predicted > 0
             depth = np.zeros_like(true)
-            if told.any():
-                aligned = _aligned(said[told], true[told])
-                depth[told] = 1.0 / np.clip(aligned, true.min(), true.max())
+            if known.any():
+                aligned = _aligned(predicted[known], true[known])
+                depth[known] = 1.0 / np.clip(aligned, true.min(), true.max())
             self._errors.add(1.0 / true, depth)
-            self._signs.add(true[told], said[told])
+            self._signs.add(true[known], predicted[known])
 
-    def result(self) -> dict[str, float]:
-        return self._errors.result() | {"correlation": self._signs.mean()}
+    def values(self) -> Sequence[float]:
+        return [*self._errors.values(), self._signs.mean()]
 
     def warnings(self) -> list[str]:
-        """See Evaluator: an inverted depth."""
+        """Return what a wrong convention explains: an inverted depth."""
         return self._signs.warnings(
             "in relative inverse depth larger is nearer. Where the values are distances, declare "
             'them so (form="meters" of a model, metric maps of a source); else invert the maps'
@@ -118,14 +133,14 @@ class _Signs:
     def __init__(self) -> None:
         self._correlations: list[float] = []
 
-    def add(self, true: np.ndarray, said: np.ndarray) -> None:
-        """Take one image's valid pixels, [N] each; a constant ground truth has no correlation."""
+    def add(self, true: np.ndarray, predicted: np.ndarray) -> None:
+        """Add one image's valid pixels, [N] each; a constant ground truth has no correlation."""
         if not true.size or _is_constant(true):
             return
-        if _is_constant(said):
+        if _is_constant(predicted):
             self._correlations.append(0.0)
         else:
-            self._correlations.append(float(np.corrcoef(true, said)[0, 1]))
+            self._correlations.append(float(np.corrcoef(true, predicted)[0, 1]))
 
     def mean(self) -> float:
         """Return the mean over images in [-1, 1]; NaN where there is no image."""
@@ -138,17 +153,21 @@ class _Signs:
             return []
         share = np.mean(np.array(self._correlations) < 0)
         return [
-            f"its depth looks inverted: the mean correlation with the ground truth is {mean:.2f}, "
+            f"its depth seems inverted: the mean correlation with the ground truth is {mean:.2f}, "
             f"negative in {share:.0%} of {len(self._correlations)} images; {what_to_do}"
         ]
 
 
-def _aligned(said: np.ndarray, true: np.ndarray) -> np.ndarray:
+def _aligned(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return a prediction [N] after a least-squares scale >= 0 and shift to the label [N]."""
     # Within [0, 1], so that "nearly equal values" is the same for every unit.
-    low = said.min()
-    values = np.zeros_like(said) if _is_constant(said) else (said - low) / (said.max() - low)
-    known = np.ones((1, len(said)), bool)
+    low = predicted.min()
+    values = (
+        np.zeros_like(predicted)
+        if _is_constant(predicted)
+        else (predicted - low) / (predicted.max() - low)
+    )
+    known = np.ones((1, len(predicted)), bool)
     scale, shift, _ = (
         float(ops.convert_to_numpy(value)[0])
         for value in fit_scale_shift(values[None], true[None], known)
@@ -162,36 +181,63 @@ def _is_constant(values: np.ndarray) -> bool:
 
 
 def _valid_pairs(
-    label: np.ndarray, outputs: np.ndarray, partly: bool
+    label: np.ndarray, prediction: np.ndarray, partly: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(true, predicted), [N] float64, of the pixels that are known, for images that have any.
+    """Yield (true, predicted), [N] float64, of the known pixels of each image that has any.
 
-    Predicted is 0 where it is no depth; with `partly` such pixels are left out.
+    Predicted is 0 without a depth; with `partly` such pixels are left out.
     """
-    for true, said in zip(label, outputs, strict=True):
-        true, said = np.asarray(true, np.float64), np.asarray(said, np.float64)
-        valid, told = np.isfinite(true) & (true > 0), np.isfinite(said) & (said > 0)
-        said = np.where(told, said, 0.0)
+    for true, predicted in zip(label, prediction, strict=True):
+        true, predicted = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+        valid, known = (np.isfinite(depth) & (depth > 0) for depth in (true, predicted))
+        predicted = np.where(known, predicted, 0.0)
         if partly:
-            valid &= told
+            valid &= known
         if valid.any():
-            yield true[valid], said[valid]
+            yield true[valid], predicted[valid]
 
 
 class MeanDepth(TrivialBaseline):
-    """Each pixel's mean over the training labels, in the head's own kind."""
+    """Each pixel's mean over the training labels, in the head's own kind.
+
+    Example:
+        baseline = MeanDepth()
+        baseline.update({"depth": np.full((2, 4, 4), 3.0)})
+        baseline.predict(1)["depth"].mean()  # 3.0
+    """
 
     def __init__(self) -> None:
         self._sum: Any = 0.0
         self._count: Any = 0
 
-    def update(self, label: Mapping[str, np.ndarray]) -> None:
+    def update(self, label: Arrays) -> None:
         depth = np.asarray(label["depth"], np.float64)
         valid = np.isfinite(depth) & (depth > 0)
         self._sum = self._sum + np.where(valid, depth, 0.0).sum(0)
         self._count = self._count + valid.sum(0)
 
-    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
+    def predict(self, num_images: int) -> dict[str, np.ndarray]:
         overall = self._sum.sum() / max(self._count.sum(), 1)
         mean = np.where(self._count > 0, self._sum / np.maximum(self._count, 1), overall)
         return {"depth": np.broadcast_to(mean.astype(np.float32), (num_images, *mean.shape))}
+
+
+class Metrics(base.Metrics):
+    """Errors of depth, compared with each pixel's mean depth.
+
+    Example:
+        Depth(name="distance").metrics.evaluator()
+    """
+
+    def evaluator(self) -> Evaluator:
+        return self._errors(partly=False)
+
+    def quality(self) -> Evaluator:
+        return self._errors(partly=True)
+
+    def _errors(self, *, partly: bool) -> Evaluator:
+        kind = AlignedErrors if self.task.kind == "relative_inverse" else DepthErrors
+        return kind(partly=partly)
+
+    def trivial_baseline(self) -> TrivialBaseline:
+        return MeanDepth()

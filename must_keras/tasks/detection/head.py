@@ -1,34 +1,79 @@
-"""The layer that holds a detector's parts."""
+"""The layer of a detector, its anchors, and its loss."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from must_keras.modeling.box_head import BoxHead
-from must_keras.modeling.mask_head import MaskHead
+from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork
 from must_keras.modeling.roi_align import roi_align
-from must_keras.modeling.rpn import RegionProposalNetwork
+from must_keras.ops.precision import full
 from must_keras.ops.sampling import leading, spread
-from must_keras.tasks.detection.anchors import LEVELS, level_sizes
+from must_keras.tasks import base
+from must_keras.tasks.detection import loss as losses
+from must_keras.tasks.detection.decoding import propose
+from must_keras.tasks.parts import Size, Tensor, Tensors
 
-Tensor = Any
-
+LEVELS = ("P3", "P4", "P5", "P6", "P7")
+# The image size in pixels to which the paper's sizes belong.
+_REFERENCE_SIZE = 640.0
+# At 640 px: anchors of 3 strides, and 224 px for a region of level 4.
+_ANCHOR_STRIDES, _LEVEL_UNIT = 3.0, 224.0
 # Regions of an image that enter the mask head are a multiple of this: a kernel is prepared anew
 # for every number of regions.
 _MASKS_TOGETHER = 4
+
+
+def relative_size(size: Size) -> float:
+    """Return the longer side of an input of (H, W) pixels relative to the paper's 640."""
+    return max(size) / _REFERENCE_SIZE
+
+
+def level_sizes(size: Size) -> dict[str, Size]:
+    """Return {level: (h, w)} cells of an input of (H, W) pixels; level l has the stride 2^l."""
+    strides = {level: 2 ** int(level[1:]) for level in LEVELS}
+    return {level: (math.ceil(size[0] / s), math.ceil(size[1] / s)) for level, s in strides.items()}
+
+
+def level_counts(size: Size, anchors_per_cell: int) -> list[int]:
+    """Return the number of anchors of each level."""
+    return [h * w * anchors_per_cell for h, w in level_sizes(size).values()]
+
+
+def anchor_grid(size: Size, *, scales: tuple[float, ...], ratios: tuple[float, ...]) -> np.ndarray:
+    """Return all anchors of an input in pixels, [A, 4] float32, not clipped.
+
+    The order is level, row, column, scale, ratio: that of the proposal network's outputs.
+
+    Args:
+        size: (H, W) of the input.
+        scales: sqrt(area) of the anchors in strides.
+        ratios: width / height; the area does not depend on it.
+    """
+    shapes = [(scale / ratio**0.5, scale * ratio**0.5) for scale in scales for ratio in ratios]
+    sides = np.asarray(shapes, np.float64)
+    anchors = []
+    for level, (h, w) in level_sizes(size).items():
+        stride = 2 ** int(level[1:])
+        y, x = np.meshgrid(np.arange(h) + 0.5, np.arange(w) + 0.5, indexing="ij")
+        centers = np.stack([y, x], axis=-1)[:, :, None, :]
+        boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1) * stride
+        anchors.append(boxes.reshape(-1, 4))
+    return np.concatenate(anchors).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class DetectionHead(keras.layers.Layer):
     """The proposal network, and the two heads that run on regions chosen from its output.
 
-    Only the proposal network is called with the layer: which regions the others see depends on
-    the label in training and on the proposals in inference, so that the task asks for them, by
-    `classify` and `segment`. Their variables are made here.
+    Only the proposal network is called with the layer: the regions of the others depend on the
+    label in training and on the proposals in inference, so that the task calls them by `classify`
+    and `segment`. Their variables are made here.
 
     Args:
         size: (H, W) of the network's input in pixels.
@@ -42,12 +87,17 @@ class DetectionHead(keras.layers.Layer):
 
     Returns:
         {"scores": [B, A] logits, "deltas": [B, A, 4], "pyramid": {level: features}, "area"}.
+
+    Example:
+        task = Detection(name="objects", classes=("cat", "dog"))
+        norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
+        head = task.head.build((64, 64), norm)  # a DetectionHead
     """
 
     def __init__(
         self,
         *,
-        size: tuple[int, int],
+        size: Size,
         rpn: RegionProposalNetwork,
         box_head: BoxHead,
         mask_head: MaskHead | None = None,
@@ -63,7 +113,7 @@ class DetectionHead(keras.layers.Layer):
         self.in_training = False
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
-        """Creates the variables of all parts."""
+        """Create the variables of all sublayers."""
         pyramid = {level: tuple(input_shape[level]) for level in LEVELS}
         for level, cells in level_sizes(self.size).items():
             if pyramid[level][1:3] != cells:
@@ -71,15 +121,15 @@ class DetectionHead(keras.layers.Layer):
                     f"{self.name}: {level} of an input of {self.size} pixels has {cells} cells, "
                     f"received {pyramid[level][1:3]}"
                 )
-        # Parts that came out of a file are built already.
+        # Sublayers that came out of a file are built already.
         if not self.rpn.built:
             self.rpn.build(pyramid)
         channels = pyramid[LEVELS[0]][-1]
-        for part in (self.box_head, self.mask_head):
-            if part is not None and not part.built:
-                part.build((None, part.region, part.region, channels))
+        for head in (self.box_head, self.mask_head):
+            if head is not None and not head.built:
+                head.build((None, head.region, head.region, channels))
 
-    def call(self, features: Mapping[str, Tensor], training: bool | None = None):
+    def call(self, features: Tensors, training: bool | None = None):
         """See the class."""
         self.in_training = bool(training)
         pyramid = {level: features[level] for level in LEVELS}
@@ -89,7 +139,7 @@ class DetectionHead(keras.layers.Layer):
     def classify(
         self, prediction: Mapping[str, Any], boxes: Tensor, *, level_unit: float, training: bool
     ) -> tuple[Tensor, Tensor]:
-        """What the box head says of regions.
+        """Return the box head's scores and deltas of regions.
 
         Args:
             prediction: of the call.
@@ -126,7 +176,7 @@ class DetectionHead(keras.layers.Layer):
         level_unit: float,
         training: bool,
     ) -> Tensor:
-        """What the mask head says of the regions that hold an object.
+        """Return the mask head's logits of the regions that hold an object.
 
         Args:
             prediction: of the call.
@@ -152,7 +202,7 @@ class DetectionHead(keras.layers.Layer):
         return spread(logits, places, ops.shape(exists))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments; the parts serialized."""
+        """Return the arguments, with serialized sublayers."""
         parts = {"rpn": self.rpn, "box_head": self.box_head, "mask_head": self.mask_head}
         return (
             super().get_config()
@@ -162,9 +212,119 @@ class DetectionHead(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> DetectionHead:
-        """The layer of `get_config`."""
+        """Return the layer of `get_config`."""
         parts = {
             key: keras.saving.deserialize_keras_object(config[key])
             for key in ("rpn", "box_head", "mask_head")
         }
         return cls(**(config | parts))
+
+
+class Head(base.Head):
+    """Mask R-CNN on the pyramid.
+
+    Example:
+        norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
+        Detection(name="objects", classes=("cat", "dog")).head.build((64, 64), norm)
+    """
+
+    features = LEVELS
+
+    def scales(self, size: Size) -> tuple[float, ...]:
+        """Return sides of the anchors in strides, for an input of (H, W) pixels."""
+        if self.task.anchor_scales is not None:
+            return self.task.anchor_scales
+        return (max(1.0, _ANCHOR_STRIDES * relative_size(size)),)
+
+    def level_unit(self, layer: DetectionHead) -> float:
+        """Return the side in pixels of the smallest region that is read from level 4."""
+        return self.task.level_unit or _LEVEL_UNIT * relative_size(layer.size)
+
+    def build(self, size: Size, norm: Mapping[str, Any]) -> DetectionHead:
+        task = self.task
+        num_classes = len(task.classes)
+        mask_head = None
+        if task.with_masks:
+            mask_head = MaskHead(
+                num_classes=num_classes,
+                region=task.mask_region,
+                channels=task.mask_channels,
+                num_convs=task.mask_convs,
+                norm=norm,
+                name="mask_head",
+            )
+        return DetectionHead(
+            name=task.name,
+            size=size,
+            rpn=RegionProposalNetwork(
+                num_anchors=len(self.scales(size)) * len(task.anchor_ratios),
+                channels=task.rpn_channels,
+                num_convs=task.rpn_convs,
+                norm=norm,
+                name="rpn",
+            ),
+            box_head=BoxHead(
+                num_classes=num_classes,
+                region=task.box_region,
+                channels=task.box_channels,
+                num_convs=task.box_convs,
+                units=task.box_units,
+                norm=norm,
+                name="box_head",
+            ),
+            mask_head=mask_head,
+        )
+
+    def loss(self, label: Tensors, prediction: Any, layer: DetectionHead, keys: Tensor) -> Tensor:
+        """Return each image's loss; box and mask head run once, in the mode of `layer`'s call."""
+        task = self.task
+        anchors = self._anchors(layer)
+        total = losses.rpn_loss(
+            prediction["scores"],
+            prediction["deltas"],
+            anchors,
+            label,
+            keys,
+            area=prediction["area"],
+            count=task.num_sampled_anchors,
+        )
+        proposals, present = self.propose(prediction, layer)
+        foreground = max(1, round(task.num_regions * task.foreground_share))
+        regions = losses.sample_regions(
+            proposals, present, label, keys, count=task.num_regions, foreground=foreground
+        )
+        unit, training = self.level_unit(layer), layer.in_training
+        scores, deltas = layer.classify(
+            prediction, regions.boxes, level_unit=unit, training=training
+        )
+        total = total + losses.box_loss(scores, deltas, regions, label, count=task.num_regions)
+        if task.with_masks:
+            number = min(task.num_mask_regions, foreground)
+            some, counts = losses.regions_with_masks(regions, label, count=number)
+            classes = ops.maximum(some.classes - 1, 0)
+            logits = layer.segment(
+                prediction, some.boxes, classes, counts, level_unit=unit, training=training
+            )
+            target = losses.mask_targets(some.boxes, some.index, label, size=logits.shape[-1])
+            total = total + losses.mask_loss(logits, target, counts)
+        return ops.where(task.labels.weight(label) > 0.0, total, 0.0)
+
+    def propose(self, prediction: Any, layer: DetectionHead) -> tuple[Tensor, Tensor]:
+        """Return regions that may hold objects, and which there are (see decoding.propose)."""
+        task = self.task
+        per_cell = len(self.scales(layer.size)) * len(task.anchor_ratios)
+        return propose(
+            prediction["scores"],
+            prediction["deltas"],
+            self._anchors(layer),
+            prediction["area"],
+            level_counts=level_counts(layer.size, per_cell),
+            num_candidates=task.num_candidates,
+            num_proposals=task.num_proposals,
+            threshold=task.proposal_nms,
+        )
+
+    def _anchors(self, layer: DetectionHead) -> Tensor:
+        scales, ratios = self.scales(layer.size), self.task.anchor_ratios
+        grid = anchor_grid(layer.size, scales=scales, ratios=ratios)
+        return ops.convert_to_tensor(grid, dtype=full())

@@ -1,23 +1,23 @@
-"""A detection label: its parts, and how a view changes it."""
+"""A detection label: its keys, and how a view changes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
 
+from must_keras.errors import UserError
 from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
-from must_keras.tasks.base import Spec
-from must_keras.tasks.label_content import Framing, LabelContent, Lost
-
-Tensor = Any
+from must_keras.tasks import base
+from must_keras.tasks.parts import Size, Spec, Tensor, Tensors
+from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
 # Below these a box cut by a view is too little of its object to be learned from.
-_LEAST_SHARE, _LEAST_SIDE = 0.1, 1.0
+_MIN_SHARE, _MIN_SIDE = 0.1, 1.0
 # A box of one pixel may be a rounding error smaller.
 _ROUNDING = 1e-4
 _IGNORED = Lost(
@@ -33,162 +33,201 @@ _FRACTIONS = Lost(
 )
 
 
-def stored_spec() -> dict[str, Spec]:
-    """See Task.stored_spec. Boxes are fractions of the upright original.
+class Labels(base.Labels):
+    """Boxes with classes, masks in their boxes, and ignored regions.
 
-    An ignored box of class -1 is ignored for every class. Where a model made the label, "scores"
-    [N] float32 may come with it: only a label column reads them.
+    Stored boxes are fractions of the upright original. An ignored box of class -1 is ignored for
+    every class. Where a model made the label, "scores" [N] float32 may come with it: only a
+    pseudo-label dataset reads them.
+
+    Example:
+        Detection(name="objects", classes=("cat", "dog")).labels.missing()
     """
-    return {
-        "boxes": Spec((None, 4), "float32"),
-        "classes": Spec((None,), "int32"),
-        "masks": Spec((None, None, None), "uint8"),
-        "has_mask": Spec((None,), "bool"),
-        "ignore": Spec((None,), "bool"),
-        "labelled": Spec((), "float32"),
-    }
 
+    @property
+    def mask_size(self) -> int:
+        """Side of a label's masks: finer than the targets that are cut out of them."""
+        return 4 * self.task.mask_region if self.task.with_masks else 1
 
-def missing() -> dict[str, np.ndarray]:
-    """See Task.missing."""
-    return {
-        "boxes": np.zeros((0, 4), np.float32),
-        "classes": np.zeros((0,), np.int32),
-        "masks": np.zeros((0, 1, 1), np.uint8),
-        "has_mask": np.zeros((0,), bool),
-        "ignore": np.zeros((0,), bool),
-        "labelled": np.zeros((), np.float32),
-    }
+    def stored_spec(self) -> dict[str, Spec]:
+        return {
+            "boxes": Spec((None, 4), "float32"),
+            "classes": Spec((None,), "int32"),
+            "masks": Spec((None, None, None), "uint8"),
+            "has_mask": Spec((None,), "bool"),
+            "ignore": Spec((None,), "bool"),
+            "labelled": Spec((), "float32"),
+        }
 
+    def missing(self) -> dict[str, np.ndarray]:
+        return {
+            "boxes": np.zeros((0, 4), np.float32),
+            "classes": np.zeros((0,), np.int32),
+            "masks": np.zeros((0, 1, 1), np.uint8),
+            "has_mask": np.zeros((0,), bool),
+            "ignore": np.zeros((0,), bool),
+            "labelled": np.zeros((), np.float32),
+        }
 
-def content(stored: Mapping[str, Any], framing: Framing, *, num_classes: int) -> LabelContent:
-    """See Task.content: an object is usable where no side of its box is below a pixel.
+    def check_classes(self, stored: Mapping[str, Any]) -> None:
+        classes, count = np.asarray(stored["classes"]), len(self.classes)
+        odd = classes[((classes < 0) | (classes >= count)) & ~np.asarray(stored["ignore"], bool)]
+        if odd.size:
+            raise UserError(f"class {odd[0]} is in its boxes; classes are 0 to {count - 1}")
 
-    Less than this is ignored in every view of the image (see `warp`).
-    """
-    boxes = np.asarray(stored["boxes"], np.float64).reshape(-1, 4)
-    classes = np.asarray(stored["classes"]).reshape(-1)
-    ignored = np.asarray(stored["ignore"], bool).reshape(-1)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    flat = ~ignored & ~(sides > 0).all(axis=1)
-    barely = (sides * framing.visible < _LEAST_SIDE - _ROUNDING).any(axis=1)
-    small = ~ignored & ~flat & barely
-    # As fractions of the image are where pixels are expected.
-    fractions = small & (boxes[:, 2:] * framing.original <= 1.0 + _ROUNDING).all(axis=1)
-    few = Lost(
-        f"smaller than one pixel at {framing.size} px", "raise the size of the recipe's network"
-    )
-    lost = {
-        _IGNORED: int(ignored.sum()),
-        _FLAT: int(flat.sum()),
-        _FRACTIONS: int(fractions.sum()),
-        few: int((small & ~fractions).sum()),
-    }
+    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+        """Return the label without objects of a class that is left out."""
+        classes = table[stored["classes"]]
+        kept = classes >= 0
+        keys = ("boxes", "has_mask", "ignore", "scores")
+        arrays = {key: stored[key][kept] for key in keys if key in stored}
+        masks, with_mask = stored["masks"], np.flatnonzero(kept & stored["has_mask"])
+        rows = np.flatnonzero(arrays["has_mask"])
+        arrays["masks"] = masks_of_some(
+            len(arrays["has_mask"]), rows, masks[with_mask], size=masks.shape[-1]
+        )
+        return dict(stored) | arrays | {"classes": classes[kept].astype(np.int32)}
 
-    def count(kept: np.ndarray) -> np.ndarray:
-        inside = kept & (classes >= 0) & (classes < num_classes)
-        return np.bincount(classes[inside], minlength=num_classes)
+    def compact(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return "masks" of the objects that have one alone, in their order.
 
-    return LabelContent(
-        total=len(boxes),
-        found=count(~ignored),
-        usable=count(~(ignored | flat | small)),
-        lost={why: number for why, number in lost.items() if number},
-    )
+        A million boxes without masks would be gigabytes of zeros.
+        """
+        masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
+        is_full = len(masks) == len(has_mask)
+        return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
 
+    def num_truncated(self, stored: Mapping[str, Any]) -> int:
+        return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.task.max_boxes, 0)
 
-def compact(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """See Task.compact: "masks" are those of the objects that have one alone, in their order.
+    def spec(self, size: Size) -> dict[str, Spec]:
+        """Return the keys of a label; boxes are pixels of the input, clipped to the picture.
 
-    A million boxes without masks would be gigabytes of zeros.
-    """
-    masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
-    is_full = len(masks) == len(has_mask)
-    return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
+        The true objects come first, then the ignored ones, then nothing (class -1, not ignored).
+        "truncated_boxes" are those without room, and ignored: the last bounds whatever remains.
+        """
+        max_boxes, mask_size = self.task.max_boxes, self.mask_size
+        return {
+            "boxes": Spec((max_boxes, 4), "float32"),
+            "classes": Spec((max_boxes,), "int32"),
+            "masks": Spec((max_boxes, mask_size, mask_size), "uint8"),
+            "has_mask": Spec((max_boxes,), "bool"),
+            "ignore": Spec((max_boxes,), "bool"),
+            "labelled": Spec((), "float32"),
+            "truncated_boxes": Spec((max_boxes, 4), "float32"),
+        }
 
+    def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
+        """Return the label of one image seen through a view.
 
-def count_classes(stored: Mapping[str, Any], *, num_classes: int) -> np.ndarray:
-    """See Task.count_classes: [K] objects; ignored ones do not count."""
-    classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
-    return np.bincount(classes[classes >= 0], minlength=num_classes).astype(float)
+        A box outside of the view is gone; one of which less than 10 % is visible, or less than a
+        pixel a side, is ignored. A mask is cut to what is visible of its box. Where a view turns or
+        shears, a box bounds the corners of the original's. Masks may be those of `compact`.
+        """
+        max_boxes = self.task.max_boxes
+        # One more object, of nothing, fills the places that remain, and no tensor is empty.
+        labeled = stored["labelled"]
+        stored = {key: _with_nothing(stored[key]) for key in stored if key != "labelled"}
+        whole = warp_boxes(ops.cast(stored["boxes"], "float32"), view)
+        seen = box_ops.clip(whole, visible_area(view))
+        share, sides = box_ops.area(seen), seen[:, 2:] - seen[:, :2]
+        exists = share > 0.0
+        barely = (share < _MIN_SHARE * box_ops.area(whole)) | (ops.min(sides, axis=1) < _MIN_SIDE)
+        ignore = exists & (barely | ops.cast(stored["ignore"], "bool"))
+        true = exists & ~ignore
 
+        number = ops.shape(whole)[0]
+        group = ops.cast(ops.where(true, 0, ops.where(ignore, 1, 2)), "int32")
+        rank = group * number + ops.arange(number, dtype="int32")
+        order = ops.cast(ops.argsort(rank), "int32")
+        order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
+        kept, rest = order[:max_boxes], order[max_boxes:]
 
-def label_spec(*, max_boxes: int, mask_size: int) -> dict[str, Spec]:
-    """See Task.label_spec. Boxes are pixels of the input, clipped to the picture.
+        places = ops.take(_mask_places(stored["masks"], stored["has_mask"]), kept)
+        masks = ops.take(ops.cast(stored["masks"], "uint8"), places, axis=0)
+        boxes, exists = ops.take(seen, kept, axis=0), ops.take(exists, kept)
+        if view.axis_aligned:
+            masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
+            masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
+            visible = mask_ops.crop(
+                masks, ops.take(whole, kept, axis=0), boxes, size=self.mask_size
+            )
+        else:
+            own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
+            visible = mask_ops.crop_through(masks, own, boxes, view, size=self.mask_size)
+        return {
+            "boxes": ops.where(exists[:, None], boxes, 0.0),
+            "classes": ops.where(exists, ops.take(ops.cast(stored["classes"], "int32"), kept), -1),
+            "masks": ops.cast(visible >= 0.5, "uint8"),
+            "has_mask": exists & ops.take(ops.cast(stored["has_mask"], "bool"), kept),
+            "ignore": ops.take(ignore, kept),
+            "labelled": ops.cast(labeled, "float32"),
+            "truncated_boxes": _truncated(ops.take(seen, rest, axis=0), max_boxes),
+        }
 
-    The true objects come first, then the ignored ones, then nothing (class -1, not ignored).
-    "surplus" counts the true objects that had no room; all boxes without room are in
-    "surplus_boxes", which are ignored: one each, and the last bounds whatever remains.
-    """
-    return {
-        "boxes": Spec((max_boxes, 4), "float32"),
-        "classes": Spec((max_boxes,), "int32"),
-        "masks": Spec((max_boxes, mask_size, mask_size), "uint8"),
-        "has_mask": Spec((max_boxes,), "bool"),
-        "ignore": Spec((max_boxes,), "bool"),
-        "labelled": Spec((), "float32"),
-        "surplus_boxes": Spec((max_boxes, 4), "float32"),
-        "surplus": Spec((), "int32"),
-    }
+    def weight(self, label: Tensors) -> Tensor:
+        """Return 1 for a labeled image, with or without objects."""
+        return ops.cast(label["labelled"], "float32")
 
+    content_unit: ClassVar[str] = "object"
 
-def has_masks(stored: Mapping[str, Any]) -> bool:
-    """Return whether an object of a stored label that is not ignored has a mask."""
-    has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
-    return bool(has_mask.any())
+    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+        """Count objects; usable are those no side of whose box is below a pixel.
 
+        Smaller ones are ignored in every view of the image (see `warp`).
+        """
+        num_classes = len(self.classes)
+        boxes = np.asarray(stored["boxes"], np.float64).reshape(-1, 4)
+        classes = np.asarray(stored["classes"]).reshape(-1)
+        ignored = np.asarray(stored["ignore"], bool).reshape(-1)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        flat = ~ignored & ~(sides > 0).all(axis=1)
+        barely = (sides * framing.visible < _MIN_SIDE - _ROUNDING).any(axis=1)
+        small = ~ignored & ~flat & barely
+        # As fractions of the image are where pixels are expected.
+        fractions = small & (boxes[:, 2:] * framing.original <= 1.0 + _ROUNDING).all(axis=1)
+        few = Lost(
+            f"smaller than one pixel at {framing.size} px", "raise the size of the recipe's network"
+        )
+        lost = {
+            _IGNORED: int(ignored.sum()),
+            _FLAT: int(flat.sum()),
+            _FRACTIONS: int(fractions.sum()),
+            few: int((small & ~fractions).sum()),
+        }
 
-def warp(
-    stored: Mapping[str, Tensor], view: View, *, max_boxes: int, mask_size: int
-) -> dict[str, Tensor]:
-    """See Task.warp.
+        def count(kept: np.ndarray) -> np.ndarray:
+            inside = kept & (classes >= 0) & (classes < num_classes)
+            return np.bincount(classes[inside], minlength=num_classes)
 
-    A box outside of the view is gone; one of which less than 10 % is visible, or less than a
-    pixel a side, is ignored. A mask is cut to what is visible of its box. Where a view turns or
-    shears, a box bounds the corners of the original's. Masks may be those of `compact`.
-    """
-    # One more object, of nothing, fills the places that remain, and no tensor is empty.
-    labeled = stored["labelled"]
-    stored = {key: _with_nothing(stored[key]) for key in stored if key != "labelled"}
-    whole = warp_boxes(ops.cast(stored["boxes"], "float32"), view)
-    seen = box_ops.clip(whole, visible_area(view))
-    share, sides = box_ops.area(seen), seen[:, 2:] - seen[:, :2]
-    exists = share > 0.0
-    barely = (share < _LEAST_SHARE * box_ops.area(whole)) | (ops.min(sides, axis=1) < _LEAST_SIDE)
-    ignore = exists & (barely | ops.cast(stored["ignore"], "bool"))
-    true = exists & ~ignore
+        return LabelContent(
+            total=len(boxes),
+            found=count(~ignored),
+            usable=count(~(ignored | flat | small)),
+            lost={why: number for why, number in lost.items() if number},
+        )
 
-    number = ops.shape(whole)[0]
-    group = ops.cast(ops.where(true, 0, ops.where(ignore, 1, 2)), "int32")
-    rank = group * number + ops.arange(number, dtype="int32")
-    order = ops.cast(ops.argsort(rank), "int32")
-    order = ops.concatenate([order, ops.repeat(number - 1, 2 * max_boxes)], axis=0)
-    kept, rest = order[:max_boxes], order[max_boxes:]
+    @property
+    def teachable(self) -> tuple[str, ...]:
+        """Boxes, with their scores and classes, and masks."""
+        return ("boxes", "masks") if self.task.with_masks else ("boxes",)
 
-    places = ops.take(_mask_places(stored["masks"], stored["has_mask"]), kept)
-    masks = ops.take(ops.cast(stored["masks"], "uint8"), places, axis=0)
-    boxes, exists = ops.take(seen, kept, axis=0), ops.take(exists, kept)
-    if view.axis_aligned:
-        masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
-        masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
-        visible = mask_ops.crop(masks, ops.take(whole, kept, axis=0), boxes, size=mask_size)
-    else:
-        own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
-        visible = mask_ops.crop_through(masks, own, boxes, view, size=mask_size)
-    return {
-        "boxes": ops.where(exists[:, None], boxes, 0.0),
-        "classes": ops.where(exists, ops.take(ops.cast(stored["classes"], "int32"), kept), -1),
-        "masks": ops.cast(visible >= 0.5, "uint8"),
-        "has_mask": exists & ops.take(ops.cast(stored["has_mask"], "bool"), kept),
-        "ignore": ops.take(ignore, kept),
-        "labelled": ops.cast(labeled, "float32"),
-        "surplus_boxes": _surplus(ops.take(seen, rest, axis=0), max_boxes),
-        "surplus": ops.maximum(ops.sum(ops.cast(true, "int32")) - max_boxes, 0),
-    }
+    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what is taught; an image without objects teaches boxes: all is background."""
+        has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
+        keys = self.teachable if has_mask.any() else ("boxes",)
+        return keys if float(stored["labelled"]) > 0 else ()
+
+    count_unit: ClassVar[str] = "objects"
+
+    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """Return the objects of each class; ignored ones do not count."""
+        classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
+        return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
 
 
 def _mask_places(masks: Tensor, has_mask: Tensor) -> Tensor:
-    """Where each of [N] objects has its mask among [N, ...], or among [M + 1, ...] of `compact`."""
+    """Return each object's place among masks [N, ...], or among [M + 1, ...] of `compact`."""
     has_mask = ops.cast(has_mask, "int32")
     number, last = ops.shape(has_mask)[0], ops.shape(masks)[0] - 1
     among_some = ops.where(has_mask > 0, ops.cumsum(has_mask) - 1, last)
@@ -196,13 +235,13 @@ def _mask_places(masks: Tensor, has_mask: Tensor) -> Tensor:
 
 
 def _with_nothing(values: Tensor) -> Tensor:
-    """Values [n, ...] with a row of zeros at the end."""
+    """Return values [n, ...] with a row of zeros at the end."""
     values = ops.convert_to_tensor(values)
     return ops.concatenate([values, ops.zeros((1, *ops.shape(values)[1:]), values.dtype)], axis=0)
 
 
-def _surplus(boxes: Tensor, slots: int) -> Tensor:
-    """Boxes [n, 4], n >= slots, in fewer places: the last bounds all that do not fit."""
+def _truncated(boxes: Tensor, slots: int) -> Tensor:
+    """Return boxes [n, 4], n >= slots, in fewer places: the last bounds all that do not fit."""
     present = box_ops.area(boxes) > 0.0
     boxes = ops.where(present[:, None], boxes, 0.0)
     last, is_last = boxes[slots - 1 :], present[slots - 1 :, None]
@@ -210,3 +249,24 @@ def _surplus(boxes: Tensor, slots: int) -> Tensor:
     high = ops.max(ops.where(is_last, last[:, 2:], 0.0), axis=0)
     bound = ops.where(ops.any(is_last), ops.concatenate([low, high]), 0.0)
     return ops.concatenate([boxes[: slots - 1], bound[None]], axis=0)
+
+
+def masks_of_some(
+    num_objects: int, rows: Sequence[int], masks: Sequence[np.ndarray], *, size: int
+) -> np.ndarray:
+    """Return masks for all objects, of which some have one: [num_objects, size, size] uint8.
+
+    Only the masks of `rows` take memory: what lies between is never written, and without a row all
+    masks are one.
+
+    Args:
+        num_objects: all.
+        rows: the objects that have a mask.
+        masks: theirs, each [size, size].
+        size: cells a side.
+    """
+    if not len(rows):
+        return np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (num_objects, size, size))
+    found = np.zeros((num_objects, size, size), np.uint8)
+    found[rows] = masks
+    return found

@@ -1,19 +1,21 @@
-"""Average precision as pycocotools computes it, and how good pseudo boxes are."""
+"""Average precision as pycocotools computes it, and the quality of pseudo boxes."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.ops.masks import encode_rle, paste
+from must_keras.tasks import base
 from must_keras.tasks.detection.records import ranked
-from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline
+from must_keras.tasks.metrics import Evaluator, ScoredPredictions, TrivialBaseline, share
+from must_keras.tasks.parts import Arrays, Size
 
 _EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU = 0.5
@@ -30,34 +32,44 @@ class AveragePrecision(Evaluator):
         num_classes: K.
         with_masks: whether masks are scored, where there are any.
         max_detections: the largest number of detections of a class in an image that count.
+
+    Example:
+        AveragePrecision(num_classes=2, with_masks=False, max_detections=100)
     """
+
+    metrics = (share("box_ap50"), share("box_ap"), share("mask_ap"))
 
     def __init__(self, *, num_classes: int, with_masks: bool, max_detections: int):
         self._num_classes = num_classes
-        self._with_masks = with_masks
+        self._with_masks = True
+        if not with_masks:
+            self._leave_out_masks()
         self._max_detections = max_detections
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
 
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """See Evaluator."""
-        self._with_masks &= "masks" in outputs
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        if "masks" not in prediction:
+            self._leave_out_masks()
         for i in np.flatnonzero(np.asarray(label["labelled"]) > 0):
             truth = {key: np.asarray(value[i]) for key, value in label.items()}
-            found = {key: np.asarray(value[i]) for key, value in outputs.items()}
+            found = {key: np.asarray(value[i]) for key, value in prediction.items()}
             self._add(truth, found)
 
-    def _add(self, truth: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
-        corners = [truth["boxes"], truth["surplus_boxes"], found["boxes"]]
+    def _leave_out_masks(self) -> None:
+        self._with_masks, self.metrics = False, AveragePrecision.metrics[:2]
+
+    def _add(self, truth: Arrays, found: Arrays) -> None:
+        corners = [truth["boxes"], truth["truncated_boxes"], found["boxes"]]
         far = np.ceil(np.concatenate([c.reshape(-1, 4) for c in corners]).max(axis=0, initial=1.0))
         size = (int(far[2]), int(far[3]))
         image = len(self._images)
         self._images.append({"id": image, "height": size[0], "width": size[1]})
-        seen = sorted({int(c) for c in found["classes"] if c >= 0})
+        detected = sorted({int(c) for c in found["classes"] if c >= 0})
         for box, category, is_ignored, mask in _objects(truth):
             # A crowd of every class matters where that class was detected.
-            for one in [category] if category >= 0 else seen:
+            for one in [category] if category >= 0 else detected:
                 known = mask is not None and not is_ignored
                 shape = mask if mask is not None else np.ones((1, 1))
                 self._truth.append(
@@ -80,13 +92,7 @@ class AveragePrecision(Evaluator):
                 )
 
     def _annotation(
-        self,
-        number: int,
-        image: int,
-        category: int,
-        box: np.ndarray,
-        mask: np.ndarray,
-        size: tuple[int, int],
+        self, number: int, image: int, category: int, box: np.ndarray, mask: np.ndarray, size: Size
     ) -> dict[str, Any]:
         ymin, xmin, ymax, xmax = (float(v) for v in box)
         annotation = {
@@ -103,19 +109,19 @@ class AveragePrecision(Evaluator):
             annotation["segmentation"] = {"size": list(size), "counts": counts}
         return annotation
 
-    def result(self) -> dict[str, float]:
-        """See Evaluator. NaN where there is no object (with a mask) at all."""
+    def values(self) -> list[float]:
+        """Return the values; NaN where there is no object (with a mask) at all."""
         precision = self._precision(self._truth, "bbox")
-        metrics = {"box_ap50": _mean(precision[:1]), "box_ap": _mean(precision)}
+        values = [_mean(precision[:1]), _mean(precision)]
         if self._with_masks:
             truth = [
                 a | {"iscrowd": a["mask_iscrowd"], "ignore": a["mask_iscrowd"]} for a in self._truth
             ]
-            metrics["mask_ap"] = _mean(self._precision(truth, "segm"))
-        return metrics
+            values.append(_mean(self._precision(truth, "segm")))
+        return values
 
     def _precision(self, truth: list[dict[str, Any]], kind: str) -> np.ndarray:
-        """[T, 101, K, 1, 1] precision at IoU 0.5, 0.55, ... and recall 0, 0.01, ...; -1: none."""
+        """Return precision [T, 101, K, 1, 1] at IoU 0.5, ... and recall 0, 0.01, ...; -1: none."""
         if not self._images:
             return np.full((10, 101, self._num_classes, 1, 1), -1.0)
         # Imported here: they bring matplotlib along.
@@ -145,86 +151,94 @@ class AveragePrecision(Evaluator):
 
 
 class PseudoBoxes(Evaluator):
-    """precision50, recall50 and mask_iou of pseudo labels, compared with true labels.
+    """precision50, recall50 and mask_iou of pseudo labels, compared with ground truth.
 
     Pseudo boxes, in their order (of scores), each take the free true box of their class with the
     highest IoU, if that is at least 0.5. A box left over of which half lies in an ignored one
     counts nothing. mask_iou is the mean over matched pairs with masks, in pixels of the input.
+
+    Example:
+        PseudoBoxes().result()  # NaN each: nothing is compared yet
     """
 
+    metrics = (share("precision50"), share("recall50"), share("mask_iou"))
+
     def __init__(self) -> None:
-        self._matched, self._said, self._true = 0, 0, 0
+        self._num_matched, self._num_pseudo, self._num_true = 0, 0, 0
         self._mask_ious: list[float] = []
 
-    def update(self, label: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """See Evaluator; `outputs` are labels as well."""
-        both = (np.asarray(label["labelled"]) > 0) & (np.asarray(outputs["labelled"]) > 0)
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        both = (np.asarray(label["labelled"]) > 0) & (np.asarray(prediction["labelled"]) > 0)
         for i in np.flatnonzero(both):
-            truth = list(_objects({k: np.asarray(v[i]) for k, v in label.items()}))
-            said = list(_objects({k: np.asarray(v[i]) for k, v in outputs.items()}))
-            self._add(truth, [s for s in said if not s[2]])
+            truth, pseudo = (
+                list(_objects({k: np.asarray(v[i]) for k, v in side.items()}))
+                for side in (label, prediction)
+            )
+            self._add(truth, [found for found in pseudo if not found[2]])
 
-    def _add(self, truth: list[tuple], said: list[tuple]) -> None:
+    def _add(self, truth: list[tuple], pseudo: list[tuple]) -> None:
         free = [t for t in truth if not t[2]]
         crowds = [t for t in truth if t[2]]
-        self._true += len(free)
-        for box, category, _, mask in said:
+        self._num_true += len(free)
+        for box, category, _, mask in pseudo:
             overlaps = [_overlaps(box, t[0])[0] if t[1] == category else 0.0 for t in free]
             place = int(np.argmax(overlaps)) if overlaps else -1
             if place >= 0 and overlaps[place] >= _MATCHED_IOU:
                 own_box, _, _, own_mask = free.pop(place)
-                self._matched += 1
-                self._said += 1
+                self._num_matched += 1
+                self._num_pseudo += 1
                 if mask is not None and own_mask is not None:
                     self._mask_ious.append(_mask_iou(mask, box, own_mask, own_box))
             elif not any(c[1] in (-1, category) and _overlaps(box, c[0])[1] >= 0.5 for c in crowds):
-                self._said += 1
+                self._num_pseudo += 1
 
-    def result(self) -> dict[str, float]:
-        """See Evaluator."""
-        return {
-            "precision50": self._matched / self._said if self._said else math.nan,
-            "recall50": self._matched / self._true if self._true else math.nan,
-            "mask_iou": float(np.mean(self._mask_ious)) if self._mask_ious else math.nan,
-        }
+    def values(self) -> list[float]:
+        return [
+            self._num_matched / self._num_pseudo if self._num_pseudo else math.nan,
+            self._num_matched / self._num_true if self._num_true else math.nan,
+            float(np.mean(self._mask_ious)) if self._mask_ious else math.nan,
+        ]
 
 
 class NoBoxes(TrivialBaseline):
-    """The prediction that there is nothing: of all that never look, none has a higher AP."""
+    """The prediction of no object: no other that ignores the image has a higher AP.
+
+    Example:
+        NoBoxes(mask_size=None).predict(2)["classes"]  # [[-1], [-1]]
+    """
 
     def __init__(self, *, mask_size: int | None):
         self._mask_size = mask_size
 
-    def update(self, label: Mapping[str, np.ndarray]) -> None:
-        """See Prior; there is nothing to learn."""
+    def update(self, label: Arrays) -> None:
+        """Ignore the labels: the prediction does not depend on them."""
 
-    def outputs(self, num_images: int) -> dict[str, np.ndarray]:
-        """See Prior."""
-        outputs = {
+    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+        prediction = {
             "boxes": np.zeros((num_images, 1, 4), np.float32),
             "scores": np.zeros((num_images, 1), np.float32),
             "classes": np.full((num_images, 1), -1, np.int32),
         }
         if self._mask_size is not None:
             shape = (num_images, 1, self._mask_size, self._mask_size)
-            outputs["masks"] = np.zeros(shape, np.float32)
-        return outputs
+            prediction["masks"] = np.zeros(shape, np.float32)
+        return prediction
 
 
-def _objects(label: Mapping[str, np.ndarray]) -> Iterator[tuple]:
-    """(box, class, is ignored, mask or None) of everything in one image's label."""
+def _objects(label: Arrays) -> Iterator[tuple]:
+    """Yield (box, class, is ignored, mask or None) of everything in one image's label."""
     for box, category, is_ignored, has_mask, mask in zip(
         *(label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks")), strict=True
     ):
         if category >= 0 or is_ignored:
             yield box, int(category), bool(is_ignored), mask if has_mask else None
-    for box in label["surplus_boxes"]:
+    for box in label["truncated_boxes"]:
         if box[2] > box[0]:
             yield box, -1, True, None
 
 
 def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """IoU, and the share of `box` that lies in `other`."""
+    """Return IoU, and the share of `box` that lies in `other`."""
     sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     common = float(np.prod(np.maximum(sides, 0.0)))
     own, its = (float(np.prod(np.maximum(b[2:] - b[:2], 0.0))) for b in (box, other))
@@ -247,49 +261,55 @@ def _mean(precision: np.ndarray) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def certainty(
-    label: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    *,
-    num_classes: int,
-    floor: float,
-    limit: int,
-) -> ScoredPredictions:
-    """The detections that a column keeps, and which found an object of their class at IoU 0.5.
+class Metrics(base.Metrics):
+    """Average precision, compared with the prediction of no object.
 
-    By descending score each takes the object that it overlaps most, once; what finds none and lies
-    in an ignored region by half is left out.
-
-    Args:
-        label: the truth, batched.
-        outputs: of a detector.
-        num_classes: K.
-        floor: the lowest score that a column keeps.
-        limit: the most boxes that it keeps of an image.
+    Example:
+        Detection(name="objects", classes=("cat", "dog")).metrics.evaluator()
     """
-    scores, classes, right = [], [], []
-    true_counts = np.zeros(num_classes, np.int64)
-    for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
-        true = list(_objects({key: value[image] for key, value in label.items()}))
-        ignored = [box for box, _, is_ignored, _ in true if is_ignored]
-        left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
-        np.add.at(true_counts, [category for _, category in left], 1)
-        said = {key: outputs[key][image] for key in ("boxes", "scores", "classes")}
-        for i in ranked(said, floor=floor)[:limit]:
-            box, category = said["boxes"][i], int(said["classes"][i])
-            fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
-            best = int(np.argmax(fits)) if fits else 0
-            hit = bool(fits) and fits[best] >= 0.5
-            if hit:
-                del left[best]
-            elif any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
-                continue
-            scores.append(said["scores"][i])
-            classes.append(category)
-            right.append(hit)
-    return ScoredPredictions(
-        scores=np.array(scores, np.float32),
-        classes=np.array(classes, np.int64),
-        right=np.array(right, bool),
-        true=true_counts,
-    )
+
+    def evaluator(self) -> Evaluator:
+        return AveragePrecision(
+            num_classes=len(self.task.classes),
+            with_masks=self.task.with_masks,
+            max_detections=self.task.max_detections,
+        )
+
+    def quality(self) -> Evaluator:
+        return PseudoBoxes()
+
+    def trivial_baseline(self) -> TrivialBaseline:
+        return NoBoxes(mask_size=2 * self.task.mask_region if self.task.with_masks else None)
+
+    def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions:
+        """Return the detections that would be stored, correct with an IoU of 0.5 in their class.
+
+        By descending score each takes the object that it overlaps most, once; what finds none and
+        lies in an ignored region by half is left out.
+        """
+        scores, classes, correct = [], [], []
+        num_true, records = np.zeros(len(self.task.classes), np.int64), self.task.records
+        for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
+            true = list(_objects({key: value[image] for key, value in label.items()}))
+            ignored = [box for box, _, is_ignored, _ in true if is_ignored]
+            left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
+            np.add.at(num_true, [category for _, category in left], 1)
+            found = {key: prediction[key][image] for key in ("boxes", "scores", "classes")}
+            for i in ranked(found, floor=records.floor)[: records.limit]:
+                box, category = found["boxes"][i], int(found["classes"][i])
+                fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
+                best = int(np.argmax(fits)) if fits else 0
+                hit = bool(fits) and fits[best] >= 0.5
+                if hit:
+                    del left[best]
+                elif any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                    continue
+                scores.append(found["scores"][i])
+                classes.append(category)
+                correct.append(hit)
+        return ScoredPredictions(
+            scores=np.array(scores, np.float32),
+            classes=np.array(classes, np.int64),
+            correct=np.array(correct, bool),
+            num_true=num_true,
+        )

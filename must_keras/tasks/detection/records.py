@@ -1,166 +1,193 @@
-"""What a label column keeps of a detector's outputs, and what it gives back."""
+"""What a pseudo-label dataset stores of a detector's predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
-from must_keras.tasks.base import Spec
-from must_keras.tasks.detection.labels import missing
-from must_keras.tasks.sketch import Regions, Sketch
-from must_keras.tasks.thresholds import DROPPED
+from must_keras.tasks import base
+from must_keras.tasks.parts import Arrays, Size, Spec
+from must_keras.tasks.summaries import Regions, Sketch
+from must_keras.tasks.thresholds import DROPPED, Threshold, thresholds_by_class
 
 
-def record_spec() -> dict[str, Spec]:
-    """See Task.record_spec. Boxes are fractions of the picture, by descending score.
+class Records(base.Records):
+    """Boxes as fractions of the picture, by descending score.
 
     "masks" are COCO's compressed run-length codes of [mask_size, mask_size] crops of the boxes,
-    empty where there is no mask. "ignore": regions, such as crowds, that are neither an object nor
+    empty without a mask. "ignore": regions, such as crowds, that are neither an object nor
     background whatever the threshold; a detector has none. "truncated": the detector may have had
-    more to say.
+    more objects.
+
+    Example:
+        Detection(name="objects", classes=("cat", "dog")).records.spec()
     """
-    return {
-        "boxes": Spec((None, 4), "float32"),
-        "scores": Spec((None,), "float32"),
-        "classes": Spec((None,), "int32"),
-        "ignore": Spec((None,), "bool", optional=True),
-        "masks": Spec((None,), "bytes"),
-        "mask_size": Spec((), "int32"),
-        "truncated": Spec((), "bool"),
-    }
+
+    takes_threshold: ClassVar[bool] = True
+
+    @property
+    def floor(self) -> float:
+        return self.task.score_floor
+
+    @property
+    def limit(self) -> int:
+        """The largest number of boxes that is stored of an image."""
+        return min(self.task.max_stored, self.task.max_detections, self.task.num_proposals)
+
+    def spec(self) -> dict[str, Spec]:
+        return {
+            "boxes": Spec((None, 4), "float32"),
+            "scores": Spec((None,), "float32"),
+            "classes": Spec((None,), "int32"),
+            "ignore": Spec((None,), "bool", optional=True),
+            "masks": Spec((None,), "bytes"),
+            "mask_size": Spec((), "int32"),
+            "truncated": Spec((), "bool"),
+        }
+
+    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
+        """Return at most `limit` boxes; a full list may lack objects."""
+        scores = np.asarray(prediction["scores"], np.float32)
+        classes = np.asarray(prediction["classes"], np.int32)
+        order = ranked(prediction, floor=self.floor)
+        # A full list of detections may have been cut as well.
+        limit = min(self.limit, len(scores))
+        truncated = len(order) >= limit
+        order = order[:limit]
+        area = np.asarray(area, np.float64)
+        sides = np.maximum(area[2:] - area[:2], 1e-9)
+        boxes = np.asarray(prediction["boxes"], np.float64)[order]
+        boxes = (boxes - np.tile(area[:2], 2)) / np.tile(sides, 2)
+        has_masks = "masks" in prediction
+        masks = (
+            np.asarray(prediction["masks"])[order] >= 0.5
+            if has_masks
+            else np.zeros((len(order), 1))
+        )
+        return {
+            "boxes": np.clip(boxes, 0.0, 1.0).astype(np.float32),
+            "scores": scores[order],
+            "classes": classes[order],
+            "ignore": np.zeros(len(order), bool),
+            "masks": [encode_rle(mask) if has_masks else b"" for mask in masks],
+            "mask_size": np.int32(masks.shape[-1]),
+            "truncated": np.bool_(truncated),
+        }
+
+    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record of boxes with "scores", or of certain ones: 1.
+
+        Objects with a score below the floor are lost, and all but the `max_stored` best ones; the
+        record is truncated then. Ignored regions have no score: they count as 1.
+        """
+        limit = self.task.max_stored
+        ignore = np.asarray(stored["ignore"], bool)
+        scores = np.asarray(stored.get("scores", np.ones(len(ignore))), np.float32)
+        scores = np.where(ignore, np.float32(1), scores)
+        order = np.argsort(-scores, kind="stable")
+        order = order[scores[order] >= np.float32(self.floor)]
+        truncated = len(order) > limit
+        order = order[:limit]
+        masks, has_mask = np.asarray(stored["masks"]), np.asarray(stored["has_mask"], bool)
+        return {
+            "boxes": np.asarray(stored["boxes"], np.float32)[order],
+            "scores": scores[order],
+            "classes": np.asarray(stored["classes"], np.int32)[order],
+            "ignore": ignore[order],
+            "masks": [encode_rle(masks[i]) if has_mask[i] else b"" for i in order],
+            "mask_size": np.int32(masks.shape[-1]),
+            "truncated": np.bool_(truncated),
+        }
+
+    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+        """Return the boxes at or above the threshold of their class; the others are background.
+
+        A truncated record whose lowest score is at least a threshold may lack objects: the whole
+        picture is then ignored where no stored box claims it.
+
+        Boxes of a class that is dropped are ignored, whatever their score, and not background:
+        with a threshold most objects of a class are still positives, but of this class none would
+        be, and the head would learn from every image of the pool that its objects are background.
+
+        Args:
+            record: those of older versions ignore nothing.
+            threshold: one for all classes, or one for each; DROPPED for one that is dropped.
+        """
+        limits = self._limits(threshold)
+        scores = np.asarray(record["scores"], np.float32)
+        labels = np.asarray(record["classes"], np.int32)
+        ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
+        ignored = ignore | (limits == DROPPED)[labels]
+        keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
+        size = int(record["mask_size"])
+        codes = [_bytes(record["masks"][i]) for i in keep]
+        masks = [_mask(c, size) if c else np.zeros((size, size), np.uint8) for c in codes]
+        label = {
+            "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
+            "classes": labels[keep],
+            "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
+            "has_mask": np.asarray([bool(c) for c in codes], bool),
+            "ignore": ignored[keep],
+        }
+        scores = scores[~ignore]
+        if bool(record["truncated"]) and (
+            not len(scores) or scores.min() >= np.float32(limits.min())
+        ):
+            everything = self.task.labels.missing() | {
+                "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
+                "classes": np.asarray([-1], np.int32),
+                "masks": np.zeros((1, size, size), np.uint8),
+                "has_mask": np.asarray([False]),
+                "ignore": np.asarray([True]),
+            }
+            label = {key: np.concatenate([label[key], everything[key]]) for key in label}
+        return label | {"labelled": np.asarray(1.0, np.float32)}
+
+    def check_threshold(self, threshold: Threshold) -> None:
+        self._limits(threshold)
+
+    def _limits(self, threshold: Threshold) -> np.ndarray:
+        """Return the threshold of each class, [K]; scores below the floor are not stored."""
+        classes = self.task.classes
+        return thresholds_by_class(self.task.name, threshold, classes, lowest=self.floor)
+
+    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+        """Return every stored box but those that are only ignored.
+
+        The certainty is high where scores s are near 0 or 1: the mean of |2 s - 1| with the scores
+        as weights, so that many faint boxes do not outweigh a doubtful one. 1 without a box.
+        """
+        shown = np.flatnonzero(
+            ~np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool)
+        )
+        scores = np.asarray(record["scores"], np.float32)[shown]
+        size = int(record["mask_size"])
+        codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
+        weight = float(scores.sum())
+        return Sketch(
+            certainty=float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight)
+            if weight
+            else 1.0,
+            regions=Regions(
+                boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
+                scores=scores,
+                classes=np.asarray(record["classes"], np.int32)[shown],
+                masks=tuple(_mask(code, size) if code else None for code in codes),
+            ),
+        )
 
 
-def encode(
-    outputs: Mapping[str, np.ndarray], area: np.ndarray, *, floor: float, limit: int
-) -> dict[str, Any]:
-    """See Task.encode; at most ``limit`` boxes, of which a full list may lack objects."""
-    scores = np.asarray(outputs["scores"], np.float32)
-    classes = np.asarray(outputs["classes"], np.int32)
-    order = ranked(outputs, floor=floor)
-    # A full list of detections may have been cut as well.
-    limit = min(limit, len(scores))
-    truncated = len(order) >= limit
-    order = order[:limit]
-    area = np.asarray(area, np.float64)
-    sides = np.maximum(area[2:] - area[:2], 1e-9)
-    boxes = np.asarray(outputs["boxes"], np.float64)[order]
-    boxes = (boxes - np.tile(area[:2], 2)) / np.tile(sides, 2)
-    has_masks = "masks" in outputs
-    masks = np.asarray(outputs["masks"])[order] >= 0.5 if has_masks else np.zeros((len(order), 1))
-    return {
-        "boxes": np.clip(boxes, 0.0, 1.0).astype(np.float32),
-        "scores": scores[order],
-        "classes": classes[order],
-        "ignore": np.zeros(len(order), bool),
-        "masks": [encode_rle(mask) if has_masks else b"" for mask in masks],
-        "mask_size": np.int32(masks.shape[-1]),
-        "truncated": np.bool_(truncated),
-    }
-
-
-def record_of(stored: Mapping[str, Any], *, floor: float, limit: int) -> dict[str, Any]:
-    """See Task.record_of. Boxes come with "scores", or are sure: 1.
-
-    Lost are objects with a score below ``floor``, and all but the ``limit`` surest; the record
-    says then that it is truncated. Ignored regions have no score: they count as 1.
-    """
-    ignore = np.asarray(stored["ignore"], bool)
-    scores = np.asarray(stored.get("scores", np.ones(len(ignore))), np.float32)
-    scores = np.where(ignore, np.float32(1), scores)
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= np.float32(floor)]
-    truncated = len(order) > limit
-    order = order[:limit]
-    masks, has_mask = np.asarray(stored["masks"]), np.asarray(stored["has_mask"], bool)
-    return {
-        "boxes": np.asarray(stored["boxes"], np.float32)[order],
-        "scores": scores[order],
-        "classes": np.asarray(stored["classes"], np.int32)[order],
-        "ignore": ignore[order],
-        "masks": [encode_rle(masks[i]) if has_mask[i] else b"" for i in order],
-        "mask_size": np.int32(masks.shape[-1]),
-        "truncated": np.bool_(truncated),
-    }
-
-
-def ranked(outputs: Mapping[str, np.ndarray], *, floor: float) -> np.ndarray:
-    """Places of one image's detections by descending score, without those below the floor."""
-    scores = np.asarray(outputs["scores"], np.float32)
+def ranked(prediction: Arrays, *, floor: float) -> np.ndarray:
+    """Return places of detections by descending score, without those below the floor."""
+    scores = np.asarray(prediction["scores"], np.float32)
     order = np.argsort(-scores, kind="stable")
     return order[
-        (np.asarray(outputs["classes"])[order] >= 0) & (scores[order] >= np.float32(floor))
+        (np.asarray(prediction["classes"])[order] >= 0) & (scores[order] >= np.float32(floor))
     ]
-
-
-def decode(
-    record: Mapping[str, Any],
-    limits: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """See Task.decode. Boxes below the threshold of their class are dropped: background.
-
-    A truncated record whose lowest score is at least a threshold may lack objects: the whole
-    picture is then ignored where no stored box claims it.
-
-    Boxes of a class that is dropped are ignored, whatever their score, and not background: with a
-    threshold most objects of a class are still positives, but of this class none would be, and
-    the head would learn from every image of the pool that its objects are background.
-
-    Args:
-        record: what `encode` or `record_of` made; columns of older versions ignore nothing.
-        limits: [K], the threshold of each class; DROPPED for one that is dropped.
-    """
-    scores = np.asarray(record["scores"], np.float32)
-    labels = np.asarray(record["classes"], np.int32)
-    ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
-    ignored = ignore | (limits == DROPPED)[labels]
-    keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
-    size = int(record["mask_size"])
-    codes = [_bytes(record["masks"][i]) for i in keep]
-    masks = [_mask(c, size) if c else np.zeros((size, size), np.uint8) for c in codes]
-    label = {
-        "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
-        "classes": labels[keep],
-        "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
-        "has_mask": np.asarray([bool(c) for c in codes], bool),
-        "ignore": ignored[keep],
-    }
-    scores = scores[~ignore]
-    if bool(record["truncated"]) and (not len(scores) or scores.min() >= np.float32(limits.min())):
-        everything = missing() | {
-            "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
-            "classes": np.asarray([-1], np.int32),
-            "masks": np.zeros((1, size, size), np.uint8),
-            "has_mask": np.asarray([False]),
-            "ignore": np.asarray([True]),
-        }
-        label = {key: np.concatenate([label[key], everything[key]]) for key in label}
-    return label | {"labelled": np.asarray(1.0, np.float32)}
-
-
-def sketch(record: Mapping[str, Any]) -> Sketch:
-    """See Task.sketch: every stored box but those that are only ignored.
-
-    Sure of its boxes where their scores s are near 0 or 1: the mean of |2 s - 1| with the scores
-    as weights, so that many faint boxes do not outweigh a doubtful one. 1 where there is no box.
-    """
-    shown = np.flatnonzero(~np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool))
-    scores = np.asarray(record["scores"], np.float32)[shown]
-    size = int(record["mask_size"])
-    codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
-    weight = float(scores.sum())
-    return Sketch(
-        certainty=float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight) if weight else 1.0,
-        regions=Regions(
-            boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
-            scores=scores,
-            classes=np.asarray(record["classes"], np.int32)[shown],
-            masks=tuple(_mask(code, size) if code else None for code in codes),
-        ),
-    )
 
 
 def _mask(code: bytes, size: int) -> np.ndarray:

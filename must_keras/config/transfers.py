@@ -1,0 +1,203 @@
+"""Transfers of a recipe: the downstream sets, the rules for all starts, and what a start copies."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import keras
+
+from must_keras.config.teachers import AnyTeacher
+from must_keras.data.splits import Splits
+from must_keras.errors import UserError, expect, expect_each, nearest
+from must_keras.runs.marks import RUN
+from must_keras.tasks.base import Task
+from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import FromCheckpoint, copy_parts
+from must_keras.training.network import BACKBONE, NECK, Network
+
+Aligned = Literal["none", "task", "images", "set"]
+Mode = Literal["full", "frozen"]
+Neck = Literal["fpn", "backbone"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A downstream set that no training run has seen.
+
+    Attributes:
+        name: names its folder.
+        task: with a fresh head.
+        sets: its images.
+        training: the same budget for every start.
+        learning_rates: the better one on validation is taken, for each start; none: training's.
+        rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
+        aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
+            task need not be said (see Recipe.alignment).
+    """
+
+    name: str
+    task: Task
+    sets: Splits
+    training: TrainingConfig
+    learning_rates: tuple[float, ...] = ()
+    rates_from: str | None = None
+    aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = f"transfer {self.name!r}"
+        expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
+        expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
+        expect_each(where, self, learning_rates=float)
+        for start, value in self.aligned.items():
+            if value not in get_args(Aligned):
+                allowed = nearest(str(value), get_args(Aligned))
+                raise UserError(f"{where}: aligned[{start!r}]={value!r}; {allowed}")
+        rates = self.learning_rates
+        if len(set(rates)) < len(rates) or not all(rate > 0 for rate in rates):
+            raise UserError.of(where, "learning_rates", rates, "positive and different ones needed")
+        if self.rates_from is not None and len(rates) < 2:
+            raise UserError(f"{where}: rates_from={self.rates_from!r} needs learning_rates")
+        if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
+            raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return tuple(self.learning_rates) or (self.training.learning_rate,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The rules that all starts of a comparison share.
+
+    Attributes:
+        mode: "full" trains all weights; "frozen" leaves those of the backbone, and of a pyramid
+            that is copied, as they are: the head alone learns, on whole images and, where the
+            augmentation mirrors, their mirror images.
+        neck: "fpn" copies the pyramid too where the start has one; "backbone" never does.
+        shots: labeled images of each class for classification, in all for other tasks, and at
+            most as many again for choosing a learning rate; None: all that there are.
+    """
+
+    mode: Mode = "full"
+    neck: Neck = "fpn"
+    shots: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("full", "frozen"):
+            raise UserError.of("", "mode", self.mode, "allowed are full, frozen")
+        if self.neck not in ("fpn", "backbone"):
+            raise UserError.of("", "neck", self.neck, "allowed are fpn, backbone")
+        if self.shots is not None and self.shots < 1:
+            raise UserError.of("", "shots", self.shots, "at least 1, or none for all")
+
+    def __str__(self) -> str:
+        """Return the name of the folder of its transfer runs."""
+        return f"{self.mode}-{self.neck}-{'all' if self.shots is None else self.shots}"
+
+    def title(self) -> str:
+        """Return the rules as text for people."""
+        mode = {"full": "full fine-tuning", "frozen": "frozen backbone"}[self.mode]
+        shots = "all images" if self.shots is None else f"{self.shots} shots"
+        neck = "pyramid copied where there is one" if self.neck == "fpn" else "fresh pyramid"
+        return f"{mode}, {neck}, {shots}"
+
+    def differs(self) -> dict[str, Any]:
+        """Return what a transfer run depends on beyond full fine-tuning on all images."""
+        usual = Protocol(neck=self.neck)
+        fields = {name: getattr(self, name) for name in ("mode", "shots")}
+        return {name: value for name, value in fields.items() if value != getattr(usual, name)}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferStart(abc.ABC):
+    """What the network of a transfer run starts from.
+
+    Attributes:
+        name: among a recipe's `starts`.
+        folder: path of its artifact below the run's folder; (): the run does not make it.
+        stage: the name of the stage that makes it.
+        teachers: those whose tasks it has learned.
+        is_random: whether its weights differ from seed to seed.
+    """
+
+    name: str
+    folder: tuple[str, ...] = ()
+    stage: str = ""
+    teachers: tuple[AnyTeacher, ...] = ()
+    is_random: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def parts(self, neck: Neck) -> tuple[str, ...]:
+        """Return the names of the parts of a network that it initializes, where both have them."""
+
+    def initialize(
+        self,
+        model: keras.Model,
+        trained: keras.Model | None,
+        parts: Sequence[str],
+        network: Network,
+    ) -> None:
+        """Copy its weights into these parts of a freshly initialized model.
+
+        Args:
+            model: the network of the transfer run.
+            trained: the model of its artifact; None where the run does not make it.
+            parts: names of layers.
+            network: of the recipe.
+        """
+        del network
+        if trained is not None:
+            copy_parts(model, trained, tuple(parts))
+
+    def depends_on(self, network: Network) -> dict[str, Any] | None:
+        """Return what it is, where the run does not make it; None: nothing but its name."""
+        del network
+        return None
+
+    def aligned(self, task: Task) -> Aligned:
+        """Return how far its training is aligned with a downstream task: by kind, or not."""
+        same = any(type(teacher.task) is type(task) for teacher in self.teachers)
+        return "task" if same else "none"
+
+
+class RandomStart(TransferStart):
+    """Random weights."""
+
+    is_random: ClassVar[bool] = True
+
+    def parts(self, neck: Neck) -> tuple[str, ...]:
+        del neck
+        return ()
+
+
+class CheckpointStart(TransferStart):
+    """The weights that come with the backbone."""
+
+    def parts(self, neck: Neck) -> tuple[str, ...]:
+        del neck
+        return (BACKBONE,)
+
+    def initialize(
+        self,
+        model: keras.Model,
+        trained: keras.Model | None,
+        parts: Sequence[str],
+        network: Network,
+    ) -> None:
+        del trained, parts
+        FromCheckpoint().apply(model, network)
+
+    def depends_on(self, network: Network) -> dict[str, Any]:
+        return FromCheckpoint().depends_on(network)
+
+
+class TrainedStart(TransferStart):
+    """A network that the run has trained."""
+
+    def parts(self, neck: Neck) -> tuple[str, ...]:
+        return (BACKBONE, NECK) if neck == "fpn" else (BACKBONE,)

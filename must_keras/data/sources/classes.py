@@ -1,0 +1,256 @@
+"""Images with one class each: a folder for every class, or a table beside the images."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from must_keras.data import names
+from must_keras.data.io.annotation_fields import shown
+from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
+from must_keras.data.io.text_files import decoded, read_bytes
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
+from must_keras.data.stored import class_label
+from must_keras.errors import UserError, check_classes, not_allowed
+
+_DELIMITERS = (",", ";", "\t")
+
+
+class _Classified(ImageFiles):
+    """The pictures of a folder, some of which have a class.
+
+    Args:
+        class_of: {file: index of its class}; other files are not labeled.
+        classes: names in the order of the indices.
+        head: the head that the classes label; None for images alone.
+        arguments: see ImageFiles.
+    """
+
+    searches_root = True
+
+    def __init__(
+        self,
+        class_of: Mapping[str, int],
+        classes: Sequence[str],
+        head: str | None,
+        **arguments: Any,
+    ):
+        self._class_of = class_of
+        label_spaces = spaces(head, LabelSpace("classes", tuple(classes)))
+        super().__init__(label_spaces=label_spaces, **arguments)
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        found = self._class_of.get(self._files[index])
+        if found is None:
+            return {}
+        return {
+            head: class_label(found, len(space.classes))
+            for head, space in self.label_spaces.items()
+        }
+
+
+class FolderPerClass(_Classified):
+    """Images for classification: <root>/<class>/.../x.jpg, sorted by path.
+
+    Names are compared as people read them: see `names.as_read`.
+
+    Args:
+        name: of the source.
+        root: the folder of the classes' folders.
+        head: the head that its classes label; None for images alone.
+        classes: names in the order of the indices, folders or not; None: the folders, sorted. Give
+            them where a set may lack a class that another split has.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
+
+    Raises:
+        UserError: a class's folder contains no picture, a picture is in none, or a folder is no
+            class, or reads like another.
+
+    Example:
+        FolderPerClass(name="leaves", root="species", head="species")
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        head: str | None,
+        classes: Sequence[str] | None = None,
+        bits: int | None = None,
+    ):
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
+        root = existing_folder(root)
+        files = picture_files(root)
+        for file in files:
+            if "/" not in file:
+                raise UserError(f"{root / file} is in no class's folder")
+        folder_of = {file: file.split("/")[0] for file in files}
+        folders = sorted(set(folder_of.values()))
+        there = {
+            p.name
+            for p in root.iterdir()
+            if not p.name.startswith(".") and p.is_dir() and names.is_text(p.name)
+        }
+        for folder in sorted(there.difference(folders)) if classes is None else ():
+            raise UserError(f"{root / folder} holds no picture")
+        same = names.ambiguous(folders)
+        if same is not None:
+            raise UserError(
+                f"{root} holds the folders {names.shown(same[0])} and {names.shown(same[1])}, "
+                "which read the same: rename one of them, or put their images together"
+            )
+        classes = tuple(folders if classes is None else classes)
+        known = names.Names(classes)
+        indices = {folder: known.index_in(folder, classes) for folder in folders}
+        for folder, index in indices.items():
+            if index is None:
+                raise UserError(
+                    f"{root / folder} is not one of the {len(classes)} classes: "
+                    f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
+                )
+        class_of = {file: indices[folder] for file, folder in folder_of.items()}
+        super().__init__(class_of, classes, head, name=name, root=root, files=files, bits=bits)
+
+
+class CsvClasses(_Classified):
+    """The pictures of a folder, and a CSV file with a header and the class of some of them.
+
+    Columns are separated by commas, semicolons or tabs, whichever gives both columns. Names are
+    compared as people read them: see `names.Names`.
+
+    Args:
+        name: of the source.
+        images: the images' folder.
+        csv_file: the table; a picture without a row is not labeled.
+        head: the head that the classes label; None for images alone.
+        classes: names in the order of the indices; None: those in the file, sorted.
+        file_column: names a picture by its path relative to `images`.
+        class_column: names its class; empty: not labeled.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
+
+    Raises:
+        UserError: the file cannot be read or lacks a column; a row names no picture, one that was
+            named before, or no class.
+
+    Example:
+        CsvClasses(name="tags", images="photos", csv_file="tags.csv", head="tags")
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        images: Path,
+        csv_file: Path,
+        head: str | None,
+        classes: Sequence[str] | None = None,
+        file_column: str = "file",
+        class_column: str = "class",
+        bits: int | None = None,
+    ):
+        root, self._csv = existing_folder(images), pathlib.Path(csv_file)
+        files = picture_files(root)
+        rows = _read(self._csv, file_column, class_column)
+        known = names.Names(files)
+        first: dict[str, int] = {}
+        named: dict[str, tuple[int, str]] = {}
+        for number, text, class_name in rows:
+            where = f"{self._csv}, line {number}"
+            file = _found(known, text, where)
+            if file is None:
+                raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
+            if file in first:
+                raise UserError(
+                    f"{where}: {text!r} is also on line {first[file]}: a picture has one row"
+                )
+            first[file] = number
+            if class_name:
+                named[file] = (number, class_name)
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
+        else:
+            # One spelling of those that read the same.
+            classes = sorted(
+                {names.as_read(c): c for _, c in sorted(named.values(), reverse=True)}.values()
+            )
+        if not classes:
+            raise UserError.at(self._csv, "names no class")
+        classes = tuple(classes)
+        of_name = names.Names(classes)
+        indices = {c: of_name.index_in(c, classes) for c in {c for _, c in named.values()}}
+        for number, class_name in named.values():
+            if indices[class_name] is None:
+                raise not_allowed(
+                    f"{self._csv}, line {number}: no class {class_name!r}", class_name, classes
+                )
+        class_of = {file: indices[c] for file, (_, c) in named.items()}
+        super().__init__(class_of, classes, head, name=name, root=root, files=files, bits=bits)
+
+    def describe_content(self) -> dict[str, Any]:
+        table = {"csv": label_digest(self._csv.parent, [self._csv.name])}
+        return super().describe_content() | table
+
+
+def _found(known: names.Names, text: str, where: str) -> str | None:
+    """Return the picture of a row: its path as it stands, or without spaces at its ends."""
+    try:
+        found = known.find(text)
+        return known.find(text.strip()) if found is None else found
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:
+    """Return (line number, file, class) of every row."""
+    data = read_bytes(path)
+    # Spreadsheets write UTF-8, or UTF-16 with its mark.
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = decoded(path, data, "utf-16" if is_wide else "utf-8-sig")
+    wanted = (file_column, class_column)
+    headers = {delimiter: _header(path, text, delimiter) for delimiter in _DELIMITERS}
+    # Where none has both columns, the messages are about commas.
+    delimiter = next((d for d, names_ in headers.items() if {*wanted} <= {*names_}), ",")
+    columns = headers[delimiter]
+    for column in wanted:
+        if len(columns) == 1 and column not in columns:
+            raise UserError(
+                f"{path} has one column, {columns[0]!r}: expected columns separated by commas, "
+                f"semicolons or tabs, and {file_column!r} and {class_column!r} in the first line"
+            )
+        if column not in columns:
+            raise not_allowed(f"{path} has no column {column!r}", column, columns)
+        if columns.count(column) > 1:
+            raise UserError(f"{path} has {columns.count(column)} columns {column!r}, expected one")
+    places = [columns.index(column) for column in wanted]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    found = []
+    try:
+        next(rows)
+        for row in rows:
+            # Empty cells behind the last column are what spreadsheets write.
+            if any(row) and (len(row) < len(columns) or any(row[len(columns) :])):
+                raise UserError(
+                    f"{path}, line {rows.line_num}: {len(row)} fields, expected {len(columns)} as "
+                    f"in the first line ({shown(row)})"
+                )
+            if any(row):
+                found.append((rows.line_num, row[places[0]], row[places[1]].strip()))
+    except csv.Error as error:
+        raise UserError.at(path, f", line {rows.line_num}: not CSV: {error}") from None
+    return found
+
+
+def _header(path: pathlib.Path, text: str, delimiter: str) -> list[str]:
+    first = re.split(r"\r\n|\r|\n", text, maxsplit=1)[:1]
+    try:
+        return [name.strip() for name in next(csv.reader(first, delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise UserError.at(path, f", line 1: not CSV: {error}") from None

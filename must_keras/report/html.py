@@ -1,0 +1,155 @@
+"""The building blocks of report.html: the section, and its text, tables and figures."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from must_keras.analysis import curves
+from must_keras.report.results import RunResults
+from must_keras.tasks.metrics import find_metric
+
+
+class Section(abc.ABC):
+    """One subject of report.html.
+
+    A new section is one class with these two members, and a place in `page.SECTIONS`.
+
+    Example:
+        class Seeds(Section):
+            title = "Seeds"
+
+            def blocks(self, run):
+                yield paragraph(f"The seed of the recipe is {results.recipe.seed}.")
+    """
+
+    title: ClassVar[str] = ""
+    """The heading; "": none."""
+
+    @abc.abstractmethod
+    def blocks(self, results: RunResults) -> Iterator[Markup]:
+        """Yield the section's HTML; a section without any is left out of the page."""
+
+
+# Of a table: a whole number has separators, another number three decimals, None is a dash.
+Value = str | int | float | None
+
+
+class Cell(NamedTuple):
+    """A table cell with CSS classes and a text that appears on hovering.
+
+    Example:
+        >>> Cell(0.5, classes="best", hint="1 seed").classes
+        'best'
+    """
+
+    value: Value
+    classes: str = ""
+    hint: str = ""
+
+
+def paragraph(text: str) -> Markup:
+    """Return text as a paragraph; only text that is Markup is not escaped."""
+    return Markup("<p>{}</p>\n").format(text)
+
+
+def paragraphs(texts: Iterable[str]) -> Markup:
+    """Return each text as a paragraph."""
+    return Markup().join(map(paragraph, texts))
+
+
+def heading(text: str) -> Markup:
+    """Return a heading within a section."""
+    return Markup("<h3>{}</h3>\n").format(text)
+
+
+def bullets(texts: Iterable[str]) -> Markup:
+    """Return a list; "" without texts."""
+    items = Markup().join(Markup("<li>{}</li>\n").format(text) for text in texts)
+    return Markup("<ul>\n{}</ul>\n").format(items) if items else items
+
+
+def folded(summary: str, content: Markup) -> Markup:
+    """Return content that opens on a click on its summary."""
+    return Markup("<details><summary>{}</summary>\n{}</details>\n").format(summary, content)
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Value | Cell]],
+    foot: Iterable[tuple[str, Sequence[Value]]] = (),
+) -> Markup:
+    """Return a table that scrolls sideways where it is wider than the page.
+
+    Args:
+        head: titles of the columns.
+        rows: as many cells each.
+        foot: (title, values) of summary rows; the values stand under the last columns.
+    """
+    titles = Markup().join(Markup("<th>{}</th>").format(title) for title in head)
+    lines = Markup().join(Markup("<tr>{}</tr>\n").format(_cells(row)) for row in rows)
+    last = Markup().join(
+        Markup('<tr><th colspan="{}">{}</th>{}</tr>\n').format(
+            len(head) - len(values), title, _cells(values)
+        )
+        for title, values in foot
+    )
+    return Markup(
+        '<div class="scroll"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n'
+        "<tfoot>\n{}</tfoot></table></div>\n"
+    ).format(titles, lines, last)
+
+
+def _cells(row: Sequence[Value | Cell]) -> Markup:
+    found = []
+    for value in row:
+        cell = value if isinstance(value, Cell) else Cell(value)
+        given = {"class": cell.classes, "title": cell.hint}
+        attributes = [Markup(' {}="{}"').format(key, text) for key, text in given.items() if text]
+        content = Markup("<td{}>{}</td>").format(Markup().join(attributes), number(cell.value))
+        found.append(content)
+    return Markup().join(found)
+
+
+def figures(found: Iterable[Markup]) -> Markup:
+    """Return figures side by side; "" without any."""
+    inside = Markup().join(found)
+    return Markup('<div class="grid">{}</div>\n').format(inside) if inside else inside
+
+
+def charts(found: Iterable[Figure]) -> Markup:
+    """Return charts side by side; the alternative text of each is its title."""
+    images = (_image("png", curves.png(one), one.axes[0].get_title()) for one in found)
+    return figures(Markup("<figure>{}</figure>\n").format(image) for image in images)
+
+
+def photo(picture: Image.Image, caption: str) -> Markup:
+    """Return a picture as a figure with a caption."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, format="JPEG", quality=88)
+    image = _image("jpeg", buffer.getvalue(), caption)
+    return Markup("<figure><figcaption>{}</figcaption>{}</figure>\n").format(caption, image)
+
+
+def _image(kind: str, data: bytes, text: str) -> Markup:
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Markup('<img alt="{}" src="{}">').format(text, uri)
+
+
+def number(value: Value) -> str:
+    """Return the text of a table's value."""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else value
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric's name, with an arrow where lower values are better."""
+    return metric if find_metric(metric).better == "higher" else f"{metric} ↓"

@@ -1,0 +1,268 @@
+"""An artifact: one piece of work in a folder, what it is made from and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from must_keras.errors import DataError, UserError
+from must_keras.files import TEMPORARY, warn_once
+from must_keras.json_files import find_json, write_json
+from must_keras.runs import marks, results
+from must_keras.runs.fingerprint import describe, in_words
+from must_keras.runs.marks import BEGUN, EVIDENCE, FINISHED
+
+Inputs = Mapping[str, Any]
+
+
+class _Finished(TypedDict):
+    """The content of finished.json."""
+
+    inputs: Any
+    result: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One piece of work of a run, complete or not.
+
+    finished.json is written last, by rename: {"inputs": what the artifact was made from, "result"}.
+    An artifact is made again only if that file is missing. `Run` gives artifacts to read; a stage
+    declares those that it makes, with all fields.
+
+    Attributes:
+        folder: its own.
+        others: the same artifact's folders in other runs, which are only read.
+        fields: the type of its result: a TypedDict, or dict.
+        stage: the name of the stage that makes it.
+        name: of the artifact within its stage, for people.
+        group: what `--only` selects it by; "" where it cannot.
+        find_inputs: returns what it is made from, or None while one of its needs is not complete.
+        needs: the artifacts that it is made from.
+        is_renewed: whether its stage makes it again by itself once it is outdated.
+        restarts: whether an interrupted one starts afresh.
+    """
+
+    folder: pathlib.Path
+    others: tuple[pathlib.Path, ...] = ()
+    fields: Any = dataclasses.field(default=dict, compare=False, repr=False)
+    stage: str = dataclasses.field(default="", compare=False)
+    name: str = dataclasses.field(default="", compare=False)
+    group: str = dataclasses.field(default="", compare=False)
+    find_inputs: Callable[[], Inputs | None] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    needs: tuple[Artifact, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    is_renewed: bool = dataclasses.field(default=False, compare=False)
+    restarts: bool = dataclasses.field(default=False, compare=False)
+
+    def declare(self, **fields: Any) -> Artifact:
+        """Return the same artifact with what its stage declares of it."""
+        return dataclasses.replace(self, **fields)
+
+    @property
+    def title(self) -> str:
+        """Its stage and name."""
+        return f"{self.stage} {self.name}".rstrip()
+
+    @property
+    def model_path(self) -> pathlib.Path:
+        """The trained model of a network's artifact."""
+        return self.folder / "model.keras"
+
+    # ---- what it is made from -------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> Any | None:
+        """What it is made from, as plain data; None while that is not known.
+
+        Once known it stays: what is recorded at the end is what the work began with.
+        """
+        if "_inputs" not in self.__dict__:
+            found = None if self.find_inputs is None else self.find_inputs()
+            if found is None:
+                return None
+            object.__setattr__(self, "_inputs", describe(found))
+        return self.__dict__["_inputs"]
+
+    def made_from(self) -> Any | None:
+        """Return the inputs of the complete artifact, or of the interrupted one; None before it.
+
+        Raises:
+            DataError: the file that holds them is damaged.
+        """
+        value = self._finished(self.folder)
+        return self._begun_from() if value is None else value["inputs"]
+
+    def difference(self, inputs: Any) -> str | None:
+        """Return what changed since it was made or begun, to follow "was made ".
+
+        None where nothing changed, or it is not begun.
+        """
+        value = self._finished(self.folder)
+        if value is not None:
+            return in_words(value["inputs"], inputs)
+        was = self._begun_from()
+        return in_words(was, inputs) if was else None
+
+    # ---- its result -----------------------------------------------------------------------------
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is complete, whatever it was made from."""
+        return self._finished(self.folder) is not None
+
+    def result(self) -> dict[str, Any] | None:
+        """Return its result; None while it is not complete."""
+        value = self._finished(self.folder)
+        return None if value is None else value["result"]
+
+    def result_of(self, inputs: Any) -> dict[str, Any] | None:
+        """Return its result if it was made from these inputs; None otherwise."""
+        value = self._finished(self.folder)
+        if value is None:
+            return None
+        return value["result"] if value["inputs"] == describe(inputs) else None
+
+    def is_complete(self) -> bool:
+        """Return whether it is complete, made from its inputs; if need be, reuse another run's.
+
+        Raises:
+            UserError: it was made from other inputs; names the value that differs.
+        """
+        value, inputs = self._finished(self.folder), self.inputs
+        if value is None:
+            return self._reused(inputs)
+        difference = in_words(value["inputs"], inputs)
+        if difference is None:
+            return True
+        if self.is_renewed:
+            return self._reused(inputs)  # Another run may have what is asked for now.
+        raise UserError.at(self.folder, f"was made {difference}")
+
+    # ---- making it ------------------------------------------------------------------------------
+
+    def begin(self) -> pathlib.Path:
+        """Empty the folder for work that starts afresh; steps that were not finite stay in it.
+
+        Returns:
+            The folder; begun.json in it records what the artifact is made from.
+
+        Raises:
+            UserError: the folder contains files that no run has written.
+        """
+        marks.check_own(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            if not marks.is_kept(path.name):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        write_json(self.folder / BEGUN, self.inputs or {})
+        (self.folder / FINISHED).unlink(missing_ok=True)
+        return self.folder
+
+    def resume(self) -> pathlib.Path:
+        """Return the folder as an interrupted process left it, or an empty one for a first start.
+
+        Raises:
+            UserError: the folder contains unfinished work that was made from other inputs.
+        """
+        self._check_begun(self.inputs)
+        if not self._begun_with():
+            self.begin()
+        return self.folder
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Record the result, which completes the artifact; what only unfinished work needs goes."""
+        write_json(self.folder / FINISHED, {"inputs": self.inputs, "result": describe(result)})
+        (self.folder / BEGUN).unlink(missing_ok=True)
+        marks.remove_checkpoints(self.folder)
+
+    def amend(self, more: Mapping[str, Any]) -> None:
+        """Replace values of the result of a complete artifact."""
+        value = self._finished(self.folder)
+        result = value["result"] | describe(more)
+        write_json(self.folder / FINISHED, {"inputs": value["inputs"], "result": result})
+
+    def reusable(self, inputs: Any) -> pathlib.Path | None:
+        """Return the same artifact's folder in another run, if it was made from these inputs."""
+        for other in self.others:
+            try:
+                value = self._finished(other)
+            except (DataError, UserError) as error:  # It is not this run's.
+                warn_once(f"not looked into for finished work: {error}")
+                continue
+            if value is not None and value["inputs"] == inputs:
+                return other
+        return None
+
+    def _reused(self, inputs: Any) -> bool:
+        """Copy the artifact from another run that has it; return whether one does."""
+        other = self.reusable(inputs)
+        if other is None:
+            return False
+        marks.check_own(self.folder)
+        self._check_begun(inputs)
+        temporary = self.folder.with_name(f"{self.folder.name}.from-another-run{TEMPORARY}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            shutil.copytree(other, temporary, copy_function=_linked)
+        except shutil.Error as error:
+            file, target, reason = error.args[0][0]
+            raise UserError.at(file, f"cannot be copied to {target}: {reason}") from None
+        for evidence in self.folder.glob(f"{EVIDENCE}*"):
+            shutil.rmtree(temporary / evidence.name, ignore_errors=True)
+            evidence.rename(temporary / evidence.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        temporary.rename(self.folder)
+        print(f"{self.folder}: reused from {other}")
+        return True
+
+    # ---- its files ------------------------------------------------------------------------------
+
+    def _begun_with(self) -> dict[str, Any] | None:
+        """Return the inputs of unfinished work; None, or nothing in it, where it has none."""
+        remedy = f"delete {self.folder} to start it afresh"
+        return find_json(self.folder / BEGUN, dict, remedy=remedy)
+
+    def _begun_from(self) -> Any | None:
+        """Return the inputs of the interrupted artifact; None where it is not begun."""
+        remedy = f"delete {self.folder} to label again"
+        labeling = find_json(self.folder / marks.STARTED, dict, remedy=remedy)
+        return self._begun_with() if labeling is None else labeling.get("recipe")
+
+    def _check_begun(self, inputs: Any) -> None:
+        """Raise UserError where unfinished work was begun with other inputs; name what differs."""
+        was = self._begun_with()
+        difference = in_words(was, inputs) if was else None
+        if difference is not None:
+            raise UserError.at(
+                self.folder,
+                f"contains unfinished work that was begun {difference}. Undo the change to resume "
+                f"it, choose another --workdir, or delete {self.folder} to start it afresh",
+            )
+
+    def _finished(self, folder: pathlib.Path) -> dict[str, Any] | None:
+        """Return the content of finished.json; None while the artifact is not complete.
+
+        Raises:
+            DataError: it is damaged.
+            UserError: it cannot be opened.
+        """
+        path, remedy = folder / FINISHED, f"delete {folder} to have it made again"
+        value = find_json(path, _Finished, remedy=remedy)
+        if value is not None:
+            found = results.checked(value["result"], self.fields, path=path, remedy=remedy)
+            value["result"] = found
+        return value
+
+
+def _linked(source: str, destination: str) -> None:
+    """Give a file another name; copy it where that is not possible."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)

@@ -1,0 +1,267 @@
+"""A run: a recipe and a directory, and the answers to every question about the two."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Collection
+from typing import Any
+
+from must_keras.config.recipe import Recipe
+from must_keras.config.teachers import AnyTeacher
+from must_keras.data.examples import LabeledExamples
+from must_keras.data.sources import Source
+from must_keras.data.splits import Splits
+from must_keras.errors import DataError, UserError, damaged
+from must_keras.files import warn_once
+from must_keras.inference.scoring import Scorer, labeled
+from must_keras.json_files import find_json, write_json
+from must_keras.ops.keyed_random import derived_seed
+from must_keras.runs import results
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.marks import PREDICTION_COUNTS, RUN
+from must_keras.tasks.base import Task
+from must_keras.tasks.thresholds import Choice, PredictionCounts
+from must_keras.versions import git_commit, versions
+
+_SECONDS = "seconds.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A recipe and a directory.
+
+    Attributes:
+        recipe: the values of the run; its pools are as the run's lists have them (see runs.pools).
+        path: the run's folder.
+        others: folders of other runs, whose complete artifacts are reused where they are the same.
+        strategy: the name of the tf.distribute strategy.
+        make_labeler: returns what writes pseudo labels, called with (run, teachers); None: this
+            process does. See pseudo_labels.labeler.
+        stand_ins: {folder of an artifact: the folder in another run that it is read from}, for a
+            plan of what would be reused.
+
+    Example:
+        >>> run = Run(recipe=recipe, path=pathlib.Path("runs/scenes"))  # doctest: +SKIP
+        >>> run.student.result()["parameters"]  # doctest: +SKIP
+        1183542
+    """
+
+    recipe: Recipe
+    path: pathlib.Path
+    others: tuple[pathlib.Path, ...] = ()
+    strategy: str = "auto"
+    make_labeler: Callable[..., Any] | None = dataclasses.field(default=None, compare=False)
+    stand_ins: dict[pathlib.Path, pathlib.Path] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    # ---- where its artifacts are ----------------------------------------------------------------
+
+    def teacher(self, name: str) -> Artifact:
+        """teachers/<name>/."""
+        return self.artifact("teachers", name, fields=results.TeacherResult)
+
+    def labels(self, teacher: str, source: str) -> Artifact:
+        """labels/<teacher>/<source>/."""
+        return self.artifact("labels", teacher, source, fields=results.LabelsResult)
+
+    def leakage(self, source: str) -> Artifact:
+        """leaks/<source>/."""
+        return self.artifact("leaks", source, fields=results.LeakageResult)
+
+    @property
+    def student(self) -> Artifact:
+        """student/."""
+        return self.artifact("student", fields=results.StudentResult)
+
+    @property
+    def rounds(self) -> Artifact:
+        """rounds/: the best student of all self-training rounds."""
+        return self.artifact("rounds", fields=results.StudentResult)
+
+    @property
+    def supervised(self) -> Artifact:
+        """supervised/."""
+        return self.artifact("supervised", fields=results.StudentResult)
+
+    def self_supervised(self, name: str) -> Artifact:
+        """selfsup/<name>/."""
+        return self.artifact("selfsup", name, fields=results.SelfSupervisedResult)
+
+    def transfer(self, name: str, start: str, protocol: str, seed: int) -> Artifact:
+        """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
+        names = ("transfers", name, start, protocol, f"seed{seed}")
+        return self.artifact(*names, fields=results.TransferResult)
+
+    @property
+    def export(self) -> Artifact:
+        """export/."""
+        return self.artifact("export")
+
+    def artifact(self, *names: str, fields: Any = dict) -> Artifact:
+        """Return the artifact of a folder of the run, <path>/<name>/<name>/..."""
+        folder = self.path.joinpath(*names)
+        others = tuple(other.joinpath(*names) for other in self.others)
+        folder = self.stand_ins.get(folder, folder)
+        return Artifact(folder=folder, others=others, fields=fields)
+
+    def round(self, number: int, recipe: Recipe) -> Run:
+        """Return the run of a self-training round, in rounds/<number>/; round 1 is the run itself.
+
+        What does not change from round to round is reused from this run.
+        """
+        if number == 1:
+            return self
+        folders = [root / "rounds" / str(number) for root in (self.path, *self.others)]
+        others = (self.path, *folders[1:])
+        return dataclasses.replace(self, recipe=recipe, path=folders[0], others=others)
+
+    # ---- what the recipe means here -------------------------------------------------------------
+
+    def seed(self, *names: str) -> int:
+        """Return the seed of the artifact that these names identify."""
+        return derived_seed(self.recipe.seed, *names)
+
+    def prediction_counts(self, teacher: AnyTeacher) -> PredictionCounts | None:
+        """Return a teacher's scored predictions on validation images; None before they are counted.
+
+        They are counted when the teacher is scored, as its pseudo labels are made: with the same
+        floor, suppression, number of boxes and bytes of confidence; a map larger than a stored one
+        is not resized first.
+        """
+        path = self.teacher(teacher.name).folder / PREDICTION_COUNTS
+        if not path.exists():
+            return None
+        counts, expected = PredictionCounts.load(path), len(teacher.task.classes)
+        if len(counts) != expected:
+            raise damaged(
+                path,
+                f"it counts {len(counts)} classes, the task has {expected}",
+                remedy="delete it, then run --stage=teacher to count the predictions again",
+            )
+        return counts
+
+    def choices(self, teacher: AnyTeacher) -> dict[str, Choice] | None:
+        """Return {class: what AtPrecision chooses}; None where the recipe gives the threshold.
+
+        Raises:
+            UserError: the teacher's predictions are not counted yet, or have no scores.
+        """
+        if teacher.rule is None:
+            return None
+        where, counts = f"teacher {teacher.name!r}", self.prediction_counts(teacher)
+        if counts is None or not self.teacher(teacher.name).is_there:
+            raise UserError(
+                f"{where} is not complete, or its predictions on validation images are not counted "
+                "yet: run --stage=teacher first"
+            )
+        if counts.all_certain:
+            raise UserError(
+                f"{where} has no scores (all of its predictions on validation images have a score "
+                "of 1): a threshold cannot be chosen"
+            )
+        chosen = teacher.rule.choose(counts, lowest=teacher.task.records.floor)
+        return dict(zip(teacher.task.classes, chosen, strict=True))
+
+    def is_resolvable(self, teacher: AnyTeacher) -> bool:
+        """Return whether a teacher's thresholds are given, or can be chosen."""
+        path = self.teacher(teacher.name).folder / PREDICTION_COUNTS
+        return teacher.rule is None or path.is_file()
+
+    def resolved(self, teacher: AnyTeacher) -> AnyTeacher:
+        """Return a teacher with a number for every class where a rule chooses its thresholds.
+
+        Raises:
+            UserError: see `choices`.
+        """
+        chosen = self.choices(teacher)
+        if chosen is None:
+            return teacher
+        numbers = tuple(choice.threshold for choice in chosen.values())
+        return dataclasses.replace(teacher, threshold=numbers)
+
+    def scorer(
+        self, task: Task, sets: Splits, *, size: int, untaught: Collection[str] = ()
+    ) -> Scorer:
+        """Return what measures a head on a labeled set; see inference.scoring.Scorer."""
+        recipe = self.recipe
+        return Scorer(
+            task,
+            sets,
+            size=size,
+            batch=recipe.evaluation_batch,
+            max_unreadable=recipe.max_unreadable,
+            untaught=untaught,
+        )
+
+    def labeled(self, source: Source, task: Task) -> LabeledExamples:
+        """Return a labeled set for one task; see inference.scoring.labeled."""
+        return labeled(source, task, max_unreadable=self.recipe.max_unreadable)
+
+    def weights_sha256(self, teacher: AnyTeacher) -> str | None:
+        """Return the digest of what labels; None while the teacher is not complete."""
+        artifact = self.teacher(teacher.name)
+        return teacher.sha256(artifact.model_path) if artifact.is_there else None
+
+    def label_sets(self, teacher: AnyTeacher) -> list[tuple[Source, Artifact]]:
+        """Return the sources that a teacher labels, each with its pseudo-label dataset."""
+        return [
+            (source, self.labels(teacher.name, source.name))
+            for source in self.recipe.sources_labeled_by(teacher)
+        ]
+
+    # ---- seconds.json ---------------------------------------------------------------------------
+
+    def seconds(self) -> dict[str, float]:
+        """Return {stage: seconds that it took}; {} with a warning where the file is damaged."""
+        path = self.path / _SECONDS
+        try:
+            found = find_json(path, dict, remedy="times are counted anew") or {}
+        except DataError as error:
+            warn_once(str(error))
+            return {}
+        odd = [name for name, value in found.items() if type(value) not in (int, float)]
+        if odd:
+            warn_once(f"{path}: {odd[0]} is {found[odd[0]]!r}, expected a number; it is left out")
+        return {name: value for name, value in found.items() if name not in odd}
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the seconds of a stage; one that resumes adds to what it took before."""
+        times = self.seconds()
+        times[stage] = round(times.get(stage, 0.0) + seconds, 1)
+        write_json(self.path / _SECONDS, times)
+
+    # ---- run.json -------------------------------------------------------------------------------
+
+    def record(self) -> None:
+        """Write run.json: the recipe as resolved, versions, and the loss weights' sources."""
+        weights = {k: dataclasses.asdict(w) for k, w in self.recipe.loss_weights().items()}
+        for head, value in (self.student.result() or {}).get("loss_weights", {}).items():
+            if weights.get(head, {}).get("source") == "learned":
+                weights[head]["final"] = value
+        value = {
+            "recipe": describe(self.recipe, whole=True),
+            "seed": self.recipe.seed,
+            "strategy": self.strategy,
+            "loss_weights": weights,
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        write_json(self.path / RUN, value)
+
+
+def other_runs(path: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:
+    """Return the runs that artifacts are reused from: `reuse`, and siblings below runs/.
+
+    Raises:
+        UserError: `reuse` is no run's folder.
+    """
+    if reuse is not None and not (reuse / RUN).is_file():
+        raise UserError(f"--reuse={reuse} is no folder of a run: it has no {RUN}")
+    siblings = []
+    if path.resolve().parent.name == "runs":
+        siblings = sorted(other.parent for other in path.resolve().parent.glob(f"*/{RUN}"))
+    given = [] if reuse is None else [reuse.resolve()]
+    return tuple(other for other in [*given, *siblings] if other != path.resolve())

@@ -1,0 +1,54 @@
+"""Stage 6: report.json for programs, report.html for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from must_keras.analysis import comparison
+from must_keras.json_files import write_json
+from must_keras.pseudo_labels import viewer
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
+
+
+class Report(Stage):
+    """The values that all stages have found, in two files."""
+
+    name = "report"
+
+    def artifacts(self, run: Run) -> Sequence[Artifact]:
+        """Return nothing: the report is written from what is complete, every time."""
+        del run
+        return ()
+
+    def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        raise AssertionError("it has no artifacts")
+
+    def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
+        from must_keras.report import page, results, transfers  # matplotlib is slow to import.
+
+        # The thresholds may have moved since the labels were made.
+        viewer.write(run)
+        values = collect(run, stages)
+        write_json(run.path / "report.json", values)
+        path = run.path / "report.html"
+        page.write(results.RunResults(run=run, report=values), path)
+        if values["transfers"]:
+            print("\n".join(transfers.verdicts(values)))
+        for name, compared in values["comparisons"].items():
+            several = f"{name}: " if len(values["comparisons"]) > 1 else ""
+            print("\n".join(f"{several}{text}" for text in comparison.sentences(compared)))
+        print(f"report: {path}")
+
+
+def collect(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return report.json: what all stages have found; what is not complete is absent."""
+    values: dict[str, Any] = {}
+    for stage in stages:
+        values |= stage.report(run)
+    return values | {"seconds": run.seconds()}
+
+
+STAGE = Report()

@@ -1,0 +1,118 @@
+"""`--stage=status`: what `--stage=all` would do with every artifact of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from must_keras.errors import DataError
+from must_keras.files import warn_once
+from must_keras.json_files import read_json
+from must_keras.runs import plan, pools
+from must_keras.runs.artifact import Artifact
+from must_keras.runs.marks import FINISHED
+from must_keras.runs.plan import Action, Plan, Planned
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
+
+_KEEP = Action.KEEP
+
+
+@dataclasses.dataclass(frozen=True)
+class _Position:
+    """The content of progress.json."""
+
+    step: int
+    of: int
+
+
+def status(run: Run, stages: Sequence[Stage]) -> None:
+    """Print a line for every pool and artifact, what comes next, and what stands in its way.
+
+    Args:
+        run: with frozen pools (see runs.pools).
+        stages: all of them, in order.
+    """
+    for name, state in _pools(run).items():
+        _print("pool", name, state)
+    found = plan.of(run, stages)
+    for item in found.items:
+        _print(item.artifact.stage, item.artifact.name, _state(item))
+    report = _report(run, found)
+    _print("report", "", report)
+    coming = [item for item in found.items if item.action is not _KEEP]
+    shown = {stage.name for stage in stages if stage.is_shown}
+    following = [item.artifact.stage for item in coming if item.artifact.stage in shown]
+    if report != _KEEP.value:
+        following.append("report")
+    if not coming and not following and found.obstacle is None:
+        print("all stages are complete")
+    if following and not (coming and coming[0].action is Action.BLOCK):
+        print(f"next: --stage={following[0]}")
+    if found.obstacle is not None:
+        print(f"--stage=all stops: {found.obstacle}")
+
+
+def _print(stage: str, name: str, state: str) -> None:
+    print(f"{stage:<9} {name:<40} {state}")
+
+
+def _pools(run: Run) -> dict[str, str]:
+    """Return {pool: how its files differ from its list} of the pools whose files do."""
+    found = {}
+    for change in pools.changes(run):
+        sentence = change.sentence().removeprefix(f"pool {change.name} ")
+        names = " and ".join(network.name for network in change.networks)
+        if change.stops:
+            sentence += ": --stage=all stops, see below"
+        elif names:
+            sentence += f": {names} trained without these changes"
+        elif change.gone:
+            sentence += ": they have no label any more"
+        found[change.name] = sentence
+    return found
+
+
+def _state(item: Planned) -> str:
+    if item.action is Action.BLOCK:
+        return f"{item.action.value}: it {item.why}"
+    if item.action is Action.REUSE:
+        return f"{item.action.value} from {item.other}"
+    if item.action is Action.RESUME:
+        return _progress(item.artifact)
+    if item.action is _KEEP and item.artifact.inputs is None:
+        return f"{item.action.value}; the label stage comes before its check"
+    return item.action.value
+
+
+def _progress(artifact: Artifact) -> str:
+    # Of a training, or of the trainings of a learning-rate sweep.
+    found = [artifact.folder / "progress.json", *artifact.folder.glob("*/*/progress.json")]
+    found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        return Action.RESUME.value
+    try:
+        remedy = "the next log step of the training writes it anew"
+        state = read_json(found[-1], _Position, remedy=remedy)
+    except DataError as error:
+        warn_once(str(error))
+        return Action.RESUME.value
+    is_own = found[-1].parent == artifact.folder
+    rate = "" if is_own else f" at learning rate {found[-1].parent.name}"
+    return f"begun, {state.step} of {state.of}{rate}, will be resumed"
+
+
+def _report(run: Run, found: Plan) -> str:
+    """Return the state of report.json and report.html."""
+    files = [run.path / name for name in ("report.json", "report.html")]
+    if not all(path.is_file() for path in files):
+        return Action.MAKE.value
+    made = [item.artifact.folder / FINISHED for item in found.items]
+    newest = max((path.stat().st_mtime_ns for path in made if path.is_file()), default=0)
+    if min(path.stat().st_mtime_ns for path in files) < newest:
+        return "older than an artifact, is written again"
+    if any(item.action is Action.BLOCK for item in found.items):
+        return "of artifacts that must be made again"
+    if any(item.action is not _KEEP for item in found.items):
+        return "is written again after the artifacts above"
+    return _KEEP.value

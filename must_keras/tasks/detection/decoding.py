@@ -1,0 +1,235 @@
+"""From scores and deltas to boxes: proposals, detections, and the forms in which users get them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from must_keras.ops import boxes as box_ops
+from must_keras.ops.boxes import suppress
+from must_keras.ops.masks import encode_rle, paste
+from must_keras.ops.sampling import take
+from must_keras.tasks import base
+from must_keras.tasks.detection.loss import BOX_WEIGHTS
+from must_keras.tasks.parts import Arrays, Size, Tensor
+
+_NONE = -float("inf")
+
+
+class Detections(NamedTuple):
+    """Objects of each image by descending score.
+
+    Attributes:
+        boxes: [B, D, 4] in pixels, 0 where there is none.
+        scores: [B, D], 0 where there is none.
+        classes: [B, D] int32, -1 where there is none.
+
+    Example:
+        Detections(boxes=ops.zeros((1, 5, 4)), scores=ops.zeros((1, 5)), classes=-ops.ones((1, 5)))
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+def propose(
+    scores: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    area: Tensor,
+    *,
+    level_counts: list[int],
+    num_candidates: int,
+    num_proposals: int,
+    threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """Return regions that may hold objects; no gradient passes.
+
+    Args:
+        scores: [B, A] logits.
+        deltas: [B, A, 4].
+        anchors: [A, 4].
+        area: [B, 4], to which proposals are clipped.
+        level_counts: the anchors of each level, in their order.
+        num_candidates: how many of each level enter non-maximum suppression.
+        num_proposals: P, of all levels together.
+        threshold: IoU above which the lower one of two proposals of a level is dropped.
+
+    Returns:
+        boxes [B, P, 4], and [B, P] bool: False where there is no proposal. By descending score; P
+        is at most the number of candidates.
+    """
+    scores, deltas = ops.stop_gradient(scores), ops.stop_gradient(deltas)
+    boxes_of, scores_of = [], []
+    start = 0
+    # Level by level: the memory of suppression grows with the square of the candidates.
+    for count in level_counts:
+        top, index = ops.top_k(scores[:, start : start + count], min(num_candidates, count))
+        index = ops.cast(index, "int32") + start
+        boxes = box_ops.decode(take(deltas, index), ops.take(anchors, index, axis=0))
+        boxes = box_ops.clip(boxes, area[:, None, :])
+        top = ops.where(box_ops.area(boxes) > 0.0, top, _NONE)
+        number = min(num_proposals, top.shape[1])
+        index, present = suppress(boxes, top, threshold=threshold, max_outputs=number)
+        boxes_of.append(take(boxes, index))
+        scores_of.append(ops.where(present, take(top, index), _NONE))
+        start += count
+    boxes, scores = ops.concatenate(boxes_of, axis=1), ops.concatenate(scores_of, axis=1)
+    scores, index = ops.top_k(scores, min(num_proposals, boxes.shape[1]))
+    return take(boxes, index), scores > _NONE
+
+
+def detect(
+    scores: Tensor,
+    deltas: Tensor,
+    proposals: Tensor,
+    present: Tensor,
+    area: Tensor,
+    *,
+    floor: float,
+    num_candidates: int,
+    num_detections: int,
+    threshold: float,
+) -> Detections:
+    """Return the objects of the second stage after non-maximum suppression in each class.
+
+    Args:
+        scores: [B, P, K + 1] logits, 0 is background.
+        deltas: [B, P, K + 1, 4].
+        proposals: [B, P, 4].
+        present: [B, P] bool.
+        area: [B, 4], to which boxes are clipped.
+        floor: lowest probability.
+        num_candidates: how many pairs of box and class enter non-maximum suppression.
+        num_detections: D.
+        threshold: IoU above which the lower one of two boxes of a class is dropped.
+    """
+    num_proposals, num_classes = scores.shape[1], scores.shape[2] - 1
+    chance = ops.softmax(scores, axis=-1)[:, :, 1:]
+    chance = ops.where(present[:, :, None] & (chance >= floor), chance, _NONE)
+    count = num_proposals * num_classes
+    chance, pair = ops.top_k(ops.reshape(chance, (-1, count)), min(num_candidates, count))
+    pair = ops.cast(pair, "int32")
+    proposal, classes = pair // num_classes, pair % num_classes
+    # The deltas of background come first among each proposal's.
+    own = ops.reshape(deltas, (-1, num_proposals * (num_classes + 1), 4))
+    own = take(own, proposal * (num_classes + 1) + classes + 1)
+    boxes = box_ops.decode(own, take(proposals, proposal), weights=BOX_WEIGHTS)
+    boxes = box_ops.clip(boxes, area[:, None, :])
+    chance = ops.where(box_ops.area(boxes) > 0.0, chance, _NONE)
+    index, kept = suppress(
+        boxes, chance, threshold=threshold, max_outputs=num_detections, groups=classes
+    )
+    return Detections(
+        boxes=ops.where(kept[:, :, None], take(boxes, index), 0.0),
+        scores=ops.where(kept, take(chance, index), 0.0),
+        classes=ops.where(kept, take(classes, index), -1),
+    )
+
+
+class Predictions(base.Predictions):
+    """{"boxes": [B, N, 4], "scores", "classes": [B, N], "masks": [B, N, S, S] in the boxes}.
+
+    By descending score; class -1 and zeros where there is no object. Masks are probabilities.
+
+    Example:
+        found = {
+            "boxes": np.float32([[1, 2, 30, 40]]),
+            "scores": np.float32([0.9]),
+            "classes": np.int32([1]),
+        }
+        Detection(name="objects", classes=("cat", "dog")).predictions.to_json(found)
+    """
+
+    coordinates: ClassVar[tuple[str, ...]] = ("boxes",)
+    has_objects: ClassVar[bool] = True
+
+    def decode(self, prediction: Any, layer: Any, map_size: Size) -> dict[str, Tensor]:
+        task = self.task
+        proposals, present = task.head.propose(prediction, layer)
+        unit = task.head.level_unit(layer)
+        scores, deltas = layer.classify(prediction, proposals, level_unit=unit, training=False)
+        found = detect(
+            scores,
+            deltas,
+            proposals,
+            present,
+            prediction["area"],
+            floor=task.score_floor,
+            num_candidates=task.num_candidates,
+            num_detections=task.max_detections,
+            threshold=task.detection_nms,
+        )
+        decoded = found._asdict()
+        if task.with_masks:
+            exists, classes = found.classes >= 0, ops.maximum(found.classes, 0)
+            logits = layer.segment(
+                prediction, found.boxes, classes, exists, level_unit=unit, training=False
+            )
+            decoded["masks"] = ops.where(exists[:, :, None, None], ops.sigmoid(logits), 0.0)
+        return decoded
+
+    def differences(self, one: Arrays, other: Arrays) -> dict[str, float]:
+        """Return nothing: two objects of equal scores may change places (see `agreements`)."""
+        del one, other
+        return {}
+
+    def agreements(self, one: Arrays, other: Arrays, *, tolerance: float) -> dict[str, float]:
+        """Return the share of detections of either side that the other has too, at any rank.
+
+        Equal are detections with the same class and, within the tolerance, score, box and mask.
+        Boxes may differ by the tolerance times the largest coordinate.
+        """
+        if "boxes" not in one:  # No label taught them.
+            return {}
+        sides = tuple({k: v.astype(np.float64) for k, v in side.items()} for side in (one, other))
+        size = max(np.abs(sides[0]["boxes"]).max(initial=0), 1.0)
+        shared = total = 0
+        for i in range(len(sides[0]["boxes"])):
+            a, b = ({k: v[i][side["classes"][i] >= 0] for k, v in side.items()} for side in sides)
+            same = a["classes"][:, None] == b["classes"][None]
+            same &= np.abs(a["scores"][:, None] - b["scores"][None]) <= tolerance
+            same &= np.abs(a["boxes"][:, None] - b["boxes"][None]).max(-1) <= tolerance * size
+            if "masks" in a:
+                for j, k in np.argwhere(same):
+                    same[j, k] = np.abs(a["masks"][j] - b["masks"][k]).max() <= tolerance
+            shared += int(same.any(1).sum() + same.any(0).sum())
+            total += sum(same.shape)
+        return {"detections": shared / total if total else 1.0}
+
+    def to_json(self, prediction: Arrays) -> dict[str, Any]:
+        """Return {"objects": [{"class", "score", "box": [ymin, xmin, ymax, xmax] in pixels}]}."""
+        found = zip(prediction["boxes"], prediction["scores"], prediction["classes"], strict=True)
+        return {
+            "objects": [
+                {
+                    "class": self.task.classes[int(index)],
+                    "score": round(float(score), 4),
+                    "box": [round(float(v), 2) for v in box],
+                }
+                for box, score, index in found
+                if index >= 0
+            ]
+        }
+
+    def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
+        """Return COCO's annotations with a "score" too, and masks as run-length codes."""
+        annotations = []
+        for i in np.flatnonzero(np.asarray(prediction["classes"]) >= 0):
+            ymin, xmin, ymax, xmax = (round(float(v), 2) for v in prediction["boxes"][i])
+            annotation = {
+                "category_id": int(prediction["classes"][i]) + 1,
+                "bbox": [xmin, ymin, round(xmax - xmin, 2), round(ymax - ymin, 2)],
+                "area": round((xmax - xmin) * (ymax - ymin), 2),
+                "iscrowd": 0,
+                "score": round(float(prediction["scores"][i]), 4),
+            }
+            if "masks" in prediction:
+                inside = paste(prediction["masks"][i], np.asarray(prediction["boxes"][i]), size)
+                counts = encode_rle(inside).decode("ascii")
+                annotation["segmentation"] = {"size": list(size), "counts": counts}
+            annotations.append(annotation)
+        return annotations

@@ -1,0 +1,109 @@
+"""What the executor does with stages that only declare: here two of them, which write nothing."""
+
+import contextlib
+
+import pytest
+
+from fakes.tiny_run import draw, recipe_with
+from must_keras.errors import UserError
+from must_keras.runs import executor
+from must_keras.runs.executor import Executor
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Further, Stage
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("executor")
+    draw(folder)
+    return recipe_with(folder)
+
+
+class Fake(Stage):
+    """A stage of one artifact, by default the chief's.
+
+    Args:
+        made: (name of the stage, name of the run's folder) of what is made.
+    """
+
+    def __init__(self, name, made, *, needs=(), by_all_workers=False, is_shown=True, rounds=0):
+        self.name, self._made, self._needs, self._rounds = name, made, needs, rounds
+        self.by_all_workers, self.is_shown = by_all_workers, is_shown
+
+    def artifacts(self, run):
+        needs = tuple(artifact for stage in self._needs for artifact in stage.artifacts(run))
+        yield run.artifact(self.name).declare(
+            stage=self.name, find_inputs=lambda: {"run": run.path.name}, needs=needs
+        )
+
+    def make(self, run, pending):
+        self._made.append((self.name, run.path.name))
+        for artifact in pending:
+            artifact.begin()
+            artifact.finish({})
+
+    def further(self, run):
+        for number in range(2, 2 + self._rounds):
+            yield Further(run.round(number, run.recipe), self._needs)
+
+
+def make(stages, recipe, path, name="all", **options):
+    Executor(stages, load=lambda: recipe, workdir=path, strategy="one", **options).make(name)
+
+
+def test_stages_are_made_in_order_and_once(recipe, tmp_path, capsys):
+    made = []
+    first = Fake("first", made, by_all_workers=True)
+    stages = (first, Fake("second", made, needs=(first,)))
+    for _ in range(2):
+        make(stages, recipe, tmp_path / "run")
+    assert made == [("first", "run"), ("second", "run")]
+    assert "first: it is complete (skipped)" in capsys.readouterr().out
+
+
+def test_a_stage_does_not_run_before_what_it_needs(recipe, tmp_path):
+    made = []
+    first = Fake("first", made)
+    with pytest.raises(UserError, match="run --stage=first first"):
+        make((first, Fake("second", made, needs=(first,))), recipe, tmp_path / "run", "second")
+    assert not made
+
+
+def test_a_hidden_stage_is_made_for_the_stage_that_needs_it(recipe, tmp_path):
+    made = []
+    hidden = Fake("hidden", made, is_shown=False)
+    stages = (Fake("first", made), hidden, Fake("second", made, needs=(hidden,)))
+    make(stages, recipe, tmp_path / "run", "first")
+    assert made == [("first", "run")]
+    make(stages, recipe, tmp_path / "run", "second")
+    assert made[1:] == [("hidden", "run"), ("second", "run")]
+
+
+def test_runs_within_a_run_come_before_its_own_artifacts(recipe, tmp_path):
+    made = []
+    first = Fake("first", made)
+    stages = (first, Fake("last", made, needs=(first,), rounds=2))
+    make(stages, recipe, tmp_path / "run")
+    assert made == [("first", "run"), ("first", "2"), ("first", "3"), ("last", "run")]
+    assert Run(recipe=recipe, path=tmp_path / "run" / "rounds" / "2").artifact("first").is_there
+
+
+def test_whoever_is_not_the_chief_does_none_of_its_work(recipe, tmp_path, monkeypatch):
+    """Alone, under a strategy of its own, every process would call itself the chief."""
+    inside = []
+
+    @contextlib.contextmanager
+    def alone(devices):
+        inside.append(devices)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(executor, "on_chief", alone)
+    for is_chief in (lambda: bool(inside), lambda: not inside):
+        monkeypatch.setattr(executor, "is_chief", is_chief)
+        made, path = [], tmp_path / f"run {is_chief()}"
+        stages = (Fake("chief", made), Fake("workers", made, by_all_workers=True))
+        make(stages, recipe, path)
+        names = ["chief", "workers"] if is_chief() else ["workers"]
+        assert made == [(name, path.name) for name in names]
+        assert (path / "run.json").exists() == (path / "seconds.json").exists() == is_chief()
