@@ -224,7 +224,7 @@ def test_another_recipe_in_the_same_folder_is_refused(run):
     folders = (f"--workdir={run}", f"--data_dir={run.parent / 'data'}")
     answer = programs.run(["-m", "must_keras.main", f"--experiment={other}", *folders])
     assert answer.returncode == 2
-    assert "training.batch = 8, the recipe now says 4" in answer.stderr
+    assert "training.batch = 8, the recipe now has 4" in answer.stderr
 
 
 def test_models_of_the_run_are_keras_models(run):

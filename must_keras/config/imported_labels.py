@@ -42,7 +42,7 @@ class ImportedLabels(AnyTeacher):
         task: what they label; the student has a head for the same task.
         labels: the labels, as a source of the same images.
         origin: who made them, and how: a sentence or an address, for the ledger.
-        loss_weight: of the student's head: no formula knows how they were made.
+        loss_weight: of the student's head, since no rule fits labels of an unknown origin.
         threshold: numbers, see recipe.Teacher. What comes without a score is sure.
         sets: a labeled set to score the student's head on; None: there is none.
         pool: the name of the pool that they are of; None: every pool that has images of theirs.
@@ -77,7 +77,9 @@ class ImportedLabels(AnyTeacher):
         check_labels_head(where, self.labels, self.task)
         check_label_spaces(self.labels, [self.task])
         if self.rule is not None and self.has_scores:
-            raise UserError(f"{where}: AtPrecision needs a model that sees validation images")
+            raise UserError(
+                f"{where}: AtPrecision needs a model that predicts from validation images"
+            )
         check_threshold(self)
 
     @property

@@ -50,8 +50,12 @@ class Pool:
     """Images for the teachers to label.
 
     Attributes:
-        source: the images; true labels that it brings win over pseudo labels.
-        truth: the same images with labels that only the report may see (drawn worlds know them).
+        source: the images; ground-truth labels in it win over pseudo labels.
+        truth: the same images with ground truth for the report alone, which a renderer has.
+
+    Example:
+        Pool(source=ImagesOnly(name="photos", root="photos"))
+
     """
 
     source: Source
@@ -67,10 +71,14 @@ class Student:
     """One network with a head for every teacher's task.
 
     Attributes:
-        training: its run.
-        union: whether it also sees the teachers' training sets, with their true labels.
-        start: where its weights come from.
-        weighting: how much each head's loss counts: ScalingRule(), Uniform() or Uncertainty().
+        training: its training config.
+        union: whether it also trains on the teachers' training sets, with their ground truth.
+        start: initialization of its weights.
+        weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
+
+    Example:
+        Student(training=training, weighting=Uniform())
+
     """
 
     training: TrainingConfig
@@ -84,30 +92,38 @@ class Student:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All of a run.
+    """The values of a run.
 
     Attributes:
-        name: what the report calls it.
+        name: of the run, in its report.
         seed: of initial weights, order, views and sampling.
         network: backbone and pyramid of teachers, student and transfers.
         teachers: one for every head of the student.
         pools: what the teachers label.
-        student: the student's run.
+        student: the student and its training.
         transfers: the downstream sets.
         starts: "random", "checkpoint" (the backbone's own), "student", "teacher-<name>",
-            "rounds", "supervised", a self-supervised method's name: where transfers start from.
-        rounds: how many students at most, each labeling for the next in the place of the teachers
-            that are trained here; see stages.rounds. 1: the student alone.
-        supervised: the run of the student's network on true labels alone; None: there is none.
-        selfsup: methods that pre-train the backbone on the student's images without labels. Of
+            "rounds", "supervised", a self-supervised method's name: what transfers start from.
+        rounds: largest number of students, each of which replaces the trained teachers for the
+            next; see stages.rounds. 1: the student alone.
+        supervised: training config of the fully supervised baseline, or None to skip it.
+        selfsup: methods that pretrain the backbone on the student's images without labels. Of
             these, of `rounds` and of `supervised`, what is not among `starts` is not trained.
-        transfer_seeds: how often each transfer is repeated with other random numbers.
+        transfer_seeds: number of repetitions of each transfer with other random numbers.
         neck: see Protocol.
         mode: see Protocol.
-        shots: how many labeled images transfers see, each number for itself: see Protocol.
-        evaluation_batch: images of a batch when nothing is trained.
+        shots: numbers of labeled images of transfers, one protocol each: see Protocol.
+        evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
             or the training and scoring on a labeled set.
+
+    Raises:
+        UserError: a value is of another type or range, names clash, or a set does not fit its task.
+
+    Example:
+        Recipe(name="mine", seed=0, network=network, teachers=(teacher,), pools=(pool,),
+               student=Student(training=training), transfers=(), starts=("random", "student"))
+
     """
 
     name: str
@@ -197,7 +213,7 @@ class Recipe:
                 )
 
     def _check_heads(self, pool: Pool) -> None:
-        """Raise UserError where labels of a pool are of a head that looks like a mistyped one."""
+        """Raise UserError where the head of a pool's labels is likely to be mistyped."""
         heads = [task.name for task in self.tasks]
         for source in filter(None, (pool.source, pool.truth)):
             for head in source.label_spaces:
@@ -233,7 +249,7 @@ class Recipe:
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
-        """Those that are trained here."""
+        """The teachers that a run trains."""
         return tuple(t for t in self.teachers if t.is_trained_here)
 
     def teacher(self, name: str) -> AnyTeacher:
@@ -296,7 +312,7 @@ class Recipe:
 
     @property
     def student_sources(self) -> list[Source]:
-        """What the student sees, each source once: the teachers' training sets and the pools.
+        """The student's sources, each once: the teachers' training sets and the pools.
 
         Raises:
             UserError: two different sources share a name.

@@ -36,7 +36,7 @@ class Transfer:
         learning_rates: the better one on validation is taken, for each start; none: training's.
         rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
         aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
-            task need not be said (see Recipe.alignment).
+            task need not be given (see Recipe.alignment).
     """
 
     name: str

@@ -145,7 +145,7 @@ def _of(source: Source, index: int) -> tuple[int, int, np.ndarray, bool]:
     """(hash, hash of the mirror image, unit gray picture, whether it could be read)."""
     try:
         picture = Image.fromarray(source.image(index))
-    except (UserError, DataError):  # Whoever labels it tells of it.
+    except (UserError, DataError):  # The labeler reports it.
         return 0, 0, np.zeros(_COMPARED**2, np.float32), False
     # Floats: dark pictures have few gray levels. Large ones are halved first: a fifth of the time.
     small = picture.convert("L").convert("F")

@@ -100,9 +100,11 @@ def _compare(
         if truth is not None:
             evaluator.update(*labels)
         for i in np.flatnonzero(np.isin(indices, shown)):
-            told = [visualization.take(label, i) for label in labels]
+            shown_labels = [visualization.take(label, i) for label in labels]
             rows.append(
-                visualization.row(task, x["image"][i].numpy(), *told, area=x["area"][i].numpy())
+                visualization.row(
+                    task, x["image"][i].numpy(), *shown_labels, area=x["area"][i].numpy()
+                )
             )
     for warning in evaluator.warnings():
         who = f"labels of {teacher.name} for {source.name}"

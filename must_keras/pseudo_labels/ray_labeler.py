@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Where so many workers died at the same range, or while they were starting, another would too.
 _MOST_DEATHS = 3
-# Seconds after which a person is told that no worker has started.
+# Seconds after which a message reports that no worker has started.
 _PATIENCE = 60.0
 _KNOCK_SECONDS = 10.0
 
@@ -160,7 +160,7 @@ class RayLabeler:
         try:
             return worker, part, self._ray.get(done[0])
         except self._ray.exceptions.RayTaskError as error:
-            # What a person can mend is told as in one process.
+            # What a person can fix is raised as in one process.
             if isinstance(error.cause, UserError | DataError | OSError):
                 raise error.cause from None
             raise

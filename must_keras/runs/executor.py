@@ -77,7 +77,7 @@ class Executor:
         Args:
             view: called with the run and its stages.
             new: whether its pools are as a run would list them now.
-            others: whether it looks up what would be reused; then new images are not read.
+            others: whether other runs are searched for what is reusable; new images are not read.
         """
         run = self._open(self._load(), others=others)
         check_root(run.path)

@@ -118,7 +118,7 @@ def in_words(was: Any, now: Any) -> str | None:
 
     Example:
         >>> in_words({"steps": 3}, {"steps": 4})
-        'with steps = 3, the recipe now says 4'
+        'with steps = 3, the recipe now has 4'
         >>> was, now = ({"pool": {"name": "photos", "files": n * 16}} for n in ("0", "1"))
         >>> in_words(was, now)
         "before the list of image files of 'photos' changed"
@@ -139,7 +139,7 @@ def in_words(was: Any, now: Any) -> str | None:
     names = _names(found.was), _names(found.now)
     if None not in names and set(names[0]) != set(names[1]):
         return _members(found.path, *names)
-    return f"with {found.path} = {_short(found.was)}, the recipe now says {_short(found.now)}"
+    return f"with {found.path} = {_short(found.was)}, the recipe now has {_short(found.now)}"
 
 
 def _first(was: Any, now: Any, path: str, name: str | None) -> _Place | None:

@@ -137,12 +137,12 @@ class Change:
             'pool pile grew by 1 image (a.png) and lost 2 images (b.png, c.png)'
         """
         kinds = {"grew by": self.new, "lost": self.gone, "got other bytes for": self.replaced}
-        told = [
+        kinds_changed = [
             f"{verb} {len(ids)} image{'s' if len(ids) > 1 else ''} ({listed(ids)})"
             for verb, ids in kinds.items()
             if ids
         ]
-        return f"pool {self.name} {' and '.join(told)}"
+        return f"pool {self.name} {' and '.join(kinds_changed)}"
 
 
 def changes(run: Run) -> list[Change]:

@@ -300,7 +300,7 @@ def dropped(chosen: dict[str, Choice]) -> str:
     why = [f"{name} ({choice.why})" for name, choice in chosen.items() if choice.why]
     if not why:
         return ""
-    told = listed(why, limit=_MAX_NAMES)
+    names = listed(why, limit=_MAX_NAMES)
     classes = "1 class is" if len(why) == 1 else f"{len(why)} classes are"
     every = ", that is all of them" if len(why) == len(chosen) > 1 else ""
-    return f"{classes} dropped{every}: {told}"
+    return f"{classes} dropped{every}: {names}"
