@@ -6,7 +6,7 @@ teachers for Caltech-101 classes, nuclei (boxes and masks), playing cards (boxes
 learns all five tasks; its backbone is fine-tuned on CIFAR-10, on COCO boxes, and on the teachers'
 own sets. Those last ones are marked in the report: the student has seen them.
 
-Sections of Ghiasi et al. (2021): cross-dataset training (true label where there is one, pseudo
+Sections of Ghiasi et al. (2021): cross-dataset training (ground truth where there is some, pseudo
 labels for every other task, uniform sampling over the union). Schedules, sizes and the depth weight
 are this recipe's own.
 

@@ -1,9 +1,9 @@
 """MuST across data sets: ImageNet, Objects365 and COCO as one, each labeled for all tasks.
 
-Ghiasi et al. (2021), cross-dataset training: every image has the true label that its set brings and
-pseudo labels for all other tasks; all images of the union are equally likely, whatever their set
-and task. Everything else is as in must_imagenet.py, whose docstring says what is the paper's, what
-a proxy and what is not known, and where values that are not known are taken from.
+Ghiasi et al. (2021), cross-dataset training: every image has the ground truth of its own set
+and pseudo labels for all other tasks; all images of the union are equally likely, whatever their
+set and task. Everything else is as in must_imagenet.py, whose docstring says what is the paper's,
+what a proxy and what is not known, and where values that are not known are taken from.
 
 Command:   python -m must_keras.main --experiment=must_cross_dataset:data=data,\
 depth_model=midas.keras
@@ -12,7 +12,8 @@ To try it: ...,backbone=small,heads=narrow,size=64,batch=4,precision=float32 and
 
 What has to be there: what must_imagenet.py names, and with instances=true, a fifth head for COCO's
 80 classes with masks, coco/annotations/instances_{train2017,val2017}.json. COCO's own boxes cannot
-be true labels of the head that has Objects365's classes: 80 of 365 would call the rest background.
+be ground truth for the head that has Objects365's classes: 80 of 365 would call the rest
+background.
 
 Hardware:  as must_imagenet.py
 Hours:     the teachers are must_imagenet.py's (--reuse=runs/must_imagenet-... takes them along,
@@ -24,7 +25,7 @@ Images:    of the teachers fewer than of the student, unless their steps say oth
 Memory:    as must_imagenet.py
 Expected:  nothing that was measured: see there
 
-The paper's    the three sets, true labels first, uniform sampling over the union
+The paper's    the three sets, ground-truth labels first, uniform sampling over the union
 Not known      how long; and whether images of the union that are in a downstream test split were
                left out: here they are
 """
@@ -140,7 +141,7 @@ def recipe(
                 sets, setting, model=depth_model, size=depth_size, loss_weight=depth_weight
             ),
         ),
-        # The union, as pools: their true labels win, every image is equally likely, and images
+        # The union, as pools: their ground truth wins, every image is equally likely, and images
         # that are in a downstream test split are found and left out.
         pools=tuple(
             Pool(source=part.train) for part in (sets.imagenet, sets.objects365, sets.coco)

@@ -56,7 +56,7 @@ Expected:  nothing that was measured: this recipe has been run on tiny sets in t
            real ones, never on them
 
 The paper's    the teachers' tasks, sets and starts (from scratch; depth from MiDaS), soft classes,
-               thresholds of 0.5, true labels first, one step for all tasks, loss weights by
+               thresholds of 0.5, ground-truth labels first, one step for all tasks, loss weights by
                (b_s lr_t) / (b_t lr_s), the student's heads and ResNet-152 at 640 px, and that
                teachers and students share architecture and augmentation
 A proxy        from the same authors' other code: the teachers' batches, rates and weight decay, the

@@ -86,7 +86,7 @@ def recipe(
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
         images: labeled training images of the largest teacher's set; the others follow.
-        starts: "random", "teacher-<name>", "student", the baselines "supervised" (true labels
+        starts: "random", "teacher-<name>", "student", the baselines "supervised" (ground truth
             alone), "simclr" and "moco" (no labels), or "all"; baselines draw as many images as the
             student, and are trained where they are named.
         neck: whether transfers take the pyramid along.
@@ -259,7 +259,7 @@ def recipe(
 def _blocks(times: int) -> list[tuple[str, int, int]]:
     """(name, start, end) of a pool's parts: the first part, up to 4 times it, 16 times, ...
 
-    Each has label columns of its own, which larger pools take from smaller ones.
+    Each has pseudo-label datasets of its own, which larger pools take from smaller ones.
     """
     if times < 1:
         raise UserError(f"pool_times={times}: at least 1 is needed")

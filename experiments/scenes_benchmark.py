@@ -1,6 +1,6 @@
 """Nine starts on six downstream sets of synthetic scenes: what a student's backbone is worth.
 
-The starts are random weights, each of the four teachers, the multi-task network on true labels
+The starts are random weights, each of the four teachers, the multi-task network on ground truth
 alone, SimCLR, MoCo v2 and the student. Every trained start draws the same number of images (two
 views of one count as one; small sets repeat). Every transfer fine-tunes all weights on all images
 of its set, with a pyramid that is fresh for all, at the learning rate of three that is best on

@@ -38,7 +38,7 @@ class ImportedLabels(AnyTeacher):
     any object has none.
 
     Attributes:
-        name: names its folder and its label columns.
+        name: names its folder and its pseudo-label datasets.
         task: what they label; the student has a head for the same task.
         labels: the labels, as a source of the same images.
         origin: who made them, and how: a sentence or an address, for the ledger.

@@ -299,14 +299,14 @@ class Recipe:
 
     @property
     def labeled_sources(self) -> tuple[Source, ...]:
-        """The teachers' training sets, and the pools that bring true labels."""
+        """The teachers' training sets, and the pools that bring ground-truth labels."""
         found = [teacher.sets.train for teacher in self.trained_teachers]
         found += [pool.source for pool in self.pools if pool.source.label_spaces]
         return tuple({source.name: source for source in found}.values())
 
     @property
     def labeled_teachers(self) -> tuple[AnyTeacher, ...]:
-        """Those for whose heads a source has true labels: "supervised" has these heads."""
+        """Those for whose heads a source has ground-truth labels: "supervised" has these heads."""
         heads = {head for source in self.labeled_sources for head in source.label_spaces}
         return tuple(teacher for teacher in self.teachers if teacher.task.name in heads)
 
@@ -356,6 +356,6 @@ def distinct(sources: Iterable[Source]) -> list[Source]:
         if other is not source and describe(other) != describe(source):
             raise UserError(
                 f"two different sources of the student are named {source.name!r}: "
-                "a name stands for one source's label columns"
+                "a name stands for one source's pseudo-label datasets"
             )
     return list(found.values())

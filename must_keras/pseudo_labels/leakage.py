@@ -79,7 +79,7 @@ def make(run: Run, pending: Sequence[Artifact]) -> None:
 def sources(recipe: Recipe) -> list[Source]:
     """Return what is compared with the test splits; nothing where there is no transfer.
 
-    It is all that the student, or the baseline on true labels alone, learns from.
+    It is all that the student, or the baseline on ground truth alone, learns from.
 
     Raises:
         UserError: two different sources share a name.

@@ -127,7 +127,7 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="A pool's images with true labels and what teachers say of them.",
+            description="A pool's images with ground-truth labels and what teachers say of them.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(columns=meanings),
