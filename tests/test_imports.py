@@ -72,7 +72,7 @@ def test_siblings_do_not_import_each_other():
     for folder, shared in (
         (
             "tasks",
-            {"base", "external", "metrics", "parts", "summaries", "thresholds", "visualization"},
+            {"base", "evaluation", "external", "parts", "summaries", "thresholds", "visualization"},
         ),
         ("data/sources", {"source", "image_files", "tfds_readings"}),
     ):

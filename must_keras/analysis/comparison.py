@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from scipy.special import stdtrit
 
-from must_keras.tasks.metrics import find_metric
+from must_keras.tasks.evaluation import find_metric
 
 # Values of report.json; pages and tables have words of their own (see `sentences`).
 Verdict = Literal["helps", "does not help", "cannot be told from noise", "cannot be compared"]

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.tasks.base import Task
-from must_keras.tasks.metrics import Evaluator
+from must_keras.tasks.evaluation import Evaluator
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 

@@ -17,6 +17,7 @@ from must_keras.ops.views import View
 Tensor = Any
 
 # RGB of padding: the mean of ImageNet's training images (modeling.backbone), rounded.
+# Another color changes results: raise VERSION of all stages that train or predict.
 PADDING_COLOR = (124, 116, 104)
 
 

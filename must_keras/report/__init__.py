@@ -1,1 +1,1 @@
-"""The page of one run, report.html: a file for each group of its sections."""
+"""The page of one run, report.html."""

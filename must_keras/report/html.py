@@ -14,19 +14,19 @@ from PIL import Image
 
 from must_keras.analysis import curves
 from must_keras.report.results import RunResults
-from must_keras.tasks.metrics import find_metric
+from must_keras.tasks.evaluation import find_metric
 
 
 class Section(abc.ABC):
     """One subject of report.html.
 
-    A new section is one class with these two members, and a place in `page.SECTIONS`.
+    A new section is one class with these two members, and a place in `sections.SECTIONS`.
 
     Example:
         class Seeds(Section):
             title = "Seeds"
 
-            def blocks(self, run):
+            def blocks(self, results):
                 yield paragraph(f"The seed of the recipe is {results.recipe.seed}.")
     """
 

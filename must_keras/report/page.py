@@ -8,24 +8,8 @@ import jinja2
 from markupsafe import Markup
 
 from must_keras.files import replacing
-from must_keras.report import heads, labels, transfers
 from must_keras.report.results import RunResults
-
-SECTIONS = (
-    transfers.Verdict(),
-    transfers.Overview(),
-    transfers.Transfers(),
-    heads.Scores(),
-    heads.Baselines(),
-    heads.Rounds(),
-    heads.Heads(),
-    labels.PseudoLabels(),
-    labels.LabelOrigins(),
-    labels.Leakage(),
-    heads.TrainingCurves(),
-    transfers.DownstreamPredictions(),
-    labels.Samples(),
-)
+from must_keras.report.sections import SECTIONS
 
 
 def write(results: RunResults, path: pathlib.Path) -> None:

@@ -22,7 +22,7 @@ from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Further, Stage
 from must_keras.stages import label, leakage, student, teacher
-from must_keras.tasks.metrics import find_metric
+from must_keras.tasks.evaluation import find_metric
 from must_keras.training.initialization import FromModel
 from must_keras.training.loggers import read_metrics
 from must_keras.training.strategy import broadcast_from_chief

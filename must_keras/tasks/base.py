@@ -14,8 +14,8 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
+from must_keras.tasks.evaluation import Metrics
 from must_keras.tasks.external import External
-from must_keras.tasks.metrics import Metrics
 from must_keras.tasks.parts import Head, Labels, Predictions, Records, subclasses
 from must_keras.tasks.visualization import Visualization
 

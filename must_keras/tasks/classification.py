@@ -16,7 +16,7 @@ from must_keras.errors import UserError, check_classes
 from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
-from must_keras.tasks.metrics import Evaluator, ScoredPredictions, TrivialBaseline, share
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold

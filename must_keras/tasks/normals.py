@@ -14,7 +14,7 @@ from keras import ops
 from must_keras.ops import letterboxing, maps
 from must_keras.ops.views import View, is_mirrored, sample
 from must_keras.tasks import base, parts
-from must_keras.tasks.metrics import Evaluator, TrivialBaseline, error, share
+from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 from must_keras.tasks.thresholds import Threshold

@@ -15,7 +15,7 @@ from must_keras.errors import UserError, check_classes
 from must_keras.ops import letterboxing, maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks import base, parts
-from must_keras.tasks.metrics import Evaluator, ScoredPredictions, TrivialBaseline, share
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class

@@ -11,7 +11,7 @@ from must_keras.errors import UserError
 from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import remove_checkpoints
-from must_keras.tasks.metrics import find_metric
+from must_keras.tasks.evaluation import find_metric
 from must_keras.training.loggers import Loggers
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.strategy import broadcast_from_chief, is_chief

@@ -13,7 +13,7 @@ from must_keras.analysis import curves
 from must_keras.errors import DataError, UserError
 from must_keras.json_files import write_json
 from must_keras.pseudo_labels import leakage
-from must_keras.report import labels
+from must_keras.report.sections import labels
 from must_keras.runs import results
 from must_keras.runs.artifact import Artifact
 from must_keras.stages import label

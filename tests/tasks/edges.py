@@ -19,7 +19,7 @@ from must_keras.modeling.heads import PixelHead
 from must_keras.ops import letterboxing, maps
 from must_keras.ops.views import sample
 from must_keras.tasks import base
-from must_keras.tasks.metrics import Evaluator, TrivialBaseline, error, share
+from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Spec
 from must_keras.tasks.summaries import LabelContent
 

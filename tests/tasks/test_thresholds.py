@@ -7,7 +7,7 @@ import pytest
 
 from must_keras.errors import UserError
 from must_keras.tasks import Segmentation
-from must_keras.tasks.metrics import ScoredPredictions
+from must_keras.tasks.evaluation import ScoredPredictions
 from must_keras.tasks.thresholds import DROPPED, AtPrecision, PredictionCounts
 
 

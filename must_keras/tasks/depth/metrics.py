@@ -12,7 +12,7 @@ from keras import ops
 
 from must_keras.ops.masked import fit_scale_shift
 from must_keras.tasks import base
-from must_keras.tasks.metrics import Evaluator, Metric, TrivialBaseline, error, share
+from must_keras.tasks.evaluation import Evaluator, Metric, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays
 
 # Below this mean correlation with the ground truth a depth is inverted, not merely imprecise.

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from must_keras.ops.masks import encode_rle, paste
 from must_keras.tasks import base
 from must_keras.tasks.detection.records import ranked
-from must_keras.tasks.metrics import Evaluator, ScoredPredictions, TrivialBaseline, share
+from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size
 
 _EVERYWHERE = (0.0, 1e10)

@@ -7,7 +7,7 @@ import pytest
 from must_keras.analysis.comparison import normalized_gain
 from must_keras.errors import UserError
 from must_keras.tasks import parts
-from must_keras.tasks.metrics import Evaluator, Metric, error, find_metric, share
+from must_keras.tasks.evaluation import Evaluator, Metric, error, find_metric, share
 
 
 def test_a_direction_is_needed():

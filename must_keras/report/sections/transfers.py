@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from must_keras.analysis import comparison, curves
 from must_keras.report import html
 from must_keras.report.results import RunResults
-from must_keras.tasks.metrics import find_metric
+from must_keras.tasks.evaluation import find_metric
 from must_keras.training.network import NECK
 
 Rows = Sequence[Mapping[str, Any]]
