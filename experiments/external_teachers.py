@@ -3,7 +3,7 @@
 No teacher is trained here. A depth network with MiDaS's conventions, a detector as TensorFlow's
 object detection API exports them, and boxes that some other tool has already written in COCO's
 JSON label one folder of images; a student learns all three, and its backbone is fine-tuned on
-classes that none of them knows. docs/external_teachers.md says what every line means.
+classes that none of them predicts. docs/external_teachers.md explains every line.
 
     data/images/**                 the pool
     data/boxes.json                COCO JSON of some of these images, made elsewhere
@@ -14,7 +14,7 @@ Command:   python -m must_keras.main --experiment=external_teachers:data=data,\
 depth_model=midas.keras,detector=detector/saved_model
 Your own:  python -m must_keras.main --experiment=path/to/mine.py:data=data,...
 Hardware:  two CPU cores, 4 GB of memory, no GPU; a GPU for large teachers
-Time:      the teachers' own over the pool (--stage=label --plan says it), then ten minutes
+Time:      the teachers' own over the pool (--stage=label --plan estimates it), then ten minutes
 Expected:  nothing that was measured: it depends on the teachers
 """
 

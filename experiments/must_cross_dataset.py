@@ -2,8 +2,8 @@
 
 Ghiasi et al. (2021), cross-dataset training: every image has the ground truth of its own set
 and pseudo labels for all other tasks; all images of the union are equally likely, whatever their
-set and task. Everything else is as in must_imagenet.py, whose docstring says what is the paper's,
-what a proxy and what is not known, and where values that are not known are taken from.
+set and task. Everything else is as in must_imagenet.py: its docstring lists the paper's values, the
+proxies, the unknown values and where those come from.
 
 Command:   python -m must_keras.main --experiment=must_cross_dataset:data=data,\
 depth_model=midas.keras

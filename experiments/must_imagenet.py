@@ -1,7 +1,7 @@
 """MuST on ImageNet: four teachers label its images, one student learns all four tasks.
 
 Ghiasi et al. (2021): teachers learn classes of ImageNet, boxes of Objects365 and maps of COCO, and
-MiDaS says depth; the student sees the images of ImageNet alone, with their true classes and pseudo
+MiDaS predicts depth; the student sees the images of ImageNet alone, with their classes and pseudo
 labels for the rest; its backbone is fine-tuned on six other sets.
 
 Command:   python -m must_keras.main --experiment=must_imagenet:data=data,depth_model=midas.keras

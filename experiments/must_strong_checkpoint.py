@@ -1,4 +1,4 @@
-"""MuST from a strong checkpoint: the student goes on from a backbone that somebody trained.
+"""MuST from a strong checkpoint: the student starts from a published backbone.
 
 Ghiasi et al. (2021) start from ALIGN, which is not public: an EfficientNet-L2, as far as
 remembered. Here it is any checkpoint in Keras, and teachers from scratch on the same architecture

@@ -75,7 +75,7 @@ def recipe(
     """The recipe.
 
     Args:
-        data_dir: where TFDS keeps the drawn images.
+        data_dir: where TFDS keeps the rendered images.
         seed: of weights, order, views and sampling.
         data_seed: another one draws other worlds.
         size: pixels a side.
@@ -270,7 +270,7 @@ def _blocks(times: int) -> list[tuple[str, int, int]]:
     return list(zip(names, ends[:-1], ends[1:], strict=True))
 
 
-# Which of the student's heads each feature of a drawn scene is the truth of.
+# Which of the student's heads each feature of a rendered scene is the ground truth of.
 TRUTH = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}
 
 # A box head that learns in a minute on two cores.

@@ -45,7 +45,7 @@ def recipe(
     """The recipe.
 
     Args:
-        data_dir: where TFDS keeps the drawn images.
+        data_dir: where TFDS keeps the rendered images.
         seed: of everything, the rendered worlds too.
         scale: of all numbers of images and steps but those of downstream sets' images.
         starts: as those of `scenes`.

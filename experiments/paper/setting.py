@@ -20,7 +20,7 @@ HeadsName = Literal["published", "narrow"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Widths:
-    """How wide everything behind the backbone is; what is not said is the task's own default.
+    """How wide everything behind the backbone is; values left out are the task's own defaults.
 
     Attributes:
         channels: of the pyramid.

@@ -72,7 +72,7 @@ def classification(sets: TrainingSets, setting: Setting, *, steps: int) -> Teach
 def detection(sets: TrainingSets, setting: Setting, *, steps: int) -> Teacher:
     """Objects365 from scratch: the paper's. It has no masks, so the head has none.
 
-    Room for 200 objects of an image is this project's; what is beyond it is ignored, and told.
+    Room for 200 objects of an image is this project's; objects beyond it are ignored, and reported.
     """
     room = {"max_boxes": 200, "max_stored": 200, "max_detections": 200}
     return Teacher(
