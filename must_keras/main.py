@@ -81,11 +81,11 @@ def main(argv: list[str]) -> None:
     elif stage == "check":
         executor.read(lambda run, _: check(run))
     elif _VERIFY.value:
-        executor.read(lambda run, _: checks.verify(run, only))
+        executor.read(lambda run, _: checks.verify(run, only), name=stage)
     elif _PLAN.value:
-        executor.read(lambda run, _: checks.print_plan(run, only), new=True)
+        executor.read(lambda run, _: checks.print_plan(run, only), name=stage, new=True)
     elif _DIFF.value:
-        executor.read(lambda run, _: checks.compare(run, pathlib.Path(_DIFF.value)))
+        executor.read(lambda run, _: checks.compare(run, pathlib.Path(_DIFF.value)), name=stage)
     else:
         executor.make(stage)
 

@@ -137,6 +137,8 @@ class Artifact:
         value, inputs = self._finished(self.folder), self.inputs
         if value is None:
             return self._reused(inputs)
+        if inputs is None and self.find_inputs is not None:
+            return False  # Whoever makes it reports what is missing.
         difference = in_words(value["inputs"], inputs)
         if difference is None:
             return True
@@ -188,7 +190,12 @@ class Artifact:
         write_json(self.folder / FINISHED, {"inputs": value["inputs"], "result": result})
 
     def reusable(self, inputs: Any) -> pathlib.Path | None:
-        """Return the same artifact's folder in another run, if it was made from these inputs."""
+        """Return the same artifact's folder in another run, if it was made from these inputs.
+
+        Where inputs are not known, or not declared, nothing is the same.
+        """
+        if inputs is None:
+            return None
         for other in self.others:
             try:
                 value = self._finished(other)

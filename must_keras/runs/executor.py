@@ -69,6 +69,7 @@ class Executor:
         self,
         view: Callable[[Run, Sequence[Stage]], None],
         *,
+        name: str = "all",
         new: bool = False,
         others: bool = False,
     ) -> None:
@@ -76,12 +77,13 @@ class Executor:
 
         Args:
             view: called with the run and its stages.
+            name: of the stage whose artifacts `--only` selects; "all" for those of every stage.
             new: whether its pools are as a run would list them now.
             others: whether other runs are searched for what is reusable; new images are not read.
         """
         run = self._open(self._load(), others=others)
         check_root(run.path)
-        self._check_only(run, self._stages)
+        self._check_only(run, [s for s in self._stages if name in ("all", s.name)])
         run = pools.frozen(run, new=new, reads=not others)
         if not others:
             pools.report_changes(run)
@@ -144,6 +146,8 @@ class Executor:
         return chosen
 
     def _check_only(self, run: Run, stages: Sequence[Stage]) -> None:
+        if not self._only:
+            return
         allowed = _groups(run, stages) or _groups(run, self._stages)
         for name in self._only:
             if name not in allowed:
@@ -185,48 +189,55 @@ class Executor:
             run: its run.
             name: what was asked for: a stage, or "all".
         """
+        self._on_chief(self._make_hidden, stage, run)
+        self._on_chief(self._plan_again, stage, run, name)
         further = stage.further(run)
         while inner := self._next(further):
             # Workers on Ray read the pools' lists in the folder that they write to.
             self._on_chief(pools.keep, inner.run)
             for one in inner.stages:
-                self._make_needed(one, inner.run, one.name)
+                self._on_chief(self._make_hidden, one, inner.run)
                 self._make_artifacts(one, inner.run, ())
-        self._make_needed(stage, run, name)
         self._make_artifacts(stage, run, self._only)
 
     def _next(self, further: Iterator[Further]) -> Further | None:
         with self._devices.scope():
             return next(further, None)
 
-    def _make_needed(self, stage: Stage, run: Run, name: str) -> None:
+    def _make_hidden(self, stage: Stage, run: Run) -> None:
         """Make the hidden stages that a stage needs."""
         needed = {need.stage for artifact in stage.artifacts(run) for need in artifact.needs}
         for hidden in self._stages:
             if not hidden.is_shown and hidden.name in needed:
-                self._on_chief(self._make_hidden, hidden, run, name)
+                self._make_pending(hidden, run, ())
 
-    def _make_hidden(self, hidden: Stage, run: Run, name: str) -> None:
-        if self._make_pending(hidden, run, ()):
-            # What it found may concern complete networks, and what other runs have.
-            found = plan.of(run, self._stages, name, growth_stops=False)
-            found.check()
-            found.reuse()
+    def _plan_again(self, stage: Stage, run: Run, name: str) -> None:
+        """Plan with what earlier and hidden stages found: inputs that were not known before.
+
+        Raises:
+            UserError: what is complete is not what the recipe asks for.
+        """
+        if not any(artifact.needs for artifact in stage.artifacts(run)):
+            return
+        found = plan.of(run, self._stages, name, growth_stops=False)
+        found.check()
+        if found.reuse():
+            run.record()
 
     def _make_artifacts(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
         if stage.by_all_workers:
+            # The others stop with the chief's error here; within the scope they would wait for it.
+            self._on_chief(_check_complete, stage, run, only)
             with self._devices.scope():
                 self._make_pending(stage, run, only)
                 wait_for_all()
         else:
             self._on_chief(self._make_pending, stage, run, only)
 
-    def _make_pending(self, stage: Stage, run: Run, only: Sequence[str]) -> bool:
-        """Make the artifacts of a stage that are not complete; return whether there were any."""
-        artifacts = list(stage.artifacts(run))
-        artifacts = [a for a in artifacts if a.group in only] or artifacts
+    def _make_pending(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+        """Make the artifacts of a stage that are not complete."""
         complete, pending = [], []
-        for artifact in artifacts:
+        for artifact in _selected(stage, run, only):
             (complete if self._is_complete(stage, artifact) else pending).append(artifact)
         if complete and stage.is_shown and is_chief():
             print(f"{stage.name}: {_names(complete)} complete (skipped)")
@@ -236,16 +247,12 @@ class Executor:
             stage.make(run, pending)
         if is_chief():
             stage.conclude(run, self._stages)
-        return bool(pending)
 
     def _is_complete(self, stage: Stage, artifact: Artifact) -> bool:
         """Return what the chief finds, in every process that makes the stage."""
-        for need in artifact.needs:
-            if need.stage != artifact.stage and not need.is_there:
-                raise UserError.at(need.folder, f"is not complete: run --stage={need.stage} first")
         if stage.by_all_workers:
-            return bool(broadcast_from_chief(artifact.is_complete))
-        return artifact.is_complete()
+            return bool(broadcast_from_chief(lambda: _is_complete(artifact)))
+        return _is_complete(artifact)
 
     def _on_chief(self, work: Callable[..., None], *arguments: Any) -> None:
         """Let the chief work, and the others wait for it."""
@@ -254,6 +261,25 @@ class Executor:
         with on_chief(self._devices):
             if chief:
                 work(*arguments)
+
+
+def _selected(stage: Stage, run: Run, only: Sequence[str]) -> list[Artifact]:
+    """Return the artifacts of a stage that `--only` selects; all, where it names none of them."""
+    artifacts = list(stage.artifacts(run))
+    return [artifact for artifact in artifacts if artifact.group in only] or artifacts
+
+
+def _check_complete(stage: Stage, run: Run, only: Sequence[str]) -> None:
+    """Raise what is wrong with complete artifacts, and reuse what other runs have."""
+    for artifact in _selected(stage, run, only):
+        _is_complete(artifact)
+
+
+def _is_complete(artifact: Artifact) -> bool:
+    for need in artifact.needs:
+        if need.stage != artifact.stage and not need.is_there:
+            raise UserError.at(need.folder, f"is not complete: run --stage={need.stage} first")
+    return artifact.is_complete()
 
 
 def _groups(run: Run, stages: Sequence[Stage]) -> list[str]:

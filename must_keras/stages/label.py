@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras import interruption
@@ -91,22 +92,22 @@ class Labels(Stage):
         chosen = [t for t in recipe.teachers if t.name in names]
         print_choices(run, chosen)
         teachers = [run.resolved(teacher) for teacher in chosen]
-        folders = {artifact.folder for artifact in pending}
+        by_folder = {artifact.folder: artifact for artifact in pending}
         with contextlib.ExitStack() as stack:
             labeler: AnyLabeler | None = None
             for source in recipe.student_sources:
                 of_source = [
-                    t for t in teachers if run.labels(t.name, source.name).folder in folders
+                    t for t in teachers if run.labels(t.name, source.name).folder in by_folder
                 ]
                 if predicting := [t for t in of_source if t.predicts]:
                     if labeler is None:
                         # Loaded and traced once, for all sources.
                         everyone = [t for t in teachers if t.predicts]
                         labeler = stack.enter_context(make_labeler(run, everyone))
-                    _label(run, source, predicting, labeler)
+                    _label(run, source, predicting, labeler, by_folder)
                 if imported := [t for t in of_source if not t.predicts]:
                     importer = LabelImporter(imported, max_unreadable=recipe.max_unreadable)
-                    _label(run, source, imported, importer)
+                    _label(run, source, imported, importer, by_folder)
 
     def revisit(self, run: Run, artifact: Artifact) -> None:
         """Measure a complete dataset at a threshold that has moved; its labels stay."""
@@ -154,9 +155,16 @@ class Labels(Stage):
 STAGE = Labels()
 
 
-def _label(run: Run, source: Source, teachers: Sequence[AnyTeacher], labeler: AnyLabeler) -> None:
-    """Write the datasets of a source in one pass."""
-    artifacts = {t.name: artifact(run, t, source) for t in teachers}
+def _label(
+    run: Run,
+    source: Source,
+    teachers: Sequence[AnyTeacher],
+    labeler: AnyLabeler,
+    pending: Mapping[pathlib.Path, Artifact],
+) -> None:
+    """Write the datasets of a source in one pass; `pending` are artifacts by their folders."""
+    # Those that the stage began with: a model that is replaced meanwhile is not what labeled.
+    artifacts = {t.name: pending[run.labels(t.name, source.name).folder] for t in teachers}
     writers = {t.name: writer_of(run, t, source) for t in teachers}
     for writer in writers.values():
         writer.clear()

@@ -24,6 +24,13 @@ class Leakage(Stage):
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         leakage.make(run, pending)
 
+    def revisit(self, run: Run, artifact: Artifact) -> None:
+        """Report the images that a complete comparison leaves out, if there are any."""
+        del run
+        result = artifact.result()
+        if result["left_out"]:
+            print(leakage.sentence(artifact.name, result, see=artifact.folder / leakage.LIST))
+
     def report(self, run: Run) -> dict[str, Any]:
         return {"leaks": leakage.results(run)}
 

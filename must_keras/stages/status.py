@@ -41,8 +41,12 @@ def status(run: Run, stages: Sequence[Stage]) -> None:
     report = _report(run, found)
     _print("report", "", report)
     coming = [item for item in found.items if item.action is not _KEEP]
-    shown = {stage.name for stage in stages if stage.is_shown}
-    following = [item.artifact.stage for item in coming if item.artifact.stage in shown]
+    # A hidden stage is made for the next one that is shown.
+    shown = {
+        stage.name: next(later.name for later in stages[index:] if later.is_shown)
+        for index, stage in enumerate(stages)
+    }
+    following = [shown[item.artifact.stage] for item in coming]
     if report != _KEEP.value:
         following.append("report")
     if not coming and not following and found.obstacle is None:

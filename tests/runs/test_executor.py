@@ -24,16 +24,33 @@ class Fake(Stage):
 
     Args:
         made: (name of the stage, name of the run's folder) of what is made.
+        inputs: returns what the artifact is made from; by default the name of the run's folder.
+        declared: more of what the artifact declares.
     """
 
-    def __init__(self, name, made, *, needs=(), by_all_workers=False, is_shown=True, rounds=0):
+    def __init__(
+        self,
+        name,
+        made,
+        *,
+        needs=(),
+        by_all_workers=False,
+        is_shown=True,
+        rounds=0,
+        inputs=lambda run: {"run": run.path.name},
+        **declared,
+    ):
         self.name, self._made, self._needs, self._rounds = name, made, needs, rounds
+        self._inputs, self._declared = inputs, declared
         self.by_all_workers, self.is_shown = by_all_workers, is_shown
 
     def artifacts(self, run):
         needs = tuple(artifact for stage in self._needs for artifact in stage.artifacts(run))
         yield run.artifact(self.name).declare(
-            stage=self.name, find_inputs=lambda: {"run": run.path.name}, needs=needs
+            stage=self.name,
+            find_inputs=self._inputs and (lambda: self._inputs(run)),
+            needs=needs,
+            **self._declared,
         )
 
     def make(self, run, pending):
@@ -77,6 +94,77 @@ def test_a_hidden_stage_is_made_for_the_stage_that_needs_it(recipe, tmp_path):
     assert made == [("first", "run")]
     make(stages, recipe, tmp_path / "run", "second")
     assert made[1:] == [("hidden", "run"), ("second", "run")]
+
+
+def test_inputs_that_become_known_late_stop_the_run_before_it_learns_from_them(recipe, tmp_path):
+    made, known = [], {"value": 1}
+
+    class Counting(Fake):
+        def revisit(self, run, artifact):
+            known["value"] = 2
+
+    first = Counting("first", made)
+    second = Fake(
+        "second", made, needs=(first,), inputs=lambda run: known["value"] and known.copy()
+    )
+    stages = (first, second, Fake("third", made, needs=(second,)))
+    make(stages, recipe, tmp_path / "run")
+    known["value"] = None
+    with pytest.raises(UserError) as error:
+        make(stages, recipe, tmp_path / "run")
+    assert all(str(tmp_path / "run" / name) in str(error.value) for name in ("second", "third"))
+    assert len(made) == 3
+
+
+def test_a_hidden_artifact_that_is_reused_counts_as_a_new_one(recipe, tmp_path):
+    made, tests = [], {"tests": 1}
+    renewed = {"is_shown": False, "is_renewed": True, "restarts": True}
+    hidden = Fake("hidden", made, inputs=lambda run: tests.copy(), **renewed)
+    second = Fake(
+        "second",
+        made,
+        needs=(hidden,),
+        inputs=lambda run: (
+            (found := next(hidden.artifacts(run))).result_of(found.inputs) and tests.copy()
+        ),
+    )
+    stages = (Fake("first", made), hidden, second, Fake("third", made, needs=(second,)))
+
+    def write(run, pending):
+        for artifact in pending:
+            artifact.begin()
+            artifact.finish(tests)
+
+    hidden.make = write
+    make(stages, recipe, tmp_path / "runs" / "old")
+    tests["tests"] = 2
+    make(stages, recipe, tmp_path / "runs" / "new", "second")
+    with pytest.raises(UserError) as error:
+        make(stages, recipe, tmp_path / "runs" / "old")
+    folder = tmp_path / "runs" / "old"
+    assert all(str(folder / name) in str(error.value) for name in ("second", "third"))
+
+
+def test_a_complete_artifact_whose_inputs_are_not_known_is_left_to_its_stage(recipe, tmp_path):
+    made, known = [], {"value": 1}
+    stage = Fake("first", made, inputs=lambda run: known["value"] and known.copy())
+    make((stage,), recipe, tmp_path / "run")
+    known["value"] = None
+
+    def missing(run, pending):
+        raise UserError("what it is made from is missing")
+
+    stage.make = missing
+    with pytest.raises(UserError, match="what it is made from is missing"):
+        make((stage,), recipe, tmp_path / "run")
+
+
+def test_an_artifact_without_declared_inputs_is_not_reused(recipe, tmp_path):
+    made = []
+    stages = (Fake("first", made, inputs=None),)
+    for name in ("a", "b"):
+        make(stages, recipe, tmp_path / "runs" / name)
+    assert made == [("first", "a"), ("first", "b")]
 
 
 def test_runs_within_a_run_come_before_its_own_artifacts(recipe, tmp_path):

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from must_keras import stages
+from must_keras.pseudo_labels import leakage
 from must_keras.runs.run import Run
 from must_keras.stages import student
 from must_keras.stages.status import status
@@ -43,6 +44,11 @@ def test_nothing_is_begun(recipe, tmp_path, state_of):
     assert set(states.values()) == {"not begun, will be made"}
     assert end == ["next: --stage=teacher"]
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_hidden_stage_has_to_make_is_the_next_shown_stage_s(run, state_of):
+    next(iter(leakage.artifacts(run))).folder.joinpath("finished.json").unlink()
+    assert state_of(run)[1][0] == "next: --stage=label"
 
 
 def test_a_report_is_needed_and_as_new_as_the_artifacts(run, state_of):
