@@ -288,7 +288,7 @@ def test_has_scores_tells_hard_labels_from_others(home):
 def test_a_threshold_cannot_be_chosen_for_labels_that_exist(home):
     sets = recipe_of(home).pools[0].source
     whole = Splits(train=sets, validation=sets, test=sets)
-    with pytest.raises(UserError, match="'detector': AtPrecision needs a model that sees"):
+    with pytest.raises(UserError, match="'detector': AtPrecision needs a model that predicts"):
         fruit(home, threshold=AtPrecision(0.8), sets=whole)
     found = [e | {"score": 1.0} for e in json.loads((home / "found.json").read_text())]
     (home / "found.json").write_text(json.dumps(found))
