@@ -64,7 +64,7 @@ def pending_ranges(writers: Mapping[str, PseudoLabelWriter]) -> list[Range]:
 class AnyLabeler(Protocol):
     """What makes labels.
 
-    This process (Labeler), many (ray_labeling.RayLabeler), or nobody (copying.LabelImporter).
+    This process (Labeler), many (ray_labeler.RayLabeler), or nobody (importer.LabelImporter).
     """
 
     def write(

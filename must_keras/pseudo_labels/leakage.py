@@ -2,8 +2,8 @@
 
 A transfer's score holds for new images only if the student has learned from none of them. All that
 the student and its baselines learn from, the pools and the teachers' training sets, is compared
-with the test splits of the transfers. Columns are not touched: record i stays image i's. The
-examples do without these images.
+with the test splits of the transfers. Pseudo-label datasets are not touched: record i stays image
+i's. The examples do without these images.
 """
 
 from __future__ import annotations

@@ -114,15 +114,6 @@ def _row(rate: float, metrics: Mapping[str, float | None], error: str | None) ->
     }
 
 
-class _Row(TypedDict):
-    """The content of validated.json."""
-
-    learning_rate: float
-    metric: str | None
-    value: float | None
-    error: str | None
-
-
 def _read(folder: pathlib.Path) -> dict[str, Any]:
     remedy = f"delete {folder} to train it again"
     return read_json(folder / _VALIDATED, _Row, remedy=remedy)
