@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fakes.labeled_run import THINGS, make
+from fakes.results import finish
 from must_keras.data import names
 from must_keras.data.sources import CocoJson, CocoPanoptic, Objects365, VocXml, tfds_folder
 from must_keras.data.sources.tfds_readings import tfds_builder
@@ -19,6 +20,7 @@ from must_keras.errors import UserError
 from must_keras.pseudo_labels import viewer
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.results import StudentResult
 
 EVIL = "evil.features.Evil"
 PROGRAM = "import os, pathlib; pathlib.Path(__file__).with_name('executed').write_text('')\n"
@@ -206,10 +208,10 @@ def test_names_are_text_in_the_pages(tmp_path):
 def test_a_damaged_run_beside_this_one_is_passed_over(tmp_path, capsys):
     name = os.urandom(4).hex()  # Warnings are printed once.
     for run in ("damaged", "whole"):
-        other = Artifact(folder=tmp_path / f"{run}{name}" / "student")
+        other = Artifact(folder=tmp_path / f"{run}{name}" / "student", result_type=StudentResult)
         other = other.declare(find_inputs=lambda: {"a": 1})
         other.begin()
-        other.finish({})
+        finish(other)
     (tmp_path / f"damaged{name}" / "student" / "finished.json").write_text("{")
     others = tuple(tmp_path / f"{run}{name}" / "student" for run in ("damaged", "whole"))
     own = Artifact(folder=tmp_path / "own" / "student", others=others)

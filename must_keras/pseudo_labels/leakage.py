@@ -28,6 +28,7 @@ from must_keras.pseudo_labels import duplicates
 from must_keras.pseudo_labels.duplicates import Prints
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
+from must_keras.runs.results import LeakageResult
 from must_keras.runs.run import Run
 from must_keras.tasks.visualization import enlarge
 
@@ -127,13 +128,13 @@ def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
                 f"{name} has not been compared with the test splits of the transfers as they are "
                 "now: run --stage=label first (complete labels stay)"
             )
-        if result["left_out"]:
-            images[name] = _listed(run.leakage(name), result["left_out"])
+        if result.left_out:
+            images[name] = _listed(run.leakage(name), result.left_out)
     return images
 
 
-def results(run: Run) -> dict[str, dict[str, Any]]:
-    """{source: {"images", "unreadable", "left_out", "by_set"}} of those that are compared."""
+def results(run: Run) -> dict[str, LeakageResult]:
+    """Return {source: result} of those that are compared."""
     found = _results(run, sources(run.recipe))
     return {name: result for name, result in found.items() if result is not None}
 
@@ -148,7 +149,7 @@ def of_teachers(run: Run) -> list[str]:
     for transfer in recipe.transfers:
         for teacher in recipe.trained_teachers:
             start, source = f"teacher-{teacher.name}", teacher.sets.train.name
-            count = found[source]["by_set"].get(transfer.name) if source in found else None
+            count = found[source].by_set.get(transfer.name) if source in found else None
             is_start = start in recipe.start_names and teacher.training.steps > 0
             if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
                 sentences.append(
@@ -159,18 +160,18 @@ def of_teachers(run: Run) -> list[str]:
     return sentences
 
 
-def sentence(name: str, result: dict[str, Any], *, see: pathlib.Path) -> str:
+def sentence(name: str, result: LeakageResult, *, see: pathlib.Path) -> str:
     """Return a line about a compared source; `see` is the path of the list of its duplicates."""
-    count, total, unreadable = result["left_out"], result["images"], result["unreadable"]
+    count, total, unreadable = result.left_out, result.images, result.unreadable
     line = f"{name}: none of {total} images is in a test split"
     if count:
-        sets = ", ".join(f"{test}: {number}" for test, number in result["by_set"].items())
+        sets = ", ".join(f"{test}: {number}" for test, number in result.by_set.items())
         line = f"{name}: {count} of {total} images are also in test splits ({sets}): left out, "
         line += f"see {see}"
     return line + (f"; {unreadable} cannot be read" if unreadable else "")
 
 
-def _results(run: Run, found: Sequence[Source]) -> dict[str, dict[str, Any] | None]:
+def _results(run: Run, found: Sequence[Source]) -> dict[str, LeakageResult | None]:
     """{source: what its comparison found, None where that is not done}."""
     compared = artifacts(run, found)
     tests = _tests(run.recipe) if compared else {}
@@ -212,7 +213,7 @@ def _blocks(source: Source, title: str) -> Iterator[Prints]:
 
 def _compare(
     recipe: Recipe, source: Source, tests: dict[str, Prints], part: Artifact
-) -> dict[str, Any]:
+) -> LeakageResult:
     """Writes the list of a source's duplicates and a picture of some; gives the counts."""
     splits = {t.name: t.sets.test for t in recipe.transfers}
     found: list[_Found] = []
@@ -232,12 +233,12 @@ def _compare(
     if found:
         _show(source, splits, found, part)
     names = [item.test for item in found]
-    return {
-        "images": len(source),
-        "unreadable": unreadable,
-        "left_out": len({item.match.index for item in found}),
-        "by_set": {name: names.count(name) for name in tests if name in names},
-    }
+    return LeakageResult(
+        images=len(source),
+        unreadable=unreadable,
+        left_out=len({item.match.index for item in found}),
+        by_set={name: names.count(name) for name in tests if name in names},
+    )
 
 
 def _entry(source: Source, test: Source, found: _Found) -> dict[str, Any]:

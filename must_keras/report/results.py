@@ -12,6 +12,7 @@ from must_keras.config.recipe import AnyTeacher, Recipe
 from must_keras.errors import reason
 from must_keras.files import warn_once
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task
 from must_keras.transfer.grid import TransferRun, transfer_runs
@@ -41,7 +42,7 @@ class RunResults:
     def teachers(self) -> list[tuple[AnyTeacher, dict[str, Any]]]:
         """Return the complete teachers with their results."""
         found = [(t, self.run.teacher(t.name).result()) for t in self.recipe.teachers]
-        return [(teacher, result) for teacher, result in found if result]
+        return [(teacher, describe(result)) for teacher, result in found if result]
 
     def labels(self, teacher: AnyTeacher) -> dict[str, Artifact]:
         """Return {source: artifact} of a teacher's complete pseudo-label datasets."""
@@ -49,7 +50,8 @@ class RunResults:
 
     def student(self) -> dict[str, Any]:
         """Return the student's result; one without heads while it is not complete."""
-        return self.run.student.result() or {"tasks": {}}
+        result = self.run.student.result()
+        return describe(result) if result else {"tasks": {}}
 
     def baselines(self) -> dict[str, dict[str, Any]]:
         """Return {start: result} of the student and of the baselines, where complete."""

@@ -1,29 +1,28 @@
 """An artifact: one piece of work in a folder, what it is made from and what came out."""
 
-from __future__ import annotations
-
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
 from must_keras.errors import DataError, UserError
 from must_keras.files import TEMPORARY, warn_once
 from must_keras.json_files import find_json, write_json
-from must_keras.runs import marks, results
+from must_keras.runs import marks
 from must_keras.runs.fingerprint import describe, in_words
 from must_keras.runs.marks import BEGUN, EVIDENCE, FINISHED
+from must_keras.runs.results import Result
 
 Inputs = Mapping[str, Any]
 
 
-class _Finished(TypedDict):
-    """The content of finished.json."""
-
-    inputs: Any
-    result: dict[str, Any]
+@functools.cache
+def _content(result_type: type) -> type:
+    """Return the type of the content of finished.json."""
+    return TypedDict("_Content", {"inputs": Any, "result": result_type})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Artifact:
     Attributes:
         folder: its own.
         others: the same artifact's folders in other runs, which are only read.
-        fields: the type of its result: a TypedDict, or dict.
+        result_type: of its result; dict for an artifact that is not declared by its stage.
         stage: the name of the stage that makes it.
         name: of the artifact within its stage, for people.
         group: what `--only` selects it by; "" where it cannot.
@@ -49,18 +48,18 @@ class Artifact:
 
     folder: pathlib.Path
     others: tuple[pathlib.Path, ...] = ()
-    fields: Any = dataclasses.field(default=dict, compare=False, repr=False)
+    result_type: type = dataclasses.field(default=dict, compare=False, repr=False)
     stage: str = dataclasses.field(default="", compare=False)
     name: str = dataclasses.field(default="", compare=False)
     group: str = dataclasses.field(default="", compare=False)
     find_inputs: Callable[[], Inputs | None] | None = dataclasses.field(
         default=None, compare=False, repr=False
     )
-    needs: tuple[Artifact, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    needs: tuple["Artifact", ...] = dataclasses.field(default=(), compare=False, repr=False)
     is_renewed: bool = dataclasses.field(default=False, compare=False)
     restarts: bool = dataclasses.field(default=False, compare=False)
 
-    def declare(self, **fields: Any) -> Artifact:
+    def declare(self, **fields: Any) -> Self:
         """Return the same artifact with what its stage declares of it."""
         return dataclasses.replace(self, **fields)
 
@@ -116,12 +115,12 @@ class Artifact:
         """Whether it is complete, whatever it was made from."""
         return self._finished(self.folder) is not None
 
-    def result(self) -> dict[str, Any] | None:
-        """Return its result; None while it is not complete."""
+    def result(self) -> Any | None:
+        """Return its result, of its type; None while it is not complete."""
         value = self._finished(self.folder)
         return None if value is None else value["result"]
 
-    def result_of(self, inputs: Any) -> dict[str, Any] | None:
+    def result_of(self, inputs: Any) -> Any | None:
         """Return its result if it was made from these inputs; None otherwise."""
         value = self._finished(self.folder)
         if value is None:
@@ -177,16 +176,20 @@ class Artifact:
             self.begin()
         return self.folder
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Record the result, which completes the artifact; what only unfinished work needs goes."""
+    def finish(self, result: Result) -> None:
+        """Record the result, which completes the artifact; what only unfinished work needs goes.
+
+        Args:
+            result: of the artifact's `result_type`.
+        """
         write_json(self.folder / FINISHED, {"inputs": self.inputs, "result": describe(result)})
         (self.folder / BEGUN).unlink(missing_ok=True)
         marks.remove_checkpoints(self.folder)
 
-    def amend(self, more: Mapping[str, Any]) -> None:
+    def amend(self, **values: Any) -> None:
         """Replace values of the result of a complete artifact."""
         value = self._finished(self.folder)
-        result = value["result"] | describe(more)
+        result = describe(dataclasses.replace(value["result"], **values))
         write_json(self.folder / FINISHED, {"inputs": value["inputs"], "result": result})
 
     def reusable(self, inputs: Any) -> pathlib.Path | None:
@@ -256,15 +259,11 @@ class Artifact:
         """Return the content of finished.json; None while the artifact is not complete.
 
         Raises:
-            DataError: it is damaged.
+            DataError: it is damaged, or its result is of another type.
             UserError: it cannot be opened.
         """
-        path, remedy = folder / FINISHED, f"delete {folder} to have it made again"
-        value = find_json(path, _Finished, remedy=remedy)
-        if value is not None:
-            found = results.checked(value["result"], self.fields, path=path, remedy=remedy)
-            value["result"] = found
-        return value
+        remedy = f"delete {folder} to have it made again"
+        return find_json(folder / FINISHED, _content(self.result_type), remedy=remedy)
 
 
 def _linked(source: str, destination: str) -> None:

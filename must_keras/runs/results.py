@@ -1,112 +1,155 @@
-"""Results in finished.json, read so that damage is one line with the file and the key."""
+"""The results of artifacts, as finished.json holds them."""
 
-from __future__ import annotations
+import dataclasses
+from typing import Any
 
-import os
-from collections.abc import Mapping
-from typing import Any, TypedDict
-
-from must_keras.errors import damaged
-from must_keras.json_files import InvalidValueError, from_json
-
-Path = str | os.PathLike[str]
-
-_METRICS = dict[str, float | None]
-_COUNTS = dict[str, float]
+Metrics = dict[str, float | None]
+Counts = dict[str, float]
 
 
-class _Scored(TypedDict, total=False):
-    """Metrics of a head, and those of the trivial baseline."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came out of an artifact; an optional field is written where it has a value.
 
-    metrics: _METRICS
-    trivial: _METRICS
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Counted(Result):
+        ...     images: int
+        ...     skipped: int | None = None
+        >>> Counted(images=3).describe()
+        {'images': 3}
+    """
+
+    def describe(self) -> dict[str, Any]:
+        """Return its fields without optional ones that have no value."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        optional = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value != optional[name]}
 
 
-class _Reliability(TypedDict, total=False):
-    """Numbers of scored predictions by score."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scored(Result):
+    """Metrics of a head on test images, and those of the trivial baseline."""
+
+    metrics: Metrics
+    trivial: Metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reliability(Result):
+    """Numbers of scored predictions, and of correct ones, in ten bins of the score."""
 
     answers: list[int]
     right: list[int]
 
 
-class _Tried(TypedDict, total=False):
-    """One learning rate of a sweep."""
-
-    learning_rate: float
-    metric: str | None
-    value: float | None
-    error: str | None
-    chosen: bool
-
-
-class _Round(TypedDict, total=False):
-    """One self-training round."""
-
-    round: int
-    mean: float | None
-    validation: _COUNTS
-    test: dict[str, _METRICS]
-
-
-class TeacherResult(TypedDict, total=False):
-    """The result of a teacher."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherResult(Result):
+    """The result of a teacher; what only a training has is None for others."""
 
     task: str
     kind: str
-    metrics: _METRICS
-    trivial: _METRICS
-    reliability: _Reliability | None
-    class_counts: _COUNTS | None
+    metrics: Metrics
+    trivial: Metrics
+    reliability: Reliability | None
+    class_counts: Counts | None
     counted: int
     untaught: list[str]
     parameters: int | None
     images_seen: int | None
-    model_sha256: str
+    model_sha256: str | None
 
 
-class StudentResult(TypedDict, total=False):
-    """The result of the student, of the best one of all rounds, and of the supervised baseline."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origins(Result):
+    """Numbers of sampled images whose label is ground truth, a pseudo label, or missing."""
 
-    loss_weights: _METRICS
+    true: int
+    pseudo: int
+    missing: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudentResult(Result):
+    """The result of the student, and of the supervised baseline.
+
+    Attributes:
+        tasks: {head: its scores}.
+        origins: {source: {head: origins of its labels}}.
+        untaught: {head: its outputs that no label taught}.
+
+    Raises:
+        ValueError: a part has no value of a head that another part has.
+    """
+
+    loss_weights: Metrics
     loss_weight_sources: dict[str, str]
     parameters: int
     images_seen: int
     model_sha256: str
-    tasks: dict[str, _Scored]
-    origins: dict[str, dict[str, dict[str, int]]]
+    tasks: dict[str, Scored]
+    origins: dict[str, dict[str, Origins]]
     untaught: dict[str, list[str]]
-    rounds: list[_Round]
+
+    def __post_init__(self) -> None:
+        parts = {name: getattr(self, name) for name in ("tasks", "loss_weights")}
+        parts["loss_weight_sources"] = self.loss_weight_sources
+        parts |= {f"origins.{source}": heads for source, heads in self.origins.items()}
+        for name, of_heads in parts.items():
+            for head in sorted(set().union(*parts.values()) - of_heads.keys()):
+                raise ValueError(f"its result.{name} has no {head!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundScores(Result):
+    """The scores of one self-training round's student."""
+
+    round: int
+    validation: Counts
+    mean: float | None
+    test: dict[str, Metrics]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundsResult(StudentResult):
+    """The result of the best student of all rounds, why they stopped, and the scores of each."""
+
+    rounds: list[RoundScores]
     best: int
     stopped: str
 
 
-class SelfSupervisedResult(TypedDict, total=False):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfSupervisedResult(Result):
     """The result of a self-supervised method."""
 
     method: str
-    metrics: _METRICS
+    metrics: Metrics
     parameters: int
     images: int
     images_seen: int
     model_sha256: str
 
 
-class LabelsResult(TypedDict, total=False):
-    """The result of a pseudo-label dataset."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelsResult(Result):
+    """The result of a pseudo-label dataset; class_counts are those of `counted` images."""
 
     teacher_sha256: str
     images: int
     labelled: int
     bytes: int
     images_per_second: float | None
+    untaught: list[str] | None = None
+    threshold: Any
     counted: int
-    class_counts: _COUNTS | None
-    quality: _METRICS | None
-    untaught: list[str]
+    class_counts: Counts | None
+    quality: Metrics | None
 
 
-class LeakageResult(TypedDict, total=False):
-    """The result of a comparison with the test splits."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakageResult(Result):
+    """The result of a comparison with the test splits; by_set is {transfer: images}."""
 
     images: int
     unreadable: int
@@ -114,8 +157,25 @@ class LeakageResult(TypedDict, total=False):
     by_set: dict[str, int]
 
 
-class TransferResult(TypedDict, total=False):
-    """The result of a transfer run."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried(Result):
+    """One learning rate of a sweep."""
+
+    learning_rate: float
+    metric: str | None
+    value: float | None
+    metrics: Metrics
+    error: str | None
+    chosen: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransferResult(Result):
+    """The result of a transfer run; the value is that of the first metric.
+
+    Raises:
+        ValueError: it is of a sweep, without the number of images that decided it.
+    """
 
     set: str
     task: str
@@ -126,7 +186,7 @@ class TransferResult(TypedDict, total=False):
     learning_rate: float
     metric: str
     value: float | None
-    metrics: _METRICS
+    metrics: Metrics
     trivial: float | None
     aligned: str
     mode: str
@@ -134,51 +194,23 @@ class TransferResult(TypedDict, total=False):
     copied: list[str]
     shots: int | None
     split: str
-    sweep: list[_Tried]
-    validation_images: int
+    git_commit: str | None
+    sweep: list[Tried] | None = None
+    validation_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sweep and self.validation_images is None:
+            raise ValueError("its result has no 'validation_images'")
 
 
-class Recorded(dict):
-    """An object of a file of ours, in which a missing key is a DataError.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportResult(Result):
+    """The result of an export.
 
-    Args:
-        value: the object; objects in it become Recorded too.
-        path: of the file.
-        place: of the object in the file, for the message: "result.tasks.depth".
-        remedy: what the user can do, see `errors.damaged`.
+    Attributes:
+        reloaded: {file: how like the student it is}.
+        skipped: {file: why it was not written}.
     """
 
-    def __init__(self, value: Mapping[str, Any], *, path: Path, place: str, remedy: str):
-        self._path, self._place, self._remedy = path, place, remedy
-        super().__init__({k: self._nested(v, f"{place}.{k}") for k, v in value.items()})
-
-    def _nested(self, value: Any, place: str) -> Any:
-        if isinstance(value, dict):
-            return Recorded(value, path=self._path, place=place, remedy=self._remedy)
-        if isinstance(value, list):
-            return [self._nested(item, f"{place}[{i}]") for i, item in enumerate(value)]
-        return value
-
-    def __missing__(self, key: str) -> Any:
-        raise damaged(self._path, f"its {self._place} has no {key!r}", remedy=self._remedy)
-
-
-def checked(value: Mapping[str, Any], fields: Any, *, path: Path, remedy: str) -> Recorded:
-    """Return the result of a finished artifact.
-
-    Args:
-        value: the object under "result".
-        fields: type of the artifact's result, see `json_files.from_json`.
-        path: of finished.json.
-        remedy: what the user can do, see `errors.damaged`.
-
-    Raises:
-        DataError: a value of it is of another kind than was written. What is missing is reported
-            by who asks for it: older results have fewer keys.
-    """
-    try:
-        found = from_json(value, fields)
-    except InvalidValueError as error:
-        key, what = error.at("result").key, str(error)
-        raise damaged(path, what, key=key, value=error.value, remedy=remedy) from None
-    return Recorded(found, path=path, place="result", remedy=remedy)
+    reloaded: dict[str, dict[str, float]]
+    skipped: dict[str, str]

@@ -44,7 +44,7 @@ class Run:
 
     Example:
         >>> run = Run(recipe=recipe, path=pathlib.Path("runs/scenes"))  # doctest: +SKIP
-        >>> run.student.result()["parameters"]  # doctest: +SKIP
+        >>> run.student.result().parameters  # doctest: +SKIP
         1183542
     """
 
@@ -61,51 +61,51 @@ class Run:
 
     def teacher(self, name: str) -> Artifact:
         """teachers/<name>/."""
-        return self.artifact("teachers", name, fields=results.TeacherResult)
+        return self.artifact("teachers", name, result_type=results.TeacherResult)
 
     def labels(self, teacher: str, source: str) -> Artifact:
         """labels/<teacher>/<source>/."""
-        return self.artifact("labels", teacher, source, fields=results.LabelsResult)
+        return self.artifact("labels", teacher, source, result_type=results.LabelsResult)
 
     def leakage(self, source: str) -> Artifact:
         """leaks/<source>/."""
-        return self.artifact("leaks", source, fields=results.LeakageResult)
+        return self.artifact("leaks", source, result_type=results.LeakageResult)
 
     @property
     def student(self) -> Artifact:
         """student/."""
-        return self.artifact("student", fields=results.StudentResult)
+        return self.artifact("student", result_type=results.StudentResult)
 
     @property
     def rounds(self) -> Artifact:
         """rounds/: the best student of all self-training rounds."""
-        return self.artifact("rounds", fields=results.StudentResult)
+        return self.artifact("rounds", result_type=results.RoundsResult)
 
     @property
     def supervised(self) -> Artifact:
         """supervised/."""
-        return self.artifact("supervised", fields=results.StudentResult)
+        return self.artifact("supervised", result_type=results.StudentResult)
 
     def self_supervised(self, name: str) -> Artifact:
         """selfsup/<name>/."""
-        return self.artifact("selfsup", name, fields=results.SelfSupervisedResult)
+        return self.artifact("selfsup", name, result_type=results.SelfSupervisedResult)
 
     def transfer(self, name: str, start: str, protocol: str, seed: int) -> Artifact:
         """transfers/<set>/<start>/<mode>-<neck>-<shots>/seed<k>/."""
         names = ("transfers", name, start, protocol, f"seed{seed}")
-        return self.artifact(*names, fields=results.TransferResult)
+        return self.artifact(*names, result_type=results.TransferResult)
 
     @property
     def export(self) -> Artifact:
         """export/."""
-        return self.artifact("export")
+        return self.artifact("export", result_type=results.ExportResult)
 
-    def artifact(self, *names: str, fields: Any = dict) -> Artifact:
+    def artifact(self, *names: str, result_type: type = dict) -> Artifact:
         """Return the artifact of a folder of the run, <path>/<name>/<name>/..."""
         folder = self.path.joinpath(*names)
         others = tuple(other.joinpath(*names) for other in self.others)
         folder = self.stand_ins.get(folder, folder)
-        return Artifact(folder=folder, others=others, fields=fields)
+        return Artifact(folder=folder, others=others, result_type=result_type)
 
     def round(self, number: int, recipe: Recipe) -> Run:
         """Return the run of a self-training round, in rounds/<number>/; round 1 is the run itself.
@@ -238,7 +238,8 @@ class Run:
     def record(self) -> None:
         """Write run.json: the recipe as resolved, versions, and the loss weights' sources."""
         weights = {k: dataclasses.asdict(w) for k, w in self.recipe.loss_weights().items()}
-        for head, value in (self.student.result() or {}).get("loss_weights", {}).items():
+        student = self.student.result()
+        for head, value in student.loss_weights.items() if student else ():
             if weights.get(head, {}).get("source") == "learned":
                 weights[head]["final"] = value
         value = {

@@ -16,6 +16,7 @@ from must_keras.errors import DataError
 from must_keras.inference.saved_model import backbone_of, export_saved_model, neck_of, serve
 from must_keras.json_files import write_json
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.results import ExportResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import student
@@ -95,7 +96,8 @@ def _write(run: Run, artifact: Artifact) -> None:
     for head, outputs in model.untaught.items():
         for output in outputs:
             print(f"export: {untaught.sentence(head, output)}")
-    artifact.finish({"reloaded": found, "skipped": skipped})
+    reloaded = {name: dataclasses.asdict(comparison) for name, comparison in found.items()}
+    artifact.finish(ExportResult(reloaded=reloaded, skipped=skipped))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import pathlib
 import shutil
 import sys
@@ -23,6 +22,7 @@ from must_keras.pseudo_labels.labeler import AnyLabeler, Labeler, pending_ranges
 from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, set_origin
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
+from must_keras.runs.results import LabelsResult, Metrics
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import teacher as teacher_stage
@@ -113,16 +113,15 @@ class Labels(Stage):
         """Measure a complete dataset at a threshold that has moved; its labels stay."""
         teacher = run.resolved(run.recipe.teacher(artifact.group))
         set_origin(artifact.folder, teacher.provenance())
-        result = artifact.result()
-        if result.get("threshold") == describe(teacher.threshold):
+        if artifact.result().threshold == describe(teacher.threshold):
             return
         source = next(
             source for source, labels in run.label_sets(teacher) if labels.folder == artifact.folder
         )
         reader = PseudoLabelReader(artifact.folder, source, teacher.task)
         found = quality.measure(run.recipe, teacher, source, reader, artifact.folder)
-        artifact.amend(found)
-        print(f"labels of {artifact.name}: read at another threshold{_scores(found)}")
+        artifact.amend(**found)
+        print(f"labels of {artifact.name}: read at another threshold{_scores(found['quality'])}")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         del stages
@@ -131,7 +130,7 @@ class Labels(Stage):
         for teacher in run.recipe.teachers:
             results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
             made = [result for result in results.values() if result is not None]
-            if made and len(made) == len(results) and not any(r["labelled"] for r in made):
+            if made and len(made) == len(results) and not any(r.labelled for r in made):
                 raise DataError(
                     f"labels of {teacher.name}: not one image of {', '.join(results)} has a label"
                 )
@@ -142,8 +141,8 @@ class Labels(Stage):
         for teacher in run.recipe.teachers:
             for source, artifact in run.label_sets(teacher):
                 if result := artifact.result():
-                    kept = copy.copy(result)
-                    kept.pop("teacher_sha256", None)
+                    kept = result.describe()
+                    del kept["teacher_sha256"]
                     if teacher.origin is not None:
                         kept["origin"] = teacher.origin
                     labels.setdefault(teacher.name, {})[source.name] = kept
@@ -210,20 +209,22 @@ def _finish(
     """Measure a whole dataset and complete its artifact."""
     title, folder = f"labels of {artifact.name}", artifact.folder
     reader = PseudoLabelReader(folder, source, teacher.task)
-    untaught = (run.teacher(teacher.name).result() or {}).get("untaught", [])
+    trained = run.teacher(teacher.name).result()
+    untaught = trained.untaught if trained else []
     labeled = len(reader) - quality.write_quarantine(teacher, source, reader, folder)
     if not labeled:
         print(f"warning: {title}: not one of {len(reader)} images has a label", file=sys.stderr)
-    result = {
-        "teacher_sha256": reader.ledger["teacher_sha256"],
-        "images": len(reader),
-        "labelled": labeled,
-        "bytes": sum(path.stat().st_size for path in folder.glob("labels-*")),
-        "images_per_second": speed,
-    } | ({"untaught": untaught} if untaught else {})
-    result |= quality.measure(run.recipe, teacher, source, reader, folder)
+    result = LabelsResult(
+        teacher_sha256=reader.ledger["teacher_sha256"],
+        images=len(reader),
+        labelled=labeled,
+        bytes=sum(path.stat().st_size for path in folder.glob("labels-*")),
+        images_per_second=speed,
+        untaught=untaught or None,
+        **quality.measure(run.recipe, teacher, source, reader, folder),
+    )
     artifact.finish(result)
-    print(f"{title}: {labeled} of {len(reader)} images{_scores(result)}")
+    print(f"{title}: {labeled} of {len(reader)} images{_scores(result.quality)}")
     for output in untaught:
         print(f"{title}: without {output}, which were never taught")
 
@@ -275,5 +276,5 @@ def _rounded(value: float) -> float | None:
     return None if value != value else round(value, 4)
 
 
-def _scores(result: dict[str, Any]) -> str:
-    return f", {scoring.headline(result['quality'])}" if result["quality"] else ""
+def _scores(quality: Metrics | None) -> str:
+    return f", {scoring.headline(quality)}" if quality else ""

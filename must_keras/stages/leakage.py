@@ -28,7 +28,7 @@ class Leakage(Stage):
         """Report the images that a complete comparison leaves out, if there are any."""
         del run
         result = artifact.result()
-        if result["left_out"]:
+        if result.left_out:
             print(leakage.sentence(artifact.name, result, see=artifact.folder / leakage.LIST))
 
     def report(self, run: Run) -> dict[str, Any]:

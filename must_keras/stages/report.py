@@ -9,6 +9,7 @@ from must_keras.analysis import comparison
 from must_keras.json_files import write_json
 from must_keras.pseudo_labels import viewer
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 
@@ -48,7 +49,7 @@ def collect(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:
     """Return report.json: what all stages have found; what is not complete is absent."""
     values: dict[str, Any] = {}
     for stage in stages:
-        values |= stage.report(run)
+        values |= describe(stage.report(run))
     return values | {"seconds": run.seconds()}
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.results import RoundScores, RoundsResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Further, Stage
 from must_keras.stages import label, leakage, student, teacher
@@ -59,9 +60,9 @@ class Round:
         for row in read_metrics(folder, split="validation"):
             values |= row.values
         found = {}
-        for head, scored in result["tasks"].items():
-            metric = next(iter(scored["metrics"]), None)
-            key = metric if len(result["tasks"]) == 1 else f"{head}_{metric}"
+        for head, scored in result.tasks.items():
+            metric = next(iter(scored.metrics), None)
+            key = metric if len(result.tasks) == 1 else f"{head}_{metric}"
             if key in values:
                 found[head] = values[key]
         if not found:
@@ -76,9 +77,9 @@ class Round:
         found = self.validation()
         if found is None:
             return None
-        tasks = self.run.student.result()["tasks"]
+        tasks = self.run.student.result().tasks
         return statistics.fmean(
-            find_metric(next(iter(tasks[head]["metrics"]))).signed(value)
+            find_metric(next(iter(tasks[head].metrics))).signed(value)
             for head, value in found.items()
         )
 
@@ -141,19 +142,16 @@ class Rounds(Stage):
         with replacing(artifact.model_path) as path:
             shutil.copyfile(origin.model_path, path)
         rows = [
-            {
-                "round": one.number,
-                "validation": one.validation(),
-                "mean": one.mean(),
-                "test": {
-                    head: scored["metrics"]
-                    for head, scored in one.run.student.result()["tasks"].items()
-                },
-            }
+            RoundScores(
+                round=one.number,
+                validation=one.validation(),
+                mean=one.mean(),
+                test={head: s.metrics for head, s in one.run.student.result().tasks.items()},
+            )
             for one in rounds
         ]
-        more = {"rounds": rows, "best": best.number, "stopped": stopped}
-        artifact.finish(origin.result() | more)
+        of_best = vars(origin.result())
+        artifact.finish(RoundsResult(**of_best, rounds=rows, best=best.number, stopped=stopped))
 
     def report(self, run: Run) -> dict[str, Any]:
         return {"rounds": run.rounds.result() if self.is_wanted(run) else None}
@@ -183,7 +181,7 @@ def _inputs(rounds: Sequence[Round]) -> dict[str, Any] | None:
     return {
         "version": VERSION,
         "rounds": rounds[0].run.recipe.rounds,
-        "students": [one.run.student.result()["model_sha256"] for one in rounds],
+        "students": [one.run.student.result().model_sha256 for one in rounds],
         "validation": [one.validation() for one in rounds],
     }
 

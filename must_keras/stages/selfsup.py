@@ -11,6 +11,7 @@ from must_keras.files import file_sha256
 from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
+from must_keras.runs.results import SelfSupervisedResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.self_supervised import SelfSupervised
@@ -98,14 +99,14 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
     metrics = _last_metrics(artifact)
     print(f"{method.name}: loss {metrics['loss']:.3f}, accuracy {metrics['accuracy']:.1%}")
     artifact.finish(
-        {
-            "method": type(method).__name__,
-            "metrics": metrics,
-            "parameters": encoder.count_params(),
-            "images": len(images),
-            "images_seen": training.images_seen,
-            "model_sha256": file_sha256(artifact.model_path),
-        }
+        SelfSupervisedResult(
+            method=type(method).__name__,
+            metrics=metrics,
+            parameters=encoder.count_params(),
+            images=len(images),
+            images_seen=training.images_seen,
+            model_sha256=file_sha256(artifact.model_path),
+        )
     )
 
 

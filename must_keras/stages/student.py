@@ -14,6 +14,7 @@ from must_keras.inference.predictor import Predictor
 from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
+from must_keras.runs.results import Origins, Scored, StudentResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import label
@@ -58,7 +59,7 @@ def artifact(run: Run) -> Artifact:
             "loss_weights": recipe.loss_weights(),
             "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
             "columns": {
-                "/".join(one.folder.parts[-2:]): one.result()["teacher_sha256"] for one in labels
+                "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
             },
         } | training_set.inputs(run, sources)
 
@@ -148,7 +149,7 @@ def fit_heads(
     for teacher in teachers:
         task, step = teacher.task, training.steps
         if teacher.sets is None:
-            heads[task.name] = {"metrics": {}, "trivial": {}}
+            heads[task.name] = Scored(metrics={}, trivial={})
             print(f"{title}, {task.name}: not scored, no labeled set is given")
             continue
         outputs = left_out.get(task.name, ())
@@ -157,20 +158,23 @@ def fit_heads(
         scorer.visualize(predictor, step=step, loggers=loggers)
         scorer.print_warnings(f"{title}, {task.name}")
         trivial = _trivial(run, teacher, scorer, metrics)
-        heads[task.name] = {"metrics": metrics, "trivial": trivial}
+        heads[task.name] = Scored(metrics=metrics, trivial=trivial)
         print(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
     loggers.close()
     artifact.finish(
-        {
-            "loss_weights": model.task_weights,
-            "loss_weight_sources": {name: sourced[name].source for name in weights},
-            "parameters": model.count_params(),
-            "images_seen": training.images_seen,
-            "model_sha256": file_sha256(artifact.model_path),
-            "tasks": heads,
-            "origins": origins,
-            "untaught": left_out,
-        }
+        StudentResult(
+            loss_weights=model.task_weights,
+            loss_weight_sources={name: sourced[name].source for name in weights},
+            parameters=model.count_params(),
+            images_seen=training.images_seen,
+            model_sha256=file_sha256(artifact.model_path),
+            tasks=heads,
+            origins={
+                source: {head: Origins(**counts) for head, counts in heads.items()}
+                for source, heads in origins.items()
+            },
+            untaught=left_out,
+        )
     )
 
 
@@ -179,7 +183,7 @@ def _trivial(
 ) -> dict[str, float | None]:
     """Return the scores of the trivial baseline: the teacher's, if it was scored as much."""
     known = run.teacher(teacher.name).result()
-    trivial = known["trivial"] if known else {}
+    trivial = known.trivial if known else {}
     if set(trivial) >= set(metrics):
         return {metric: value for metric, value in trivial.items() if metric in metrics}
     return scorer.trivial()

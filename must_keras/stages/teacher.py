@@ -14,6 +14,7 @@ from must_keras.inference import scoring, visualization
 from must_keras.inference.predictor import Predictor
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import PREDICTION_COUNTS
+from must_keras.runs.results import Reliability, TeacherResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.training import untaught
@@ -113,14 +114,17 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     trivial = scorer.trivial()
     _print_scores(title, metrics, trivial)
     artifact.finish(
-        _result(teacher, metrics, trivial)
-        | _counts(teacher, scorer, artifact)
-        | {
-            "untaught": list(left_out),
-            "parameters": model.count_params(),
-            "images_seen": training.images_seen,
-            "model_sha256": file_sha256(artifact.model_path),
-        }
+        TeacherResult(
+            task=task.name,
+            kind=task.kind,
+            metrics=metrics,
+            trivial=trivial,
+            untaught=list(left_out),
+            parameters=model.count_params(),
+            images_seen=training.images_seen,
+            model_sha256=file_sha256(artifact.model_path),
+            **_counts(teacher, scorer, artifact),
+        )
     )
 
 
@@ -133,7 +137,7 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
     artifact.begin()
     metrics: dict[str, float | None] = {}
     trivial: dict[str, float | None] = {}
-    counts: dict[str, Any] = {}
+    counts: dict[str, Any] = {"reliability": None, "class_counts": None, "counted": 0}
     predictor = teacher.predictor(artifact.model_path) if teacher.predicts else None
     left_out = teacher.unlabeled_outputs(predictor)
     for output, why in left_out.items():
@@ -152,10 +156,17 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
     else:
         print(f"{title}: not scored, no labeled set is given")
     artifact.finish(
-        _result(teacher, metrics, trivial)
-        | {"parameters": None, "images_seen": None}
-        | counts
-        | {"untaught": list(left_out)}
+        TeacherResult(
+            task=task.name,
+            kind=task.kind,
+            metrics=metrics,
+            trivial=trivial,
+            untaught=list(left_out),
+            parameters=None,
+            images_seen=None,
+            model_sha256=None,
+            **counts,
+        )
     )
 
 
@@ -176,16 +187,12 @@ def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, artifact: Artifact) -> 
     images, task = teacher.sets.train, teacher.task
     indices = visualization.spread(_MAX_COUNTED_IMAGES, len(images))
     examples = LabeledExamples(TolerantSource(images, labels=True), [task])
+    found = scorer.reliability.result()
     return {
-        "reliability": scorer.reliability.result(),
+        "reliability": Reliability(**found) if found else None,
         "class_counts": count_classes(examples, task, indices=indices),
         "counted": len(indices),
     }
-
-
-def _result(teacher: AnyTeacher, metrics: Mapping, trivial: Mapping) -> dict[str, Any]:
-    task = teacher.task
-    return {"task": task.name, "kind": task.kind, "metrics": metrics, "trivial": trivial}
 
 
 def _print_scores(title: str, metrics: Mapping, trivial: Mapping) -> None:

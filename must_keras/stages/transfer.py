@@ -9,6 +9,7 @@ import keras
 
 from must_keras.analysis import comparison
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.training.fitting import load_artifact
@@ -43,7 +44,7 @@ class Transfers(Stage):
 
     def report(self, run: Run) -> dict[str, Any]:
         found = [one.read(run) for t in run.recipe.transfers for one in transfer_runs(run, t)]
-        rows = [row for artifact in found if (row := artifact.result())]
+        rows = [describe(result) for artifact in found if (result := artifact.result())]
         return {
             "transfers": rows,
             "comparisons": {

@@ -81,7 +81,8 @@ class TransferRun:
         if len(transfer.rates) > 1:
             more["learning_rates"] = transfer.rates
         if transfer.rates_from is not None:
-            more["rates_from"] = (self.chooser(run).result() or {}).get("learning_rate")
+            chosen = self.chooser(run).result()
+            more["rates_from"] = chosen.learning_rate if chosen else None
         return {
             "version": VERSION,
             "start": self.start.name,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from must_keras.errors import UserError
 from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import remove_checkpoints
+from must_keras.runs.results import Tried
 from must_keras.tasks.evaluation import find_metric
 from must_keras.training.loggers import Loggers
 from must_keras.training.nonfinite import NonFiniteLossError
@@ -21,22 +23,13 @@ SWEEP = "sweep"
 _VALIDATED = "validated.json"
 
 
-class _Row(TypedDict):
-    """The content of validated.json."""
-
-    learning_rate: float
-    metric: str | None
-    value: float | None
-    error: str | None
-
-
 def choose(
     artifact: Artifact,
     rates: Sequence[float],
     *,
     train: Callable[[Artifact, float], Loggers],
     validate: Callable[[], Mapping[str, float | None]],
-) -> list[dict[str, Any]]:
+) -> list[Tried]:
     """Train with every rate; afterwards the model is that of the best one.
 
     Each rate has a folder below the artifact's, and resumes where an interrupted process stopped. A
@@ -49,7 +42,7 @@ def choose(
         validate: returns metrics of the model as it is on validation images; called by the chief.
 
     Returns:
-        For each rate {"learning_rate", "metric", "value", "metrics", "error", "chosen"}.
+        What came out of each rate.
 
     Raises:
         NonFiniteLossError: the loss stays finite with none of the rates.
@@ -67,7 +60,7 @@ def choose(
             metrics, error = {}, str(failure)
             print(f"warning: learning rate {rate:g} is no choice: {error}", file=sys.stderr)
         if is_chief():
-            write_json(path, _row(rate, metrics, error))
+            write_json(path, describe(_tried(rate, metrics, error)))
     best = int(broadcast_from_chief(lambda: _best(_read(one.folder) for one in of_rate.values())))
     if best < 0:
         raise NonFiniteLossError(f"{folder}: with none of {rates} the loss stays finite")
@@ -75,7 +68,10 @@ def choose(
     train(of_rate[rate], rate).close()
     if not is_chief():
         return []
-    return [_read(one.folder) | {"chosen": other == rate} for other, one in of_rate.items()]
+    return [
+        dataclasses.replace(_read(one.folder), chosen=other == rate)
+        for other, one in of_rate.items()
+    ]
 
 
 def _of_rate(artifact: Artifact, rate: float) -> Artifact:
@@ -97,34 +93,30 @@ def chosen_rate(artifact: Artifact) -> float:
     Raises:
         UserError: it is not complete.
     """
-    rate = broadcast_from_chief(lambda: (artifact.result() or {}).get("learning_rate", 0.0))
+    rate = broadcast_from_chief(
+        lambda: artifact.result().learning_rate if artifact.is_there else 0.0
+    )
     if not rate:
         raise UserError.at(artifact.folder, "is not complete: it chooses the learning rate")
     return rate
 
 
-def _row(rate: float, metrics: Mapping[str, float | None], error: str | None) -> dict[str, Any]:
+def _tried(rate: float, metrics: Mapping[str, float | None], error: str | None) -> Tried:
     metric, value = next(iter(metrics.items()), (None, None))
-    return {
-        "learning_rate": rate,
-        "metric": metric,
-        "value": value,
-        "metrics": dict(metrics),
-        "error": error,
-    }
+    return Tried(learning_rate=rate, metric=metric, value=value, metrics=dict(metrics), error=error)
 
 
-def _read(folder: pathlib.Path) -> dict[str, Any]:
+def _read(folder: pathlib.Path) -> Tried:
     remedy = f"delete {folder} to train it again"
-    return read_json(folder / _VALIDATED, _Row, remedy=remedy)
+    return read_json(folder / _VALIDATED, Tried, remedy=remedy)
 
 
-def _best(rows: Any) -> int:
+def _best(rows: Iterable[Tried]) -> int:
     """Return the place of the best row; -1 where every training failed."""
     scores = [
-        (-2.0 if row["error"] else -1.0, 0.0)
-        if row["value"] is None
-        else (0.0, find_metric(row["metric"]).signed(row["value"]))
+        (-2.0 if row.error else -1.0, 0.0)
+        if row.value is None
+        else (0.0, find_metric(row.metric).signed(row.value))
         for row in rows
     ]
     best = max(range(len(scores)), key=lambda i: scores[i])

@@ -12,6 +12,7 @@ from must_keras.data.examples import untaught
 from must_keras.data.splits import Splits
 from must_keras.inference import scoring
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.results import TransferResult
 from must_keras.runs.run import Run
 from must_keras.training.fitting import fit_artifact
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
@@ -74,7 +75,7 @@ class TransferTrainer:
             tried = learning_rate_sweep.choose(artifact, rates, train=train, validate=validate)
             further = self._transfer.training.loggers
             loggers = Loggers(artifact.folder if is_chief() else None, further)
-            rate = next((row["learning_rate"] for row in tried if row["chosen"]), rates[0])
+            rate = next((one.learning_rate for one in tried if one.chosen), rates[0])
         else:
             chooser = one.chooser(self._run)
             rate = learning_rate_sweep.chosen_rate(chooser) if chooser else rates[0]
@@ -93,7 +94,8 @@ class TransferTrainer:
         print(f"{title}: {scoring.headline(metrics)}")
         result = self._result(one, images, metrics, copied, rate)
         if tried:
-            result |= {"sweep": tried, "validation_images": len(images.sets.validation)}
+            count = len(images.sets.validation)
+            result = dataclasses.replace(result, sweep=tried, validation_images=count)
             learning_rate_sweep.tidy(artifact)
         artifact.finish(result)
 
@@ -104,29 +106,29 @@ class TransferTrainer:
         metrics: dict[str, float | None],
         copied: list[str],
         rate: float,
-    ) -> dict[str, Any]:
+    ) -> TransferResult:
         transfer, protocol = self._transfer, one.protocol
         metric, value = next(iter(metrics.items()))
-        return {
-            "set": transfer.name,
-            "task": transfer.task.kind,
-            "start": one.start.name,
-            "seed": one.seed,
-            "images": len(images.sets.train),
-            "steps": transfer.training.steps,
-            "learning_rate": rate,
-            "metric": metric,
-            "value": value,
-            "metrics": metrics,
-            "trivial": images.trivial()[metric],
-            "aligned": self._recipe.alignment(transfer, one.start.name),
-            "mode": protocol.mode,
-            "neck": protocol.neck,
-            "copied": copied,
-            "shots": protocol.shots,
-            "split": "test",
-            "git_commit": git_commit(),
-        }
+        return TransferResult(
+            set=transfer.name,
+            task=transfer.task.kind,
+            start=one.start.name,
+            seed=one.seed,
+            images=len(images.sets.train),
+            steps=transfer.training.steps,
+            learning_rate=rate,
+            metric=metric,
+            value=value,
+            metrics=metrics,
+            trivial=images.trivial()[metric],
+            aligned=self._recipe.alignment(transfer, one.start.name),
+            mode=protocol.mode,
+            neck=protocol.neck,
+            copied=copied,
+            shots=protocol.shots,
+            split="test",
+            git_commit=git_commit(),
+        )
 
     def _initialized(
         self, one: TransferRun, trained: keras.Model | None, images: _Images

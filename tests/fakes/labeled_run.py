@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from fakes.results import finish
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student
 from must_keras.data.sources import ImagesOnly
 from must_keras.inference.external import ExternalModel
@@ -127,5 +128,4 @@ def _label(run: Run, teacher: ExternalTeacher, source: ImagesOnly) -> None:
         ],
     )
     writer.finish()
-    numbers = {"images": len(source), "labelled": UNREADABLE, "bytes": 1}
-    artifact.finish(numbers | {"images_per_second": None, "quality": None})
+    finish(artifact, images=len(source), labelled=UNREADABLE)

@@ -15,6 +15,7 @@ from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
 from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth
 from must_keras.training.config import TrainingConfig
@@ -105,7 +106,7 @@ def test_a_saved_depth_teacher_is_used_as_it_is_or_trained_on(tmp_path, saved, p
     run = Run(recipe=recipe, path=tmp_path / "run")
     make("teacher", run)
     result = run.teacher("far").result()
-    assert result["images_seen"] == 2 * steps and "delta1" in result["metrics"]
+    assert result.images_seen == 2 * steps and "delta1" in result.metrics
     model = keras.saving.load_model(run.teacher("far").model_path)
     same = [np.array_equal(a, b) for a, b in zip(weights(model), weights(saved), strict=True)]
     assert all(same) == (steps == 0)
@@ -148,21 +149,21 @@ def test_a_foreign_teacher_labels_and_the_student_learns_from_it(tmp_path, saved
     recipe = recipe_of(depth_teacher(tmp_path, 0), foreign, pool=pool)
     run = Run(recipe=recipe, path=tmp_path / "run")
     make("teacher", run)
-    assert run.teacher("light").result()["metrics"] == {}
+    assert run.teacher("light").result().metrics == {}
     make("label", run)
     reader = PseudoLabelReader(run.labels("light", "pool").folder, pool, KIND)
     most = [reader.read(i)["classes"][0] for i in range(4)]
     assert most == [0, 0, 1, 1]
-    assert run.labels("light", "pool").result()["class_counts"] == {"dark": 2, "light": 2}
+    assert run.labels("light", "pool").result().class_counts == {"dark": 2, "light": 2}
     # It has no set of its own, so it labels the other teacher's too.
     assert (run.labels("light", "walls").folder / "ledger.json").is_file()
     weight = recipe.loss_weights()["kind"]
     assert (weight.value, weight.source) == (0.5, "given")
     make("student", run)
     found = run.student.result()
-    assert found["tasks"]["kind"] == {"metrics": {}, "trivial": {}}
-    assert found["origins"]["pool"]["kind"]["pseudo"] > 0
-    assert found["origins"]["walls"]["far"]["true"] > 0
+    assert found.tasks["kind"] == Scored(metrics={}, trivial={})
+    assert found.origins["pool"]["kind"].pseudo > 0
+    assert found.origins["walls"]["far"].true > 0
     check(run)
     newer = dataclasses.replace(foreign, model=dataclasses.replace(foreign.model, version="2"))
     changed = dataclasses.replace(recipe, teachers=(recipe.teachers[0], newer))

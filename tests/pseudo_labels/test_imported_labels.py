@@ -238,7 +238,7 @@ def test_verify_diff_plan_and_status(home, capsys):
     assert "bytes a label" in said and "in all about 0.0 minutes" in said
     make("label", run)
     assert "labels of detector for photos: 9 of 12 images" in capsys.readouterr().out
-    counts = run.labels("detector", "photos").result()["class_counts"]
+    counts = run.labels("detector", "photos").result().class_counts
     assert counts == {"apple": 0.0, "pear": 5.0}
     checks.verify(run)
     assert "12 records, as they were written" in capsys.readouterr().out
@@ -263,12 +263,12 @@ def test_a_student_learns_from_them_and_the_report_says_whose_they_are(home):
     recipe = recipe_of(home, fruit(home, sets=sets))
     run = labeled(recipe, home / "run")
     result = run.teacher("detector").result()
-    assert result["metrics"] == {} and result["trivial"]["box_ap50"] == 0.0
+    assert result.metrics == {} and result.trivial["box_ap50"] == 0.0
     make("student", run)
     result = run.student.result()
-    assert result["tasks"]["fruit"]["metrics"]["box_ap50"] is not None
-    origins = result["origins"]["photos"]["fruit"]
-    assert origins["pseudo"] > 0 and origins["missing"] > 0 and origins["true"] == 0
+    assert result.tasks["fruit"].metrics["box_ap50"] is not None
+    origins = result.origins["photos"]["fruit"]
+    assert origins.pseudo > 0 and origins.missing > 0 and origins.true == 0
     make("report", run)
     values = json.loads((run.path / "report.json").read_text())
     assert values["labels"]["detector"]["photos"]["origin"] == BY

@@ -111,7 +111,7 @@ def test_one_pass_decodes_once_and_gives_the_bytes_of_one_teacher_at_a_time(
         make("label", apart, only=(name,))
     assert made(together) == made(apart) and len(made(together)) > 20
     results = [together.labels(name, "pool").result() for name in ("light", "lights")]
-    assert [result["labelled"] for result in results] == [COUNT, COUNT]
+    assert [result.labelled for result in results] == [COUNT, COUNT]
     check(together)
     assert (together.path / "labels.html").is_file()
 
@@ -163,7 +163,7 @@ def test_unreadable_images_are_in_quarantine(pool, tmp_path):
         lines = [json.loads(line) for line in quarantine.splitlines()]
         assert [(line["index"], line["id"]) for line in lines] == [(3, "03.png"), (11, "11.png")]
         assert all("cannot be read as a picture" in line["reason"] for line in lines)
-        assert labels.result()["labelled"] == COUNT - 2
+        assert labels.result().labelled == COUNT - 2
         assert PseudoLabelReader(
             labels.folder, recipe.pools[0].source, recipe.teachers[0].task
         ).is_empty(3)

@@ -13,6 +13,7 @@ from fakes import tiny_run
 from fakes.label_recipe import light
 from fakes.photos import jpeg, picture, resized
 from fakes.public_datasets import save
+from fakes.results import finish
 from making import check, make, results
 from must_keras import stages
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
@@ -184,7 +185,7 @@ def test_a_transfer_that_is_added_is_compared_and_a_complete_student_must_be_mad
     one, two = labeled(run_of(data, "trees")), run_of(data, "trees", "houses")
     trained = student.artifact(one)
     trained.begin()
-    trained.finish({})
+    finish(trained)
     check(one)
     # Outdated, but nobody has to delete it.
     check(two)
@@ -205,7 +206,7 @@ def finish_all(run, pending) -> None:
     """Stands for the work of a stage."""
     for artifact in pending:
         artifact.begin()
-        artifact.finish({})
+        finish(artifact)
 
 
 def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, monkeypatch):
@@ -285,7 +286,7 @@ def test_unreadable_images_are_skipped_and_counted(data, capsys):
     said = capsys.readouterr().out
     assert "1 of 12 images are also in test splits (trees: 1)" in said
     assert said.endswith("duplicates.jsonl; 1 cannot be read\n")
-    assert leakage.results(run)["pile"]["unreadable"] == 1
+    assert leakage.results(run)["pile"].unreadable == 1
 
 
 def test_a_list_that_somebody_changed_is_refused(data):
@@ -486,7 +487,7 @@ def test_a_complete_baseline_that_saw_them_must_be_made_again(garden):
     asked = gardened(garden, "trees", "houses", starts=("random", "supervised"))
     made = supervised.artifact(gardened(garden))
     made.begin()
-    made.finish({})
+    finish(made)
     check(asked, "supervised")
     compared(asked)
     with pytest.raises(UserError, match=r"made with 2 images of garden_train \(fern/1.png, fern/3"):

@@ -9,6 +9,7 @@ import pytest
 
 import pages
 from fakes.random_examples import NETWORK, THINGS
+from fakes.results import finish
 from making import check, make, results
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher
 from must_keras.data.sources import ImagesOnly, LabelSpace, Source
@@ -151,14 +152,14 @@ def test_maps_are_read_at_chosen_thresholds_by_label_and_student_and_report(pool
     assert warning in said.err
     result = run.labels("parts", "pool").result()
     # Of 220, 170, 100 and 30 only the first is light enough.
-    assert result["threshold"] == [None, 0.784] and result["class_counts"] == {
+    assert result.threshold == [None, 0.784] and result.class_counts == {
         "dark": 0.0, "light": 1.0,
     }  # fmt: skip
     maps = [labels["parts"]["map"] for labels in seen(run)]
     assert [np.unique(m).tolist() for m in maps] == [[1], [255], [255], [255]]
     make("student", run)
     assert warning in capsys.readouterr().err
-    assert run.student.result()["tasks"]["parts"]["metrics"]
+    assert run.student.result().tasks["parts"].metrics
     check(run)
     found = results(run).report["thresholds"]["parts"]
     assert (found["value"], found["minimum"]) == (0.8, 20)
@@ -180,7 +181,7 @@ def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_pa
     run = labeled(recipe, tmp_path / "run")
     student = student_stage.artifact(run)
     student.begin()
-    student.finish({})
+    finish(student)
     folder = run.labels("parts", "pool").folder
     files = {path: path.stat().st_mtime_ns for path in folder.glob("labels-*")}
     picture = (folder / "pictures" / "parts.png").read_bytes()
@@ -200,8 +201,8 @@ def test_another_precision_makes_the_student_again_and_nothing_else(pool, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in files} == files
     reused = other.labels("parts", "pool")
     assert [(reused.folder / p.name).samefile(p) for p in files] == [True] * len(files)
-    assert reused.result()["class_counts"] == {"dark": 0.0, "light": 2.0}
-    assert run.labels("parts", "pool").result()["class_counts"]["light"] == 1.0
+    assert reused.result().class_counts == {"dark": 0.0, "light": 2.0}
+    assert run.labels("parts", "pool").result().class_counts["light"] == 1.0
     # The picture shows the labels as they are read now; the other run's stays.
     assert (folder / "pictures" / "parts.png").read_bytes() == picture
     assert (reused.folder / "pictures" / "parts.png").read_bytes() != picture

@@ -195,7 +195,7 @@ def test_the_page_contains_a_sentence_on_what_was_never_taught(tmp_path):
     labels = run.labels("teacher_things", "pool")
     viewer.write(run)
     before = (run.path / "labels.html").read_text()
-    labels.amend({"untaught": ["masks"]})
+    labels.amend(untaught=["masks"])
     viewer.write(run)
     after = (run.path / "labels.html").read_text()
     assert "masks were never taught; they are left out." in after

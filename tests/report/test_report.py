@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import pages
+from fakes import results as finished
 from must_keras import experiment
 from must_keras.analysis import comparison
 from must_keras.config.transfers import Protocol
@@ -63,7 +64,7 @@ def finish(artifact, result, head=None, colors=()):
         grays = [np.full((8, 10, 3), color, np.uint8) for color in colors]
         path = artifact.folder / "pictures" / f"{head}.png"
         visualization.save(path, visualization.grid([grays, grays]))
-    artifact.finish(result)
+    finished.finish(artifact, **result)
 
 
 # ---- verdict and transfer runs ---------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_a_head_shows_image_ground_truth_teacher_and_student_side_by_side(tmp_pa
     colors = {"image": 0, "ground truth": 60, "teacher": 120, "student": 180}
     teacher = types.SimpleNamespace(name="t", task=task, threshold=None, rule=None, origin=None)
     finish(workdir.teacher("t"), SCORED, "street", (0, 60, 120))
-    finish(workdir.student, {"tasks": {}}, "street", (0, 60, 180))
+    finish(workdir.student, {}, "street", (0, 60, 180))
     run = results(tmp_path, of=(teacher,))
     (image,) = pages.section(heads.Heads(), run).iter("img")
     assert ", ".join(colors) in image.get("alt") and task.visualization.legend in image.get("alt")

@@ -16,6 +16,7 @@ from must_keras.pseudo_labels import leakage
 from must_keras.report.sections import labels
 from must_keras.runs import results
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
 from must_keras.stages import label
 from must_keras.stages import report as report_stage
 from must_keras.stages.status import status
@@ -62,7 +63,10 @@ def of_student(recipe):
 
 
 def of_transfer(one):
-    tried = {"learning_rate": 0.1, "metric": "top1", "value": 0.5, "error": None, "chosen": True}
+    tried = {
+        "learning_rate": 0.1, "metric": "top1", "value": 0.5, "metrics": {"top1": 0.5},
+        "error": None, "chosen": True,
+    }  # fmt: skip
     return {
         "set": one.transfer.name, "task": one.transfer.task.kind, "start": one.start.name,
         "seed": one.seed, "images": 4, "steps": 2, "learning_rate": 0.1, "metric": "top1",
@@ -91,7 +95,7 @@ def files(recipe, run):
     for item in recipe.teachers:
         write(item.task.kind, run.teacher(item.name), of_teacher(item.task))
         for _, labels_of in run.label_sets(item):
-            sha256 = labels_of.result()["teacher_sha256"]
+            sha256 = labels_of.result().teacher_sha256
             counts = of_teacher(item.task)["class_counts"]
             value = {
                 "teacher_sha256": sha256, "images": 4, "labelled": 4, "bytes": 9,
@@ -197,10 +201,11 @@ def test_a_missing_value_of_a_result(kind, run, files, quick, capsys):
 def test_values_of_another_kind(files):
     for kind, path in files.items():
         whole = json.loads(path.read_text())
-        artifact = Artifact(folder=path.parent, fields=FIELDS.get(kind, results.TeacherResult))
+        kind_of = FIELDS.get(kind, results.TeacherResult)
+        artifact = Artifact(folder=path.parent, result_type=kind_of)
         if kind.startswith("labels"):
-            artifact = Artifact(folder=path.parent, fields=results.LabelsResult)
-        assert artifact.result() == whole["result"]
+            artifact = Artifact(folder=path.parent, result_type=results.LabelsResult)
+        assert describe(artifact.result()) == whole["result"]
         for place in places(whole["result"]):
             if place[-1] in ("git_commit", "threshold"):
                 continue

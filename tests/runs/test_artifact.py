@@ -10,6 +10,7 @@ from must_keras.files import unshare
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import check_own, check_root
+from must_keras.runs.results import Result
 from must_keras.runs.run import Run, other_runs
 from must_keras.training.fitting import save_artifact
 from must_keras.training.loggers import Loggers
@@ -19,6 +20,12 @@ from must_keras.training.loggers import Loggers
 class Steps:
     steps: int
     rates: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Value(Result):
+    value: float | None
+    more: int | None = None
 
 
 def run_of(path, *others) -> Run:
@@ -40,23 +47,23 @@ def finish(artifact: Artifact, inputs, result=None) -> Artifact:
 
 
 def test_an_artifact_is_complete_only_when_it_is_finished(tmp_path):
-    artifact = made_from(run_of(tmp_path).teacher("a"), Steps(3, (0.1,)))
+    artifact = made_from(run_of(tmp_path).artifact("a", result_type=Value), Steps(3, (0.1,)))
     assert artifact.result() is None and not artifact.is_there
     assert not artifact.is_complete()
     artifact.begin()
     (artifact.folder / "metrics.jsonl").write_text("x")
     assert artifact.result() is None and artifact.made_from() == describe(Steps(3, (0.1,)))
-    artifact.finish({"value": float("nan")})
+    artifact.finish(Value(value=float("nan")))
     assert artifact.is_complete() and artifact.is_there
-    assert artifact.result() == {"value": None}
-    artifact.amend({"value": 2.0, "more": 1})
-    assert artifact.result() == {"value": 2.0, "more": 1} and artifact.is_complete()
+    assert artifact.result() == Value(value=None)
+    artifact.amend(value=2.0, more=1)
+    assert artifact.result() == Value(value=2.0, more=1) and artifact.is_complete()
 
 
 def test_what_an_artifact_is_made_from_stays_once_it_is_known(tmp_path):
     """finished.json records what the work began with, whatever has changed since."""
     found = [None, {"steps": 3}, {"steps": 4}]
-    artifact = run_of(tmp_path).student.declare(find_inputs=lambda: found.pop(0))
+    artifact = run_of(tmp_path).artifact("student").declare(find_inputs=lambda: found.pop(0))
     assert artifact.inputs is None
     artifact.begin()
     artifact.finish({})
@@ -72,8 +79,8 @@ def test_other_inputs_are_named(tmp_path):
 
 
 def test_an_outdated_artifact_that_is_renewed_stays_until_it_is_made_or_reused(tmp_path):
-    finish(run_of(tmp_path / "other").rounds, {"rounds": 4}, {"best": 4})
-    artifact = run_of(tmp_path / "run", tmp_path / "other").rounds
+    finish(run_of(tmp_path / "other").artifact("rounds"), {"rounds": 4}, {"best": 4})
+    artifact = run_of(tmp_path / "run", tmp_path / "other").artifact("rounds")
     finish(artifact, {"rounds": 2})
     (artifact.folder / "2" / "student").mkdir(parents=True)
     outdated = made_from(artifact, {"rounds": 3}).declare(is_renewed=True)
@@ -93,10 +100,10 @@ def test_describe_makes_plain_data():
 
 
 def test_the_same_artifact_is_reused_from_another_run(tmp_path, capsys):
-    theirs = made_from(run_of(tmp_path / "one").teacher("a"), Steps(3, (0.1,)))
+    theirs = made_from(run_of(tmp_path / "one").artifact("teachers", "a"), Steps(3, (0.1,)))
     (theirs.begin() / "model.keras").write_text("weights")
     theirs.finish({"top1": 0.5})
-    mine = run_of(tmp_path / "two", tmp_path / "one").teacher("a")
+    mine = run_of(tmp_path / "two", tmp_path / "one").artifact("teachers", "a")
     other = made_from(mine, Steps(4, (0.1,)))
     assert not other.is_complete() and not mine.folder.exists()
     mine = made_from(mine, Steps(3, (0.1,)))
@@ -112,8 +119,8 @@ def test_the_same_artifact_is_reused_from_another_run(tmp_path, capsys):
 
 def test_an_artifact_of_its_own_is_never_replaced(tmp_path):
     for name, steps in (("one", 3), ("two", 4)):
-        finish(run_of(tmp_path / name).student, Steps(steps, ()), {"stopped": name})
-    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").student, Steps(3, ()))
+        finish(run_of(tmp_path / name).artifact("student"), Steps(steps, ()), {"stopped": name})
+    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").artifact("student"), Steps(3, ()))
     with pytest.raises(UserError, match="steps = 4.* 3"):
         mine.is_complete()
     assert mine.result() == {"stopped": "two"}
@@ -154,10 +161,12 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_person_s_files_are_never_emptied(tmp_path):
-    artifact = made_from(run_of(tmp_path / "run", tmp_path / "other").student, {"steps": 3})
+    artifact = made_from(
+        run_of(tmp_path / "run", tmp_path / "other").artifact("student"), {"steps": 3}
+    )
     artifact.folder.mkdir(parents=True)
     (artifact.folder / "thesis.txt").write_text("years")
-    finish(run_of(tmp_path / "other").student, {"steps": 3})
+    finish(run_of(tmp_path / "other").artifact("student"), {"steps": 3})
     for work in (artifact.begin, artifact.resume, artifact.is_complete):
         with pytest.raises(
             UserError, match="student contains 'thesis.txt', which no run has written"
@@ -168,7 +177,8 @@ def test_a_person_s_files_are_never_emptied(tmp_path):
 
 def test_unfinished_work_of_other_inputs_stays(tmp_path):
     artifact, other = (
-        made_from(run_of(tmp_path).student, {"training": {"batch": batch}}) for batch in (8, 4)
+        made_from(run_of(tmp_path).artifact("student"), {"training": {"batch": batch}})
+        for batch in (8, 4)
     )
     checkpoint = artifact.resume() / "checkpoints"
     checkpoint.mkdir()
@@ -196,12 +206,12 @@ def test_an_interrupted_emptying_can_be_done_again(tmp_path, monkeypatch):
 
 
 def test_a_person_s_file_among_ours_is_never_deleted(tmp_path):
-    other = finish(run_of(tmp_path / "other").student, {"steps": 3})
+    other = finish(run_of(tmp_path / "other").artifact("student"), {"steps": 3})
     for number, name in enumerate((
         "notes.txt", ".git/HEAD", "mine/model.keras", "pictures/a.txt", "tensorboard/a.png",
         "checkpoints/best.npz", "tmp0123abcd/notes.txt", "model.keras.bak", "tensorboard/train/notes",
     )):  # fmt: skip
-        artifact = run_of(tmp_path / f"run{number}", other.folder.parent).student
+        artifact = run_of(tmp_path / f"run{number}", other.folder.parent).artifact("student")
         artifact, longer = (made_from(artifact, {"steps": steps}) for steps in (2, 3))
         for own in ("model.keras", "tensorboard/train/events.out.tfevents.1", "pictures/a.png"):
             path = artifact.begin() / own
@@ -216,7 +226,7 @@ def test_a_person_s_file_among_ours_is_never_deleted(tmp_path):
 
 
 def test_what_a_run_and_systems_write_is_emptied(tmp_path):
-    artifact = run_of(tmp_path).student
+    artifact = run_of(tmp_path).artifact("student")
     for name in (
         "model.keras", "metrics.jsonl", "progress.json.tmp", "answers.npz", "pictures/a.png",
         "tensorboard/train/events.out.tfevents.1.host", "checkpoints/step-00000120.npz",
@@ -244,8 +254,8 @@ def test_rounds_in_a_folder_without_a_mark_are_looked_through(tmp_path):
 
 
 def test_what_is_kept_of_a_step_survives_what_is_reused_from_another_run(tmp_path):
-    finish(run_of(tmp_path / "one").student, {})
-    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").student, {})
+    finish(run_of(tmp_path / "one").artifact("student"), {})
+    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").artifact("student"), {})
     kept = mine.begin() / "nonfinite-step-00000003"
     kept.mkdir()
     (kept / "step.json").write_text("{}")
@@ -253,7 +263,7 @@ def test_what_is_kept_of_a_step_survives_what_is_reused_from_another_run(tmp_pat
 
 
 def test_a_person_s_files_beside_checkpoints_stay_when_an_artifact_is_complete(tmp_path):
-    artifact = run_of(tmp_path).student
+    artifact = run_of(tmp_path).artifact("student")
     checkpoints = artifact.begin() / "checkpoints"
     checkpoints.mkdir()
     for name in ("step-00000012.npz", "step-00000012 (1).npz", "step-00000024.npz.tmp"):
@@ -266,10 +276,10 @@ def test_a_person_s_files_beside_checkpoints_stay_when_an_artifact_is_complete(t
 
 
 def test_shared_files_are_parted_before_they_are_written_into(tmp_path):
-    theirs = made_from(run_of(tmp_path / "one").student, {})
+    theirs = made_from(run_of(tmp_path / "one").artifact("student"), {})
     (theirs.begin() / "metrics.jsonl").write_text('{"step": 1}\n{"st')
     theirs.finish({})
-    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").student, {})
+    mine = made_from(run_of(tmp_path / "two", tmp_path / "one").artifact("student"), {})
     assert mine.is_complete()
     before = (theirs.folder / "metrics.jsonl").read_bytes()
     assert (mine.folder / "metrics.jsonl").stat().st_nlink == 2

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from fakes.results import finish
 from must_keras import stages
 from must_keras.analysis import combined, curves
 from must_keras.errors import DataError, UserError
@@ -18,6 +19,7 @@ from must_keras.repeat import _keep
 from must_keras.runs import pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import PREDICTION_COUNTS
+from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.stages import rounds
 from must_keras.stages.status import status
@@ -167,7 +169,7 @@ def test_a_last_line_that_was_cut_off(end, tmp_path, capsys):
 
 
 def test_a_student_of_a_round_with_a_damaged_line(run):
-    run.student.finish({"tasks": {"a": {"metrics": {"loss": 0.5}}}, "model_sha256": ""})
+    finish(run.student, tasks={"a": Scored(metrics={"loss": 0.5}, trivial={})})
     path = run.student.folder / "metrics.jsonl"
     one = rounds.Round(number=1, run=run)
     path.write_bytes(LINE + b'{"step": 2')

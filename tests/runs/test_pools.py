@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakes.results import finish
 from must_keras.config.recipe import Pool
 from must_keras.data.examples import LabeledExamples, PseudoLabels
 from must_keras.data.sources import (
@@ -101,7 +102,7 @@ def test_only_the_new_block_is_labeled(of_photos, photos, tmp_path):
     teacher = before.recipe.teachers[0]
     made = before.teacher(teacher.name)
     (made.begin() / "model.keras").write_text("weights")
-    made.finish({})
+    finish(made)
     inputs = [
         {
             source.name: label.artifact(run, teacher, source).inputs

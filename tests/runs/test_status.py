@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from fakes.results import finish
 from must_keras import stages
 from must_keras.pseudo_labels import leakage
 from must_keras.runs.run import Run
@@ -86,7 +87,7 @@ def test_what_was_made_from_another_teacher_or_student_is_not_complete(run, stat
     assert reason.startswith("--stage=all stops:") and not HASH.search(reason)
 
     run.teacher(name).model_path.write_text(name)
-    student.artifact(run).finish({"parameters": 2})
+    finish(student.artifact(run), parameters=2)
     states, _ = state_of(run)
     assert {s for s, _ in again(states)} == {"transfer", "export"}
     assert all("from student" in n for s, n in again(states) if s == "transfer")

@@ -1,7 +1,6 @@
 """A whole stage in one file: the classes of each labeled set, counted and drawn. Not a test."""
 
-from __future__ import annotations
-
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
@@ -13,11 +12,19 @@ from must_keras.data.examples import LabeledExamples, count_classes
 from must_keras.inference import visualization
 from must_keras.json_files import find_json, write_json
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.results import Result
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 
 # Height and width of the bar of one example, pixels.
 UNIT = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HistogramResult(Result):
+    """The number of examples of each class."""
+
+    classes: dict[str, float]
 
 
 class _State(TypedDict):
@@ -35,7 +42,7 @@ class Histogram(Stage):
 
     def artifacts(self, run: Run) -> Iterator[Artifact]:
         for name, item in _labeled(run).items():
-            yield run.artifact("histogram", name).declare(
+            yield run.artifact("histogram", name, result_type=HistogramResult).declare(
                 stage=self.name,
                 name=name,
                 group=name,
@@ -47,7 +54,7 @@ class Histogram(Stage):
             folder = artifact.resume()
             counts = _count(_labeled(run)[artifact.name], folder / "progress.json")
             visualization.save(folder / "pictures" / "histogram.png", bars(counts))
-            artifact.finish({"classes": counts})
+            artifact.finish(HistogramResult(classes=counts))
 
     def report(self, run: Run) -> dict[str, Any]:
         results = {artifact.name: artifact.result() for artifact in self.artifacts(run)}

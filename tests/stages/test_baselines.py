@@ -8,6 +8,7 @@ import pytest
 
 import pages
 from fakes.few_layers import NETWORK
+from fakes.results import finish
 from fakes.tiny_run import RUN, draw, make, recipe_with, status
 from must_keras import stages
 from must_keras.config.recipe import Pool, Recipe, Student
@@ -157,7 +158,7 @@ def test_a_head_learns_on_the_frozen_features_of_a_baseline(data, whole, tmp_pat
     trained = keras.saving.load_model(whole.self_supervised("moco").model_path)
     artifact = one.artifact(mine)
     TransferTrainer(mine, recipe.transfers[0]).run(one, artifact, trained)
-    found = {key: artifact.result()[key] for key in ("start", "mode", "copied", "images")}
+    found = {key: getattr(artifact.result(), key) for key in ("start", "mode", "copied", "images")}
     assert found == {"start": "moco", "mode": "frozen", "copied": ["backbone"], "images": 4}
 
 
@@ -189,8 +190,7 @@ def test_true_labels_of_a_pool_are_learned_from(data, tmp_path):
         compared = leakage.artifact(run, source)
         path, count = compared.begin() / leakage.LIST, int(source is labeled)
         path.write_text('{"index": 0, "id": "x"}\n' * count)
-        nothing = {"images": 6, "unreadable": 0, "by_set": {}}
-        compared.finish(nothing | {"left_out": count})
+        finish(compared, images=6, left_out=count)
     union = training_set.examples(run, recipe.labeled_sources, recipe.tasks, title="it")
     assert len(union) == 6 + 5
     assert {union.parts[1].origins(i)["trees"] for i in range(5)} == {"true"}

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from fakes.random_examples import NETWORK
+from fakes.results import finish
 from must_keras.errors import DataError
 from must_keras.runs.run import Run
 from must_keras.stages import export
@@ -31,7 +32,7 @@ def run_of(path, tasks) -> Run:
     run = Run(recipe=types.SimpleNamespace(tasks=tasks), path=path)
     run.student.begin()
     build_model(NETWORK, tasks, seed=0, norm=NORM).save(run.student.model_path)
-    run.student.finish({"parameters": 1})
+    finish(run.student)
     return run
 
 
@@ -46,7 +47,7 @@ def test_a_student_without_a_pyramid_is_exported_without_it(tmp_path, capsys):
     result = make(run_of(tmp_path, [KIND]))
     folder = tmp_path / "export"
     assert (folder / "backbone.keras").is_file() and not (folder / "neck.keras").exists()
-    assert "neck.keras" in result["skipped"] and "neck.keras" not in result["reloaded"]
+    assert "neck.keras" in result.skipped and "neck.keras" not in result.reloaded
     assert "neck.keras not written: no head reads the pyramid" in capsys.readouterr().out
     assert set(json.loads((folder / "labels.json").read_text())) == {"kind"}
     loaded = tf.saved_model.load(str(folder / "saved_model"))
@@ -56,11 +57,11 @@ def test_a_student_without_a_pyramid_is_exported_without_it(tmp_path, capsys):
 
 def test_every_part_is_reloaded_and_compared(tmp_path):
     result = make(run_of(tmp_path, [KIND, PARTS]))
-    assert list(result["reloaded"]) == [
+    assert list(result.reloaded) == [
         "backbone.keras", "neck.keras", "saved_model, float32 64x64", "saved_model, uint8 49x80",
     ]  # fmt: skip
-    assert not result["skipped"]
-    for found in result["reloaded"].values():
+    assert not result.skipped
+    for found in result.reloaded.values():
         assert found["difference"] <= 1e-4 and found["agreement"] > 0.99
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pages
+from fakes.results import finish
 from fakes.tiny_run import draw, make, recipe_with, status
 from must_keras import stages
 from must_keras.config.recipe import Pool
@@ -18,6 +19,7 @@ from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs import plan, pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
+from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.stages import rounds
 from must_keras.stages.rounds import Round
@@ -56,8 +58,9 @@ def finish_student(
             key = "top1" if len(validation) == 1 else f"{head}_top1"
             rows.append({"step": 1, "split": split, key: value, "other": 9.0})
     (student.folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    tasks = {head: {"metrics": {"top1": test, "other": 9.0}} for head in validation}
-    student.finish({"tasks": tasks, "model_sha256": str(validation), "parameters": 1})
+    metrics = {"top1": test, "other": 9.0}
+    tasks = {head: Scored(metrics=metrics, trivial={}) for head in validation}
+    finish(student, tasks=tasks, model_sha256=str(validation))
 
 
 def next_round(run: Run) -> Run | None:
@@ -98,11 +101,11 @@ def test_it_ends_with_the_first_student_that_is_not_better(
         return
     rounds.STAGE.make(run, [the_best(run)])
     result = run.rounds.result()
-    assert result["best"] == best
+    assert result.best == best
     assert run.rounds.model_path.read_text() == str(students[best - 1].path)
-    assert [one["mean"] for one in result["rounds"]] == values
-    assert result["rounds"][0]["test"]["trees"]["top1"] == pytest.approx(0.9)
-    assert re.search(why, result["stopped"])
+    assert [one.mean for one in result.rounds] == values
+    assert result.rounds[0].test["trees"]["top1"] == pytest.approx(0.9)
+    assert re.search(why, result.stopped)
 
 
 def test_the_mean_is_that_of_the_heads_that_are_scored(recipe, tmp_path):
@@ -121,7 +124,7 @@ def test_a_students_errors_count_the_other_way_round(recipe, tmp_path):
     run.student.begin()
     rows = '{"split": "validation", "step": 1, "rmse": 2.0}\n'
     (run.student.folder / "metrics.jsonl").write_text(rows)
-    run.student.finish({"tasks": {"far": {"metrics": {"rmse": 1.0}}}, "model_sha256": ""})
+    finish(run.student, tasks={"far": Scored(metrics={"rmse": 1.0}, trivial={})})
     assert Round(number=1, run=run).mean() == -2.0
 
 
@@ -144,12 +147,12 @@ def fakes(monkeypatch) -> list[tuple[str, str]]:
     """(stage, folder of the round) of what is made; nothing is trained, and scores are given."""
     made, of_name = [], {stage.name: stage for stage in STAGES}
 
-    def fake(name, result_of):
+    def fake(name, values_of):
         def make(run, pending):
             made.append((name, run.path.name))
             for artifact in pending:
                 (artifact.begin() / "model.keras").write_text(str(artifact.folder))
-                artifact.finish(result_of(artifact))
+                finish(artifact, **values_of(artifact))
 
         monkeypatch.setattr(of_name[name], "make", make)
 
@@ -188,11 +191,11 @@ def test_more_rounds_keep_those_that_are_made(data, tmp_path, fakes):
     run = Run(recipe=recipe_with(data, rounds=2, starts=STARTS), path=tmp_path / "run")
     for name in ("teacher", "label", "student", "rounds"):
         make(name, run.recipe, run.path)
-    assert run.rounds.result()["best"] == 2
+    assert run.rounds.result().best == 2
     kept = run.round(2, run.recipe).student.folder / "finished.json"
     before = kept.stat().st_mtime_ns
     make("rounds", recipe_with(data, rounds=3, starts=STARTS), run.path)
-    assert run.rounds.result()["best"] == 2 and len(run.rounds.result()["rounds"]) == 3
+    assert run.rounds.result().best == 2 and len(run.rounds.result().rounds) == 3
     assert kept.stat().st_mtime_ns == before and [n for _, n in fakes[3:]] == ["2"] * 3 + ["3"] * 3
 
 
@@ -245,10 +248,9 @@ def test_a_student_labels_for_the_next(whole, two):
 
 def test_true_labels_win_in_every_round(whole):
     for run in (whole, second_of(whole)):
-        origins = run.student.result()["origins"]
-        assert origins["trees_train"]["trees"].keys() == {"true", "pseudo", "missing"}
-        assert origins["trees_train"]["trees"]["pseudo"] == 0
-        assert origins["pile"]["trees"]["true"] == 0 < origins["pile"]["trees"]["pseudo"]
+        origins = run.student.result().origins
+        assert origins["trees_train"]["trees"].pseudo == 0
+        assert origins["pile"]["trees"].true == 0 < origins["pile"]["trees"].pseudo
 
 
 def test_the_best_student_is_a_start_and_stands_in_the_report(whole):
@@ -262,7 +264,7 @@ def test_the_best_student_is_a_start_and_stands_in_the_report(whole):
     (best,) = (line for line in page.iter("tr") if any(c.get("class") == "best" for c in line[1:2]))
     assert pages.text(best[0]) == "2", "the round with the best mean on validation"
     best = second_of(whole).student
-    assert whole.rounds.result()["model_sha256"] == best.result()["model_sha256"]
+    assert whole.rounds.result().model_sha256 == best.result().model_sha256
     assert whole.rounds.model_path.read_bytes() == best.model_path.read_bytes()
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, THINGS
+from fakes.results import finish
 from making import make
 from must_keras.config.recipe import ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher
 from must_keras.data import stored
@@ -182,7 +183,7 @@ def test_an_export_has_none_and_lists_which(tmp_path, capsys):
     model = model_of(THINGS)
     model.untaught = {"things": ("masks",)}
     model.save(run.student.model_path)
-    run.student.finish({"parameters": 1})
+    finish(run.student)
     make("export", run)
     entry = json.loads((run.export.folder / "labels.json").read_text())["things"]
     assert entry["untaught"] == ["masks"]
@@ -241,8 +242,8 @@ def test_a_teacher_of_boxes_labels_no_mask_and_the_student_learns_none(tmp_path,
         make("teacher", run)
         assert "masks of head 'things' were never taught" in capsys.readouterr().err
         result = run.teacher("things").result()
-        assert result["untaught"] == ["masks"]
-        for numbers in (result["metrics"], result["trivial"]):
+        assert result.untaught == ["masks"]
+        for numbers in (result.metrics, result.trivial):
             assert list(numbers) == ["box_ap50", "box_ap"]
         make("label", run)
         assert "without masks" in capsys.readouterr().out
@@ -254,8 +255,8 @@ def test_a_teacher_of_boxes_labels_no_mask_and_the_student_learns_none(tmp_path,
             make("student", run)
             assert "student: masks of head 'things'" in capsys.readouterr().err
             result = run.student.result()
-            assert result["untaught"] == {"things": ["masks"]}
-            assert list(result["tasks"]["things"]["metrics"]) == ["box_ap50", "box_ap"]
+            assert result.untaught == {"things": ["masks"]}
+            assert list(result.tasks["things"].metrics) == ["box_ap50", "box_ap"]
     model = keras.saving.load_model(run.teacher("things").model_path)
     assert model.untaught == {"things": ("masks",)}
 
@@ -297,7 +298,7 @@ def test_what_a_start_was_taught_is_assumed_where_nothing_says_so(tmp_path, caps
     )
     run = made(recipe_of(item), tmp_path / "run", "teacher")
     assert "all of its outputs count as taught" in capsys.readouterr().out
-    assert run.teacher("things").result()["untaught"] == []
+    assert run.teacher("things").result().untaught == []
 
 
 def no_masks(images):
@@ -315,8 +316,8 @@ def test_an_external_model_without_masks_has_no_mask_metric(tmp_path, capsys):
         model=ExternalModel(model=no_masks, version="1", size=64, form="yxyx"),
     )  # fmt: skip
     result = made(recipe_of(item), tmp_path, "teacher").teacher("things").result()
-    assert result["untaught"] == ["masks"] and "mask_ap" not in result["metrics"]
-    assert "mask_ap" not in result["trivial"]
+    assert result.untaught == ["masks"] and "mask_ap" not in result.metrics
+    assert "mask_ap" not in result.trivial
     assert "masks of head 'things' are not labeled" in capsys.readouterr().out
 
 
@@ -329,7 +330,7 @@ def imported(task, labels) -> ImportedLabels:
 
 def test_imported_labels_without_masks(tmp_path):
     run = made(recipe_of(imported(THINGS, [boxes()] * 3)), tmp_path, "teacher")
-    assert run.teacher("things").result()["untaught"] == ["masks"]
+    assert run.teacher("things").result().untaught == ["masks"]
     nothing = imported(FAR, [FAR.labels.missing()] * 3)
     with pytest.raises(UserError, match="none of 3 labels teaches head 'far'"):
         made(recipe_of(nothing), tmp_path / "far", "teacher")
@@ -357,7 +358,7 @@ def test_imported_labels_that_are_inverted_are_reported(tmp_path, capsys, invert
     run = made(recipe, tmp_path, "teacher", "label")
     told = capsys.readouterr().err
     assert ("labels of far for pool" in told and "inverted" in told) == inverted
-    quality = run.labels("far", "pool").result()["quality"]
+    quality = run.labels("far", "pool").result().quality
     assert next(iter(quality)) == "delta1"
     assert quality["correlation"] == pytest.approx(-1.0 if inverted else 1.0, abs=1e-3)
 
@@ -371,9 +372,9 @@ def test_an_external_teacher_that_is_inverted_is_reported(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "warning: teacher midas on 'test'" in told and 'form="meters"' in told
     result = run.teacher("midas").result()
-    metrics = result["metrics"]
+    metrics = result.metrics
     assert metrics["correlation"] < -0.9 and next(iter(metrics)) == "delta1"
-    assert metrics["delta1"] <= result["trivial"]["delta1"]
+    assert metrics["delta1"] <= result.trivial["delta1"]
 
 
 # ---- datasets that are verified -----------------------------------------------------------------

@@ -4,16 +4,18 @@ import json
 
 import pytest
 
+from fakes.results import finish
 from must_keras.errors import UserError
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import CHECKPOINTS
+from must_keras.runs.results import TransferResult
 from must_keras.training.loggers import Loggers
 from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.transfer import learning_rate_sweep
 
 
 def artifact_in(folder, start="random") -> Artifact:
-    return Artifact(folder=folder, find_inputs=lambda: {"start": start})
+    return Artifact(folder=folder, find_inputs=lambda: {"start": start}, result_type=TransferResult)
 
 
 class Trainer:
@@ -65,8 +67,8 @@ def tops(**values):
 def test_the_best_on_validation_is_chosen_and_every_run_is_kept(tmp_path, values, best):
     trainer = Trainer(values)
     rows = trainer.choose(artifact_in(tmp_path / "artifact"))
-    assert [row["learning_rate"] for row in rows if row["chosen"]] == [best]
-    assert [(row["metric"], row["value"]) for row in rows] == list(values.values())
+    assert [row.learning_rate for row in rows if row.chosen] == [best]
+    assert [(row.metric, row.value) for row in rows] == list(values.values())
     # Each was trained once and looked at once, and the model is the best one's.
     assert trainer.trained == trainer.asked == list(values) and trainer.model == best
 
@@ -74,8 +76,8 @@ def test_the_best_on_validation_is_chosen_and_every_run_is_kept(tmp_path, values
 def test_a_rate_that_diverges_is_no_choice(tmp_path, capsys):
     trainer = Trainer(tops(r0_1=0.2, r0_2=0.9), diverges=(0.2,))
     rows = trainer.choose(artifact_in(tmp_path / "artifact"))
-    assert [row["chosen"] for row in rows] == [True, False]
-    assert rows[1]["value"] is None and "not finite" in rows[1]["error"]
+    assert [row.chosen for row in rows] == [True, False]
+    assert rows[1].value is None and "not finite" in rows[1].error
     assert "learning rate 0.2 is no choice" in capsys.readouterr().err
     with pytest.raises(NonFiniteLossError, match="with none of"):
         Trainer(tops(r0_1=0.2), diverges=(0.1,)).choose(artifact_in(tmp_path / "other"))
@@ -83,7 +85,7 @@ def test_a_rate_that_diverges_is_no_choice(tmp_path, capsys):
 
 def test_even_an_unknown_value_is_better_than_a_rate_that_diverges(tmp_path):
     trainer = Trainer(tops(r0_1=0.2, r0_2=None), diverges=(0.1,))
-    assert [row["chosen"] for row in trainer.choose(artifact_in(tmp_path / "artifact"))] == [
+    assert [row.chosen for row in trainer.choose(artifact_in(tmp_path / "artifact"))] == [
         False,
         True,
     ]
@@ -118,5 +120,5 @@ def test_a_complete_sweep_keeps_numbers_and_no_checkpoints(tmp_path):
     assert [json.loads(path.read_text())["value"] for path in validated] == [0.9, 0.2]
     with pytest.raises(UserError, match=f"{artifact.folder} is not complete"):
         learning_rate_sweep.chosen_rate(artifact)
-    artifact.finish({"learning_rate": 0.1})
+    finish(artifact, learning_rate=0.1)
     assert learning_rate_sweep.chosen_rate(artifact) == 0.1

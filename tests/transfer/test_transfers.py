@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fakes.random_examples import NETWORK
+from fakes.results import finish
 from making import make
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
 from must_keras.config.transfers import Protocol
@@ -105,7 +106,7 @@ def with_student(path, student) -> Run:
     run = Run(recipe=recipe_of(), path=path)
     run.student.begin()
     run.student.model_path.write_bytes(student.read_bytes())
-    run.student.finish({"parameters": 1})
+    finish(run.student)
     return run
 
 
@@ -125,7 +126,7 @@ def all_of(run) -> list:
 
 def rows(run) -> list[dict]:
     make("transfer", run)
-    return [one.read(run).result() for one in all_of(run)]
+    return [describe(one.read(run).result()) for one in all_of(run)]
 
 
 def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(run):
@@ -219,7 +220,7 @@ def test_learning_rates_that_another_run_chose_are_taken(run, tmp_path, monkeypa
     for start, rate in chosen.items():
         artifact = other.transfer("shades", start, "full-fpn-all", 0)
         artifact.begin()
-        artifact.finish({"learning_rate": rate})
+        finish(artifact, learning_rate=rate)
     (other.path / "run.json").write_text("{}")
     values = {"learning_rates": (1e-3, 2e-3, 3e-3), "rates_from": str(other.path)}
     found = rows(asking(run, **values, transfer_seeds=2))

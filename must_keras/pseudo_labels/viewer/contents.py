@@ -108,7 +108,7 @@ def complete_heads(run: Run) -> list[Head]:
         for source, labels in run.label_sets(teacher):
             if (result := labels.result()) is None:
                 continue
-            untaught |= dict.fromkeys(result.get("untaught", ()))
+            untaught |= dict.fromkeys(result.untaught or ())
             try:
                 readers[source.name] = PseudoLabelReader(labels.folder, source, teacher.task)
             except (UserError, DataError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from must_keras.inference import visualization
 from must_keras.report import html
 from must_keras.report.results import RunResults
 from must_keras.runs.fingerprint import describe
+from must_keras.runs.results import LabelsResult
 from must_keras.tasks import thresholds
 from must_keras.tasks.thresholds import DROPPED
 from must_keras.training import diagnostics, untaught
@@ -272,20 +274,20 @@ def labels_per_image(teacher: AnyTeacher, results: RunResults) -> dict[str, dict
     The unit is Labels.count_unit: objects, or shares of the image. What is unknown is absent.
     """
     found = {}
-    own = results.run.teacher(teacher.name).result() or {}
-    if own.get("class_counts") and own.get("counted"):
-        found[_TRUE] = {k: v / own["counted"] for k, v in own["class_counts"].items()}
-    counted = [result for result in _of_pools(teacher, results) if result.get("counted")]
+    own = results.run.teacher(teacher.name).result()
+    if own and own.class_counts and own.counted:
+        found[_TRUE] = {k: v / own.counted for k, v in own.class_counts.items()}
+    counted = [result for result in _of_pools(teacher, results) if result.counted]
     if counted and not _is_outdated(teacher, results):
-        images = sum(result["counted"] for result in counted)
-        found[_PSEUDO] = {
-            name: sum(result["class_counts"][name] for result in counted) / images
-            for name in teacher.task.classes
-        }
+        images = sum(result.counted for result in counted)
+        totals = collections.Counter()
+        for result in counted:
+            totals.update(result.class_counts)
+        found[_PSEUDO] = {name: count / images for name, count in totals.items()}
     return found
 
 
-def _of_pools(teacher: AnyTeacher, results: RunResults) -> list[dict[str, Any]]:
+def _of_pools(teacher: AnyTeacher, results: RunResults) -> list[LabelsResult]:
     """Return the results of a teacher's complete pseudo-label datasets of the pools."""
     names = {pool.source.name for pool in results.recipe.pools}
     return [part.result() for name, part in results.labels(teacher).items() if name in names]
@@ -294,7 +296,7 @@ def _of_pools(teacher: AnyTeacher, results: RunResults) -> list[dict[str, Any]]:
 def _is_outdated(teacher: AnyTeacher, results: RunResults) -> bool:
     """Return whether pseudo labels were counted at another threshold than the recipe's."""
     threshold = describe(results.run.resolved(teacher).threshold)
-    return any(result.get("threshold") != threshold for result in _of_pools(teacher, results))
+    return any(result.threshold != threshold for result in _of_pools(teacher, results))
 
 
 def _untaught(head: str, teacher: dict[str, Any], student: dict[str, Any]) -> list[str]:
@@ -328,10 +330,8 @@ def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) ->
     found, name = [], teacher.task.name
     counts = {_TRUE: result["class_counts"]} if result.get("class_counts") else {}
     for part in results.labels(teacher).values():
-        if of_class := part.result().get("class_counts"):
-            pseudo = counts.setdefault(_PSEUDO, dict.fromkeys(of_class, 0.0))
-            for label, value in of_class.items():
-                pseudo[label] += value
+        if of_class := part.result().class_counts:
+            counts.setdefault(_PSEUDO, collections.Counter()).update(of_class)
     if counts:
         title = f"{name}: class frequencies"
         found.append(curves.classes(title, curves.shares(counts), "share of labels"))

@@ -44,8 +44,8 @@ class PseudoLabels(html.Section):
             result, name = part.result(), teacher.name
             if origin := teacher.origin:
                 name = f"{name} (imported labels: {origin})"
-            counts = (result["images"], result["labelled"], round(result["bytes"] / 1000))
-            speed, quality = result["images_per_second"], result["quality"] or {}
+            counts = (result.images, result.labelled, round(result.bytes / 1000))
+            speed, quality = result.images_per_second, result.quality or {}
             metrics = ", ".join(f"{key} {html.number(value)}" for key, value in quality.items())
             rows.append([name, source, *counts, speed, metrics or "no ground truth"])
             what = "image, ground truth, pseudo label" if quality else "image, pseudo label"
