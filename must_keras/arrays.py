@@ -1,7 +1,5 @@
 """Arrays in files that must_keras wrote: numbers alone, of at most the size of the file."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

@@ -1,7 +1,5 @@
 """What the programs of this package share: flags, exit status, a quiet import of TensorFlow."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -9,8 +9,6 @@ Or runs that differ in one value of the recipe, as a curve: `--over=pool_images`
 docs/ablations.md.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

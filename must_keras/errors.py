@@ -1,7 +1,5 @@
 """Errors of the user's side, with the facts of their messages as fields."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """From `scenes:seed=1,starts=random+student` to a recipe."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.util

@@ -1,7 +1,5 @@
 """Files that are either complete or missing, and their digests."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import functools

@@ -1,7 +1,5 @@
 """SIGTERM: a machine's request to stop soon, which a run follows at a moment that loses no work."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """JSON files: written whole, and read as the types that their values must have."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -11,7 +9,7 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from must_keras.errors import DataError, damaged
 from must_keras.files import is_regular, replacing, unreadable, warn_once
@@ -47,7 +45,7 @@ class InvalidValueError(ValueError):
         """Return the place of the value, with the key that is missing there."""
         return ".".join(filter(None, (self._place, self._missing)))
 
-    def at(self, key: str | int) -> InvalidValueError:
+    def at(self, key: str | int) -> Self:
         """Return the same error, of a value that is at this key or index of another value."""
         own = f"[{key}]" if isinstance(key, int) else key
         dot = "." if self._place and not self._place.startswith("[") else ""

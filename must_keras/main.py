@@ -1,7 +1,5 @@
 """Flags to stages: `python -m must_keras.main --experiment=scenes --stage=all`."""
 
-from __future__ import annotations
-
 import functools
 import pathlib
 from collections.abc import Callable

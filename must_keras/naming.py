@@ -8,8 +8,6 @@ tell the two apart.
 What a person takes for one name is another question: see `data.names`.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import unicodedata

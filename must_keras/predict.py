@@ -1,7 +1,5 @@
 """Predictions for images: `python -m must_keras.predict IMAGES... --model PATH --out DIR`."""
 
-from __future__ import annotations
-
 import pathlib
 import sys
 

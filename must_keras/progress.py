@@ -1,7 +1,5 @@
 """Progress of a run, for a person (a bar in a terminal, lines in a log) and for programs."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import sys

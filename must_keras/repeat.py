@@ -9,8 +9,6 @@ argument `rates_from`. Every transfer becomes a line of --to; then the runs are 
 must_keras.compare. Complete artifacts are skipped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """A step whose loss was not finite, computed again: `python -m must_keras.replay FOLDER`."""
 
-from __future__ import annotations
-
 import pathlib
 
 from must_keras import command

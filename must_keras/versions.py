@@ -1,7 +1,5 @@
 """Versions of the code and libraries that a run is made with."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import pathlib
 import platform

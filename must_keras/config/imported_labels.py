@@ -1,7 +1,5 @@
 """Labels that were made elsewhere, found for the images of a pool by their ids."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

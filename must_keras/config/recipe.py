@@ -1,7 +1,5 @@
 """A recipe: the values of a whole run, from the first teacher to the last transfer."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

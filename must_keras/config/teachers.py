@@ -1,7 +1,5 @@
 """The kinds of teachers that a recipe can name: what the other stages ask of each."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import hashlib
@@ -9,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -156,7 +154,7 @@ class AnyTeacher(abc.ABC):
         """Return the largest scale of an image in its training."""
         return 1.0
 
-    def replaced_by(self, start: Start) -> AnyTeacher:
+    def replaced_by(self, start: Start) -> Self:
         """Return the teacher of the next round: a student's head in place of a trained one."""
         del start
         return self
@@ -237,7 +235,7 @@ class Teacher(AnyTeacher):
     def largest_scale(self) -> float:
         return self.training.augmentation.largest_scale
 
-    def replaced_by(self, start: Start) -> Teacher:
+    def replaced_by(self, start: Start) -> Self:
         training = dataclasses.replace(self.training, steps=0)
         return dataclasses.replace(self, start=start, training=training)
 

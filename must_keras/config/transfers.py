@@ -1,7 +1,5 @@
 """Transfers of a recipe: the downstream sets, the rules for all starts, and what a start copies."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import pathlib

@@ -1,8 +1,7 @@
 """The executor: runs stages in order, in one process or many, from what they declare."""
 
-from __future__ import annotations
-
 import contextlib
+import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -209,7 +208,7 @@ class Executor:
         needed = {need.stage for artifact in stage.artifacts(run) for need in artifact.needs}
         for hidden in self._stages:
             if not hidden.is_shown and hidden.name in needed:
-                self._make_pending(hidden, run, ())
+                self._make_alone(hidden, run, ())
 
     def _plan_again(self, stage: Stage, run: Run, name: str) -> None:
         """Plan with what earlier and hidden stages found: inputs that were not known before.
@@ -225,20 +224,28 @@ class Executor:
             run.record()
 
     def _make_artifacts(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
-        if stage.by_all_workers:
-            # The others stop with the chief's error here; within the scope they would wait for it.
-            self._on_chief(_check_complete, stage, run, only)
-            with self._devices.scope():
-                self._make_pending(stage, run, only)
-                wait_for_all()
-        else:
-            self._on_chief(self._make_pending, stage, run, only)
+        if not stage.by_all_workers:
+            self._on_chief(self._make_alone, stage, run, only)
+            return
+        artifacts, found = _selected(stage, run, only), []
+        # The others stop with the chief's error here; within the scope they would wait for it.
+        self._on_chief(lambda: found.extend(map(_is_complete, artifacts)))
+        with self._devices.scope():
+            count = range(len(artifacts))
+            answers = [broadcast_from_chief(lambda i=i: found[i]) for i in count]
+            self._make_pending(stage, run, artifacts, answers)
+            wait_for_all()
 
-    def _make_pending(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+    def _make_alone(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+        artifacts = _selected(stage, run, only)
+        self._make_pending(stage, run, artifacts, [_is_complete(one) for one in artifacts])
+
+    def _make_pending(
+        self, stage: Stage, run: Run, artifacts: Sequence[Artifact], is_complete: Sequence[bool]
+    ) -> None:
         """Make the artifacts of a stage that are not complete."""
-        complete, pending = [], []
-        for artifact in _selected(stage, run, only):
-            (complete if self._is_complete(stage, artifact) else pending).append(artifact)
+        complete = list(itertools.compress(artifacts, is_complete))
+        pending = [one for one, done in zip(artifacts, is_complete, strict=True) if not done]
         if complete and stage.is_shown and is_chief():
             print(f"{stage.name}: {_names(complete)} complete (skipped)")
         for artifact in complete:
@@ -247,12 +254,6 @@ class Executor:
             stage.make(run, pending)
         if is_chief():
             stage.conclude(run, self._stages)
-
-    def _is_complete(self, stage: Stage, artifact: Artifact) -> bool:
-        """Return what the chief finds, in every process that makes the stage."""
-        if stage.by_all_workers:
-            return bool(broadcast_from_chief(lambda: _is_complete(artifact)))
-        return _is_complete(artifact)
 
     def _on_chief(self, work: Callable[..., None], *arguments: Any) -> None:
         """Let the chief work, and the others wait for it."""
@@ -269,13 +270,8 @@ def _selected(stage: Stage, run: Run, only: Sequence[str]) -> list[Artifact]:
     return [artifact for artifact in artifacts if artifact.group in only] or artifacts
 
 
-def _check_complete(stage: Stage, run: Run, only: Sequence[str]) -> None:
-    """Raise what is wrong with complete artifacts, and reuse what other runs have."""
-    for artifact in _selected(stage, run, only):
-        _is_complete(artifact)
-
-
 def _is_complete(artifact: Artifact) -> bool:
+    """Return whether an artifact is complete; if need be, reuse another run's."""
     for need in artifact.needs:
         if need.stage != artifact.stage and not need.is_there:
             raise UserError.at(need.folder, f"is not complete: run --stage={need.stage} first")

@@ -1,7 +1,5 @@
 """Fingerprints: the inputs of an artifact as plain data, and where two of them differ, in words."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import math

@@ -1,7 +1,5 @@
 """What the labels of a set leave for a network to learn, counted before anything is trained."""
 
-from __future__ import annotations
-
 import collections
 import time
 from collections.abc import Iterable, Mapping, Sequence

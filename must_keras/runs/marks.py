@@ -1,7 +1,5 @@
 """Which files of a run's folder the run has written: nothing else is emptied or overwritten."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import re

@@ -1,7 +1,5 @@
 """What a stage would do with every artifact of a run, before anything is written."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import itertools

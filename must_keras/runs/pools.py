@@ -1,7 +1,5 @@
 """Pools that grow: what was there at the first run stays as it was, what is new comes behind it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

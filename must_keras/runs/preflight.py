@@ -1,7 +1,5 @@
 """The preflight: images, labels and folders are checked before anything is made."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import pathlib

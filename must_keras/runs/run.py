@@ -1,11 +1,9 @@
 """A run: a recipe and a directory, and the answers to every question about the two."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Self
 
 from must_keras.config.recipe import Recipe
 from must_keras.config.teachers import AnyTeacher
@@ -107,7 +105,7 @@ class Run:
         folder = self.stand_ins.get(folder, folder)
         return Artifact(folder=folder, others=others, result_type=result_type)
 
-    def round(self, number: int, recipe: Recipe) -> Run:
+    def round(self, number: int, recipe: Recipe) -> Self:
         """Return the run of a self-training round, in rounds/<number>/; round 1 is the run itself.
 
         What does not change from round to round is reused from this run.

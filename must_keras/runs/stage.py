@@ -1,7 +1,5 @@
 """The protocol of a stage: one file in stages/ that declares artifacts and makes them."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +12,7 @@ class Further(NamedTuple):
     """A run within a run, and the stages to make there."""
 
     run: Run
-    stages: tuple[Stage, ...]
+    stages: tuple["Stage", ...]
 
 
 class Stage(abc.ABC):
@@ -89,7 +87,7 @@ class Stage(abc.ABC):
     def revisit(self, run: Run, artifact: Artifact) -> None:  # noqa: B027
         """Add to a complete artifact what the recipe asks for and its inputs do not cover."""
 
-    def conclude(self, run: Run, stages: Sequence[Stage]) -> None:  # noqa: B027
+    def conclude(self, run: Run, stages: Sequence["Stage"]) -> None:  # noqa: B027
         """Write what the stage shows of all of its artifacts, when these are complete.
 
         Args:

@@ -1,7 +1,5 @@
 """The stages of the method, a file each, in order; `--stage` names them."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,6 @@ _ORDER = (
 NAMES = tuple(name for name in _ORDER if name not in _HIDDEN)
 
 
-def load() -> tuple[Stage, ...]:
+def load() -> tuple["Stage", ...]:
     """Import all stages, and TensorFlow with them."""
     return tuple(importlib.import_module(f"{__name__}.{name}").STAGE for name in _ORDER)

@@ -1,7 +1,5 @@
 """`--stage=check`: the origin of the labels of 1,000 student examples."""
 
-from __future__ import annotations
-
 import json
 
 from must_keras.data.examples import count_origins

@@ -1,7 +1,5 @@
 """Stage 5: the backbone (the method's product), the pyramid, and a SavedModel of all heads."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import pathlib

@@ -1,7 +1,5 @@
 """Stage 2: a pseudo-label dataset for every teacher and source."""
 
-from __future__ import annotations
-
 import contextlib
 import pathlib
 import shutil

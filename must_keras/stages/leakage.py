@@ -1,7 +1,5 @@
 """The search for data leakage, a hidden stage: made for the stages that need it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

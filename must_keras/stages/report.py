@@ -1,7 +1,5 @@
 """Stage 6: report.json for programs, report.html for people."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ Ground truth still wins. It ends with the first student that is not better on th
 validation splits than the one before; test images decide nothing.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import shutil

@@ -1,7 +1,5 @@
 """Self-supervised baselines: backbones pretrained on the student's images without labels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`--stage=status`: what `--stage=all` would do with every artifact of a run."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

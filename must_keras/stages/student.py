@@ -1,7 +1,5 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The fully supervised baseline: the student's network, trained on ground truth alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Stage 1: a specialized teacher for every task, each on the set that is labeled for it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

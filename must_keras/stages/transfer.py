@@ -1,7 +1,5 @@
 """Stage 4: downstream tasks from every start, with the same images, steps and fresh weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

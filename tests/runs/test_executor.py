@@ -187,6 +187,8 @@ def test_whoever_is_not_the_chief_does_none_of_its_work(recipe, tmp_path, monkey
         inside.pop()
 
     monkeypatch.setattr(executor, "on_chief", alone)
+    # What the chief finds: nothing is complete yet.
+    monkeypatch.setattr(executor, "broadcast_from_chief", lambda find: 0.0)
     for is_chief in (lambda: bool(inside), lambda: not inside):
         monkeypatch.setattr(executor, "is_chief", is_chief)
         made, path = [], tmp_path / f"run {is_chief()}"
