@@ -147,6 +147,11 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_sha256(value: Any) -> str:
+    """Return the SHA-256 of plain data as JSON with sorted keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def list_sha256(items: Iterable[Any]) -> str:
     """Return the SHA-256 of plain data as one JSON list, of any length, in hexadecimal."""
     digest = hashlib.sha256(b"[")

@@ -37,7 +37,6 @@ def stop_listening() -> None:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    del number, frame
     stop_listening()
     _State.asked = True
     if not _State.postponed:

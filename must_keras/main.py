@@ -59,8 +59,8 @@ def main(argv: list[str]) -> None:
         # TensorFlow is imported from here on.
         from must_keras.pseudo_labels import checks
         from must_keras.runs.executor import Executor
-        from must_keras.stages.check import check
         from must_keras.stages.status import status
+        from must_keras.stages.student import check
 
         all_stages = stages.load()
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from numbers import Real
@@ -20,6 +18,7 @@ from must_keras.data.examples import (
 from must_keras.data.sources import Source, pool_name, preflight_indices, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect, not_allowed
+from must_keras.files import json_sha256
 from must_keras.runs.fingerprint import describe
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import AtPrecision, Threshold, check_threshold
@@ -86,17 +85,13 @@ class ImportedLabels(AnyTeacher):
         return self.labels.has_scores
 
     def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
-        del network, seed
         return {"task": self.task.before_reading(), "sets": self.sets, "labels": self._described}
 
     def sha256(self, model_path: pathlib.Path) -> str:
         """Return the digest of the labels, whichever other images lie in their folder."""
-        del model_path
-        text = json.dumps(self._described, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return json_sha256(self._described)
 
     def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:
-        del network, batch
         return {}
 
     def unlabeled_outputs(self, predictor: AnyPredictor | None) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 import abc
 import dataclasses
-import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 from numbers import Real
@@ -14,7 +12,7 @@ import numpy as np
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
-from must_keras.files import file_sha256
+from must_keras.files import file_sha256, json_sha256
 from must_keras.inference.external import ExternalModel, ExternalPredictor
 from must_keras.inference.predictor import Predictor
 from must_keras.modeling.loading import load_model
@@ -107,7 +105,6 @@ class AnyTeacher(abc.ABC):
         Raises:
             UserError: its labels contain nothing at all.
         """
-        del predictor
         return {}
 
     def preflight(self) -> None:  # noqa: B027
@@ -131,9 +128,8 @@ class AnyTeacher(abc.ABC):
         """Return what the ledger records of labels made elsewhere; None of a model's."""
         return None
 
-    def check_pools(self, pools: Sequence[Source]) -> None:
+    def check_pools(self, pools: Sequence[Source]) -> None:  # noqa: B027
         """Raise UserError unless its labels are of images of a pool, and it is clear of which."""
-        del pools
 
     def why_empty(self, source: Source, index: int) -> str:
         """Return why an image has no label, for a person."""
@@ -156,7 +152,6 @@ class AnyTeacher(abc.ABC):
 
     def replaced_by(self, start: Start) -> Self:
         """Return the teacher of the next round: a student's head in place of a trained one."""
-        del start
         return self
 
 
@@ -229,7 +224,6 @@ class Teacher(AnyTeacher):
 
     def labels_source(self, source: Source, *, is_pool: bool) -> bool:
         """Return True for all but its own training set, which has ground truth."""
-        del is_pool
         return source.name != self.sets.train.name
 
     def largest_scale(self) -> float:
@@ -279,24 +273,19 @@ class ExternalTeacher(AnyTeacher):
             self.task.external.check_class_ids(self.model.class_ids)
 
     def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
-        del network, seed
         return {"task": self.task.before_reading(), "sets": self.sets, "model": self.model}
 
     def sha256(self, model_path: pathlib.Path) -> str:
         """Return the digest of the model, its input form and the reading of its outputs."""
-        del model_path
-        text = json.dumps(describe(self.model), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return json_sha256(describe(self.model))
 
     def predictor(
         self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
     ) -> AnyPredictor:
-        del model_path
         size = self.model.size
         return ExternalPredictor(self.model, self.task, map_size or (size, size))
 
     def input_size(self, network: Network) -> int:
-        del network
         return self.model.size
 
     def unlabeled_outputs(self, predictor: AnyPredictor | None) -> dict[str, str]:
@@ -309,7 +298,6 @@ class ExternalTeacher(AnyTeacher):
 
     def labels_source(self, source: Source, *, is_pool: bool) -> bool:
         """Return True: it labels every source."""
-        del source, is_pool
         return True
 
     def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:

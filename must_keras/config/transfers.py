@@ -148,13 +148,11 @@ class TransferStart(abc.ABC):
             parts: names of layers.
             network: of the recipe.
         """
-        del network
         if trained is not None:
             copy_parts(model, trained, tuple(parts))
 
     def depends_on(self, network: Network) -> dict[str, Any] | None:
         """Return what it is, where the run does not make it; None: nothing but its name."""
-        del network
         return None
 
     def aligned(self, task: Task) -> Aligned:
@@ -169,7 +167,6 @@ class RandomStart(TransferStart):
     is_random: ClassVar[bool] = True
 
     def parts(self, neck: Neck) -> tuple[str, ...]:
-        del neck
         return ()
 
 
@@ -177,7 +174,6 @@ class CheckpointStart(TransferStart):
     """The weights that come with the backbone."""
 
     def parts(self, neck: Neck) -> tuple[str, ...]:
-        del neck
         return (BACKBONE,)
 
     def initialize(
@@ -187,7 +183,6 @@ class CheckpointStart(TransferStart):
         parts: Sequence[str],
         network: Network,
     ) -> None:
-        del trained, parts
         FromCheckpoint().apply(model, network)
 
     def depends_on(self, network: Network) -> dict[str, Any]:

@@ -73,7 +73,6 @@ class Stage(abc.ABC):
 
     def is_wanted(self, run: Run) -> bool:
         """Return whether `--stage=all` includes it: where the recipe has a use for it."""
-        del run
         return True
 
     def further(self, run: Run) -> Iterator[Further]:
@@ -81,7 +80,6 @@ class Stage(abc.ABC):
 
         The next one is asked for when the last is complete.
         """
-        del run
         return iter(())
 
     def revisit(self, run: Run, artifact: Artifact) -> None:  # noqa: B027
@@ -97,5 +95,4 @@ class Stage(abc.ABC):
 
     def report(self, run: Run) -> dict[str, Any]:
         """Return the values of report.json that this stage has found."""
-        del run
         return {}

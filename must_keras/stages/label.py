@@ -122,7 +122,6 @@ class Labels(Stage):
         print(f"labels of {artifact.name}: read at another threshold{_scores(found['quality'])}")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
-        del stages
         for sentence in leakage.of_teachers(run):
             print(f"warning: {sentence}", file=sys.stderr)
         for teacher in run.recipe.teachers:

@@ -24,7 +24,6 @@ class Leakage(Stage):
 
     def revisit(self, run: Run, artifact: Artifact) -> None:
         """Report the images that a complete comparison leaves out, if there are any."""
-        del run
         result = artifact.result()
         if result.left_out:
             print(leakage.sentence(artifact.name, result, see=artifact.folder / leakage.LIST))

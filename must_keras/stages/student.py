@@ -1,5 +1,6 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief
 
-# Examples whose label origins are counted before training.
+# Examples whose label origins are counted.
 _NUM_COUNTED_EXAMPLES = 1000
 # Under this share of labeled images a head learns little from the student's batches.
 _LOW_SHARE = 0.25
@@ -85,7 +86,6 @@ class Student(Stage):
             )
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
-        del stages
         # It may have learned its loss weights. A round within a run has no run.json of its own.
         if (run.path / RUN).is_file():
             run.record()
@@ -123,7 +123,7 @@ def fit_heads(
     sourced, seed = recipe.loss_weights(), run.seed(title)
     weights = {task.name: sourced[task.name].value for task in tasks}
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed)
-    shares = warned_shares(origins)
+    shares = _warned_shares(origins)
     for name, value in weights.items():
         print(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
@@ -187,7 +187,18 @@ def _trivial(
     return scorer.trivial()
 
 
-def warned_shares(counts: Mapping) -> dict[str, float]:
+def check(run: Run) -> None:
+    """Print the origins of the labels of 1,000 examples, as `--stage=check` asks.
+
+    The output is {source: {head: {"true", "pseudo", "missing"}}} as JSON.
+    """
+    examples, seed = training_set.of_student(run), run.seed("check")
+    counts = count_origins(examples, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed)
+    _warned_shares(counts)
+    print(json.dumps(counts, indent=2))
+
+
+def _warned_shares(counts: Mapping) -> dict[str, float]:
     """Return the share of labeled images of each head, with a warning where one is low."""
     shares = labeled_shares(counts)
     for head, share in shares.items():
