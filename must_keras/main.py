@@ -10,7 +10,8 @@ from absl import flags
 from must_keras import command, experiment, stages
 from must_keras.errors import UserError, nearest, not_allowed
 
-STAGES = ("all", *stages.NAMES, "status", "check")
+_VIEWS = ("status", "check")
+STAGES = ("all", *stages.NAMES, *_VIEWS)
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scenes", "A recipe in experiments/ or the path of your own, with arguments: "
@@ -59,11 +60,12 @@ def main(argv: list[str]) -> None:
         # TensorFlow is imported from here on.
         from must_keras.pseudo_labels import checks
         from must_keras.runs.executor import Executor
+        from must_keras.stages.check import check
         from must_keras.stages.status import status
-        from must_keras.stages.student import check
 
         all_stages = stages.load()
 
+    is_making = stage not in _VIEWS and not (_VERIFY.value or _PLAN.value or _DIFF.value)
     load = functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value)
     executor = Executor(
         all_stages,
@@ -72,7 +74,7 @@ def main(argv: list[str]) -> None:
         only=only,
         strategy=_STRATEGY.value,
         reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
-        make_labeler=_labeler(_LABEL_ENGINE.value, load),
+        make_labeler=_labeler(_LABEL_ENGINE.value, load, is_needed=is_making),
     )
     if stage == "status":
         executor.read(status, new=True, others=True)
@@ -88,8 +90,8 @@ def main(argv: list[str]) -> None:
         executor.make(stage)
 
 
-def _labeler(engine: str, load: Callable[[], Any]) -> Callable[..., Any] | None:
-    """Return what makes labels, see Run.make_labeler.
+def _labeler(engine: str, load: Callable[[], Any], *, is_needed: bool) -> Callable[..., Any] | None:
+    """Return what makes labels, see Run.make_labeler; None too where nothing is made.
 
     Raises:
         UserError: there is no such engine, or it takes no such argument.
@@ -103,6 +105,8 @@ def _labeler(engine: str, load: Callable[[], Any]) -> Callable[..., Any] | None:
     workers = arguments.pop("workers", None)
     if arguments or not (workers is None or (workers.isdecimal() and int(workers))):
         raise UserError.of("", "label_engine", engine, "allowed are ray and ray:workers=<1 and up>")
+    if not is_needed:
+        return None
     from must_keras.pseudo_labels import ray_labeler
     from must_keras.stages.label import writer_of
 

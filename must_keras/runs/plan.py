@@ -96,13 +96,16 @@ def of(run: Run, stages: Sequence[Stage], name: str = "all", *, growth_stops: bo
         stages = stages[: names.index(name) + 1]
     looks_up = growth_stops and any(stage.reads_pools for stage in makers)
     grown = [change for change in pools.changes(run) if change.stops] if looks_up else []
-    concerned = _concerned(list(_declared(run, stages)), name)
+    declared = list(_declared(run, stages))
+    known, concerned = {artifact.folder for artifact in declared}, _concerned(declared, name)
+    made_by = {artifact.stage for artifact in declared if artifact.folder in concerned}
     view = dataclasses.replace(run, stand_ins={})
     again: set[pathlib.Path] = set()
     items: list[Planned] = []
     for artifact in _declared(view, stages):
         # A reused student may declare rounds that were not known before.
-        if artifact.folder not in concerned and name not in ("all", artifact.stage):
+        is_concerned = artifact.stage in made_by and artifact.folder not in known
+        if not is_concerned and artifact.folder not in concerned:
             continue
         missing = [
             need

@@ -107,11 +107,13 @@ class Rounds(Stage):
                         group="",
                         needs=(student.artifact(last.run), *artifact.needs),
                     )
+        # The students of further rounds are made by this stage.
+        further = [student.artifact(one.run) for one in begun[1:] if one.run.student.is_there]
         yield run.rounds.declare(
             stage=self.name,
             name="the best student",
             find_inputs=lambda: _inputs(begun_rounds(run)),
-            needs=tuple(student.artifact(one.run) for one in begun if one.run.student.is_there),
+            needs=(student.artifact(run), *further),
             is_renewed=True,
             restarts=True,
         )

@@ -1,6 +1,5 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -123,7 +122,7 @@ def fit_heads(
     sourced, seed = recipe.loss_weights(), run.seed(title)
     weights = {task.name: sourced[task.name].value for task in tasks}
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed)
-    shares = _warned_shares(origins)
+    shares = warned_shares(origins)
     for name, value in weights.items():
         print(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
@@ -187,18 +186,7 @@ def _trivial(
     return scorer.trivial()
 
 
-def check(run: Run) -> None:
-    """Print the origins of the labels of 1,000 examples, as `--stage=check` asks.
-
-    The output is {source: {head: {"true", "pseudo", "missing"}}} as JSON.
-    """
-    examples, seed = training_set.of_student(run), run.seed("check")
-    counts = count_origins(examples, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed)
-    _warned_shares(counts)
-    print(json.dumps(counts, indent=2))
-
-
-def _warned_shares(counts: Mapping) -> dict[str, float]:
+def warned_shares(counts: Mapping) -> dict[str, float]:
     """Return the share of labeled images of each head, with a warning where one is low."""
     shares = labeled_shares(counts)
     for head, share in shares.items():

@@ -30,8 +30,8 @@ from must_keras.runs.run import Run
 from must_keras.self_supervised import SimCLR
 from must_keras.stages import export, label, report, selfsup, student, supervised
 from must_keras.stages import transfer as transfer_stage
+from must_keras.stages.check import check as check_origins
 from must_keras.stages.status import status
-from must_keras.stages.student import check as check_origins
 from must_keras.tasks import Classification
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline

@@ -278,13 +278,15 @@ def test_nothing_is_made_again_and_status_names_all(whole, two, capsys):
         assert ["rounds", *words.split(), "complete"] in lines
 
 
-def test_another_run_reuses_the_rounds(whole, tmp_path):
+@pytest.mark.parametrize("name", ["all", "transfer"])
+def test_another_run_reuses_the_rounds(whole, tmp_path, name):
     mine = dataclasses.replace(whole, path=tmp_path / "mine", others=(whole.path,))
-    for _ in range(2):  # A plan has the rounds that follow from what the last one reused.
-        found = plan.of(mine, STAGES)
-        found.check()
-        found.reuse()
+    found = plan.of(mine, STAGES, name)
+    found.check()
+    found.reuse()
     assert second_of(mine).student.result() == second_of(whole).student.result()
+    assert mine.rounds.result() == whole.rounds.result()
+    assert mine.supervised.is_there == (name == "all" and whole.supervised.is_there)
 
 
 def test_more_rounds_go_on_with_those_that_are_made(whole, recipe):
