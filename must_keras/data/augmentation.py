@@ -3,8 +3,6 @@
 Every random number is a function of the example's key (ops/keyed_random.py).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, ClassVar
 

@@ -3,8 +3,6 @@
 The rule is per image and head, and whole: ground truth is never mixed with a pseudo label.
 """
 
-from __future__ import annotations
-
 import bisect
 import collections
 import dataclasses

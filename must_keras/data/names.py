@@ -1,7 +1,5 @@
 """Names of files and classes, compared as people read them, and files found by such names."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pathlib

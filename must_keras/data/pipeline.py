@@ -5,8 +5,6 @@ reading the examples before it. `training.input_pipeline` builds the batches of 
 `training_batches`; scoring and labeling use `evaluation_batches` and `images_in_sizes`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

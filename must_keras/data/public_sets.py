@@ -18,8 +18,6 @@ Example:
     len(sets.train), len(sets.validation), len(sets.test)
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ magnitude of 10 reaches. Every change grows with the magnitude, to either side w
 the authors' own code a small one gives almost black, gray or inverted images.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Splits into training, validation and test images: by lists, a seed, groups, or a sequence."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

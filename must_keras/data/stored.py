@@ -1,7 +1,5 @@
 """Stored labels from plain values, for sources of all formats."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,7 +1,5 @@
 """Typed reading of annotation entries: every error names file, entry, field, value and remedy."""
 
-from __future__ import annotations
-
 import math
 import pathlib
 import re

@@ -4,8 +4,6 @@ Segmentations are polygons, or run lengths of both kinds; pycocotools rasterizes
 pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

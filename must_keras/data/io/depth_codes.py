@@ -1,7 +1,5 @@
 """The meaning of a depth map's numbers: a unit, and values that stand for unknown."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Folders of pictures: their files, and digests of what they contain."""
 
-from __future__ import annotations
-
 import collections
 import os
 import pathlib

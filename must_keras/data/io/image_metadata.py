@@ -5,8 +5,6 @@ tag is searched, within the bounds of the block, and no other is parsed: a reade
 on a float where a text is expected, and the image is lost with it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import os

@@ -1,7 +1,5 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import warnings

@@ -1,7 +1,5 @@
 """The meaning of a label map's values or colors."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 import threading

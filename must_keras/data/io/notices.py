@@ -5,8 +5,6 @@ are gathered, as during preflight, each is reported at the end with its count; a
 when it is added for the first time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
@@ -22,7 +20,7 @@ _MAX_FILES = 4096
 
 # One for all: a notice is rare, and sources stay plain values.
 _lock = threading.RLock()
-_gathering: list[Notices] = []
+_gathering: list["Notices"] = []
 _depth = 0
 
 

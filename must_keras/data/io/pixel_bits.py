@@ -1,7 +1,5 @@
 """The number of bits that pixels use: stated by files, given by users, or doubtful."""
 
-from __future__ import annotations
-
 import os
 
 import cv2

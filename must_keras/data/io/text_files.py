@@ -4,8 +4,6 @@ Annotations of a large set take more memory as Python objects than there is: `ar
 them one by one.
 """
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import gc

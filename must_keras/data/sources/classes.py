@@ -1,7 +1,5 @@
 """Images with one class each: a folder for every class, or a table beside the images."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

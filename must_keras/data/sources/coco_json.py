@@ -1,7 +1,5 @@
 """Images with boxes and instance masks, annotated in COCO's JSON."""
 
-from __future__ import annotations
-
 import array
 import collections
 import math

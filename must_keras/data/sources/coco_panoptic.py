@@ -1,7 +1,5 @@
 """COCO's panoptic annotation read as a label map: a class for every pixel, of things and stuff."""
 
-from __future__ import annotations
-
 import array
 import collections
 import dataclasses

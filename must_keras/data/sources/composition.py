@@ -1,7 +1,5 @@
 """Sources made of other sources: some of their images, several as one, or with other labels."""
 
-from __future__ import annotations
-
 import abc
 import bisect
 import functools

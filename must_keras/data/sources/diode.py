@@ -1,7 +1,5 @@
 """DIODE: photos indoors and outdoors with dense depth and surface normals."""
 
-from __future__ import annotations
-
 import pathlib
 
 import numpy as np

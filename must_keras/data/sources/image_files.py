@@ -1,7 +1,5 @@
 """Images that are files below a folder: alone, or with label files of the same names."""
 
-from __future__ import annotations
-
 import abc
 import functools
 import pathlib

@@ -1,7 +1,5 @@
 """Objects365: two million photos with boxes, in folders that are called patches."""
 
-from __future__ import annotations
-
 import array
 import os
 import pathlib
@@ -84,7 +82,7 @@ class Objects365(ImageFiles):
         super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
 
     def _keep(
-        self, found: _Found, there: np.ndarray, root: pathlib.Path, files: Sequence[str | None]
+        self, found: "_Found", there: np.ndarray, root: pathlib.Path, files: Sequence[str | None]
     ) -> None:
         """Keep the boxes of the images that are there, by image."""
         places, boxes, classes, crowds = found.boxes()

@@ -1,7 +1,5 @@
 """Images with a label for every pixel, in files of the same names: classes, depths, normals."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal, get_args

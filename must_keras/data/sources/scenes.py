@@ -1,7 +1,5 @@
 """Synthetic scenes, the data that comes with the project: a TFDS data set, and its source."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

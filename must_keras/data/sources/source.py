@@ -3,13 +3,11 @@
 Sources that people write themselves subclass `Source`; its methods and attributes are stable.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,7 +37,7 @@ class LabelSpace:
     classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, task: Task) -> LabelSpace:
+    def of(cls, task: Task) -> Self:
         """Return the label space that a task is bound to."""
         return cls(task.kind, task.labels.classes)
 
@@ -48,7 +46,7 @@ class LabelSpace:
         task = Task.of_kind(head, self.kind, self.classes)
         return task and task.labels
 
-    def difference(self, other: LabelSpace) -> str | None:
+    def difference(self, other: Self) -> str | None:
         """Return the difference, for the end of a sentence about "this" and "the other", or None.
 
         Names of classes are compared as people read them.
@@ -96,7 +94,7 @@ def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     return {} if head is None else {head: space}
 
 
-def common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:
+def common_spaces(sources: Sequence["Source"]) -> dict[str, LabelSpace]:
     """Return the label spaces of all sources.
 
     Raises:
@@ -124,7 +122,7 @@ def without_keys(description: Any, keys: Sequence[str]) -> Any:
     return description
 
 
-def check_not_empty(source: Source) -> None:
+def check_not_empty(source: "Source") -> None:
     """Raise UserError where a source has no image."""
     if not len(source):
         raise UserError(f"source {source.name!r} has no image")
@@ -145,12 +143,12 @@ class _Named:
     The class itself has no such attribute: a subclass may be a dataclass with this field.
     """
 
-    def __get__(self, source: Source | None, owner: type) -> LabelSpaces:
+    def __get__(self, source: "Source | None", owner: type) -> LabelSpaces:
         if source is None or "_label_spaces" not in vars(source):
             raise AttributeError(f"{owner.__name__} has no label_spaces, or not yet")
         return vars(source)["_label_spaces"]
 
-    def __set__(self, source: Source, found: Mapping[str, LabelSpace]) -> None:
+    def __set__(self, source: "Source", found: Mapping[str, LabelSpace]) -> None:
         name = getattr(source, "name", type(source).__name__)
         # A frozen dataclass takes no attribute by assignment.
         vars(source)["_label_spaces"] = LabelSpaces(name, found)

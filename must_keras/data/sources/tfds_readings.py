@@ -1,7 +1,5 @@
 """A TensorFlow data set by its name, and what its features mean."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import os

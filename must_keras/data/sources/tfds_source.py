@@ -1,7 +1,5 @@
 """A prepared TensorFlow data set, read by position."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +128,7 @@ class TfdsSource(Source):
         if meaning and isinstance(label, Mapping) and meaning.stored_spec().keys() <= label.keys():
             meaning.check_classes(label)
 
-    def _read(self, reading: Reading, example: _Decoded) -> Stored | None:
+    def _read(self, reading: Reading, example: "_Decoded") -> Stored | None:
         try:
             return reading.read(example)
         except (UserError, DataError):
@@ -179,7 +177,7 @@ class TfdsSource(Source):
     def _where(self, index: int) -> str:
         return f"source {self.name!r}, image {index} ({self.image_id(index)})"
 
-    def _example(self, index: int) -> _Decoded:
+    def _example(self, index: int) -> "_Decoded":
         payload = self._records.read(int(self._positions[index]))
         return _Decoded(payload, self._features, f"source {self.name!r}, image {index}")
 

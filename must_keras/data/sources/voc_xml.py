@@ -1,7 +1,5 @@
 """Images with boxes, annotated in Pascal VOC's XML."""
 
-from __future__ import annotations
-
 import codecs
 import dataclasses
 import pathlib
