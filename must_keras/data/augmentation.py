@@ -134,7 +134,6 @@ class WholeImages:
 
     def colors(self, image: Tensor, key: Tensor) -> Tensor:
         """Return the image as it is."""
-        del key
         return image
 
 

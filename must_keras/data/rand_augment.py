@@ -137,13 +137,11 @@ GEOMETRIC: dict[str, Callable[[Tensor, tuple[int, int]], tuple[Tensor, Tensor]]]
 
 
 def _identity(image: np.ndarray, level: float) -> np.ndarray:
-    del level
     return image
 
 
 def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
     """Stretch each color from its least and largest value to 0 and 255."""
-    del level
     ends = np.array([cv2.minMaxLoc(color)[:2] for color in cv2.split(image)])
     lowest, span = ends[:, 0], ends[:, 1] - ends[:, 0]
     factors = np.where(span > 0, 255.0 / np.maximum(span, 1.0), 1.0)
@@ -153,7 +151,6 @@ def _auto_contrast(image: np.ndarray, level: float) -> np.ndarray:
 
 def _equalize(image: np.ndarray, level: float) -> np.ndarray:
     """Change each color so that all its values are about equally frequent."""
-    del level
     return cv2.merge([cv2.equalizeHist(color) for color in cv2.split(image)])
 
 

@@ -111,7 +111,6 @@ class ImageFiles(Source):
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path] | None:
         """Return the (height, width) of an image in its annotation file, and that file, or None."""
-        del index
         return None
 
     def check_size(self, index: int) -> None:

@@ -205,7 +205,6 @@ class Source(abc.ABC):
 
     def file(self, index: int) -> pathlib.Path | None:
         """Return the image's file; None where it has none of its own."""
-        del index
         return None
 
     def folders(self) -> frozenset[pathlib.Path]:
@@ -215,7 +214,6 @@ class Source(abc.ABC):
 
     def is_gone(self, index: int) -> bool:
         """Return whether the image has changed or is absent, so that no label belongs to it."""
-        del index
         return False
 
     @abc.abstractmethod
@@ -240,7 +238,6 @@ class Source(abc.ABC):
         Args:
             ids: of the images that are meant, some of which may be gone; None for all.
         """
-        del ids
         return {}
 
     def describe_images(self) -> dict[str, Any]:

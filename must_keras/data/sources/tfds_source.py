@@ -153,7 +153,6 @@ class TfdsSource(Source):
         } | self.describe_reading()
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        del ids
         readings = {head: reading.described for head, reading in self._labels.items()}
         readings = {head: described for head, described in readings.items() if described}
         found = {"readings": readings} if readings else {}

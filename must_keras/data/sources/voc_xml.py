@@ -199,7 +199,6 @@ class _PlainTree(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse what declares entities; Pascal VOC's files have none."""
-        del name, pubid, system
         raise ElementTree.ParseError("it has a DOCTYPE, which is not read: delete that line")
 
 
