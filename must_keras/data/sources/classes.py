@@ -13,8 +13,7 @@ from must_keras.data.io.annotation_fields import shown
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.text_files import decoded, read_bytes
 from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import class_label
+from must_keras.data.sources.source import LabelSpace, Stored, class_label, spaces
 from must_keras.errors import UserError, check_classes, not_allowed
 
 _DELIMITERS = (",", ";", "\t")

@@ -2,7 +2,6 @@
 
 import array
 import collections
-import math
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from must_keras.data.io.annotation_fields import (
     few,
     listed,
     shown,
-    unknown_key,
 )
 from must_keras.data.io.coco_segmentations import (
     Segmentation,
@@ -31,9 +29,8 @@ from must_keras.data.io.coco_segmentations import (
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
 from must_keras.data.io.text_files import read_json
-from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects, rows_by_image
+from must_keras.data.sources.image_files import BoxTable, ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.detection.labels import masks_of_some
@@ -172,7 +169,7 @@ def _categories(path: pathlib.Path, content: Any) -> tuple[tuple[str, ...], dict
                 "are different classes; Relabeled joins classes",
                 file=sys.stderr,
             )
-    return categories.classes, {key: index for index, key in enumerate(categories.ids)}
+    return categories.classes, categories.indices
 
 
 def _images(
@@ -208,7 +205,7 @@ def _size_of_file(path: pathlib.Path) -> tuple[int, int] | None:
 
 
 class _Objects:
-    """The objects of all images, in arrays: 58 bytes a box, and masks of those that have one.
+    """The objects of all images, in arrays: 53 bytes a box, and masks of those that have one.
 
     Args:
         found: annotations, in the file's order.
@@ -231,78 +228,52 @@ class _Objects:
         indices: Mapping[int | str, int],
         sizes: Sequence[tuple[int, int] | None],
     ):
-        self.notes = Notes()
-        of_image, of_category = array.array("q"), array.array("i")
-        corners, scores, crowds = array.array("d"), array.array("d"), bytearray()
-        self._segmentations: dict[int, Segmentation] = {}
+        self.notes, self._table = Notes(), BoxTable("d")
+        segmentations: list[Segmentation | None] = []
+        scores = array.array("d")
         for entry in found:
-            place, category = _known(entry, places, "image"), _known(entry, indices, "category")
+            place, index = entry.one_of(places, "image"), entry.one_of(indices, "category")
             size = sizes[place]
             if size is None:
                 continue
             segmentation = read_segmentation(entry, size)
             if segmentation is None and entry.fields.get("segmentation") not in _NO_SEGMENTATION:
                 self.notes.add(_NO_BOUNDS, entry.name)
-            box = _box(entry, segmentation, size)
+            corners = _corners(entry, segmentation, size)
             is_crowd, score = entry.flag("iscrowd"), entry.score()
-            if box[2] <= box[0] or box[3] <= box[1]:
+            if self._table.add(place, corners, size, index=index, ignore=is_crowd):
+                segmentations.append(segmentation)
+                # An object without a score is certain.
+                scores.append(1.0 if score is None else score)
+            else:
                 self.notes.add(NO_AREA, entry.name)
-                continue
-            if segmentation is not None:
-                self._segmentations[len(of_image)] = segmentation
-            of_image.append(place)
-            of_category.append(category)
-            corners.extend(box)
-            crowds.append(is_crowd)
-            scores.append(math.nan if score is None else score)
-        self._order, self._firsts = rows_by_image(np.array(of_image, np.int64), len(sizes))
-        self._boxes = np.array(corners, np.float64).reshape(-1, 4)
-        self._classes = np.array(of_category, np.int32)
-        self._crowds = np.array(crowds, bool)
-        scores = np.array(scores, np.float64)
-        # An object without a score is certain.
-        self._scores = np.where(np.isnan(scores), 1.0, scores)
+        order = self._table.sort(len(sizes))
+        self._segmentations = [segmentations[row] for row in order]
+        self._scores = np.array(scores, np.float64)[order]
         self.has_scores = bool(np.any(self._scores != 1.0))
-        self._has_mask = np.zeros(len(scores), bool)
-        self._has_mask[list(self._segmentations)] = True
 
     def label(self, place: int, size: tuple[int, int], *, with_scores: bool) -> Stored:
         """Return the stored label of an image of (height, width) pixels."""
-        rows = self._order[self._firsts[place] : self._firsts[place + 1]]
-        height, width = size
-        boxes, has_mask = self._boxes[rows], self._has_mask[rows]
-        with_mask = np.flatnonzero(has_mask)
-        masks = [
-            rasterized(self._segmentations[int(rows[i])], size, boxes[i], size=_MASK_SIZE)
-            for i in with_mask
-        ]
+        rows = self._table.rows(place)
+        found, boxes = self._segmentations[rows], self._table.boxes[rows]
+        with_mask = [i for i, segmentation in enumerate(found) if segmentation is not None]
+        masks = [rasterized(found[i], size, boxes[i], size=_MASK_SIZE) for i in with_mask]
         return objects(
-            boxes=boxes / (height, width, height, width),
-            classes=self._classes[rows],
-            masks=masks_of_some(len(rows), with_mask, masks, size=_MASK_SIZE),
-            has_mask=has_mask,
-            ignore=self._crowds[rows],
+            **self._table.columns(place, size),
+            masks=masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
+            has_mask=[segmentation is not None for segmentation in found],
             scores=self._scores[rows] if with_scores else None,
         )
 
 
-def _known(entry: Entry, known: Mapping[int | str, int], what: str) -> int:
-    """Return the position at which an annotation's image or category is listed."""
-    key = entry.key(f"{what}_id")
-    found = known.get(key)
-    if found is None:
-        raise entry.error(f"is of {what} {key!r}, {unknown_key(key, known)}")
-    return found
-
-
-def _box(
+def _corners(
     entry: Entry, segmentation: Segmentation | None, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Return (ymin, xmin, ymax, xmax) cut to the image; that of the segmentation if no other."""
-    corners = entry.box()
-    if corners is None:
+    """Return (ymin, xmin, ymax, xmax) of a box; that of the segmentation where there is none."""
+    box = entry.box()
+    if box is None:
         if segmentation is None:
             raise entry.wrong("bbox", "[x, y, width, height], or a segmentation to compute it from")
-        corners = bounds(segmentation, size)
-    x, y, width, height = corners
-    return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
+        box = bounds(segmentation, size)
+    x, y, width, height = box
+    return y, x, y + height, x + width

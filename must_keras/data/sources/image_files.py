@@ -1,6 +1,7 @@
 """Images that are files below a folder: alone, or with label files of the same names."""
 
 import abc
+import array
 import functools
 import pathlib
 import posixpath
@@ -158,6 +159,89 @@ def _frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
         "are in the frame of the pixels as stored, remove the orientation from the image "
         "(exiftool -Orientation= FILE) or turn the labels"
     )
+
+
+class BoxTable:
+    """The boxes of a source's images in arrays: added in any order, kept by image.
+
+    Args:
+        typecode: of `array.array`, in which corners are stored: "f" or "d".
+
+    Example:
+        table = BoxTable("d")
+        table.add(0, (1, 1, 5, 9), (4, 8), index=0, ignore=False)  # True: [1, 1, 4, 8] is kept
+        table.sort(num_images=1)
+        objects(**table.columns(0, (4, 8)))
+    """
+
+    def __init__(self, typecode: str):
+        self._places, self._classes = array.array("q"), array.array("i")
+        self._corners, self._ignore = array.array(typecode), bytearray()
+
+    def add(
+        self,
+        place: int,
+        corners: Sequence[float],
+        size: tuple[int, int],
+        *,
+        index: int,
+        ignore: bool,
+    ) -> bool:
+        """Add a box cut to its image; one without an area is left out.
+
+        Args:
+            place: of the image.
+            corners: (ymin, xmin, ymax, xmax) in pixels.
+            size: (height, width) of the image.
+            index: of the class.
+            ignore: whether the box is an ignored region.
+
+        Returns:
+            Whether the box has an area.
+        """
+        ymin, xmin, ymax, xmax = corners
+        cut = (max(ymin, 0.0), max(xmin, 0.0), min(ymax, size[0]), min(xmax, size[1]))
+        # Two numbers that differ may be equal as stored.
+        cut = array.array(self._corners.typecode, cut)
+        if cut[2] <= cut[0] or cut[3] <= cut[1]:
+            return False
+        self._places.append(place)
+        self._corners.extend(cut)
+        self._classes.append(index)
+        self._ignore.append(ignore)
+        return True
+
+    def sort(self, num_images: int) -> np.ndarray:
+        """Order the rows by image, once all are added.
+
+        Args:
+            num_images: all, with boxes or without.
+
+        Returns:
+            [N] the former place of each row, for what belongs to the rows elsewhere.
+        """
+        places = np.array(self._places, np.int64)
+        order = np.argsort(places, kind="stable")
+        counts = np.bincount(places, minlength=num_images)
+        self._firsts = np.concatenate([[0], np.cumsum(counts)])
+        self.boxes = np.array(self._corners).reshape(-1, 4)[order]
+        self._sorted_classes = np.array(self._classes, np.int32)[order]
+        self._sorted_ignore = np.array(self._ignore, bool)[order]
+        del self._places, self._corners, self._classes, self._ignore
+        return order
+
+    def rows(self, place: int) -> slice:
+        """Return the rows of an image, in the order in which they were added."""
+        return slice(self._firsts[place], self._firsts[place + 1])
+
+    def columns(self, place: int, size: Sequence[int]) -> Stored:
+        """Return the arguments of `objects` for an image of (height, width) pixels."""
+        rows, (height, width) = self.rows(place), size
+        return {
+            "boxes": self.boxes[rows] / (height, width, height, width),
+            "classes": self._sorted_classes[rows],
+            "ignore": self._sorted_ignore[rows],
+        }
 
 
 class ImagesOnly(ImageFiles):

@@ -14,8 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from must_keras.data.io.records import Records
-from must_keras.data.sources.source import LabelSpace, Source, Stored
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import LabelSpace, Source, Stored, class_label, objects
 from must_keras.errors import UserError, not_allowed
 from must_keras.progress import track
 from must_keras.synthetic.examples import MASK_SIZE, decode_normals, example_id, rendered_examples

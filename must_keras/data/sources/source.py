@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from must_keras.data import names
-from must_keras.data.stored import Stored
 from must_keras.errors import UserError, listed, nearest
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Labels
+
+Stored = dict[str, np.ndarray]
 
 # Images of each split that are read before a run: of a user's files, and of rendered ones.
 _MAX_PREFLIGHT_FILES, _MAX_PREFLIGHT_IMAGES = 512, 8
@@ -161,8 +163,8 @@ class Source(abc.ABC):
     `image_files.PairedFolders` where each image has a map of its size in a second folder.
 
     A subclass sets `name` and `label_spaces` and implements `__len__`, `image_id`, `image`,
-    `labels` and `describe`; `data.stored` has functions that make stored labels. Methods may be
-    called by several threads at a time. `image` and `labels` raise UserError where a file cannot
+    `labels` and `describe`; `class_label` and `objects` make stored labels. Methods may be called
+    by several threads at a time. `image` and `labels` raise UserError where a file cannot
     be read, with the file and the reason.
 
     Attributes:
@@ -253,3 +255,57 @@ def preflight_indices(source: Source) -> list[int]:
     count, is_of_files = len(source), len(source) > 0 and source.file(0) is not None
     number = min(_MAX_PREFLIGHT_FILES if is_of_files else _MAX_PREFLIGHT_IMAGES, count)
     return sorted({round(place) for place in np.linspace(0, count - 1, number)})
+
+
+# ---- stored labels from plain values, for sources of all formats --------------------------------
+
+
+def class_label(index: int, num_classes: int) -> Stored:
+    """Return the label of an image of one class: "probabilities" [K], one-hot.
+
+    Raises:
+        UserError: the index is not in [0, num_classes), as -1 for "not labeled" in some sets;
+            such an image has no label.
+    """
+    if not 0 <= index < num_classes:
+        raise UserError(
+            f"class {index} of {num_classes}: expected 0 to {num_classes - 1}, and no label at all "
+            "for an image without a class"
+        )
+    probabilities = np.zeros(num_classes, np.float32)
+    probabilities[index] = 1.0
+    return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
+
+
+def objects(
+    *,
+    boxes: ArrayLike,
+    classes: ArrayLike,
+    masks: ArrayLike | None = None,
+    has_mask: ArrayLike | None = None,
+    ignore: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
+) -> Stored:
+    """Return the label of an image whose objects are all labeled; n may be 0.
+
+    Args:
+        boxes: [n, 4] (ymin, xmin, ymax, xmax), fractions of the upright image.
+        classes: [n].
+        masks: [n, S, S], 0 or 1, crops of the boxes; None: there are none.
+        has_mask: [n] bool; None: all where there are masks.
+        ignore: [n] bool, neither positive nor negative; None: no box.
+        scores: [n], 0 to 1, where a model found the objects; None: they are certain.
+    """
+    classes = np.asarray(classes, np.int32).reshape(-1)
+    n = len(classes)
+    if has_mask is None:
+        has_mask = np.full(n, masks is not None)
+    with_scores = {} if scores is None else {"scores": np.asarray(scores, np.float32).reshape(n)}
+    return with_scores | {
+        "boxes": np.asarray(boxes, np.float32).reshape(n, 4),
+        "classes": classes,
+        "masks": np.zeros((n, 1, 1), np.uint8) if masks is None else np.asarray(masks, np.uint8),
+        "has_mask": np.asarray(has_mask, bool).reshape(n),
+        "ignore": np.zeros(n, bool) if ignore is None else np.asarray(ignore, bool).reshape(n),
+        "labelled": np.ones((), np.float32),
+    }

@@ -14,8 +14,7 @@ import tensorflow_datasets as tfds
 from must_keras.data.io.depth_codes import DepthValues
 from must_keras.data.io.map_codes import Values
 from must_keras.data.io.notices import Notices
-from must_keras.data.sources.source import LabelSpace, Stored
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import LabelSpace, Stored, class_label, objects
 from must_keras.errors import UserError, check_classes, not_allowed, reason
 
 Example = Mapping[str, Any]
@@ -30,7 +29,7 @@ class Reading(NamedTuple):
 
     Attributes:
         space: what the label means.
-        read: {feature: array} to a stored label (see data/stored.py), or None where the image has
+        read: {feature: array} to a stored label (see source.py), or None where the image has
             none. Only the features that it asks for are decoded.
         described: what the label depends on besides the data set, as plain data.
     """

@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-import numpy as np
-
 from must_keras.data import names
 from must_keras.data.io.annotation_fields import (
     NO_AREA,
@@ -21,9 +19,8 @@ from must_keras.data.io.annotation_fields import (
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.images import upright_size
 from must_keras.data.io.text_files import read_bytes, read_lines
-from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects
+from must_keras.data.sources.image_files import BoxTable, ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
 from must_keras.errors import UserError, check_classes
 
 _OTHER_IMAGE = (
@@ -44,9 +41,8 @@ class _Annotation:
     """The content of an XML file."""
 
     size: tuple[int, int] | None  # (height, width), or None
-    names: list[str]
-    boxes: list[tuple[float, float, float, float]]  # (ymin, xmin, ymax, xmax), continuous pixels
-    is_difficult: list[bool]
+    # Name of the class, (ymin, xmin, ymax, xmax) in continuous pixels, and whether it is difficult.
+    objects: list[tuple[str, tuple[float, float, float, float], bool]]
     file_name: str  # Of the image, as the tool wrote it; "" where it did not.
 
 
@@ -117,24 +113,26 @@ class VocXml(ImageFiles):
         if classes is not None:
             check_classes(f"source {name!r}", classes)
         else:
-            classes = sorted({name for annotation in known.values() for name in annotation.names})
-        self._sizes = [
-            known[stem].size or upright_size(images / file)
-            for stem, file in zip(self._stems, chosen, strict=True)
-        ]
-        self._labels = [
-            _label(known[stem], size, classes, self._xml(stem))
-            for stem, size in zip(self._stems, self._sizes, strict=True)
-        ]
-        notes = Notes()
-        for stem, file, label in zip(self._stems, chosen, self._labels, strict=True):
-            xml = self._xml(stem)
-            dropped = len(known[stem].boxes) - len(label["boxes"])
-            if dropped:
-                notes.add(NO_AREA, str(xml), count=dropped)
-            written = re.split(r"[/\\]", known[stem].file_name)[-1]
+            classes = sorted({found[0] for one in known.values() for found in one.objects})
+        indices = {name: index for index, name in enumerate(classes)}
+        self._sizes, self._table, notes = [], BoxTable("d"), Notes()
+        for place, (stem, file) in enumerate(zip(self._stems, chosen, strict=True)):
+            annotation, xml = known[stem], self._xml(stem)
+            size = annotation.size or upright_size(images / file)
+            self._sizes.append(size)
+            for number, (name_there, corners, is_difficult) in enumerate(annotation.objects, 1):
+                if name_there not in indices:
+                    raise UserError(
+                        f"{xml}: object {number} names the class {name_there!r}, which is not one "
+                        f"of {', '.join(classes)}"
+                    )
+                index = indices[name_there]
+                if not self._table.add(place, corners, size, index=index, ignore=is_difficult):
+                    notes.add(NO_AREA, str(xml))
+            written = re.split(r"[/\\]", annotation.file_name)[-1]
             if written and names.as_read(written) not in (pathlib.Path(file).name, stem, xml.stem):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
+        self._table.sort(len(chosen))
         notes.warn(self._folder)
         self.num_dropped = notes[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
@@ -145,7 +143,8 @@ class VocXml(ImageFiles):
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index)
-        return {head: dict(self._labels[index]) for head in self.label_spaces}
+        label = objects(**self._table.columns(index, self._sizes[index]))
+        return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
         files = [self._xml(stem).name for stem in self._stems]
@@ -153,26 +152,6 @@ class VocXml(ImageFiles):
 
     def _xml(self, stem: str) -> pathlib.Path:
         return self._xmls.get(stem, self._folder / f"{stem}.xml")
-
-
-def _label(
-    annotation: _Annotation, size: tuple[int, int], classes: Sequence[str], path: pathlib.Path
-) -> Stored:
-    indices = {name: index for index, name in enumerate(classes)}
-    for number, name in enumerate(annotation.names, 1):
-        if name not in indices:
-            raise UserError(
-                f"{path}: object {number} names the class {name!r}, which is not one of "
-                f"{', '.join(classes)}"
-            )
-    limits = (*size, *size)
-    boxes = np.clip(np.array(annotation.boxes, np.float64).reshape(-1, 4), 0.0, limits)
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return objects(
-        boxes=boxes[kept] / limits,
-        classes=np.array([indices[name] for name in annotation.names], np.int32)[kept],
-        ignore=np.array(annotation.is_difficult, bool)[kept],
-    )
 
 
 def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[str]:
@@ -204,20 +183,18 @@ class _PlainTree(ElementTree.TreeBuilder):
 
 def _read_annotation(path: pathlib.Path) -> _Annotation:
     root = _parsed(path)
-    found = _Annotation(_size(root, path), [], [], [], (root.findtext("filename") or "").strip())
+    found = _Annotation(_size(root, path), [], (root.findtext("filename") or "").strip())
     for number, element in enumerate(root.iter("object"), 1):
         where = f"{path}: object {number}"
         name = _text(element, "name", where)
         where = f"{where} ({name!r})"
         xmin, ymin, xmax, ymax = _corners(element, where)
-        found.names.append(name)
-        found.boxes.append((ymin - 1.0, xmin - 1.0, ymax, xmax))
         is_difficult = flag_of(element.findtext("difficult"))
         if is_difficult is None:
             raise UserError(
                 f"{where} has <difficult> {shown(element.findtext('difficult'))}, expected 0 or 1"
             )
-        found.is_difficult.append(is_difficult)
+        found.objects.append((name, (ymin - 1.0, xmin - 1.0, ymax, xmax), is_difficult))
     return found
 
 
