@@ -155,15 +155,11 @@ class DepthValues:
                 notices.contradict(topic, where)
         others, self._examined[where] = dict(self._examined), ends
         for value, share, at_least in found:
-
-            def text(largest: float, value: float = value) -> str:
-                return (
-                    f"up to {largest:.0%} of the pixels are exactly {value:.6g} "
-                    f"({value * self.depth_scale:.4g} m) and no others come near, as where a "
-                    f"value stands for unknown: give unknown=({value:.9g},), or unknown=() if it "
-                    "is a depth"
-                )
-
+            text = (
+                f"up to {share:.0%} of the pixels are exactly {value:.6g} "
+                f"({value * self.depth_scale:.4g} m) and no others come near, as where a value "
+                f"stands for unknown: give unknown=({value:.9g},), or unknown=() if it is a depth"
+            )
             topic, is_top = f"unknown {value!r}", value == top
             if topic not in self._lonely:
                 self._lonely[topic] = (value, is_top)

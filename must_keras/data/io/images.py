@@ -123,15 +123,26 @@ def read_numbers(path: Path) -> np.ndarray:
         return _numbers(path, image, orientation)
 
 
+def load_array(path: Path) -> np.ndarray:
+    """Return a NumPy file (.npy).
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is an archive (.npz).
+    """
+    with _reading(path, "a NumPy array"), open_regular(path) as file:
+        found = np.load(file, allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        raise UserError.at(path, "is an archive of arrays (.npz), expected one array (.npy)")
+    return found
+
+
 def read_array(path: Path) -> np.ndarray:
     """Return a NumPy file (.npy) of one number a pixel, [h, w] or [h, w, 1], as [h, w].
 
     Raises:
-        UserError: there is no such file, it cannot be read, or it is of another shape or kind.
+        UserError: see `load_array`; or it is of another shape or kind.
     """
-    with _reading(path, "a NumPy array"), open_regular(path) as file:
-        found = np.load(file, allow_pickle=False)
-    return _one_number(found, path)
+    return _one_number(load_array(path), path)
 
 
 def read_exr(path: Path) -> np.ndarray:
@@ -154,9 +165,7 @@ def read_exr(path: Path) -> np.ndarray:
     return _one_number(channels["Z"], path)
 
 
-def _one_number(found: object, path: Path) -> np.ndarray:
-    if not isinstance(found, np.ndarray):
-        raise UserError.at(path, "is an archive of arrays (.npz), expected one array (.npy)")
+def _one_number(found: np.ndarray, path: Path) -> np.ndarray:
     if found.ndim == 3 and found.shape[2] == 1:
         found = found[:, :, 0]
     if found.ndim != 2 or found.dtype.kind not in "uif":

@@ -181,7 +181,7 @@ class Palettes:
             if where in self._checked:
                 return
             if picture.is_transparent:
-                self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
+                self._notices.add("transparent maps", where, _TRANSPARENT)
             used = self._used(picture)
             is_gray = all(color == (index,) * 3 for index, color in used.items())
             # A palette of which black alone is used, for example, is of both kinds.
@@ -189,17 +189,14 @@ class Palettes:
                 self._kinds.setdefault("gray" if is_gray else "palette", where)
             if len(self._kinds) > 1:
                 gray, palette = self._kinds["gray"], self._kinds["palette"]
-                self._notices.add(
-                    "kinds of maps",
-                    where,
-                    lambda _: (
-                        f"{palette} has a palette and {gray} is gray: an index and a gray value of "
-                        "the same number are read as the same class"
-                    ),
+                text = (
+                    f"{palette} has a palette and {gray} is gray: an index and a gray value of the "
+                    "same number are read as the same class"
                 )
+                self._notices.add("kinds of maps", where, text)
             self._compare(used, where)
             if not is_gray and self._is_gray(picture.palette):
-                self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
+                self._notices.add("gray palettes", where, _GRAY_PALETTE)
             # Examining a gray map again costs less than a million of their names.
             if picture.palette is not None:
                 self._checked.add(where)
@@ -241,14 +238,10 @@ class Palettes:
                     "class; or state the value of each class, values=(...), if the values are "
                     "right and the colors do not matter"
                 )
-            self._notices.add(
-                "palettes",
-                where,
-                lambda _, text=text: (
-                    f"{text}: if equal values are different classes, read the maps by their "
-                    "colors, colors=(...)"
-                ),
+            hint = (
+                "if equal values are different classes, read the maps by their colors, colors=(...)"
             )
+            self._notices.add("palettes", where, f"{text}: {hint}")
 
 
 _TRANSPARENT = (

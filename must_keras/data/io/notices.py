@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 # Files of a source in which a reader examines the meaning of numbers: training reads them again
 # and again.
@@ -26,13 +26,13 @@ _depth = 0
 
 @dataclasses.dataclass
 class _Noticed:
-    """A notice: the first file, all files, and the largest value among them."""
+    """A notice: the first file, all files, and the largest value among them with its text."""
 
-    text: Callable[[float], str]
+    text: str
     first: str
     at_least: int
-    files: set[str]
     value: float
+    files: set[str] = dataclasses.field(default_factory=set)
     is_reported: bool = False
 
 
@@ -44,7 +44,7 @@ class Notices:
 
     Example:
         notices = Notices("source 'photos'")
-        notices.add("bits", "a.png", lambda value: f"values reach {value:g} of 65535", value=4080)
+        notices.add("bits", "a.png", "values reach 4080 of 65535", value=4080)
     """
 
     def __init__(self, where: str):
@@ -56,7 +56,7 @@ class Notices:
         self,
         topic: str,
         file: str | os.PathLike[str],
-        text: Callable[[float], str],
+        text: str,
         *,
         value: float = 0.0,
         at_least: int = 1,
@@ -66,19 +66,18 @@ class Notices:
         Args:
             topic: name of what is counted; each topic has its own report.
             file: that was read; reading it again does not count.
-            text: returns the end of the report from the largest value of all files.
+            text: end of the report, which is that of the file with the largest value.
             value: of this file.
             at_least: number of files below which nothing is reported.
         """
         with _lock:
-            noticed = self._noticed.setdefault(
-                topic, _Noticed(text, str(file), at_least, set(), value)
-            )
+            noticed = self._noticed.setdefault(topic, _Noticed(text, str(file), at_least, value))
             if noticed.is_reported:
                 return
             if len(noticed.files) < _MAX_FILES:
                 noticed.files.add(str(file))
-            noticed.value = max(noticed.value, value)
+            if value > noticed.value:
+                noticed.text, noticed.value = text, value
             if not _depth:
                 self.report()
             elif self not in _gathering:
@@ -102,7 +101,7 @@ class Notices:
                 count = len(noticed.files)
                 files = noticed.first if count == 1 else f"{count} files, first {noticed.first}"
                 where = f"{self._where}: " if self._where else ""
-                print(f"warning: {where}{files}: {noticed.text(noticed.value)}", file=sys.stderr)
+                print(f"warning: {where}{files}: {noticed.text}", file=sys.stderr)
                 noticed.files.clear()
 
 

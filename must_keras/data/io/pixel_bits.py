@@ -136,25 +136,20 @@ def notice(
     # Files without a source: once for each folder.
     where = f" in {os.path.dirname(path)}" if notices is None else ""
     notices = _OF_NO_SOURCE if notices is None else notices
+    dark = f"dark pictures{where}"
     if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
-        notices.add(f"dark pictures{where}", path, _dark_text, value=largest)
+        used = next(bits for bits in _USED_BITS if largest < 2**bits)
+        text = (
+            f"16-bit pixels reach {largest} of 65535 only, so the pictures are nearly black: they "
+            f"look like {used} bits; give bits={used}, or bits=16 if they are dark indeed"
+        )
+        notices.add(dark, path, text, value=largest)
     elif largest >= 2 ** _USED_BITS[-1]:
         # A photo of the night is dark among others that are not.
-        notices.contradict(f"dark pictures{where}", path)
+        notices.contradict(dark, path)
     if largest > 65535:
-        notices.add(f"bright pictures{where}", path, _bright_text, value=largest)
-
-
-def _dark_text(largest: float) -> str:
-    bits = next(bits for bits in _USED_BITS if largest < 2**bits)
-    return (
-        f"16-bit pixels reach {largest:.0f} of 65535 only, so the pictures are nearly black: they "
-        f"look like {bits} bits; give bits={bits}, or bits=16 if they are dark indeed"
-    )
-
-
-def _bright_text(largest: float) -> str:
-    return (
-        f"pixels of 32 bits reach {largest:.0f}, and what is above 65535 is read as white: give "
-        f"the bits that they use, bits={int(largest).bit_length()}"
-    )
+        text = (
+            f"pixels of 32 bits reach {largest}, and what is above 65535 is read as white: give "
+            f"the bits that they use, bits={largest.bit_length()}"
+        )
+        notices.add(f"bright pictures{where}", path, text, value=largest)
