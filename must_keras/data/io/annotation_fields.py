@@ -4,7 +4,6 @@ import math
 import pathlib
 import re
 import reprlib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -288,7 +287,7 @@ def streamed_entries(path: pathlib.Path, key: str, kind: str) -> Iterator[Entry]
     Raises:
         UserError: see `text_files.array_items`.
     """
-    return entries(path, kind, (item for _, item in array_items(path, key)))
+    return entries(path, kind, array_items(path, key))
 
 
 class Categories:
@@ -352,35 +351,3 @@ def _unknown_key(value: int | str, known: Iterable[int | str]) -> str:
 def few(names: Sequence[Any], limit: int = 5) -> str:
     """Return the first names, and how many more there are."""
     return errors.listed([_SHORT.repr(n) for n in names[:limit]], len(names), limit=limit)
-
-
-# Of several sources: boxes that are left out.
-NO_AREA = "boxes have no area within their image and are left out"
-
-
-class Notes:
-    """Counts of facts that entries of a source have in common, with the first example of each.
-
-    Example:
-        notes.add(NO_AREA, "annotation 7")
-    """
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._first: dict[str, str] = {}
-
-    def add(self, text: str, where: str, *, count: int = 1) -> None:
-        """Count entries of which `text` holds, the first of them at `where`."""
-        self._counts[text] = self._counts.get(text, 0) + count
-        self._first.setdefault(text, where)
-
-    def __getitem__(self, text: str) -> int:
-        return self._counts.get(text, 0)
-
-    def warn(self, where: object) -> None:
-        """Print one warning on stderr for each text that was added."""
-        for text, count in self._counts.items():
-            print(
-                f"warning: {where}: {count} {text}; the first is that of {self._first[text]}",
-                file=sys.stderr,
-            )

@@ -269,19 +269,22 @@ def checked_color(name: str, color: Sequence[int]) -> Color:
     Raises:
         UserError: of the source `name`: it is no color.
     """
-    try:
-        red_green_blue = tuple(int(value) for value in color)
-        is_color = len(red_green_blue) == 3 and all(
-            0 <= value <= 255 and value == given and not isinstance(given, str)
-            for value, given in zip(red_green_blue, color, strict=True)
-        )
-    except (TypeError, ValueError, OverflowError):
-        is_color = False
-    if not is_color:
+    red_green_blue = _as_integers(color) or ()
+    if len(red_green_blue) != 3 or not all(0 <= value <= 255 for value in red_green_blue):
         raise UserError(
             f"source {name!r}: {color} is no color: expected (R, G, B), whole numbers from 0 to 255"
         )
     return red_green_blue
+
+
+def _as_integers(values: Any) -> tuple[int, ...] | None:
+    """Return whole numbers as integers, or None where values are not whole numbers."""
+    try:
+        given = tuple(values)
+        whole = tuple(int(value) for value in given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return whole if whole == given and not isinstance(values, str | Mapping) else None
 
 
 def _looked_up(
@@ -308,14 +311,8 @@ def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
     Raises:
         UserError: of the source `name`: they are not whole numbers.
     """
-    try:
-        given = tuple(values)
-        whole = tuple(int(value) for value in given)
-        is_whole = not isinstance(values, str | Mapping) and whole == given
-        is_whole = is_whole and all(abs(value) < _MAX_VALUE for value in whole)
-    except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole:
+    whole = _as_integers(values)
+    if whole is None or any(abs(value) >= _MAX_VALUE for value in whole):
         raise UserError(
             f"source {name!r}: {what}={values!r}: expected a tuple of whole numbers; with one: "
             "(11,)"

@@ -5,6 +5,7 @@ are gathered, as during preflight, each is reported at the end with its count; a
 when it is added for the first time.
 """
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -120,3 +121,36 @@ def gathered() -> Iterator[None]:
                 for notices in _gathering:
                     notices.report()
                 _gathering.clear()
+
+
+# Of several sources: boxes that are left out.
+NO_AREA = "boxes have no area within their image and are left out"
+
+
+class Notes:
+    """Counts of facts that files or entries of a source have in common, with an example of each.
+
+    Attributes:
+        counts: {fact: how many have it}.
+        first: {fact: the first that has it}.
+
+    Example:
+        notes.add(NO_AREA, "annotation 7")
+    """
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, fact: str, where: str) -> None:
+        """Count a file or an entry."""
+        self.counts[fact] += 1
+        self.first.setdefault(fact, where)
+
+    def warn(self, where: object) -> None:
+        """Print one warning on stderr for each fact that was added."""
+        for fact, count in self.counts.items():
+            print(
+                f"warning: {where}: {count} {fact}; the first is that of {self.first[fact]}",
+                file=sys.stderr,
+            )

@@ -138,26 +138,21 @@ def _without_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def array_items(path: Path, *keys: str) -> Iterator[tuple[str, Any]]:
-    """Yield the elements of some arrays of a JSON object, one by one, reading the file once a key.
+def array_items(path: Path, key: str) -> Iterator[Any]:
+    """Yield the elements of an array of a JSON object, one by one.
 
     Args:
         path: a file {"images": [...], "annotations": [...], "info": ...}.
-        keys: of the arrays; an absent one has no elements.
-
-    Yields:
-        (key, element), key by key.
+        key: of the array; an absent one has no elements.
 
     Raises:
         UserError: there is no such file, or it is no JSON object in UTF-8.
     """
     try:
-        for key in keys:
-            with _opened(path) as file:
-                if file.peek(2)[:2] in _UTF_16:
-                    raise UserError.at(path, "is UTF-16 text, expected UTF-8: save it as UTF-8")
-                for item in ijson.items(file, f"{key}.item", use_float=True):
-                    yield key, item
+        with _opened(path) as file:
+            if file.peek(2)[:2] in _UTF_16:
+                raise UserError.at(path, "is UTF-16 text, expected UTF-8: save it as UTF-8")
+            yield from ijson.items(file, f"{key}.item", use_float=True)
     except (OSError, ijson.JSONError) as error:
         detail = " ".join(str(error).split())
         raise UserError.at(path, f"cannot be read as a JSON object: {detail}") from error

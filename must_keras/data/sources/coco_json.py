@@ -10,16 +10,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import (
-    NO_AREA,
-    Categories,
-    Entry,
-    Notes,
-    entries,
-    few,
-    listed,
-    shown,
-)
+from must_keras.data.io.annotation_fields import Categories, Entry, entries, few, listed, shown
 from must_keras.data.io.coco_segmentations import (
     Segmentation,
     bounds,
@@ -28,6 +19,7 @@ from must_keras.data.io.coco_segmentations import (
 )
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
+from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.io.text_files import read_json
 from must_keras.data.sources.image_files import BoxTable, ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
@@ -108,7 +100,7 @@ class CocoJson(ImageFiles):
         found = _annotations(self._path, content) if results is None else _results(self._of_boxes)
         self._objects = _Objects(found, places, indices, self._sizes)
         self._objects.notes.warn(self._of_boxes)
-        self.num_dropped = self._objects.notes[NO_AREA]
+        self.num_dropped = self._objects.notes.counts[NO_AREA]
         self.has_scores = head is not None and self._objects.has_scores
         label_spaces = spaces(head, LabelSpace("boxes", classes))
         super().__init__(name=name, root=root, files=files, bits=bits, label_spaces=label_spaces)

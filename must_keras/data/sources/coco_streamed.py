@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from must_keras.data.io.annotation_fields import NO_AREA, Categories, Entry, Notes, streamed_entries
+from must_keras.data.io.annotation_fields import Categories, Entry, streamed_entries
 from must_keras.data.io.folders import Path, existing_folder, label_digest
 from must_keras.data.io.images import read_triples, upright_size
+from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.names import FileFinder, check_inside
 from must_keras.data.sources.image_files import BoxTable, ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
@@ -256,7 +257,7 @@ class Objects365(ImageFiles):
                 notes.add(NO_AREA, files[place])
         table.sort(len(files))
         notes.warn(self._path)
-        self.num_dropped = notes[NO_AREA]
+        self.num_dropped = notes.counts[NO_AREA]
         return table
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:

@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import (
-    NO_AREA,
-    Notes,
-    flag_of,
-    number_of_text,
-    shown,
-    size_of,
-)
+from must_keras.data.io.annotation_fields import flag_of, number_of_text, shown, size_of
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.images import upright_size
+from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.io.text_files import read_bytes, read_lines
 from must_keras.data.sources.image_files import BoxTable, ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
@@ -134,7 +128,7 @@ class VocXml(ImageFiles):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
         self._table.sort(len(chosen))
         notes.warn(self._folder)
-        self.num_dropped = notes[NO_AREA]
+        self.num_dropped = notes.counts[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
         super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
 
