@@ -64,12 +64,7 @@ def read_image(
             it cannot be decoded for any reason, or a value needs more than `bits`.
     """
     with _opened(path) as (image, orientation):
-        is_deep = pixel_bits.has_deep_colors(image, path)
-        if is_deep and bits is not None:
-            image = pixel_bits.deep_colors(path, bits)
-        elif bits is None:
-            bits = pixel_bits.stated_bits(image)
-            pixel_bits.notice(image, path, notices, bits=bits or 16, has_deep_colors=is_deep)
+        image, bits = pixel_bits.used(image, path, path, bits=bits, notices=notices)
         return rgb(_upright(image, orientation), bits=bits)
 
 

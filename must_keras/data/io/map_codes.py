@@ -207,7 +207,7 @@ class Palettes:
             return {}
         used = np.flatnonzero(np.bincount(picture.values.reshape(-1))).tolist()
         return {
-            index: _as_color(picture.palette[index])
+            index: tuple(picture.palette[index].tolist())
             for index in used
             if index < len(picture.palette) and index in self._of_classes
         }
@@ -256,11 +256,6 @@ _GRAY_PALETTE = (
     "if the grays are meant, as where a program stored gray maps with a palette, read the maps by "
     "their colors, colors=((0, 0, 0), (1, 1, 1), ...)"
 )
-
-
-def _as_color(values: np.ndarray) -> Color:
-    red, green, blue = values.tolist()
-    return red, green, blue
 
 
 def checked_color(name: str, color: Sequence[int]) -> Color:

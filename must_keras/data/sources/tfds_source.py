@@ -216,35 +216,23 @@ class _Decoded(Mapping):
         if feature.np_dtype not in (np.uint8, np.uint16):
             raise ValueError(f"it is of {np.dtype(feature.np_dtype).name}")
         if isinstance(feature, tfds.features.Image):
-            with self._opened(key) as image:
-                stored = self._stored(key)
-                is_deep = pixel_bits.has_deep_colors(image, stored)
-                if is_deep and bits is not None:
-                    return images.rgb(pixel_bits.deep_colors(stored, bits))
-                image.load()
-                return self._rgb(image, bits, notices, is_deep=is_deep)
-        pixels = self[key]
-        if pixels.ndim == 3 and pixels.shape[2] == 1:
-            pixels = pixels[:, :, 0]
-        return self._rgb(Image.fromarray(pixels), bits, notices)
-
-    def _rgb(
-        self, image: Image.Image, bits: int | None, notices: Notices, *, is_deep: bool = False
-    ) -> np.ndarray:
-        if bits is None:
-            pixel_bits.notice(image, self.where, notices, has_deep_colors=is_deep)
+            stored = self._stored(key)
+            image = Image.open(io.BytesIO(stored))
+        else:
+            pixels, stored = self[key], b""
+            if pixels.ndim == 3 and pixels.shape[2] == 1:
+                pixels = pixels[:, :, 0]
+            image = Image.fromarray(pixels)
+        image, bits = pixel_bits.used(image, stored, self.where, bits=bits, notices=notices)
         return images.rgb(image, bits=bits)
 
     def _stored(self, key: str) -> bytes:
         stored = tf.train.Example.FromString(self._payload).features.feature[key]
         return stored.bytes_list.value[0]
 
-    def _opened(self, key: str) -> Image.Image:
-        return Image.open(io.BytesIO(self._stored(key)))
-
     def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
         """Return a picture, [h, w, C], of the feature's dtype."""
-        with self._opened(key) as image:
+        with Image.open(io.BytesIO(self._stored(key))) as image:
             if feature.shape[-1] == 3:
                 return images.rgb(image)
             pixels = np.asarray(image)
