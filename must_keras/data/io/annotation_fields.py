@@ -249,13 +249,14 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not re.search("[\ud800-\udfff]", text)
 
 
-def listed(file: pathlib.Path, content: Any, key: str, expected: str) -> list[Any]:
-    """Return a list of an annotation file's object.
+def listed(file: pathlib.Path, content: Any, key: str, kind: str, expected: str) -> Iterator[Entry]:
+    """Return the entries of a list of an annotation file's object.
 
     Args:
         file: the annotation file.
         content: its content.
         key: of the list.
+        kind: what its entries are.
         expected: its content, for the message.
 
     Raises:
@@ -268,7 +269,7 @@ def listed(file: pathlib.Path, content: Any, key: str, expected: str) -> list[An
         raise UserError.at(file, f"has no {key!r} (it has {keys}): expected {expected}")
     if type(content[key]) is not list:
         raise UserError.at(file, f": {key!r} is {shown(content[key])}, expected {expected}")
-    return content[key]
+    return entries(file, kind, content[key])
 
 
 def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Entry]:

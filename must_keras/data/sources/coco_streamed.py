@@ -199,12 +199,14 @@ class Objects365(ImageFiles):
 
     def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
         root, self._path = existing_folder(images), pathlib.Path(annotations)
-        ids, written, sizes = array.array("q"), [], array.array("i")
+        ids, written, sizes = array.array("q"), [], []
+        # Millions of images have a few thousand sizes: each is kept once.
+        kept_size: dict[tuple[int, int] | None, tuple[int, int] | None] = {}
         for entry in _listed_images(self._path):
             ids.append(entry.integer("id"))
             written.append(entry.text("file_name"))
-            # (0, 0) until the image's own size is known.
-            sizes.extend(entry.size() or (0, 0))
+            size = entry.size()
+            sizes.append(kept_size.setdefault(size, size))
         categories = _categories(self._path)
         if not categories.names:
             raise UserError.at(self._path, "has no 'categories': at least one is expected")
@@ -215,9 +217,9 @@ class Objects365(ImageFiles):
             )
         check_inside(written, self._path)
         files = _Patches(root).find(written)
-        there = np.array([file is not None for file in files], bool)
-        self.num_absent = int((~there).sum())
-        if self.num_absent == len(files):
+        kept = [i for i, file in enumerate(files) if file is not None]
+        self.num_absent = len(files) - len(kept)
+        if not kept:
             raise UserError(
                 f"none of the {len(files)} images of {self._path} is in {root}: expected "
                 f"{root}/{_patch_and_name(written[0])}"
@@ -225,17 +227,13 @@ class Objects365(ImageFiles):
         if self.num_absent:
             print(
                 f"warning: {self.num_absent} of {len(files)} images of {self._path} are not in "
-                f"{root} and are left out; the first is {written[int(there.argmin())]}",
+                f"{root} and are left out; the first is {written[files.index(None)]}",
                 file=sys.stderr,
             )
-        self._sizes = np.array(sizes).reshape(-1, 2)[there]
-        image_files = [file for file in files if file is not None]
-        for place in np.flatnonzero(self._sizes[:, 0] == 0):
-            self._sizes[place] = upright_size(root / image_files[place])
-        # Of the images that are there; -1 for the others.
-        new_places = np.where(there, np.cumsum(there) - 1, -1).tolist()
-        kept = dict(zip(ids, new_places, strict=True))
-        self._table = self._read_boxes(kept, categories.indices, image_files)
+        image_files = [files[i] for i in kept]
+        self._sizes = [sizes[i] or upright_size(root / files[i]) for i in kept]
+        places = dict.fromkeys(ids, -1) | {ids[i]: place for place, i in enumerate(kept)}
+        self._table = self._read_boxes(places, categories.indices, [written[i] for i in kept])
         label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
         super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
 
@@ -243,7 +241,8 @@ class Objects365(ImageFiles):
         self, places: Mapping[int, int], indices: Mapping[int | str, int], files: Sequence[str]
     ) -> BoxTable:
         """Return the boxes of the images that are there; a place of -1 is that of another."""
-        table, notes = BoxTable("f"), Notes()
+        notes = Notes()
+        table = BoxTable("f", self._sizes, notes)
         for entry in streamed_entries(self._path, "annotations", "annotation"):
             place, index = entry.one_of(places, "image"), entry.one_of(indices, "category")
             box, is_crowd = entry.box(), entry.flag("iscrowd")
@@ -252,20 +251,19 @@ class Objects365(ImageFiles):
             if place < 0:
                 continue
             x, y, width, height = box
-            corners, size = (y, x, y + height, x + width), self._sizes[place].tolist()
-            if not table.add(place, corners, size, index=index, ignore=is_crowd):
-                notes.add(NO_AREA, files[place])
-        table.sort(len(files))
+            corners = (y, x, y + height, x + width)
+            table.add(place, corners, files[place], index=index, ignore=is_crowd)
+        table.sort()
         notes.warn(self._path)
         self.num_dropped = notes.counts[NO_AREA]
         return table
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
-        return tuple(self._sizes[index].tolist()), self._path
+        return self._sizes[index], self._path
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index)
-        label = objects(**self._table.columns(index, self._sizes[index].tolist()))
+        label = objects(**self._table.columns(index))
         return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ from must_keras.data.io.folders import (
     picture_files,
 )
 from must_keras.data.io.images import read_image, upright_size
-from must_keras.data.io.notices import Notices
+from must_keras.data.io.notices import NO_AREA, Notes, Notices
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.names import ImageFinder, by_stem, check_inside
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
@@ -166,44 +166,39 @@ class BoxTable:
 
     Args:
         typecode: of `array.array`, in which corners are stored: "f" or "d".
+        sizes: (height, width) of each image in pixels, to which boxes are cut.
+        notes: count the boxes that are left out.
 
     Example:
-        table = BoxTable("d")
-        table.add(0, (1, 1, 5, 9), (4, 8), index=0, ignore=False)  # True: [1, 1, 4, 8] is kept
-        table.sort(num_images=1)
-        objects(**table.columns(0, (4, 8)))
+        table = BoxTable("d", [(4, 8)], Notes())
+        table.add(0, (1, 1, 5, 9), "box 1", index=0, ignore=False)  # True: cut to (1, 1, 4, 8)
+        table.sort()
+        objects(**table.columns(0))
     """
 
-    def __init__(self, typecode: str):
+    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None], notes: Notes):
+        self._sizes, self._notes = sizes, notes
         self._places, self._classes = array.array("q"), array.array("i")
         self._corners, self._ignore = array.array(typecode), bytearray()
 
     def add(
-        self,
-        place: int,
-        corners: Sequence[float],
-        size: tuple[int, int],
-        *,
-        index: int,
-        ignore: bool,
+        self, place: int, corners: Sequence[float], where: str, *, index: int, ignore: bool
     ) -> bool:
-        """Add a box cut to its image; one without an area is left out.
+        """Add a box cut to its image; return whether it has an area, without which it is left out.
 
         Args:
             place: of the image.
             corners: (ymin, xmin, ymax, xmax) in pixels.
-            size: (height, width) of the image.
+            where: names the box, or its file, for the notes.
             index: of the class.
             ignore: whether the box is an ignored region.
-
-        Returns:
-            Whether the box has an area.
         """
-        ymin, xmin, ymax, xmax = corners
-        cut = (max(ymin, 0.0), max(xmin, 0.0), min(ymax, size[0]), min(xmax, size[1]))
+        (ymin, xmin, ymax, xmax), (height, width) = corners, self._sizes[place]
+        cut = (max(ymin, 0.0), max(xmin, 0.0), min(ymax, height), min(xmax, width))
         # Two numbers that differ may be equal as stored.
         cut = array.array(self._corners.typecode, cut)
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
+            self._notes.add(NO_AREA, where)
             return False
         self._places.append(place)
         self._corners.extend(cut)
@@ -211,18 +206,15 @@ class BoxTable:
         self._ignore.append(ignore)
         return True
 
-    def sort(self, num_images: int) -> np.ndarray:
+    def sort(self) -> np.ndarray:
         """Order the rows by image, once all are added.
-
-        Args:
-            num_images: all, with boxes or without.
 
         Returns:
             [N] the former place of each row, for what belongs to the rows elsewhere.
         """
         places = np.array(self._places, np.int64)
         order = np.argsort(places, kind="stable")
-        counts = np.bincount(places, minlength=num_images)
+        counts = np.bincount(places, minlength=len(self._sizes))
         self._firsts = np.concatenate([[0], np.cumsum(counts)])
         self.boxes = np.array(self._corners).reshape(-1, 4)[order]
         self._sorted_classes = np.array(self._classes, np.int32)[order]
@@ -234,9 +226,9 @@ class BoxTable:
         """Return the rows of an image, in the order in which they were added."""
         return slice(self._firsts[place], self._firsts[place + 1])
 
-    def columns(self, place: int, size: Sequence[int]) -> Stored:
-        """Return the arguments of `objects` for an image of (height, width) pixels."""
-        rows, (height, width) = self.rows(place), size
+    def columns(self, place: int) -> Stored:
+        """Return the arguments of `objects` for an image."""
+        rows, (height, width) = self.rows(place), self._sizes[place]
         return {
             "boxes": self.boxes[rows] / (height, width, height, width),
             "classes": self._sorted_classes[rows],

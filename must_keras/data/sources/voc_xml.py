@@ -109,24 +109,23 @@ class VocXml(ImageFiles):
         else:
             classes = sorted({found[0] for one in known.values() for found in one.objects})
         indices = {name: index for index, name in enumerate(classes)}
-        self._sizes, self._table, notes = [], BoxTable("d"), Notes()
+        self._sizes, notes = [], Notes()
+        self._table = BoxTable("d", self._sizes, notes)
         for place, (stem, file) in enumerate(zip(self._stems, chosen, strict=True)):
             annotation, xml = known[stem], self._xml(stem)
-            size = annotation.size or upright_size(images / file)
-            self._sizes.append(size)
+            self._sizes.append(annotation.size or upright_size(images / file))
             for number, (name_there, corners, is_difficult) in enumerate(annotation.objects, 1):
-                if name_there not in indices:
+                index = indices.get(name_there)
+                if index is None:
                     raise UserError(
                         f"{xml}: object {number} names the class {name_there!r}, which is not one "
                         f"of {', '.join(classes)}"
                     )
-                index = indices[name_there]
-                if not self._table.add(place, corners, size, index=index, ignore=is_difficult):
-                    notes.add(NO_AREA, str(xml))
+                self._table.add(place, corners, str(xml), index=index, ignore=is_difficult)
             written = re.split(r"[/\\]", annotation.file_name)[-1]
             if written and names.as_read(written) not in (pathlib.Path(file).name, stem, xml.stem):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
-        self._table.sort(len(chosen))
+        self._table.sort()
         notes.warn(self._folder)
         self.num_dropped = notes.counts[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
@@ -137,7 +136,7 @@ class VocXml(ImageFiles):
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index)
-        label = objects(**self._table.columns(index, self._sizes[index]))
+        label = objects(**self._table.columns(index))
         return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
