@@ -23,7 +23,6 @@ Tensor = Any
 # Purposes of the random numbers that belong to one key.
 _VIEW, _COLOR, _CHANGES = 101, 102, 103
 
-
 _MAX_MAGNITUDE = 10.0
 # At full magnitude: a shear, a share of the side, degrees, a change of an enhancement's factor.
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
@@ -257,26 +256,18 @@ def _about(center: Tensor, linear: Tensor, shift: Tensor) -> Tensor:
 def _rotation(level: Tensor) -> Tensor:
     angle = level * math.radians(_DEGREES)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    return tf.stack([tf.stack([cosine, -sine]), tf.stack([sine, cosine])])
+    return tf.stack([[cosine, -sine], [sine, cosine]])
 
 
 # A linear map [2, 2] and a shift [2], in pixels, of (y, x), at a level in [-1, 1] of an input of a
 # size.
 GEOMETRIC: dict[str, Callable[[Tensor, tuple[int, int]], tuple[Tensor, Tensor]]] = {
-    "shear_x": lambda level, _: (
-        tf.stack([[1.0, 0.0], tf.stack([level * _SHEAR, 1.0])]), tf.zeros(2)
-    ),
-    "shear_y": lambda level, _: (
-        tf.stack([tf.stack([1.0, level * _SHEAR]), [0.0, 1.0]]), tf.zeros(2)
-    ),
-    "translate_x": lambda level, size: (
-        tf.eye(2), tf.stack([0.0, level * _TRANSLATION * size[1]])
-    ),
-    "translate_y": lambda level, size: (
-        tf.eye(2), tf.stack([level * _TRANSLATION * size[0], 0.0])
-    ),
+    "shear_x": lambda level, _: (tf.stack([[1.0, 0.0], [level * _SHEAR, 1.0]]), tf.zeros(2)),
+    "shear_y": lambda level, _: (tf.stack([[1.0, level * _SHEAR], [0.0, 1.0]]), tf.zeros(2)),
+    "translate_x": lambda level, size: (tf.eye(2), tf.stack([0.0, level * _TRANSLATION * size[1]])),
+    "translate_y": lambda level, size: (tf.eye(2), tf.stack([level * _TRANSLATION * size[0], 0.0])),
     "rotate": lambda level, _: (_rotation(level), tf.zeros(2)),
-}  # fmt: skip
+}
 
 
 def _identity(image: np.ndarray, level: float) -> np.ndarray:

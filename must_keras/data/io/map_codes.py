@@ -33,6 +33,9 @@ class Values:
         ignore: additional values, of pixels that nobody labeled, -1 for example; 255 is one unless
             it is a class.
 
+    Attributes:
+        of_classes: the values that are classes.
+
     Raises:
         UserError: there are too many classes, a class has no value, a value is no whole number or
             has two meanings.
@@ -49,6 +52,7 @@ class Values:
             tuple(range(num_classes)) if values is None else _whole(name, "values", values)
         )
         self._ignore = _whole(name, "ignore", ignore)
+        self.of_classes = frozenset(self._values)
         class_of = _meanings(name, num_classes, self._values, self._ignore)
         self._ignored = [value for value, meaning in class_of.items() if meaning == IGNORE]
         self._known = np.array(sorted(class_of), np.int64)
@@ -56,11 +60,6 @@ class Values:
         # Nearly every map has bytes, for which OpenCV has tables.
         classes, unknown = self._look_up(np.arange(256))
         self._byte_tables = classes.astype(np.uint8), unknown.astype(np.uint8)
-
-    @property
-    def of_classes(self) -> frozenset[int]:
-        """The values that are classes."""
-        return frozenset(self._values)
 
     def describe(self) -> dict[str, Any]:
         return {"values": self._values, "ignore": self._ignore}

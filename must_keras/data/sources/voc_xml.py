@@ -82,28 +82,29 @@ class VocXml(ImageFiles):
     ):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
-        xmls = [path for path in self._folder.iterdir() if path.suffix.lower() == ".xml"]
-        self._xmls = {}
-        for path in sorted(xmls):
-            other = self._xmls.setdefault(path.stem, path)
+        xmls: dict[str, pathlib.Path] = {}
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix.lower() != ".xml":
+                continue
+            other = xmls.setdefault(path.stem, path)
             if other != path:
                 raise UserError(f"{self._folder} holds both {other.name} and {path.name}: keep one")
-        annotated = sorted(self._xmls)
-        self._stems = annotated
+        stems = annotated = sorted(xmls)
         if split is not None:
-            self._stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
-        if not self._stems:
+            stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
+        if not stems:
             raise UserError.at(self._folder, "holds no annotation (*.xml)")
-        files = names.ImageFinder(images, picture_files(images))
-        chosen = []
-        for stem in self._stems:
-            file = files.of_stem(stem)
+        self._xmls = [xmls.get(stem, self._folder / f"{stem}.xml") for stem in stems]
+        finder = names.ImageFinder(images, picture_files(images))
+        files = []
+        for stem, xml in zip(stems, self._xmls, strict=True):
+            file = finder.of_stem(stem)
             if file is None:
-                named_by = self._xml(stem) if split is None else f"{split}.txt"
+                named_by = xml if split is None else f"{split}.txt"
                 raise UserError(f"there is no image {stem}.* in {images}, which {named_by} names")
-            chosen.append(file)
-        needed = annotated if classes is None else []
-        known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
+            files.append(file)
+        needed = {*self._xmls, *(xmls.values() if classes is None else ())}
+        known = {xml: _read_annotation(xml) for xml in needed}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
         else:
@@ -111,8 +112,8 @@ class VocXml(ImageFiles):
         indices = {name: index for index, name in enumerate(classes)}
         self._sizes, notes = [], Notes()
         self._table = BoxTable("d", self._sizes, notes)
-        for place, (stem, file) in enumerate(zip(self._stems, chosen, strict=True)):
-            annotation, xml = known[stem], self._xml(stem)
+        for place, (stem, xml, file) in enumerate(zip(stems, self._xmls, files, strict=True)):
+            annotation = known[xml]
             self._sizes.append(annotation.size or upright_size(images / file))
             for number, (name_there, corners, is_difficult) in enumerate(annotation.objects, 1):
                 index = indices.get(name_there)
@@ -129,10 +130,10 @@ class VocXml(ImageFiles):
         notes.warn(self._folder)
         self.num_dropped = notes.counts[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
-        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
+        super().__init__(name=name, root=images, files=files, label_spaces=label_spaces, bits=bits)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
-        return self._sizes[index], self._xml(self._stems[index])
+        return self._sizes[index], self._xmls[index]
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index)
@@ -140,11 +141,8 @@ class VocXml(ImageFiles):
         return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
-        files = [self._xml(stem).name for stem in self._stems]
+        files = [xml.name for xml in self._xmls]
         return super().describe_content() | {"annotations": label_digest(self._folder, files)}
-
-    def _xml(self, stem: str) -> pathlib.Path:
-        return self._xmls.get(stem, self._folder / f"{stem}.xml")
 
 
 def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[str]:
