@@ -76,27 +76,27 @@ class LabelMaps(PairedFolders):
         bits: int | None = None,
     ):
         check_classes(f"source {name!r}", classes)
-        self._colors = self._values = None
         if colors is None:
-            self._values = Values(name, len(classes), values, ignore)
+            self._code = Values(name, len(classes), values, ignore)
         elif values is not None or ignore:
             raise UserError(f"source {name!r}: give values or colors, not both")
         else:
-            self._colors = Colors(name, len(classes), colors, ignore_colors)
+            self._code = Colors(name, len(classes), colors, ignore_colors)
         space = LabelSpace("map", tuple(classes))
         super().__init__(name=name, images=images, labels=maps, head=head, space=space, bits=bits)
-        if self._values is not None:
-            known = self._values.of_classes
+        self._palettes = None
+        if isinstance(self._code, Values):
+            known = self._code.of_classes
             self._palettes = Palettes(self.notices, known, are_stated=values is not None)
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | (self._colors or self._values).describe()
+        return super().describe() | self._code.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        if self._colors is not None:
-            return self._colors.classes(read_triples(path, palette=True), str(path))
+        if self._palettes is None:
+            return self._code.classes(read_triples(path, palette=True), str(path))
         picture = read_coded(path)
-        classes = self._values.classes(picture.values, str(path))
+        classes = self._code.classes(picture.values, str(path))
         self._palettes.check(picture, str(path))
         return classes
 

@@ -74,15 +74,13 @@ class TfdsSource(Source):
                 f"{', '.join(self._features)}"
             )
         counts = [instruction.examples_in_shard for instruction in self._instructions]
-        firsts = np.cumsum([0, *counts])
+        self._firsts = np.cumsum([0, *counts])
         self._positions = np.concatenate(
             [
                 np.arange(first + part.skip, first + part.skip + part.take)
-                for first, part in zip(firsts[:-1], self._instructions, strict=True)
+                for first, part in zip(self._firsts[:-1], self._instructions, strict=True)
             ]
         )
-        self._shards = np.searchsorted(firsts, self._positions, side="right") - 1
-        self._firsts = firsts
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -90,9 +88,10 @@ class TfdsSource(Source):
     def image_id(self, index: int) -> str:
         if self._image_id is not None:
             return _text(self._example(index)[self._image_id])
-        shard = self._shards[index]
+        position = self._positions[index]
+        shard = np.searchsorted(self._firsts, position, side="right") - 1
         file = self._instructions[shard].filename.replace("\\", "/").rsplit("/", 1)[-1]
-        return f"{file}:{self._positions[index] - self._firsts[shard]}"
+        return f"{file}:{position - self._firsts[shard]}"
 
     def image(self, index: int) -> np.ndarray:
         try:
@@ -153,8 +152,7 @@ class TfdsSource(Source):
         } | self.describe_reading()
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        readings = {head: reading.described for head, reading in self._labels.items()}
-        readings = {head: described for head, described in readings.items() if described}
+        readings = {head: r.described for head, r in self._labels.items() if r.described}
         found = {"readings": readings} if readings else {}
         if self._bits is None:
             return found
