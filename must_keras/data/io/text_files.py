@@ -5,7 +5,6 @@ them one by one.
 """
 
 import codecs
-import contextlib
 import gc
 import io
 import json
@@ -106,9 +105,12 @@ def read_json(path: Path) -> Any:
         data = file.read()
     text = decoded(path, data, json.detect_encoding(data))
     del data
+    # The objects of JSON refer to none of their owners. Python's search for cycles goes through all
+    # of them again and again: of a million annotations it takes more time than reading them.
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        with _without_cycles():
-            return json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         hint = ""
         if error.msg == "Extra data":
@@ -120,19 +122,6 @@ def read_json(path: Path) -> Any:
         raise UserError.at(path, "cannot be read as JSON: it is nested too deeply") from None
     except ValueError as error:  # A whole number of more than 4,300 digits.
         raise UserError.at(path, f"cannot be read as JSON: {error}") from None
-
-
-@contextlib.contextmanager
-def _without_cycles() -> Iterator[None]:
-    """Make objects that refer to none of their owners without a search for cycles.
-
-    Python's search goes through all objects again and again: of a million annotations it takes
-    more time than reading them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
     finally:
         if was_enabled:
             gc.enable()

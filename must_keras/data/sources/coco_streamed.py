@@ -6,6 +6,7 @@ COCO's panoptic annotation, and Objects365: their files are read element by elem
 import array
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -216,7 +217,7 @@ class Objects365(ImageFiles):
                 f"{self._path}: {count} images have the id {twice}, different ids are expected"
             )
         check_inside(written, self._path)
-        files = _Patches(root).find(written)
+        files = _in_patches(root, written)
         kept = [i for i, file in enumerate(files) if file is not None]
         self.num_absent = len(files) - len(kept)
         if not kept:
@@ -270,32 +271,25 @@ class Objects365(ImageFiles):
         return {"annotations": file_sha256(self._path)} | super().describe_content()
 
 
-class _Patches:
-    """The files of the patches' folders; each folder is listed once."""
+def _in_patches(root: pathlib.Path, files: Sequence[str]) -> list[str | None]:
+    """Return the path of each image below the folder; None for absent ones."""
 
-    def __init__(self, root: pathlib.Path):
-        self._root = root
-        self._names: dict[str, frozenset[str]] = {}
+    # Each folder of a patch is listed once.
+    @functools.cache
+    def listed(folder: str) -> frozenset[str]:
+        try:
+            return frozenset(os.listdir(root / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
 
-    def find(self, files: list[str]) -> list[str | None]:
-        """Return the path of each image below the folder; None for absent ones."""
-        return [self._find(file) for file in files]
-
-    def _find(self, file: str) -> str | None:
+    def find(file: str) -> str | None:
         for place in (_patch_and_name(file), file):
             folder, _, name = place.rpartition("/")
-            if name in self._listed(folder):
+            if name in listed(folder):
                 return place
         return None
 
-    def _listed(self, folder: str) -> frozenset[str]:
-        if folder not in self._names:
-            try:
-                names = frozenset(os.listdir(self._root / folder))
-            except (FileNotFoundError, NotADirectoryError):
-                names = frozenset()
-            self._names[folder] = names
-        return self._names[folder]
+    return [find(file) for file in files]
 
 
 def _patch_and_name(file: str) -> str:
