@@ -53,7 +53,15 @@ class Values:
         )
         self._ignore = _whole(name, "ignore", ignore)
         self.of_classes = frozenset(self._values)
-        class_of = _meanings(name, num_classes, self._values, self._ignore)
+        given = [*self._values, *self._ignore]
+        if len(self._values) != num_classes or len(set(given)) != len(given):
+            raise UserError(
+                f"source {name!r}: each of the {num_classes} classes needs one value that is not "
+                f"ignored, received values {_ranges(self._values)} and ignore "
+                f"{_ranges(self._ignore)}"
+            )
+        class_of = dict.fromkeys((IGNORE, *self._ignore), IGNORE)
+        class_of |= {value: index for index, value in enumerate(self._values)}
         self._ignored = [value for value, meaning in class_of.items() if meaning == IGNORE]
         self._known = np.array(sorted(class_of), np.int64)
         self._class_of = np.array([class_of[value] for value in sorted(class_of)], np.uint8)
@@ -312,19 +320,6 @@ def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
             "(11,)"
         )
     return whole
-
-
-def _meanings(
-    name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]
-) -> dict[int, int]:
-    """Return {value in the files: its class, or IGNORE}."""
-    if len(values) != num_classes or len({*values, *ignore}) != len(values) + len(ignore):
-        raise UserError(
-            f"source {name!r}: each of the {num_classes} classes needs one value that is not "
-            f"ignored, received values {_ranges(values)} and ignore {_ranges(ignore)}"
-        )
-    ignored = dict.fromkeys((IGNORE, *ignore), IGNORE)
-    return ignored | {value: index for index, value in enumerate(values)}
 
 
 def _few(names: Iterable[str], limit: int = 10) -> str:
