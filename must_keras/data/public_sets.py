@@ -42,7 +42,7 @@ from must_keras.data.sources import (
     depth_reading,
     tfds_builder,
 )
-from must_keras.data.splits import Splits, carve_validation, listed, permutation
+from must_keras.data.splits import Group, Splits, carve_validation, listed, permutation
 from must_keras.errors import UserError
 
 # Classes of VOC's label maps: the values of SegmentationClass's pixels from 0 on. 255, the rim of
@@ -267,12 +267,7 @@ def _diode(root: Path, name: str, seed: int, **heads: str) -> Splits:
 
 
 def carved(
-    train: Source,
-    test: Source,
-    *,
-    max_validation: int,
-    seed: int,
-    group: Callable[[str], str] | None = None,
+    train: Source, test: Source, *, max_validation: int, seed: int, group: Group | None = None
 ) -> Splits:
     """Carve validation images out of a training set, and keep the test set as it is.
 

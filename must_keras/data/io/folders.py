@@ -9,10 +9,8 @@ from typing import Any
 
 from must_keras.data import names
 from must_keras.data.io.notices import Notes
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 from must_keras.files import file_sha256, list_sha256
-
-Path = str | os.PathLike[str]
 
 # Hexadecimal digits of a digest of a folder's content.
 _DIGITS = 16

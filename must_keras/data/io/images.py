@@ -1,7 +1,6 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
 import contextlib
-import os
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -12,10 +11,8 @@ from PIL import Image
 
 from must_keras.data.io import image_metadata, pixel_bits
 from must_keras.data.io.notices import Notices
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 from must_keras.files import open_regular
-
-Path = str | os.PathLike[str]
 
 # Of one image, by its header: the largest sensors of phones have 200 million pixels. An image of
 # as many takes 0.6 GB as RGB, and up to four times that while it is converted.

@@ -8,10 +8,11 @@ when it is added for the first time.
 import collections
 import contextlib
 import dataclasses
-import os
 import sys
 import threading
 from collections.abc import Iterator
+
+from must_keras.errors import Path
 
 # Files of a source in which a reader examines the meaning of numbers: training reads them again
 # and again.
@@ -54,13 +55,7 @@ class Notices:
         self._against: dict[str, set[str]] = {}
 
     def add(
-        self,
-        topic: str,
-        file: str | os.PathLike[str],
-        text: str,
-        *,
-        value: float = 0.0,
-        at_least: int = 1,
+        self, topic: str, file: Path, text: str, *, value: float = 0.0, at_least: int = 1
     ) -> None:
         """Count a file for a topic, and report the topic once.
 
@@ -84,7 +79,7 @@ class Notices:
             elif self not in _gathering:
                 _gathering.append(self)
 
-    def contradict(self, topic: str, file: str | os.PathLike[str]) -> None:
+    def contradict(self, topic: str, file: Path) -> None:
         """Count a file against a topic, which is reported only where more files are for it."""
         with _lock:
             against = self._against.setdefault(topic, set())

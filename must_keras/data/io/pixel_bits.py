@@ -7,10 +7,8 @@ import numpy as np
 from PIL import Image
 
 from must_keras.data.io.notices import Notices
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 from must_keras.files import open_regular
-
-Path = str | os.PathLike[str]
 
 # Tags of a TIFF that state how many bits of a pixel are used.
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 341

@@ -103,16 +103,13 @@ class CocoJson(ImageFiles):
             found = listed(self._path, content, "annotations", "annotation", expected)
         else:
             found = _results(self._of_boxes)
-        self._read_objects(found, places, categories.indices)
+        self._read_objects(found, places, categories)
         self.has_scores = head is not None and bool(np.any(self._scores != 1.0))
         label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
         super().__init__(name=name, root=root, files=files, bits=bits, label_spaces=label_spaces)
 
     def _read_objects(
-        self,
-        found: Iterator[Entry],
-        places: Mapping[int | str, int],
-        indices: Mapping[int | str, int],
+        self, found: Iterator[Entry], places: Mapping[int | str, int], categories: Categories
     ) -> None:
         """Read annotations into arrays: 53 bytes a box, and masks of those that have one.
 
@@ -121,9 +118,9 @@ class CocoJson(ImageFiles):
         Args:
             found: annotations, in the file's order.
             places: {image id: place}.
-            indices: {category id: index}.
+            categories: of the file.
         """
-        notes = Notes()
+        notes, indices = Notes(), categories.indices
         self._table = BoxTable("d", self._sizes, notes)
         segmentations: list[Segmentation | None] = []
         scores = array.array("d")
