@@ -195,16 +195,13 @@ def coco(root: Path, *, head: str, seed: int, instances_head: str | None = None)
     root, files = pathlib.Path(root), pathlib.Path(root) / "annotations"
 
     def source(name: str, year: str) -> Source:
-        images, maps, file = (
-            root / year,
-            files / f"panoptic_{year}",
-            files / f"panoptic_{year}.json",
-        )
+        images, maps = root / year, files / f"panoptic_{year}"
+        file = files / f"panoptic_{year}.json"
         panoptic = CocoPanoptic(name=name, images=images, maps=maps, annotations=file, head=head)
         if instances_head is None:
             return panoptic
-        own, file = f"{name}_instances", files / f"instances_{year}.json"
-        instances = CocoJson(name=own, images=images, annotations=file, head=instances_head)
+        file, part = files / f"instances_{year}.json", f"{name}_instances"
+        instances = CocoJson(name=part, images=images, annotations=file, head=instances_head)
         return Joined([panoptic, instances], name=name)
 
     train, test = source("coco", "train2017"), source("coco_test", "val2017")

@@ -157,20 +157,17 @@ class CsvClasses(_Classified):
         files = picture_files(root)
         rows = _read(self._csv, file_column, class_column)
         known = names.Names(files)
-        first: dict[str, int] = {}
-        named: dict[str, tuple[int, str]] = {}
+        row_of: dict[str, tuple[int, str]] = {}
         for number, text, class_name in rows:
             where = f"{self._csv}, line {number}"
             file = _found(known, text, where)
             if file is None:
                 raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
-            if file in first:
-                raise UserError(
-                    f"{where}: {text!r} is also on line {first[file]}: a picture has one row"
-                )
-            first[file] = number
-            if class_name:
-                named[file] = (number, class_name)
+            if file in row_of:
+                other = row_of[file][0]
+                raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
+            row_of[file] = (number, class_name)
+        named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
         else:

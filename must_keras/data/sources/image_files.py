@@ -169,6 +169,9 @@ class BoxTable:
         sizes: (height, width) of each image in pixels, to which boxes are cut.
         notes: count the boxes that are left out.
 
+    Attributes:
+        boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels, once they are sorted.
+
     Example:
         table = BoxTable("d", [(4, 8)], Notes())
         table.add(0, (1, 1, 5, 9), "box 1", index=0, ignore=False)  # True: cut to (1, 1, 4, 8)

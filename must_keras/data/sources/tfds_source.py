@@ -243,18 +243,17 @@ class _Decoded(Mapping):
 
 def _check_arguments(name: str, builder: Any, labels: Any) -> None:
     """Raise UserError where arguments of a source are of another kind."""
+    where = f"source {name!r}"
     if not isinstance(builder, tfds.core.DatasetBuilder):
         raise UserError.of(
-            f"source {name!r}", "builder", builder, "expected tfds_builder(...) or tfds_folder(...)"
+            where, "builder", builder, "expected tfds_builder(...) or tfds_folder(...)"
         )
     if not isinstance(labels, Mapping):
-        raise UserError.of(
-            f"source {name!r}", "labels", labels, "expected {head: class_reading(...)}"
-        )
+        raise UserError.of(where, "labels", labels, "expected {head: class_reading(...)}")
     for head, reading in labels.items():
         if not isinstance(reading, Reading) or not callable(reading.read):
             raise UserError(
-                f"source {name!r}: the label of head {head!r} is {reading!r}: expected "
+                f"{where}: the label of head {head!r} is {reading!r}: expected "
                 "labels={head: class_reading(...), map_reading(...), ... or a Reading}"
             )
 
