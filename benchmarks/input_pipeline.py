@@ -35,9 +35,8 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from must_keras.data import pipeline
-    from must_keras.data.augmentation import Augmentation
+    from must_keras.data.augmentation import Augmentation, RandAugment
     from must_keras.data.examples import LabeledExamples
-    from must_keras.data.rand_augment import RandAugment
     from must_keras.data.sources import FolderPerClass, LabelMaps
     from must_keras.tasks import Classification, Segmentation
 

@@ -53,7 +53,7 @@ class _Noise:
         return str(index)
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        from must_keras.data.stored import objects
+        from must_keras.data.sources.source import objects
 
         random = np.random.default_rng(index)
         corners = random.uniform(0.0, 0.6, (10, 2))

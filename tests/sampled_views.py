@@ -5,8 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from must_keras.data.augmentation import Augmentation
-from must_keras.data.rand_augment import RandAugment
+from must_keras.data.augmentation import Augmentation, RandAugment
 from must_keras.ops.views import View
 
 

@@ -3,8 +3,6 @@
 The rule is per image and head, and whole: ground truth is never mixed with a pseudo label.
 """
 
-from __future__ import annotations
-
 import bisect
 import collections
 import dataclasses
@@ -16,8 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from must_keras.data.sources import LabelSpace, LabelSpaces, Source
+from must_keras.data.sources.source import Stored
 from must_keras.data.splits import Splits
-from must_keras.data.stored import Stored
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold

@@ -1,8 +1,5 @@
 """Names of files and classes, compared as people read them, and files found by such names."""
 
-from __future__ import annotations
-
-import functools
 import os
 import pathlib
 import posixpath
@@ -71,21 +68,40 @@ class Names:
 
     def __init__(self, names: Iterable[str]):
         self._names = set(names)
+        self._grouped: dict[Callable[[str], str], dict[str, list[str]]] = {}
 
-    def find(self, name: str, *, is_path: bool = True) -> str | None:
-        """Return the known name that is meant, or None.
+    def find(self, name: str) -> str | None:
+        """Return the known path that is meant, or None.
 
-        An equal name comes before all others. Otherwise one that reads the same, for paths also
-        with Windows' separators, a leading "./", the escapes of a URL, or another case of suffix.
+        An equal name comes before all others. Otherwise one that reads the same, also with Windows'
+        separators, a leading "./", the escapes of a URL, or another case of suffix.
 
         Raises:
             UserError: several known names read the same and none of them is equal.
         """
+        return self._find(name, paths(name), _path_key)
+
+    def index_in(self, name: str, order: Sequence[str]) -> int | None:
+        """Return the position in `order` of the known name that is meant (no path), or None.
+
+        Raises:
+            UserError: see `find`.
+        """
+        found = self._find(name, (name,), as_read)
+        return None if found is None else order.index(found)
+
+    def _find(self, name: str, readings: Iterable[str], key: Callable[[str], str]) -> str | None:
+        """Return the known name that is equal, or of which the key is that of a reading."""
         if name in self._names:
             return name
-        keys = map(_path_key, dict.fromkeys(paths(name))) if is_path else (as_read(name),)
-        for key in keys:
-            found = (self._by_path if is_path else self._by_name).get(key, [])
+        # Most names are equal ones: names are grouped for the first that is not.
+        if key not in self._grouped:
+            groups: dict[str, list[str]] = {}
+            for known in sorted(self._names):
+                groups.setdefault(key(known), []).append(known)
+            self._grouped[key] = groups
+        for reading in readings:
+            found = self._grouped[key].get(key(reading), [])
             if len(found) > 1:
                 raise UserError(
                     f"{shown(name)} may mean {shown(found[0])} or {shown(found[1])}, which read "
@@ -94,30 +110,6 @@ class Names:
             if found:
                 return found[0]
         return None
-
-    def index_in(self, name: str, order: Sequence[str]) -> int | None:
-        """Return the position in `order` of the known name that is meant (no path), or None.
-
-        Raises:
-            UserError: see `find`.
-        """
-        found = self.find(name, is_path=False)
-        return None if found is None else order.index(found)
-
-    # Most names are equal ones: these are built for the first that is not.
-    @functools.cached_property
-    def _by_path(self) -> dict[str, list[str]]:
-        return self._grouped(_path_key)
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        return self._grouped(as_read)
-
-    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name in sorted(self._names):
-            found.setdefault(key(name), []).append(name)
-        return found
 
 
 def _path_key(path: str) -> str:

@@ -5,10 +5,7 @@ reading the examples before it. `training.input_pipeline` builds the batches of 
 `training_batches`; scoring and labeling use `evaluation_batches` and `images_in_sizes`.
 """
 
-from __future__ import annotations
-
 import contextlib
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,35 +50,29 @@ class Examples(Protocol):
 # ---- one example ---------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    """Reads examples as the flat lists of arrays that tf.numpy_function returns."""
+def _read(examples: Examples, tasks: Sequence[Task], index: tf.Tensor) -> tuple[tf.Tensor, Labels]:
+    """Return the image and {head: stored label} of an example."""
+    parts: list[tuple[str, str, Spec]] = [
+        (task.name, key, spec)
+        for task in tasks
+        for key, spec in sorted(task.labels.stored_spec().items())
+    ]
 
-    examples: Examples
-    tasks: Sequence[Task]
+    # A flat list of arrays is what tf.numpy_function returns.
+    def load(i: np.int64) -> list[np.ndarray]:
+        image, stored = examples.load(int(i))
+        labels = {task.name: task.labels.compact(stored[task.name]) for task in tasks}
+        flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in parts]
+        return [np.ascontiguousarray(image), *flat]
 
-    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, Labels]:
-        """Return the image and {head: stored label} of an example."""
-        parts: list[tuple[str, str, Spec]] = [
-            (task.name, key, spec)
-            for task in self.tasks
-            for key, spec in sorted(task.labels.stored_spec().items())
-        ]
-
-        def load(i: np.int64) -> list[np.ndarray]:
-            image, stored = self.examples.load(int(i))
-            labels = {task.name: task.labels.compact(stored[task.name]) for task in self.tasks}
-            flat = [np.asarray(labels[head][key], spec.dtype) for head, key, spec in parts]
-            return [np.ascontiguousarray(image), *flat]
-
-        dtypes = [tf.uint8, *(tf.as_dtype(spec.dtype) for _, _, spec in parts)]
-        image, *flat = tf.numpy_function(load, [index], dtypes, stateful=False)
-        image.set_shape((None, None, 3))
-        labels: Labels = {}
-        for (head, key, spec), tensor in zip(parts, flat, strict=True):
-            tensor.set_shape(spec.shape)
-            labels.setdefault(head, {})[key] = tensor
-        return image, labels
+    dtypes = [tf.uint8, *(tf.as_dtype(spec.dtype) for _, _, spec in parts)]
+    image, *flat = tf.numpy_function(load, [index], dtypes, stateful=False)
+    image.set_shape((None, None, 3))
+    labels: Labels = {}
+    for (head, key, spec), tensor in zip(parts, flat, strict=True):
+        tensor.set_shape(spec.shape)
+        labels.setdefault(head, {})[key] = tensor
+    return image, labels
 
 
 @contextlib.contextmanager
@@ -226,14 +217,13 @@ def training_batches(
     Returns:
         A dataset of `TrainingBatch`: (inputs, {"labels": {head: label}, "keys": [B] int32}).
     """
-    reader = _Reader(examples, tuple(tasks))
     own, number = batch // shares, len(examples)
 
     def build(place: tf.Tensor) -> TrainingBatch:
         index, key = example_at(
             place, num_examples=number, seed=seed, batch=batch, share=share, shares=shares
         )
-        image, stored = reader.read(index)
+        image, stored = _read(examples, tasks, index)
         x, labels = make_views(image, stored, key)
         return x, {"labels": labels, "keys": key}
 
@@ -255,10 +245,9 @@ def images_in_sizes(
     Returns:
         A dataset of (({"image", "area"} of each size), [B] int64); an index of -1 is a filler.
     """
-    reader = _Reader(examples, ())
 
     def build(place: tf.Tensor) -> Any:
-        image, _ = reader.read(tf.maximum(place, 0))
+        image, _ = _read(examples, (), tf.maximum(place, 0))
         views = [letterbox(tf.shape(image)[:2], (size, size)) for size in sizes]
         return tuple(_through(view, image, {}, ())[0] for view in views), place
 
@@ -288,10 +277,9 @@ def evaluation_batches(
         A dataset of `TrainingBatch`: ({"image", "area"}, {"labels": {head: label}, "index": [B]
         int64}); an index of -1 marks a filler.
     """
-    reader = _Reader(examples, tuple(tasks))
 
     def build(place: tf.Tensor) -> TrainingBatch:
-        image, stored = reader.read(tf.maximum(place, 0))
+        image, stored = _read(examples, tasks, tf.maximum(place, 0))
         view = letterbox(tf.shape(image)[:2], (size, size))
         x, labels = _through(mirrored(view) if mirror else view, image, stored, tasks)
         return x, {"labels": labels, "index": place}

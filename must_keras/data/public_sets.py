@@ -18,8 +18,6 @@ Example:
     len(sets.train), len(sets.validation), len(sets.test)
 """
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Callable
 
@@ -44,7 +42,7 @@ from must_keras.data.sources import (
     depth_reading,
     tfds_builder,
 )
-from must_keras.data.splits import Splits, carve_validation, listed, permutation
+from must_keras.data.splits import Group, Splits, carve_validation, listed, permutation
 from must_keras.errors import UserError
 
 # Classes of VOC's label maps: the values of SegmentationClass's pixels from 0 on. 255, the rim of
@@ -129,18 +127,13 @@ def voc_maps(root: Path, *, head: str, seed: int) -> Splits:
     training images. The additional maps of SBD are not used.
     """
     root = pathlib.Path(root)
+    images, maps = root / "JPEGImages", root / "SegmentationClass"
     photos = LabelMaps(
-        name="voc_maps",
-        images=root / "JPEGImages",
-        maps=root / "SegmentationClass",
-        head=head,
-        classes=VOC_MAP_CLASSES,
+        name="voc_maps", images=images, maps=maps, head=head, classes=VOC_MAP_CLASSES
     )
     lists = root / "ImageSets" / "Segmentation"
-    train, test = (
-        listed(photos, lists / f"{split}.txt", name=f"voc_maps{end}")
-        for end, split in (("", "train"), ("_test", "val"))
-    )
+    train = listed(photos, lists / "train.txt", name="voc_maps")
+    test = listed(photos, lists / "val.txt", name="voc_maps_test")
     return carved(train, test, max_validation=150, seed=seed)
 
 
@@ -169,18 +162,14 @@ def ade20k(root: Path, *, head: str, seed: int) -> Splits:
             path,
             f"names {len(names)} classes, expected one a line, numbered 1 to {_NUM_ADE20K_CLASSES}",
         )
-    train, test = (
-        LabelMaps(
-            name=f"ade20k{end}",
-            images=root / "images" / split,
-            maps=root / "annotations" / split,
-            head=head,
-            classes=tuple(names[number] for number in values),
-            values=values,
-            ignore=(0,),
-        )
-        for end, split in (("", "training"), ("_test", "validation"))
-    )
+    classes = tuple(names[number] for number in values)
+
+    def source(name: str, split: str) -> LabelMaps:
+        images, maps = root / "images" / split, root / "annotations" / split
+        coded = {"classes": classes, "values": values, "ignore": (0,)}
+        return LabelMaps(name=name, images=images, maps=maps, head=head, **coded)
+
+    train, test = source("ade20k", "training"), source("ade20k_test", "validation")
     return carved(train, test, max_validation=1_000, seed=seed)
 
 
@@ -206,22 +195,14 @@ def coco(root: Path, *, head: str, seed: int, instances_head: str | None = None)
     root, files = pathlib.Path(root), pathlib.Path(root) / "annotations"
 
     def source(name: str, year: str) -> Source:
-        maps = CocoPanoptic(
-            name=name,
-            images=root / year,
-            maps=files / f"panoptic_{year}",
-            annotations=files / f"panoptic_{year}.json",
-            head=head,
-        )
+        images, maps = root / year, files / f"panoptic_{year}"
+        file = files / f"panoptic_{year}.json"
+        panoptic = CocoPanoptic(name=name, images=images, maps=maps, annotations=file, head=head)
         if instances_head is None:
-            return maps
-        instances = CocoJson(
-            name=f"{name}_instances",
-            images=root / year,
-            annotations=files / f"instances_{year}.json",
-            head=instances_head,
-        )
-        return Joined([maps, instances], name=name)
+            return panoptic
+        file, part = files / f"instances_{year}.json", f"{name}_instances"
+        instances = CocoJson(name=part, images=images, annotations=file, head=instances_head)
+        return Joined([panoptic, instances], name=name)
 
     train, test = source("coco", "train2017"), source("coco_test", "val2017")
     return carved(train, test, max_validation=2_500, seed=seed)
@@ -242,15 +223,12 @@ def objects365(root: Path, *, head: str, seed: int) -> Splits:
     images.
     """
     root = pathlib.Path(root)
-    train, test = (
-        Objects365(
-            name=f"objects365{end}",
-            images=root / split,
-            annotations=root / "annotations" / f"zhiyuan_objv2_{split}.json",
-            head=head,
-        )
-        for end, split in (("", "train"), ("_test", "val"))
-    )
+
+    def source(name: str, split: str) -> Objects365:
+        file = root / "annotations" / f"zhiyuan_objv2_{split}.json"
+        return Objects365(name=name, images=root / split, annotations=file, head=head)
+
+    train, test = source("objects365", "train"), source("objects365_test", "val")
     test = limited(test, max_images=_MAX_OBJECTS365_TEST, seed=seed)
     return carved(train, test, max_validation=5_000, seed=seed)
 
@@ -277,10 +255,8 @@ def diode_normals(root: Path, *, head: str, seed: int) -> Splits:
 
 
 def _diode(root: Path, name: str, seed: int, **heads: str) -> Splits:
-    train, test = (
-        Diode(name=f"{name}{end}", root=pathlib.Path(root) / split, **heads)
-        for end, split in (("", "train"), ("_test", "val"))
-    )
+    train = Diode(name=name, root=pathlib.Path(root) / "train", **heads)
+    test = Diode(name=f"{name}_test", root=pathlib.Path(root) / "val", **heads)
     # "indoors/scene_00000/scan_00000/x.png" is of the scene "indoors/scene_00000".
     return carved(
         train, test, max_validation=500, seed=seed, group=lambda i: "/".join(i.split("/")[:2])
@@ -288,12 +264,7 @@ def _diode(root: Path, name: str, seed: int, **heads: str) -> Splits:
 
 
 def carved(
-    train: Source,
-    test: Source,
-    *,
-    max_validation: int,
-    seed: int,
-    group: Callable[[str], str] | None = None,
+    train: Source, test: Source, *, max_validation: int, seed: int, group: Group | None = None
 ) -> Splits:
     """Carve validation images out of a training set, and keep the test set as it is.
 
@@ -331,10 +302,7 @@ def _by_tfds(
 ) -> Splits:
     """Carve TFDS's split "train" of a data set; `test` is TFDS's name of the test split."""
     builder = tfds_builder(dataset, data_dir)
-    train, held_out = (
-        TfdsSource(
-            name=f"{name}{end}", builder=builder, split=split, labels={head: reading(builder)}
-        )
-        for end, split in (("", "train"), ("_test", test))
-    )
+    labels = {head: reading(builder)}
+    train = TfdsSource(name=name, builder=builder, split="train", labels=labels)
+    held_out = TfdsSource(name=f"{name}_test", builder=builder, split=test, labels=labels)
     return carved(train, held_out, max_validation=max_validation, seed=seed)

@@ -1,7 +1,5 @@
 """Splits into training, validation and test images: by lists, a seed, groups, or a sequence."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib
@@ -17,6 +15,8 @@ from must_keras.data.names import stem
 from must_keras.data.sources import Source, Subset, check_not_empty
 from must_keras.errors import UserError, expect, nearest
 
+# Image id to the name of its group: images of one group stay together.
+Group = Callable[[str], str]
 # Ends of the names of the three parts.
 _ENDS = ("", "_validation", "_test")
 
@@ -62,12 +62,7 @@ def permutation(source: Source, *, seed: int) -> list[int]:
 
 
 def carve_validation(
-    source: Source,
-    *,
-    count: int,
-    seed: int,
-    group: Callable[[str], str] | None = None,
-    end: str = "_validation",
+    source: Source, *, count: int, seed: int, group: Group | None = None, end: str = "_validation"
 ) -> Carved:
     """Carve a validation set out of a training set; both keep the source's order.
 
@@ -196,7 +191,7 @@ def split_by_fraction(
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
-    group: Callable[[str], str] | None = None,
+    group: Group | None = None,
 ) -> Splits:
     """Split a set in three at random, where images do not resemble their neighbors.
 

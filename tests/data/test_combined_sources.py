@@ -20,7 +20,7 @@ from must_keras.data.sources import (
     Relabeled,
     Source,
 )
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import class_label, objects
 from must_keras.errors import UserError
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from must_keras.data.io.coco_segmentations import crop, polygons_crop, rle_crop
+from must_keras.data.io.coco_segmentations import crop, rasterized
 from must_keras.ops.masks import paste
 
 
@@ -53,8 +53,10 @@ def test_polygons_and_run_lengths_are_those_of_the_whole_image(seed):
     rle = coco_mask.frPyObjects([points.tolist()], height, width)[0]
     expected = crop(coco_mask.decode(rle), box, size=56)
     assert 0.2 < expected.mean() < 1
-    np.testing.assert_array_equal(polygons_crop([points], box, size=56), expected)
-    np.testing.assert_array_equal(rle_crop(rle["counts"], (height, width), box, size=56), expected)
+    np.testing.assert_array_equal(rasterized([points], (height, width), box, size=56), expected)
+    np.testing.assert_array_equal(
+        rasterized(rle["counts"], (height, width), box, size=56), expected
+    )
 
 
 def test_pasting_gives_the_mask_back():
@@ -69,10 +71,10 @@ def test_pasting_gives_the_mask_back():
 
 def test_a_polygon_that_leaves_its_box_is_cut():
     square = np.array([-20, -20, 30, -20, 30, 30, -20, 30], np.float64)
-    assert polygons_crop([square], (2, 3, 12, 13), size=8).all()
+    assert rasterized([square], (20, 20), (2, 3, 12, 13), size=8).all()
 
 
 def test_two_polygons_are_one_object():
     left, right = (np.array([x, 0, x + 4, 0, x + 4, 10, x, 10], np.float64) for x in (0, 6))
-    mask = polygons_crop([left, right], (0, 0, 10, 10), size=10)
+    mask = rasterized([left, right], (10, 10), (0, 0, 10, 10), size=10)
     assert mask[:, :4].all() and mask[:, 6:].all() and not mask[:, 4:6].any()

@@ -6,9 +6,8 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 import sampled_views
-from must_keras.data.augmentation import Augmentation
+from must_keras.data.augmentation import GEOMETRIC, PHOTOMETRIC, Augmentation, RandAugment
 from must_keras.data.pipeline import sample_image
-from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment
 from must_keras.errors import UserError
 from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.masks import paste

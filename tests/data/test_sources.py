@@ -10,7 +10,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from must_keras.data import stored
 from must_keras.data.sources import (
     CocoJson,
     Concatenated,
@@ -28,6 +27,7 @@ from must_keras.data.sources import (
     VocXml,
     without_labels,
 )
+from must_keras.data.sources.source import class_label, objects
 from must_keras.errors import UserError
 from must_keras.runs.fingerprint import describe
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
@@ -583,8 +583,7 @@ def test_tfds_labels_outside_their_classes(odd):
     ):
         source(3).labels(0)
     reading = Reading(
-        LabelSpace("classes", ("a", "b")),
-        lambda example: stored.class_label(int(example["label"]), 2),
+        LabelSpace("classes", ("a", "b")), lambda example: class_label(int(example["label"]), 2)
     )
     unlabeled = TfdsSource(
         name="t", builder=odd, split="train", labels={"c": reading}, image="gray"
@@ -724,13 +723,13 @@ def test_threads_see_the_same(coco, tmp_path):
 
 def test_stored_labels_from_plain_values():
     with pytest.raises(UserError, match="class 3 of 3"):
-        stored.class_label(3, 3)
+        class_label(3, 3)
     with pytest.raises(UserError, match="class -1"):
-        stored.class_label(-1, 3)
-    empty = stored.objects(boxes=[], classes=[])
+        class_label(-1, 3)
+    empty = objects(boxes=[], classes=[])
     assert empty["boxes"].shape == (0, 4) and empty["ignore"].shape == (0,)
     with pytest.raises(ValueError):
-        stored.objects(boxes=[[0, 0, 1, 1]], classes=[1, 2])
+        objects(boxes=[[0, 0, 1, 1]], classes=[1, 2])
 
 
 # ---- names as people have them ------------------------------------------------------------------

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from must_keras.data.sources import LabelSpace, Reading, TfdsSource, tfds_source
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import class_label, objects
 from must_keras.errors import DataError, UserError
 
 NUM = 23

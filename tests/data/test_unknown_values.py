@@ -37,14 +37,14 @@ def test_a_topic_is_reported_once_with_its_count_and_largest_value(capsys):
     found = Notices("source 'photos'")
     with notices.gathered():
         for file, value in (("b.png", 2), ("a.png", 7), ("b.png", 3)):
-            found.add("dark", file, lambda value: f"reaches {value:g}", value=value)
-        found.add("rare", "c.png", lambda _: "rare", at_least=2)
+            found.add("dark", file, f"reaches {value:g}", value=value)
+        found.add("rare", "c.png", "rare", at_least=2)
         assert not warnings(capsys)
     assert warnings(capsys) == ["warning: source 'photos': 2 files, first b.png: reaches 7"]
-    found.add("dark", "d.png", lambda value: f"reaches {value:g}", value=9)
+    found.add("dark", "d.png", "reaches 9", value=9)
     assert not warnings(capsys)
     # Outside, a topic is reported as soon as enough files have it.
-    found.add("rare", "d.png", lambda _: "rare", at_least=2)
+    found.add("rare", "d.png", "rare", at_least=2)
     assert warnings(capsys) == ["warning: source 'photos': 2 files, first c.png: rare"]
 
 

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from fakes.few_layers import NETWORK
-from must_keras.data.sources.source import LabelSpace, Source
-from must_keras.data.stored import class_label
+from must_keras.data.sources.source import LabelSpace, Source, class_label
 from must_keras.errors import DataError, UserError
 from must_keras.inference.predictor import Predictor
 from must_keras.inference.scoring import Reliability, Scorer, labeled

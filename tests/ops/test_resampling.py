@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import sampled_views
-from must_keras.data.augmentation import Augmentation
-from must_keras.data.rand_augment import RandAugment
+from must_keras.data.augmentation import Augmentation, RandAugment
 from must_keras.ops.resampling import sample_array
 
 SIZE = (24, 32)

@@ -7,10 +7,10 @@ import pytest
 
 from fakes.random_examples import NETWORK
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher
-from must_keras.data import stored
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import LabelSpace, Source
+from must_keras.data.sources import source as stored
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.runs import preflight

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import class_label, objects
 from must_keras.errors import UserError
 from must_keras.ops import maps
 from must_keras.pseudo_labels.store import layout as records

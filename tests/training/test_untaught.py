@@ -12,9 +12,9 @@ from fakes.random_examples import KIND, NETWORK, NORM, PARTS, THINGS
 from fakes.results import finish
 from making import make
 from must_keras.config.recipe import ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher
-from must_keras.data import stored
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
 from must_keras.data.sources import LabelSpace, Source
+from must_keras.data.sources.source import class_label, objects
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.inference.external import ExternalModel
@@ -35,7 +35,7 @@ FAR = Depth(name="far", kind="relative_inverse", channels=8, num_convs=1)
 
 def boxes(*, masks=(), ignore=(), count=1):
     """Some boxes, of which a few have masks, and a few are ignored."""
-    return stored.objects(
+    return objects(
         boxes=np.tile([0.1, 0.1, 0.6, 0.6], (count, 1)),
         classes=np.zeros(count, int),
         masks=np.ones((count, 8, 8)),
@@ -93,7 +93,7 @@ def splits(task, labels):
         (FAR, [{"depth": np.zeros((4, 4), np.float32)}, None], ("depth",), 2),
         (FAR, [{"depth": np.full((4, 4), 2.0, np.float32)}], ("depth",), 1),
         (KIND, [KIND.labels.missing()] * 2, ("probabilities",), 2),
-        (KIND, [None, stored.class_label(1, 3), None], (), 2),
+        (KIND, [None, class_label(1, 3), None], (), 2),
     ],
 )
 def test_labels_are_read_until_everything_is_taught(task, labels, expected, read):

@@ -1,14 +1,11 @@
 """Typed reading of annotation entries: every error names file, entry, field, value and remedy."""
 
-from __future__ import annotations
-
 import math
 import pathlib
 import re
 import reprlib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from must_keras import errors
 from must_keras.data.io.text_files import array_items
@@ -27,6 +24,8 @@ _FLAGS = {
     **dict.fromkeys((True, 1, "1", "true", "yes"), True),
 }
 _NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+T = TypeVar("T")
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -184,6 +183,18 @@ class Entry:
             raise self.wrong(field, expected)
         return value
 
+    def one_of(self, known: Mapping[int | str, T], what: str) -> T:
+        """Return the value of the listed image or category that the entry is of, by its id.
+
+        Args:
+            known: {id: value}.
+            what: "image", which the field "image_id" names, or "category".
+        """
+        key = self.key(f"{what}_id")
+        if key not in known:
+            raise self.error(f"is of {what} {key!r}, {_unknown_key(key, known)}")
+        return known[key]
+
     def size(self) -> tuple[int, int] | None:
         """Return the image's (height, width), or None where the entry has none that is usable."""
         return size_of(self.fields.get("height"), self.fields.get("width"))
@@ -238,13 +249,14 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not re.search("[\ud800-\udfff]", text)
 
 
-def listed(file: pathlib.Path, content: Any, key: str, expected: str) -> list[Any]:
-    """Return a list of an annotation file's object.
+def listed(file: pathlib.Path, content: Any, key: str, kind: str, expected: str) -> Iterator[Entry]:
+    """Return the entries of a list of an annotation file's object.
 
     Args:
         file: the annotation file.
         content: its content.
         key: of the list.
+        kind: what its entries are.
         expected: its content, for the message.
 
     Raises:
@@ -257,7 +269,7 @@ def listed(file: pathlib.Path, content: Any, key: str, expected: str) -> list[An
         raise UserError.at(file, f"has no {key!r} (it has {keys}): expected {expected}")
     if type(content[key]) is not list:
         raise UserError.at(file, f": {key!r} is {shown(content[key])}, expected {expected}")
-    return content[key]
+    return entries(file, kind, content[key])
 
 
 def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
@@ -265,19 +277,18 @@ def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Ent
     return (Entry(file, kind, position, item) for position, item in enumerate(items))
 
 
-def streamed_entries(path: pathlib.Path, kinds: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
-    """Yield (key, entry) of the lists of a JSON object that is too large for memory, key by key.
+def streamed_entries(path: pathlib.Path, key: str, kind: str) -> Iterator[Entry]:
+    """Yield the entries of a list of a JSON object that is too large for memory.
 
     Args:
         path: the annotation file.
-        kinds: {key of a list: what its entries are}.
+        key: of the list.
+        kind: what its entries are.
 
     Raises:
         UserError: see `text_files.array_items`.
     """
-    for key, kind in kinds.items():
-        for position, (_, item) in enumerate(array_items(path, key)):
-            yield key, Entry(path, kind, position, item)
+    return entries(path, kind, array_items(path, key))
 
 
 class Categories:
@@ -313,17 +324,17 @@ class Categories:
         self.names[key], self._id_of[name] = name, key
 
     @property
-    def ids(self) -> list[Any]:
-        """The ids in ascending order."""
-        return sorted(self.names)
+    def indices(self) -> dict[int | str, int]:
+        """{id: index of its class}, in the order of the ids."""
+        return {key: index for index, key in enumerate(sorted(self.names))}
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names in the order of the ids."""
-        return tuple(self.names[key] for key in self.ids)
+        return tuple(self.names[key] for key in self.indices)
 
 
-def unknown_key(value: int | str, known: Iterable[int | str]) -> str:
+def _unknown_key(value: int | str, known: Iterable[int | str]) -> str:
     """Return why an id is not one of a list, for the end of a message: "which is not listed".
 
     Ids that look equal but are of two kinds, 1 and "1", are the usual reason.
@@ -341,35 +352,3 @@ def unknown_key(value: int | str, known: Iterable[int | str]) -> str:
 def few(names: Sequence[Any], limit: int = 5) -> str:
     """Return the first names, and how many more there are."""
     return errors.listed([_SHORT.repr(n) for n in names[:limit]], len(names), limit=limit)
-
-
-# Of several sources: boxes that are left out.
-NO_AREA = "boxes have no area within their image and are left out"
-
-
-class Notes:
-    """Counts of facts that entries of a source have in common, with the first example of each.
-
-    Example:
-        notes.add(NO_AREA, "annotation 7")
-    """
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._first: dict[str, str] = {}
-
-    def add(self, text: str, where: str, *, count: int = 1) -> None:
-        """Count entries of which `text` holds, the first of them at `where`."""
-        self._counts[text] = self._counts.get(text, 0) + count
-        self._first.setdefault(text, where)
-
-    def __getitem__(self, text: str) -> int:
-        return self._counts.get(text, 0)
-
-    def warn(self, where: object) -> None:
-        """Print one warning on stderr for each text that was added."""
-        for text, count in self._counts.items():
-            print(
-                f"warning: {where}: {count} {text}; the first is that of {self._first[text]}",
-                file=sys.stderr,
-            )

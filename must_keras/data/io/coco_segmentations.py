@@ -4,8 +4,6 @@ Segmentations are polygons, or run lengths of both kinds; pycocotools rasterizes
 pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -59,15 +57,6 @@ def bounds(segmentation: Segmentation, size: tuple[int, int]) -> Sequence[float]
     points = np.concatenate(segmentation).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     return [*low.tolist(), *(high - low).tolist()]
-
-
-def rasterized(
-    segmentation: Segmentation, image_size: tuple[int, int], box: Sequence[float], *, size: int
-) -> np.ndarray:
-    """Return the part of a segmentation in a box: [size, size] uint8; see `crop`."""
-    if isinstance(segmentation, bytes):
-        return rle_crop(segmentation, image_size, box, size=size)
-    return polygons_crop(segmentation, box, size=size)
 
 
 def _polygons(entry: Entry, value: list[Any], size: tuple[int, int]) -> list[np.ndarray] | None:
@@ -168,41 +157,32 @@ def crop(bitmap: np.ndarray, box: Sequence[float], *, size: int) -> np.ndarray:
     return (covered >= 0.5 - 1e-6).astype(np.uint8)
 
 
-def polygons_crop(polygons: Sequence[np.ndarray], box: Sequence[float], *, size: int) -> np.ndarray:
-    """Return the crop of an object bounded by polygons: [size, size] uint8.
+def rasterized(
+    segmentation: Segmentation, image_size: tuple[int, int], box: Sequence[float], *, size: int
+) -> np.ndarray:
+    """Return the part of a segmentation in a box: [size, size] uint8; see `crop`.
 
-    Only the box is rasterized, which has the same pixels as the whole image and is faster.
+    Of polygons only the box is rasterized, which has the same pixels as the whole image and is
+    faster.
 
     Args:
-        polygons: each [x0, y0, x1, y1, ...] of at least three points, in pixels.
-        box: (ymin, xmin, ymax, xmax) in pixels.
+        segmentation: of an image.
+        image_size: (height, width) of the image.
+        box: (ymin, xmin, ymax, xmax) in pixels, within the image.
         size: cells a side.
     """
     top, left = math.floor(box[0]), math.floor(box[1])
-    height, width = math.ceil(box[2]) - top, math.ceil(box[3]) - left
-    shift = np.array([left, top], np.float64)
-    moved = [(points.reshape(-1, 2) - shift).ravel().tolist() for points in polygons]
-    bitmap = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, height, width)))
+    bottom, right = math.ceil(box[2]), math.ceil(box[3])
+    if isinstance(segmentation, bytes):
+        bitmap = coco_mask.decode({"counts": segmentation, "size": list(image_size)})
+        bitmap = bitmap[top:bottom, left:right]
+    else:
+        shift = np.array([left, top], np.float64)
+        moved = [(points.reshape(-1, 2) - shift).ravel().tolist() for points in segmentation]
+        runs = coco_mask.merge(coco_mask.frPyObjects(moved, bottom - top, right - left))
+        bitmap = coco_mask.decode(runs)
     inner = (box[0] - top, box[1] - left, box[2] - top, box[3] - left)
     return crop(bitmap, inner, size=size)
-
-
-def rle_crop(
-    counts: bytes, image_size: tuple[int, int], box: Sequence[float], *, size: int
-) -> np.ndarray:
-    """Return the crop of an object given by run lengths: [size, size] uint8.
-
-    Args:
-        counts: COCO's compressed run lengths of the whole image.
-        image_size: (height, width) of the image.
-        box: (ymin, xmin, ymax, xmax) in pixels.
-        size: cells a side.
-    """
-    top, left = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
-    bitmap = coco_mask.decode({"counts": counts, "size": list(image_size)})
-    part = bitmap[top : math.ceil(box[2]), left : math.ceil(box[3])]
-    inner = (box[0] - top, box[1] - left, box[2] - top, box[3] - left)
-    return crop(part, inner, size=size)
 
 
 def _means(values: np.ndarray, start: float, stop: float, size: int) -> np.ndarray:

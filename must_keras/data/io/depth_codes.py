@@ -1,7 +1,5 @@
 """The meaning of a depth map's numbers: a unit, and values that stand for unknown."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Sequence
@@ -141,38 +139,25 @@ class DepthValues:
         ends = tuple(np.quantile(sample, (_BEYOND_SHARE, 1 - _BEYOND_SHARE)).tolist())
         found, top = _lonely_values(counts), counts.max()
         with _lock:
-            self._add(found, top, ends, where, notices)
-
-    def _add(
-        self,
-        found: Sequence[tuple[float, float, int]],
-        top: float,
-        ends: tuple[float, float],
-        where: str,
-        notices: Notices,
-    ) -> None:
-        """Add the values found in a file, and compare them with the files before."""
-        for topic, (value, is_top) in self._lonely.items():
-            if _is_beyond(ends, value, is_top):
-                notices.contradict(topic, where)
-        others, self._examined[where] = dict(self._examined), ends
-        for value, share, at_least in found:
-
-            def text(largest: float, value: float = value) -> str:
-                return (
-                    f"up to {largest:.0%} of the pixels are exactly {value:.6g} "
-                    f"({value * self.depth_scale:.4g} m) and no others come near, as where a "
-                    f"value stands for unknown: give unknown=({value:.9g},), or unknown=() if it "
-                    "is a depth"
+            # The values found are compared with the files before, and this file with their values.
+            for topic, (value, is_top) in self._lonely.items():
+                if _is_beyond(ends, value, is_top):
+                    notices.contradict(topic, where)
+            others, self._examined[where] = dict(self._examined), ends
+            for value, share, at_least in found:
+                text = (
+                    f"up to {share:.0%} of the pixels are exactly {value:.6g} "
+                    f"({value * self.depth_scale:.4g} m) and no others come near, as where a value "
+                    f"stands for unknown: give unknown=({value:.9g},), or unknown=() if it is a "
+                    "depth"
                 )
-
-            topic, is_top = f"unknown {value!r}", value == top
-            if topic not in self._lonely:
-                self._lonely[topic] = (value, is_top)
-                for other, ends_there in others.items():
-                    if _is_beyond(ends_there, value, is_top):
-                        notices.contradict(topic, other)
-            notices.add(topic, where, text, value=share, at_least=at_least)
+                topic, is_top = f"unknown {value!r}", value == top
+                if topic not in self._lonely:
+                    self._lonely[topic] = (value, is_top)
+                    for other, ends_there in others.items():
+                        if _is_beyond(ends_there, value, is_top):
+                            notices.contradict(topic, other)
+                notices.add(topic, where, text, value=share, at_least=at_least)
 
 
 def _is_beyond(ends: tuple[float, float], value: float, is_top: bool) -> bool:

@@ -1,8 +1,5 @@
 """Folders of pictures: their files, and digests of what they contain."""
 
-from __future__ import annotations
-
-import collections
 import os
 import pathlib
 import re
@@ -11,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.errors import UserError
+from must_keras.data.io.notices import Notes
+from must_keras.errors import Path, UserError
 from must_keras.files import file_sha256, list_sha256
-
-Path = str | os.PathLike[str]
 
 # Hexadecimal digits of a digest of a folder's content.
 _DIGITS = 16
@@ -42,21 +38,16 @@ _NO_PICTURE_NAMES = re.compile(
 )
 # Never used, whatever they contain: unfinished downloads, copies that editors keep, and raw files
 # of cameras, of which a reader of TIFF returns the thumbnail.
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".opdownload", ".filepart")
+_RAW = (
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos",
+    ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f",
+)  # fmt: skip
 _UNUSED = {
-    **dict.fromkeys(
-        (".part", ".partial", ".crdownload", ".download", ".opdownload", ".filepart"),
-        "unfinished downloads",
-    ),
+    **dict.fromkeys(_UNFINISHED, "unfinished downloads"),
     **dict.fromkeys((".orig", ".old"), "copies of an editor"),
-    **dict.fromkeys(
-        (
-            ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef",
-            ".mos", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw",
-            ".x3f",
-        ),
-        "raw files of cameras",
-    ),
-}  # fmt: skip
+    **dict.fromkeys(_RAW, "raw files of cameras"),
+}
 # Pictures of formats that Pillow decodes begin like this; a JPEG's third byte begins a segment.
 _MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|(II\*\0|MM\0\*|II\+\0|MM\0\+)|"
@@ -100,8 +91,8 @@ def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[s
         UserError: there is no such folder, or no picture in it.
     """
     root = existing_folder(folder)
-    found, passed = [], _PassedOver()
-    for below, entry in _entries(root, "", passed):
+    found, passed = [], Notes()
+    for below, entry in _entries(root, passed):
         name = below + entry.name
         if not names.is_text(name):
             passed.add("names that are not UTF-8 text or hold control characters", name)
@@ -116,41 +107,30 @@ def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[s
             passed.add(kind, name)
     if not found:
         expected = ", ".join(SUFFIXES if suffixes is None else suffixes)
-        raise UserError(f"{root} holds no picture ({expected}){passed.message('; passed over: ')}")
-    if passed.first:
-        print(f"warning: {root}: {passed.message('passed over as pictures: ')}", file=sys.stderr)
+        raise UserError(
+            f"{root} holds no picture ({expected}){_listing(passed, '; passed over: ')}"
+        )
+    if passed.counts:
+        print(f"warning: {root}: {_listing(passed, 'passed over as pictures: ')}", file=sys.stderr)
     return sorted(found)
 
 
-class _PassedOver:
-    """Counts of files that may be a person's pictures and cannot be used, by kind."""
-
-    def __init__(self) -> None:
-        self._counts: collections.Counter[str] = collections.Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, kind: str, name: str) -> None:
-        self._counts[kind] += 1
-        self.first.setdefault(kind, name)
-
-    def message(self, before: str) -> str:
-        """Return the counts and an example of each; "" where there are none."""
-        if not self.first:
-            return ""
-        parts = [
-            f"{count} {kind} (for example {names.shown(self.first[kind])})"
-            for kind, count in self._counts.most_common(_MAX_NAMED)
-        ]
-        more = self._counts.total() - sum(n for _, n in self._counts.most_common(_MAX_NAMED))
-        parts += [f"{more} others"] if more else []
-        return f"{before}{self._counts.total()} files: {', '.join(parts)}"
+def _listing(passed: Notes, before: str) -> str:
+    """Return the counts of files that are passed over and an example of each; "" for none."""
+    if not passed.counts:
+        return ""
+    total, named = passed.counts.total(), passed.counts.most_common(_MAX_NAMED)
+    parts = [
+        f"{count} {kind} (for example {names.shown(passed.first[kind])})" for kind, count in named
+    ]
+    more = total - sum(count for _, count in named)
+    parts += [f"{more} others"] if more else []
+    return f"{before}{total} files: {', '.join(parts)}"
 
 
-def _entries(
-    folder: pathlib.Path, below: str, passed: _PassedOver
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _entries(root: pathlib.Path, passed: Notes) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield all files in a folder and below it, each with the path before its name."""
-    waiting = [(folder, below)]
+    waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()
         try:
@@ -183,10 +163,9 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 def _unusable(entry: os.DirEntry[str]) -> str | None:
     """Return the kind of an unusable file of no usual suffix; "" for a picture, None for noise."""
     name = entry.name.rstrip()
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in _NO_PICTURES or _NO_PICTURE_NAMES.match(os.path.splitext(name)[0]):
-        return None
-    if _NO_PICTURE_NAMES.match(name):
+    stem, suffix = os.path.splitext(name)
+    suffix = suffix.lower()
+    if suffix in _NO_PICTURES or any(map(_NO_PICTURE_NAMES.match, (stem, name))):
         return None
     if suffix in _UNUSED or name.endswith("~"):
         return f"{suffix} ({_UNUSED.get(suffix, 'copies of an editor')})"

@@ -5,8 +5,6 @@ tag is searched, within the bounds of the block, and no other is parsed: a reade
 on a float where a text is expected, and the image is lost with it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import os
@@ -26,12 +24,12 @@ _Read = Callable[[int, int], bytes]
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([0-9])")
-# struct's letters for TIFF's types of numbers; texts and undefined bytes are no orientation.
+# struct's letters for TIFF's types of numbers, of fractions two; texts and undefined bytes are no
+# orientation.
 _NUMBERS = {
     1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q",
-    18: "Q",
+    18: "Q", 5: "II", 10: "ii",
 }  # fmt: skip
-_FRACTIONS = {5: "II", 10: "ii"}
 _MAX_ENTRIES = 65_535
 # Bytes of one compressed text, and chunks of a PNG file that are read.
 _MAX_TEXT, _MAX_CHUNKS = 2**20, 2**20
@@ -223,7 +221,7 @@ def _tag(read: _Read) -> float | None:
 
 def _value(read: _Read, order: str, kind: int, number: int, place: bytes) -> float | None:
     """Return the first number of an entry; None for other types or out of bounds."""
-    letters = _NUMBERS.get(kind) or _FRACTIONS.get(kind)
+    letters = _NUMBERS.get(kind)
     if letters is None:
         return None
     size = struct.calcsize(order + letters)

@@ -1,9 +1,6 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
-from __future__ import annotations
-
 import contextlib
-import os
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -14,10 +11,8 @@ from PIL import Image
 
 from must_keras.data.io import image_metadata, pixel_bits
 from must_keras.data.io.notices import Notices
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 from must_keras.files import open_regular
-
-Path = str | os.PathLike[str]
 
 # Of one image, by its header: the largest sensors of phones have 200 million pixels. An image of
 # as many takes 0.6 GB as RGB, and up to four times that while it is converted.
@@ -66,12 +61,7 @@ def read_image(
             it cannot be decoded for any reason, or a value needs more than `bits`.
     """
     with _opened(path) as (image, orientation):
-        is_deep = pixel_bits.has_deep_colors(image, path)
-        if is_deep and bits is not None:
-            image = pixel_bits.deep_colors(path, bits)
-        elif bits is None:
-            bits = pixel_bits.stated_bits(image)
-            pixel_bits.notice(image, path, notices, bits=bits or 16, has_deep_colors=is_deep)
+        image, bits = pixel_bits.used(image, path, path, bits=bits, notices=notices)
         return rgb(_upright(image, orientation), bits=bits)
 
 
@@ -125,15 +115,26 @@ def read_numbers(path: Path) -> np.ndarray:
         return _numbers(path, image, orientation)
 
 
+def load_array(path: Path) -> np.ndarray:
+    """Return a NumPy file (.npy).
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is an archive (.npz).
+    """
+    with _reading(path, "a NumPy array"), open_regular(path) as file:
+        found = np.load(file, allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        raise UserError.at(path, "is an archive of arrays (.npz), expected one array (.npy)")
+    return found
+
+
 def read_array(path: Path) -> np.ndarray:
     """Return a NumPy file (.npy) of one number a pixel, [h, w] or [h, w, 1], as [h, w].
 
     Raises:
-        UserError: there is no such file, it cannot be read, or it is of another shape or kind.
+        UserError: see `load_array`; or it is of another shape or kind.
     """
-    with _reading(path, "a NumPy array"), open_regular(path) as file:
-        found = np.load(file, allow_pickle=False)
-    return _one_number(found, path)
+    return _one_number(load_array(path), path)
 
 
 def read_exr(path: Path) -> np.ndarray:
@@ -156,9 +157,7 @@ def read_exr(path: Path) -> np.ndarray:
     return _one_number(channels["Z"], path)
 
 
-def _one_number(found: object, path: Path) -> np.ndarray:
-    if not isinstance(found, np.ndarray):
-        raise UserError.at(path, "is an archive of arrays (.npz), expected one array (.npy)")
+def _one_number(found: np.ndarray, path: Path) -> np.ndarray:
     if found.ndim == 3 and found.shape[2] == 1:
         found = found[:, :, 0]
     if found.ndim != 2 or found.dtype.kind not in "uif":

@@ -1,7 +1,5 @@
 """The meaning of a label map's values or colors."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 import threading
@@ -35,6 +33,9 @@ class Values:
         ignore: additional values, of pixels that nobody labeled, -1 for example; 255 is one unless
             it is a class.
 
+    Attributes:
+        of_classes: the values that are classes.
+
     Raises:
         UserError: there are too many classes, a class has no value, a value is no whole number or
             has two meanings.
@@ -51,18 +52,22 @@ class Values:
             tuple(range(num_classes)) if values is None else _whole(name, "values", values)
         )
         self._ignore = _whole(name, "ignore", ignore)
-        class_of = _meanings(name, num_classes, self._values, self._ignore)
+        self.of_classes = frozenset(self._values)
+        given = [*self._values, *self._ignore]
+        if len(self._values) != num_classes or len(set(given)) != len(given):
+            raise UserError(
+                f"source {name!r}: each of the {num_classes} classes needs one value that is not "
+                f"ignored, received values {_ranges(self._values)} and ignore "
+                f"{_ranges(self._ignore)}"
+            )
+        class_of = dict.fromkeys((IGNORE, *self._ignore), IGNORE)
+        class_of |= {value: index for index, value in enumerate(self._values)}
         self._ignored = [value for value, meaning in class_of.items() if meaning == IGNORE]
         self._known = np.array(sorted(class_of), np.int64)
         self._class_of = np.array([class_of[value] for value in sorted(class_of)], np.uint8)
         # Nearly every map has bytes, for which OpenCV has tables.
         classes, unknown = self._look_up(np.arange(256))
         self._byte_tables = classes.astype(np.uint8), unknown.astype(np.uint8)
-
-    @property
-    def of_classes(self) -> frozenset[int]:
-        """The values that are classes."""
-        return frozenset(self._values)
 
     def describe(self) -> dict[str, Any]:
         return {"values": self._values, "ignore": self._ignore}
@@ -183,7 +188,7 @@ class Palettes:
             if where in self._checked:
                 return
             if picture.is_transparent:
-                self._notices.add("transparent maps", where, lambda _: _TRANSPARENT)
+                self._notices.add("transparent maps", where, _TRANSPARENT)
             used = self._used(picture)
             is_gray = all(color == (index,) * 3 for index, color in used.items())
             # A palette of which black alone is used, for example, is of both kinds.
@@ -191,17 +196,14 @@ class Palettes:
                 self._kinds.setdefault("gray" if is_gray else "palette", where)
             if len(self._kinds) > 1:
                 gray, palette = self._kinds["gray"], self._kinds["palette"]
-                self._notices.add(
-                    "kinds of maps",
-                    where,
-                    lambda _: (
-                        f"{palette} has a palette and {gray} is gray: an index and a gray value of "
-                        "the same number are read as the same class"
-                    ),
+                text = (
+                    f"{palette} has a palette and {gray} is gray: an index and a gray value of the "
+                    "same number are read as the same class"
                 )
+                self._notices.add("kinds of maps", where, text)
             self._compare(used, where)
             if not is_gray and self._is_gray(picture.palette):
-                self._notices.add("gray palettes", where, lambda _: _GRAY_PALETTE)
+                self._notices.add("gray palettes", where, _GRAY_PALETTE)
             # Examining a gray map again costs less than a million of their names.
             if picture.palette is not None:
                 self._checked.add(where)
@@ -212,7 +214,7 @@ class Palettes:
             return {}
         used = np.flatnonzero(np.bincount(picture.values.reshape(-1))).tolist()
         return {
-            index: _as_color(picture.palette[index])
+            index: tuple(picture.palette[index].tolist())
             for index in used
             if index < len(picture.palette) and index in self._of_classes
         }
@@ -243,14 +245,10 @@ class Palettes:
                     "class; or state the value of each class, values=(...), if the values are "
                     "right and the colors do not matter"
                 )
-            self._notices.add(
-                "palettes",
-                where,
-                lambda _, text=text: (
-                    f"{text}: if equal values are different classes, read the maps by their "
-                    "colors, colors=(...)"
-                ),
+            hint = (
+                "if equal values are different classes, read the maps by their colors, colors=(...)"
             )
+            self._notices.add("palettes", where, f"{text}: {hint}")
 
 
 _TRANSPARENT = (
@@ -267,30 +265,28 @@ _GRAY_PALETTE = (
 )
 
 
-def _as_color(values: np.ndarray) -> Color:
-    red, green, blue = values.tolist()
-    return red, green, blue
-
-
 def checked_color(name: str, color: Sequence[int]) -> Color:
     """Return (R, G, B) as integers.
 
     Raises:
         UserError: of the source `name`: it is no color.
     """
-    try:
-        red_green_blue = tuple(int(value) for value in color)
-        is_color = len(red_green_blue) == 3 and all(
-            0 <= value <= 255 and value == given and not isinstance(given, str)
-            for value, given in zip(red_green_blue, color, strict=True)
-        )
-    except (TypeError, ValueError, OverflowError):
-        is_color = False
-    if not is_color:
+    red_green_blue = _as_integers(color) or ()
+    if len(red_green_blue) != 3 or not all(0 <= value <= 255 for value in red_green_blue):
         raise UserError(
             f"source {name!r}: {color} is no color: expected (R, G, B), whole numbers from 0 to 255"
         )
     return red_green_blue
+
+
+def _as_integers(values: Any) -> tuple[int, ...] | None:
+    """Return whole numbers as integers, or None where values are not whole numbers."""
+    try:
+        given = tuple(values)
+        whole = tuple(int(value) for value in given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return whole if whole == given and not isinstance(values, str | Mapping) else None
 
 
 def _looked_up(
@@ -317,32 +313,13 @@ def _whole(name: str, what: str, values: Sequence[int]) -> tuple[int, ...]:
     Raises:
         UserError: of the source `name`: they are not whole numbers.
     """
-    try:
-        given = tuple(values)
-        whole = tuple(int(value) for value in given)
-        is_whole = not isinstance(values, str | Mapping) and whole == given
-        is_whole = is_whole and all(abs(value) < _MAX_VALUE for value in whole)
-    except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole:
+    whole = _as_integers(values)
+    if whole is None or any(abs(value) >= _MAX_VALUE for value in whole):
         raise UserError(
             f"source {name!r}: {what}={values!r}: expected a tuple of whole numbers; with one: "
             "(11,)"
         )
     return whole
-
-
-def _meanings(
-    name: str, num_classes: int, values: Sequence[int], ignore: Sequence[int]
-) -> dict[int, int]:
-    """Return {value in the files: its class, or IGNORE}."""
-    if len(values) != num_classes or len({*values, *ignore}) != len(values) + len(ignore):
-        raise UserError(
-            f"source {name!r}: each of the {num_classes} classes needs one value that is not "
-            f"ignored, received values {_ranges(values)} and ignore {_ranges(ignore)}"
-        )
-    ignored = dict.fromkeys((IGNORE, *ignore), IGNORE)
-    return ignored | {value: index for index, value in enumerate(values)}
 
 
 def _few(names: Iterable[str], limit: int = 10) -> str:

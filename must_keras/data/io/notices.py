@@ -5,14 +5,14 @@ are gathered, as during preflight, each is reported at the end with its count; a
 when it is added for the first time.
 """
 
-from __future__ import annotations
-
+import collections
 import contextlib
 import dataclasses
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from must_keras.errors import Path
 
 # Files of a source in which a reader examines the meaning of numbers: training reads them again
 # and again.
@@ -22,19 +22,19 @@ _MAX_FILES = 4096
 
 # One for all: a notice is rare, and sources stay plain values.
 _lock = threading.RLock()
-_gathering: list[Notices] = []
+_gathering: list["Notices"] = []
 _depth = 0
 
 
 @dataclasses.dataclass
 class _Noticed:
-    """A notice: the first file, all files, and the largest value among them."""
+    """A notice: the first file, all files, and the largest value among them with its text."""
 
-    text: Callable[[float], str]
+    text: str
     first: str
     at_least: int
-    files: set[str]
     value: float
+    files: set[str] = dataclasses.field(default_factory=set)
     is_reported: bool = False
 
 
@@ -46,7 +46,7 @@ class Notices:
 
     Example:
         notices = Notices("source 'photos'")
-        notices.add("bits", "a.png", lambda value: f"values reach {value:g} of 65535", value=4080)
+        notices.add("bits", "a.png", "values reach 4080 of 65535", value=4080)
     """
 
     def __init__(self, where: str):
@@ -55,38 +55,31 @@ class Notices:
         self._against: dict[str, set[str]] = {}
 
     def add(
-        self,
-        topic: str,
-        file: str | os.PathLike[str],
-        text: Callable[[float], str],
-        *,
-        value: float = 0.0,
-        at_least: int = 1,
+        self, topic: str, file: Path, text: str, *, value: float = 0.0, at_least: int = 1
     ) -> None:
         """Count a file for a topic, and report the topic once.
 
         Args:
             topic: name of what is counted; each topic has its own report.
             file: that was read; reading it again does not count.
-            text: returns the end of the report from the largest value of all files.
+            text: end of the report, which is that of the file with the largest value.
             value: of this file.
             at_least: number of files below which nothing is reported.
         """
         with _lock:
-            noticed = self._noticed.setdefault(
-                topic, _Noticed(text, str(file), at_least, set(), value)
-            )
+            noticed = self._noticed.setdefault(topic, _Noticed(text, str(file), at_least, value))
             if noticed.is_reported:
                 return
             if len(noticed.files) < _MAX_FILES:
                 noticed.files.add(str(file))
-            noticed.value = max(noticed.value, value)
+            if value > noticed.value:
+                noticed.text, noticed.value = text, value
             if not _depth:
                 self.report()
             elif self not in _gathering:
                 _gathering.append(self)
 
-    def contradict(self, topic: str, file: str | os.PathLike[str]) -> None:
+    def contradict(self, topic: str, file: Path) -> None:
         """Count a file against a topic, which is reported only where more files are for it."""
         with _lock:
             against = self._against.setdefault(topic, set())
@@ -104,7 +97,7 @@ class Notices:
                 count = len(noticed.files)
                 files = noticed.first if count == 1 else f"{count} files, first {noticed.first}"
                 where = f"{self._where}: " if self._where else ""
-                print(f"warning: {where}{files}: {noticed.text(noticed.value)}", file=sys.stderr)
+                print(f"warning: {where}{files}: {noticed.text}", file=sys.stderr)
                 noticed.files.clear()
 
 
@@ -123,3 +116,36 @@ def gathered() -> Iterator[None]:
                 for notices in _gathering:
                     notices.report()
                 _gathering.clear()
+
+
+# Of several sources: boxes that are left out.
+NO_AREA = "boxes have no area within their image and are left out"
+
+
+class Notes:
+    """Counts of facts that files or entries of a source have in common, with an example of each.
+
+    Attributes:
+        counts: {fact: how many have it}.
+        first: {fact: the first that has it}.
+
+    Example:
+        notes.add(NO_AREA, "annotation 7")
+    """
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, fact: str, where: str) -> None:
+        """Count a file or an entry."""
+        self.counts[fact] += 1
+        self.first.setdefault(fact, where)
+
+    def warn(self, where: object) -> None:
+        """Print one warning on stderr for each fact that was added."""
+        for fact, count in self.counts.items():
+            print(
+                f"warning: {where}: {count} {fact}; the first is that of {self.first[fact]}",
+                file=sys.stderr,
+            )

@@ -1,7 +1,5 @@
 """The number of bits that pixels use: stated by files, given by users, or doubtful."""
 
-from __future__ import annotations
-
 import os
 
 import cv2
@@ -9,10 +7,8 @@ import numpy as np
 from PIL import Image
 
 from must_keras.data.io.notices import Notices
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 from must_keras.files import open_regular
-
-Path = str | os.PathLike[str]
 
 # Tags of a TIFF that state how many bits of a pixel are used.
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _S_MAX_SAMPLE_VALUE = 258, 281, 341
@@ -46,7 +42,7 @@ def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
     return ((counts * 255 + full // 2) // full).astype(np.uint8)
 
 
-def stated_bits(image: Image.Image) -> int | None:
+def _stated_bits(image: Image.Image) -> int | None:
     """Return the number of bits, fewer than 16, that a TIFF states for its whole numbers.
 
     None where it states nothing, or where its values are larger.
@@ -70,7 +66,7 @@ def _exponent(largest: object) -> int | None:
     return exponent if 2**exponent == int(value) + 1 else None
 
 
-def has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
+def _has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
     """Return whether several colors of 16 bits each are stored: Pillow keeps the upper 8.
 
     Args:
@@ -94,7 +90,7 @@ def _content(stored: Path | bytes, size: int = -1) -> bytes:
         return file.read(size)
 
 
-def deep_colors(stored: Path | bytes, bits: int) -> Image.Image:
+def _deep_colors(stored: Path | bytes, bits: int) -> Image.Image:
     """Return a picture of several colors of 16 bits, of which `bits` are used, with 8 bits.
 
     Raises:
@@ -109,23 +105,39 @@ def deep_colors(stored: Path | bytes, bits: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(colors))
 
 
-def notice(
+def used(
     image: Image.Image,
-    path: Path,
-    notices: Notices | None,
+    stored: Path | bytes,
+    name: Path,
     *,
-    bits: int = 16,
-    has_deep_colors: bool = False,
-) -> None:
-    """Add a notice where pixels of 16 bits use fewer of them, or more than are read.
+    bits: int | None,
+    notices: Notices | None,
+) -> tuple[Image.Image, int | None]:
+    """Return an image of which `bits` are used, or of 8 bits, and how many bits are used.
 
     Args:
-        image: decoded.
-        path: of its file, or its name in messages.
+        image: opened.
+        stored: the path of its file, or the content.
+        name: the path of its file, or its name in messages.
+        bits: see `images.read_image`.
         notices: see `images.read_image`.
-        bits: that its pixels are read with.
-        has_deep_colors: whether it has several colors of 16 bits.
+
+    Raises:
+        ValueError: see `_deep_colors`.
     """
+    is_deep = _has_deep_colors(image, stored)
+    if is_deep and bits is not None:
+        return _deep_colors(stored, bits), bits
+    if bits is None:
+        bits = _stated_bits(image)
+        _notice(image, name, notices, bits=bits or 16, has_deep_colors=is_deep)
+    return image, bits
+
+
+def _notice(
+    image: Image.Image, path: Path, notices: Notices | None, *, bits: int, has_deep_colors: bool
+) -> None:
+    """Add a notice where pixels of 16 bits use fewer of them, or more than are read."""
     if has_deep_colors:
         # Pillow has kept the upper 8 bits.
         highs = [high for _, high in image.getextrema()]
@@ -138,25 +150,20 @@ def notice(
     # Files without a source: once for each folder.
     where = f" in {os.path.dirname(path)}" if notices is None else ""
     notices = _OF_NO_SOURCE if notices is None else notices
+    dark = f"dark pictures{where}"
     if 0 < largest < 2 ** min(_USED_BITS[-1], bits - 1):
-        notices.add(f"dark pictures{where}", path, _dark_text, value=largest)
+        few = next(bits for bits in _USED_BITS if largest < 2**bits)
+        text = (
+            f"16-bit pixels reach {largest} of 65535 only, so the pictures are nearly black: they "
+            f"look like {few} bits; give bits={few}, or bits=16 if they are dark indeed"
+        )
+        notices.add(dark, path, text, value=largest)
     elif largest >= 2 ** _USED_BITS[-1]:
         # A photo of the night is dark among others that are not.
-        notices.contradict(f"dark pictures{where}", path)
+        notices.contradict(dark, path)
     if largest > 65535:
-        notices.add(f"bright pictures{where}", path, _bright_text, value=largest)
-
-
-def _dark_text(largest: float) -> str:
-    bits = next(bits for bits in _USED_BITS if largest < 2**bits)
-    return (
-        f"16-bit pixels reach {largest:.0f} of 65535 only, so the pictures are nearly black: they "
-        f"look like {bits} bits; give bits={bits}, or bits=16 if they are dark indeed"
-    )
-
-
-def _bright_text(largest: float) -> str:
-    return (
-        f"pixels of 32 bits reach {largest:.0f}, and what is above 65535 is read as white: give "
-        f"the bits that they use, bits={int(largest).bit_length()}"
-    )
+        text = (
+            f"pixels of 32 bits reach {largest}, and what is above 65535 is read as white: give "
+            f"the bits that they use, bits={largest.bit_length()}"
+        )
+        notices.add(f"bright pictures{where}", path, text, value=largest)

@@ -1,7 +1,5 @@
 """Random access to the records of TFRecord files, by an index of their offsets."""
 
-from __future__ import annotations
-
 import bisect
 import itertools
 import os

@@ -4,10 +4,7 @@ Annotations of a large set take more memory as Python objects than there is: `ar
 them one by one.
 """
 
-from __future__ import annotations
-
 import codecs
-import contextlib
 import gc
 import io
 import json
@@ -108,9 +105,12 @@ def read_json(path: Path) -> Any:
         data = file.read()
     text = decoded(path, data, json.detect_encoding(data))
     del data
+    # The objects of JSON refer to none of their owners. Python's search for cycles goes through all
+    # of them again and again: of a million annotations it takes more time than reading them.
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        with _without_cycles():
-            return json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         hint = ""
         if error.msg == "Extra data":
@@ -122,44 +122,26 @@ def read_json(path: Path) -> Any:
         raise UserError.at(path, "cannot be read as JSON: it is nested too deeply") from None
     except ValueError as error:  # A whole number of more than 4,300 digits.
         raise UserError.at(path, f"cannot be read as JSON: {error}") from None
-
-
-@contextlib.contextmanager
-def _without_cycles() -> Iterator[None]:
-    """Make objects that refer to none of their owners without a search for cycles.
-
-    Python's search goes through all objects again and again: of a million annotations it takes
-    more time than reading them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
     finally:
         if was_enabled:
             gc.enable()
 
 
-def array_items(path: Path, *keys: str) -> Iterator[tuple[str, Any]]:
-    """Yield the elements of some arrays of a JSON object, one by one, reading the file once a key.
+def array_items(path: Path, key: str) -> Iterator[Any]:
+    """Yield the elements of an array of a JSON object, one by one.
 
     Args:
         path: a file {"images": [...], "annotations": [...], "info": ...}.
-        keys: of the arrays; an absent one has no elements.
-
-    Yields:
-        (key, element), key by key.
+        key: of the array; an absent one has no elements.
 
     Raises:
         UserError: there is no such file, or it is no JSON object in UTF-8.
     """
     try:
-        for key in keys:
-            with _opened(path) as file:
-                if file.peek(2)[:2] in _UTF_16:
-                    raise UserError.at(path, "is UTF-16 text, expected UTF-8: save it as UTF-8")
-                for item in ijson.items(file, f"{key}.item", use_float=True):
-                    yield key, item
+        with _opened(path) as file:
+            if file.peek(2)[:2] in _UTF_16:
+                raise UserError.at(path, "is UTF-16 text, expected UTF-8: save it as UTF-8")
+            yield from ijson.items(file, f"{key}.item", use_float=True)
     except (OSError, ijson.JSONError) as error:
         detail = " ".join(str(error).split())
         raise UserError.at(path, f"cannot be read as a JSON object: {detail}") from error

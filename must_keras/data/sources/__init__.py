@@ -4,7 +4,7 @@
 
 from must_keras.data.sources.classes import CsvClasses, FolderPerClass
 from must_keras.data.sources.coco_json import CocoJson
-from must_keras.data.sources.coco_panoptic import CocoPanoptic
+from must_keras.data.sources.coco_streamed import CocoPanoptic, Objects365
 from must_keras.data.sources.composition import (
     Concatenated,
     Joined,
@@ -13,11 +13,9 @@ from must_keras.data.sources.composition import (
     TolerantSource,
     without_labels,
 )
-from must_keras.data.sources.diode import Diode
 from must_keras.data.sources.image_files import ImagesOnly
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles, pool_name
-from must_keras.data.sources.objects365 import Objects365
-from must_keras.data.sources.pixel_maps import DepthMaps, LabelMaps, NormalMaps
+from must_keras.data.sources.pixel_maps import DepthMaps, Diode, LabelMaps, NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import (
     LabelSpace,

@@ -1,7 +1,5 @@
 """Images with one class each: a folder for every class, or a table beside the images."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io
@@ -15,8 +13,7 @@ from must_keras.data.io.annotation_fields import shown
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.text_files import decoded, read_bytes
 from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import class_label
+from must_keras.data.sources.source import LabelSpace, Stored, class_label, spaces
 from must_keras.errors import UserError, check_classes, not_allowed
 
 _DELIMITERS = (",", ";", "\t")
@@ -160,20 +157,17 @@ class CsvClasses(_Classified):
         files = picture_files(root)
         rows = _read(self._csv, file_column, class_column)
         known = names.Names(files)
-        first: dict[str, int] = {}
-        named: dict[str, tuple[int, str]] = {}
+        row_of: dict[str, tuple[int, str]] = {}
         for number, text, class_name in rows:
             where = f"{self._csv}, line {number}"
             file = _found(known, text, where)
             if file is None:
                 raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
-            if file in first:
-                raise UserError(
-                    f"{where}: {text!r} is also on line {first[file]}: a picture has one row"
-                )
-            first[file] = number
-            if class_name:
-                named[file] = (number, class_name)
+            if file in row_of:
+                other = row_of[file][0]
+                raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
+            row_of[file] = (number, class_name)
+        named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
         else:

@@ -1,29 +1,16 @@
 """Images with boxes and instance masks, annotated in COCO's JSON."""
 
-from __future__ import annotations
-
 import array
 import collections
-import math
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import (
-    NO_AREA,
-    Categories,
-    Entry,
-    Notes,
-    entries,
-    few,
-    listed,
-    shown,
-    unknown_key,
-)
+from must_keras.data.io.annotation_fields import Categories, Entry, entries, few, listed, shown
 from must_keras.data.io.coco_segmentations import (
     Segmentation,
     bounds,
@@ -32,10 +19,10 @@ from must_keras.data.io.coco_segmentations import (
 )
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
+from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.io.text_files import read_json
-from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects, rows_by_image
+from must_keras.data.sources.image_files import BoxTable, ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.detection.labels import masks_of_some
@@ -106,17 +93,56 @@ class CocoJson(ImageFiles):
                 "detector's results are given as results=, and annotations= is the file of their "
                 "images and categories"
             )
-        notes = Notes()
-        classes, indices = _categories(self._path, content)
+        notes, categories = Notes(), _categories(self._path, content)
         places, files, self._sizes = _images(self._path, content, root, notes)
         notes.warn(self._path)
-        found = _annotations(self._path, content) if results is None else _results(self._of_boxes)
-        self._objects = _Objects(found, places, indices, self._sizes)
-        self._objects.notes.warn(self._of_boxes)
-        self.num_dropped = self._objects.notes[NO_AREA]
-        self.has_scores = head is not None and self._objects.has_scores
-        label_spaces = spaces(head, LabelSpace("boxes", classes))
+        if results is None:
+            expected = (
+                'a list of {"image_id", "category_id", "bbox", ...}, [] where there is no object'
+            )
+            found = listed(self._path, content, "annotations", "annotation", expected)
+        else:
+            found = _results(self._of_boxes)
+        self._read_objects(found, places, categories)
+        self.has_scores = head is not None and bool(np.any(self._scores != 1.0))
+        label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
         super().__init__(name=name, root=root, files=files, bits=bits, label_spaces=label_spaces)
+
+    def _read_objects(
+        self, found: Iterator[Entry], places: Mapping[int | str, int], categories: Categories
+    ) -> None:
+        """Read annotations into arrays: 53 bytes a box, and masks of those that have one.
+
+        The objects of an image without a size are left out: the image cannot be read.
+
+        Args:
+            found: annotations, in the file's order.
+            places: {image id: place}.
+            categories: of the file.
+        """
+        notes, indices = Notes(), categories.indices
+        self._table = BoxTable("d", self._sizes, notes)
+        segmentations: list[Segmentation | None] = []
+        scores = array.array("d")
+        for entry in found:
+            place, index = entry.one_of(places, "image"), entry.one_of(indices, "category")
+            size = self._sizes[place]
+            if size is None:
+                continue
+            segmentation = read_segmentation(entry, size)
+            if segmentation is None and entry.fields.get("segmentation") not in _NO_SEGMENTATION:
+                notes.add(_NO_BOUNDS, entry.name)
+            corners = _corners(entry, segmentation, size)
+            is_crowd, score = entry.flag("iscrowd"), entry.score()
+            if self._table.add(place, corners, entry.name, index=index, ignore=is_crowd):
+                segmentations.append(segmentation)
+                # An object without a score is certain.
+                scores.append(1.0 if score is None else score)
+        order = self._table.sort()
+        self._segmentations = [segmentations[row] for row in order]
+        self._scores = np.array(scores, np.float64)[order]
+        notes.warn(self._of_boxes)
+        self.num_dropped = notes.counts[NO_AREA]
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
         # Where neither the file nor the image has a size, the error is that of the image.
@@ -126,7 +152,16 @@ class CocoJson(ImageFiles):
         self.check_size(index)
         if not self.label_spaces:
             return {}
-        label = self._objects.label(index, self._sizes[index], with_scores=self.has_scores)
+        size, rows = self._sizes[index], self._table.rows(index)
+        found, boxes = self._segmentations[rows], self._table.boxes[rows]
+        with_mask = [i for i, segmentation in enumerate(found) if segmentation is not None]
+        masks = [rasterized(found[i], size, boxes[i], size=_MASK_SIZE) for i in with_mask]
+        label = objects(
+            **self._table.columns(index),
+            masks=masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
+            has_mask=[segmentation is not None for segmentation in found],
+            scores=self._scores[rows] if self.has_scores else None,
+        )
         return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
@@ -145,16 +180,9 @@ def _results(path: pathlib.Path) -> Iterator[Entry]:
     return entries(path, "result", found)
 
 
-def _annotations(path: pathlib.Path, content: Any) -> Iterator[Entry]:
-    expected = 'a list of {"image_id", "category_id", "bbox", ...}, [] where there is no object'
-    return entries(path, "annotation", listed(path, content, "annotations", expected))
-
-
-def _categories(path: pathlib.Path, content: Any) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Return the names in the order of ids, and {id: index}."""
+def _categories(path: pathlib.Path, content: Any) -> Categories:
     categories = Categories()
-    found = listed(path, content, "categories", 'a list of {"id", "name"}')
-    for entry in entries(path, "category", found):
+    for entry in listed(path, content, "categories", "category", 'a list of {"id", "name"}'):
         categories.add(entry.key("id"), entry)
     if not categories.names:
         raise UserError.at(path, ": 'categories' is empty, at least one is expected")
@@ -174,7 +202,7 @@ def _categories(path: pathlib.Path, content: Any) -> tuple[tuple[str, ...], dict
                 "are different classes; Relabeled joins classes",
                 file=sys.stderr,
             )
-    return categories.classes, {key: index for index, key in enumerate(categories.ids)}
+    return categories
 
 
 def _images(
@@ -185,8 +213,8 @@ def _images(
     id_of: dict[str, int | str] = {}
     sizes: list[tuple[int, int] | None] = []
     finder = names.FileFinder(root)
-    found = listed(path, content, "images", 'a list of {"id", "file_name", "height", "width"}')
-    for entry in entries(path, "image", found):
+    expected = 'a list of {"id", "file_name", "height", "width"}'
+    for entry in listed(path, content, "images", "image", expected):
         key, file = entry.key("id"), entry.file(finder, root)
         if key in places:
             raise entry.error(f"({file}) is listed twice: {list(id_of)[places[key]]} has its id")
@@ -209,102 +237,14 @@ def _size_of_file(path: pathlib.Path) -> tuple[int, int] | None:
         return None
 
 
-class _Objects:
-    """The objects of all images, in arrays: 58 bytes a box, and masks of those that have one.
-
-    Args:
-        found: annotations, in the file's order.
-        places: {image id: place}.
-        indices: {category id: index}.
-        sizes: (height, width) of each place; the objects of an image without are left out.
-
-    Attributes:
-        notes: what is left out.
-        has_scores: whether an object has a score other than 1.
-
-    Raises:
-        UserError: an annotation does not fit.
-    """
-
-    def __init__(
-        self,
-        found: Iterator[Entry],
-        places: Mapping[int | str, int],
-        indices: Mapping[int | str, int],
-        sizes: Sequence[tuple[int, int] | None],
-    ):
-        self.notes = Notes()
-        of_image, of_category = array.array("q"), array.array("i")
-        corners, scores, crowds = array.array("d"), array.array("d"), bytearray()
-        self._segmentations: dict[int, Segmentation] = {}
-        for entry in found:
-            place, category = _known(entry, places, "image"), _known(entry, indices, "category")
-            size = sizes[place]
-            if size is None:
-                continue
-            segmentation = read_segmentation(entry, size)
-            if segmentation is None and entry.fields.get("segmentation") not in _NO_SEGMENTATION:
-                self.notes.add(_NO_BOUNDS, entry.name)
-            box = _box(entry, segmentation, size)
-            is_crowd, score = entry.flag("iscrowd"), entry.score()
-            if box[2] <= box[0] or box[3] <= box[1]:
-                self.notes.add(NO_AREA, entry.name)
-                continue
-            if segmentation is not None:
-                self._segmentations[len(of_image)] = segmentation
-            of_image.append(place)
-            of_category.append(category)
-            corners.extend(box)
-            crowds.append(is_crowd)
-            scores.append(math.nan if score is None else score)
-        self._order, self._firsts = rows_by_image(np.array(of_image, np.int64), len(sizes))
-        self._boxes = np.array(corners, np.float64).reshape(-1, 4)
-        self._classes = np.array(of_category, np.int32)
-        self._crowds = np.array(crowds, bool)
-        scores = np.array(scores, np.float64)
-        # An object without a score is certain.
-        self._scores = np.where(np.isnan(scores), 1.0, scores)
-        self.has_scores = bool(np.any(self._scores != 1.0))
-        self._has_mask = np.zeros(len(scores), bool)
-        self._has_mask[list(self._segmentations)] = True
-
-    def label(self, place: int, size: tuple[int, int], *, with_scores: bool) -> Stored:
-        """Return the stored label of an image of (height, width) pixels."""
-        rows = self._order[self._firsts[place] : self._firsts[place + 1]]
-        height, width = size
-        boxes, has_mask = self._boxes[rows], self._has_mask[rows]
-        with_mask = np.flatnonzero(has_mask)
-        masks = [
-            rasterized(self._segmentations[int(rows[i])], size, boxes[i], size=_MASK_SIZE)
-            for i in with_mask
-        ]
-        return objects(
-            boxes=boxes / (height, width, height, width),
-            classes=self._classes[rows],
-            masks=masks_of_some(len(rows), with_mask, masks, size=_MASK_SIZE),
-            has_mask=has_mask,
-            ignore=self._crowds[rows],
-            scores=self._scores[rows] if with_scores else None,
-        )
-
-
-def _known(entry: Entry, known: Mapping[int | str, int], what: str) -> int:
-    """Return the position at which an annotation's image or category is listed."""
-    key = entry.key(f"{what}_id")
-    found = known.get(key)
-    if found is None:
-        raise entry.error(f"is of {what} {key!r}, {unknown_key(key, known)}")
-    return found
-
-
-def _box(
+def _corners(
     entry: Entry, segmentation: Segmentation | None, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Return (ymin, xmin, ymax, xmax) cut to the image; that of the segmentation if no other."""
-    corners = entry.box()
-    if corners is None:
+    """Return (ymin, xmin, ymax, xmax) of a box; that of the segmentation where there is none."""
+    box = entry.box()
+    if box is None:
         if segmentation is None:
             raise entry.wrong("bbox", "[x, y, width, height], or a segmentation to compute it from")
-        corners = bounds(segmentation, size)
-    x, y, width, height = corners
-    return (max(y, 0.0), max(x, 0.0), min(y + height, size[0]), min(x + width, size[1]))
+        box = bounds(segmentation, size)
+    x, y, width, height = box
+    return y, x, y + height, x + width

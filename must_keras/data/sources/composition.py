@@ -1,7 +1,5 @@
 """Sources made of other sources: some of their images, several as one, or with other labels."""
 
-from __future__ import annotations
-
 import abc
 import bisect
 import functools
@@ -24,9 +22,17 @@ _MAX_DESCRIBED_INDICES = 500_000
 
 
 class _Composed(Source):
-    """Images of other sources, each read where `_locate` finds it."""
+    """Images of other sources, each read where `_locate` finds it.
 
-    _sources: Sequence[Source]
+    Args:
+        sources: at least one; label spaces are those of the first.
+        name: of the whole.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, name: str):
+        self.name, self._sources = name, tuple(sources)
+        self.label_spaces = sources[0].label_spaces
+        self.has_scores = any(source.has_scores for source in sources)
 
     @abc.abstractmethod
     def _locate(self, index: int) -> tuple[Source, int]:
@@ -75,9 +81,8 @@ class Subset(_Composed):
     """
 
     def __init__(self, source: Source, indices: Sequence[int], *, name: str):
-        self.name = name
-        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
-        self._sources, self._indices = (source,), np.array(indices, np.int64)
+        super().__init__([source], name=name)
+        self._indices = np.array(indices, np.int64)
         outside = (self._indices < 0) | (self._indices >= len(source))
         if outside.any():
             index = self._indices[outside][0]
@@ -117,8 +122,7 @@ class Concatenated(_Composed):
 
     def __init__(self, sources: Sequence[Source], *, name: str):
         check_sources(f"Concatenated {name!r}", sources)
-        self.name = name
-        self._sources = tuple(sources)
+        super().__init__(sources, name=name)
         self._ends = list(itertools.accumulate(len(source) for source in self._sources))
         names = [source.name for source in self._sources]
         if len(set(names)) != len(names):
@@ -127,7 +131,6 @@ class Concatenated(_Composed):
             # An id would be that of another source's image: "a/b" with "c", "a" with "b/c".
             naming.check_name(part, f"{name!r}: source")
         self.label_spaces = common_spaces(self._sources)
-        self.has_scores = any(source.has_scores for source in self._sources)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -155,12 +158,7 @@ class Concatenated(_Composed):
 
 
 class _Wrapped(_Composed):
-    """All images of another source, under its name."""
-
-    def __init__(self, source: Source):
-        self.name = source.name
-        self.label_spaces, self.has_scores = source.label_spaces, source.has_scores
-        self._sources = (source,)
+    """All images of another source."""
 
     def __len__(self) -> int:
         return len(self._sources[0])
@@ -197,9 +195,7 @@ class Joined(_Wrapped):
 
     def __init__(self, sources: Sequence[Source], *, name: str):
         check_sources(f"Joined {name!r}", sources)
-        super().__init__(sources[0])
-        self.name, self._sources = name, tuple(sources)
-        self.has_scores = any(source.has_scores for source in self._sources)
+        super().__init__(sources, name=name)
         spaces: dict[str, LabelSpace] = {}
         for source in self._sources:
             for head, space in source.label_spaces.items():
@@ -261,7 +257,7 @@ class TolerantSource(_Wrapped):
     """
 
     def __init__(self, source: Source, *, labels: bool = False, max_skipped: float | None = None):
-        super().__init__(source)
+        super().__init__([source], name=source.name)
         self.unreadable: dict[int, str] = {}
         self._unlabeled: dict[int, str] = {}
         self._skips_labels, self._max_skipped = labels, max_skipped
@@ -301,7 +297,7 @@ class TolerantSource(_Wrapped):
 
 class _WithoutLabels(_Wrapped):
     def __init__(self, source: Source):
-        super().__init__(source)
+        super().__init__([source], name=source.name)
         self.label_spaces, self.has_scores = {}, False
 
     def labels(self, index: int) -> dict[str, Stored]:
@@ -341,7 +337,7 @@ class Relabeled(_Wrapped):
         self, source: Source, *, head: str, classes: Sequence[str], mapping: Mapping[str, str]
     ):
         check_sources("Relabeled", [source])
-        super().__init__(source)
+        super().__init__([source], name=source.name)
         where = f"source {source.name!r}"
         check_classes(where, classes)
         if not isinstance(mapping, Mapping):

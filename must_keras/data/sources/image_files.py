@@ -1,8 +1,7 @@
 """Images that are files below a folder: alone, or with label files of the same names."""
 
-from __future__ import annotations
-
 import abc
+import array
 import functools
 import pathlib
 import posixpath
@@ -20,7 +19,7 @@ from must_keras.data.io.folders import (
     picture_files,
 )
 from must_keras.data.io.images import read_image, upright_size
-from must_keras.data.io.notices import Notices
+from must_keras.data.io.notices import NO_AREA, Notes, Notices
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.names import ImageFinder, by_stem, check_inside
 from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
@@ -113,7 +112,6 @@ class ImageFiles(Source):
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path] | None:
         """Return the (height, width) of an image in its annotation file, and that file, or None."""
-        del index
         return None
 
     def check_size(self, index: int) -> None:
@@ -161,6 +159,84 @@ def _frame_hint(upright: tuple[int, int], labeled: tuple[int, int]) -> str:
         "are in the frame of the pixels as stored, remove the orientation from the image "
         "(exiftool -Orientation= FILE) or turn the labels"
     )
+
+
+class BoxTable:
+    """The boxes of a source's images in arrays: added in any order, kept by image.
+
+    Args:
+        typecode: of `array.array`, in which corners are stored: "f" or "d".
+        sizes: (height, width) of each image in pixels, to which boxes are cut.
+        notes: count the boxes that are left out.
+
+    Attributes:
+        boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels, once they are sorted.
+
+    Example:
+        table = BoxTable("d", [(4, 8)], Notes())
+        table.add(0, (1, 1, 5, 9), "box 1", index=0, ignore=False)  # True: cut to (1, 1, 4, 8)
+        table.sort()
+        objects(**table.columns(0))
+    """
+
+    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None], notes: Notes):
+        self._sizes, self._notes = sizes, notes
+        self._places, self._classes = array.array("q"), array.array("i")
+        self._corners, self._ignore = array.array(typecode), bytearray()
+
+    def add(
+        self, place: int, corners: Sequence[float], where: str, *, index: int, ignore: bool
+    ) -> bool:
+        """Add a box cut to its image; return whether it has an area, without which it is left out.
+
+        Args:
+            place: of the image.
+            corners: (ymin, xmin, ymax, xmax) in pixels.
+            where: names the box, or its file, for the notes.
+            index: of the class.
+            ignore: whether the box is an ignored region.
+        """
+        (ymin, xmin, ymax, xmax), (height, width) = corners, self._sizes[place]
+        cut = (max(ymin, 0.0), max(xmin, 0.0), min(ymax, height), min(xmax, width))
+        # Two numbers that differ may be equal as stored.
+        cut = array.array(self._corners.typecode, cut)
+        if cut[2] <= cut[0] or cut[3] <= cut[1]:
+            self._notes.add(NO_AREA, where)
+            return False
+        self._places.append(place)
+        self._corners.extend(cut)
+        self._classes.append(index)
+        self._ignore.append(ignore)
+        return True
+
+    def sort(self) -> np.ndarray:
+        """Order the rows by image, once all are added.
+
+        Returns:
+            [N] the former place of each row, for what belongs to the rows elsewhere.
+        """
+        places = np.array(self._places, np.int64)
+        order = np.argsort(places, kind="stable")
+        counts = np.bincount(places, minlength=len(self._sizes))
+        self._firsts = np.concatenate([[0], np.cumsum(counts)])
+        self.boxes = np.array(self._corners).reshape(-1, 4)[order]
+        self._sorted_classes = np.array(self._classes, np.int32)[order]
+        self._sorted_ignore = np.array(self._ignore, bool)[order]
+        del self._places, self._corners, self._classes, self._ignore
+        return order
+
+    def rows(self, place: int) -> slice:
+        """Return the rows of an image, in the order in which they were added."""
+        return slice(self._firsts[place], self._firsts[place + 1])
+
+    def columns(self, place: int) -> Stored:
+        """Return the arguments of `objects` for an image."""
+        rows, (height, width) = self.rows(place), self._sizes[place]
+        return {
+            "boxes": self.boxes[rows] / (height, width, height, width),
+            "classes": self._sorted_classes[rows],
+            "ignore": self._sorted_ignore[rows],
+        }
 
 
 class ImagesOnly(ImageFiles):

@@ -1,12 +1,10 @@
 """Images in the order of a list, whatever files have come and gone since it was made."""
 
-from __future__ import annotations
-
 import array
 import functools
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -34,7 +32,7 @@ class ListedFile(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, source: Source, index: int) -> ListedFile:
+    def of(cls, source: Source, index: int) -> Self:
         """Return the entry of an image that has a file.
 
         Raises:
@@ -47,7 +45,7 @@ class ListedFile(NamedTuple):
             raise UserError.at(file, f"cannot be read: {error.strerror}") from error
 
     @classmethod
-    def unread(cls, source: Source, index: int) -> ListedFile:
+    def unread(cls, source: Source, index: int) -> Self:
         """Return the entry with a digest of zeros, for a cost estimate: no file is opened.
 
         Raises:
@@ -106,7 +104,7 @@ class ListedFiles(Source):
         """Return the entries of the list."""
         return map(self._listed, range(len(self)))
 
-    def _listed(self, index: int) -> ListedFile:
+    def _listed(self, index: int) -> Self:
         digest = self._sha256[32 * index : 32 * (index + 1)]
         return ListedFile(self.image_id(index), int(self._sizes[index]), digest.hex())
 

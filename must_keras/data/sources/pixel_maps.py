@@ -1,6 +1,4 @@
-"""Images with a label for every pixel, in files of the same names: classes, depths, normals."""
-
-from __future__ import annotations
+"""Images with a label for every pixel, in files of their own: classes, depths, normals."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,12 +7,26 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from must_keras.data.io.depth_codes import DepthValues
-from must_keras.data.io.folders import SUFFIXES, Path
-from must_keras.data.io.images import read_array, read_coded, read_exr, read_numbers, read_triples
+from must_keras.data.io.folders import (
+    SUFFIXES,
+    Path,
+    content_digest,
+    existing_folder,
+    picture_files,
+)
+from must_keras.data.io.images import (
+    load_array,
+    read_array,
+    read_coded,
+    read_exr,
+    read_numbers,
+    read_triples,
+)
 from must_keras.data.io.map_codes import Color, Colors, Palettes, Values, checked_color
 from must_keras.data.io.notices import MAX_EXAMINED
-from must_keras.data.sources.image_files import PairedFolders
-from must_keras.data.sources.source import LabelSpace
+from must_keras.data.names import stem
+from must_keras.data.sources.image_files import ImageFiles, PairedFolders
+from must_keras.data.sources.source import LabelSpace, Stored
 from must_keras.errors import UserError, check_classes, not_allowed
 from must_keras.tasks.normals import points_away
 
@@ -64,27 +76,27 @@ class LabelMaps(PairedFolders):
         bits: int | None = None,
     ):
         check_classes(f"source {name!r}", classes)
-        self._colors = self._values = None
         if colors is None:
-            self._values = Values(name, len(classes), values, ignore)
+            self._code = Values(name, len(classes), values, ignore)
         elif values is not None or ignore:
             raise UserError(f"source {name!r}: give values or colors, not both")
         else:
-            self._colors = Colors(name, len(classes), colors, ignore_colors)
+            self._code = Colors(name, len(classes), colors, ignore_colors)
         space = LabelSpace("map", tuple(classes))
         super().__init__(name=name, images=images, labels=maps, head=head, space=space, bits=bits)
-        if self._values is not None:
-            known = self._values.of_classes
+        self._palettes = None
+        if isinstance(self._code, Values):
+            known = self._code.of_classes
             self._palettes = Palettes(self.notices, known, are_stated=values is not None)
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | (self._colors or self._values).describe()
+        return super().describe() | self._code.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        if self._colors is not None:
-            return self._colors.classes(read_triples(path, palette=True), str(path))
+        if self._palettes is None:
+            return self._code.classes(read_triples(path, palette=True), str(path))
         picture = read_coded(path)
-        classes = self._values.classes(picture.values, str(path))
+        classes = self._code.classes(picture.values, str(path))
         self._palettes.check(picture, str(path))
         return classes
 
@@ -169,6 +181,13 @@ _FOCAL_LENGTH = 0.87
 _AWAY_COSINE, _MAX_AWAY_SHARE = 0.1, 0.05
 
 
+def _directions(vectors: np.ndarray, known: np.ndarray | bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit vectors, [h, w, 3], (0, 0, 0) where unknown, and the lengths that they had."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    known = known & np.isfinite(length) & (length >= _MIN_LENGTH)
+    return np.where(known, vectors / np.where(known, length, 1), np.float32(0)), length[known]
+
+
 class NormalMaps(PairedFolders):
     """Images, and RGB PNGs of the same names: round((n + 1) / 2 * 255), (0, 0, 0) where unknown.
 
@@ -228,11 +247,10 @@ class NormalMaps(PairedFolders):
     def read_label(self, path: pathlib.Path) -> np.ndarray:
         colors = read_triples(path)
         vectors = colors.astype(np.float32) / np.float32(127.5) - 1
-        length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        known = (length >= _MIN_LENGTH) & np.any(colors != 0, axis=-1, keepdims=True)
-        for color in self._unknown:
+        known = np.ones((*colors.shape[:2], 1), bool)
+        for color in ((0, 0, 0), *self._unknown):
             known &= np.any(colors != np.array(color), axis=-1, keepdims=True)
-        normals = np.where(known, vectors / np.where(known, length, 1), np.float32(0))
+        normals, lengths = _directions(vectors, known)
         if self._axes != "camera":
             # Adding 0 makes 0 of -0.
             normals = normals * np.array(_SIGNS[self._axes], np.float32) + np.float32(0)
@@ -243,7 +261,7 @@ class NormalMaps(PairedFolders):
             )
         if path not in self._examined and len(self._examined) < MAX_EXAMINED:
             self._examined.add(path)
-            self._notice_lengths(length[known], path)
+            self._notice_lengths(lengths, path)
             self._notice_flip(normals, path)
         return normals
 
@@ -252,17 +270,14 @@ class NormalMaps(PairedFolders):
         low, high = _UNIT_LENGTHS
         odd = np.count_nonzero((lengths < low) | (lengths > high))
         if odd > _MAX_ODD_SHARE * lengths.size:
-            self.notices.add(
-                "lengths of normals",
-                path,
-                lambda share: (
-                    f"up to {share:.0%} of the vectors are not of unit length before they are "
-                    "normalized, as where the colors mean something else, or pixels were blended "
-                    "or compressed: expected round((n + 1) / 2 * 255); a color for unknown is "
-                    "named by unknown=((R, G, B),)"
-                ),
-                value=odd / lengths.size,
+            share = odd / lengths.size
+            text = (
+                f"up to {share:.0%} of the vectors are not of unit length before they are "
+                "normalized, as where the colors mean something else, or pixels were blended or "
+                "compressed: expected round((n + 1) / 2 * 255); a color for unknown is named by "
+                "unknown=((R, G, B),)"
             )
+            self.notices.add("lengths of normals", path, text, value=share)
 
     def _notice_flip(self, normals: np.ndarray, path: pathlib.Path) -> None:
         """Add a notice where normals would be visible only if Y pointed the other way."""
@@ -278,13 +293,108 @@ class NormalMaps(PairedFolders):
         )
         if away > _MAX_AWAY_SHARE and flipped < away / 4:
             other = "opengl" if self._axes == "directx" else "directx"
-            self.notices.add(
-                "direction of Y",
-                path,
-                lambda share: (
-                    f"up to {share:.0%} of the normals face away from the camera, and would not "
-                    f"if Y (green) pointed the other way: check axes={self._axes!r}"
-                    + (f", try axes={other!r}" if self._axes != "camera" else "")
-                ),
-                value=away,
+            hint = f", try axes={other!r}" if self._axes != "camera" else ""
+            text = (
+                f"up to {away:.0%} of the normals face away from the camera, and would not if Y "
+                f"(green) pointed the other way: check axes={self._axes!r}{hint}"
             )
+            self.notices.add("direction of Y", path, text, value=away)
+
+
+# Ends of the names of DIODE's label files, by kind of label.
+_DIODE_ENDS = {"metric": ("_depth.npy", "_depth_mask.npy"), "normals": ("_normal.npy",)}
+
+
+class Diode(ImageFiles):
+    """A split of DIODE (arXiv 1908.00463): <indoors|outdoor>/<scene>/<scan>/<image>.png.
+
+    Beside <image>.png lie, where they were downloaded:
+
+    - <image>_depth.npy, [h, w, 1] float32: meters; and <image>_depth_mask.npy, [h, w]: 1 where
+      the scanner measured one, by DIODE's devkit. That depth is measured along the camera's axis is
+      not documented; Metric3D's loader, and most others, take it so.
+    - <image>_normal.npy, [h, w, 3] float: unit vectors, (0, 0, 0) where unknown. They are a
+      download of their own. Their axes are not documented: X right, Y up, Z towards the camera
+      is what Metric3D's loader takes (training/mono/datasets/diode_dataset.py negates Y and Z).
+      Here Y and Z are negated alike: X right, Y down, Z forward, n_z < 0 towards the camera. A
+      file most of whose normals then point away from the camera is an error; that Y points up
+      could not be verified on the files themselves.
+
+    Args:
+        name: of the source.
+        root: the folder of a split: val.
+        depth_head: the head that depth labels; None to leave depth out.
+        normals_head: the head that normals label; None to leave normals out.
+
+    Raises:
+        UserError: there is no image, or none with the labels that are asked for.
+
+    Example:
+        Diode(name="diode", root="diode/val", depth_head="depth")
+    """
+
+    searches_root = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        depth_head: str | None = None,
+        normals_head: str | None = None,
+    ):
+        folder = existing_folder(root)
+        files = picture_files(folder, (".png",))
+        heads = {"metric": depth_head, "normals": normals_head}
+        self._heads = {kind: head for kind, head in heads.items() if head is not None}
+        label_spaces = {head: LabelSpace(kind) for kind, head in self._heads.items()}
+        super().__init__(name=name, root=folder, files=files, label_spaces=label_spaces)
+        self._ends = [end for kind in self._heads for end in _DIODE_ENDS[kind]]
+        for end in self._ends:
+            if not any(self._label_file(i, end).is_file() for i in range(len(files))):
+                raise UserError.at(folder, f"has no *{end} beside its {len(files)} images")
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        read = {"metric": self._depth, "normals": self._normals}
+        return {
+            head: read[kind](index)
+            for kind, head in self._heads.items()
+            if self._label_file(index, _DIODE_ENDS[kind][0]).is_file()
+        }
+
+    def describe_content(self) -> dict[str, str]:
+        # By names and sizes: all the labels are 300 GB, and have never been corrected.
+        labels = (f"{stem(file)}{end}" for file in self._files for end in self._ends)
+        there = (name for name in labels if (self._root / name).is_file())
+        return {
+            "images": content_digest(self._root, self._files),
+            "labels": content_digest(self._root, there),
+        }
+
+    def _label_file(self, index: int, end: str) -> pathlib.Path:
+        return self._root / f"{stem(self._files[index])}{end}"
+
+    def _depth(self, index: int) -> Stored:
+        path, mask_path = (self._label_file(index, end) for end in _DIODE_ENDS["metric"])
+        depth, mask = read_array(path).astype(np.float32), read_array(mask_path)
+        for values, where in ((depth, path), (mask, mask_path)):
+            self.check_label_size(index, values, where)
+        known = (mask > 0) & np.isfinite(depth) & (depth > 0)
+        return {"depth": np.where(known, depth, np.float32(0))}
+
+    def _normals(self, index: int) -> Stored:
+        path = self._label_file(index, *_DIODE_ENDS["normals"])
+        found = load_array(path)
+        if found.ndim != 3 or found.shape[2] != 3 or found.dtype.kind != "f":
+            raise UserError(
+                f"{path} holds {found.dtype} of shape {found.shape}, expected floats of shape "
+                "(height, width, 3)"
+            )
+        self.check_label_size(index, found, path)
+        normals, _ = _directions(found.astype(np.float32) * np.float32((1, -1, -1)), known=True)
+        if points_away(normals):
+            raise UserError(
+                f"{path}: most normals point away from the camera; expected X right, Y up, Z "
+                "towards the camera, so that most of Z is positive"
+            )
+        return {"normals": normals}

@@ -1,14 +1,12 @@
 """Synthetic scenes, the data that comes with the project: a TFDS data set, and its source."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io
 import pathlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,23 +14,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from must_keras.data.io.records import Records
-from must_keras.data.sources.source import LabelSpace, Source, Stored
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import LabelSpace, Source, Stored, class_label, objects
 from must_keras.errors import UserError, not_allowed
 from must_keras.progress import track
 from must_keras.synthetic.examples import MASK_SIZE, decode_normals, example_id, rendered_examples
 from must_keras.synthetic.families import SceneConfig
 
-_KINDS = {
-    "class": "classes",
-    "objects": "boxes",
-    "semantic": "map",
-    "depth": "metric",
-    "normals": "normals",
-}
 _preparing = threading.Lock()
-
-
 _PICTURES = ("image", "semantic", "depth", "normals")
 
 
@@ -96,7 +84,6 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        del dl_manager  # Nothing is downloaded.
         return {split: self._generate_examples(split) for split in self.builder_config.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
@@ -162,21 +149,20 @@ class ScenesSource(Source):
         if not isinstance(heads, Mapping):
             raise UserError(
                 f"source {name!r}: heads={heads!r}: expected {{feature: head}}, with features of "
-                f"{', '.join(_KINDS)}"
+                f"{', '.join(_READINGS)}"
             )
         self._heads = dict(heads)
         for feature in self._heads:
-            if feature not in _KINDS:
-                raise not_allowed(
-                    f"source {name!r}: heads names the feature {feature!r}", feature, tuple(_KINDS)
-                )
+            if feature not in _READINGS:
+                where = f"source {name!r}: heads names the feature {feature!r}"
+                raise not_allowed(where, feature, tuple(_READINGS))
         classes = {
             "class": config.classes,
             "objects": config.categories,
             "semantic": config.semantic_classes,
         }
         self.label_spaces = {
-            head: LabelSpace(_KINDS[feature], tuple(classes.get(feature, ())))
+            head: LabelSpace(_READINGS[feature].kind, tuple(classes.get(feature, ())))
             for feature, head in self._heads.items()
         }
 
@@ -195,7 +181,7 @@ class ScenesSource(Source):
         example = self._example(index)
         found = {}
         for feature, head in self._heads.items():
-            label = _STORED[feature](example, len(self.label_spaces[head].classes))
+            label = _READINGS[feature].read(example, len(self.label_spaces[head].classes))
             if label is not None:
                 found[head] = label
         return found
@@ -257,10 +243,17 @@ def _normals(example: Mapping[str, Any], num_classes: int) -> Stored:
     return {"normals": decode_normals(_picture(example["normals"]))}
 
 
-_STORED: dict[str, Callable[[Mapping[str, Any], int], Stored | None]] = {
-    "class": _class,
-    "objects": _objects,
-    "semantic": _semantic,
-    "depth": _depth,
-    "normals": _normals,
+class _Reading(NamedTuple):
+    """The kind of a feature's labels, and how a label is read from an example."""
+
+    kind: str
+    read: Callable[[Mapping[str, Any], int], Stored | None]
+
+
+_READINGS = {
+    "class": _Reading("classes", _class),
+    "objects": _Reading("boxes", _objects),
+    "semantic": _Reading("map", _semantic),
+    "depth": _Reading("metric", _depth),
+    "normals": _Reading("normals", _normals),
 }

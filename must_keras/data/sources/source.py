@@ -3,21 +3,21 @@
 Sources that people write themselves subclass `Source`; its methods and attributes are stable.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from must_keras.data import names
-from must_keras.data.stored import Stored
 from must_keras.errors import UserError, listed, nearest
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Labels
+
+Stored = dict[str, np.ndarray]
 
 # Images of each split that are read before a run: of a user's files, and of rendered ones.
 _MAX_PREFLIGHT_FILES, _MAX_PREFLIGHT_IMAGES = 512, 8
@@ -39,7 +39,7 @@ class LabelSpace:
     classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, task: Task) -> LabelSpace:
+    def of(cls, task: Task) -> Self:
         """Return the label space that a task is bound to."""
         return cls(task.kind, task.labels.classes)
 
@@ -48,7 +48,7 @@ class LabelSpace:
         task = Task.of_kind(head, self.kind, self.classes)
         return task and task.labels
 
-    def difference(self, other: LabelSpace) -> str | None:
+    def difference(self, other: Self) -> str | None:
         """Return the difference, for the end of a sentence about "this" and "the other", or None.
 
         Names of classes are compared as people read them.
@@ -96,7 +96,7 @@ def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
     return {} if head is None else {head: space}
 
 
-def common_spaces(sources: Sequence[Source]) -> dict[str, LabelSpace]:
+def common_spaces(sources: Sequence["Source"]) -> dict[str, LabelSpace]:
     """Return the label spaces of all sources.
 
     Raises:
@@ -124,7 +124,7 @@ def without_keys(description: Any, keys: Sequence[str]) -> Any:
     return description
 
 
-def check_not_empty(source: Source) -> None:
+def check_not_empty(source: "Source") -> None:
     """Raise UserError where a source has no image."""
     if not len(source):
         raise UserError(f"source {source.name!r} has no image")
@@ -145,12 +145,12 @@ class _Named:
     The class itself has no such attribute: a subclass may be a dataclass with this field.
     """
 
-    def __get__(self, source: Source | None, owner: type) -> LabelSpaces:
+    def __get__(self, source: "Source | None", owner: type) -> LabelSpaces:
         if source is None or "_label_spaces" not in vars(source):
             raise AttributeError(f"{owner.__name__} has no label_spaces, or not yet")
         return vars(source)["_label_spaces"]
 
-    def __set__(self, source: Source, found: Mapping[str, LabelSpace]) -> None:
+    def __set__(self, source: "Source", found: Mapping[str, LabelSpace]) -> None:
         name = getattr(source, "name", type(source).__name__)
         # A frozen dataclass takes no attribute by assignment.
         vars(source)["_label_spaces"] = LabelSpaces(name, found)
@@ -163,8 +163,8 @@ class Source(abc.ABC):
     `image_files.PairedFolders` where each image has a map of its size in a second folder.
 
     A subclass sets `name` and `label_spaces` and implements `__len__`, `image_id`, `image`,
-    `labels` and `describe`; `data.stored` has functions that make stored labels. Methods may be
-    called by several threads at a time. `image` and `labels` raise UserError where a file cannot
+    `labels` and `describe`; `class_label` and `objects` make stored labels. Methods may be called
+    by several threads at a time. `image` and `labels` raise UserError where a file cannot
     be read, with the file and the reason.
 
     Attributes:
@@ -207,7 +207,6 @@ class Source(abc.ABC):
 
     def file(self, index: int) -> pathlib.Path | None:
         """Return the image's file; None where it has none of its own."""
-        del index
         return None
 
     def folders(self) -> frozenset[pathlib.Path]:
@@ -217,7 +216,6 @@ class Source(abc.ABC):
 
     def is_gone(self, index: int) -> bool:
         """Return whether the image has changed or is absent, so that no label belongs to it."""
-        del index
         return False
 
     @abc.abstractmethod
@@ -242,7 +240,6 @@ class Source(abc.ABC):
         Args:
             ids: of the images that are meant, some of which may be gone; None for all.
         """
-        del ids
         return {}
 
     def describe_images(self) -> dict[str, Any]:
@@ -258,3 +255,57 @@ def preflight_indices(source: Source) -> list[int]:
     count, is_of_files = len(source), len(source) > 0 and source.file(0) is not None
     number = min(_MAX_PREFLIGHT_FILES if is_of_files else _MAX_PREFLIGHT_IMAGES, count)
     return sorted({round(place) for place in np.linspace(0, count - 1, number)})
+
+
+# ---- stored labels from plain values, for sources of all formats --------------------------------
+
+
+def class_label(index: int, num_classes: int) -> Stored:
+    """Return the label of an image of one class: "probabilities" [K], one-hot.
+
+    Raises:
+        UserError: the index is not in [0, num_classes), as -1 for "not labeled" in some sets;
+            such an image has no label.
+    """
+    if not 0 <= index < num_classes:
+        raise UserError(
+            f"class {index} of {num_classes}: expected 0 to {num_classes - 1}, and no label at all "
+            "for an image without a class"
+        )
+    probabilities = np.zeros(num_classes, np.float32)
+    probabilities[index] = 1.0
+    return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
+
+
+def objects(
+    *,
+    boxes: ArrayLike,
+    classes: ArrayLike,
+    masks: ArrayLike | None = None,
+    has_mask: ArrayLike | None = None,
+    ignore: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
+) -> Stored:
+    """Return the label of an image whose objects are all labeled; n may be 0.
+
+    Args:
+        boxes: [n, 4] (ymin, xmin, ymax, xmax), fractions of the upright image.
+        classes: [n].
+        masks: [n, S, S], 0 or 1, crops of the boxes; None: there are none.
+        has_mask: [n] bool; None: all where there are masks.
+        ignore: [n] bool, neither positive nor negative; None: no box.
+        scores: [n], 0 to 1, where a model found the objects; None: they are certain.
+    """
+    classes = np.asarray(classes, np.int32).reshape(-1)
+    n = len(classes)
+    if has_mask is None:
+        has_mask = np.full(n, masks is not None)
+    with_scores = {} if scores is None else {"scores": np.asarray(scores, np.float32).reshape(n)}
+    return with_scores | {
+        "boxes": np.asarray(boxes, np.float32).reshape(n, 4),
+        "classes": classes,
+        "masks": np.zeros((n, 1, 1), np.uint8) if masks is None else np.asarray(masks, np.uint8),
+        "has_mask": np.asarray(has_mask, bool).reshape(n),
+        "ignore": np.zeros(n, bool) if ignore is None else np.asarray(ignore, bool).reshape(n),
+        "labelled": np.ones((), np.float32),
+    }

@@ -1,7 +1,5 @@
 """A TensorFlow data set by its name, and what its features mean."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import os
@@ -16,10 +14,10 @@ import tensorflow_datasets as tfds
 from must_keras.data.io.depth_codes import DepthValues
 from must_keras.data.io.map_codes import Values
 from must_keras.data.io.notices import Notices
-from must_keras.data.sources.source import LabelSpace, Stored
-from must_keras.data.stored import class_label, objects
+from must_keras.data.sources.source import LabelSpace, Stored, class_label, objects
 from must_keras.errors import UserError, check_classes, not_allowed, reason
 
+Builder = tfds.core.DatasetBuilder
 Example = Mapping[str, Any]
 
 _OWN_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.[\w.]+")
@@ -32,7 +30,7 @@ class Reading(NamedTuple):
 
     Attributes:
         space: what the label means.
-        read: {feature: array} to a stored label (see data/stored.py), or None where the image has
+        read: {feature: array} to a stored label (see source.py), or None where the image has
             none. Only the features that it asks for are decoded.
         described: what the label depends on besides the data set, as plain data.
     """
@@ -42,7 +40,7 @@ class Reading(NamedTuple):
     described: Mapping[str, Any] = {}
 
 
-def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBuilder:
+def tfds_builder(name: str, data_dir: str | None = None) -> Builder:
     """A data set by its name in TFDS ("coco/2017"), prepared: downloaded unless it is there.
 
     Args:
@@ -74,7 +72,7 @@ def tfds_builder(name: str, data_dir: str | None = None) -> tfds.core.DatasetBui
     return builder
 
 
-def tfds_folder(path: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
+def tfds_folder(path: str | os.PathLike[str]) -> Builder:
     """Return the data set in a folder that TFDS prepared, whoever made it.
 
     As `tfds.builder_from_directory`, which imports whatever module the folder's features.json
@@ -129,7 +127,7 @@ def check_features(folder: pathlib.Path) -> None:
                 continue
 
 
-def class_reading(builder: tfds.core.DatasetBuilder, feature: str = "label") -> Reading:
+def class_reading(builder: Builder, feature: str = "label") -> Reading:
     """One class an image; -1, where a split is not labeled, is no label.
 
     Raises:
@@ -145,11 +143,7 @@ def class_reading(builder: tfds.core.DatasetBuilder, feature: str = "label") -> 
 
 
 def box_reading(
-    builder: tfds.core.DatasetBuilder,
-    feature: str = "objects",
-    *,
-    box: str = "bbox",
-    label: str = "label",
+    builder: Builder, feature: str = "objects", *, box: str = "bbox", label: str = "label"
 ) -> Reading:
     """Boxes with classes, without masks. Crowds, groups and difficult objects are ignored regions.
 
@@ -191,7 +185,7 @@ def box_reading(
 
 
 def map_reading(
-    builder: tfds.core.DatasetBuilder,
+    builder: Builder,
     feature: str,
     *,
     classes: Sequence[str],
@@ -221,7 +215,7 @@ def map_reading(
 
 
 def depth_reading(
-    builder: tfds.core.DatasetBuilder,
+    builder: Builder,
     feature: str = "depth",
     *,
     depth_scale: float = 1.0,
@@ -263,16 +257,14 @@ def _plane(value: Any, feature: str) -> np.ndarray:
 
 
 def _feature(
-    builder: tfds.core.DatasetBuilder, features: Mapping[str, Any], name: str
+    builder: Builder, features: Mapping[str, Any], name: str
 ) -> tfds.features.FeatureConnector:
     if name not in features:
         raise not_allowed(f"{builder.info.full_name} has no feature {name!r}", name, list(features))
     return features[name]
 
 
-def _names(
-    builder: tfds.core.DatasetBuilder, features: Mapping[str, Any], name: str
-) -> tuple[str, ...]:
+def _names(builder: Builder, features: Mapping[str, Any], name: str) -> tuple[str, ...]:
     feature = _feature(builder, features, name)
     if not isinstance(feature, tfds.features.ClassLabel):
         raise UserError(f"{builder.info.full_name}: feature {name!r} is no class")

@@ -1,7 +1,5 @@
 """A prepared TensorFlow data set, read by position."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,15 +74,13 @@ class TfdsSource(Source):
                 f"{', '.join(self._features)}"
             )
         counts = [instruction.examples_in_shard for instruction in self._instructions]
-        firsts = np.cumsum([0, *counts])
+        self._firsts = np.cumsum([0, *counts])
         self._positions = np.concatenate(
             [
                 np.arange(first + part.skip, first + part.skip + part.take)
-                for first, part in zip(firsts[:-1], self._instructions, strict=True)
+                for first, part in zip(self._firsts[:-1], self._instructions, strict=True)
             ]
         )
-        self._shards = np.searchsorted(firsts, self._positions, side="right") - 1
-        self._firsts = firsts
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -92,9 +88,10 @@ class TfdsSource(Source):
     def image_id(self, index: int) -> str:
         if self._image_id is not None:
             return _text(self._example(index)[self._image_id])
-        shard = self._shards[index]
+        position = self._positions[index]
+        shard = np.searchsorted(self._firsts, position, side="right") - 1
         file = self._instructions[shard].filename.replace("\\", "/").rsplit("/", 1)[-1]
-        return f"{file}:{self._positions[index] - self._firsts[shard]}"
+        return f"{file}:{position - self._firsts[shard]}"
 
     def image(self, index: int) -> np.ndarray:
         try:
@@ -130,7 +127,7 @@ class TfdsSource(Source):
         if meaning and isinstance(label, Mapping) and meaning.stored_spec().keys() <= label.keys():
             meaning.check_classes(label)
 
-    def _read(self, reading: Reading, example: _Decoded) -> Stored | None:
+    def _read(self, reading: Reading, example: "_Decoded") -> Stored | None:
         try:
             return reading.read(example)
         except (UserError, DataError):
@@ -155,9 +152,7 @@ class TfdsSource(Source):
         } | self.describe_reading()
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
-        del ids
-        readings = {head: reading.described for head, reading in self._labels.items()}
-        readings = {head: described for head, described in readings.items() if described}
+        readings = {head: r.described for head, r in self._labels.items() if r.described}
         found = {"readings": readings} if readings else {}
         if self._bits is None:
             return found
@@ -179,7 +174,7 @@ class TfdsSource(Source):
     def _where(self, index: int) -> str:
         return f"source {self.name!r}, image {index} ({self.image_id(index)})"
 
-    def _example(self, index: int) -> _Decoded:
+    def _example(self, index: int) -> "_Decoded":
         payload = self._records.read(int(self._positions[index]))
         return _Decoded(payload, self._features, f"source {self.name!r}, image {index}")
 
@@ -219,35 +214,23 @@ class _Decoded(Mapping):
         if feature.np_dtype not in (np.uint8, np.uint16):
             raise ValueError(f"it is of {np.dtype(feature.np_dtype).name}")
         if isinstance(feature, tfds.features.Image):
-            with self._opened(key) as image:
-                stored = self._stored(key)
-                is_deep = pixel_bits.has_deep_colors(image, stored)
-                if is_deep and bits is not None:
-                    return images.rgb(pixel_bits.deep_colors(stored, bits))
-                image.load()
-                return self._rgb(image, bits, notices, is_deep=is_deep)
-        pixels = self[key]
-        if pixels.ndim == 3 and pixels.shape[2] == 1:
-            pixels = pixels[:, :, 0]
-        return self._rgb(Image.fromarray(pixels), bits, notices)
-
-    def _rgb(
-        self, image: Image.Image, bits: int | None, notices: Notices, *, is_deep: bool = False
-    ) -> np.ndarray:
-        if bits is None:
-            pixel_bits.notice(image, self.where, notices, has_deep_colors=is_deep)
+            stored = self._stored(key)
+            image = Image.open(io.BytesIO(stored))
+        else:
+            pixels, stored = self[key], b""
+            if pixels.ndim == 3 and pixels.shape[2] == 1:
+                pixels = pixels[:, :, 0]
+            image = Image.fromarray(pixels)
+        image, bits = pixel_bits.used(image, stored, self.where, bits=bits, notices=notices)
         return images.rgb(image, bits=bits)
 
     def _stored(self, key: str) -> bytes:
         stored = tf.train.Example.FromString(self._payload).features.feature[key]
         return stored.bytes_list.value[0]
 
-    def _opened(self, key: str) -> Image.Image:
-        return Image.open(io.BytesIO(self._stored(key)))
-
     def _picture(self, key: str, feature: tfds.features.Image) -> np.ndarray:
         """Return a picture, [h, w, C], of the feature's dtype."""
-        with self._opened(key) as image:
+        with Image.open(io.BytesIO(self._stored(key))) as image:
             if feature.shape[-1] == 3:
                 return images.rgb(image)
             pixels = np.asarray(image)
@@ -260,18 +243,17 @@ class _Decoded(Mapping):
 
 def _check_arguments(name: str, builder: Any, labels: Any) -> None:
     """Raise UserError where arguments of a source are of another kind."""
+    where = f"source {name!r}"
     if not isinstance(builder, tfds.core.DatasetBuilder):
         raise UserError.of(
-            f"source {name!r}", "builder", builder, "expected tfds_builder(...) or tfds_folder(...)"
+            where, "builder", builder, "expected tfds_builder(...) or tfds_folder(...)"
         )
     if not isinstance(labels, Mapping):
-        raise UserError.of(
-            f"source {name!r}", "labels", labels, "expected {head: class_reading(...)}"
-        )
+        raise UserError.of(where, "labels", labels, "expected {head: class_reading(...)}")
     for head, reading in labels.items():
         if not isinstance(reading, Reading) or not callable(reading.read):
             raise UserError(
-                f"source {name!r}: the label of head {head!r} is {reading!r}: expected "
+                f"{where}: the label of head {head!r} is {reading!r}: expected "
                 "labels={head: class_reading(...), map_reading(...), ... or a Reading}"
             )
 

@@ -1,7 +1,5 @@
 """Images with boxes, annotated in Pascal VOC's XML."""
 
-from __future__ import annotations
-
 import codecs
 import dataclasses
 import pathlib
@@ -9,23 +7,14 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-import numpy as np
-
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import (
-    NO_AREA,
-    Notes,
-    flag_of,
-    number_of_text,
-    shown,
-    size_of,
-)
+from must_keras.data.io.annotation_fields import flag_of, number_of_text, shown, size_of
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.images import upright_size
+from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.io.text_files import read_bytes, read_lines
-from must_keras.data.sources.image_files import ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.data.stored import objects
+from must_keras.data.sources.image_files import BoxTable, ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
 from must_keras.errors import UserError, check_classes
 
 _OTHER_IMAGE = (
@@ -46,9 +35,8 @@ class _Annotation:
     """The content of an XML file."""
 
     size: tuple[int, int] | None  # (height, width), or None
-    names: list[str]
-    boxes: list[tuple[float, float, float, float]]  # (ymin, xmin, ymax, xmax), continuous pixels
-    is_difficult: list[bool]
+    # Name of the class, (ymin, xmin, ymax, xmax) in continuous pixels, and whether it is difficult.
+    objects: list[tuple[str, tuple[float, float, float, float], bool]]
     file_name: str  # Of the image, as the tool wrote it; "" where it did not.
 
 
@@ -94,87 +82,67 @@ class VocXml(ImageFiles):
     ):
         images = existing_folder(pathlib.Path(root) / "JPEGImages")
         self._folder = existing_folder(pathlib.Path(root) / "Annotations")
-        xmls = [path for path in self._folder.iterdir() if path.suffix.lower() == ".xml"]
-        self._xmls = {}
-        for path in sorted(xmls):
-            other = self._xmls.setdefault(path.stem, path)
+        xmls: dict[str, pathlib.Path] = {}
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix.lower() != ".xml":
+                continue
+            other = xmls.setdefault(path.stem, path)
             if other != path:
                 raise UserError(f"{self._folder} holds both {other.name} and {path.name}: keep one")
-        annotated = sorted(self._xmls)
-        self._stems = annotated
+        stems = annotated = sorted(xmls)
         if split is not None:
-            self._stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
-        if not self._stems:
+            stems = _read_split(pathlib.Path(root), split, names.Names(annotated))
+        if not stems:
             raise UserError.at(self._folder, "holds no annotation (*.xml)")
-        files = names.ImageFinder(images, picture_files(images))
-        chosen = []
-        for stem in self._stems:
-            file = files.of_stem(stem)
+        self._xmls = [xmls.get(stem, self._folder / f"{stem}.xml") for stem in stems]
+        finder = names.ImageFinder(images, picture_files(images))
+        files = []
+        for stem, xml in zip(stems, self._xmls, strict=True):
+            file = finder.of_stem(stem)
             if file is None:
-                named_by = self._xml(stem) if split is None else f"{split}.txt"
+                named_by = xml if split is None else f"{split}.txt"
                 raise UserError(f"there is no image {stem}.* in {images}, which {named_by} names")
-            chosen.append(file)
-        needed = annotated if classes is None else []
-        known = {stem: _read_annotation(self._xml(stem)) for stem in {*needed, *self._stems}}
+            files.append(file)
+        needed = {*self._xmls, *(xmls.values() if classes is None else ())}
+        known = {xml: _read_annotation(xml) for xml in needed}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
         else:
-            classes = sorted({name for annotation in known.values() for name in annotation.names})
-        self._sizes = [
-            known[stem].size or upright_size(images / file)
-            for stem, file in zip(self._stems, chosen, strict=True)
-        ]
-        self._labels = [
-            _label(known[stem], size, classes, self._xml(stem))
-            for stem, size in zip(self._stems, self._sizes, strict=True)
-        ]
-        notes = Notes()
-        for stem, file, label in zip(self._stems, chosen, self._labels, strict=True):
-            xml = self._xml(stem)
-            dropped = len(known[stem].boxes) - len(label["boxes"])
-            if dropped:
-                notes.add(NO_AREA, str(xml), count=dropped)
-            written = re.split(r"[/\\]", known[stem].file_name)[-1]
+            classes = sorted({found[0] for one in known.values() for found in one.objects})
+        indices = {name: index for index, name in enumerate(classes)}
+        self._sizes, notes = [], Notes()
+        self._table = BoxTable("d", self._sizes, notes)
+        for place, (stem, xml, file) in enumerate(zip(stems, self._xmls, files, strict=True)):
+            annotation = known[xml]
+            self._sizes.append(annotation.size or upright_size(images / file))
+            for number, (name_there, corners, is_difficult) in enumerate(annotation.objects, 1):
+                index = indices.get(name_there)
+                if index is None:
+                    raise UserError(
+                        f"{xml}: object {number} names the class {name_there!r}, which is not one "
+                        f"of {', '.join(classes)}"
+                    )
+                self._table.add(place, corners, str(xml), index=index, ignore=is_difficult)
+            written = re.split(r"[/\\]", annotation.file_name)[-1]
             if written and names.as_read(written) not in (pathlib.Path(file).name, stem, xml.stem):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
+        self._table.sort()
         notes.warn(self._folder)
-        self.num_dropped = notes[NO_AREA]
+        self.num_dropped = notes.counts[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
-        super().__init__(name=name, root=images, files=chosen, label_spaces=label_spaces, bits=bits)
+        super().__init__(name=name, root=images, files=files, label_spaces=label_spaces, bits=bits)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
-        return self._sizes[index], self._xml(self._stems[index])
+        return self._sizes[index], self._xmls[index]
 
     def labels(self, index: int) -> dict[str, Stored]:
         self.check_size(index)
-        return {head: dict(self._labels[index]) for head in self.label_spaces}
+        label = objects(**self._table.columns(index))
+        return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
-        files = [self._xml(stem).name for stem in self._stems]
+        files = [xml.name for xml in self._xmls]
         return super().describe_content() | {"annotations": label_digest(self._folder, files)}
-
-    def _xml(self, stem: str) -> pathlib.Path:
-        return self._xmls.get(stem, self._folder / f"{stem}.xml")
-
-
-def _label(
-    annotation: _Annotation, size: tuple[int, int], classes: Sequence[str], path: pathlib.Path
-) -> Stored:
-    indices = {name: index for index, name in enumerate(classes)}
-    for number, name in enumerate(annotation.names, 1):
-        if name not in indices:
-            raise UserError(
-                f"{path}: object {number} names the class {name!r}, which is not one of "
-                f"{', '.join(classes)}"
-            )
-    limits = (*size, *size)
-    boxes = np.clip(np.array(annotation.boxes, np.float64).reshape(-1, 4), 0.0, limits)
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return objects(
-        boxes=boxes[kept] / limits,
-        classes=np.array([indices[name] for name in annotation.names], np.int32)[kept],
-        ignore=np.array(annotation.is_difficult, bool)[kept],
-    )
 
 
 def _read_split(root: pathlib.Path, split: str, annotated: names.Names) -> list[str]:
@@ -201,26 +169,23 @@ class _PlainTree(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse what declares entities; Pascal VOC's files have none."""
-        del name, pubid, system
         raise ElementTree.ParseError("it has a DOCTYPE, which is not read: delete that line")
 
 
 def _read_annotation(path: pathlib.Path) -> _Annotation:
     root = _parsed(path)
-    found = _Annotation(_size(root, path), [], [], [], (root.findtext("filename") or "").strip())
+    found = _Annotation(_size(root, path), [], (root.findtext("filename") or "").strip())
     for number, element in enumerate(root.iter("object"), 1):
         where = f"{path}: object {number}"
         name = _text(element, "name", where)
         where = f"{where} ({name!r})"
         xmin, ymin, xmax, ymax = _corners(element, where)
-        found.names.append(name)
-        found.boxes.append((ymin - 1.0, xmin - 1.0, ymax, xmax))
         is_difficult = flag_of(element.findtext("difficult"))
         if is_difficult is None:
             raise UserError(
                 f"{where} has <difficult> {shown(element.findtext('difficult'))}, expected 0 or 1"
             )
-        found.is_difficult.append(is_difficult)
+        found.objects.append((name, (ymin - 1.0, xmin - 1.0, ymax, xmax), is_difficult))
     return found
 
 
