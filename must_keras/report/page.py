@@ -1,15 +1,30 @@
 """report.html: one file without a server, as a table of contents of its sections."""
 
-from __future__ import annotations
-
 import pathlib
 
 import jinja2
 from markupsafe import Markup
 
 from must_keras.files import replacing
+from must_keras.report import heads, labels, transfers
 from must_keras.report.results import RunResults
-from must_keras.report.sections import SECTIONS
+
+# (heading, function that yields the HTML), in their order; a section without any is left out.
+SECTIONS = (
+    ("", transfers.conclusion),
+    ("", transfers.overview),
+    ("Transfer runs: the same budget from every start", transfers.protocols),
+    ("Teachers and student on the test splits of the teachers' own sets", heads.scores),
+    ("Baselines", heads.baselines),
+    ("Self-training rounds: each student labels for the next", heads.rounds),
+    ("Each head", heads.each_head),
+    ("Pseudo-label datasets", labels.datasets),
+    ("Where the student's labels come from", labels.label_origins),
+    ("Data leakage: training images that are also in test splits", labels.left_out_images),
+    ("Training curves", heads.training_curves),
+    ("Downstream predictions", transfers.downstream_predictions),
+    ("Samples of every set", labels.samples),
+)
 
 
 def write(results: RunResults, path: pathlib.Path) -> None:
@@ -25,7 +40,7 @@ def write(results: RunResults, path: pathlib.Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = [(section.title, Markup().join(section.blocks(results))) for section in SECTIONS]
+    found = [(title, Markup().join(blocks(results))) for title, blocks in SECTIONS]
     page = environment.get_template("page.html.j2").render(
         recipe=results.recipe,
         seconds=results.report["seconds"],

@@ -27,8 +27,8 @@ class Report(Stage):
         raise AssertionError("it has no artifacts")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
-        from must_keras.report import page, results  # matplotlib is slow to import.
-        from must_keras.report.sections import transfers
+        # matplotlib is slow to import.
+        from must_keras.report import page, results, transfers
 
         # The thresholds may have moved since the labels were made.
         viewer.write(run)

@@ -1,7 +1,5 @@
 """The sections of the report on teachers, student and baselines, and on each head."""
 
-from __future__ import annotations
-
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -27,143 +25,114 @@ _STEP = 0.01
 _TRUE, _PSEUDO = "ground truth", "pseudo labels"
 
 
-class Scores(html.Section):
-    """Metrics of teachers, student and the supervised baseline, beside the trivial baseline.
+def scores(results: RunResults) -> Iterator[Markup]:
+    """Yield the metrics of teachers, student and baselines beside the trivial baseline.
 
     Example:
-        list(Scores().blocks(RunResults(run=run, report=report)))
+        list(scores(RunResults(run=run, report=report)))
     """
-
-    title = "Teachers and student on the test splits of the teachers' own sets"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        found = results.baselines()
-        models = {"student": "student", "supervised": "supervised baseline"}
-        models = {title: found[name] for name, title in models.items() if name in found}
-        weights = found.get("student", {}).get("loss_weights", {})
-        sources = found.get("student", {}).get("loss_weight_sources", {})
-        rows = []
-        for teacher, result in results.teachers():
-            name = teacher.task.name
-            weight = html.number(weights.get(name))
-            weight += f" ({sources[name]})" if name in sources else ""
-            scored = [result, *(model["tasks"].get(name, {}) for model in models.values())]
-            for metric, trivial in result["trivial"].items():
-                values = [one.get("metrics", {}).get(metric) for one in scored]
-                rows.append([name, html.metric_title(metric), trivial, *values, weight])
-                name = weight = ""  # Once for each head.
-        if not rows:
-            return
-        head = ["head", "metric", "trivial baseline", "teacher", *models, "loss weight"]
-        yield html.table(head, rows)
-        yield html.paragraph(
-            "The trivial baseline is the best prediction that ignores the image. ↓: lower is "
-            "better. AP as in COCO. Metric depth is scored as it is, with rmse in meters; relative "
-            "depth after a scale of at least 0 and a shift, fitted by least squares in inverse "
-            "depth; its correlation is measured before the fit, and negative where the prediction "
-            "is inverted."
-        )
+    found = results.baselines()
+    models = {"student": "student", "supervised": "supervised baseline"}
+    models = {title: found[name] for name, title in models.items() if name in found}
+    weights = found.get("student", {}).get("loss_weights", {})
+    sources = found.get("student", {}).get("loss_weight_sources", {})
+    rows = []
+    for teacher, result in results.teachers():
+        name = teacher.task.name
+        weight = html.number(weights.get(name))
+        weight += f" ({sources[name]})" if name in sources else ""
+        scored = [result, *(model["tasks"].get(name, {}) for model in models.values())]
+        for metric, trivial in result["trivial"].items():
+            values = [one.get("metrics", {}).get(metric) for one in scored]
+            rows.append([name, html.metric_title(metric), trivial, *values, weight])
+            name = weight = ""  # Once for each head.
+    if not rows:
+        return
+    head = ["head", "metric", "trivial baseline", "teacher", *models, "loss weight"]
+    yield html.table(head, rows)
+    yield html.paragraph(
+        "The trivial baseline is the best prediction that ignores the image. ↓: lower is "
+        "better. AP as in COCO. Metric depth is scored as it is, with rmse in meters; relative "
+        "depth after a scale of at least 0 and a shift, fitted by least squares in inverse "
+        "depth; its correlation is measured before the fit, and negative where the prediction "
+        "is inverted."
+    )
 
 
-class Baselines(html.Section):
-    """What the student and the baselines learned from, and how self-supervised methods ended.
+def baselines(results: RunResults) -> Iterator[Markup]:
+    """Yield what student and baselines learned from, and how self-supervised methods ended.
 
     Example:
-        list(Baselines().blocks(RunResults(run=run, report=report)))
+        list(baselines(RunResults(run=run, report=report)))
     """
-
-    title = "Baselines"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        found, rows = results.baselines(), []
-        trained_on = {"student": "ground truth and pseudo labels", "supervised": "ground truth"}
-        for name, result in found.items():
-            what, last = trained_on.get(name), {}
-            if what is None:
-                what = f"{result['images']:,} images without labels ({result['method']})"
-                last = result["metrics"]
-            counts = (result["images_seen"], result["parameters"])
-            rows.append([name, what, *counts, last.get("loss"), last.get("accuracy")])
-        if not found.keys() - {"student"}:
-            return
-        head = ["start", "trained on", "images seen", "parameters", "final loss"]
-        yield html.table([*head, "contrastive accuracy"], rows)
-        yield html.paragraph(
-            "Two views of one image count as one image seen. Contrastive accuracy: how often the "
-            "other view of an image is the most similar of all candidates. The baselines are "
-            "starts of the transfer runs."
-        )
+    found, rows = results.baselines(), []
+    trained_on = {"student": "ground truth and pseudo labels", "supervised": "ground truth"}
+    for name, result in found.items():
+        what, last = trained_on.get(name), {}
+        if what is None:
+            what = f"{result['images']:,} images without labels ({result['method']})"
+            last = result["metrics"]
+        counts = (result["images_seen"], result["parameters"])
+        rows.append([name, what, *counts, last.get("loss"), last.get("accuracy")])
+    if not found.keys() - {"student"}:
+        return
+    head = ["start", "trained on", "images seen", "parameters", "final loss"]
+    yield html.table([*head, "contrastive accuracy"], rows)
+    yield html.paragraph(
+        "Two views of one image count as one image seen. Contrastive accuracy: how often the "
+        "other view of an image is the most similar of all candidates. The baselines are "
+        "starts of the transfer runs."
+    )
 
 
-class Rounds(html.Section):
-    """The students of self-training on validation.
+def rounds(results: RunResults) -> Iterator[Markup]:
+    """Yield the scores of the students of self-training on validation.
 
     Example:
-        list(Rounds().blocks(RunResults(run=run, report=report)))
+        list(rounds(RunResults(run=run, report=report)))
     """
-
-    title = "Self-training rounds: each student labels for the next"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        found = results.report.get("rounds")
-        if not found:
-            return
-        heads = [teacher.task.name for teacher, _ in results.teachers()]
-        rows = []
-        for made in found["rounds"]:
-            mean = html.Cell(made["mean"], "best" if made["round"] == found["best"] else "")
-            rows.append([made["round"], mean, *(made["validation"].get(name) for name in heads)])
-        yield html.table(["round", "mean on validation", *heads], rows)
-        yield html.paragraph(
-            "First metric of each head on the teachers' validation splits. The start “rounds” is "
-            f"the student of round {found['best']}: {found['stopped']}."
-        )
+    found = results.report.get("rounds")
+    if not found:
+        return
+    heads = [teacher.task.name for teacher, _ in results.teachers()]
+    rows = []
+    for made in found["rounds"]:
+        mean = html.Cell(made["mean"], "best" if made["round"] == found["best"] else "")
+        rows.append([made["round"], mean, *(made["validation"].get(name) for name in heads)])
+    yield html.table(["round", "mean on validation", *heads], rows)
+    yield html.paragraph(
+        "First metric of each head on the teachers' validation splits. The start “rounds” is "
+        f"the student of round {found['best']}: {found['stopped']}."
+    )
 
 
-class Heads(html.Section):
-    """Each head: its thresholds, predictions of teacher and student, charts.
+def each_head(results: RunResults) -> Iterator[Markup]:
+    """Yield the thresholds, predictions of teacher and student, and charts of each head.
 
     Example:
-        list(Heads().blocks(RunResults(run=run, report=report)))
+        list(each_head(RunResults(run=run, report=report)))
     """
-
-    title = "Each head"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        for teacher, result in results.teachers():
-            yield html.heading(teacher.task.name)
-            yield html.paragraphs(reliability(result.get("reliability"), teacher.threshold))
-            yield html.paragraphs(_untaught(teacher.task.name, result, results.student()))
-            yield html.paragraphs(threshold_sentences(teacher, results))
-            yield _predictions(teacher, results)
-            yield html.charts(
-                _charts(teacher, result, results) + threshold_charts(teacher, results)
-            )
+    for teacher, result in results.teachers():
+        yield html.heading(teacher.task.name)
+        yield html.paragraphs(reliability(result.get("reliability"), teacher.threshold))
+        yield html.paragraphs(_untaught(teacher.task.name, result, results.student()))
+        yield html.paragraphs(threshold_sentences(teacher, results))
+        yield _predictions(teacher, results)
+        yield html.charts(_charts(teacher, result, results) + threshold_charts(teacher, results))
 
 
-class TrainingCurves(html.Section):
-    """Losses of every training, and how the student's heads share the network.
+def training_curves(results: RunResults) -> Iterator[Markup]:
+    """Yield the losses of every training, and how the student's heads share the network.
 
     Example:
-        list(TrainingCurves().blocks(RunResults(run=run, report=report)))
+        list(training_curves(RunResults(run=run, report=report)))
     """
-
-    title = "Training curves"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        paths = results.trainings()
-        series = {title: curves.read(path) for title, path in paths.items()}
-        yield html.charts(
-            curves.losses(f"{title}: training loss", found)
-            for title, found in series.items()
-            if found
-        )
-        yield html.charts(balance(paths["student"]) if "student" in paths else ())
+    paths = results.trainings()
+    series = {title: curves.read(path) for title, path in paths.items()}
+    yield html.charts(
+        curves.losses(f"{title}: training loss", found) for title, found in series.items() if found
+    )
+    yield html.charts(balance(paths["student"]) if "student" in paths else ())
 
 
 def balance(folder: pathlib.Path) -> list[Figure]:
