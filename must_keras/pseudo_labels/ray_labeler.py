@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -24,7 +24,13 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
-from must_keras.pseudo_labels.labeler import Labeler, Range, check_readable, unreadable_before
+from must_keras.pseudo_labels.labeler import (
+    Labeler,
+    Range,
+    Writers,
+    check_readable,
+    unreadable_before,
+)
 from must_keras.pseudo_labels.store import PseudoLabelWriter
 from must_keras.runs import pools
 from must_keras.runs.run import Run
@@ -98,15 +104,9 @@ class RayLabeler:
         self._ray.shutdown()
 
     def write(
-        self,
-        source: Source,
-        writers: Mapping[str, PseudoLabelWriter],
-        ranges: Sequence[Range],
-        *,
-        empty: Collection[int] = (),
+        self, source: Source, writers: Writers, ranges: list[Range], *, empty: Iterable[int] = ()
     ) -> Iterator[Range]:
         """See AnyLabeler.write; the workers have writers of their own."""
-        del writers
         waiting, left = collections.deque(ranges), len(ranges)
         deaths: collections.Counter[Range | None] = collections.Counter()
         unreadable = unreadable_before(source, empty)

@@ -1,12 +1,9 @@
 """Reads a pseudo-label dataset by position, and verifies one."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +12,8 @@ from must_keras.errors import DataError, UserError
 from must_keras.files import file_sha256
 from must_keras.pseudo_labels.store import layout
 from must_keras.pseudo_labels.store.layout import Images, Shard
+from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
-
-
-class Recorded(Protocol):
-    """The task whose records a dataset contains."""
-
-    def record_spec(self) -> Mapping[str, Spec]:
-        """See Task.record_spec."""
 
 
 class PseudoLabelReader:
@@ -39,6 +30,8 @@ class PseudoLabelReader:
         task: whose records they are.
 
     Attributes:
+        folder: of the dataset.
+        source: the images.
         ledger: content of ledger.json.
 
     Raises:
@@ -50,23 +43,23 @@ class PseudoLabelReader:
         task.records.to_label(reader.read(int(reader.filled[0])), 0.5)
     """
 
-    def __init__(self, folder: str | os.PathLike[str], source: Images, task: Recorded):
-        self._folder = pathlib.Path(folder)
-        self.ledger = layout.load_ledger(self._folder)
+    def __init__(self, folder: str | os.PathLike[str], source: Images, task: Task):
+        self.folder, self.source = pathlib.Path(folder), source
+        self.ledger = layout.load_ledger(self.folder)
         if self.ledger is None:
             raise UserError.at(
-                self._folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
+                self.folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
             )
         self._specs = dict(task.records.spec())
         entries, count = [], self.ledger["shards"][0]["count"]
         shards = layout.shards_of(self.ledger["records"], count)
         for shard in shards:
-            index = layout.load_index(self._folder, shard)
+            index = layout.load_index(self.folder, shard)
             if index is None:
-                path = self._folder / shard.index_name
+                path = self.folder / shard.index_name
                 raise layout.damaged(path, "it is missing or not whole")
             entries.append(index)
-        self._records = Records([self._folder / shard.name for shard in shards], entries)
+        self._records = Records([self.folder / shard.name for shard in shards], entries)
         self.check(source)
 
     def __len__(self) -> int:
@@ -93,7 +86,7 @@ class PseudoLabelReader:
         """
         path, entry = self._records.locate(index)
         if entry["empty"]:
-            raise ValueError(f"record {index} of {self._folder} is empty")
+            raise ValueError(f"record {index} of {self.folder} is empty")
         try:
             image_id, parts = layout.parse(self._records.read(index), self._specs)
         except Exception as error:
@@ -121,7 +114,7 @@ class PseudoLabelReader:
         """Raise UserError unless the dataset belongs to exactly these images, in their order."""
         if len(source) != len(self):
             raise UserError(
-                f"{self._folder} has labels of {len(self)} images, the source has {len(source)}: "
+                f"{self.folder} has labels of {len(self)} images, the source has {len(source)}: "
                 "choose another --workdir, or delete that folder to label again"
             )
         first = 0
@@ -129,7 +122,7 @@ class PseudoLabelReader:
             index = layout.first_difference(entries, source, first)
             if index is not None:
                 raise UserError(
-                    f"{self._folder}: record {index} is not of image {source.image_id(index)!r}; "
+                    f"{self.folder}: record {index} is not of image {source.image_id(index)!r}; "
                     "the source's images or their order changed: choose another --workdir, or "
                     "delete that folder to label again"
                 )
