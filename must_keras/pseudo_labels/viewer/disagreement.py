@@ -1,9 +1,8 @@
 """Disagreement of heads: one head's objects judged by another head's map or depth."""
 
-from __future__ import annotations
-
 import abc
 import enum
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,7 +140,7 @@ class Pair(abc.ABC):
     Args:
         objects: the place of the first head.
         judge: the place of the second.
-        heads: all of them, see contents.Head.
+        heads: all of them, see viewer.Head.
 
     Example:
         pairs = pairs_of(heads)
@@ -218,11 +217,8 @@ class _ByEdge(Pair):
 
 def pairs_of(heads: Sequence[Any]) -> list[Pair]:
     """Return every question on every head's objects that another head might answer."""
-    places = range(len(heads))
     return [
         kind(objects, judge, heads)
-        for objects in places
-        for judge in places
-        if objects != judge
+        for objects, judge in itertools.permutations(range(len(heads)), 2)
         for kind in (_ByClass, _ByEdge)
     ]
