@@ -5,8 +5,6 @@ that have the same value in other ways (as many teachers, but other ones); then 
 over seeds. Differences are taken within a seed, because its runs share their artifacts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

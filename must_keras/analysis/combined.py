@@ -1,7 +1,5 @@
 """Comparison of several finished runs of one recipe: their report.json as one table."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict

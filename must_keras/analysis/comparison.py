@@ -6,8 +6,6 @@ independent trials: they are averaged first, and only the means of different run
 Transfer seeds within a run are averaged before that.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import statistics

@@ -3,12 +3,10 @@
 A perceptual hash finds candidates, the correlation of small gray pictures confirms them.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import imagehash
 import numpy as np
@@ -57,7 +55,7 @@ class Prints:
         return len(self.hashes)
 
     @classmethod
-    def concatenate(cls, blocks: list[Prints]) -> Prints:
+    def concatenate(cls, blocks: "list[Prints]") -> Self:
         """Those of several blocks, in order."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{n: np.concatenate([getattr(block, n) for block in blocks]) for n in names})

@@ -152,46 +152,36 @@ class Labeler:
             ranges=[range(part.first, part.first + part.count) for part in ranges],
         )
         asked = (part.teachers for part in ranges for _ in range(_num_batches(part, batch)))
-        waiting: list[concurrent.futures.Future[ImageRecord]] = []
-        first = True
+        waiting: list[concurrent.futures.Future[ImageRecord]] | None = None
         for teachers, (views, places) in zip(asked, dataset, strict=True):
             indices = [int(i) for i in places.numpy() if i >= 0]
             check_readable(source, images.unreadable, self._max_unreadable)
-            seen = [
-                (name, tf.nest.map_structure(np.asarray, view), outputs)
-                for name in teachers
-                for view, outputs in [self._outputs(name, views)]
-            ]
-            if not first:
+            seen = [(name, *self._outputs(name, views)) for name in teachers]
+            if waiting is not None:
                 yield [future.result() for future in waiting]
-            first = False
-            waiting = [
-                self._threads.submit(
-                    self._encode, name, source.image_id(index), None if unreadable else one, area
-                )
-                for name, view, outputs in seen
-                for i, index in enumerate(indices)
-                for unreadable in [index in images.unreadable]
-                for one, area in [(visualization.take(outputs, i), view["area"][i])]
-            ]
-        if not first:
+            waiting = []
+            for name, areas, outputs in seen:
+                for i, index in enumerate(indices):
+                    is_readable = index not in images.unreadable
+                    one = visualization.take(outputs, i) if is_readable else None
+                    of_image = (name, source.image_id(index), one, areas[i])
+                    waiting.append(self._threads.submit(self._encode, *of_image))
+        if waiting is not None:
             yield [future.result() for future in waiting]
 
-    def _outputs(self, name: str, views: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
-        """Return the view of a teacher's size, and its outputs."""
+    def _outputs(self, name: str, views: Sequence[dict[str, Any]]) -> tuple[np.ndarray, dict]:
+        """Return the areas in the view of a teacher's size, and its outputs."""
         view = views[self._sizes.index(self._size_of[name])]
         outputs = self._predictors[name].outputs(view)[self._tasks[name].name]
-        return view, tf.nest.map_structure(np.asarray, outputs)
+        return np.asarray(view["area"]), tf.nest.map_structure(np.asarray, outputs)
 
     def _encode(
         self, name: str, image_id: str, outputs: Mapping[str, np.ndarray] | None, area: np.ndarray
     ) -> ImageRecord:
-        if outputs is None:
-            return ImageRecord(name, image_id, None)
-        size = self._size_of[name]
-        return ImageRecord(
-            name, image_id, self._tasks[name].records.from_prediction(outputs, area, (size, size))
-        )
+        record, size = None, self._size_of[name]
+        if outputs is not None:
+            record = self._tasks[name].records.from_prediction(outputs, area, (size, size))
+        return ImageRecord(name, image_id, record)
 
 
 class LabelImporter:

@@ -1,7 +1,5 @@
 """The labeler on a Ray cluster: workers hold the teachers and label ranges of a source."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import importlib.util
@@ -14,7 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import tensorflow as tf
 
@@ -96,7 +94,7 @@ class RayLabeler:
         # What was asked of whom: a range; None: to prepare itself.
         self._asked: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Range | None]] = {}
 
-    def __enter__(self) -> RayLabeler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -145,7 +143,7 @@ class RayLabeler:
                 self._ray.get(answer)
                 self._idle.append(worker)
 
-    def _next_answer(self) -> tuple[ray.actor.ActorHandle, Range | None, Any]:
+    def _next_answer(self) -> "tuple[ray.actor.ActorHandle, Range | None, Any]":
         """The next worker that has an answer, to what, and which; RayError: it is dead."""
         done: list[ray.ObjectRef] = []
         since = time.monotonic()

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 import pages
-from must_keras import experiment
+from must_keras import experiment, report
 from must_keras.analysis import comparison
 from must_keras.config.transfers import Protocol
 from must_keras.data.sources import FolderPerClass
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
-from must_keras.report import heads, labels, page, transfers
+from must_keras.report import heads, labels, transfers
 from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
 from must_keras.runs.run import Run
@@ -379,7 +379,7 @@ def test_samples_are_a_few_training_images_with_their_ground_truth(tmp_path):
 
 
 def test_a_page_of_nothing(tmp_path):
-    page.write(results(tmp_path), tmp_path / "report.html")
+    report.write(results(tmp_path), tmp_path / "report.html")
     found = pages.parse((tmp_path / "report.html").read_text())
     assert "no transfer run from the student" in pages.texts(found, "p")[0]
     assert "not complete" in pages.text(next(found.iter("body")))
@@ -396,15 +396,15 @@ def test_a_section_is_one_function(tmp_path, monkeypatch):
     def nothing(run):
         yield from ()
 
-    monkeypatch.setattr(page, "SECTIONS", (("Nothing", nothing), ("Greetings", greeting)))
-    page.write(results(tmp_path), tmp_path / "report.html")
+    monkeypatch.setattr(report, "SECTIONS", (("Nothing", nothing), ("Greetings", greeting)))
+    report.write(results(tmp_path), tmp_path / "report.html")
     found = pages.parse((tmp_path / "report.html").read_text())
     assert pages.texts(found, "h2") == ["Greetings"] and pages.texts(found, "p") == ["hello"]
 
 
 def test_names_from_data_are_escaped(tmp_path):
     odd = "<script>alert('x')</script>"
-    page.write(
+    report.write(
         results(tmp_path, [row(odd, "random", 0.1), row(odd, "student", 0.2)]), tmp_path / "r"
     )
     text = (tmp_path / "r").read_text()
