@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 from must_keras.analysis import comparison
 from must_keras.data.sources.source import without_keys
@@ -10,22 +10,16 @@ from must_keras.errors import UserError
 from must_keras.json_files import read_json
 from must_keras.runs.fingerprint import first_difference
 from must_keras.runs.marks import RUN
+from must_keras.runs.results import TransferResult
 
 _REPORT = "report.json"
 
 
-class _Row(TypedDict):
-    """What is read of a transfer."""
-
-    set: str
-    start: str
-    mode: str
-    neck: str
-    shots: int | None
-    seed: int
-    metric: str
-    aligned: str
-    value: float | None
+# Keys by which transfer runs of two runs are matched.
+_KEYS = ("set", "start", "mode", "neck", "shots", "seed", "metric")
+# What is read of a transfer run, with its types.
+_TYPES = get_type_hints(TransferResult)
+_Row = TypedDict("_Row", {key: _TYPES[key] for key in (*_KEYS, "aligned", "value")})
 
 
 class _Report(TypedDict):
@@ -43,7 +37,6 @@ class _Run(TypedDict):
 # What runs may differ in: seeds, where learning rates come from, and which starts they have.
 SEEDS = ("seed", "data_seed")
 _CHOICES = ("rates_from", "starts")
-_KEYS = ("set", "start", "mode", "neck", "shots", "seed", "metric")
 
 
 def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:

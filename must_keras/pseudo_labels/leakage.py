@@ -24,7 +24,6 @@ from must_keras.inference import visualization
 from must_keras.json_files import json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
-from must_keras.pseudo_labels.duplicates import Prints
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
@@ -75,7 +74,7 @@ def make(run: Run, pending: Sequence[Artifact]) -> None:
     """Compare sources with the test splits of all transfers, which are read once."""
     recipe = run.recipe
     tests = {
-        t.name: Prints.concatenate(list(_blocks(t.sets.test, f"test images of {t.name}")))
+        t.name: np.concatenate(list(_blocks(t.sets.test, f"test images of {t.name}")))
         for t in recipe.transfers
     }
     by_name = {source.name: source for source in sources(recipe)}
@@ -187,7 +186,7 @@ def _listed(part: Artifact, count: int) -> dict[int, str]:
     return found
 
 
-def _blocks(source: Source, title: str) -> Iterator[Prints]:
+def _blocks(source: Source, title: str) -> Iterator[np.ndarray]:
     progress = Progress(title, len(source))
     for block in duplicates.read(source):
         yield block
@@ -196,7 +195,7 @@ def _blocks(source: Source, title: str) -> Iterator[Prints]:
 
 
 def _compare(
-    recipe: Recipe, source: Source, tests: dict[str, Prints], part: Artifact
+    recipe: Recipe, source: Source, tests: dict[str, np.ndarray], part: Artifact
 ) -> dict[str, Any]:
     """Writes the list of a source's duplicates and a picture of some; gives the counts."""
     splits = {t.name: t.sets.test for t in recipe.transfers}
@@ -210,7 +209,7 @@ def _compare(
         ]
         found += sorted(here, key=lambda item: item.match.index)
         first += len(block)
-        unreadable += int((~block.readable).sum())
+        unreadable += int((~block["readable"]).sum())
     with replacing(part.folder / LIST) as path:
         lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The sections of the report on teachers, student and baselines, and on each head."""
 
+import collections
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,8 @@ from must_keras.report.results import RunResults
 from must_keras.runs.fingerprint import describe
 from must_keras.tasks import thresholds
 from must_keras.tasks.thresholds import DROPPED
-from must_keras.training import diagnostics, untaught
+from must_keras.training import untaught
+from must_keras.training.diagnostics import COSINE, GRADIENT_SHARE, LOSS_SHARE
 
 # Thresholds between two points of the curves.
 _STEP = 0.01
@@ -141,17 +143,14 @@ def balance(folder: pathlib.Path) -> list[Figure]:
     Args:
         folder: of the student.
     """
-    kinds = {
-        diagnostics.LOSS_SHARE: ("share of each head in the weighted loss", "share"),
-        diagnostics.GRADIENT_SHARE: (
-            "share of each head in the backbone's gradient norms",
-            "share",
-        ),
-        diagnostics.COSINE: ("cosine between the heads' gradients of the backbone", "cosine"),
-        "_weight": ("learned loss weights", "loss weight"),
-    }
+    kinds = (
+        (LOSS_SHARE, "share of each head in the weighted loss", "share"),
+        (GRADIENT_SHARE, "share of each head in the backbone's gradient norms", "share"),
+        (COSINE, "cosine between the heads' gradients of the backbone", "cosine"),
+        ("_weight", "learned loss weights", "loss weight"),
+    )
     found = []
-    for ending, (title, y) in kinds.items():
+    for ending, title, y in kinds:
         series = curves.read(folder, (ending[1:],))
         if series:
             named = {name.removesuffix(ending): points for name, points in series.items()}
@@ -298,9 +297,7 @@ def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) ->
     counts = {_TRUE: result["class_counts"]} if result.get("class_counts") else {}
     for part in results.labels(teacher).values():
         if of_class := part.result().get("class_counts"):
-            pseudo = counts.setdefault(_PSEUDO, dict.fromkeys(of_class, 0.0))
-            for label, value in of_class.items():
-                pseudo[label] += value
+            counts.setdefault(_PSEUDO, collections.Counter()).update(of_class)
     if counts:
         title = f"{name}: class frequencies"
         found.append(curves.classes(title, curves.shares(counts), "share of labels"))

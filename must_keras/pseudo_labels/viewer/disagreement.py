@@ -147,8 +147,9 @@ class Pair(abc.ABC):
         pairs[0].add(sketches)
     """
 
-    question: str
-    """What is asked of an object; the page explains the verdicts."""
+    question: str  # Asked of an object; the page explains the verdicts.
+    # Names of classes that are never judged.
+    unjudged: Sequence[str] = ()
 
     def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
         self._objects, self._judge = objects, judge
@@ -178,12 +179,8 @@ class Pair(abc.ABC):
             "objects": self._objects,
             "judge": self._judge,
             "verdicts": packed(self._verdicts, "u1"),
-            "unjudged": self._unjudged(),
+            "unjudged": list(self.unjudged),
         }
-
-    def _unjudged(self) -> list[str]:
-        """Return the names of classes that are never judged."""
-        return []
 
 
 class _ByClass(Pair):
@@ -193,17 +190,15 @@ class _ByClass(Pair):
 
     def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
         super().__init__(objects, judge, heads)
-        self._same = namesakes(self._of.classes, self._by.classes)
-        limits = self._by.limits
-        self._limits = np.zeros(len(self._by.classes)) if limits is None else limits
+        of, by = self._of, self._by
+        self._same = namesakes(of.classes, by.classes)
+        self._limits = np.zeros(len(by.classes)) if by.limits is None else by.limits
+        self.unjudged = [name for name, k in zip(of.classes, self._same, strict=True) if k < 0]
 
     def _ask(self, objects: Regions, judge: Sketch) -> list[Verdict] | None:
         if judge.pixels is None:
             return None
         return by_class(objects, self._same, judge.pixels, self._limits)
-
-    def _unjudged(self) -> list[str]:
-        return [name for name, k in zip(self._of.classes, self._same, strict=True) if k < 0]
 
 
 class _ByEdge(Pair):
