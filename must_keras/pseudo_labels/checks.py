@@ -35,8 +35,8 @@ _COUNTED = 512
 # The first images of a source that are compared.
 _COMPARED = 512
 _SHOWN = 6
-# Beside the head's own name, and unlike any.
-TRUTH = "(truth)"
+# The head of pseudo labels beside that of ground truth; unlike any other's name.
+_PSEUDO = "(pseudo labels)"
 
 _TIMED_BATCHES = 8
 # Images that are looked up to know how many are labeled, and how large a label is.
@@ -50,7 +50,8 @@ def measure(recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader) -> d
         {"threshold", "counted": of how many images "class_counts" are, "quality": see `_quality`}.
     """
     places = reader.filled[visualization.spread(_COUNTED, len(reader.filled))].tolist()
-    labels = _pseudo_labeled(teacher, reader.source, reader)
+    pseudo = {teacher.task.name: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    labels = LabeledExamples(without_labels(reader.source), [teacher.task], pseudo)
     return {
         "threshold": teacher.threshold,
         "counted": len(places),
@@ -72,17 +73,19 @@ def _quality(
     """
     task, source = teacher.task, reader.source
     truth = _truth(recipe, source, task)
-    images = TolerantSource(source if truth is None else truth)
-    known = None if truth is None else LabeledExamples(images, [task])
-    count = len(source) if truth is None else min(_COMPARED, len(source))
-    heads = [task] if truth is None else _both(task)
+    heads = [dataclasses.replace(task, name=_PSEUDO)]
+    count, batch = len(source), 1
+    if truth is not None:
+        heads = [task, *heads]
+        count, batch = min(_COMPARED, count), recipe.evaluation_batch
     filled = reader.filled[reader.filled < count]
     shown = filled[visualization.spread(_SHOWN, len(filled))].tolist() or [0]
+    pseudo = {_PSEUDO: PseudoLabels(reader=reader, threshold=teacher.threshold)}
     batches = evaluation_batches(
-        _Beside(_pseudo_labeled(teacher, images, reader), known, task),
+        LabeledExamples(TolerantSource(source if truth is None else truth), heads, pseudo),
         heads,
         size=recipe.network.size,
-        batch=1 if truth is None else recipe.evaluation_batch,
+        batch=batch,
         ranges=[range(i, i + 1) for i in shown] if truth is None else [range(count)],
     )
     evaluator, rows = task.metrics.quality(), []
@@ -102,19 +105,6 @@ def _quality(
     return None if truth is None else scoring.finite(evaluator.result())
 
 
-def _pseudo_labeled(
-    teacher: AnyTeacher, source: Source, reader: PseudoLabelReader
-) -> LabeledExamples:
-    """Return a source's images with a teacher's labels at its threshold, without ground truth."""
-    pseudo = PseudoLabels(reader=reader, threshold=teacher.threshold)
-    return LabeledExamples(without_labels(source), [teacher.task], {teacher.task.name: pseudo})
-
-
-def _both(task: Task) -> list[Task]:
-    """Return the heads of `_Beside`: ground truth, then the teacher's."""
-    return [dataclasses.replace(task, name=TRUTH), task]
-
-
 def _labels(y: Mapping[str, Any], heads: Sequence[Task]) -> list[dict[str, np.ndarray]]:
     """Return the labels of each head in a batch, without its padding."""
     keep = y["index"].numpy() >= 0
@@ -122,33 +112,6 @@ def _labels(y: Mapping[str, Any], heads: Sequence[Task]) -> list[dict[str, np.nd
         {key: value.numpy()[keep] for key, value in y["labels"][head.name].items()}
         for head in heads
     ]
-
-
-class _Beside:
-    """Images with a teacher's labels, and other labels under the name TRUTH.
-
-    Args:
-        pseudo: the images with the teacher's labels.
-        truth: the same images with what these are compared with; None: there is nothing.
-        task: the head.
-    """
-
-    def __init__(self, pseudo: LabeledExamples, truth: LabeledExamples | None, task: Task):
-        self._pseudo, self._truth, self._name = pseudo, truth, task.name
-
-    def __len__(self) -> int:
-        return len(self._pseudo)
-
-    def image_id(self, index: int) -> str:
-        """See data.pipeline.Examples."""
-        return self._pseudo.image_id(index)
-
-    def load(self, index: int) -> tuple[np.ndarray, dict[str, Mapping[str, np.ndarray]]]:
-        """See data.pipeline.Examples."""
-        image, labels = self._pseudo.load(index)
-        if self._truth is not None:
-            labels[TRUTH] = self._truth.labels(index)[self._name]
-        return image, labels
 
 
 def _truth(recipe: Recipe, source: Source, task: Task) -> Source | None:
@@ -233,10 +196,14 @@ def _difference(
     recipe: Recipe, teacher: AnyTeacher, mine: PseudoLabelReader, other: PseudoLabelReader
 ) -> dict[str, float | None]:
     """Return the task's metrics of pseudo labels, with the other dataset as ground truth."""
-    task, images, heads = teacher.task, TolerantSource(mine.source), _both(teacher.task)
-    sides = [_pseudo_labeled(teacher, images, reader) for reader in (mine, other)]
+    task = teacher.task
+    heads = [task, dataclasses.replace(task, name=_PSEUDO)]
+    pseudo = {
+        head.name: PseudoLabels(reader=reader, threshold=teacher.threshold)
+        for head, reader in zip(heads, (other, mine), strict=True)
+    }
     batches = evaluation_batches(
-        _Beside(*sides, task),
+        LabeledExamples(without_labels(TolerantSource(mine.source)), heads, pseudo),
         heads,
         size=recipe.network.size,
         batch=recipe.evaluation_batch,

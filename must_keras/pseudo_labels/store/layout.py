@@ -38,9 +38,13 @@ INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<i8"), ("id_hash", "<u8")
 
 ID = "id"
 EMPTY = "empty"
-# What a tf.train.Example holds exactly: floats are float32 there, integers and bools are int64.
-_FLOATS = ("float32",)
-_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64")
+# The list of a tf.train.Feature for each dtype that it holds exactly, and its type.
+_INTEGERS = ("int64_list", tf.train.Int64List)
+_LISTS = {
+    "float32": ("float_list", tf.train.FloatList),
+    **dict.fromkeys(("bool", "uint8", "int8", "uint16", "int16", "int32", "int64"), _INTEGERS),
+    "bytes": ("bytes_list", tf.train.BytesList),
+}
 
 
 class _LedgerShard(TypedDict):
@@ -187,9 +191,8 @@ def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
     for name, spec in specs.items():
         if name in (ID, EMPTY) or "/" in name:
             raise ValueError(f"a record's part cannot be named {name!r}")
-        if spec.dtype not in (*_FLOATS, *_INTEGERS, "bytes"):
-            allowed = ", ".join((*_FLOATS, *_INTEGERS, "bytes"))
-            raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {allowed}")
+        if spec.dtype not in _LISTS:
+            raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {', '.join(_LISTS)}")
         if spec.shape.count(None) > 1:
             raise ValueError(f"part {name!r} has shape {spec.shape}; allowed is one None at most")
     parts = {
@@ -233,10 +236,7 @@ def serialize(image_id: str, record: Mapping[str, Any] | None, specs: Mapping[st
         raise ValueError(
             f"the record of {image_id!r} has parts {sorted(parts)}, expected {sorted(specs)}"
         )
-    feature = {
-        ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image_id.encode()])),
-        EMPTY: tf.train.Feature(int64_list=tf.train.Int64List(value=[int(record is None)])),
-    }
+    feature = {ID: _list([image_id.encode()], "bytes"), EMPTY: _list([int(record is None)], "bool")}
     for name, spec in specs.items():
         try:
             feature[name] = _feature(parts[name], spec)
@@ -265,16 +265,11 @@ def parse(payload: bytes, specs: Mapping[str, Spec]) -> tuple[str, dict[str, Any
             if spec.optional:
                 continue
             raise ValueError(f"it has no part {name!r}")
-        if spec.dtype == "bytes":
-            values = list(feature[name].bytes_list.value)
-            if not spec.shape:
-                record[name] = values[0]
-                continue
-            array = np.array(values, object)
-        elif spec.dtype in _FLOATS:
-            array = np.array(feature[name].float_list.value, spec.dtype)
-        else:
-            array = np.array(feature[name].int64_list.value, spec.dtype)
+        values = list(getattr(feature[name], _LISTS[spec.dtype][0]).value)
+        if spec.dtype == "bytes" and not spec.shape:
+            record[name] = values[0]
+            continue
+        array = np.array(values, object if spec.dtype == "bytes" else spec.dtype)
         record[name] = array.reshape([-1 if size is None else size for size in spec.shape])
     return image_id, record
 
@@ -286,12 +281,16 @@ def _feature(value: Any, spec: Spec) -> tf.train.Feature:
     )
     if not fits:
         raise ValueError(f"shape {array.shape}, expected {spec.shape}")
-    if spec.dtype == "bytes":
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=array.ravel().tolist()))
-    flat = _cast(array, spec.dtype).ravel()
-    if spec.dtype in _FLOATS:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=flat.tolist()))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=flat.astype(np.int64).tolist()))
+    if spec.dtype != "bytes":
+        array = _cast(array, spec.dtype)
+    if spec.dtype == "bool":
+        array = array.astype(np.int64)
+    return _list(array.ravel().tolist(), spec.dtype)
+
+
+def _list(values: list[Any], dtype: str) -> tf.train.Feature:
+    field, kind = _LISTS[dtype]
+    return tf.train.Feature(**{field: kind(value=values)})
 
 
 def _bytes_array(value: Any, spec: Spec) -> np.ndarray:
@@ -307,9 +306,10 @@ def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
     """Return an array in another dtype: floats may be rounded, integers must be exact."""
     if not array.size:
         return array.astype(dtype)  # An empty list has no dtype of its own.
-    if array.dtype.kind not in ("fiub" if dtype in _FLOATS else "iub"):
+    is_float = dtype == "float32"
+    if array.dtype.kind not in ("fiub" if is_float else "iub"):
         raise TypeError(f"{dtype} expected, received {array.dtype}")
     cast = array.astype(dtype)
-    if dtype not in _FLOATS and not np.array_equal(cast, array):
+    if not is_float and not np.array_equal(cast, array):
         raise ValueError(f"values do not fit into {dtype}")
     return cast
