@@ -19,7 +19,6 @@ from must_keras.analysis import combined, comparison
 from must_keras.analysis.curves import panels, png
 from must_keras.data.sources.source import without_keys
 from must_keras.errors import UserError, not_allowed
-from must_keras.runs.fingerprint import first_difference
 
 POOL_IMAGES = "pool_images"
 
@@ -77,15 +76,9 @@ def read(folders: Iterable[pathlib.Path], over: str) -> list[FinishedRun]:
             a run that another one has.
     """
     runs = [_read(folder, over) for folder in dict.fromkeys(folders)]
-    rests = [_without(run.recipe, over) for run in runs]
-    for run, rest in zip(runs, rests, strict=True):
-        difference = first_difference(rests[0], rest)
-        if difference is not None:
-            field, was, now = difference
-            raise UserError(
-                f"{runs[0].folder} and {run.folder} differ in more than {over}: {field} is "
-                f"{was}, {now}"
-            )
+    for run in runs[1:]:
+        rests = {one.folder: _without(one.recipe, over) for one in (runs[0], run)}
+        combined.check_same(rests, f"differ in more than {over}")
     trials: dict[tuple[int, str], FinishedRun] = {}
     variants: dict[Value, dict[int, set[str]]] = {}
     for run in runs:

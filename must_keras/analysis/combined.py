@@ -56,7 +56,8 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
                 raise UserError(f"{other} and {folder} are the same run: their seeds are equal")
     first, *others = found
     for folder in others:
-        _check_recipes(first, folder, recipes)
+        same = {one: without_keys(recipes[one], (*SEEDS, *_CHOICES)) for one in (first, folder)}
+        check_same(same, "are runs of different recipes")
         sides = {first: found[first], folder: found[folder]}
         if recipes[first].get("starts") != recipes[folder].get("starts"):
             both = set.intersection(*({row["start"] for row in side} for side in sides.values()))
@@ -65,14 +66,20 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return [row for of_run in found.values() for row in of_run]
 
 
-def _check_recipes(
-    one: pathlib.Path, other: pathlib.Path, recipes: Mapping[pathlib.Path, dict[str, Any]]
-) -> None:
-    pair = (without_keys(recipes[folder], (*SEEDS, *_CHOICES)) for folder in (one, other))
-    difference = first_difference(*pair)
+def check_same(sides: Mapping[pathlib.Path, Any], problem: str) -> None:
+    """Raise UserError where what two runs should have in common differs.
+
+    Args:
+        sides: {folder of the run: plain data}.
+        problem: "are runs of different recipes".
+
+    Example:
+        >>> check_same({pathlib.Path("a"): {"steps": 3}, pathlib.Path("b"): {"steps": 3}}, "differ")
+    """
+    difference = first_difference(*sides.values())
     if difference is not None:
         field, was, now = difference
-        raise UserError(f"{one} and {other} are runs of different recipes: {field} is {was}, {now}")
+        raise UserError(f"{' and '.join(map(str, sides))} {problem}: {field} is {was}, {now}")
 
 
 def _check_complete(sides: Mapping[pathlib.Path, Sequence[Mapping[str, Any]]]) -> None:

@@ -184,7 +184,7 @@ class _Worker:
         folder: str,
         path: str,
         teachers: tuple[str, ...],
-    ) -> dict[int, str]:
+    ) -> None:
         """Load what is needed; paths of the recipe are relative to `folder`."""
         os.chdir(folder)
         with errors_of_sources():
@@ -195,7 +195,6 @@ class _Worker:
             self._labeler = Labeler(self._run, [*self._teachers.values()])
         self._new_writer = writer
         self._writers: dict[tuple[str, str], PseudoLabelWriter] = {}
-        return {}
 
     def write(self, name: str, part: Range) -> dict[int, str]:
         """Writes the shards of a range; which images could not be read, and why."""
