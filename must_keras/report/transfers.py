@@ -1,7 +1,6 @@
 """The sections of the report on transfer runs: verdict, overview, tables, predictions."""
 
 import collections
-import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -290,14 +289,16 @@ def _low_shot(rows: Rows) -> list[Figure]:
     """Return a chart of every set that was transferred to with several numbers of images."""
     found = []
     for name, by_start in _by_set([row for row in rows if row["value"] is not None]).items():
-        series: dict[str, dict[int, list[float]]] = {}
-        for row in itertools.chain.from_iterable(by_start.values()):
-            of_start = series.setdefault(row["start"], {})
-            of_start.setdefault(row["images"], []).append(row["value"])
-        if any(len(of_start) > 1 for of_start in series.values()):
-            means = {
-                start: [(images, statistics.fmean(v)) for images, v in sorted(of_start.items())]
-                for start, of_start in series.items()
-            }
-            found.append(curves.lines(name, means, row["metric"], x="labeled images", xscale="log"))
+        means = {start: _means(of_start) for start, of_start in by_start.items()}
+        if any(len(points) > 1 for points in means.values()):
+            y = next(iter(by_start.values()))[0]["metric"]
+            found.append(curves.lines(name, means, y, x="labeled images", xscale="log"))
     return found
+
+
+def _means(rows: Rows) -> list[tuple[int, float]]:
+    """Return (labeled images, mean value) of each number of images, in ascending order."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["images"], []).append(row["value"])
+    return [(images, statistics.fmean(of_images)) for images, of_images in sorted(values.items())]
