@@ -120,7 +120,7 @@ def each_head(results: RunResults) -> Iterator[Markup]:
         yield html.paragraphs(_untaught(teacher.task.name, result, results.student()))
         yield html.paragraphs(threshold_sentences(teacher, results))
         yield _predictions(teacher, results)
-        yield html.charts(_charts(teacher, result, results) + threshold_charts(teacher, results))
+        yield html.charts((*_charts(teacher, result, results), *threshold_charts(teacher, results)))
 
 
 def training_curves(results: RunResults) -> Iterator[Markup]:
@@ -137,7 +137,7 @@ def training_curves(results: RunResults) -> Iterator[Markup]:
     yield html.charts(balance(paths["student"]) if "student" in paths else ())
 
 
-def balance(folder: pathlib.Path) -> list[Figure]:
+def balance(folder: pathlib.Path) -> Iterator[Figure]:
     """Plot how the student's heads share its network; see training/diagnostics.py.
 
     Args:
@@ -149,13 +149,11 @@ def balance(folder: pathlib.Path) -> list[Figure]:
         (COSINE, "cosine between the heads' gradients of the backbone", "cosine"),
         ("_weight", "learned loss weights", "loss weight"),
     )
-    found = []
     for ending, title, y in kinds:
         series = curves.read(folder, (ending[1:],))
         if series:
             named = {name.removesuffix(ending): points for name, points in series.items()}
-            found.append(curves.lines(f"student: {title}", named, y))
-    return found
+            yield curves.lines(f"student: {title}", named, y)
 
 
 def reliability(found: Mapping[str, list[int]] | None, threshold: Any) -> list[str]:
@@ -172,66 +170,60 @@ def reliability(found: Mapping[str, list[int]] | None, threshold: Any) -> list[s
     ]
 
 
-def threshold_sentences(teacher: AnyTeacher, results: RunResults) -> list[str]:
-    """Return what thresholds were chosen, what is dropped, and how many labels an image has."""
+def threshold_sentences(teacher: AnyTeacher, results: RunResults) -> Iterator[str]:
+    """Yield what thresholds were chosen, what is dropped, and how many labels an image has."""
     if not teacher.task.records.takes_threshold:
-        return []
+        return
     if not results.run.is_resolvable(teacher):
-        return ["The thresholds are not chosen yet: run --stage=teacher to count the predictions."]
-    found = []
+        yield "The thresholds are not chosen yet: run --stage=teacher to count the predictions."
+        return
     chosen = results.run.choices(teacher)
     if chosen is not None:
         kept = thresholds.chosen_numbers(chosen)
         if kept:
-            found.append(
+            yield (
                 f"The thresholds, {thresholds.span(kept)}, are the lowest at which "
                 f"{teacher.threshold.value:.0%} of the teacher's predictions on validation images "
                 "are correct."
             )
         if len(kept) < len(chosen):
-            found.append(f"Of {len(chosen)} classes {thresholds.dropped(chosen)}.")
+            yield f"Of {len(chosen)} classes {thresholds.dropped(chosen)}."
     per_image = labels_per_image(teacher, results)
     if len(per_image) > 1:
         sums = [f"{sum(of_class.values()):.2f} in {kind}" for kind, of_class in per_image.items()]
         what = teacher.task.labels.count_unit.capitalize()
-        found.append(f"{what}, per image, summed over classes: {', '.join(sums)}.")
+        yield f"{what}, per image, summed over classes: {', '.join(sums)}."
     elif _is_outdated(teacher, results):
-        found.append(
+        yield (
             "The statistics of the pseudo labels are those of another threshold: run "
             "--stage=label to update them."
         )
-    return found
 
 
-def threshold_charts(teacher: AnyTeacher, results: RunResults) -> list[Figure]:
+def threshold_charts(teacher: AnyTeacher, results: RunResults) -> Iterator[Figure]:
     """Plot precision and recall against the threshold, and labels per image."""
     run, task = results.run, teacher.task
     if not task.records.takes_threshold or not run.is_resolvable(teacher):
-        return []
-    found = []
+        return
     if (counts := run.prediction_counts(teacher)) is not None:
         steps = [float(t) for t in np.arange(task.records.floor, 1.0 + 1e-9, _STEP)]
         standings = [[counts.at(k, t) for k in range(len(counts))] for t in steps]
         limits = run.resolved(teacher).limits()
         kept = [(float(t), counts.at(k, t)) for k, t in enumerate(limits) if t != DROPPED]
-        found.append(
-            curves.precision_recall(
-                f"{task.name}: precision and recall on validation",
-                steps,
-                {
-                    name: [_mean([getattr(s, name) for s in of_step]) for of_step in standings]
-                    for name in ("precision", "recall")
-                },
-                chosen=[(t, s.precision) for t, s in kept if s.predictions],
-                wanted=getattr(teacher.threshold, "value", None),
-            )
+        yield curves.precision_recall(
+            f"{task.name}: precision and recall on validation",
+            steps,
+            {
+                name: [_mean([getattr(s, name) for s in of_step]) for of_step in standings]
+                for name in ("precision", "recall")
+            },
+            chosen=[(t, s.precision) for t, s in kept if s.predictions],
+            wanted=getattr(teacher.threshold, "value", None),
         )
     per_image = labels_per_image(teacher, results)
     if len(per_image) > 1:
-        found.append(
-            curves.classes(f"{task.name}: labels per image", per_image, task.labels.count_unit)
-        )
-    return found
+        title = f"{task.name}: labels per image"
+        yield curves.classes(title, per_image, task.labels.count_unit)
 
 
 def labels_per_image(teacher: AnyTeacher, results: RunResults) -> dict[str, dict[str, float]]:
@@ -291,21 +283,20 @@ def _predictions(teacher: AnyTeacher, results: RunResults) -> Markup:
     return html.photo(Image.fromarray(visualization.grid([row])), caption)
 
 
-def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) -> list[Figure]:
+def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) -> Iterator[Figure]:
     """Plot class frequencies of ground truth and pseudo labels, and reliability."""
-    found, name = [], teacher.task.name
+    name = teacher.task.name
     counts = {_TRUE: result["class_counts"]} if result.get("class_counts") else {}
     for part in results.labels(teacher).values():
         if of_class := part.result().get("class_counts"):
             counts.setdefault(_PSEUDO, collections.Counter()).update(of_class)
     if counts:
         title = f"{name}: class frequencies"
-        found.append(curves.classes(title, curves.shares(counts), "share of labels"))
+        yield curves.classes(title, curves.shares(counts), "share of labels")
     if result.get("reliability"):
         threshold = teacher.threshold if isinstance(teacher.threshold, float) else None
         title = f"{name}: reliability of the teacher on validation"
-        found.append(curves.reliability(title, result["reliability"], threshold))
-    return found
+        yield curves.reliability(title, result["reliability"], threshold)
 
 
 def _mean(values: list[float]) -> float:

@@ -285,15 +285,13 @@ def _sweeps(rows: Rows) -> Markup:
     return html.folded(summary, html.table(head, lines)) if lines else Markup("")
 
 
-def _low_shot(rows: Rows) -> list[Figure]:
-    """Return a chart of every set that was transferred to with several numbers of images."""
-    found = []
+def _low_shot(rows: Rows) -> Iterator[Figure]:
+    """Yield a chart of every set that was transferred to with several numbers of images."""
     for name, by_start in _by_set([row for row in rows if row["value"] is not None]).items():
         means = {start: _means(of_start) for start, of_start in by_start.items()}
         if any(len(points) > 1 for points in means.values()):
             y = next(iter(by_start.values()))[0]["metric"]
-            found.append(curves.lines(name, means, y, x="labeled images", xscale="log"))
-    return found
+            yield curves.lines(name, means, y, x="labeled images", xscale="log")
 
 
 def _means(rows: Rows) -> list[tuple[int, float]]:
