@@ -91,9 +91,13 @@ class Shard(NamedTuple):
     def is_whole(self) -> bool:
         """Return whether the shard is there, with the number of bytes that its index expects."""
         index = self.load_index()
-        if index is None or not self.path.is_file():
+        try:
+            size = self.path.stat().st_size
+        except OSError:
             return False
-        return self.path.stat().st_size == index["offset"][-1] + index["length"][-1] + FOOTER_BYTES
+        if index is None:
+            return False
+        return size == index["offset"][-1] + index["length"][-1] + FOOTER_BYTES
 
     def problem(self, sha256: str) -> str | None:
         """Return what is wrong with the shard or its index; None where both are as written."""
