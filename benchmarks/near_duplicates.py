@@ -94,15 +94,15 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def prints(source: Source) -> duplicates.Prints:
+def prints(source: Source) -> np.ndarray:
     """Of all its images."""
-    return duplicates.Prints.concatenate(list(duplicates.read(source)))
+    return np.concatenate(list(duplicates.read(source)))
 
 
-def hash_hits(images: duplicates.Prints, others: duplicates.Prints) -> int:
+def hash_hits(images: np.ndarray, others: np.ndarray) -> int:
     """Of how many images a hash is near, in either orientation."""
-    both = np.concatenate([others.hashes, others.mirrored])
-    near = [np.bitwise_count(both ^ one).min() <= duplicates.MAX_DISTANCE for one in images.hashes]
+    both = np.concatenate([others["hash"], others["mirrored"]])
+    near = [np.bitwise_count(both ^ one).min() <= duplicates.MAX_DISTANCE for one in images["hash"]]
     return int(sum(near))
 
 
@@ -133,7 +133,7 @@ def of_scenes() -> Iterator[dict]:
     for world in range(WORLDS):
         recipe = scenes.recipe(data_seed=world)
         tests = {transfer.name: prints(transfer.sets.test) for transfer in recipe.transfers}
-        others = duplicates.Prints.concatenate(list(tests.values()))
+        others = np.concatenate(list(tests.values()))
         pool = prints(recipe.pools[0].source)
         yield {
             "set": f"drawn scenes {world}",

@@ -36,7 +36,7 @@ def parse(text: str) -> ElementTree.Element:
 
 def section(found, run) -> ElementTree.Element:
     """The element of a section of the report."""
-    return parse("".join(found.blocks(run)))
+    return parse("".join(found(run)))
 
 
 def text(element: ElementTree.Element) -> str:

@@ -5,8 +5,6 @@ that have the same value in other ways (as many teachers, but other ones); then 
 over seeds. Differences are taken within a seed, because its runs share their artifacts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json
@@ -21,7 +19,6 @@ from must_keras.analysis import combined, comparison
 from must_keras.analysis.curves import panels, png
 from must_keras.data.sources.source import without_keys
 from must_keras.errors import UserError, not_allowed
-from must_keras.runs.fingerprint import first_difference
 
 POOL_IMAGES = "pool_images"
 
@@ -79,15 +76,9 @@ def read(folders: Iterable[pathlib.Path], over: str) -> list[FinishedRun]:
             a run that another one has.
     """
     runs = [_read(folder, over) for folder in dict.fromkeys(folders)]
-    rests = [_without(run.recipe, over) for run in runs]
-    for run, rest in zip(runs, rests, strict=True):
-        difference = first_difference(rests[0], rest)
-        if difference is not None:
-            field, was, now = difference
-            raise UserError(
-                f"{runs[0].folder} and {run.folder} differ in more than {over}: {field} is "
-                f"{was}, {now}"
-            )
+    for run in runs[1:]:
+        rests = {one.folder: _without(one.recipe, over) for one in (runs[0], run)}
+        combined.check_same(rests, f"differ in more than {over}")
     trials: dict[tuple[int, str], FinishedRun] = {}
     variants: dict[Value, dict[int, set[str]]] = {}
     for run in runs:
@@ -117,34 +108,27 @@ def curve(runs: Sequence[FinishedRun], protocol: str, student: str = "student") 
         which it is known of all these starts in all runs and whose images none was trained on,
         "differences": [the student's gain minus that at the first point, within each seed]}.
     """
-    found = {
-        run.folder: comparison.compare(comparison.by_protocol(run.rows).get(protocol, []))["sets"]
+    rows = [
+        row | {"run": run.folder}
         for run in runs
-    }
-    metrics = {name: line["metric"] for of_run in found.values() for name, line in of_run.items()}
-    lines = [{s for line in of_run.values() for s in line["starts"]} for of_run in found.values()]
+        for row in comparison.by_protocol(run.rows).get(protocol, [])
+    ]
+    table = comparison.Table(rows)
     # The random start first, then the student.
-    starts = sorted(set.intersection(*lines), key=lambda s: (s != "random", s != "student", s))
-
-    def cell(run: FinishedRun, name: str, start: str) -> Mapping[str, Any]:
-        line = found[run.folder].get(name, {"starts": {}})
-        return line["starts"].get(start, {"value": None, "gain": None, "aligned": "none"})
-
-    def is_common(name: str) -> bool:
-        cells = [cell(run, name, start) for run in runs for start in starts]
-        return all(c["gain"] is not None and c["aligned"] in ("none", "task") for c in cells)
-
-    sets = [name for name in metrics if is_common(name)]
+    starts = sorted(
+        set.intersection(*(table.starts_of.get(run.folder, set()) for run in runs)),
+        key=lambda s: (s != "random", s != "student", s),
+    )
+    sets = table.common(starts, "with_task") if "random" in starts else []
     points = [(v, list(group)) for v, group in itertools.groupby(runs, lambda run: run.value)]
 
-    def line(number: Callable[[FinishedRun], float | None]) -> list[Interval | None]:
-        return [_interval(_by_seed(of_value, number)) for _, of_value in points]
+    def line(number: Callable[..., float | None], *of: Any) -> list[Interval | None]:
+        return [
+            _interval(_by_seed(of_value, lambda run: number(run.folder, *of)))
+            for _, of_value in points
+        ]
 
-    def gain(run: FinishedRun, start: str) -> float | None:
-        gains = [cell(run, name, start)["gain"] for name in sets]
-        return statistics.fmean(gains) if gains else None
-
-    gains = {start: line(lambda run, s=start: gain(run, s)) for start in starts}
+    gains = {start: line(table.mean_gain, start, sets) for start in starts}
     seeds = [point["values"] if point else {} for point in gains.get(student, [])]
     return {
         "points": [
@@ -157,13 +141,10 @@ def curve(runs: Sequence[FinishedRun], protocol: str, student: str = "student") 
         ],
         "sets": {
             name: {
-                "metric": metric,
-                "starts": {
-                    start: line(lambda run, n=name, s=start: cell(run, n, s)["value"])
-                    for start in starts
-                },
+                "metric": table.metrics[name],
+                "starts": {start: line(table.value, name, start) for start in starts},
             }
-            for name, metric in metrics.items()
+            for name in table.sets
         },
         "gain": {"sets": sets, "starts": gains},
         "differences": [

@@ -1,10 +1,8 @@
 """Comparison of several finished runs of one recipe: their report.json as one table."""
 
-from __future__ import annotations
-
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 from must_keras.analysis import comparison
 from must_keras.data.sources.source import without_keys
@@ -12,22 +10,16 @@ from must_keras.errors import UserError
 from must_keras.json_files import read_json
 from must_keras.runs.fingerprint import first_difference
 from must_keras.runs.marks import RUN
+from must_keras.runs.results import TransferResult
 
 _REPORT = "report.json"
 
 
-class _Row(TypedDict):
-    """What is read of a transfer."""
-
-    set: str
-    start: str
-    mode: str
-    neck: str
-    shots: int | None
-    seed: int
-    metric: str
-    aligned: str
-    value: float | None
+# Keys by which transfer runs of two runs are matched.
+_KEYS = ("set", "start", "mode", "neck", "shots", "seed", "metric")
+# What is read of a transfer run, with its types.
+_TYPES = get_type_hints(TransferResult)
+_Row = TypedDict("_Row", {key: _TYPES[key] for key in (*_KEYS, "aligned", "value")})
 
 
 class _Report(TypedDict):
@@ -45,7 +37,6 @@ class _Run(TypedDict):
 # What runs may differ in: seeds, where learning rates come from, and which starts they have.
 SEEDS = ("seed", "data_seed")
 _CHOICES = ("rates_from", "starts")
-_KEYS = ("set", "start", "mode", "neck", "shots", "seed", "metric")
 
 
 def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
@@ -65,7 +56,8 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
                 raise UserError(f"{other} and {folder} are the same run: their seeds are equal")
     first, *others = found
     for folder in others:
-        _check_recipes(first, folder, recipes)
+        same = {one: without_keys(recipes[one], (*SEEDS, *_CHOICES)) for one in (first, folder)}
+        check_same(same, "are runs of different recipes")
         sides = {first: found[first], folder: found[folder]}
         if recipes[first].get("starts") != recipes[folder].get("starts"):
             both = set.intersection(*({row["start"] for row in side} for side in sides.values()))
@@ -74,14 +66,20 @@ def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return [row for of_run in found.values() for row in of_run]
 
 
-def _check_recipes(
-    one: pathlib.Path, other: pathlib.Path, recipes: Mapping[pathlib.Path, dict[str, Any]]
-) -> None:
-    pair = (without_keys(recipes[folder], (*SEEDS, *_CHOICES)) for folder in (one, other))
-    difference = first_difference(*pair)
+def check_same(sides: Mapping[pathlib.Path, Any], problem: str) -> None:
+    """Raise UserError where what two runs should have in common differs.
+
+    Args:
+        sides: {folder of the run: plain data}.
+        problem: "are runs of different recipes".
+
+    Example:
+        >>> check_same({pathlib.Path("a"): {"steps": 3}, pathlib.Path("b"): {"steps": 3}}, "differ")
+    """
+    difference = first_difference(*sides.values())
     if difference is not None:
         field, was, now = difference
-        raise UserError(f"{one} and {other} are runs of different recipes: {field} is {was}, {now}")
+        raise UserError(f"{' and '.join(map(str, sides))} {problem}: {field} is {was}, {now}")
 
 
 def _check_complete(sides: Mapping[pathlib.Path, Sequence[Mapping[str, Any]]]) -> None:

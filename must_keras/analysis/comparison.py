@@ -6,8 +6,6 @@ independent trials: they are averaged first, and only the means of different run
 Transfer seeds within a run are averaged before that.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import statistics
@@ -110,7 +108,7 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
         runs' differences student - start, "sets": names, "verdict"}}}: over the sets whose images
         neither of the two was trained on}.
     """
-    table = _Table(rows)
+    table = Table(rows)
     starts = table.starts
     common = {key: table.common(starts, key) for key in _ADMITTED}
     others = [start for start in starts if start != student] if student in starts else []
@@ -135,7 +133,7 @@ def compare(rows: Sequence[Mapping[str, Any]], student: str = "student") -> dict
 
 def of_every_run(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the rows of the starts that all runs have; [] where all runs have the same starts."""
-    table = _Table(rows)
+    table = Table(rows)
     shared = [start for start in table.starts if table.runs_of([start]) == table.runs]
     return [row for row in rows if row["start"] in shared] if shared != table.starts else []
 
@@ -182,19 +180,36 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-class _Table:
-    """Values by run, set and start."""
+class Table:
+    """Values by run, set and start.
+
+    Args:
+        rows: see `compare`.
+
+    Attributes:
+        runs: in the order of the rows.
+        sets: the same.
+        starts: the same.
+        metrics: {set: its metric}.
+        starts_of: {run: its starts}.
+        complete_runs: those that have all starts.
+
+    Example:
+        >>> row = {"set": "a", "start": "random", "metric": "top1", "value": 0.2, "aligned": "none"}
+        >>> Table([row]).value(None, "a", "random")
+        0.2
+    """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]):
         self.runs = list(dict.fromkeys(row.get("run") for row in rows))
         self.sets = list(dict.fromkeys(row["set"] for row in rows))
         self.starts = list(dict.fromkeys(row["start"] for row in rows))
-        self._metrics = {row["set"]: row["metric"] for row in rows}
+        self.metrics = {row["set"]: row["metric"] for row in rows}
         self._values: dict[tuple[Any, str, str], list[float]] = {}
         self._aligned: dict[tuple[str, str], str] = {}
-        self._starts_of: dict[Any, set[str]] = {run: set() for run in self.runs}
+        self.starts_of: dict[Any, set[str]] = {run: set() for run in self.runs}
         for row in rows:
-            self._starts_of[row.get("run")].add(row["start"])
+            self.starts_of[row.get("run")].add(row["start"])
             of_set = (row["set"], row["start"])
             self._aligned[of_set] = max(
                 self._aligned.get(of_set, "none"), row["aligned"], key=_ALIGNED.index
@@ -206,7 +221,7 @@ class _Table:
     def runs_of(self, starts: Sequence[str]) -> list[Any]:
         """Return the runs that have transfer runs from all of `starts` and from random weights."""
         wanted = {*starts, "random"}
-        return [run for run in self.runs if wanted <= self._starts_of[run]]
+        return [run for run in self.runs if wanted <= self.starts_of[run]]
 
     def value(self, run: Any, name: str, start: str) -> float | None:
         """Return the mean over a run's transfer seeds."""
@@ -216,7 +231,7 @@ class _Table:
     def gain(self, run: Any, name: str, start: str) -> float | None:
         """Return the normalized gain over the random start of the same run."""
         random = self.value(run, name, "random")
-        return normalized_gain(self.value(run, name, start), random, self._metrics[name])
+        return normalized_gain(self.value(run, name, start), random, self.metrics[name])
 
     def mean_gain(self, run: Any, start: str, sets: Sequence[str]) -> float | None:
         """Return the mean over sets; None where a gain is unknown."""
@@ -235,7 +250,7 @@ class _Table:
     def line(self, name: str) -> dict[str, Any]:
         """Return a set's row of the matrix."""
         return {
-            "metric": self._metrics[name],
+            "metric": self.metrics[name],
             "starts": {
                 start: {
                     "value": _mean(self._over_runs(self.value, name, start)),

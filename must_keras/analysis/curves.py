@@ -1,7 +1,5 @@
 """Charts: training curves, class frequencies, reliability, thresholds and ablations."""
 
-from __future__ import annotations
-
 import io
 import pathlib
 from typing import Any

@@ -1,29 +1,141 @@
-"""Checks of pseudo-label datasets: whether they are whole, how two differ, and their cost."""
-
-from __future__ import annotations
+"""Checks of pseudo-label datasets: quality, whether they are whole, how two differ, their cost."""
 
 import dataclasses
+import json
 import pathlib
 import resource
+import statistics
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.recipe import Recipe
 from must_keras.config.teachers import AnyTeacher
+from must_keras.data.examples import LabeledExamples, PseudoLabels, count_classes
 from must_keras.data.pipeline import evaluation_batches
-from must_keras.data.sources import Source, TolerantSource
+from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError, not_allowed
-from must_keras.inference import scoring
+from must_keras.files import replacing
+from must_keras.inference import scoring, visualization
 from must_keras.progress import track
-from must_keras.pseudo_labels import quality, store
-from must_keras.pseudo_labels.importer import print_estimate
+from must_keras.pseudo_labels import store
 from must_keras.pseudo_labels.labeler import Labeler, Range
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.run import Run
+from must_keras.tasks.base import Task
+
+# Images whose pseudo labels' classes are counted.
+_COUNTED = 512
+# The first images of a source that are compared.
+_COMPARED = 512
+_SHOWN = 6
+# The head of pseudo labels beside that of ground truth; unlike any other's name.
+_PSEUDO = "(pseudo labels)"
 
 _TIMED_BATCHES = 8
+# Images that are looked up to know how many are labeled, and how large a label is.
+_MEASURED = 64
+
+
+def measure(recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader) -> dict[str, Any]:
+    """Return what a dataset contains at the teacher's threshold; saves a picture.
+
+    Returns:
+        {"threshold", "counted": of how many images "class_counts" are, "quality": see `_quality`}.
+    """
+    places = reader.filled[visualization.spread(_COUNTED, len(reader.filled))].tolist()
+    pseudo = {teacher.task.name: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    labels = LabeledExamples(without_labels(reader.source), [teacher.task], pseudo)
+    return {
+        "threshold": teacher.threshold,
+        "counted": len(places),
+        "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
+        "quality": _quality(recipe, teacher, reader),
+    }
+
+
+def _quality(
+    recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader
+) -> dict[str, float | None] | None:
+    """Compare a complete dataset with ground truth, and save a picture of a few images.
+
+    The picture, pictures/<head>.png in its folder, has a row an image: image, ground truth if it is
+    known, pseudo label.
+
+    Returns:
+        {metric: value}; None where ground truth is not known.
+    """
+    task, source = teacher.task, reader.source
+    truth = _truth(recipe, source, task)
+    heads = [dataclasses.replace(task, name=_PSEUDO)]
+    count, batch = len(source), 1
+    if truth is not None:
+        heads = [task, *heads]
+        count, batch = min(_COMPARED, count), recipe.evaluation_batch
+    filled = reader.filled[reader.filled < count]
+    shown = filled[visualization.spread(_SHOWN, len(filled))].tolist() or [0]
+    pseudo = {_PSEUDO: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    batches = evaluation_batches(
+        LabeledExamples(TolerantSource(source if truth is None else truth), heads, pseudo),
+        heads,
+        size=recipe.network.size,
+        batch=batch,
+        ranges=[range(i, i + 1) for i in shown] if truth is None else [range(count)],
+    )
+    evaluator, rows = task.metrics.quality(), []
+    for x, y in batches:
+        labels = _labels(y, heads)
+        if truth is not None:
+            evaluator.update(*labels)
+        indices = y["index"].numpy()
+        for i in np.flatnonzero(np.isin(indices, shown)):
+            shown_labels = [visualization.take(label, i) for label in labels]
+            area = x["area"][i].numpy()
+            rows.append(visualization.row(task, x["image"][i].numpy(), *shown_labels, area=area))
+    for warning in evaluator.warnings():
+        who = f"labels of {teacher.name} for {source.name}"
+        print(f"warning: {who}: {warning}", file=sys.stderr)
+    visualization.save(reader.folder / "pictures" / f"{task.name}.png", visualization.grid(rows))
+    return None if truth is None else scoring.finite(evaluator.result())
+
+
+def _labels(y: Mapping[str, Any], heads: Sequence[Task]) -> list[dict[str, np.ndarray]]:
+    """Return the labels of each head in a batch, without its padding."""
+    keep = y["index"].numpy() >= 0
+    return [
+        {key: value.numpy()[keep] for key, value in y["labels"][head.name].items()}
+        for head in heads
+    ]
+
+
+def _truth(recipe: Recipe, source: Source, task: Task) -> Source | None:
+    """Return the same images with ground truth of a task; None where it is not known."""
+    known = [p.truth for p in recipe.pools if p.truth is not None and p.source.name == source.name]
+    known += [source]
+    return next((s for s in known if task.name in s.label_spaces), None)
+
+
+def write_quarantine(teacher: AnyTeacher, reader: PseudoLabelReader) -> int:
+    """Write quarantine.jsonl, {"index", "id", "reason"} of each image without labels.
+
+    Returns:
+        How many images these are.
+    """
+    lines, source = [], reader.source
+    for index in range(len(reader)):
+        if reader.is_empty(index):
+            reason = teacher.why_empty(source, index)
+            entry = {"index": index, "id": source.image_id(index), "reason": reason}
+            lines.append(json.dumps(entry) + "\n")
+    with replacing(reader.folder / "quarantine.jsonl") as path:
+        path.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
 
 
 def verify(run: Run, only: Sequence[str] = ()) -> None:
@@ -73,42 +185,33 @@ def compare(run: Run, other: pathlib.Path) -> None:
             f"diff={other}: this run has no labels {name}", name, [*found], key="diff"
         )
     teacher, source, labels = found[name]
-    mine = PseudoLabelReader(labels.folder, source, teacher.task)
-    theirs = PseudoLabelReader(other, source, teacher.task)
-    teacher = run.resolved(teacher)
-    values = difference(run.recipe, teacher, source, mine, theirs)
+    readers = [PseudoLabelReader(at, source, teacher.task) for at in (labels.folder, other)]
+    values = _difference(run.recipe, run.resolved(teacher), *readers)
     print(f"{name}: this run's labels beside those of {other}, at the same threshold")
     for metric, value in values.items():
         print(f"  {metric}: {'unknown' if value is None else f'{value:.4f}'}")
 
 
-def difference(
-    recipe: Recipe,
-    teacher: AnyTeacher,
-    source: Source,
-    mine: PseudoLabelReader,
-    other: PseudoLabelReader,
+def _difference(
+    recipe: Recipe, teacher: AnyTeacher, mine: PseudoLabelReader, other: PseudoLabelReader
 ) -> dict[str, float | None]:
     """Return the task's metrics of pseudo labels, with the other dataset as ground truth."""
     task = teacher.task
-    images = TolerantSource(source)
-    sides = [quality.pseudo_labeled(teacher, images, reader) for reader in (mine, other)]
-    count = len(source)
+    heads = [task, dataclasses.replace(task, name=_PSEUDO)]
+    pseudo = {
+        head.name: PseudoLabels(reader=reader, threshold=teacher.threshold)
+        for head, reader in zip(heads, (other, mine), strict=True)
+    }
     batches = evaluation_batches(
-        quality.Beside(*sides, task),
-        [task, dataclasses.replace(task, name=quality.TRUTH)],
+        LabeledExamples(without_labels(TolerantSource(mine.source)), heads, pseudo),
+        heads,
         size=recipe.network.size,
         batch=recipe.evaluation_batch,
-        ranges=[range(count)],
+        ranges=[range(len(mine))],
     )
     evaluator = task.metrics.quality()
-    for _, y in track(batches, f"{teacher.name} for {source.name}", len(batches)):
-        keep = y["index"].numpy() >= 0
-        labels = [
-            {key: value.numpy()[keep] for key, value in y["labels"][name].items()}
-            for name in (quality.TRUTH, task.name)
-        ]
-        evaluator.update(*labels)
+    for _, y in track(batches, f"{teacher.name} for {mine.source.name}", len(batches)):
+        evaluator.update(*_labels(y, heads))
     return scoring.finite(evaluator.result())
 
 
@@ -133,7 +236,7 @@ def print_plan(run: Run, only: Sequence[str] = ()) -> None:
         of_source = [teacher for teacher, other, _ in datasets if other.name == source.name]
         for teacher in of_source:
             if not teacher.predicts:
-                print_estimate(teacher, source)
+                _print_estimate(teacher, source)
         names = tuple(teacher.name for teacher in of_source if teacher.predicts)
         if not names:
             continue
@@ -156,6 +259,20 @@ def print_plan(run: Run, only: Sequence[str] = ()) -> None:
             print(f"  {name}: {each:.0f} bytes an image, {each * len(source) / 1e9:.3f} GB")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"in all about {_span(hours * 3600)}, with {memory:.1f} GiB of memory")
+
+
+def _print_estimate(teacher: ImportedLabels, source: Source) -> None:
+    """Print how many images of a source have imported labels, and the size of their dataset."""
+    named = [source.image_id(i) for i, known in enumerate(teacher.known(source)) if known]
+    looked = [named[place] for place in visualization.spread(_MEASURED, len(named))]
+    records = [(image_id, teacher.record(image_id)) for image_id in looked]
+    sizes = [store.num_bytes(*one, teacher.task) for one in records if one[1] is not None]
+    count = round(len(named) * len(sizes) / max(len(looked), 1))
+    each = statistics.fmean(sizes) if sizes else 0.0
+    print(
+        f"{source.name}: labels of about {count} of {len(source)} images come from {teacher.name}"
+    )
+    print(f"  {teacher.name}: {each:.0f} bytes a label, {each * count / 1e9:.3f} GB")
 
 
 def _span(seconds: float) -> str:

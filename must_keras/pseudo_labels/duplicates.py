@@ -3,10 +3,7 @@
 A perceptual hash finds candidates, the correlation of small gray pictures confirms them.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
-import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -37,30 +34,13 @@ _BLOCK, _OTHERS, _PAIRS = 256, 16384, 8192
 _THREADS = 4
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prints:
-    """What images are known by: about 1 kB an image.
-
-    Attributes:
-        hashes: [N] uint64, perceptual hashes.
-        mirrored: [N] uint64, those of the mirror images.
-        grays: [N, 256] float32, see `unit`: the product of two is their correlation.
-        readable: [N] bool; an image that cannot be read resembles no other.
-    """
-
-    hashes: np.ndarray
-    mirrored: np.ndarray
-    grays: np.ndarray
-    readable: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    @classmethod
-    def concatenate(cls, blocks: list[Prints]) -> Prints:
-        """Those of several blocks, in order."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{n: np.concatenate([getattr(block, n) for block in blocks]) for n in names})
+# What an image is known by, about 1 kB: its perceptual hash, that of its mirror image, its small
+# gray picture (see `unit`: the product of two is their correlation), and whether it can be read; an
+# image that cannot be read resembles no other.
+PRINT = np.dtype(
+    [("hash", "u8"), ("mirrored", "u8"), ("gray", "f4", (_COMPARED**2,)), ("readable", "?")],
+    align=True,
+)
 
 
 class Match(NamedTuple):
@@ -81,38 +61,35 @@ class Match(NamedTuple):
     mirrored: bool
 
 
-def read(source: Source) -> Iterator[Prints]:
-    """Reads a source's images, in threads; gives their prints block by block, in order."""
+def read(source: Source) -> Iterator[np.ndarray]:
+    """Yield the PRINTs of a source's images in order, block by block; threads read them."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
         for first in range(0, len(source), _BLOCK):
             indices = range(first, min(first + _BLOCK, len(source)))
-            rows = list(threads.map(lambda index: _of(source, index), indices))
-            hashes, mirrored, grays, readable = zip(*rows, strict=True)
-            yield Prints(
-                hashes=np.array(hashes, np.uint64),
-                mirrored=np.array(mirrored, np.uint64),
-                grays=np.stack(grays),
-                readable=np.array(readable),
-            )
+            yield np.array(list(threads.map(lambda index: _of(source, index), indices)), PRINT)
 
 
-def matches(images: Prints, others: Prints) -> list[Match]:
+def matches(images: np.ndarray, others: np.ndarray) -> list[Match]:
     """Of every image that is among the others, or whose mirror image is, the one it is most like.
 
     All pairs of hashes are looked at, and the gray pictures of those within MAX_DISTANCE.
+
+    Args:
+        images: [N] PRINT.
+        others: [M] PRINT.
     """
     count = len(images)
     best = np.full(count, MIN_CORRELATION, np.float32)
     other, distance = np.full(count, -1), np.zeros(count, np.int64)
     is_mirrored = np.zeros(count, bool)
-    grays = images.grays.reshape(-1, _COMPARED, _COMPARED)
+    grays = images["gray"].reshape(-1, _COMPARED, _COMPARED)
     for mirrored, hashes, seen in (
-        (False, others.hashes, grays),
-        (True, others.mirrored, grays[:, :, ::-1]),
+        (False, others["hash"].copy(), grays),
+        (True, others["mirrored"].copy(), grays[:, :, ::-1]),
     ):
         vectors = seen.reshape(count, -1)
-        for rows, columns, distances in _candidates(images.hashes, hashes):
-            correlations = np.einsum("ij,ij->i", vectors[rows], others.grays[columns])
+        for rows, columns, distances in _candidates(images["hash"], hashes):
+            correlations = np.einsum("ij,ij->i", vectors[rows], others["gray"][columns])
             better = np.flatnonzero(correlations > best[rows])
             # In ascending order: of several values for one row the last one stays.
             better = better[np.argsort(correlations[better], kind="stable")]
@@ -142,7 +119,7 @@ def unit(grays: np.ndarray) -> np.ndarray:
 
 
 def _of(source: Source, index: int) -> tuple[int, int, np.ndarray, bool]:
-    """(hash, hash of the mirror image, unit gray picture, whether it could be read)."""
+    """Return a PRINT."""
     try:
         picture = Image.fromarray(source.image(index))
     except (UserError, DataError):  # The labeler reports it.

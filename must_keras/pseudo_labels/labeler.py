@@ -1,21 +1,22 @@
-"""The labeler: one pass over a source for all of its teachers, each image decoded once."""
-
-from __future__ import annotations
+"""The labelers: one pass over a source for all of its teachers, each image decoded once."""
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import tensorflow as tf
 
 from must_keras import interruption
+from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import Source, TolerantSource, without_labels
-from must_keras.errors import DataError
+from must_keras.errors import DataError, UserError
 from must_keras.inference import visualization
 from must_keras.ops.maps import MAX_STORED_SIDE
 from must_keras.pseudo_labels.store import PseudoLabelWriter
@@ -26,6 +27,8 @@ MAX_UNREADABLE_IMAGES = 10
 _THREADS = 2
 
 Add = Callable[[str, Mapping[str, Any] | None], None]
+# {teacher: of its pseudo-label dataset}.
+Writers = Mapping[str, PseudoLabelWriter]
 
 
 class Range(NamedTuple):
@@ -52,7 +55,7 @@ def map_size(size: int) -> tuple[int, int]:
     return (size // factor, size // factor)
 
 
-def pending_ranges(writers: Mapping[str, PseudoLabelWriter]) -> list[Range]:
+def pending_ranges(writers: Writers) -> list[Range]:
     """Return what is to be labeled, in order: ranges missing in the datasets of some teachers."""
     found: dict[tuple[int, int], list[str]] = {}
     for name, writer in writers.items():
@@ -64,22 +67,17 @@ def pending_ranges(writers: Mapping[str, PseudoLabelWriter]) -> list[Range]:
 class AnyLabeler(Protocol):
     """What makes labels.
 
-    This process (Labeler), many (ray_labeler.RayLabeler), or nobody (importer.LabelImporter).
+    This process (Labeler), many (ray_labeler.RayLabeler), or nobody (LabelImporter).
     """
 
     def write(
-        self,
-        source: Source,
-        writers: Mapping[str, PseudoLabelWriter],
-        ranges: Sequence[Range],
-        *,
-        empty: Collection[int] = (),
+        self, source: Source, writers: Writers, ranges: list[Range], *, empty: Iterable[int] = ()
     ) -> Iterator[Range]:
         """Write the shards of the ranges; yield each range when all of its shards are there.
 
         Args:
             source: the images.
-            writers: {teacher: of its pseudo-label dataset}.
+            writers: of the teachers.
             ranges: what is missing there (see `pending_ranges`).
             empty: indices of images without labels in shards that were there before.
 
@@ -113,19 +111,14 @@ class Labeler:
         self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
         self.unreadable: dict[str, dict[int, str]] = {}
 
-    def __enter__(self) -> Labeler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
     def write(
-        self,
-        source: Source,
-        writers: Mapping[str, PseudoLabelWriter],
-        ranges: Sequence[Range],
-        *,
-        empty: Collection[int] = (),
+        self, source: Source, writers: Writers, ranges: list[Range], *, empty: Iterable[int] = ()
     ) -> Iterator[Range]:
         """See AnyLabeler.write."""
         batches = self.records(source, ranges, empty=empty)
@@ -142,7 +135,7 @@ class Labeler:
             yield part
 
     def records(
-        self, source: Source, ranges: Sequence[Range], *, empty: Collection[int] = ()
+        self, source: Source, ranges: list[Range], *, empty: Iterable[int] = ()
     ) -> Iterator[list[ImageRecord]]:
         """Return the records of the images of the ranges, batch by batch, in order.
 
@@ -159,46 +152,84 @@ class Labeler:
             ranges=[range(part.first, part.first + part.count) for part in ranges],
         )
         asked = (part.teachers for part in ranges for _ in range(_num_batches(part, batch)))
-        waiting: list[concurrent.futures.Future[ImageRecord]] = []
-        first = True
+        waiting: list[concurrent.futures.Future[ImageRecord]] | None = None
         for teachers, (views, places) in zip(asked, dataset, strict=True):
             indices = [int(i) for i in places.numpy() if i >= 0]
             check_readable(source, images.unreadable, self._max_unreadable)
-            seen = [
-                (name, tf.nest.map_structure(np.asarray, view), outputs)
-                for name in teachers
-                for view, outputs in [self._outputs(name, views)]
-            ]
-            if not first:
+            seen = [(name, *self._outputs(name, views)) for name in teachers]
+            if waiting is not None:
                 yield [future.result() for future in waiting]
-            first = False
-            waiting = [
-                self._threads.submit(
-                    self._encode, name, source.image_id(index), None if unreadable else one, area
-                )
-                for name, view, outputs in seen
-                for i, index in enumerate(indices)
-                for unreadable in [index in images.unreadable]
-                for one, area in [(visualization.take(outputs, i), view["area"][i])]
-            ]
-        if not first:
+            waiting = []
+            for name, areas, outputs in seen:
+                for i, index in enumerate(indices):
+                    is_readable = index not in images.unreadable
+                    one = visualization.take(outputs, i) if is_readable else None
+                    of_image = (name, source.image_id(index), one, areas[i])
+                    waiting.append(self._threads.submit(self._encode, *of_image))
+        if waiting is not None:
             yield [future.result() for future in waiting]
 
-    def _outputs(self, name: str, views: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
-        """Return the view of a teacher's size, and its outputs."""
+    def _outputs(self, name: str, views: Sequence[dict[str, Any]]) -> tuple[np.ndarray, dict]:
+        """Return the areas in the view of a teacher's size, and its outputs."""
         view = views[self._sizes.index(self._size_of[name])]
         outputs = self._predictors[name].outputs(view)[self._tasks[name].name]
-        return view, tf.nest.map_structure(np.asarray, outputs)
+        return np.asarray(view["area"]), tf.nest.map_structure(np.asarray, outputs)
 
     def _encode(
         self, name: str, image_id: str, outputs: Mapping[str, np.ndarray] | None, area: np.ndarray
     ) -> ImageRecord:
-        if outputs is None:
-            return ImageRecord(name, image_id, None)
-        size = self._size_of[name]
-        return ImageRecord(
-            name, image_id, self._tasks[name].records.from_prediction(outputs, area, (size, size))
-        )
+        record, size = None, self._size_of[name]
+        if outputs is not None:
+            record = self._tasks[name].records.from_prediction(outputs, area, (size, size))
+        return ImageRecord(name, image_id, record)
+
+
+class LabelImporter:
+    """Writes the pseudo-label datasets of imported labels, as a Labeler does of models.
+
+    Args:
+        teachers: the labels.
+        max_unreadable: see Recipe.
+    """
+
+    def __init__(self, teachers: Sequence[ImportedLabels], *, max_unreadable: float):
+        self._max_unreadable = max_unreadable
+        self._teachers = {teacher.name: teacher for teacher in teachers}
+
+    def write(
+        self, source: Source, writers: Writers, ranges: list[Range], *, empty: Iterable[int] = ()
+    ) -> Iterator[Range]:
+        """See AnyLabeler.write; an empty record may be of an image that the labels do not name.
+
+        Raises:
+            DataError: more labels than `Recipe.max_unreadable` allows cannot be read.
+        """
+        unreadable: dict[str, dict[int, str]] = {name: {} for name in writers}
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
+            for part in ranges:
+                indices = range(part.first, part.first + part.count)
+                for name in part.teachers:
+                    read = functools.partial(
+                        _record, self._teachers[name], source, unreadable[name]
+                    )
+                    records = list(threads.map(read, indices))
+                    check_readable(source, unreadable[name], self._max_unreadable)
+                    ids = [source.image_id(index) for index in indices]
+                    writers[name].write_shard(part.first, zip(ids, records, strict=True))
+                yield part
+
+
+def _record(
+    teacher: ImportedLabels, source: Source, unreadable: dict[int, str], index: int
+) -> dict[str, Any] | None:
+    if source.is_gone(index):
+        return None
+    try:
+        return teacher.record(source.image_id(index))
+    except (UserError, DataError) as error:
+        unreadable[index] = str(error)
+        print(f"skipped: {error}", file=sys.stderr)
+        return None
 
 
 def unreadable_before(source: Source, empty: Iterable[int]) -> dict[int, str]:

@@ -6,9 +6,8 @@ with the test splits of the transfers. Pseudo-label datasets are not touched: re
 i's. The examples do without these images.
 """
 
-from __future__ import annotations
-
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,6 @@ from must_keras.inference import visualization
 from must_keras.json_files import json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
-from must_keras.pseudo_labels.duplicates import Prints
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import LeakageResult
@@ -48,28 +46,38 @@ class _Found(NamedTuple):
     match: duplicates.Match
 
 
-def artifact(run: Run, source: Source) -> Artifact:
-    """Declare the comparison of a source with the test splits."""
-    return run.leakage(source.name).declare(
-        stage="leakage",
-        name=source.name,
-        find_inputs=lambda: inputs(run.recipe, source),
-        is_renewed=True,
-        restarts=True,
-    )
-
-
 def artifacts(run: Run, found: Sequence[Source] | None = None) -> tuple[Artifact, ...]:
-    """Declare the comparisons of some sources, or of all that are compared."""
+    """Declare the comparisons of some sources, or of all, with the test splits as they are now.
+
+    A comparison depends on images, whatever their labels say.
+    """
     names = None if found is None else {source.name for source in found}
+
+    @functools.cache
+    def tests() -> dict[str, Any]:
+        return {t.name: describe(without_labels(t.sets.test)) for t in run.recipe.transfers}
+
+    def declared(source: Source) -> Artifact:
+        images = without_labels(source)
+        return run.leakage(source.name).declare(
+            stage="leakage",
+            name=source.name,
+            find_inputs=lambda: {"version": VERSION, "images": images, "tests": tests()},
+            is_renewed=True,
+            restarts=True,
+        )
+
     compared = sources(run.recipe)
-    return tuple(artifact(run, s) for s in compared if names is None or s.name in names)
+    return tuple(declared(source) for source in compared if names is None or source.name in names)
 
 
 def make(run: Run, pending: Sequence[Artifact]) -> None:
     """Compare sources with the test splits of all transfers, which are read once."""
     recipe = run.recipe
-    tests = {t.name: _read(t.sets.test, t.name) for t in recipe.transfers}
+    tests = {
+        t.name: np.concatenate(list(_blocks(t.sets.test, f"test images of {t.name}")))
+        for t in recipe.transfers
+    }
     by_name = {source.name: source for source in sources(recipe)}
     for one in pending:
         one.begin()
@@ -92,22 +100,9 @@ def sources(recipe: Recipe) -> list[Source]:
     return distinct([*found, *(pool.source for pool in recipe.pools)])
 
 
-def inputs(recipe: Recipe, source: Source) -> dict[str, Any]:
-    """What a comparison depends on: images, whatever their labels say."""
-    return _inputs(source, _tests(recipe))
-
-
-def _tests(recipe: Recipe) -> dict[str, Any]:
-    return {t.name: describe(without_labels(t.sets.test)) for t in recipe.transfers}
-
-
-def _inputs(source: Source, tests: dict[str, Any]) -> dict[str, Any]:
-    return {"version": VERSION, "images": without_labels(source), "tests": tests}
-
-
 def is_known(run: Run, found: Sequence[Source]) -> bool:
     """Return whether sources are compared with the test splits as they are now."""
-    return None not in _results(run, found).values()
+    return all(one.result_of(one.inputs) for one in artifacts(run, found))
 
 
 def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
@@ -122,21 +117,22 @@ def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
         DataError: the list is not the one that was written.
     """
     images = {}
-    for name, result in _results(run, found).items():
+    for compared in artifacts(run, found):
+        name, result = compared.name, compared.result_of(compared.inputs)
         if result is None:
             raise UserError(
                 f"{name} has not been compared with the test splits of the transfers as they are "
                 "now: run --stage=label first (complete labels stay)"
             )
         if result.left_out:
-            images[name] = _listed(run.leakage(name), result.left_out)
+            images[name] = _listed(compared, result.left_out)
     return images
 
 
 def results(run: Run) -> dict[str, LeakageResult]:
     """Return {source: result} of those that are compared."""
-    found = _results(run, sources(run.recipe))
-    return {name: result for name, result in found.items() if result is not None}
+    compared = {one.name: one.result_of(one.inputs) for one in artifacts(run)}
+    return {name: result for name, result in compared.items() if result is not None}
 
 
 def of_teachers(run: Run) -> list[str]:
@@ -171,14 +167,6 @@ def sentence(name: str, result: LeakageResult, *, see: pathlib.Path) -> str:
     return line + (f"; {unreadable} cannot be read" if unreadable else "")
 
 
-def _results(run: Run, found: Sequence[Source]) -> dict[str, LeakageResult | None]:
-    """{source: what its comparison found, None where that is not done}."""
-    compared = artifacts(run, found)
-    tests = _tests(run.recipe) if compared else {}
-    by_name = {source.name: source for source in found}
-    return {one.name: one.result_of(_inputs(by_name[one.name], tests)) for one in compared}
-
-
 @dataclasses.dataclass(frozen=True)
 class _Listed:
     """A line of the list of duplicates."""
@@ -199,11 +187,7 @@ def _listed(part: Artifact, count: int) -> dict[int, str]:
     return found
 
 
-def _read(source: Source, name: str) -> Prints:
-    return Prints.concatenate(list(_blocks(source, f"test images of {name}")))
-
-
-def _blocks(source: Source, title: str) -> Iterator[Prints]:
+def _blocks(source: Source, title: str) -> Iterator[np.ndarray]:
     progress = Progress(title, len(source))
     for block in duplicates.read(source):
         yield block
@@ -212,7 +196,7 @@ def _blocks(source: Source, title: str) -> Iterator[Prints]:
 
 
 def _compare(
-    recipe: Recipe, source: Source, tests: dict[str, Prints], part: Artifact
+    recipe: Recipe, source: Source, tests: dict[str, np.ndarray], part: Artifact
 ) -> LeakageResult:
     """Writes the list of a source's duplicates and a picture of some; gives the counts."""
     splits = {t.name: t.sets.test for t in recipe.transfers}
@@ -226,7 +210,7 @@ def _compare(
         ]
         found += sorted(here, key=lambda item: item.match.index)
         first += len(block)
-        unreadable += int((~block.readable).sum())
+        unreadable += int((~block["readable"]).sum())
     with replacing(part.folder / LIST) as path:
         lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

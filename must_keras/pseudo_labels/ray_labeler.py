@@ -1,7 +1,5 @@
 """The labeler on a Ray cluster: workers hold the teachers and label ranges of a source."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import importlib.util
@@ -13,8 +11,8 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import tensorflow as tf
 
@@ -24,7 +22,13 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
-from must_keras.pseudo_labels.labeler import Labeler, Range, check_readable, unreadable_before
+from must_keras.pseudo_labels.labeler import (
+    Labeler,
+    Range,
+    Writers,
+    check_readable,
+    unreadable_before,
+)
 from must_keras.pseudo_labels.store import PseudoLabelWriter
 from must_keras.runs import pools
 from must_keras.runs.run import Run
@@ -90,7 +94,7 @@ class RayLabeler:
         # What was asked of whom: a range; None: to prepare itself.
         self._asked: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Range | None]] = {}
 
-    def __enter__(self) -> RayLabeler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -98,15 +102,9 @@ class RayLabeler:
         self._ray.shutdown()
 
     def write(
-        self,
-        source: Source,
-        writers: Mapping[str, PseudoLabelWriter],
-        ranges: Sequence[Range],
-        *,
-        empty: Collection[int] = (),
+        self, source: Source, writers: Writers, ranges: list[Range], *, empty: Iterable[int] = ()
     ) -> Iterator[Range]:
         """See AnyLabeler.write; the workers have writers of their own."""
-        del writers
         waiting, left = collections.deque(ranges), len(ranges)
         deaths: collections.Counter[Range | None] = collections.Counter()
         unreadable = unreadable_before(source, empty)
@@ -145,7 +143,7 @@ class RayLabeler:
                 self._ray.get(answer)
                 self._idle.append(worker)
 
-    def _next_answer(self) -> tuple[ray.actor.ActorHandle, Range | None, Any]:
+    def _next_answer(self) -> "tuple[ray.actor.ActorHandle, Range | None, Any]":
         """The next worker that has an answer, to what, and which; RayError: it is dead."""
         done: list[ray.ObjectRef] = []
         since = time.monotonic()
@@ -186,7 +184,7 @@ class _Worker:
         folder: str,
         path: str,
         teachers: tuple[str, ...],
-    ) -> dict[int, str]:
+    ) -> None:
         """Load what is needed; paths of the recipe are relative to `folder`."""
         os.chdir(folder)
         with errors_of_sources():
@@ -197,7 +195,6 @@ class _Worker:
             self._labeler = Labeler(self._run, [*self._teachers.values()])
         self._new_writer = writer
         self._writers: dict[tuple[str, str], PseudoLabelWriter] = {}
-        return {}
 
     def write(self, name: str, part: Range) -> dict[int, str]:
         """Writes the shards of a range; which images could not be read, and why."""

@@ -1,17 +1,16 @@
 """Images, ground truth and pseudo labels, joined into one TensorFlow data set."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from must_keras import naming
+from must_keras.data.sources import Source
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.synthetic.examples import png
 from must_keras.tasks.base import Task
@@ -19,23 +18,6 @@ from must_keras.tasks.parts import Spec
 
 # Keys of a ledger that go into the metadata.
 _LEDGER_KEYS = ("teacher_sha256", "task", "kind", "unit", "floor", "max_stored", "origin")
-
-
-class Pool(Protocol):
-    """Images by position, with the ground truth of some heads."""
-
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> str:
-        """Return the id of an image."""
-
-    def image(self, index: int) -> np.ndarray:
-        """Return [h, w, 3] uint8, RGB."""
-
-    def labels(self, index: int) -> Mapping[str, Mapping[str, np.ndarray]]:
-        """Return {head: stored label} of the heads that have ground truth for this image."""
 
 
 class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
@@ -77,7 +59,7 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
     def __init__(
         self,
         *,
-        source: Pool,
+        source: Source,
         tasks: Sequence[Task],
         columns: Mapping[str, PseudoLabelReader],
         data_dir: str,
@@ -108,19 +90,11 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
         image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
         features: dict[str, Any] = {"id": tfds.features.Text(), "image": image}
         if self._tasks:
-            features["true"] = {
-                task.name: {
-                    part: _feature(spec) for part, spec in task.labels.stored_spec().items()
-                }
-                | {"known": tfds.features.Scalar(np.bool_)}
-                for task in self._tasks
-            }
+            specs = {task.name: task.labels.stored_spec() for task in self._tasks}
+            features["true"] = {head: _features(s, "known") for head, s in specs.items()}
         if self._columns:
-            features["pseudo"] = {
-                teacher: {part: _feature(spec) for part, spec in column.specs.items()}
-                | {"empty": tfds.features.Scalar(np.bool_)}
-                for teacher, column in self._columns.items()
-            }
+            columns = self._columns.items()
+            features["pseudo"] = {name: _features(c.specs, "empty") for name, c in columns}
         meanings = {
             teacher: {key: column.ledger[key] for key in _LEDGER_KEYS if key in column.ledger}
             for teacher, column in self._columns.items()
@@ -134,8 +108,7 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        del dl_manager  # Nothing is downloaded.
-        return {"train": self._generate_examples()}
+        return {"train": self._generate_examples()}  # Nothing is downloaded.
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for index in range(len(self._source)):
@@ -161,6 +134,12 @@ class PseudoLabeled(tfds.core.GeneratorBasedBuilder):
                 for teacher, column in self._columns.items()
             }
         return example
+
+
+def _features(specs: Mapping[str, Spec], mark: str) -> dict[str, tfds.features.FeatureConnector]:
+    """Return the features of a label's parts, and of a mark of the label."""
+    parts = {part: _feature(spec) for part, spec in specs.items()}
+    return parts | {mark: tfds.features.Scalar(np.bool_)}
 
 
 def _feature(spec: Spec) -> tfds.features.Tensor:

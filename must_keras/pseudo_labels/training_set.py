@@ -1,7 +1,5 @@
 """What the student and its baselines learn from: ground truth wins, test images are left out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels

@@ -1,42 +1,16 @@
-"""The building blocks of report.html: the section, and its text, tables and figures."""
+"""The building blocks of report.html: text, tables and figures."""
 
-from __future__ import annotations
-
-import abc
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
 from must_keras.analysis import curves
-from must_keras.report.results import RunResults
 from must_keras.tasks.evaluation import find_metric
-
-
-class Section(abc.ABC):
-    """One subject of report.html.
-
-    A new section is one class with these two members, and a place in `sections.SECTIONS`.
-
-    Example:
-        class Seeds(Section):
-            title = "Seeds"
-
-            def blocks(self, results):
-                yield paragraph(f"The seed of the recipe is {results.recipe.seed}.")
-    """
-
-    title: ClassVar[str] = ""
-    """The heading; "": none."""
-
-    @abc.abstractmethod
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """Yield the section's HTML; a section without any is left out of the page."""
-
 
 # Of a table: a whole number has separators, another number three decimals, None is a dash.
 Value = str | int | float | None

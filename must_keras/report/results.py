@@ -1,7 +1,5 @@
 """The results of one run, as the sections of report.html ask for them."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Any

@@ -14,9 +14,8 @@ from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError
 from must_keras.inference import scoring
 from must_keras.progress import Progress, record
-from must_keras.pseudo_labels import leakage, quality, viewer
-from must_keras.pseudo_labels.importer import LabelImporter
-from must_keras.pseudo_labels.labeler import AnyLabeler, Labeler, pending_ranges
+from must_keras.pseudo_labels import checks, leakage, viewer
+from must_keras.pseudo_labels.labeler import AnyLabeler, Labeler, LabelImporter, pending_ranges
 from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, set_origin
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
@@ -117,7 +116,7 @@ class Labels(Stage):
             source for source, labels in run.label_sets(teacher) if labels.folder == artifact.folder
         )
         reader = PseudoLabelReader(artifact.folder, source, teacher.task)
-        found = quality.measure(run.recipe, teacher, source, reader, artifact.folder)
+        found = checks.measure(run.recipe, teacher, reader)
         artifact.amend(**found)
         print(f"labels of {artifact.name}: read at another threshold{_scores(found['quality'])}")
 
@@ -208,7 +207,7 @@ def _finish(
     reader = PseudoLabelReader(folder, source, teacher.task)
     trained = run.teacher(teacher.name).result()
     untaught = trained.untaught if trained else []
-    labeled = len(reader) - quality.write_quarantine(teacher, source, reader, folder)
+    labeled = len(reader) - checks.write_quarantine(teacher, reader)
     if not labeled:
         print(f"warning: {title}: not one of {len(reader)} images has a label", file=sys.stderr)
     result = LabelsResult(
@@ -218,7 +217,7 @@ def _finish(
         bytes=sum(path.stat().st_size for path in folder.glob("labels-*")),
         images_per_second=speed,
         untaught=untaught or None,
-        **quality.measure(run.recipe, teacher, source, reader, folder),
+        **checks.measure(run.recipe, teacher, reader),
     )
     artifact.finish(result)
     print(f"{title}: {labeled} of {len(reader)} images{_scores(result.quality)}")

@@ -25,15 +25,16 @@ class Report(Stage):
         raise AssertionError("it has no artifacts")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
-        from must_keras.report import page, results  # matplotlib is slow to import.
-        from must_keras.report.sections import transfers
+        # matplotlib is slow to import.
+        from must_keras import report
+        from must_keras.report import results, transfers
 
         # The thresholds may have moved since the labels were made.
         viewer.write(run)
         values = collect(run, stages)
         write_json(run.path / "report.json", values)
         path = run.path / "report.html"
-        page.write(results.RunResults(run=run, report=values), path)
+        report.write(results.RunResults(run=run, report=values), path)
         if values["transfers"]:
             print("\n".join(transfers.verdicts(values)))
         for name, compared in values["comparisons"].items():

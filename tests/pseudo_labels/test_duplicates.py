@@ -8,7 +8,7 @@ from fakes.photos import jpeg, picture, resized
 from must_keras.data.sources import ImagesOnly, Source, Subset
 from must_keras.errors import UserError
 from must_keras.pseudo_labels import duplicates
-from must_keras.pseudo_labels.duplicates import Match, Prints
+from must_keras.pseudo_labels.duplicates import PRINT, Match
 
 DATA = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COUNT = 30
@@ -41,11 +41,11 @@ class Pictures(Source):
         return {}
 
 
-def prints(source) -> Prints:
-    return Prints.concatenate(list(duplicates.read(source)))
+def prints(source) -> np.ndarray:
+    return np.concatenate(list(duplicates.read(source)))
 
 
-def of(images) -> Prints:
+def of(images) -> np.ndarray:
     return prints(Pictures(images))
 
 
@@ -113,17 +113,14 @@ def test_blank_pictures_are_no_copies_of_each_other():
     assert duplicates.matches(of(blank + noisy), of(blank + noisy)) == []
 
 
-def made(hashes, grays, mirrored=None) -> Prints:
+def made(hashes, grays, mirrored=None) -> np.ndarray:
     """Prints whose gray pictures have only the first few of 256 numbers."""
     padded = np.zeros((len(grays), 256), np.float32)
     padded[:, : len(grays[0])] = grays
-    hashes = np.array(hashes, np.uint64)
-    return Prints(
-        hashes=hashes,
-        mirrored=~hashes if mirrored is None else np.array(mirrored, np.uint64),
-        grays=padded,
-        readable=np.ones(len(hashes), bool),
-    )
+    found = np.ones(len(padded), PRINT)
+    found["hash"], found["gray"] = hashes, padded
+    found["mirrored"] = ~found["hash"] if mirrored is None else mirrored
+    return found
 
 
 def test_a_near_hash_needs_a_like_picture_and_the_reverse():
@@ -153,8 +150,8 @@ def test_images_are_read_in_order_and_those_that_cannot_be_are_skipped(monkeypat
     monkeypatch.setattr(duplicates, "_BLOCK", 3)
     blocks = list(duplicates.read(Pictures(images)))
     assert [len(block) for block in blocks] == [3, 3, 1]
-    np.testing.assert_array_equal(Prints.concatenate(blocks).grays, whole.grays)
-    assert whole.readable.tolist() == [True] * 5 + [False, True]
+    np.testing.assert_array_equal(np.concatenate(blocks)["gray"], whole["gray"])
+    assert whole["readable"].tolist() == [True] * 5 + [False, True]
     found = duplicates.matches(whole, of([*ORIGINALS, None]))
     assert [match.other for match in found] == [0, 1, 2, 3, 4, 6]
 
@@ -197,4 +194,4 @@ def test_pictures_are_not_changed_by_how_they_are_kept(tmp_path):
     """A file and the pixels of it."""
     Image.fromarray(ORIGINALS[0]).save(tmp_path / "a.png")
     found = prints(ImagesOnly(name="files", root=tmp_path))
-    np.testing.assert_array_equal(found.hashes, of(ORIGINALS[:1]).hashes)
+    np.testing.assert_array_equal(found["hash"], of(ORIGINALS[:1])["hash"])

@@ -24,7 +24,7 @@ from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import ResNet
 from must_keras.pseudo_labels import duplicates, leakage, training_set
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.report.sections.labels import Leakage
+from must_keras.report.labels import left_out_images
 from must_keras.runs import pools
 from must_keras.runs.run import Run
 from must_keras.self_supervised import SimCLR
@@ -317,7 +317,7 @@ def test_the_report_shows_pairs_side_by_side(data):
             "images": COUNT, "unreadable": 0, "left_out": 3, "by_set": {"trees": 2, "houses": 1}
         }
     }  # fmt: skip
-    shown = pages.section(Leakage(), found)
+    shown = pages.section(left_out_images, found)
     (sentence,), (image,) = pages.texts(shown, "p"), shown.iter("img")
     assert "leaks/pile/duplicates.jsonl" in sentence and "pile" in image.attrib["alt"]
     with Image.open(run.leakage("pile").folder / leakage.PICTURE) as image:
@@ -327,7 +327,7 @@ def test_the_report_shows_pairs_side_by_side(data):
     assert left.shape == right.shape and left.std() > 20 and abs(left - right).mean() < 12
     fewer = results(run_of(data, "trees"))
     assert fewer.report["leaks"] == {}
-    shown = pages.section(Leakage(), fewer)
+    shown = pages.section(left_out_images, fewer)
     (sentence,) = pages.texts(shown, "p")
     assert sentence.startswith("pile: not compared") and not list(shown.iter("img"))
 
@@ -403,7 +403,7 @@ def test_the_report_counts_and_states_those_of_teachers(garden, capsys):
         "images": 6, "unreadable": 0, "left_out": 2, "by_set": {"trees": 1, "houses": 1}
     }  # fmt: skip
     assert found["pile"]["left_out"] == 3
-    sentences = pages.texts(pages.section(Leakage(), values), "p")
+    sentences = pages.texts(pages.section(left_out_images, values), "p")
     assert sentences[0].startswith(said) and sentences[1].startswith("pile: 3 of 12")
     assert (run.leakage("garden_train").folder / leakage.PICTURE).is_file()
 
@@ -448,7 +448,7 @@ def test_a_teacher_that_learned_from_test_images_is_no_fair_start(garden, capsys
     assert len(warnings) == 2
     assert "'garden' was trained on 1 images" in warnings[0] and "'trees'" in warnings[0]
     assert 'aligned={"teacher-garden": "images"}' in warnings[0]
-    shown = pages.texts(pages.section(Leakage(), results(run)), "p")
+    shown = pages.texts(pages.section(left_out_images, results(run)), "p")
     sentences = [f"warning: {sentence.removesuffix('.')}" for sentence in shown]
     assert sentences[-2:] == warnings
     marked = tuple(

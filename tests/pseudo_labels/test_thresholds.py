@@ -18,7 +18,7 @@ from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
 from must_keras.pseudo_labels import checks, training_set
-from must_keras.report.sections import heads as on_the_page
+from must_keras.report import heads as on_the_page
 from must_keras.runs.marks import PREDICTION_COUNTS
 from must_keras.runs.run import Run
 from must_keras.stages import student as student_stage
@@ -241,7 +241,7 @@ def test_boxes_of_a_dropped_class_are_told_and_ignored(pool, tmp_path, capsys):
     assert labels.axes[0].get_title() == "boxes: labels per image"
     heights = [[bar.get_height() for bar in bars] for bars in labels.axes[0].containers]
     assert heights == [[0.4, 0.0], [0.25, 0.0]]
-    shown = pages.section(on_the_page.Heads(), values)
+    shown = pages.section(on_the_page.each_head, values)
     assert {chosen, dropped, counts} <= set(pages.texts(shown, "p"))
     # Looked at with another recipe, before the label stage has looked again.
     (told,) = on_the_page.threshold_sentences(detector(0.3), values)

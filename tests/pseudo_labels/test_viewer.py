@@ -12,13 +12,12 @@ import pytest
 from fakes import labeled_run
 from making import make
 from must_keras.pseudo_labels import viewer
-from must_keras.pseudo_labels.viewer import contents
-from must_keras.pseudo_labels.viewer.contents import complete_heads, spread_images
+from must_keras.pseudo_labels.viewer import complete_heads, spread_images
 
 
 def collected(folder, **changes):
     run = labeled_run.make(folder, **changes)
-    return contents.collect(run.recipe, complete_heads(run), shown=40, sampled=512)
+    return viewer.collect(run.recipe, complete_heads(run), shown=40, sampled=512)
 
 
 def unpacked(text, dtype):
@@ -93,11 +92,11 @@ def test_boxes_are_judged_by_the_map_and_by_depth(found):
 
 def test_ranks_are_shares_of_the_less_certain_images():
     # The first head: 2nd, 1st, 3rd. The second: one without a certainty, and a tie of the others.
-    found = contents.mean_ranks([[0.5, 0.7, None], [0.1, 0.7, None], [0.9, None, None]])
+    found = viewer.mean_ranks([[0.5, 0.7, None], [0.1, 0.7, None], [0.9, None, None]])
     assert found == [(0.5 + 0.5) / 2, (0.0 + 0.5) / 2, 1.0]
-    assert contents.mean_ranks([[None], [None]]) == [None, None]
-    assert contents.mean_ranks([[0.3]]) == [0.0]
-    assert contents.mean_ranks([]) == []
+    assert viewer.mean_ranks([[None], [None]]) == [None, None]
+    assert viewer.mean_ranks([[0.3]]) == [0.0]
+    assert viewer.mean_ranks([]) == []
 
 
 def test_only_complete_datasets_are_shown(tmp_path):

@@ -9,16 +9,15 @@ from PIL import Image
 
 import pages
 from fakes import results as finished
-from must_keras import experiment
+from must_keras import experiment, report
 from must_keras.analysis import comparison
 from must_keras.config.transfers import Protocol
 from must_keras.data.sources import FolderPerClass
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
-from must_keras.report import page
-from must_keras.report.html import Section, paragraph
+from must_keras.report import heads, labels, transfers
+from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
-from must_keras.report.sections import heads, labels, transfers
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Segmentation
 
@@ -49,7 +48,7 @@ def results(folder, rows=(), *, starts=("random", "student"), seeds=1, of=(), la
 
 
 def table(folder, rows, **options):
-    return pages.section(transfers.Transfers(), results(folder, rows, **options))
+    return pages.section(transfers.protocols, results(folder, rows, **options))
 
 
 def cells(element, first: str) -> list[tuple[str, str]]:
@@ -215,20 +214,18 @@ def test_scores_stand_beside_the_trivial_baseline(tmp_path):
         "metrics": {"loss": 3.5},
     }
     alone = results(tmp_path, of=teachers)
-    assert pages.rows(pages.section(heads.Scores(), alone))[:3] == [
+    assert pages.rows(pages.section(heads.scores, alone))[:3] == [
         ["head", "metric", "trivial baseline", "teacher", "loss weight"],
         ["h", "top1", "0.250", "0.750", "–"],
         ["", "rmse ↓", "–", "12.2", ""],
     ]
-    assert (
-        pages.section(heads.Baselines(), results(tmp_path, student=trained)).find("table") is None
-    )
+    assert pages.section(heads.baselines, results(tmp_path, student=trained)).find("table") is None
     more = {"student": trained, "supervised": trained, "selfsup": {"moco": moco}}
     whole = results(tmp_path, of=teachers, **more)
-    found = pages.rows(pages.section(heads.Scores(), whole))
+    found = pages.rows(pages.section(heads.scores, whole))
     assert found[0][4:] == ["student", "supervised baseline", "loss weight"]
     assert found[1][4:] == ["0.500", "0.500", "0.500 (formula)"]
-    assert pages.rows(pages.section(heads.Baselines(), whole))[1:] == [
+    assert pages.rows(pages.section(heads.baselines, whole))[1:] == [
         ["student", "ground truth and pseudo labels", "8", "9,000", "–", "–"],
         ["supervised", "ground truth", "8", "9,000", "–", "–"],
         ["moco", "11 images without labels (MoCo)", "12", "1", "3.500", "–"],
@@ -240,10 +237,10 @@ def test_the_best_round_is_marked(tmp_path):
         {"round": k, "mean": mean, "validation": {"h": mean}} for k, mean in ((1, 0.5), (2, 0.25))
     ]
     report = {"rounds": {"rounds": rounds, "best": 1, "stopped": "no better"}}
-    found = pages.section(heads.Rounds(), results(tmp_path, **report))
+    found = pages.section(heads.rounds, results(tmp_path, **report))
     assert cells(found, "1") == [("best", "0.500")] and cells(found, "2") == [("", "0.250")]
     assert "round 1: no better" in pages.texts(found, "p")[0]
-    assert pages.section(heads.Rounds(), results(tmp_path, rounds=None)).find("table") is None
+    assert pages.section(heads.rounds, results(tmp_path, rounds=None)).find("table") is None
 
 
 def test_the_share_of_predictions_that_a_threshold_keeps():
@@ -265,7 +262,7 @@ def test_a_head_shows_image_ground_truth_teacher_and_student_side_by_side(tmp_pa
     finish(workdir.teacher("t"), SCORED, "street", (0, 60, 120))
     finish(workdir.student, {}, "street", (0, 60, 180))
     run = results(tmp_path, of=(teacher,))
-    (image,) = pages.section(heads.Heads(), run).iter("img")
+    (image,) = pages.section(heads.each_head, run).iter("img")
     assert ", ".join(colors) in image.get("alt") and task.visualization.legend in image.get("alt")
     picture = np.asarray(pages.picture(image))
     shown = [int(np.median(part[-6:])) for part in visualization.columns(picture, 4)]
@@ -282,7 +279,7 @@ def test_class_frequencies_of_ground_truth_and_pseudo_labels(tmp_path, monkeypat
     plotted = []
     monkeypatch.setattr("must_keras.report.html.charts", lambda found: plotted.extend(found) or "")
     teacher = types.SimpleNamespace(name="t", task=task, threshold=None, rule=None, origin=None)
-    pages.section(heads.Heads(), results(tmp_path, of=(teacher,), labeled=pools))
+    pages.section(heads.each_head, results(tmp_path, of=(teacher,), labeled=pools))
     (axes,) = plotted[0].axes
     heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
     assert heights == {"ground truth": [0.75, 0.25], "pseudo labels": [0.6, 0.4]}
@@ -309,7 +306,7 @@ def test_how_the_students_heads_share_the_network(tmp_path):
     assert names == [["a", "b"], ["a", "b"], ["a_b"], ["a"]]
     assert axes[0].lines[1].get_xydata().tolist() == [[200, 0.8], [400, 0.8]]
     assert axes[2].lines[0].get_xydata().tolist() == [[200, -0.1], [400, -0.1]]
-    shown = pages.section(heads.TrainingCurves(), results(tmp_path))
+    shown = pages.section(heads.training_curves, results(tmp_path))
     titles = [image.get("alt") for image in shown.iter("img")]
     assert titles == ["student: training loss", *(axis.get_title() for axis in axes)]
 
@@ -331,7 +328,7 @@ def test_pools_are_shown_before_the_teachers_training_sets(tmp_path):
         finish(run.labels(teacher, "crowd" if teacher == "shapes" else "single"), made)
         quality = {"quality": {"top1": 0.5, "top5": None}}
         finish(run.labels(teacher, "pool"), made | quality, teacher, (0, 99, 199))
-    found = pages.section(labels.PseudoLabels(), RunResults(run=run, report={}))
+    found = pages.section(labels.datasets, RunResults(run=run, report={}))
     assert pages.rows(found)[1:] == [
         ["shapes", "pool", "4,000", "3", "13", "–", "top1 0.500, top5 –"],
         ["objects", "pool", "4,000", "3", "13", "–", "top1 0.500, top5 –"],
@@ -352,7 +349,7 @@ def test_where_the_students_labels_come_from(tmp_path):
         }
     }
     student = {"origins": origins, "tasks": {"h": {}, "g": {}}}
-    found = pages.section(labels.LabelOrigins(), results(tmp_path, student=student))
+    found = pages.section(labels.label_origins, results(tmp_path, student=student))
     assert pages.rows(found) == [
         ["source", "h", "g"],
         ["pool", "7 pseudo, 3 missing", "10 ground truth"],
@@ -372,7 +369,7 @@ def test_samples_are_a_few_training_images_with_their_ground_truth(tmp_path):
     vars(run.recipe).update(
         network=types.SimpleNamespace(size=32), evaluation_batch=8, max_unreadable=0.1
     )
-    (image,) = pages.section(labels.Samples(), run).iter("img")
+    (image,) = pages.section(labels.samples, run).iter("img")
     assert image.get("alt") == "t: training images and ground truth"
     parts = visualization.columns(np.asarray(pages.picture(image)), 6)
     shown = [int(np.median(part[part.shape[0] // 2 :])) for part in parts[::2]]
@@ -383,7 +380,7 @@ def test_samples_are_a_few_training_images_with_their_ground_truth(tmp_path):
 
 
 def test_a_page_of_nothing(tmp_path):
-    page.write(results(tmp_path), tmp_path / "report.html")
+    report.write(results(tmp_path), tmp_path / "report.html")
     found = pages.parse((tmp_path / "report.html").read_text())
     assert "no transfer run from the student" in pages.texts(found, "p")[0]
     assert "not complete" in pages.text(next(found.iter("body")))
@@ -392,29 +389,23 @@ def test_a_page_of_nothing(tmp_path):
     assert pages.texts(found, "h1") == ["Multi-Task Self-Training: fake"]
 
 
-def test_a_section_is_one_class(tmp_path, monkeypatch):
-    class Greeting(Section):
-        title = "Greetings"
+def test_a_section_is_one_function(tmp_path, monkeypatch):
+    def greeting(run):
+        if run.recipe.seed == 3:
+            yield paragraph("hello")
 
-        def blocks(self, run):
-            if run.recipe.seed == 3:
-                yield paragraph("hello")
+    def nothing(run):
+        yield from ()
 
-    class Nothing(Section):
-        title = "Nothing"
-
-        def blocks(self, run):
-            yield from ()
-
-    monkeypatch.setattr(page, "SECTIONS", (Nothing(), Greeting()))
-    page.write(results(tmp_path), tmp_path / "report.html")
+    monkeypatch.setattr(report, "SECTIONS", (("Nothing", nothing), ("Greetings", greeting)))
+    report.write(results(tmp_path), tmp_path / "report.html")
     found = pages.parse((tmp_path / "report.html").read_text())
     assert pages.texts(found, "h2") == ["Greetings"] and pages.texts(found, "p") == ["hello"]
 
 
 def test_names_from_data_are_escaped(tmp_path):
     odd = "<script>alert('x')</script>"
-    page.write(
+    report.write(
         results(tmp_path, [row(odd, "random", 0.1), row(odd, "student", 0.2)]), tmp_path / "r"
     )
     text = (tmp_path / "r").read_text()
@@ -429,7 +420,7 @@ def test_a_damaged_picture_is_left_out_with_a_warning(tmp_path, capsys):
     path = artifact.folder / "pictures" / "street.png"
     path.write_bytes(path.read_bytes()[:60])
     run = results(tmp_path, of=(teacher,))
-    assert not list(pages.section(heads.Heads(), run).iter("img"))
+    assert not list(pages.section(heads.each_head, run).iter("img"))
     assert str(path) in capsys.readouterr().err
     Image.new("RGB", (34, 8)).save(path)
-    assert list(pages.section(heads.Heads(), run).iter("img"))
+    assert list(pages.section(heads.each_head, run).iter("img"))

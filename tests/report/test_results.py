@@ -8,12 +8,11 @@ import os
 import jinja2
 import pytest
 
-from must_keras import stages
+from must_keras import report, stages
 from must_keras.analysis import curves
 from must_keras.errors import DataError, UserError
 from must_keras.json_files import write_json
 from must_keras.pseudo_labels import leakage
-from must_keras.report.sections import labels
 from must_keras.runs import results
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
@@ -158,7 +157,8 @@ def quick(monkeypatch, tmp_path_factory):
     compiled = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
     environment = functools.partial(jinja2.Environment, bytecode_cache=compiled)
     monkeypatch.setattr(jinja2, "Environment", environment)
-    monkeypatch.setattr(labels.Samples, "blocks", lambda self, run: ())
+    sections = [one for one in report.SECTIONS if one[0] != "Samples of every set"]
+    monkeypatch.setattr(report, "SECTIONS", sections)
     blank = curves.lines("", {"x": [(0, 1.0)]}, "")
     for name in ("classes", "reliability", "precision_recall", "lines"):
         monkeypatch.setattr(curves, name, lambda *values, **named: list(values) and blank)

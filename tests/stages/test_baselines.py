@@ -187,7 +187,7 @@ def test_true_labels_of_a_pool_are_learned_from(data, tmp_path):
     assert [t.name for t in recipe.labeled_teachers] == ["trees"]
     run = Run(recipe=recipe, path=tmp_path)
     for source in recipe.labeled_sources:
-        compared = leakage.artifact(run, source)
+        (compared,) = leakage.artifacts(run, [source])
         path, count = compared.begin() / leakage.LIST, int(source is labeled)
         path.write_text('{"index": 0, "id": "x"}\n' * count)
         finish(compared, images=6, left_out=count)

@@ -11,28 +11,25 @@ image's, and "empty": 1 where the image could not be read; there the parts are z
 along an axis of variable length.
 """
 
-from __future__ import annotations
-
 import hashlib
-import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from must_keras import arrays, errors
-from must_keras.data.io.records import FOOTER_BYTES, HEADER_BYTES
+from must_keras.data.io.records import FOOTER_BYTES, HEADER_BYTES, Records, scan
+from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
+from must_keras.files import file_sha256
 from must_keras.json_files import find_json
 from must_keras.tasks.parts import Spec
 
 LEDGER = "ledger.json"
 SPLIT = "train"
-_SHARD = "labels-" + SPLIT + ".tfrecord-{:05d}-of-{:05d}"
-_INDEX = "index-{:05d}-of-{:05d}.npy"
 # One entry a record: the payload's position in its shard in bytes, the first 8 bytes of the SHA-256
 # of the image's id (so that a dataset is compared with a source without reading the shards), and
 # whether the record is empty.
@@ -41,9 +38,13 @@ INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<i8"), ("id_hash", "<u8")
 
 ID = "id"
 EMPTY = "empty"
-# What a tf.train.Example holds exactly: floats are float32 there, integers and bools are int64.
-_FLOATS = ("float32",)
-_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64")
+# The list of a tf.train.Feature for each dtype that it holds exactly, and its type.
+_INTEGERS = ("int64_list", tf.train.Int64List)
+_LISTS = {
+    "float32": ("float_list", tf.train.FloatList),
+    **dict.fromkeys(("bool", "uint8", "int8", "uint16", "int16", "int32", "int64"), _INTEGERS),
+    "bytes": ("bytes_list", tf.train.BytesList),
+}
 
 
 class _LedgerShard(TypedDict):
@@ -62,35 +63,66 @@ class _Ledger(TypedDict):
     teacher_sha256: str
 
 
-class Images(Protocol):
-    """The images that a dataset is compared with."""
-
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> str:
-        """Return the id of an image."""
-
-
 class Shard(NamedTuple):
-    """A shard and its range of records, [first, first + count).
+    """A shard, its index, and its range of records, [first, first + count).
 
     Example:
-        shards_of(600, 512)[1].first  # 512
+        shards_of(folder, 600, 512)[1].first  # 512
     """
 
-    name: str
-    index_name: str
+    path: pathlib.Path
+    index_path: pathlib.Path
     first: int
     count: int
 
+    def load_index(self) -> np.ndarray | None:
+        """Return the index, [count] of INDEX_DTYPE, or None without a whole one."""
+        remedy = relabel(self.path.parent)
+        try:
+            index = arrays.read_array(self.index_path, INDEX_DTYPE, (self.count,), remedy=remedy)
+        except (DataError, UserError):
+            return None
+        offsets, lengths = index["offset"], index["length"]
+        # Records lie one behind the other: no other place is read, nor more bytes than there are.
+        follow = offsets[1:] == offsets[:-1] + lengths[:-1] + FOOTER_BYTES + HEADER_BYTES
+        right = offsets[0] == HEADER_BYTES and lengths.min() >= 0 and follow.all()
+        return index if right else None
 
-def shards_of(num_records: int, records_per_shard: int) -> list[Shard]:
+    def is_whole(self) -> bool:
+        """Return whether the shard is there, with the number of bytes that its index expects."""
+        index = self.load_index()
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            return False
+        if index is None:
+            return False
+        return size == index["offset"][-1] + index["length"][-1] + FOOTER_BYTES
+
+    def problem(self, sha256: str) -> str | None:
+        """Return what is wrong with the shard or its index; None where both are as written."""
+        if not self.path.is_file():
+            return f"{self.path.name} is missing"
+        if file_sha256(self.path) != sha256:
+            return f"{self.path.name}: its bytes are not those that were written"
+        index, entries = self.load_index(), scan(self.path)
+        records = Records([self.path], [entries])
+        expected = np.zeros(len(entries), INDEX_DTYPE)
+        for i, (offset, length) in enumerate(entries.tolist()):
+            image_id, parts = parse(records.read(i), {})
+            expected[i] = (offset, length, id_hash(image_id), parts is None)
+        if index is None or not np.array_equal(index, expected):
+            return f"{self.index_path.name} does not describe {self.path.name}"
+        return None
+
+
+def shards_of(folder: pathlib.Path, num_records: int, records_per_shard: int) -> list[Shard]:
     """Return all shards of a dataset, in order; the last may be smaller."""
     total = -(-num_records // records_per_shard)
     return [
         Shard(
-            _SHARD.format(i, total),
-            _INDEX.format(i, total),
+            folder / f"labels-{SPLIT}.tfrecord-{i:05d}-of-{total:05d}",
+            folder / f"index-{i:05d}-of-{total:05d}.npy",
             i * records_per_shard,
             min(records_per_shard, num_records - i * records_per_shard),
         )
@@ -103,21 +135,7 @@ def id_hash(image_id: str) -> int:
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "little")
 
 
-def load_index(folder: pathlib.Path, shard: Shard) -> np.ndarray | None:
-    """Return the index of a shard, [count] of INDEX_DTYPE, or None without a whole one."""
-    path = folder / shard.index_name
-    try:
-        index = arrays.read_array(path, INDEX_DTYPE, (shard.count,), remedy=_remedy(folder))
-    except (DataError, UserError):
-        return None
-    offsets, lengths = index["offset"], index["length"]
-    # Records lie one behind the other: no other place is read, nor more bytes than the shard has.
-    follow = offsets[1:] == offsets[:-1] + lengths[:-1] + FOOTER_BYTES + HEADER_BYTES
-    right = offsets[0] == HEADER_BYTES and lengths.min() >= 0 and follow.all()
-    return index if right else None
-
-
-def first_difference(index: np.ndarray, source: Images, first: int) -> int | None:
+def first_difference(index: np.ndarray, source: Source, first: int) -> int | None:
     """Return the first record of a shard whose id is not that of its image, or None.
 
     Args:
@@ -131,15 +149,6 @@ def first_difference(index: np.ndarray, source: Images, first: int) -> int | Non
     return None
 
 
-def has_indexed_size(folder: pathlib.Path, shard: Shard, index: np.ndarray | None) -> bool:
-    """Return whether a shard is there, with the number of bytes that its index expects."""
-    try:
-        size = os.stat(folder / shard.name).st_size
-    except OSError:
-        return False
-    return index is not None and size == index["offset"][-1] + index["length"][-1] + FOOTER_BYTES
-
-
 def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
     """Return the content of ledger.json, or None while the dataset is not complete.
 
@@ -147,7 +156,7 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
         DataError: its content contradicts itself.
     """
     path = folder / LEDGER
-    ledger = find_json(path, _Ledger, remedy=_remedy(folder))
+    ledger = find_json(path, _Ledger, remedy=relabel(folder))
     if ledger is None:
         return None
     records, shards = ledger["records"], ledger["shards"]
@@ -157,7 +166,7 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
         count > 0
         and -(-records // count) == len(shards)
         and [(shard["name"], shard["first"], shard["count"]) for shard in shards]
-        == [(s.name, s.first, s.count) for s in shards_of(records, count)]
+        == [(s.path.name, s.first, s.count) for s in shards_of(folder, records, count)]
     )
     if not is_whole:
         raise damaged(path, "its shards are not those of its records")
@@ -166,10 +175,11 @@ def load_ledger(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def damaged(path: pathlib.Path, what: str) -> DataError:
     """Return the error for a damaged file of a dataset."""
-    return errors.damaged(path, what, remedy=_remedy(path.parent))
+    return errors.damaged(path, what, remedy=relabel(path.parent))
 
 
-def _remedy(folder: pathlib.Path) -> str:
+def relabel(folder: pathlib.Path) -> str:
+    """Return the remedy for a damaged dataset."""
     return f"delete {folder} to label again"
 
 
@@ -185,9 +195,8 @@ def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
     for name, spec in specs.items():
         if name in (ID, EMPTY) or "/" in name:
             raise ValueError(f"a record's part cannot be named {name!r}")
-        if spec.dtype not in (*_FLOATS, *_INTEGERS, "bytes"):
-            allowed = ", ".join((*_FLOATS, *_INTEGERS, "bytes"))
-            raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {allowed}")
+        if spec.dtype not in _LISTS:
+            raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {', '.join(_LISTS)}")
         if spec.shape.count(None) > 1:
             raise ValueError(f"part {name!r} has shape {spec.shape}; allowed is one None at most")
     parts = {
@@ -231,10 +240,7 @@ def serialize(image_id: str, record: Mapping[str, Any] | None, specs: Mapping[st
         raise ValueError(
             f"the record of {image_id!r} has parts {sorted(parts)}, expected {sorted(specs)}"
         )
-    feature = {
-        ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image_id.encode()])),
-        EMPTY: tf.train.Feature(int64_list=tf.train.Int64List(value=[int(record is None)])),
-    }
+    feature = {ID: _list([image_id.encode()], "bytes"), EMPTY: _list([int(record is None)], "bool")}
     for name, spec in specs.items():
         try:
             feature[name] = _feature(parts[name], spec)
@@ -263,17 +269,11 @@ def parse(payload: bytes, specs: Mapping[str, Spec]) -> tuple[str, dict[str, Any
             if spec.optional:
                 continue
             raise ValueError(f"it has no part {name!r}")
-        if spec.dtype == "bytes":
-            values = feature[name].bytes_list.value
-            if not spec.shape:
-                record[name] = values[0]
-                continue
-            array = np.empty(len(values), object)
-            array[:] = values
-        elif spec.dtype in _FLOATS:
-            array = np.array(feature[name].float_list.value, spec.dtype)
-        else:
-            array = np.array(feature[name].int64_list.value, spec.dtype)
+        values = list(getattr(feature[name], _LISTS[spec.dtype][0]).value)
+        if spec.dtype == "bytes" and not spec.shape:
+            record[name] = values[0]
+            continue
+        array = np.array(values, object if spec.dtype == "bytes" else spec.dtype)
         record[name] = array.reshape([-1 if size is None else size for size in spec.shape])
     return image_id, record
 
@@ -285,32 +285,35 @@ def _feature(value: Any, spec: Spec) -> tf.train.Feature:
     )
     if not fits:
         raise ValueError(f"shape {array.shape}, expected {spec.shape}")
-    if spec.dtype == "bytes":
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=array.ravel().tolist()))
-    flat = _cast(array, spec.dtype).ravel()
-    if spec.dtype in _FLOATS:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=flat.tolist()))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=flat.astype(np.int64).tolist()))
+    if spec.dtype != "bytes":
+        array = _cast(array, spec.dtype)
+    if spec.dtype == "bool":
+        array = array.astype(np.int64)
+    return _list(array.ravel().tolist(), spec.dtype)
+
+
+def _list(values: list[Any], dtype: str) -> tf.train.Feature:
+    field, kind = _LISTS[dtype]
+    return tf.train.Feature(**{field: kind(value=values)})
 
 
 def _bytes_array(value: Any, spec: Spec) -> np.ndarray:
     """Return bytes as an object array: numpy's own bytes dtype would lose zeros at the end."""
-    values = [value] if not spec.shape else list(value)
+    values = list(value) if spec.shape else [value]
     for one in values:
         if not isinstance(one, bytes):
             raise TypeError(f"bytes expected, received {type(one).__name__}")
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array if spec.shape else array.reshape(())
+    return np.array(values if spec.shape else value, object)
 
 
 def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
     """Return an array in another dtype: floats may be rounded, integers must be exact."""
     if not array.size:
         return array.astype(dtype)  # An empty list has no dtype of its own.
-    if array.dtype.kind not in ("fiub" if dtype in _FLOATS else "iub"):
+    is_float = dtype == "float32"
+    if array.dtype.kind not in ("fiub" if is_float else "iub"):
         raise TypeError(f"{dtype} expected, received {array.dtype}")
     cast = array.astype(dtype)
-    if dtype not in _FLOATS and not np.array_equal(cast, array):
+    if not is_float and not np.array_equal(cast, array):
         raise ValueError(f"values do not fit into {dtype}")
     return cast

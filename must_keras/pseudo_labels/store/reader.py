@@ -1,28 +1,18 @@
 """Reads a pseudo-label dataset by position, and verifies one."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.records import Records, scan
+from must_keras.data.io.records import Records
+from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
-from must_keras.files import file_sha256
 from must_keras.pseudo_labels.store import layout
-from must_keras.pseudo_labels.store.layout import Images, Shard
+from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
-
-
-class Recorded(Protocol):
-    """The task whose records a dataset contains."""
-
-    def record_spec(self) -> Mapping[str, Spec]:
-        """See Task.record_spec."""
 
 
 class PseudoLabelReader:
@@ -39,6 +29,8 @@ class PseudoLabelReader:
         task: whose records they are.
 
     Attributes:
+        folder: of the dataset.
+        source: the images.
         ledger: content of ledger.json.
 
     Raises:
@@ -50,23 +42,22 @@ class PseudoLabelReader:
         task.records.to_label(reader.read(int(reader.filled[0])), 0.5)
     """
 
-    def __init__(self, folder: str | os.PathLike[str], source: Images, task: Recorded):
-        self._folder = pathlib.Path(folder)
-        self.ledger = layout.load_ledger(self._folder)
+    def __init__(self, folder: str | os.PathLike[str], source: Source, task: Task):
+        self.folder, self.source = pathlib.Path(folder), source
+        self.ledger = layout.load_ledger(self.folder)
         if self.ledger is None:
             raise UserError.at(
-                self._folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
+                self.folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
             )
         self._specs = dict(task.records.spec())
         entries, count = [], self.ledger["shards"][0]["count"]
-        shards = layout.shards_of(self.ledger["records"], count)
+        shards = layout.shards_of(self.folder, self.ledger["records"], count)
         for shard in shards:
-            index = layout.load_index(self._folder, shard)
+            index = shard.load_index()
             if index is None:
-                path = self._folder / shard.index_name
-                raise layout.damaged(path, "it is missing or not whole")
+                raise layout.damaged(shard.index_path, "it is missing or not whole")
             entries.append(index)
-        self._records = Records([self._folder / shard.name for shard in shards], entries)
+        self._records = Records([shard.path for shard in shards], entries)
         self.check(source)
 
     def __len__(self) -> int:
@@ -93,7 +84,7 @@ class PseudoLabelReader:
         """
         path, entry = self._records.locate(index)
         if entry["empty"]:
-            raise ValueError(f"record {index} of {self._folder} is empty")
+            raise ValueError(f"record {index} of {self.folder} is empty")
         try:
             image_id, parts = layout.parse(self._records.read(index), self._specs)
         except Exception as error:
@@ -117,11 +108,11 @@ class PseudoLabelReader:
         """Return `read`, or zeros for an empty record, of length 0 along a variable axis."""
         return layout.blank(self.specs) if self.is_empty(index) else self.read(index)
 
-    def check(self, source: Images) -> None:
+    def check(self, source: Source) -> None:
         """Raise UserError unless the dataset belongs to exactly these images, in their order."""
         if len(source) != len(self):
             raise UserError(
-                f"{self._folder} has labels of {len(self)} images, the source has {len(source)}: "
+                f"{self.folder} has labels of {len(self)} images, the source has {len(source)}: "
                 "choose another --workdir, or delete that folder to label again"
             )
         first = 0
@@ -129,14 +120,14 @@ class PseudoLabelReader:
             index = layout.first_difference(entries, source, first)
             if index is not None:
                 raise UserError(
-                    f"{self._folder}: record {index} is not of image {source.image_id(index)!r}; "
+                    f"{self.folder}: record {index} is not of image {source.image_id(index)!r}; "
                     "the source's images or their order changed: choose another --workdir, or "
                     "delete that folder to label again"
                 )
             first += len(entries)
 
 
-def verify(folder: str | os.PathLike[str], source: Images) -> list[str]:
+def verify(folder: str | os.PathLike[str], source: Source) -> list[str]:
     """Read all of a dataset and return what is wrong with it, a line each; [] if all is well.
 
     Compares every shard with the ledger's checksum, its index with the shard, the ids with the
@@ -152,38 +143,20 @@ def verify(folder: str | os.PathLike[str], source: Images) -> list[str]:
     problems, empty = [], 0
     if len(source) != ledger["records"]:
         problems.append(f"{ledger['records']} records, the source has {len(source)} images")
-    shards = layout.shards_of(ledger["records"], ledger["shards"][0]["count"])
+    shards = layout.shards_of(folder, ledger["records"], ledger["shards"][0]["count"])
     for shard, entry in zip(shards, ledger["shards"], strict=True):
-        problem = shard_problem(folder, shard, entry["sha256"])
+        problem = shard.problem(entry["sha256"])
         if problem is not None:
             problems.append(problem)
             continue
-        index = layout.load_index(folder, shard)
+        index = shard.load_index()
         empty += int(index["empty"].sum())
         common = index[: max(0, len(source) - shard.first)]
         number = layout.first_difference(common, source, shard.first)
         if number is not None:
             problems.append(
-                f"{shard.name}: record {number} is not of image {source.image_id(number)!r}"
+                f"{shard.path.name}: record {number} is not of image {source.image_id(number)!r}"
             )
     if not problems and empty != ledger["empty"]:
         problems.append(f"{empty} empty records, the ledger has {ledger['empty']}")
     return problems
-
-
-def shard_problem(folder: pathlib.Path, shard: Shard, sha256: str) -> str | None:
-    """Return what is wrong with a shard or its index; None where both are as written."""
-    path = folder / shard.name
-    if not path.is_file():
-        return f"{shard.name} is missing"
-    if file_sha256(path) != sha256:
-        return f"{shard.name}: its bytes are not those that were written"
-    index, entries = layout.load_index(folder, shard), scan(path)
-    records = Records([path], [entries])
-    expected = np.zeros(len(entries), layout.INDEX_DTYPE)
-    for i, (offset, length) in enumerate(entries.tolist()):
-        image_id, parts = layout.parse(records.read(i), {})
-        expected[i] = (offset, length, layout.id_hash(image_id), parts is None)
-    if index is None or not np.array_equal(index, expected):
-        return f"{shard.index_name} does not describe {shard.name}"
-    return None

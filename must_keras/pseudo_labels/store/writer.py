@@ -1,7 +1,5 @@
 """Writes a pseudo-label dataset shard by shard, and resumes where it was interrupted."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -19,8 +17,6 @@ from must_keras.errors import UserError
 from must_keras.files import TEMPORARY, file_sha256, replacing, unshare
 from must_keras.json_files import find_json, write_json
 from must_keras.pseudo_labels.store import layout
-from must_keras.pseudo_labels.store.layout import Shard
-from must_keras.pseudo_labels.store.reader import shard_problem
 from must_keras.runs.marks import STARTED, is_own_file
 from must_keras.tasks.base import Task
 from must_keras.versions import versions
@@ -96,7 +92,7 @@ class PseudoLabelWriter:
         self._features = layout.features_of(self._specs)
         self._num_records = num_records
         self._origin = origin
-        self._shards = layout.shards_of(num_records, records_per_shard)
+        self._shards = layout.shards_of(self._folder, num_records, records_per_shard)
         self._inputs = {
             "teacher_sha256": teacher_sha256,
             "task": task.name,
@@ -124,26 +120,22 @@ class PseudoLabelWriter:
         return [
             (shard.first, shard.count)
             for shard in self._shards
-            if not self._is_whole(shard)
-            or (
-                shard.name in hashes
-                and shard_problem(self._folder, shard, hashes[shard.name]) is not None
-            )
+            if not shard.is_whole()
+            or (shard.path.name in hashes and shard.problem(hashes[shard.path.name]) is not None)
         ]
 
     def bytes_per_record(self) -> float:
         """Return the mean bytes of a record in the shards that are there; 0 without any."""
-        whole = [shard for shard in self._shards if self._is_whole(shard)]
-        names = [name for shard in whole for name in (shard.name, shard.index_name)]
-        size = sum((self._folder / name).stat().st_size for name in names)
+        whole = [shard for shard in self._shards if shard.is_whole()]
+        size = sum(p.stat().st_size for shard in whole for p in (shard.path, shard.index_path))
         return size / max(sum(shard.count for shard in whole), 1)
 
     def empty(self) -> list[int]:
         """Return the indices of the empty records in the shards that are there."""
         found: list[int] = []
         for shard in self._shards:
-            if self._is_whole(shard):
-                places = np.flatnonzero(layout.load_index(self._folder, shard)["empty"])
+            if shard.is_whole():
+                places = np.flatnonzero(shard.load_index()["empty"])
                 found += (shard.first + places).tolist()
         return found
 
@@ -175,31 +167,29 @@ class PseudoLabelWriter:
         shard = next((s for s in self._shards if s.first == first), None)
         if shard is None:
             raise ValueError(f"no shard starts at record {first}")
-        index = np.zeros(shard.count, layout.INDEX_DTYPE)
-        written, position = 0, 0
-        with replacing(self._folder / shard.name, shared=True) as temporary:
+        name, entries = shard.path.name, []
+        with replacing(shard.path, shared=True) as temporary:
             with tf.io.TFRecordWriter(os.fspath(temporary)) as file:
 
                 def add(image_id: str, parts: Mapping[str, Any] | None) -> None:
-                    nonlocal written, position
-                    if written == shard.count:
-                        raise ValueError(f"more than {shard.count} records for {shard.name}")
+                    if len(entries) == shard.count:
+                        raise ValueError(f"more than {shard.count} records for {name}")
                     payload = layout.serialize(image_id, parts, self._specs)
                     file.write(payload)
-                    place = position + HEADER_BYTES
+                    place = HEADER_BYTES
+                    if entries:
+                        offset, length, *_ = entries[-1]
+                        place += offset + length + FOOTER_BYTES
                     digest = layout.id_hash(image_id)
-                    index[written] = (place, len(payload), digest, parts is None)
-                    position = place + len(payload) + FOOTER_BYTES
-                    written += 1
+                    entries.append((place, len(payload), digest, parts is None))
 
                 yield add
-            if written != shard.count:
-                raise ValueError(f"{written} records for {shard.name}, expected {shard.count}")
+            if len(entries) != shard.count:
+                raise ValueError(f"{len(entries)} records for {name}, expected {shard.count}")
             # The index is in place before its shard is: a shard that is there can be read.
-            index_path = self._folder / shard.index_name
             data = io.BytesIO()
-            np.save(data, index)
-            with replacing(index_path, shared=True) as unfinished:
+            np.save(data, np.array(entries, layout.INDEX_DTYPE))
+            with replacing(shard.index_path, shared=True) as unfinished:
                 unfinished.write_bytes(data.getvalue())
 
     def finish(self) -> None:
@@ -208,7 +198,7 @@ class PseudoLabelWriter:
         Raises:
             ValueError: a shard is not written yet.
         """
-        missing = [s.name for s in self._shards if not self._is_whole(s)]
+        missing = [s.path.name for s in self._shards if not s.is_whole()]
         if missing:
             raise ValueError(f"not written yet: {', '.join(missing)}")
         self.clear()
@@ -226,10 +216,10 @@ class PseudoLabelWriter:
             "empty": len(self.empty()),
             "shards": [
                 {
-                    "name": s.name,
+                    "name": s.path.name,
                     "first": s.first,
                     "count": s.count,
-                    "sha256": file_sha256(self._folder / s.name),
+                    "sha256": file_sha256(s.path),
                 }
                 for s in self._shards
             ],
@@ -242,8 +232,7 @@ class PseudoLabelWriter:
         """Raise UserError where the folder was begun for another teacher or recipe."""
         path = self._folder / STARTED
         inputs = json.loads(json.dumps(self._inputs, allow_nan=False))
-        remedy = f"delete {self._folder} to label again"
-        was = find_json(path, dict, remedy=remedy)
+        was = find_json(path, dict, remedy=layout.relabel(self._folder))
         if was is None:
             write_json(path, inputs)
             return
@@ -253,10 +242,6 @@ class PseudoLabelWriter:
                     f"{self._folder} was begun with another {field}: choose another --workdir, "
                     "or delete that folder to label again"
                 )
-
-    def _is_whole(self, shard: Shard) -> bool:
-        index = layout.load_index(self._folder, shard)
-        return layout.has_indexed_size(self._folder, shard, index)
 
     def _write_metadata(self) -> None:
         template = tfds.core.ShardedFileTemplate(
@@ -268,7 +253,7 @@ class PseudoLabelWriter:
         split = tfds.core.SplitInfo(
             name=layout.SPLIT,
             shard_lengths=[s.count for s in self._shards],
-            num_bytes=sum((self._folder / s.name).stat().st_size for s in self._shards),
+            num_bytes=sum(s.path.stat().st_size for s in self._shards),
             filename_template=template,
         )
         # TFDS writes into the files that are there, which may be another run's too.

@@ -2,7 +2,7 @@
 
 // Counts of the labels at the current thresholds.
 
-// The page's data: see contents.py. Heads and images are numbered by their places in its lists.
+// The page's data: see viewer/__init__.py. Heads and images are numbered by their places in its lists.
 const data = JSON.parse(document.getElementById("data").textContent);
 const { heads, pairs, images } = data;
 const BINS = 40, CLASSES = 12; // of a histogram; named in a table

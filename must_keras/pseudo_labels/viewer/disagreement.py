@@ -1,9 +1,8 @@
 """Disagreement of heads: one head's objects judged by another head's map or depth."""
 
-from __future__ import annotations
-
 import abc
 import enum
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,15 +140,16 @@ class Pair(abc.ABC):
     Args:
         objects: the place of the first head.
         judge: the place of the second.
-        heads: all of them, see contents.Head.
+        heads: all of them, see viewer.Head.
 
     Example:
         pairs = pairs_of(heads)
         pairs[0].add(sketches)
     """
 
-    question: str
-    """What is asked of an object; the page explains the verdicts."""
+    question: str  # Asked of an object; the page explains the verdicts.
+    # Names of classes that are never judged.
+    unjudged: Sequence[str] = ()
 
     def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
         self._objects, self._judge = objects, judge
@@ -179,12 +179,8 @@ class Pair(abc.ABC):
             "objects": self._objects,
             "judge": self._judge,
             "verdicts": packed(self._verdicts, "u1"),
-            "unjudged": self._unjudged(),
+            "unjudged": list(self.unjudged),
         }
-
-    def _unjudged(self) -> list[str]:
-        """Return the names of classes that are never judged."""
-        return []
 
 
 class _ByClass(Pair):
@@ -194,17 +190,15 @@ class _ByClass(Pair):
 
     def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
         super().__init__(objects, judge, heads)
-        self._same = namesakes(self._of.classes, self._by.classes)
-        limits = self._by.limits
-        self._limits = np.zeros(len(self._by.classes)) if limits is None else limits
+        of, by = self._of, self._by
+        self._same = namesakes(of.classes, by.classes)
+        self._limits = np.zeros(len(by.classes)) if by.limits is None else by.limits
+        self.unjudged = [name for name, k in zip(of.classes, self._same, strict=True) if k < 0]
 
     def _ask(self, objects: Regions, judge: Sketch) -> list[Verdict] | None:
         if judge.pixels is None:
             return None
         return by_class(objects, self._same, judge.pixels, self._limits)
-
-    def _unjudged(self) -> list[str]:
-        return [name for name, k in zip(self._of.classes, self._same, strict=True) if k < 0]
 
 
 class _ByEdge(Pair):
@@ -218,11 +212,8 @@ class _ByEdge(Pair):
 
 def pairs_of(heads: Sequence[Any]) -> list[Pair]:
     """Return every question on every head's objects that another head might answer."""
-    places = range(len(heads))
     return [
         kind(objects, judge, heads)
-        for objects in places
-        for judge in places
-        if objects != judge
+        for objects, judge in itertools.permutations(range(len(heads)), 2)
         for kind in (_ByClass, _ByEdge)
     ]

@@ -1,7 +1,5 @@
 """Pseudo labels as JSON for labels.html: panels of one image, and tallies of many records."""
 
-from __future__ import annotations
-
 import base64
 import io
 from typing import Any

@@ -1,9 +1,6 @@
 """The sections of the report on transfer runs: verdict, overview, tables, predictions."""
 
-from __future__ import annotations
-
 import collections
-import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -25,123 +22,107 @@ _MEANS = {
 }
 
 
-class Verdict(html.Section):
-    """How the student compares with the other starts, in one paragraph.
+def conclusion(results: RunResults) -> Iterator[Markup]:
+    """Yield how the student compares with the other starts, in one paragraph.
 
     Example:
-        list(Verdict().blocks(RunResults(run=run, report=report)))
+        list(conclusion(RunResults(run=run, report=report)))
     """
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        text = " ".join(verdicts(results.report))
-        yield Markup('<p class="verdict">{}</p>\n').format(text)
+    text = " ".join(verdicts(results.report))
+    yield Markup('<p class="verdict">{}</p>\n').format(text)
 
 
-class Overview(html.Section):
-    """The method from labeled sets to transfer runs, with the headline of each stage.
+def overview(results: RunResults) -> Iterator[Markup]:
+    """Yield the method from labeled sets to transfer runs, with the headline of each stage.
 
     Example:
-        list(Overview().blocks(RunResults(run=run, report=report)))
+        list(overview(RunResults(run=run, report=report)))
     """
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        report, teachers = results.report, results.teachers()
-        student, sets = report["student"], _by_set(report["transfers"])
-        made = ["not complete"]
-        if student:
-            size = f"{student['parameters']:,} parameters, {student['images_seen']:,} images seen"
-            made = [size, *(_headline(student["tasks"].get(r["task"]), r) for _, r in teachers)]
-        counts = [
-            f"{name}: {sum(result['labelled'] for result in by_source.values()):,} images"
-            for name, by_source in report["labels"].items()
-        ]
-        runs = f"{len(report['transfers'])} on {comparison.plural(len(sets), 'downstream set')}"
-        steps = {
-            "labeled sets": [", ".join(result["task"] for _, result in teachers)],
-            "1 teachers": [_headline(result, result) for _, result in teachers],
-            "2 pseudo labels": counts,
-            "3 student": made,
-            "4 transfer runs": [runs],
-        }
-        template = Markup("<div><b>{}</b>{}</div>\n")
-        boxes = [template.format(t, Markup("<br>").join(filter(None, s))) for t, s in steps.items()]
-        yield Markup('<div class="flow">\n{}</div>\n').format(Markup("<i>→</i>\n").join(boxes))
+    report, teachers = results.report, results.teachers()
+    student, sets = report["student"], _by_set(report["transfers"])
+    made = ["not complete"]
+    if student:
+        size = f"{student['parameters']:,} parameters, {student['images_seen']:,} images seen"
+        made = [size, *(_headline(student["tasks"].get(r["task"]), r) for _, r in teachers)]
+    counts = [
+        f"{name}: {sum(result['labelled'] for result in by_source.values()):,} images"
+        for name, by_source in report["labels"].items()
+    ]
+    runs = f"{len(report['transfers'])} on {comparison.plural(len(sets), 'downstream set')}"
+    steps = {
+        "labeled sets": [", ".join(result["task"] for _, result in teachers)],
+        "1 teachers": [_headline(result, result) for _, result in teachers],
+        "2 pseudo labels": counts,
+        "3 student": made,
+        "4 transfer runs": [runs],
+    }
+    template = Markup("<div><b>{}</b>{}</div>\n")
+    boxes = [template.format(t, Markup("<br>").join(filter(None, s))) for t, s in steps.items()]
+    yield Markup('<div class="flow">\n{}</div>\n').format(Markup("<i>→</i>\n").join(boxes))
 
 
-class Transfers(html.Section):
-    """A table and the comparison of starts for every protocol, and curves over labeled images.
+def protocols(results: RunResults) -> Iterator[Markup]:
+    """Yield a table and the comparison of starts of every protocol, and low-shot curves.
 
     Example:
-        list(Transfers().blocks(RunResults(run=run, report=report)))
+        list(protocols(RunResults(run=run, report=report)))
     """
-
-    title = "Transfer runs: the same budget from every start"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        transfers, compared = results.report["transfers"], results.report["comparisons"]
-        if not transfers:
-            return
-        titles = {str(protocol): protocol.title() for protocol in results.recipe.protocols}
-        for name, rows in comparison.by_protocol(transfers).items():
-            yield html.heading(titles.get(name, name))
-            yield self._table(results, rows, compared[name])
-            yield html.bullets(comparison.sentences(compared[name]))
-            yield _sweeps(rows)
-        yield html.charts(_low_shot(transfers))
-        yield html.paragraph(self._legend(results.recipe.transfer_seeds))
-
-    def _table(self, results: RunResults, rows: Rows, compared: Mapping[str, Any]) -> Markup:
-        starts, foot = results.recipe.start_names, []
-        lines = [_line(*of_set, results, compared["sets"]) for of_set in _by_set(rows).items()]
-        for key, title in _MEANS.items():
-            values = [compared["means"].get(start, {}).get(key) for start in starts]
-            texts = [None if value is None else f"{value:+.3f}" for value in values]
-            sets = comparison.plural(len(compared[f"sets_{key}"]), "set")
-            foot.append((f"{title} ({sets})", texts))
-        foot.append(
-            ("images that the start was trained on", list(map(results.images_seen, starts)))
-        )
-        foot.append(("weights copied from the start", [_copied(rows, start) for start in starts]))
-        return html.table(["downstream set", "metric", "trivial baseline", *starts], lines, foot)
-
-    def _legend(self, transfer_seeds: int) -> Markup:
-        seeds = " Several seeds: mean ± sample standard deviation (number of seeds)."
-        return Markup(
-            'Bold: the best value of a row. ↓: lower is better. <span class="aligned"></span>: the '
-            "start was trained on this kind of task or on these images; hover over a value for "
-            "details. Every transfer run has a freshly initialized head, and freshly initializes "
-            "the weights that are not copied.{} The normalized gain is (value − random) / "
-            "(1 − random), the closed share of the gap between the random start and a perfect "
-            "score. It is averaged over the sets that are scored for every start and whose images "
-            "no start was trained on. A confidence interval needs runs of the recipe with other "
-            "seeds: <code>python -m must_keras.repeat</code>, or "
-            "<code>python -m must_keras.compare</code> on finished runs."
-        ).format(seeds if transfer_seeds > 1 else "")
+    transfers, compared = results.report["transfers"], results.report["comparisons"]
+    if not transfers:
+        return
+    titles = {str(protocol): protocol.title() for protocol in results.recipe.protocols}
+    for name, rows in comparison.by_protocol(transfers).items():
+        yield html.heading(titles.get(name, name))
+        yield _table(results, rows, compared[name])
+        yield html.bullets(comparison.sentences(compared[name]))
+        yield _sweeps(rows)
+    yield html.charts(_low_shot(transfers))
+    yield html.paragraph(_legend(results.recipe.transfer_seeds))
 
 
-class DownstreamPredictions(html.Section):
-    """Predictions on every downstream set, from random weights and from the student.
+def _table(results: RunResults, rows: Rows, compared: Mapping[str, Any]) -> Markup:
+    starts, foot = results.recipe.start_names, []
+    lines = [_line(*of_set, results, compared["sets"]) for of_set in _by_set(rows).items()]
+    for key, title in _MEANS.items():
+        values = [compared["means"].get(start, {}).get(key) for start in starts]
+        texts = [None if value is None else f"{value:+.3f}" for value in values]
+        sets = comparison.plural(len(compared[f"sets_{key}"]), "set")
+        foot.append((f"{title} ({sets})", texts))
+    foot.append(("images that the start was trained on", list(map(results.images_seen, starts))))
+    foot.append(("weights copied from the start", [_copied(rows, start) for start in starts]))
+    return html.table(["downstream set", "metric", "trivial baseline", *starts], lines, foot)
+
+
+def _legend(transfer_seeds: int) -> Markup:
+    seeds = " Several seeds: mean ± sample standard deviation (number of seeds)."
+    return Markup(
+        'Bold: the best value of a row. ↓: lower is better. <span class="aligned"></span>: the '
+        "start was trained on this kind of task or on these images; hover over a value for "
+        "details. Every transfer run has a freshly initialized head, and freshly initializes "
+        "the weights that are not copied.{} The normalized gain is (value − random) / "
+        "(1 − random), the closed share of the gap between the random start and a perfect "
+        "score. It is averaged over the sets that are scored for every start and whose images "
+        "no start was trained on. A confidence interval needs runs of the recipe with other "
+        "seeds: <code>python -m must_keras.repeat</code>, or "
+        "<code>python -m must_keras.compare</code> on finished runs."
+    ).format(seeds if transfer_seeds > 1 else "")
+
+
+def downstream_predictions(results: RunResults) -> Iterator[Markup]:
+    """Yield predictions on every downstream set, from random weights and from the student.
 
     Example:
-        list(DownstreamPredictions().blocks(RunResults(run=run, report=report)))
+        list(downstream_predictions(RunResults(run=run, report=report)))
     """
-
-    title = "Downstream predictions"
-
-    def blocks(self, results: RunResults) -> Iterator[Markup]:
-        """See html.Section."""
-        shown = []
-        for one in results.transfer_runs():
-            is_first = one.seed == 0 and one.protocol == results.recipe.protocols[0]
-            if not is_first or one.start.name not in ("random", "student"):
-                continue
-            picture = results.picture(one.read(results.run), one.transfer.task)
-            caption = f"{one.transfer.name} from {one.start.name}: image, ground truth, prediction"
-            shown += [html.photo(picture, caption)] if picture else []
-        yield html.figures(shown)
+    shown = []
+    for one in results.transfer_runs():
+        is_first = one.seed == 0 and one.protocol == results.recipe.protocols[0]
+        if not is_first or one.start.name not in ("random", "student"):
+            continue
+        picture = results.picture(one.read(results.run), one.transfer.task)
+        caption = f"{one.transfer.name} from {one.start.name}: image, ground truth, prediction"
+        shown += [html.photo(picture, caption)] if picture else []
+    yield html.figures(shown)
 
 
 def verdicts(report: Mapping[str, Any]) -> list[str]:
@@ -304,18 +285,18 @@ def _sweeps(rows: Rows) -> Markup:
     return html.folded(summary, html.table(head, lines)) if lines else Markup("")
 
 
-def _low_shot(rows: Rows) -> list[Figure]:
-    """Return a chart of every set that was transferred to with several numbers of images."""
-    found = []
+def _low_shot(rows: Rows) -> Iterator[Figure]:
+    """Yield a chart of every set that was transferred to with several numbers of images."""
     for name, by_start in _by_set([row for row in rows if row["value"] is not None]).items():
-        series: dict[str, dict[int, list[float]]] = {}
-        for row in itertools.chain.from_iterable(by_start.values()):
-            of_start = series.setdefault(row["start"], {})
-            of_start.setdefault(row["images"], []).append(row["value"])
-        if any(len(of_start) > 1 for of_start in series.values()):
-            means = {
-                start: [(images, statistics.fmean(v)) for images, v in sorted(of_start.items())]
-                for start, of_start in series.items()
-            }
-            found.append(curves.lines(name, means, row["metric"], x="labeled images", xscale="log"))
-    return found
+        means = {start: _means(of_start) for start, of_start in by_start.items()}
+        if any(len(points) > 1 for points in means.values()):
+            y = next(iter(by_start.values()))[0]["metric"]
+            yield curves.lines(name, means, y, x="labeled images", xscale="log")
+
+
+def _means(rows: Rows) -> list[tuple[int, float]]:
+    """Return (labeled images, mean value) of each number of images, in ascending order."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["images"], []).append(row["value"])
+    return [(images, statistics.fmean(of_images)) for images, of_images in sorted(values.items())]

@@ -1,0 +1,126 @@
+"""The sections of the report on data: pseudo-label datasets, label sources, leakage, samples."""
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+from PIL import Image
+
+from must_keras.inference import scoring, visualization
+from must_keras.pseudo_labels import leakage, viewer
+from must_keras.report import html
+from must_keras.report.results import RunResults, saved_picture
+
+_SAMPLES = 3
+
+
+def datasets(results: RunResults) -> Iterator[Markup]:
+    """Yield size and quality of the pseudo-label datasets, those of the pools first.
+
+    Example:
+        list(datasets(RunResults(run=run, report=report)))
+    """
+    if (results.run.path / viewer.NAME).is_file():
+        text = (
+            '<a href="{}">The label viewer</a> shows the labels of all heads side by side, the '
+            "least certain images first, with adjustable thresholds."
+        )
+        yield html.paragraph(Markup(text).format(viewer.NAME))
+    pools = {pool.source.name for pool in results.recipe.pools}
+    found = [
+        (teacher, source, part)
+        for teacher in results.recipe.teachers
+        for source, part in results.labels(teacher).items()
+    ]
+    found.sort(key=lambda dataset: dataset[1] not in pools)
+    rows, shown = [], []
+    for teacher, source, part in found:
+        result, name = part.result(), teacher.name
+        if origin := teacher.origin:
+            name = f"{name} (imported labels: {origin})"
+        counts = (result.images, result.labelled, round(result.bytes / 1000))
+        speed, quality = result.images_per_second, result.quality or {}
+        metrics = ", ".join(f"{key} {html.number(value)}" for key, value in quality.items())
+        rows.append([name, source, *counts, speed, metrics or "no ground truth"])
+        what = "image, ground truth, pseudo label" if quality else "image, pseudo label"
+        if picture := results.picture(part, teacher.task):
+            shown.append(html.photo(picture, f"{teacher.name} on {source}: {what}"))
+    head = ["teacher", "source", "images", "labeled", "size (kB)", "images per second"]
+    if rows:
+        yield html.table([*head, "quality against ground truth"], rows)
+    yield html.figures(shown)
+
+
+def label_origins(results: RunResults) -> Iterator[Markup]:
+    """Yield how many of the student's labels are ground truth, pseudo labels, or missing.
+
+    Example:
+        list(label_origins(RunResults(run=run, report=report)))
+    """
+    student = results.report["student"]
+    if not student:
+        return
+    kinds = {"true": "ground truth", "pseudo": "pseudo", "missing": "missing"}
+    rows = []
+    for source, heads in student["origins"].items():
+        counts = [
+            [(heads[head][k], name) for k, name in kinds.items()] for head in student["tasks"]
+        ]
+        texts = [", ".join(f"{n} {name}" for n, name in of_head if n) for of_head in counts]
+        rows.append([source, *(text or "–" for text in texts)])
+    yield html.table(["source", *student["tasks"]], rows)
+    yield html.paragraph("Labels of 1,000 images, sampled as the student's batches are.")
+
+
+def left_out_images(results: RunResults) -> Iterator[Markup]:
+    """Yield the training images that are also in a test split of the transfer runs.
+
+    Example:
+        list(left_out_images(RunResults(run=run, report=report)))
+    """
+    known = leakage.results(results.run)
+    for source in leakage.sources(results.recipe):
+        if source.name not in known:
+            yield html.paragraph(f"{source.name}: not compared with the current test splits.")
+            continue
+        folder = results.run.leakage(source.name).folder
+        see = (folder / leakage.LIST).relative_to(results.run.path)
+        yield html.paragraph(f"{leakage.sentence(source.name, known[source.name], see=see)}.")
+        if picture := saved_picture(folder / leakage.PICTURE):
+            caption = f"{source.name}: training images beside their copies, the least similar pairs"
+            yield html.photo(picture, caption)
+    for sentence in leakage.of_teachers(results.run):
+        yield html.paragraph(f"{sentence}.")
+
+
+def samples(results: RunResults) -> Iterator[Markup]:
+    """Yield training images of every labeled set with their ground truth.
+
+    Example:
+        list(samples(RunResults(run=run, report=report)))
+    """
+    recipe = results.recipe
+    items = (*recipe.teachers, *recipe.transfers)
+    sets = {item.name: (item.task, item.sets) for item in items if item.sets is not None}
+    shown = []
+    for name, (task, splits) in sets.items():
+        (x, y), *_ = scoring.batches(
+            splits.train,
+            task,
+            size=recipe.network.size,
+            batch=recipe.evaluation_batch,
+            max_unreadable=recipe.max_unreadable,
+            limit=_SAMPLES,
+        ).take(1)
+        row = [
+            picture
+            for i in range(min(_SAMPLES, len(splits.train), recipe.evaluation_batch))
+            for picture in visualization.row(
+                task,
+                x["image"][i].numpy(),
+                visualization.take(y["labels"][task.name], i),
+                area=x["area"][i].numpy(),
+            )
+        ]
+        grid = Image.fromarray(visualization.grid([row]))
+        shown.append(html.photo(grid, f"{name}: training images and ground truth"))
+    yield html.figures(shown)
