@@ -6,8 +6,6 @@ new Python rather than a fork: the parent may hold TensorFlow's threads, and its
 module need not guard against being imported twice.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -31,7 +29,7 @@ MASK_SIZE = 28
 """Height and width of a stored instance mask, pixels of its own box."""
 
 IGNORE = 255
-"""Semantic value of pixels without a name in the vocabulary."""
+"""Semantic value of pixels without a name in config.semantic_classes."""
 
 # Objects of fewer visible pixels than 12 in an image of 64 x 64 are background, not objects.
 _MIN_VISIBLE_SHARE = 12 / 64**2
@@ -43,9 +41,8 @@ def example_id(config: SceneConfig, split: str, index: int) -> str:
 
 
 def _generator(config: SceneConfig, split: str, index: int) -> np.random.Generator:
-    digest = hashlib.sha256(
-        f"{config.data_seed}/{example_id(config, split, index)}".encode()
-    ).digest()
+    name = f"{config.data_seed}/{example_id(config, split, index)}"
+    digest = hashlib.sha256(name.encode()).digest()
     seed = np.random.SeedSequence(np.frombuffer(digest[:16], "<u4").tolist())
     return np.random.Generator(np.random.Philox(seed))
 
@@ -120,15 +117,11 @@ def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
 
 
 def _semantic(config: SceneConfig, world: World, rendered: Rendering) -> np.ndarray:
-    stuff = config.definition.vocabulary.stuff
-    names = config.semantic_classes
+    stuff, names = config.definition.stuff, config.semantic_classes
     plain = {"panel": "wall", "rug": "floor" if world.low is not None else "ground"}
-    values = []
-    for surface in SURFACES:
-        name = surface if surface in stuff else plain.get(surface, surface)
-        values.append(names.index(name) if name in stuff else IGNORE)
-    for thing in world.things:
-        values.append(names.index(thing.name) if thing.name in names else IGNORE)
+    shown = [name if name in stuff else plain.get(name, name) for name in SURFACES]
+    shown += [thing.name for thing in world.things]
+    values = [names.index(name) if name in names else IGNORE for name in shown]
     which = np.where(rendered.things >= 0, rendered.things + len(SURFACES), rendered.surfaces)
     return np.array(values, np.uint8)[which]
 

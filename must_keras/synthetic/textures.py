@@ -4,8 +4,6 @@ A pattern takes points [3, K] float32 (an object's unit space, or meters on a wa
 ``scale`` (cells per unit) and ``phase`` (a random shift), and returns [K] float32.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -4,8 +4,6 @@ World axes: x east, y north, z up, meters; the camera stands at x = y = 0. Camer
 Y down, Z forward.
 """
 
-from __future__ import annotations
-
 import colorsys
 import dataclasses
 from collections.abc import Callable
@@ -105,14 +103,9 @@ def look_at(yaw: float, pitch: float, roll: float) -> np.ndarray:
     forward = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     down = np.cross(forward, right)
-    return np.stack(
-        [
-            np.cos(roll) * right + np.sin(roll) * down,
-            np.cos(roll) * down - np.sin(roll) * right,
-            forward,
-        ],
-        axis=1,
-    )
+    rolled_right = np.cos(roll) * right + np.sin(roll) * down
+    rolled_down = np.cos(roll) * down - np.sin(roll) * right
+    return np.stack([rolled_right, rolled_down, forward], axis=1)
 
 
 def _turned(axis: int, angle: float) -> np.ndarray:
@@ -126,10 +119,8 @@ def _turned(axis: int, angle: float) -> np.ndarray:
 
 def _thing_paint(rng: np.random.Generator, style: Style) -> Paint:
     def color():
-        rgb = colorsys.hsv_to_rgb(
-            rng.random(), rng.uniform(*style.saturation), rng.uniform(*style.value)
-        )
-        return np.array(rgb, np.float32)
+        hsv = rng.random(), rng.uniform(*style.saturation), rng.uniform(*style.value)
+        return np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
 
     first = rng.random() < 0.5
     number = 0 if first else int(rng.integers(1, len(style.patterns)))
@@ -181,19 +172,12 @@ def _place(rng, style, yaw: float, half_view: float, height: float, taken: list)
     else:
         return None
     taken.append((place, radius))
-    lift = shape.support(-matrix[2])
-    return Thing(
-        name=name,
-        shape=shape,
-        matrix=matrix,
-        center=np.array([*place, lift]),
-        paint=_thing_paint(rng, style),
-    )
+    center = np.array([*place, shape.support(-matrix[2])])
+    paint = _thing_paint(rng, style)
+    return Thing(name=name, shape=shape, matrix=matrix, center=center, paint=paint)
 
 
-def _patches(
-    rng: np.random.Generator, style: Style, reach: float, height: float
-) -> tuple[Patch, ...]:
+def _patches(rng: np.random.Generator, style: Style, height: float) -> tuple[Patch, ...]:
     patches = []
     for surface in ("floor", "wall"):
         for _ in range(int(rng.integers(0, style.patches + 1))):
@@ -202,7 +186,7 @@ def _patches(
             patches.append(
                 Patch(
                     surface=surface,
-                    center=(rng.uniform(-reach, reach), middle + rng.uniform(-0.5, 0.6)),
+                    center=(rng.uniform(-2.5, 2.5), middle + rng.uniform(-0.5, 0.6)),
                     half=(rng.uniform(0.4, 1.2), rng.uniform(0.3, 0.8)),
                     paint=_surface_paint(rng, style, min(0.85, gray * rng.choice([0.65, 1.25]))),
                 )
@@ -223,18 +207,16 @@ def sample_world(rng: np.random.Generator, style: Style) -> World:
     # The camera points at the middle of the things; the room is built around them all.
     centers = np.stack([thing.center for thing in things])
     distance = np.hypot(centers[:, 0], centers[:, 1]).mean()
-    pitch = np.arctan2(height - centers[:, 2].mean(), distance) + np.radians(
-        rng.uniform(*style.tilt)
-    )
+    pitch = np.arctan2(height - centers[:, 2].mean(), distance)
+    pitch += np.radians(rng.uniform(*style.tilt))
     places, radii = np.stack([p for p, _ in taken]), np.array([r for _, r in taken])[:, None]
     low = np.minimum((places - radii).min(axis=0), -0.4) - rng.uniform(0.1, 1.8, 2)
     high = np.maximum((places + radii).max(axis=0), 0.4) + rng.uniform(0.1, 1.8, 2)
     top = max(rng.uniform(1.9, 2.9), height + 0.3)
     indoors = rng.random() < style.indoors
 
-    light = np.array(
-        [*(places.mean(axis=0) * rng.uniform(0.3, 1.1)), rng.uniform(*style.lamp) + 0.8]
-    )
+    beside = places.mean(axis=0) * rng.uniform(0.3, 1.1)
+    light = np.array([*beside, rng.uniform(*style.lamp) + 0.8])
     light[:2] += rng.uniform(-1.6, 1.6, 2) * (1.0 if indoors else 2.0)
     light[2] *= 1.0 if indoors else 1.7
     if indoors:
@@ -254,7 +236,7 @@ def sample_world(rng: np.random.Generator, style: Style) -> World:
         low=np.array([*low, 0.0]) if indoors else None,
         high=np.array([*high, top]) if indoors else None,
         surfaces=surfaces,
-        patches=_patches(rng, style, 2.5, top),
+        patches=_patches(rng, style, top),
         things=things,
         light=light,
         ambient=rng.uniform(*style.ambient),
