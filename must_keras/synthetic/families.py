@@ -272,10 +272,8 @@ class SceneConfig:
         return self.definition.stuff + self.definition.things
 
     # What else TFDS reads of a BuilderConfig; properties, so that rendering needs no TensorFlow.
-    version = None
-    release_notes = None
-    supported_versions = ()
-    tags = ()
+    version = release_notes = None
+    supported_versions = tags = ()
 
     @property
     def description(self) -> str:

@@ -71,13 +71,10 @@ class _Cast:
 
     def hit(self, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first t [K] and the part [K] that is hit, of rays in camera axes."""
-        hits = np.stack(
-            [
-                solid.hit(inverse @ (origin - offset), inverse @ direction)
-                for solid, inverse, offset in self.parts
-            ]
-        )
-        return hits.min(axis=0), hits.argmin(axis=0).astype(np.int8)
+        hits = []
+        for solid, inverse, offset in self.parts:
+            hits.append(solid.hit(inverse @ (origin - offset), inverse @ direction))
+        return np.min(hits, axis=0), np.argmin(hits, axis=0).astype(np.int8)
 
     def normal(self, points: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Return outward normals [3, K] in camera axes, not of unit length."""

@@ -225,6 +225,10 @@ class Part:
         """[3], in the shape's own space."""
         return np.array([self.x, 0.0, self.z])
 
+    def support(self, direction: np.ndarray) -> float:
+        """Return the largest ``direction . p`` over the solid; direction [3]."""
+        return self.solid.support(direction * np.array(self.size)) + direction @ self.center
+
 
 class Shape:
     """A named union of parts.
@@ -259,10 +263,7 @@ class Shape:
 
     def support(self, direction: np.ndarray) -> float:
         """Return the largest ``direction . p`` over the shape; direction [3]."""
-        return max(
-            part.solid.support(direction * np.array(part.size)) + direction @ part.center
-            for part in self.parts
-        )
+        return max(part.support(direction) for part in self.parts)
 
 
 def _around(sides: int, across: float, up: float) -> list[tuple[float, float, float, float]]:

@@ -21,9 +21,8 @@ def plain(points, scale, phase):
 
 def stripes(points, scale, phase):
     """Return hard bands across x + z."""
-    return np.where(
-        np.sin((points[0] + 0.6 * points[2]) * (3 * scale) + phase) > 0, 1.0, -1.0
-    ).astype("f4")
+    waves = np.sin((points[0] + 0.6 * points[2]) * (3 * scale) + phase)
+    return np.where(waves > 0, 1.0, -1.0).astype("f4")
 
 
 def halves(points, scale, phase):

@@ -6,7 +6,8 @@ Y down, Z forward.
 
 import colorsys
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -117,6 +118,11 @@ def _turned(axis: int, angle: float) -> np.ndarray:
     return matrix
 
 
+def sample_one(rng: np.random.Generator, values: Sequence, weights: np.ndarray) -> Any:
+    """Sample one of some values with probabilities in proportion to their weights."""
+    return values[int(rng.choice(len(values), p=weights / weights.sum()))]
+
+
 def _thing_paint(rng: np.random.Generator, style: Style) -> Paint:
     def color():
         hsv = rng.random(), rng.uniform(*style.saturation), rng.uniform(*style.value)
@@ -148,8 +154,7 @@ def _surface_paint(rng: np.random.Generator, style: Style, gray: float) -> Paint
 
 def _place(rng, style, yaw: float, half_view: float, height: float, taken: list) -> Thing | None:
     """Return a thing on the floor in the camera's view, beside those ``taken``, or None."""
-    weights = np.linspace(1.7, 1.0, len(style.shapes))
-    name = style.shapes[int(rng.choice(len(style.shapes), p=weights / weights.sum()))]
+    name = sample_one(rng, style.shapes, np.linspace(1.7, 1.0, len(style.shapes)))
     shape = SHAPES[name]
     proportions = np.array([1.0, rng.uniform(*shape.narrow), rng.uniform(*shape.tall)])
     radius = rng.uniform(*style.radius)
@@ -163,9 +168,8 @@ def _place(rng, style, yaw: float, half_view: float, height: float, taken: list)
     for _ in range(12):
         slant = radius / (rng.uniform(*style.span) * np.tan(half_view))
         distance = np.sqrt(max(slant**2 - (height - radius) ** 2, 0.5 * slant**2))
-        bearing = yaw + half_view * (
-            rng.uniform(-0.8, 0.8) if style.count[1] > 1 else rng.normal(0, 0.2)
-        )
+        aside = rng.uniform(-0.8, 0.8) if style.count[1] > 1 else rng.normal(0, 0.2)
+        bearing = yaw + half_view * aside
         place = distance * np.array([np.sin(bearing), np.cos(bearing)])
         if all(np.hypot(*(place - p)) > 0.95 * (radius + r) for p, r in taken):
             break
@@ -221,11 +225,8 @@ def sample_world(rng: np.random.Generator, style: Style) -> World:
     light[2] *= 1.0 if indoors else 1.7
     if indoors:
         light = np.clip(light, [*(low + 0.2), 0.5], [*(high - 0.2), top - 0.15])
-    grays = rng.uniform(*style.walls, 3)
-    surfaces = {
-        name: _surface_paint(rng, style, gray)
-        for name, gray in zip(("floor", "wall", "ceiling"), grays, strict=True)
-    }
+    grays = zip(("floor", "wall", "ceiling"), rng.uniform(*style.walls, 3), strict=True)
+    surfaces = {name: _surface_paint(rng, style, gray) for name, gray in grays}
     if not indoors:  # A pale sky; its two colors are those of the horizon and of the zenith.
         zenith = np.float32([0.5, 0.62, 0.8]) * rng.uniform(0.7, 1.15)
         surfaces["wall"] = Paint(color=np.float32([0.85, 0.87, 0.88]), other=zenith.astype("f4"))
