@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import DataError
-from must_keras.inference.saved_model import backbone_of, export_saved_model, neck_of, serve
+from must_keras.inference.model import backbone_of, export_saved_model, neck_of, serve
 from must_keras.json_files import write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run

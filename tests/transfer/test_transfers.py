@@ -186,7 +186,7 @@ def test_the_sweep_looks_at_validation_and_once_at_test(run, monkeypatch):
     looks, score = [], scoring.Scorer.score
 
     def counted(self, predictor, *, splits, **kwargs):
-        looks.extend((split, len(getattr(self._sets, split))) for split in splits)
+        looks.extend((split, len(getattr(self.sets, split))) for split in splits)
         score(self, predictor, splits=splits, **kwargs)
         # The second rate is the better one, whatever test says.
         values = {"validation": (0.2, 0.6, 0.4)[(len(looks) - 1) % 4 % 3], "test": 0.1}
