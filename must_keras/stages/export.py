@@ -22,7 +22,7 @@ from must_keras.stages import student
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import relative_difference
 from must_keras.training import untaught
-from must_keras.training.fitting import load_artifact
+from must_keras.training.loop import load_artifact
 
 # Reloaded weights are the same; what may differ is the order of a sum.
 _TOLERANCE = 1e-4

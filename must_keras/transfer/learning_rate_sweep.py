@@ -1,7 +1,5 @@
 """The learning-rate sweep of a transfer run, decided on validation images."""
 
-from __future__ import annotations
-
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +10,8 @@ from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import remove_checkpoints
 from must_keras.tasks.evaluation import find_metric
+from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.loggers import Loggers
-from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.strategy import broadcast_from_chief, is_chief
 
 # In an artifact's folder, and in that of each of its rates.
@@ -67,7 +65,9 @@ def choose(
             metrics, error = {}, str(failure)
             print(f"warning: learning rate {rate:g} is no choice: {error}", file=sys.stderr)
         if is_chief():
-            write_json(path, _row(rate, metrics, error))
+            metric, value = next(iter(metrics.items()), (None, None))
+            row = {"learning_rate": rate, "metric": metric, "value": value}
+            write_json(path, row | {"metrics": dict(metrics), "error": error})
     best = int(broadcast_from_chief(lambda: _best(_read(one.folder) for one in of_rate.values())))
     if best < 0:
         raise NonFiniteLossError(f"{folder}: with none of {rates} the loss stays finite")
@@ -103,17 +103,6 @@ def chosen_rate(artifact: Artifact) -> float:
     return rate
 
 
-def _row(rate: float, metrics: Mapping[str, float | None], error: str | None) -> dict[str, Any]:
-    metric, value = next(iter(metrics.items()), (None, None))
-    return {
-        "learning_rate": rate,
-        "metric": metric,
-        "value": value,
-        "metrics": dict(metrics),
-        "error": error,
-    }
-
-
 def _read(folder: pathlib.Path) -> dict[str, Any]:
     remedy = f"delete {folder} to train it again"
     return read_json(folder / _VALIDATED, _Row, remedy=remedy)
@@ -121,11 +110,13 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 def _best(rows: Any) -> int:
     """Return the place of the best row; -1 where every training failed."""
-    scores = [
-        (-2.0 if row["error"] else -1.0, 0.0)
-        if row["value"] is None
-        else (0.0, find_metric(row["metric"]).signed(row["value"]))
-        for row in rows
-    ]
+    scores = [_score(row) for row in rows]
     best = max(range(len(scores)), key=lambda i: scores[i])
     return best if scores[best][0] > -2.0 else -1
+
+
+def _score(row: _Row) -> tuple[float, float]:
+    """Return what is larger for a better row: failed, without a value, with a better one."""
+    if row["value"] is None:
+        return (-2.0 if row["error"] else -1.0), 0.0
+    return 0.0, find_metric(row["metric"]).signed(row["value"])

@@ -165,7 +165,7 @@ def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(run):
     of_set = TransferTrainer(run, run.recipe.transfers[0])
     found: dict = {}
     for one in all_of(run):
-        sets = of_set._images_of(one).sets
+        sets = of_set._scorer_of(one).sets
         ids = tuple(
             frozenset(part.image_id(i) for i in range(len(part)))
             for part in (sets.train, sets.validation, sets.test)
