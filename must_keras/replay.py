@@ -11,7 +11,7 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise UserError("give one folder, that of the message of the stopped run")
     with command.quiet_import():
-        from must_keras.training.nonfinite import replay
+        from must_keras.training.diagnostics import replay
 
     print(replay(pathlib.Path(argv[1])))
 

@@ -1,7 +1,5 @@
 """A model that was trained elsewhere as a teacher: the form of its images and predictions."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os
@@ -142,7 +140,7 @@ class ExternalModel:
         self._check_fits(saved, path)
         return saved
 
-    def _check_fits(self, saved: SavedFunction, path: pathlib.Path) -> None:
+    def _check_fits(self, saved: "SavedFunction", path: pathlib.Path) -> None:
         """Raise UserError where a SavedModel's signature requires other images."""
         changed = any(self.offset) or any(value != 1.0 for value in self.scale)
         if saved.dtype is not None and saved.dtype.is_integer and changed:
@@ -150,9 +148,8 @@ class ExternalModel:
             raise UserError.at(path, problem, key="scale", value=self.scale)
         sides = (self.size, self.size)
         given = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
-        if saved.shape and any(
-            n not in (None, m) for n, m in zip(saved.shape[1:], given, strict=False)
-        ):
+        pairs = zip(saved.shape[1:], given, strict=False)
+        if not all(number in (None, side) for number, side in pairs):
             problem = (
                 f"takes images of the shape {saved.shape}, and size={self.size} with layout="
                 f"{self.layout!r} gives ({', '.join(map(str, ('batch', *given)))})"
@@ -165,19 +162,16 @@ class ExternalModel:
         Raises:
             UserError: there is none of that name or index; has the `allowed` ones.
         """
+        several = dict(enumerate(outputs)) if isinstance(outputs, list | tuple) else outputs
+        if not isinstance(several, Mapping):
+            several = {}
         if self.output is None:
-            if isinstance(outputs, Mapping) and len(outputs) == 1:
-                return next(iter(outputs.values()))
-            if isinstance(outputs, list | tuple) and len(outputs) == 1:
-                return outputs[0]
-            return outputs
+            return next(iter(several.values())) if len(several) == 1 else outputs
         try:
             return outputs[self.output]
         except (KeyError, IndexError, TypeError):
-            names = range(len(outputs)) if isinstance(outputs, list | tuple) else ()
-            names = list(outputs) if isinstance(outputs, Mapping) else names
             message = f"the model has no output {self.output!r}"
-            raise not_allowed(message, self.output, names, key="output") from None
+            raise not_allowed(message, self.output, several, key="output") from None
 
 
 class ExternalPredictor:
@@ -240,12 +234,9 @@ class ExternalPredictor:
         arrays = tf.nest.map_structure(np.asarray, model.select(outputs))
         if model.layout == "channels_first" and np.ndim(arrays) == 4:
             arrays = np.moveaxis(arrays, 1, -1)
+        form, size = model.form, (model.size, model.size)
         return self._task.external.decode(
-            arrays,
-            model.form,
-            self._map_size,
-            size=(model.size, model.size),
-            class_ids=model.class_ids,
+            arrays, form, self._map_size, size=size, class_ids=model.class_ids
         )
 
     def _prepared(self, images: tf.Tensor) -> tf.Tensor:
@@ -286,9 +277,8 @@ class SavedFunction:
     def __init__(self, path: pathlib.Path):
         # A SavedModel is one object: its variables are freed with it.
         self._saved = tf.saved_model.load(str(path))
-        self._function = getattr(self._saved, "serve", None) or self._saved.signatures.get(
-            "serving_default"
-        )
+        default = self._saved.signatures.get("serving_default")
+        self._function = getattr(self._saved, "serve", None) or default
         if self._function is None:
             raise UserError.at(path, "has neither `serve` nor a default signature")
         # A `tf.function` has several concrete functions, a signature is one.

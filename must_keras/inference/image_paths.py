@@ -1,7 +1,5 @@
 """Which images are predicted, and the paths of their predictions."""
 
-from __future__ import annotations
-
 import collections
 import glob
 import hashlib

@@ -1,15 +1,11 @@
-"""Predictions of a trained model for many images, batch by batch, and their evaluation."""
+"""Predictions of a trained model for many images, batch by batch."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from must_keras.tasks.base import Task
-from must_keras.tasks.evaluation import Evaluator
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.strategy import local_replicas
 
@@ -83,53 +79,3 @@ def predictions(
     for x, y in batches:
         found, keep = outputs(x), y["index"].numpy() >= 0
         yield Predicted(*tf.nest.map_structure(lambda v, k=keep: np.asarray(v)[k], (x, y, found)))
-
-
-def fill_evaluators(
-    predictor: Predictor,
-    batches: Iterable[Any],
-    tasks: Sequence[Task],
-    watch: Callable[[Predicted], None] | None = None,
-) -> dict[str, Evaluator]:
-    """Return {task name: its evaluator after all batches}.
-
-    Args:
-        predictor: the model.
-        batches: labeled for `tasks`; see data.pipeline.evaluation_batches.
-        tasks: what is measured.
-        watch: called with every predicted batch.
-    """
-    evaluators = {task.name: task.metrics.evaluator() for task in tasks}
-    for predicted in predictor(batches):
-        if watch is not None:
-            watch(predicted)
-        for name, evaluator in evaluators.items():
-            evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
-    return evaluators
-
-
-def evaluate_trivial(
-    task: Task, *, train: Iterable[Any], test: Iterable[Any], without: Collection[str] = ()
-) -> dict[str, float]:
-    """Return {metric: value} on `test` of the trivial baseline that is fitted on `train`.
-
-    Args:
-        task: the head.
-        train: batches labeled for the task, see data.pipeline.evaluation_batches.
-        test: the same.
-        without: outputs that are not predicted, and so not scored.
-    """
-    baseline, evaluator = task.metrics.trivial_baseline(), task.metrics.evaluator()
-    for label in _labels_of(train, task):
-        baseline.update(label)
-    for label in _labels_of(test, task):
-        prediction = baseline.predict(len(next(iter(label.values()))))
-        evaluator.update(label, {k: v for k, v in prediction.items() if k not in without})
-    return evaluator.result()
-
-
-def _labels_of(batches: Iterable[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the labels of one task, batch by batch, without fillers."""
-    for _, y in batches:
-        keep = y["index"].numpy() >= 0
-        yield {key: value.numpy()[keep] for key, value in y["labels"][task.name].items()}

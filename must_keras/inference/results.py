@@ -1,7 +1,5 @@
 """Predictions on disk: pictures, JSON lines, COCO files and PNG maps."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -56,9 +54,9 @@ class Results:
         except OSError as error:
             raise _unwritable(folder, error) from None
         self._folder, self._tasks = folder, tuple(tasks)
-        self._coco = {
-            task.name: _Coco(task.labels.classes) for task in tasks if task.predictions.has_objects
-        }
+        # COCO's lists: of images, and of each head's objects.
+        self._images: list[dict[str, Any]] = []
+        self._objects = {task.name: [] for task in tasks if task.predictions.has_objects}
         self._paths = OutputPaths(suffix=".png")
         self.num_pictures = 0
 
@@ -77,17 +75,18 @@ class Results:
             image: [H, W, 3] uint8.
             outputs: {head: prediction} in the image's pixels.
         """
-        height, width = image.shape[:2]
+        (height, width), number = image.shape[:2], self.num_pictures + 1
+        size = {"height": height, "width": width}
+        self._images.append({"id": number, "file_name": name, **size})
         stored = self._paths.take(name)
         picture = f"pictures/{stored}.png"
-        line: dict[str, Any] = {"name": name, "file": str(file), "height": height, "width": width}
-        line["picture"] = picture
-        small, scale = _small(image)
+        line: dict[str, Any] = {"name": name, "file": str(file), **size, "picture": picture}
+        small = _small(image)
         row = [visualization.captioned(enlarge(small), name)]
         for task in self._tasks:
             prediction = outputs[task.name]
             line[task.name] = task.predictions.to_json(prediction)
-            reduced = _scaled(task, prediction, image.shape[:2], small.shape[:2], scale)
+            reduced = _scaled(task, prediction, (height, width), small.shape[:2])
             shown = task.visualization.visualize(small, reduced)
             row.append(visualization.captioned(enlarge(shown), task.name))
             png = task.predictions.map_png(prediction)
@@ -95,14 +94,15 @@ class Results:
                 path = f"{task.name}/{stored}.png"
                 line[task.name]["map"] = path
                 _write(self._folder / path, png)
-            if task.name in self._coco:
-                objects = task.predictions.coco(prediction, (height, width))
-                self._coco[task.name].add(name, (height, width), objects)
+            if task.name in self._objects:
+                objects = self._objects[task.name]
+                for found in task.predictions.coco(prediction, (height, width)):
+                    objects.append({"id": len(objects) + 1, "image_id": number} | found)
         canvas = Image.fromarray(visualization.grid([row]))
         canvas.thumbnail((_MAX_WIDTH, min(canvas.height, _MAX_HEIGHT)))
         _write(self._folder / picture, visualization.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
-        self.num_pictures += 1
+        self.num_pictures = number
 
     def close(self) -> None:
         """Write the COCO files; without any image, delete predictions.jsonl."""
@@ -110,34 +110,33 @@ class Results:
         if not self.num_pictures:
             (self._folder / "predictions.jsonl").unlink()
             return
-        for name, coco in self._coco.items():
-            write_json(self._folder / f"{name}.json", coco.content)
+        for task in self._tasks:
+            if task.name in self._objects:
+                classes = enumerate(task.labels.classes, 1)
+                categories = [{"id": number, "name": name} for number, name in classes]
+                content = {"images": self._images, "categories": categories}
+                content["annotations"] = self._objects[task.name]
+                write_json(self._folder / f"{task.name}.json", content)
 
 
-def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return an image, [H, W, 3] uint8, with a longer side of at most _MAX_SIDE, and its scale."""
-    longer = max(image.shape[:2])
-    if longer <= _MAX_SIDE:
-        return image, 1.0
+def _small(image: np.ndarray) -> np.ndarray:
+    """Return an image, [H, W, 3] uint8, with a longer side of at most _MAX_SIDE."""
+    if max(image.shape[:2]) <= _MAX_SIDE:
+        return image
     reduced = Image.fromarray(image)
     reduced.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    return np.asarray(reduced), _MAX_SIDE / longer
+    return np.asarray(reduced)
 
 
 def _scaled(
-    task: Task,
-    prediction: Mapping[str, np.ndarray],
-    size: tuple[int, int],
-    small: tuple[int, int],
-    scale: float,
+    task: Task, prediction: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int]
 ) -> Mapping[str, np.ndarray]:
     """Return a prediction in pixels of a reduced image: a picture takes some bytes a pixel."""
     if size == small:
         return prediction
-    rows, columns = (
-        ((np.arange(new) + 0.5) / new * old).astype(int)
-        for new, old in zip(small, size, strict=True)
-    )
+    scale = _MAX_SIDE / max(size)
+    sides = zip(small, size, strict=True)
+    rows, columns = (((np.arange(new) + 0.5) / new * old).astype(int) for new, old in sides)
     found = {}
     for key, value in prediction.items():
         values = np.asarray(value)
@@ -145,25 +144,6 @@ def _scaled(
             values = values[rows][:, columns]
         found[key] = values * np.float32(scale) if key in task.predictions.coordinates else values
     return found
-
-
-class _Coco:
-    """Predicted objects as a COCO data set: an annotation has a "score" too."""
-
-    def __init__(self, classes: Sequence[str]):
-        self.content: dict[str, list[dict[str, Any]]] = {
-            "images": [],
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(classes)],
-            "annotations": [],
-        }
-
-    def add(self, name: str, size: tuple[int, int], objects: Sequence[dict[str, Any]]) -> None:
-        """Add an image of (height, width) pixels and the annotations of its objects."""
-        images, annotations = self.content["images"], self.content["annotations"]
-        number = len(images) + 1
-        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
-        for annotation in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": number} | annotation)
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:

@@ -1,10 +1,8 @@
 """What every training stage measures of a trained model: metrics, calibration, a visualization."""
 
-from __future__ import annotations
-
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
-from must_keras.inference.predictor import Predicted, Predictor, evaluate_trivial, fill_evaluators
+from must_keras.inference.predictor import Predicted, Predictor, predictions
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import PredictionCounts
@@ -106,6 +104,7 @@ class Scorer:
         untaught: outputs that no label taught (see training.untaught): they are not scored.
 
     Attributes:
+        sets: the images.
         warnings: of the split that was scored last (see Evaluator.warnings).
         reliability: of the predictions on validation images that were scored.
         prediction_counts: of the same predictions, by class and score; None where the task has no
@@ -126,9 +125,11 @@ class Scorer:
         max_unreadable: float,
         untaught: Collection[str] = (),
     ):
-        self._task, self._sets, self._untaught = task, sets, frozenset(untaught)
+        self.sets = sets
+        self._task, self._untaught = task, frozenset(untaught)
         self._options = {"size": size, "batch": batch, "max_unreadable": max_unreadable}
         self._built: dict[str, tf.data.Dataset] = {}
+        self._trivial: dict[str, float | None] | None = None
         self.warnings = list[str]()
         self.reliability = Reliability()
         has_threshold = task.records.takes_threshold
@@ -152,29 +153,43 @@ class Scorer:
         metrics: dict[str, float] = {}
         for split in splits:
             tracked = _tracked(self._batches(split), f"{name} on {split}")
-            watch = self._count if split == "validation" else None
-            evaluators = fill_evaluators(self._taught(predictor), tracked, [self._task], watch)
-            metrics, self.warnings = evaluators[name].result(), evaluators[name].warnings()
+            evaluator = self._task.metrics.evaluator()
+            for predicted in self._predicted(predictor, tracked):
+                if split == "validation":
+                    self._count(predicted)
+                evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
+            metrics, self.warnings = evaluator.result(), evaluator.warnings()
             loggers.scalars(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
         return finite(metrics)
 
     def trivial(self) -> dict[str, float | None]:
-        """Return the metrics, on test, of the trivial baseline fitted on train."""
-        train, test = (
-            _tracked(self._batches(split), f"{self._task.name} trivial baseline, {split}")
-            for split in ("train", "test")
-        )
-        return finite(evaluate_trivial(self._task, train=train, test=test, without=self._untaught))
+        """Return the metrics, on test, of the trivial baseline fitted on train; computed once."""
+        if self._trivial is None:
+            metrics = self._task.metrics
+            baseline, evaluator = metrics.trivial_baseline(), metrics.evaluator()
+            for label in self._labels("train"):
+                baseline.update(label)
+            for label in self._labels("test"):
+                prediction = baseline.predict(len(next(iter(label.values()))))
+                evaluator.update(label, self._taught(prediction))
+            self._trivial = finite(evaluator.result())
+        return self._trivial
+
+    def _labels(self, split: str) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the labels of a split, batch by batch, without fillers."""
+        tracked = _tracked(self._batches(split), f"{self._task.name} trivial baseline, {split}")
+        for predicted in predictions(tracked, lambda x: {}):
+            yield predicted.y["labels"][self._task.name]
 
     def print_warnings(self, title: str) -> None:
         """Print the warnings of the split that was scored last on stderr."""
         for warning in self.warnings:
-            print(f"warning: {title} on {self._sets.test.name!r}: {warning}", file=sys.stderr)
+            print(f"warning: {title} on {self.sets.test.name!r}: {warning}", file=sys.stderr)
 
     def visualize(self, predictor: Predictor, *, step: int, loggers: Loggers) -> None:
         """Save images with labels and predictions as pictures/<task>.png and for TensorBoard."""
         task = self._task
-        predicted = next(self._taught(predictor)(self._batches("shown")))
+        predicted = next(self._predicted(predictor, self._batches("shown")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
         rows = [
             visualization.row(
@@ -202,26 +217,24 @@ class Scorer:
 
     def _batches(self, split: str) -> tf.data.Dataset:
         if split not in self._built:
-            source = self._shown() if split == "shown" else getattr(self._sets, split)
+            source = self._shown() if split == "shown" else getattr(self.sets, split)
             self._built[split] = batches(source, self._task, **self._options)
         return self._built[split]
 
     def _shown(self) -> Source:
         """Return a few validation images, evenly spread."""
-        whole = self._sets.validation
+        whole = self.sets.validation
         return Subset(whole, visualization.spread(_ROWS, len(whole)), name=whole.name)
 
-    def _taught(self, predictor: Predictor) -> Callable[[Iterable[Any]], Iterator[Predicted]]:
-        """Return a predictor without the untaught outputs of the head."""
+    def _predicted(self, predictor: Predictor, batches: Iterable[Any]) -> Iterator[Predicted]:
+        """Yield the predictions for batches, without the untaught outputs of the head."""
         head = self._task.name
+        for predicted in predictor(batches):
+            kept = self._taught(predicted.outputs[head])
+            yield predicted._replace(outputs=predicted.outputs | {head: kept})
 
-        def predict(batches: Iterable[Any]) -> Iterator[Predicted]:
-            for predicted in predictor(batches):
-                outputs = predicted.outputs[head]
-                kept = {key: v for key, v in outputs.items() if key not in self._untaught}
-                yield predicted._replace(outputs=predicted.outputs | {head: kept})
-
-        return predict
+    def _taught(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in outputs.items() if key not in self._untaught}
 
 
 def _tracked(dataset: tf.data.Dataset, title: str) -> Iterator[Any]:

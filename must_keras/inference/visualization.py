@@ -1,7 +1,5 @@
 """Grids of images, labels and predictions for people, as PNG."""
 
-from __future__ import annotations
-
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -60,10 +58,8 @@ def row(
             None: there is no padding.
     """
     plain = np.clip(np.round(image), 0, 255).astype(np.uint8)
-    row = [
-        enlarge(plain),
-        *(enlarge(task.visualization.visualize(plain, label)) for label in shown),
-    ]
+    pictures = [plain, *(task.visualization.visualize(plain, label) for label in shown)]
+    row = [enlarge(picture) for picture in pictures]
     return row if area is None else [letterboxing.cut(p, area, image.shape[:2]) for p in row]
 
 

@@ -19,7 +19,7 @@ from must_keras.ops.precision import full
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.config import averaging_momentum
-from must_keras.training.efficient_layers import fuse
+from must_keras.training.layer_calls import fuse
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas
 

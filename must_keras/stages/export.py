@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import DataError
-from must_keras.inference.saved_model import backbone_of, export_saved_model, neck_of, serve
+from must_keras.inference.model import backbone_of, export_saved_model, neck_of, serve
 from must_keras.json_files import write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import ExportResult
@@ -21,7 +21,7 @@ from must_keras.stages import student
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import relative_difference
 from must_keras.training import untaught
-from must_keras.training.fitting import load_artifact
+from must_keras.training.loop import load_artifact
 
 # Reloaded weights are the same; what may differ is the order of a sum.
 _TOLERANCE = 1e-4

@@ -14,9 +14,9 @@ from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.self_supervised import SelfSupervised
 from must_keras.self_supervised.views import two_views
-from must_keras.training.fitting import fit_artifact, save_artifact
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
+from must_keras.training.loop import fit_artifact, save_artifact
 from must_keras.training.strategy import is_chief
 
 # Raised when the same inputs would give something else than before.

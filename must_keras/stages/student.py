@@ -18,8 +18,8 @@ from must_keras.runs.stage import Stage
 from must_keras.stages import label
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig
-from must_keras.training.fitting import fit_artifact, save_artifact
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.loop import fit_artifact, save_artifact
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief
 

@@ -6,8 +6,6 @@ new Python rather than a fork: the parent may hold TensorFlow's threads, and its
 module need not guard against being imported twice.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -25,13 +23,13 @@ from PIL import Image
 
 from must_keras.synthetic.families import SceneConfig
 from must_keras.synthetic.rendering import SURFACES, Rendering, render
-from must_keras.synthetic.worlds import World, sample_world
+from must_keras.synthetic.worlds import World, sample_one, sample_world
 
 MASK_SIZE = 28
 """Height and width of a stored instance mask, pixels of its own box."""
 
 IGNORE = 255
-"""Semantic value of pixels without a name in the vocabulary."""
+"""Semantic value of pixels without a name in config.semantic_classes."""
 
 # Objects of fewer visible pixels than 12 in an image of 64 x 64 are background, not objects.
 _MIN_VISIBLE_SHARE = 12 / 64**2
@@ -43,9 +41,8 @@ def example_id(config: SceneConfig, split: str, index: int) -> str:
 
 
 def _generator(config: SceneConfig, split: str, index: int) -> np.random.Generator:
-    digest = hashlib.sha256(
-        f"{config.data_seed}/{example_id(config, split, index)}".encode()
-    ).digest()
+    name = f"{config.data_seed}/{example_id(config, split, index)}"
+    digest = hashlib.sha256(name.encode()).digest()
     seed = np.random.SeedSequence(np.frombuffer(digest[:16], "<u4").tolist())
     return np.random.Generator(np.random.Philox(seed))
 
@@ -54,10 +51,8 @@ def world_of(config: SceneConfig, split: str, index: int) -> tuple[World, np.ran
     """Return the world of an image, and the generator that samples its noise next."""
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be train, validation or test, received {split!r}.")
-    rng = _generator(config, split, index)
-    styles = config.definition.styles
-    weights = np.array([style.weight for style in styles])
-    style = styles[int(rng.choice(len(styles), p=weights / weights.sum()))]
+    rng, styles = _generator(config, split, index), config.definition.styles
+    style = sample_one(rng, styles, np.array([style.weight for style in styles]))
     return sample_world(rng, style), rng
 
 
@@ -120,15 +115,11 @@ def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
 
 
 def _semantic(config: SceneConfig, world: World, rendered: Rendering) -> np.ndarray:
-    stuff = config.definition.vocabulary.stuff
-    names = config.semantic_classes
+    stuff, names = config.definition.stuff, config.semantic_classes
     plain = {"panel": "wall", "rug": "floor" if world.low is not None else "ground"}
-    values = []
-    for surface in SURFACES:
-        name = surface if surface in stuff else plain.get(surface, surface)
-        values.append(names.index(name) if name in stuff else IGNORE)
-    for thing in world.things:
-        values.append(names.index(thing.name) if thing.name in names else IGNORE)
+    shown = [name if name in stuff else plain.get(name, name) for name in SURFACES]
+    shown += [thing.name for thing in world.things]
+    values = [names.index(name) if name in names else IGNORE for name in shown]
     which = np.where(rendered.things >= 0, rendered.things + len(SURFACES), rendered.surfaces)
     return np.array(values, np.uint8)[which]
 
@@ -167,16 +158,10 @@ def encoded_example(config: SceneConfig, split: str, index: int) -> dict:
     The keys are the builder's features: depth in uint16 millimeters, normals by encode_normals.
     """
     example = render_example(config, split, index)
-    objects = example["objects"]
-    return {
-        "id": example_id(config, split, index),
-        "image": png(example["image"]),
-        "class": example["class"],
-        "objects": objects,
-        "semantic": png(example["semantic"]),
-        "depth": png(encode_depth(example["depth"])),
-        "normals": png(encode_normals(example["normals"])),
-    }
+    example["depth"] = encode_depth(example["depth"])
+    example["normals"] = encode_normals(example["normals"])
+    pictures = {name: png(example[name]) for name in ("image", "semantic", "depth", "normals")}
+    return {"id": example_id(config, split, index), **example, **pictures}
 
 
 # ---- in several processes ------------------------------------------------------------------------
@@ -187,9 +172,8 @@ _MIN_IMAGES_PER_WORKER = 150
 
 def num_workers(num_images: int) -> int:
     """Return one for each core that this process may use, and for every 150 images; at least 1."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores, num_images // _MIN_IMAGES_PER_WORKER))
 
 
@@ -205,8 +189,8 @@ def rendered_examples(
     with contextlib.ExitStack() as stack:
         pipes = []
         for worker in range(workers):
-            process = _start(config, split, worker, workers)
-            stack.callback(_stop, process)
+            process = stack.enter_context(_start(config, split, worker, workers))
+            stack.callback(process.terminate)
             pipes.append(process.stdout)
         for place in range(count):
             try:
@@ -233,12 +217,6 @@ def _start(config: SceneConfig, split: str, worker: int, workers: int) -> subpro
         stdout=subprocess.PIPE,
         env=environment,
     )
-
-
-def _stop(process: subprocess.Popen) -> None:
-    process.stdout.close()
-    process.terminate()
-    process.wait()
 
 
 def write() -> None:

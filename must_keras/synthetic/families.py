@@ -1,12 +1,10 @@
 """The families of synthetic scenes by name, and the config of a data set of one family.
 
 A family has styles (shapes, colors, light, cameras) and the class lists of its labels. The five
-training families share one vocabulary, so that the ground truth of a pool image has the classes of
-every teacher. The six dev and the six final sets have other shapes, colors, textures, light and
+training families share their class lists, so that the ground truth of a pool image has the classes
+of every teacher. The six dev and the six final sets have other shapes, colors, textures, light and
 cameras than the training families and than each other: values tuned on dev are new to final.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
@@ -15,28 +13,6 @@ from must_keras.errors import UserError
 from must_keras.synthetic import textures
 
 Range = tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """Class lists; other names have no label of that kind.
-
-    Attributes:
-        classes: of a one-object image, by index.
-        categories: of boxes and instance masks, by index.
-        stuff: of the semantic map, first; "floor", "wall", "ceiling", "ground" and "sky" are
-            everywhere, "panel" (flat on a wall) and "rug" (flat on the floor or ground) count as
-            their wall, floor or ground where they are not listed.
-        things: shapes of the semantic map, after the stuff.
-
-    Example:
-        Vocabulary(categories=("ball", "cone"), stuff=("floor", "wall"), things=("ball",))
-    """
-
-    classes: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    stuff: tuple[str, ...] = ()
-    things: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,160 +71,134 @@ class Style:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """A mixture of styles, labeled with one vocabulary.
+    """A mixture of styles, and the class lists of its labels; other names have no label.
+
+    Attributes:
+        styles: of the worlds.
+        classes: of a one-object image, by index.
+        categories: of boxes and instance masks, by index.
+        stuff: of the semantic map, first; "floor", "wall", "ceiling", "ground" and "sky" are
+            everywhere, "panel" (flat on a wall) and "rug" (flat on the floor or ground) count as
+            their wall, floor or ground where they are not listed.
+        things: shapes of the semantic map, after the stuff.
 
     Example:
-        Family(styles=(Style(shapes=("ball",)),), vocabulary=Vocabulary(categories=("ball",)))
+        Family(styles=(Style(shapes=("ball", "cone")),), categories=("ball", "cone"))
     """
 
     styles: tuple[Style, ...]
-    vocabulary: Vocabulary
+    classes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
 
 
 _SINGLE = ("ball", "cone", "block", "ring", "can", "gem", "pill", "pyramid")
 _CROWD = ("block", "ball", "can", "cone", "bench", "ring", "dome")
 _ROOMS = ("table", "block", "ball", "can", "dome", "cone")
-_TRAINING = Vocabulary(
-    classes=_SINGLE,
-    categories=_CROWD,
-    stuff=("floor", "wall", "ceiling", "ground", "sky"),
-    things=_ROOMS,
-)
-
-_single = Style(
-    shapes=_SINGLE, count=(1, 1), span=(0.48, 0.78), indoors=0.6, lying=0.2, tipped=0.15
-)
-_crowd = Style(shapes=_CROWD)
-_rooms = Style(
-    shapes=_ROOMS,
-    count=(1, 5),
-    indoors=0.8,
-    eye=(0.9, 1.7),
-    view=(55, 75),
-    tilt=(-24, 2),
-    patches=2,
-)
-# One kind of camera at about one height, so that a single image determines meters.
-_depth = Style(
-    shapes=_CROWD,
-    count=(1, 4),
-    span=(0.15, 0.5),
-    radius=(0.35, 0.5),
-    eye=(1.2, 1.6),
-    view=(56, 64),
-    tilt=(-20, 4),
-    indoors=0.85,
-)
-
-
-_DEV = {
-    "saturation": (0.3, 0.55),
-    "value": (0.45, 1.0),
-    "patterns": (textures.plain, textures.checks, textures.fade, textures.dots),
-    "walls": (0.55, 0.95),
-    "tint": 0.12,
-    "wall_patterns": (textures.tiles, textures.mottle),
-    "contrast": (0.04, 0.1),
-    "ambient": (0.25, 0.45),
-    "lamp": (0.6, 2.0),
-    "warmth": (0.2, 0.9),
-    "view": (35, 55),
-    "eye": (1.2, 2.6),
-    "roll": (-8, 8),
-}
-_FINAL = {
-    "saturation": (0.7, 1.0),
-    "value": (0.3, 0.8),
-    "patterns": (textures.marble, textures.plain, textures.rings, textures.speckle),
-    "walls": (0.3, 0.65),
-    "tint": 0.09,
-    "wall_patterns": (textures.bricks, textures.speckle),
-    "contrast": (0.04, 0.1),
-    "ambient": (0.4, 0.6),
-    "lamp": (2.0, 4.0),
-    "warmth": (-0.9, 0.0),
-    "view": (60, 85),
-    "eye": (0.4, 1.5),
-    "roll": (-5, 5),
+_TRAINING = {
+    "classes": _SINGLE,
+    "categories": _CROWD,
+    "stuff": ("floor", "wall", "ceiling", "ground", "sky"),
+    "things": _ROOMS,
 }
 
+_STYLES = {
+    "single": Style(
+        shapes=_SINGLE, count=(1, 1), span=(0.48, 0.78), indoors=0.6, lying=0.2, tipped=0.15
+    ),
+    "crowd": Style(shapes=_CROWD),
+    "rooms": Style(
+        shapes=_ROOMS,
+        count=(1, 5),
+        indoors=0.8,
+        eye=(0.9, 1.7),
+        view=(55, 75),
+        tilt=(-24, 2),
+        patches=2,
+    ),
+    # One kind of camera at about one height, so that a single image determines meters.
+    "depth": Style(
+        shapes=_CROWD,
+        span=(0.15, 0.5),
+        radius=(0.35, 0.5),
+        eye=(1.2, 1.6),
+        view=(56, 64),
+        tilt=(-20, 4),
+        indoors=0.85,
+    ),
+}
+_WEIGHTS_IN_POOL = {"single": 3, "crowd": 3, "rooms": 2, "depth": 2}
 
-def _downstream(prefix: str, common: dict, shapes: dict[str, tuple[str, ...]]) -> dict[str, Family]:
-    """Return six families with common values: class, boxes, map, map2, depth, normals."""
-    room = {"indoors": 1.0, "tilt": (-22, 3), **common}
-    styles = {
-        "class": Style(
-            shapes=shapes["class"],
-            count=(1, 1),
-            span=(0.45, 0.75),
-            lying=0.2,
-            tipped=0.15,
-            **common,
-        ),
-        "boxes": Style(shapes=shapes["boxes"], **common),
-        "map": Style(shapes=shapes["map"], count=(2, 4), patches=2, **room),
-        "map2": Style(
-            shapes=shapes["map2"], count=(2, 5), indoors=0.0, patches=2, tilt=(-22, 0), **common
-        ),
-        "depth": Style(shapes=shapes["depth"], span=(0.15, 0.5), patches=2, **room),
-        "normals": Style(
-            shapes=shapes["normals"], span=(0.35, 0.6), count=(1, 3), tipped=0.3, **room
-        ),
-    }
-    stuff = {"map": ("floor", "wall", "ceiling", "panel"), "map2": ("ground", "sky", "rug")}
-    indoor_stuff = ("floor", "wall", "ceiling")
-    families = {}
-    for task, style in styles.items():
-        families[f"{prefix}_{task}"] = Family(
-            styles=(style,),
-            vocabulary=Vocabulary(
-                classes=style.shapes if task == "class" else (),
-                categories=style.shapes,
-                stuff=stuff.get(
-                    task, (*indoor_stuff, *(() if style.indoors == 1 else ("ground", "sky")))
-                ),
-                things=style.shapes,
-            ),
-        )
-    return families
+# Of the downstream sets: what dev and final have in common ...
+_ROOM = {"indoors": 1.0, "tilt": (-22, 3)}
+_DOWNSTREAM = {
+    "class": {"count": (1, 1), "span": (0.45, 0.75), "lying": 0.2, "tipped": 0.15},
+    "boxes": {},
+    "map": _ROOM | {"count": (2, 4), "patches": 2},
+    "map2": {"count": (2, 5), "indoors": 0.0, "patches": 2, "tilt": (-22, 0)},
+    "depth": _ROOM | {"span": (0.15, 0.5), "patches": 2},
+    "normals": _ROOM | {"span": (0.35, 0.6), "count": (1, 3), "tipped": 0.3},
+}
+_STUFF = {
+    "class": ("floor", "wall", "ceiling", "ground", "sky"),
+    "boxes": ("floor", "wall", "ceiling", "ground", "sky"),
+    "map": ("floor", "wall", "ceiling", "panel"),
+    "map2": ("ground", "sky", "rug"),
+    "depth": ("floor", "wall", "ceiling"),
+    "normals": ("floor", "wall", "ceiling"),
+}
+# ... and what differs: {field of the styles: (value of dev, value of final)}, and the shapes.
+_LOOKS = {
+    "saturation": ((0.3, 0.55), (0.7, 1.0)),
+    "value": ((0.45, 1.0), (0.3, 0.8)),
+    "patterns": (
+        (textures.plain, textures.checks, textures.fade, textures.dots),
+        (textures.marble, textures.plain, textures.rings, textures.speckle),
+    ),
+    "walls": ((0.55, 0.95), (0.3, 0.65)),
+    "tint": (0.12, 0.09),
+    "wall_patterns": ((textures.tiles, textures.mottle), (textures.bricks, textures.speckle)),
+    "contrast": ((0.04, 0.1), (0.04, 0.1)),
+    "ambient": ((0.25, 0.45), (0.4, 0.6)),
+    "lamp": ((0.6, 2.0), (2.0, 4.0)),
+    "warmth": ((0.2, 0.9), (-0.9, 0.0)),
+    "view": ((35, 55), (60, 85)),
+    "eye": ((1.2, 2.6), (0.4, 1.5)),
+    "roll": ((-8, 8), (-5, 5)),
+}
+_SHAPES = {
+    "dev_class": ("egg", "tent", "cup", "dumbbell", "plus", "tetra"),
+    "dev_boxes": ("cup", "ramp", "bolt", "egg", "tee"),
+    "dev_map": ("tent", "cup", "dumbbell", "ramp", "egg"),
+    "dev_map2": ("bolt", "tetra", "egg", "plus", "tent"),
+    "dev_depth": ("tee", "egg", "ramp", "cup", "tetra"),
+    "dev_normals": ("egg", "tent", "bolt", "cup", "tetra"),
+    "final_class": ("snowman", "nut", "house", "rocket", "spool", "arch"),
+    "final_boxes": ("house", "mushroom", "nut", "lamp", "snowman"),
+    "final_map": ("lamp", "stairs", "mushroom", "spool", "nut"),
+    "final_map2": ("rocket", "arch", "snowman", "house", "spool"),
+    "final_depth": ("arch", "nut", "stairs", "mushroom", "rocket"),
+    "final_normals": ("house", "spool", "nut", "mushroom", "stairs"),
+}
 
 
+def _downstream(name: str, shapes: tuple[str, ...]) -> Family:
+    """Return a downstream set: the look of its prefix, the scenes and labels of its task."""
+    prefix, task = name.split("_")
+    look = {field: final if prefix == "final" else dev for field, (dev, final) in _LOOKS.items()}
+    style = Style(shapes=shapes, **_DOWNSTREAM[task], **look)
+    classes = shapes if task == "class" else ()
+    return Family(
+        styles=(style,), classes=classes, categories=shapes, stuff=_STUFF[task], things=shapes
+    )
+
+
+_pool = (dataclasses.replace(_STYLES[k], weight=w) for k, w in _WEIGHTS_IN_POOL.items())
 FAMILIES: dict[str, Family] = {
-    "single": Family(styles=(_single,), vocabulary=_TRAINING),
-    "crowd": Family(styles=(_crowd,), vocabulary=_TRAINING),
-    "rooms": Family(styles=(_rooms,), vocabulary=_TRAINING),
-    "depth": Family(styles=(_depth,), vocabulary=_TRAINING),
-    "pool": Family(
-        styles=tuple(
-            dataclasses.replace(style, weight=weight)
-            for style, weight in ((_single, 3), (_crowd, 3), (_rooms, 2), (_depth, 2))
-        ),
-        vocabulary=_TRAINING,
-    ),
-    **_downstream(
-        "dev",
-        _DEV,
-        {
-            "class": ("egg", "tent", "cup", "dumbbell", "plus", "tetra"),
-            "boxes": ("cup", "ramp", "bolt", "egg", "tee"),
-            "map": ("tent", "cup", "dumbbell", "ramp", "egg"),
-            "map2": ("bolt", "tetra", "egg", "plus", "tent"),
-            "depth": ("tee", "egg", "ramp", "cup", "tetra"),
-            "normals": ("egg", "tent", "bolt", "cup", "tetra"),
-        },
-    ),
-    **_downstream(
-        "final",
-        _FINAL,
-        {
-            "class": ("snowman", "nut", "house", "rocket", "spool", "arch"),
-            "boxes": ("house", "mushroom", "nut", "lamp", "snowman"),
-            "map": ("lamp", "stairs", "mushroom", "spool", "nut"),
-            "map2": ("rocket", "arch", "snowman", "house", "spool"),
-            "depth": ("arch", "nut", "stairs", "mushroom", "rocket"),
-            "normals": ("house", "spool", "nut", "mushroom", "stairs"),
-        },
-    ),
+    **{name: Family(styles=(style,), **_TRAINING) for name, style in _STYLES.items()},
+    "pool": Family(styles=tuple(_pool), **_TRAINING),
+    **{name: _downstream(name, shapes) for name, shapes in _SHAPES.items()},
 }
 """Every family. They stand for: single ImageNet, crowd Objects365, rooms COCO, depth and pool the
 paper's depth set and unlabeled pool, dev and final the six downstream sets."""
@@ -303,29 +253,27 @@ class SceneConfig:
 
     @property
     def definition(self) -> Family:
-        """The styles and the vocabulary of the family."""
+        """The styles and the class lists of the family."""
         return FAMILIES[self.family]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the one-object images' classes; empty for a set without them."""
-        return self.definition.vocabulary.classes
+        return self.definition.classes
 
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of the boxes' labels."""
-        return self.definition.vocabulary.categories
+        return self.definition.categories
 
     @property
     def semantic_classes(self) -> tuple[str, ...]:
         """Names of the semantic map's values: the stuff, then the things."""
-        return self.definition.vocabulary.stuff + self.definition.vocabulary.things
+        return self.definition.stuff + self.definition.things
 
     # What else TFDS reads of a BuilderConfig; properties, so that rendering needs no TensorFlow.
-    version = None
-    release_notes = None
-    supported_versions = ()
-    tags = ()
+    version = release_notes = None
+    supported_versions = tags = ()
 
     @property
     def description(self) -> str:

@@ -7,12 +7,11 @@ cast; shadow rays only where the way to the light comes near the thing.
 Arrays are [3, H, W] here; results have channels last.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
 
+from must_keras.synthetic.shapes import Solid
 from must_keras.synthetic.worlds import Thing, World
 
 MAX_DEPTH = np.float32(60.0)
@@ -44,6 +43,7 @@ class Rendering:
 
 SURFACES = ("floor", "wall", "ceiling", "ground", "sky", "panel", "rug")
 _FLOOR, _WALL, _CEILING, _GROUND, _SKY, _PANEL, _RUG = range(len(SURFACES))
+_PAINTS = {_FLOOR: "floor", _GROUND: "floor", _WALL: "wall", _CEILING: "ceiling"}
 
 
 class _Cast:
@@ -51,15 +51,15 @@ class _Cast:
 
     def __init__(self, world: World, thing: Thing):
         self.thing = thing
-        self.solids, self.forward, self.inverse, self.offset = [], [], [], []
+        # Of each part the solid, and the way from camera axes into its unit space.
+        self.parts: list[tuple[Solid, np.ndarray, np.ndarray]] = []
         to_camera = world.turn.T
         base = to_camera @ thing.matrix
         middle = to_camera @ (thing.center - world.eye)
         for part in thing.shape.parts:
-            matrix = base * np.array(part.size)
-            self.solids.append(part.solid)
-            self.inverse.append(np.linalg.inv(matrix).astype(np.float32))
-            self.offset.append((middle + base @ np.array(part.center)).astype(np.float32)[:, None])
+            inverse = np.linalg.inv(base * np.array(part.size)).astype(np.float32)
+            offset = (middle + base @ part.center).astype(np.float32)[:, None]
+            self.parts.append((part.solid, inverse, offset))
         self.base_inverse = np.linalg.inv(base).astype(np.float32)
         self.middle = middle.astype(np.float32)[:, None]
         shape = thing.shape
@@ -71,25 +71,17 @@ class _Cast:
 
     def hit(self, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first t [K] and the part [K] that is hit, of rays in camera axes."""
-        best, which = None, np.int8(0)
-        for number, solid in enumerate(self.solids):
-            inverse = self.inverse[number]
-            t = solid.hit(inverse @ (origin - self.offset[number]), inverse @ direction)
-            if best is None:
-                best, which = t, np.zeros(t.shape, np.int8)
-            else:
-                which = np.where(t < best, np.int8(number), which)
-                best = np.minimum(best, t)
-        return best, which
+        hits = []
+        for solid, inverse, offset in self.parts:
+            hits.append(solid.hit(inverse @ (origin - offset), inverse @ direction))
+        return np.min(hits, axis=0), np.argmin(hits, axis=0).astype(np.int8)
 
     def normal(self, points: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Return outward normals [3, K] in camera axes, not of unit length."""
         normals = np.empty_like(points)
-        for number, solid in enumerate(self.solids):
-            here = slice(None) if len(self.solids) == 1 else which == number
-            inverse = self.inverse[number]
-            local = solid.normal(inverse @ (points[:, here] - self.offset[number]))
-            normals[:, here] = inverse.T @ local
+        for number, (solid, inverse, offset) in enumerate(self.parts):
+            here = slice(None) if len(self.parts) == 1 else which == number
+            normals[:, here] = inverse.T @ solid.normal(inverse @ (points[:, here] - offset))
         return normals
 
     def window(self, focal: float, size: int) -> tuple[slice, slice]:
@@ -137,12 +129,7 @@ def _background(world: World, directions: np.ndarray):
     flat = np.stack([across, up, np.zeros_like(up)])
 
     colors = np.empty_like(points)
-    for number, name in (
-        (_FLOOR, "floor"),
-        (_GROUND, "floor"),
-        (_WALL, "wall"),
-        (_CEILING, "ceiling"),
-    ):
+    for number, name in _PAINTS.items():
         here = np.flatnonzero(surface == number)
         if here.size:
             colors[:, here] = world.surfaces[name].over(flat[:, here])

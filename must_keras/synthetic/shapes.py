@@ -8,8 +8,6 @@ Arrays: [3, K] for K points or directions, float32, coordinates x, y, z with z u
 the ray misses. Directions need not be unit vectors: an affine map of the ray keeps t.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 
@@ -36,12 +34,8 @@ class Revolved:
     def __init__(self, q0: float, q1: float, q2: float, low: float = -1.0, high: float = 1.0):
         self.q0, self.q1, self.q2 = (np.float32(q) for q in (q0, q1, q2))
         self.low, self.high = np.float32(low), np.float32(high)
-        squared = [max(0.0, q0 + q1 * z + q2 * z * z) for z in (low, high)]
-        self.caps = [
-            (np.float32(z), np.float32(s))
-            for z, s in zip((low, high), squared, strict=True)
-            if s > 0
-        ]
+        ends = [(z, q0 + q1 * z + q2 * z * z) for z in (low, high)]
+        self.caps = [(np.float32(z), np.float32(s)) for z, s in ends if s > 0]
         heights = np.linspace(low, high, 65)
         self._profile = np.sqrt(np.maximum(q0 + q1 * heights + q2 * heights**2, 0)), heights
         self.convex = q2 <= 0 or 4 * q0 * q2 <= q1 * q1
@@ -204,17 +198,36 @@ class Torus:
         return float(self.ring * flat + self.tube * np.linalg.norm(direction))
 
 
+Solid = Revolved | Polyhedron | Torus
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One solid of a shape: ``p = center + size * unit`` in the shape's own space.
+    """One solid of a shape: ``p = (x, 0, z) + size * unit`` in the shape's own space.
+
+    Attributes:
+        solid: in its unit space.
+        size: factor of each axis, or of all.
+        z: height of its center.
+        x: of its center.
 
     Example:
-        Part(BALL, center=(0, 0, 0.6), size=(0.5, 0.5, 0.5))
+        Part(BALL, 0.5, z=0.6)
     """
 
-    solid: Revolved | Polyhedron | Torus
-    center: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    solid: Solid
+    size: float | tuple[float, float, float] = 1.0
+    z: float = 0.0
+    x: float = 0.0
+
+    @property
+    def center(self) -> np.ndarray:
+        """[3], in the shape's own space."""
+        return np.array([self.x, 0.0, self.z])
+
+    def support(self, direction: np.ndarray) -> float:
+        """Return the largest ``direction . p`` over the solid; direction [3]."""
+        return self.solid.support(direction * np.array(self.size)) + direction @ self.center
 
 
 class Shape:
@@ -227,7 +240,7 @@ class Shape:
         low, high: [3] the upright bounding box; radius: of the ball around that box's center.
 
     Example:
-        Shape(Part(BALL, (0, 0, -0.4), (0.7, 0.7, 0.7)), Part(BALL, (0, 0, 0.55), (0.4, 0.4, 0.4)))
+        Shape(Part(BALL, 0.7, z=-0.4), Part(BALL, 0.4, z=0.55))
     """
 
     def __init__(self, *parts: Part, narrow=(1.0, 1.0), tall=(0.85, 1.2)):
@@ -250,23 +263,21 @@ class Shape:
 
     def support(self, direction: np.ndarray) -> float:
         """Return the largest ``direction . p`` over the shape; direction [3]."""
-        return max(
-            part.solid.support(direction * np.array(part.size)) + direction @ np.array(part.center)
-            for part in self.parts
-        )
+        return max(part.support(direction) for part in self.parts)
+
+
+def _around(sides: int, across: float, up: float) -> list[tuple[float, float, float, float]]:
+    """Return planes around z, each as far from it as the sides of a regular polygon."""
+    turns, inner = 2 * np.pi * (np.arange(sides) + 0.5) / sides, np.cos(np.pi / sides)
+    return [(across * np.cos(a), across * np.sin(a), up * inner, inner) for a in turns]
 
 
 def _prism(sides: int) -> Polyhedron:
-    turns = 2 * np.pi * (np.arange(sides) + 0.5) / sides
-    around = [(np.cos(a), np.sin(a), 0, np.cos(np.pi / sides)) for a in turns]
-    return Polyhedron([*around, (0, 0, 1, 1), (0, 0, -1, 1)])
+    return Polyhedron([*_around(sides, 1, 0), (0, 0, 1, 1), (0, 0, -1, 1)])
 
 
 def _pyramid(sides: int) -> Polyhedron:
-    turns = 2 * np.pi * (np.arange(sides) + 0.5) / sides
-    inner = np.cos(np.pi / sides)
-    around = [(2 * np.cos(a), 2 * np.sin(a), inner, inner) for a in turns]
-    return Polyhedron([*around, (0, 0, -1, 1)])
+    return Polyhedron([*_around(sides, 2, 1), (0, 0, -1, 1)])
 
 
 BALL = Revolved(1, 0, -1)
@@ -281,79 +292,60 @@ GEM = Polyhedron([(x, y, z, 1) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1
 SHAPES: dict[str, Shape] = {
     # Of the training families.
     "ball": Shape(Part(BALL), tall=(0.95, 1.05)),
-    "block": Shape(Part(BOX, size=(0.85, 0.85, 0.85)), narrow=(0.6, 1.0), tall=(0.6, 1.25)),
-    "can": Shape(Part(CAN, size=(0.65, 0.65, 0.95)), tall=(0.75, 1.2)),
-    "cone": Shape(Part(CONE, size=(0.85, 0.85, 1.0))),
+    "block": Shape(Part(BOX, 0.85), narrow=(0.6, 1.0), tall=(0.6, 1.25)),
+    "can": Shape(Part(CAN, (0.65, 0.65, 0.95)), tall=(0.75, 1.2)),
+    "cone": Shape(Part(CONE, (0.85, 0.85, 1.0))),
     "ring": Shape(Part(Torus(0.7, 0.3)), tall=(0.95, 1.2)),
-    "pyramid": Shape(Part(_pyramid(4), size=(1.15, 1.15, 0.9)), narrow=(0.85, 1.0)),
+    "pyramid": Shape(Part(_pyramid(4), (1.15, 1.15, 0.9)), narrow=(0.85, 1.0)),
     "pill": Shape(
-        Part(CAN, size=(0.5, 0.5, 0.6)),
-        Part(BALL, (0, 0, 0.6), (0.5, 0.5, 0.5)),
-        Part(BALL, (0, 0, -0.6), (0.5, 0.5, 0.5)),
-        tall=(0.9, 1.2),
+        Part(CAN, (0.5, 0.5, 0.6)), Part(BALL, 0.5, z=0.6), Part(BALL, 0.5, z=-0.6), tall=(0.9, 1.2)
     ),
-    "gem": Shape(Part(GEM, size=(0.9, 0.9, 1.1)), narrow=(0.85, 1.0)),
+    "gem": Shape(Part(GEM, (0.9, 0.9, 1.1)), narrow=(0.85, 1.0)),
     "dome": Shape(Part(DOME), tall=(0.85, 1.1)),
     "bench": Shape(
-        Part(BOX, (0, 0, -0.5), (1.0, 0.6, 0.4)),
-        Part(BOX, (-0.68, 0, 0.4), (0.32, 0.6, 0.55)),
+        Part(BOX, (1.0, 0.6, 0.4), z=-0.5),
+        Part(BOX, (0.32, 0.6, 0.55), z=0.4, x=-0.68),
         narrow=(0.8, 1.2),
     ),
     "table": Shape(
-        Part(CAN, (0, 0, 0.7), (1.0, 1.0, 0.15)),
-        Part(CAN, (0, 0, -0.1), (0.2, 0.2, 0.7)),
-        Part(CAN, (0, 0, -0.85), (0.6, 0.6, 0.1)),
+        Part(CAN, (1.0, 1.0, 0.15), z=0.7),
+        Part(CAN, (0.2, 0.2, 0.7), z=-0.1),
+        Part(CAN, (0.6, 0.6, 0.1), z=-0.85),
         tall=(0.75, 1.1),
     ),
     # Of the dev sets.
-    "egg": Shape(Part(BALL, size=(0.68, 0.68, 1.05)), tall=(0.9, 1.15)),
-    "tent": Shape(Part(ROOF, size=(0.8, 1.0, 0.75)), narrow=(0.8, 1.2)),
-    "cup": Shape(Part(Revolved(0.5625, 0.375, 0.0625), size=(0.85, 0.85, 0.9))),
+    "egg": Shape(Part(BALL, (0.68, 0.68, 1.05)), tall=(0.9, 1.15)),
+    "tent": Shape(Part(ROOF, (0.8, 1.0, 0.75)), narrow=(0.8, 1.2)),
+    "cup": Shape(Part(Revolved(0.5625, 0.375, 0.0625), (0.85, 0.85, 0.9))),
     "dumbbell": Shape(
-        Part(CAN, size=(0.2, 0.2, 0.6)),
-        Part(BALL, (0, 0, 0.65), (0.48, 0.48, 0.48)),
-        Part(BALL, (0, 0, -0.65), (0.48, 0.48, 0.48)),
+        Part(CAN, (0.2, 0.2, 0.6)), Part(BALL, 0.48, z=0.65), Part(BALL, 0.48, z=-0.65)
     ),
-    "plus": Shape(
-        Part(BOX, size=(1.0, 0.35, 0.35)), Part(BOX, size=(0.35, 0.35, 1.0)), narrow=(0.8, 1.3)
-    ),
-    "tetra": Shape(Part(_pyramid(3), size=(1.1, 1.1, 0.9))),
-    "bolt": Shape(
-        Part(_prism(6), (0, 0, 0.6), (0.95, 0.95, 0.35)), Part(CAN, (0, 0, -0.35), (0.4, 0.4, 0.65))
-    ),
-    "ramp": Shape(Part(RAMP, size=(1.0, 0.75, 0.8)), narrow=(0.8, 1.2)),
-    "tee": Shape(
-        Part(BOX, (0, 0, 0.65), (1.0, 0.4, 0.32)), Part(BOX, (0, 0, -0.35), (0.32, 0.4, 0.7))
-    ),
+    "plus": Shape(Part(BOX, (1.0, 0.35, 0.35)), Part(BOX, (0.35, 0.35, 1.0)), narrow=(0.8, 1.3)),
+    "tetra": Shape(Part(_pyramid(3), (1.1, 1.1, 0.9))),
+    "bolt": Shape(Part(_prism(6), (0.95, 0.95, 0.35), z=0.6), Part(CAN, (0.4, 0.4, 0.65), z=-0.35)),
+    "ramp": Shape(Part(RAMP, (1.0, 0.75, 0.8)), narrow=(0.8, 1.2)),
+    "tee": Shape(Part(BOX, (1.0, 0.4, 0.32), z=0.65), Part(BOX, (0.32, 0.4, 0.7), z=-0.35)),
     # Of the final sets.
-    "snowman": Shape(
-        Part(BALL, (0, 0, -0.4), (0.68, 0.68, 0.68)), Part(BALL, (0, 0, 0.55), (0.45, 0.45, 0.45))
-    ),
-    "mushroom": Shape(
-        Part(DOME, (0, 0, 0.1), (0.95, 0.95, 0.8)), Part(CAN, (0, 0, -0.4), (0.35, 0.35, 0.55))
-    ),
-    "rocket": Shape(
-        Part(CAN, (0, 0, -0.4), (0.5, 0.5, 0.7)), Part(CONE, (0, 0, 0.7), (0.5, 0.5, 0.4))
-    ),
-    "house": Shape(
-        Part(BOX, (0, 0, -0.4), (0.75, 0.8, 0.5)), Part(ROOF, (0, 0, 0.5), (0.85, 0.9, 0.4))
-    ),
+    "snowman": Shape(Part(BALL, 0.68, z=-0.4), Part(BALL, 0.45, z=0.55)),
+    "mushroom": Shape(Part(DOME, (0.95, 0.95, 0.8), z=0.1), Part(CAN, (0.35, 0.35, 0.55), z=-0.4)),
+    "rocket": Shape(Part(CAN, (0.5, 0.5, 0.7), z=-0.4), Part(CONE, (0.5, 0.5, 0.4), z=0.7)),
+    "house": Shape(Part(BOX, (0.75, 0.8, 0.5), z=-0.4), Part(ROOF, (0.85, 0.9, 0.4), z=0.5)),
     "stairs": Shape(
-        Part(BOX, (0, 0, -0.6), (0.95, 0.65, 0.3)),
-        Part(BOX, (0.32, 0, 0.0), (0.63, 0.65, 0.3)),
-        Part(BOX, (0.64, 0, 0.6), (0.31, 0.65, 0.3)),
+        Part(BOX, (0.95, 0.65, 0.3), z=-0.6),
+        Part(BOX, (0.63, 0.65, 0.3), z=0.0, x=0.32),
+        Part(BOX, (0.31, 0.65, 0.3), z=0.6, x=0.64),
     ),
-    "spool": Shape(Part(Revolved(0.15, 0, 0.85), size=(0.8, 0.8, 0.9))),
+    "spool": Shape(Part(Revolved(0.15, 0, 0.85), (0.8, 0.8, 0.9))),
     "arch": Shape(
-        Part(BOX, (0, 0, 0.65), (1.0, 0.4, 0.3)),
-        Part(BOX, (-0.7, 0, -0.3), (0.3, 0.4, 0.65)),
-        Part(BOX, (0.7, 0, -0.3), (0.3, 0.4, 0.65)),
+        Part(BOX, (1.0, 0.4, 0.3), z=0.65),
+        Part(BOX, (0.3, 0.4, 0.65), z=-0.3, x=-0.7),
+        Part(BOX, (0.3, 0.4, 0.65), z=-0.3, x=0.7),
     ),
-    "nut": Shape(Part(_prism(6), size=(1.0, 1.0, 0.5)), tall=(0.8, 1.2)),
+    "nut": Shape(Part(_prism(6), (1.0, 1.0, 0.5)), tall=(0.8, 1.2)),
     "lamp": Shape(
-        Part(CONE, (0, 0, 0.5), (0.75, 0.75, 0.5)),
-        Part(CAN, (0, 0, -0.4), (0.14, 0.14, 0.5)),
-        Part(CAN, (0, 0, -0.9), (0.5, 0.5, 0.1)),
+        Part(CONE, (0.75, 0.75, 0.5), z=0.5),
+        Part(CAN, (0.14, 0.14, 0.5), z=-0.4),
+        Part(CAN, (0.5, 0.5, 0.1), z=-0.9),
     ),
 }
 """Every shape; its name is its class, category and semantic class."""

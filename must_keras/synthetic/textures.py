@@ -4,8 +4,6 @@ A pattern takes points [3, K] float32 (an object's unit space, or meters on a wa
 ``scale`` (cells per unit) and ``phase`` (a random shift), and returns [K] float32.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 
@@ -23,9 +21,8 @@ def plain(points, scale, phase):
 
 def stripes(points, scale, phase):
     """Return hard bands across x + z."""
-    return np.where(
-        np.sin((points[0] + 0.6 * points[2]) * (3 * scale) + phase) > 0, 1.0, -1.0
-    ).astype("f4")
+    waves = np.sin((points[0] + 0.6 * points[2]) * (3 * scale) + phase)
+    return np.where(waves > 0, 1.0, -1.0).astype("f4")
 
 
 def halves(points, scale, phase):

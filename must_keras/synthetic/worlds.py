@@ -4,11 +4,10 @@ World axes: x east, y north, z up, meters; the camera stands at x = y = 0. Camer
 Y down, Z forward.
 """
 
-from __future__ import annotations
-
 import colorsys
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,14 +104,9 @@ def look_at(yaw: float, pitch: float, roll: float) -> np.ndarray:
     forward = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     down = np.cross(forward, right)
-    return np.stack(
-        [
-            np.cos(roll) * right + np.sin(roll) * down,
-            np.cos(roll) * down - np.sin(roll) * right,
-            forward,
-        ],
-        axis=1,
-    )
+    rolled_right = np.cos(roll) * right + np.sin(roll) * down
+    rolled_down = np.cos(roll) * down - np.sin(roll) * right
+    return np.stack([rolled_right, rolled_down, forward], axis=1)
 
 
 def _turned(axis: int, angle: float) -> np.ndarray:
@@ -124,12 +118,15 @@ def _turned(axis: int, angle: float) -> np.ndarray:
     return matrix
 
 
+def sample_one(rng: np.random.Generator, values: Sequence, weights: np.ndarray) -> Any:
+    """Sample one of some values with probabilities in proportion to their weights."""
+    return values[int(rng.choice(len(values), p=weights / weights.sum()))]
+
+
 def _thing_paint(rng: np.random.Generator, style: Style) -> Paint:
     def color():
-        rgb = colorsys.hsv_to_rgb(
-            rng.random(), rng.uniform(*style.saturation), rng.uniform(*style.value)
-        )
-        return np.array(rgb, np.float32)
+        hsv = rng.random(), rng.uniform(*style.saturation), rng.uniform(*style.value)
+        return np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
 
     first = rng.random() < 0.5
     number = 0 if first else int(rng.integers(1, len(style.patterns)))
@@ -157,8 +154,7 @@ def _surface_paint(rng: np.random.Generator, style: Style, gray: float) -> Paint
 
 def _place(rng, style, yaw: float, half_view: float, height: float, taken: list) -> Thing | None:
     """Return a thing on the floor in the camera's view, beside those ``taken``, or None."""
-    weights = np.linspace(1.7, 1.0, len(style.shapes))
-    name = style.shapes[int(rng.choice(len(style.shapes), p=weights / weights.sum()))]
+    name = sample_one(rng, style.shapes, np.linspace(1.7, 1.0, len(style.shapes)))
     shape = SHAPES[name]
     proportions = np.array([1.0, rng.uniform(*shape.narrow), rng.uniform(*shape.tall)])
     radius = rng.uniform(*style.radius)
@@ -172,28 +168,20 @@ def _place(rng, style, yaw: float, half_view: float, height: float, taken: list)
     for _ in range(12):
         slant = radius / (rng.uniform(*style.span) * np.tan(half_view))
         distance = np.sqrt(max(slant**2 - (height - radius) ** 2, 0.5 * slant**2))
-        bearing = yaw + half_view * (
-            rng.uniform(-0.8, 0.8) if style.count[1] > 1 else rng.normal(0, 0.2)
-        )
+        aside = rng.uniform(-0.8, 0.8) if style.count[1] > 1 else rng.normal(0, 0.2)
+        bearing = yaw + half_view * aside
         place = distance * np.array([np.sin(bearing), np.cos(bearing)])
         if all(np.hypot(*(place - p)) > 0.95 * (radius + r) for p, r in taken):
             break
     else:
         return None
     taken.append((place, radius))
-    lift = shape.support(-matrix[2])
-    return Thing(
-        name=name,
-        shape=shape,
-        matrix=matrix,
-        center=np.array([*place, lift]),
-        paint=_thing_paint(rng, style),
-    )
+    center = np.array([*place, shape.support(-matrix[2])])
+    paint = _thing_paint(rng, style)
+    return Thing(name=name, shape=shape, matrix=matrix, center=center, paint=paint)
 
 
-def _patches(
-    rng: np.random.Generator, style: Style, reach: float, height: float
-) -> tuple[Patch, ...]:
+def _patches(rng: np.random.Generator, style: Style, height: float) -> tuple[Patch, ...]:
     patches = []
     for surface in ("floor", "wall"):
         for _ in range(int(rng.integers(0, style.patches + 1))):
@@ -202,7 +190,7 @@ def _patches(
             patches.append(
                 Patch(
                     surface=surface,
-                    center=(rng.uniform(-reach, reach), middle + rng.uniform(-0.5, 0.6)),
+                    center=(rng.uniform(-2.5, 2.5), middle + rng.uniform(-0.5, 0.6)),
                     half=(rng.uniform(0.4, 1.2), rng.uniform(0.3, 0.8)),
                     paint=_surface_paint(rng, style, min(0.85, gray * rng.choice([0.65, 1.25]))),
                 )
@@ -223,27 +211,22 @@ def sample_world(rng: np.random.Generator, style: Style) -> World:
     # The camera points at the middle of the things; the room is built around them all.
     centers = np.stack([thing.center for thing in things])
     distance = np.hypot(centers[:, 0], centers[:, 1]).mean()
-    pitch = np.arctan2(height - centers[:, 2].mean(), distance) + np.radians(
-        rng.uniform(*style.tilt)
-    )
+    pitch = np.arctan2(height - centers[:, 2].mean(), distance)
+    pitch += np.radians(rng.uniform(*style.tilt))
     places, radii = np.stack([p for p, _ in taken]), np.array([r for _, r in taken])[:, None]
     low = np.minimum((places - radii).min(axis=0), -0.4) - rng.uniform(0.1, 1.8, 2)
     high = np.maximum((places + radii).max(axis=0), 0.4) + rng.uniform(0.1, 1.8, 2)
     top = max(rng.uniform(1.9, 2.9), height + 0.3)
     indoors = rng.random() < style.indoors
 
-    light = np.array(
-        [*(places.mean(axis=0) * rng.uniform(0.3, 1.1)), rng.uniform(*style.lamp) + 0.8]
-    )
+    beside = places.mean(axis=0) * rng.uniform(0.3, 1.1)
+    light = np.array([*beside, rng.uniform(*style.lamp) + 0.8])
     light[:2] += rng.uniform(-1.6, 1.6, 2) * (1.0 if indoors else 2.0)
     light[2] *= 1.0 if indoors else 1.7
     if indoors:
         light = np.clip(light, [*(low + 0.2), 0.5], [*(high - 0.2), top - 0.15])
-    grays = rng.uniform(*style.walls, 3)
-    surfaces = {
-        name: _surface_paint(rng, style, gray)
-        for name, gray in zip(("floor", "wall", "ceiling"), grays, strict=True)
-    }
+    grays = zip(("floor", "wall", "ceiling"), rng.uniform(*style.walls, 3), strict=True)
+    surfaces = {name: _surface_paint(rng, style, gray) for name, gray in grays}
     if not indoors:  # A pale sky; its two colors are those of the horizon and of the zenith.
         zenith = np.float32([0.5, 0.62, 0.8]) * rng.uniform(0.7, 1.15)
         surfaces["wall"] = Paint(color=np.float32([0.85, 0.87, 0.88]), other=zenith.astype("f4"))
@@ -254,7 +237,7 @@ def sample_world(rng: np.random.Generator, style: Style) -> World:
         low=np.array([*low, 0.0]) if indoors else None,
         high=np.array([*high, top]) if indoors else None,
         surfaces=surfaces,
-        patches=_patches(rng, style, 2.5, top),
+        patches=_patches(rng, style, top),
         things=things,
         light=light,
         ambient=rng.uniform(*style.ambient),

@@ -1,12 +1,10 @@
 """Checkpoints: the state from which a killed training is resumed exactly."""
 
-from __future__ import annotations
-
+import concurrent.futures
 import json
 import pathlib
 import re
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -61,10 +59,9 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, variables: Sequence[keras.Variable]):
         self.folder, self._folder = folder, folder / CHECKPOINTS
-        self._variables = list(variables)
-        self._names = [f"variable-{i}" for i in range(len(self._variables))]
-        self._writing: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._variables = {f"variable-{i}": v for i, v in enumerate(variables)}
+        self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self._writing: concurrent.futures.Future[None] | None = None
         self.last_seconds = 0.0
         """Seconds in which the last one was written."""
 
@@ -99,14 +96,14 @@ class Checkpoints:
             raise damaged(path, what, remedy=remedy) from None
         if not isinstance(state, dict):
             raise damaged(path, f"its {_STATE} is {state!r}, expected an object", remedy=remedy)
-        shapes = {n: tuple(v.shape) for n, v in zip(self._names, self._variables, strict=True)}
+        shapes = {name: tuple(v.shape) for name, v in self._variables.items()}
         if {name: array.shape for name, array in found.items()} != shapes:
             raise UserError.at(path, "belongs to another network: delete it to start afresh")
-        return Checkpoint(step=step, arrays=[found[name] for name in self._names], state=state)
+        return Checkpoint(step=step, arrays=[found[name] for name in shapes], state=state)
 
     def restore(self, saved: Checkpoint) -> None:
         """Assign the saved values to the variables."""
-        for variable, array in zip(self._variables, saved.arrays, strict=True):
+        for variable, array in zip(self._variables.values(), saved.arrays, strict=True):
             variable.assign(array)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
@@ -117,10 +114,9 @@ class Checkpoints:
         """
         self.wait()
         # A copy: on a CPU a variable's numpy view is the variable itself.
-        arrays = {n: np.array(v) for n, v in zip(self._names, self._variables, strict=True)}
+        arrays = {name: np.array(v) for name, v in self._variables.items()}
         arrays[_STATE] = np.array(json.dumps(state))
-        self._writing = threading.Thread(target=self._write, args=(step, arrays))
-        self._writing.start()
+        self._writing = self._thread.submit(self._write, step, arrays)
 
     def wait(self) -> None:
         """Return when the last checkpoint is written.
@@ -128,24 +124,18 @@ class Checkpoints:
         Raises:
             OSError: it could not be written.
         """
-        if self._writing is not None:
-            self._writing.join()
-            self._writing = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         start = time.monotonic()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path(step)) as path, path.open("wb") as file:
-                np.savez(file, **arrays)
-            for path in self._paths()[:-_KEPT]:
-                path.unlink()
-            self.last_seconds = time.monotonic() - start
-        except BaseException as error:  # Raised by `wait`, in the training thread.
-            self._error = error
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path(step)) as path, path.open("wb") as file:
+            np.savez(file, **arrays)
+        for path in self._paths()[:-_KEPT]:
+            path.unlink()
+        self.last_seconds = time.monotonic() - start
 
     def _path(self, step: int) -> pathlib.Path:
         return self._folder / f"step-{step:08d}.npz"

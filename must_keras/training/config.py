@@ -1,20 +1,17 @@
 """The values of one training, as a recipe states them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import UserError, expect
-from must_keras.training.efficient_layers import recompute
 from must_keras.training.fitted import FittedModel
+from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
 from must_keras.training.network import BACKBONE, Precision
 from must_keras.training.optimizers import Optimizer
 from must_keras.training.schedules import Cosine, Schedule
-from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import local_replicas, num_replicas
 
 # Momenta of running averages in long trainings: BatchNormalization's statistics, and weights.

@@ -1,7 +1,5 @@
 """A Keras model whose training step runs under every distribution strategy."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +11,9 @@ from keras import ops
 
 from must_keras.ops.precision import in_full_precision
 from must_keras.tasks.base import Task
-from must_keras.training.efficient_layers import fuse
+from must_keras.training.layer_calls import StochasticDepth, fuse
 from must_keras.training.optimizers import clipping, global_norm
 from must_keras.training.schedules import only_where
-from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
@@ -94,7 +91,8 @@ class FittedModel(keras.Model):
     def optimize(self, pairs: Sequence[tuple[Tensor, keras.Variable]], loss: Tensor) -> Tensor:
         """Apply one optimizer step: gradients are summed over replicas, then clipped.
 
-        Where the loss or a gradient is not finite the weights keep their values: see nonfinite.py.
+        Where the loss or a gradient is not finite the weights keep their values: see
+        diagnostics.keep_step.
 
         Args:
             pairs: this replica's (gradient, variable).

@@ -3,8 +3,6 @@
 A new one is a subclass of Start; nothing lists them.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import pathlib
@@ -81,11 +79,9 @@ class FromScratch(Start):
         return "scratch"
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
-        del model, network
         return []
 
     def depends_on(self, network: Network) -> dict[str, Any]:
-        del network
         return {"type": "FromScratch"}
 
 
@@ -123,7 +119,6 @@ class _FromFile(Start):
         return str(self.path)
 
     def depends_on(self, network: Network) -> dict[str, Any]:
-        del network
         return {"type": type(self).__name__, "sha256": file_sha256(self._file())}
 
     def artifact(self) -> Artifact | None:
@@ -156,7 +151,6 @@ class FromModel(_FromFile):
     has_heads: ClassVar[bool] = True
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
-        del network
         if pathlib.Path(self.path).name.endswith(".weights.h5"):
             return self._all_weights(model)
         found = self._load()
@@ -191,7 +185,6 @@ class FromBackbone(_FromFile):
     """
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
-        del network
         found = self._load()
         has_one = BACKBONE in {layer.name for layer in found.layers}
         backbone = found.get_layer(BACKBONE) if has_one else found

@@ -3,25 +3,14 @@
 Inputs are images, or features that were computed once where they fit into memory.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from must_keras.data import pipeline
 from must_keras.data.augmentation import WholeImages
-from must_keras.data.pipeline import (
-    Examples,
-    MakeViews,
-    evaluation_batches,
-    example_at,
-    one_view,
-    shuffled,
-    training_batches,
-    untuned,
-)
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
@@ -54,7 +43,7 @@ class FeatureCache:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: pipeline.Examples,
         tasks: Sequence[Task],
         features: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
         views: WholeImages,
@@ -66,15 +55,14 @@ class FeatureCache:
         self._number, self._views = len(examples), views
         rows = []
         for mirror in (False, True) if views.mirror else (False,):
-            batches = evaluation_batches(
+            batches = pipeline.evaluation_batches(
                 examples, tasks, size=size, batch=batch, ranges=[range(self._number)], mirror=mirror
             )
             for x, y in track(batches, title, len(batches)):
-                keep = y["index"] >= 0
-                pair = (features(x), y["labels"])
-                rows.append(
-                    tf.nest.map_structure(lambda v, k=keep: tf.boolean_mask(_on_host(v), k), pair)
-                )
+                keep, pair = y["index"] >= 0, (features(x), y["labels"])
+                with tf.device("CPU"):
+                    pair = tf.nest.map_structure(tf.identity, pair)
+                rows.append(tf.nest.map_structure(lambda v, k=keep: tf.boolean_mask(v, k), pair))
         with tf.device("CPU"):
             self._kept = tf.nest.map_structure(lambda *some: tf.concat(some, axis=0), *rows)
 
@@ -93,7 +81,7 @@ class FeatureCache:
 
         @tf.autograph.experimental.do_not_convert
         def row_at(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            index, key = example_at(
+            index, key = pipeline.example_at(
                 place, num_examples=self._number, seed=seed, batch=batch, share=share, shares=shares
             )
             second = tf.cast(self._views.is_mirrored(key), index.dtype)
@@ -106,7 +94,7 @@ class FeatureCache:
 
         dataset = tf.data.Dataset.range(steps.start * own, steps.stop * own).map(row_at)
         dataset = dataset.batch(per_replica or own, drop_remainder=True)
-        return untuned(dataset.map(look_up).prefetch(2))
+        return pipeline.untuned(dataset.map(look_up).prefetch(2))
 
 
 class InputPipeline:
@@ -129,19 +117,21 @@ class InputPipeline:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: pipeline.Examples,
         tasks: Sequence[Task],
         training: TrainingConfig,
         *,
         size: int,
         seed: int,
-        make_views: MakeViews | None = None,
+        make_views: pipeline.MakeViews | None = None,
         cache: FeatureCache | None = None,
     ):
         self._examples, self._training, self._seed = examples, training, seed
-        views = make_views or one_view(tasks, size=size, augmentation=training.augmentation)
-        images = functools.partial(training_batches, examples, tuple(tasks), make_views=views)
-        self._batches = images if cache is None else cache.batches
+        make_batches, augmentation = pipeline.training_batches, training.augmentation
+        views = make_views or pipeline.one_view(tasks, size=size, augmentation=augmentation)
+        images = functools.partial(make_batches, examples, tuple(tasks), make_views=views)
+        batches = images if cache is None else cache.batches
+        self._batches = functools.partial(batches, batch=training.batch, seed=seed)
         self._whole: Any = None
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -157,13 +147,13 @@ class InputPipeline:
 
     def batch_of(self, step: int) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         """Return the batch, over all replicas, of optimizer step `step` (the first is 0)."""
-        return next(iter(self._share(range(step, step + 1), self._training.batch)))
+        return next(iter(self._batches(steps=range(step, step + 1))))
 
     def ids_of(self, step: int) -> list[str]:
         """Return the ids of the images of that batch."""
         batch, number = self._training.batch, len(self._examples)
         places = [
-            int(shuffled(tf.constant(p, tf.int64), num_examples=number, seed=self._seed))
+            int(pipeline.shuffled(tf.constant(p, tf.int64), num_examples=number, seed=self._seed))
             for p in range(step * batch, (step + 1) * batch)
         ]
         return [self._examples.image_id(place) for place in places]
@@ -171,25 +161,9 @@ class InputPipeline:
     def _build(self, first: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         steps, replicas = range(first, self._training.steps), num_replicas()
         per_replica = self._training.batch // replicas
+        own = functools.partial(self._batches, steps=steps, per_replica=per_replica)
         if replicas == 1:
-            return self._share(steps, per_replica)
+            return own()
         return tf.distribute.get_strategy().distribute_datasets_from_function(
-            lambda c: self._share(steps, per_replica, c.input_pipeline_id, c.num_input_pipelines)
+            lambda context: own(share=context.input_pipeline_id, shares=context.num_input_pipelines)
         )
-
-    def _share(
-        self, steps: range, per_replica: int, share: int = 0, shares: int = 1
-    ) -> tf.data.Dataset:
-        return self._batches(
-            batch=self._training.batch,
-            seed=self._seed,
-            steps=steps,
-            share=share,
-            shares=shares,
-            per_replica=per_replica,
-        )
-
-
-def _on_host(value: tf.Tensor) -> tf.Tensor:
-    with tf.device("CPU"):
-        return tf.identity(value)

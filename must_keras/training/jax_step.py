@@ -17,8 +17,6 @@ Example:
 
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -97,9 +95,8 @@ def batch_losses(
     with keras.StatelessScope(state_mapping=_pairs(model, state)) as scope:
         losses = losses_over(model, tasks, y, model(x, training=True), valid_counts(tasks, y))
     found = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
-    return losses, [
-        old if new is None else new for old, new in zip(state.others, found, strict=True)
-    ]
+    pairs = zip(state.others, found, strict=True)
+    return losses, [old if new is None else new for old, new in pairs]
 
 
 def training_step(
@@ -137,19 +134,17 @@ def training_step(
         return loss, (losses, others)
 
     def step(state: State, x: Any, y: Any) -> tuple[State, dict[str, Tensor]]:
-        (loss, (losses, others)), gradients = jax.value_and_grad(total, has_aux=True)(
-            state.trainable, state, x, y
-        )
+        value_and_gradients = jax.value_and_grad(total, has_aux=True)
+        (loss, (losses, others)), gradients = value_and_gradients(state.trainable, state, x, y)
         norm = global_norm(gradients)
         finite = ops.isfinite(norm) & ops.isfinite(loss)
         factor = clipping(norm, clip_norm)
         gradients = [ops.where(finite, g * ops.cast(factor, g.dtype), 0.0) for g in gradients]
         with only_where(finite, optimizer):
-            trainable, gathered = optimizer.stateless_apply(
-                state.optimizer, gradients, state.trainable
-            )
+            applied = optimizer.stateless_apply(state.optimizer, gradients, state.trainable)
         numbers = {f"{name}_loss": value for name, value in losses.items()}
         numbers |= {"loss": loss, "gradient_norm": norm}
+        trainable, gathered = applied
         return State(trainable, others, gathered), numbers
 
     return jax.jit(step, donate_argnums=0)

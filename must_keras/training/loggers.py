@@ -4,8 +4,6 @@ TrainingConfig.loggers adds a logger; every number and image of the training, of
 of its diagnostics reaches it.
 """
 
-from __future__ import annotations
-
 import abc
 import json
 import math

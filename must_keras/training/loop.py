@@ -1,7 +1,6 @@
 """The training loop: Keras' `fit`, which can be interrupted at any step and is resumed exactly."""
 
-from __future__ import annotations
-
+import dataclasses
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,16 @@ import keras
 
 from must_keras import interruption
 from must_keras.errors import DataError, UserError, listed
+from must_keras.files import unshare
+from must_keras.modeling.loading import load_model
 from must_keras.progress import Progress
-from must_keras.training import nonfinite
+from must_keras.runs.artifact import Artifact
+from must_keras.training import diagnostics
 from must_keras.training.checkpoints import Checkpoint, Checkpoints
 from must_keras.training.config import TrainingConfig
-from must_keras.training.diagnostics import Diagnostics, shared_kernels
 from must_keras.training.fitted import FittedModel
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.loggers import Logger
+from must_keras.training.loggers import Logger, Loggers
 from must_keras.training.optimizers import reset
 from must_keras.training.strategy import (
     broadcast_from_chief,
@@ -29,6 +30,50 @@ from must_keras.training.strategy import (
 
 # A checkpoint that takes a second to write is written every 20 seconds at most.
 _MIN_SHARE_BETWEEN = 20.0
+
+
+def fit_artifact(
+    artifact: Artifact,
+    model: FittedModel,
+    pipeline: InputPipeline,
+    training: TrainingConfig,
+    *,
+    title: str,
+    origin: str,
+) -> Loggers:
+    """Train an artifact's compiled model; resume where an interrupted process stopped.
+
+    Args:
+        artifact: the artifact.
+        model: with its initial weights.
+        pipeline: the input.
+        training: its values.
+        title: begins log lines.
+        origin: of the initial weights, for the log.
+
+    Returns:
+        The loggers of the artifact, for its evaluation; without any in processes that are not the
+        chief.
+    """
+    folder = artifact.resume() if is_chief() else artifact.folder
+    loggers = Loggers(folder if is_chief() else None, training.loggers)
+    fit(model, pipeline, training, title=title, origin=origin, folder=folder, loggers=loggers)
+    return loggers
+
+
+def load_artifact(artifact: Artifact) -> keras.Model:
+    """Load the trained model of a complete artifact.
+
+    Raises:
+        UserError: it is missing, damaged, or names a class that is not allowed (see load_model).
+    """
+    return load_model(artifact.model_path, remedy=f"delete {artifact.folder} to have it made again")
+
+
+def save_artifact(artifact: Artifact, model: keras.Model) -> None:
+    """Write the trained model of an artifact; a file that another run shares keeps its bytes."""
+    unshare(artifact.model_path)
+    model.save(artifact.model_path)
 
 
 def fit(
@@ -80,8 +125,8 @@ def fit(
         model.optimizer.finalize_variable_values(model.trainable_variables)
         return
     progress = Progress(title, training.steps, folder, done=first) if is_chief() else None
-    steps = _Steps(first, model, pipeline, training, checkpoints, loggers, progress)
-    steps.rows = state.get("rows", [])
+    rows = state.get("rows", [])
+    steps = _Steps(first, model, pipeline, training, checkpoints, loggers, progress, rows)
     try:
         with interruption.postponed():
             model.fit(
@@ -126,96 +171,105 @@ def _interrupted(step: int, of: int) -> interruption.Interrupted:
     return interruption.Interrupted(f"stopped by SIGTERM at step {step} of {of}, which is saved")
 
 
+@dataclasses.dataclass(eq=False)
 class _Steps(keras.callbacks.Callback):
     """The work after each step: logging, diagnostics, checkpoints, interruption.
 
-    Only the chief has a `progress`; the others take part in what all processes compute.
+    Attributes:
+        first: the step from which the training starts.
+        trained: the model.
+        pipeline: the input.
+        training: its values.
+        checkpoints: of the artifact.
+        loggers: of the artifact.
+        progress: of the chief; None: another process, which takes part in what all compute.
+        rows: the numbers of the steps since the last log line.
     """
 
-    def __init__(
-        self,
-        first: int,
-        model: FittedModel,
-        pipeline: InputPipeline,
-        training: TrainingConfig,
-        checkpoints: Checkpoints,
-        loggers: Logger,
-        progress: Progress | None,
-    ):
+    first: int
+    trained: FittedModel
+    pipeline: InputPipeline
+    training: TrainingConfig
+    checkpoints: Checkpoints
+    loggers: Logger
+    progress: Progress | None
+    rows: list[dict[str, float]]
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._first, self._trained, self._pipeline = first, model, pipeline
-        self._training, self._checkpoints = training, checkpoints
-        self._loggers, self._progress = loggers, progress
         self._since = self._saved = time.monotonic()
         self._steps_since = 0
-        self._diagnostics: Diagnostics | None = None
-        self.rows: list[dict[str, float]] = []
-        """The numbers of the steps since the last log line."""
+        self._diagnostics: diagnostics.Diagnostics | None = None
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """See keras.callbacks.Callback."""
-        step = self._first + batch + 1
+        step = self.first + batch + 1
         numbers = {key: float(value) for key, value in (logs or {}).items()}
-        bad = nonfinite.bad_names(numbers)
+        bad = diagnostics.bad_names(numbers)
         if bad:
             raise self._keep(step, bad)
         self._log(step, numbers)
         self._diagnose(step)
         stop = _is_interrupted()
-        if self._progress is not None and (stop or step == self._training.steps or self._is_due()):
-            state = {"rows": self.rows, "files": self._loggers.sizes()}
-            self._checkpoints.save(step, state)
+        if self.progress is not None and (stop or step == self.training.steps or self._is_due()):
+            state = {"rows": self.rows, "files": self.loggers.sizes()}
+            self.checkpoints.save(step, state)
             self._saved = time.monotonic()
         if stop:
-            raise _interrupted(step, self._training.steps)
+            raise _interrupted(step, self.training.steps)
 
     def _is_due(self) -> bool:
-        seconds = _MIN_SHARE_BETWEEN * self._checkpoints.last_seconds
-        return time.monotonic() - self._saved >= max(self._training.save_seconds, seconds)
+        seconds = _MIN_SHARE_BETWEEN * self.checkpoints.last_seconds
+        return time.monotonic() - self._saved >= max(self.training.save_seconds, seconds)
 
     def _log(self, step: int, numbers: dict[str, float]) -> None:
-        if self._progress is None:
+        if self.progress is None:
             return
         self.rows.append(numbers)
         self._steps_since += 1
         now = time.monotonic()
-        speed = self._steps_since * self._training.batch / max(now - self._since, 1e-9)
-        self._progress.advance(note=f"{_losses(numbers)}, {speed:.3g} images/s")
-        if step % self._training.log_every and step != self._training.steps:
+        speed = self._steps_since * self.training.batch / max(now - self._since, 1e-9)
+        self.progress.advance(note=f"{_losses(numbers)}, {speed:.3g} images/s")
+        if step % self.training.log_every and step != self.training.steps:
             return
         means = {key: sum(row[key] for row in self.rows) / len(self.rows) for key in numbers}
-        rate = float(self._trained.optimizer._learning_rate(step - 1))
+        rate = float(self.trained.optimizer._learning_rate(step - 1))
         numbers = means | {"learning_rate": rate, "images_per_second": speed}
-        self._loggers.scalars(step, "train", numbers)
-        self._progress.record()
+        self.loggers.scalars(step, "train", numbers)
+        self.progress.record()
         self.rows, self._since, self._steps_since = [], now, 0
 
     def _diagnose(self, step: int) -> None:
         """Log diagnostics where they are due; their time does not count as that of steps."""
-        every, model = self._training.diagnose_every, self._trained
-        if not every or step % every or len(model.tasks) < 2 or not shared_kernels(model):
+        every, model = self.training.diagnose_every, self.trained
+        if (
+            not every
+            or step % every
+            or len(model.tasks) < 2
+            or not diagnostics.shared_kernels(model)
+        ):
             return
         start = time.monotonic()
-        self._diagnostics = self._diagnostics or Diagnostics(model)
-        self._loggers.scalars(step, "train", self._diagnostics.of_batch(model.last_batch))
+        self._diagnostics = self._diagnostics or diagnostics.Diagnostics(model)
+        self.loggers.scalars(step, "train", self._diagnostics.of_batch(model.last_batch))
         self._since += time.monotonic() - start
 
-    def _keep(self, step: int, bad: Sequence[str]) -> nonfinite.NonFiniteLossError:
+    def _keep(self, step: int, bad: Sequence[str]) -> diagnostics.NonFiniteLossError:
         """Keep a step that is not finite, and return the error that describes it."""
-        model, folder = self._trained, self._checkpoints.folder
-        ids, kept = self._pipeline.ids_of(step - 1), ""
-        if self._progress is not None:
-            batch = self._pipeline.batch_of(step - 1)
-            evidence = nonfinite.keep(folder, model, batch, step=step, ids=ids, bad=bad)
+        model, folder = self.trained, self.checkpoints.folder
+        ids, kept = self.pipeline.ids_of(step - 1), ""
+        if self.progress is not None:
+            batch = self.pipeline.batch_of(step - 1)
+            evidence = diagnostics.keep_step(folder, model, batch, step=step, ids=ids, bad=bad)
             kept = f"; its images and weights are in {evidence}"
             if model.tasks:
-                if bad == [nonfinite.GRADIENT] and not is_multi_worker():
-                    bad = nonfinite.heads_of_gradient(evidence) or bad
+                if bad == [diagnostics.GRADIENT] and not is_multi_worker():
+                    bad = diagnostics.heads_of_gradient(evidence) or bad
                 kept = f"; python -m must_keras.replay {evidence} computes the step again"
-        return nonfinite.NonFiniteLossError(
-            f"{folder}: {nonfinite.describe(bad)} is not finite at step {step} of "
-            f"{self._training.steps} (images {listed(ids, limit=4)}): try a lower learning rate "
-            f"than {self._training.learning_rate:g}{kept}"
+        return diagnostics.NonFiniteLossError(
+            f"{folder}: {diagnostics.describe(bad)} is not finite at step {step} of "
+            f"{self.training.steps} (images {listed(ids, limit=4)}): try a lower learning rate "
+            f"than {self.training.learning_rate:g}{kept}"
         )
 
 

@@ -3,8 +3,6 @@
 A new way is a subclass of Weighting; nothing lists them.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -54,6 +52,9 @@ class LearnedWeights(keras.Layer):
 
     Variables of one axis are not decayed (see optimizers.py).
 
+    Args:
+        tasks: the heads; see Uncertainty for the formula.
+
     Example:
         learned = Uncertainty().learner(tasks)
         total = sum(learned.factors()[name] * loss for name, loss in losses.items())
@@ -61,9 +62,17 @@ class LearnedWeights(keras.Layer):
 
     """
 
+    def __init__(self, tasks: Sequence[Task]):
+        super().__init__(name="loss_uncertainty", dtype=full())
+        self._constants = {task.name: _constant(task) for task in tasks}
+        self.log_variances = self.add_weight(
+            shape=(len(tasks),), initializer="zeros", dtype=full(), name="log_variances"
+        )
+
     def factors(self) -> dict[str, Tensor]:
         """Return {head: factor of its loss}, scalars."""
-        raise NotImplementedError
+        precisions, constants = ops.exp(-self.log_variances), enumerate(self._constants.items())
+        return {name: constant * precisions[i] for i, (name, constant) in constants}
 
     def penalty(self, labeled: Mapping[str, Tensor]) -> Tensor:
         """Return the term of the loss that keeps weights from vanishing: a scalar.
@@ -71,7 +80,8 @@ class LearnedWeights(keras.Layer):
         Args:
             labeled: {head: 1.0 where the batch has a label for it, else 0.0}.
         """
-        raise NotImplementedError
+        heads = enumerate(self._constants)
+        return sum(0.5 * self.log_variances[i] * labeled[name] for i, name in heads)
 
 
 class Weighting(abc.ABC):
@@ -99,7 +109,6 @@ class Weighting(abc.ABC):
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights | None:
         """Return the layer that learns the weights; None: they are constant."""
-        del tasks
         return None
 
 
@@ -142,7 +151,6 @@ class Uniform(Weighting):
     """
 
     def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        del student
         return {head.task.name: Weight(value=1.0, source="equal") for head in heads}
 
 
@@ -166,33 +174,11 @@ class Uncertainty(Weighting):
     """
 
     def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        del student
         return {h.task.name: Weight(value=_constant(h.task), source="learned") for h in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
-        return _LogVariances(tasks)
+        return LearnedWeights(tasks)
 
 
 def _constant(task: Task) -> float:
     return 0.5 if task.head.is_regression else 1.0
-
-
-class _LogVariances(LearnedWeights):
-    def __init__(self, tasks: Sequence[Task]):
-        super().__init__(name="loss_uncertainty", dtype=full())
-        self._constants = {task.name: _constant(task) for task in tasks}
-        self.log_variances = self.add_weight(
-            shape=(len(tasks),), initializer="zeros", dtype=full(), name="log_variances"
-        )
-
-    def factors(self) -> dict[str, Tensor]:
-        precisions = ops.exp(-self.log_variances)
-        return {
-            name: constant * precisions[i]
-            for i, (name, constant) in enumerate(self._constants.items())
-        }
-
-    def penalty(self, labeled: Mapping[str, Tensor]) -> Tensor:
-        return sum(
-            0.5 * self.log_variances[i] * labeled[name] for i, name in enumerate(self._constants)
-        )

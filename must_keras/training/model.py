@@ -1,9 +1,7 @@
 """The multi-task network: one backbone, one pyramid, a head for every task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -224,7 +222,7 @@ class MultiTaskModel(FittedModel):
         image = ops.cast(image, "float32")
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
-    def without_optimizer(self) -> MultiTaskModel:
+    def without_optimizer(self) -> "MultiTaskModel":
         """Return a model of the same layers, in the same precision, without an optimizer."""
         tasks, weights = [*self.tasks.values()], self.task_weights
         return MultiTaskModel(
@@ -244,7 +242,7 @@ class MultiTaskModel(FittedModel):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskModel:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         config = dict(config)
         network = keras.saving.deserialize_keras_object(config.pop("network"), custom_objects)
         tasks = [keras.saving.deserialize_keras_object(t) for t in config.pop("tasks")]

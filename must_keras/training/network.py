@@ -1,7 +1,5 @@
 """The multi-task network on every Keras backend: its layers, and its losses over a batch."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -76,10 +74,8 @@ def connect(
         features |= neck({level: features[level] for level in ("C3", "C4", "C5")})
     outputs = {}
     for task in tasks:
-        head = task.head.build(size, norm)
-        outputs[task.name] = head(
-            {key: features[key] for key in task.head.features} | {"area": area}
-        )
+        inputs = {key: features[key] for key in task.head.features} | {"area": area}
+        outputs[task.name] = task.head.build(size, norm)(inputs)
     return {"image": image, "area": area}, outputs
 
 
@@ -90,11 +86,9 @@ def valid_counts(tasks: Iterable[Task], y: Mapping[str, Any]) -> Tensor:
         tasks: the heads.
         y: {"labels": {task name: label}, "keys": [B] int32}.
     """
-    counts = [
-        ops.cast(ops.sum(task.labels.weight(to_full(y["labels"][task.name]))), full())
-        for task in tasks
-    ]
-    return ops.stack(counts)
+    labels = [(task, to_full(y["labels"][task.name])) for task in tasks]
+    counts = [ops.sum(task.labels.weight(label)) for task, label in labels]
+    return ops.stack([ops.cast(count, full()) for count in counts])
 
 
 def losses_over(

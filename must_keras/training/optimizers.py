@@ -3,8 +3,6 @@
 A new optimizer is a subclass of Optimizer; nothing lists them.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Iterable

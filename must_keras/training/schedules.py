@@ -3,8 +3,6 @@
 A new one is a subclass of Schedule and the Warmup that it builds; nothing lists them.
 """
 
-from __future__ import annotations
-
 import abc
 import contextlib
 import dataclasses
@@ -42,10 +40,9 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         self.warmup = warmup
         self._factor: Any = None
-        self.peak = keras.Variable(peak, trainable=False, dtype="float32", name="peak")
-        self.num_steps = keras.Variable(
-            float(num_steps), trainable=False, dtype="float32", name="num_steps"
-        )
+        kind = {"trainable": False, "dtype": "float32"}
+        self.peak = keras.Variable(peak, name="peak", **kind)
+        self.num_steps = keras.Variable(float(num_steps), name="num_steps", **kind)
 
     def restart(self, peak: float, num_steps: int) -> None:
         """Set peak and number of steps of another training."""
@@ -118,7 +115,6 @@ class WarmupSteps(Warmup):
         self.at, self.factor = tuple(at), factor
 
     def decay(self, step: Tensor, rise: Tensor) -> Tensor:
-        del rise
         share = ops.ones_like(step)
         for at in self.at:
             # Shares are not exact in binary: 0.6 of 10 steps are 6.

@@ -1,7 +1,5 @@
 """The devices of a training: one, several, or several machines; and what their processes share."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -25,8 +23,8 @@ _OF_LOST_WORKERS = (
     tf.errors.InternalError,
 )
 _CANNOT_WORK = {
-    "parameter_server": "Keras' fit does not run under ParameterServerStrategy",
-    "central_storage": "Keras' fit does not run under CentralStorageStrategy",
+    "parameter_server": "ParameterServerStrategy",
+    "central_storage": "CentralStorageStrategy",
 }
 
 
@@ -47,7 +45,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     """
     if name in _CANNOT_WORK:
-        raise UserError.of("", "strategy", name, f"{_CANNOT_WORK[name]}; choose multiworker")
+        problem = f"Keras' fit does not run under {_CANNOT_WORK[name]}; choose multiworker"
+        raise UserError.of("", "strategy", name, problem)
     if name not in NAMES:
         raise not_allowed(f"strategy={name}", name, NAMES, key="strategy")
     if name in ("auto", "multiworker"):
@@ -209,20 +208,20 @@ def sum_over_replicas(value: Any) -> Any:
 
     It works on any Keras backend: only TensorFlow has replicas here.
     """
-    if keras.backend.backend() != "tensorflow" or not tf.distribute.has_strategy():
-        return value
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    context = _replica_context() if keras.backend.backend() == "tensorflow" else None
+    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def replica_index() -> Any:
     """Return the index of the current replica: 0 and up, in the order of the batch's shares."""
+    context = _replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
+def _replica_context() -> tf.distribute.ReplicaContext | None:
+    """Return the context of the current replica; None where there is only one."""
     context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
-    if context is None or context.num_replicas_in_sync == 1:
-        return 0
-    return context.replica_id_in_sync_group
+    return None if context is None or context.num_replicas_in_sync == 1 else context
 
 
 def gather_over_replicas(value: Any) -> Any:

@@ -5,8 +5,6 @@ stored as pseudo labels, scored, shown, served or exported: MultiTaskModel.untau
 every model that is saved contains the list.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
@@ -48,7 +46,7 @@ def find(
         of_start = model.untaught.get(name, ()) if name in copied else task.labels.teachable
         kept[name] = tuple(part for part in found.get(name, ()) if part in of_start)
         refuse(task, kept[name], title=title, count=len(examples))
-    model.untaught = {name: parts for name, parts in kept.items() if parts}
+    model.untaught = kept
     if is_chief:
         tell(title, model.untaught)
     return model.untaught

@@ -1,7 +1,5 @@
 """The grid of transfer runs of a recipe: set x start x protocol x seed."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The network of a transfer run, and what of it is trained: all, or a head on frozen layers."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -15,8 +13,6 @@ from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import MAX_CACHE_BYTES
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK
-
-Tensor = Any
 
 _LATERALS = ("C3", "C4", "C5")
 
@@ -93,13 +89,12 @@ def freeze(model: MultiTaskModel, parts: Collection[str]) -> None:
 
 def _as_in_inference(call: Callable[..., Any]) -> Callable[..., Any]:
     def without_training(inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        del training
         return call(inputs, training=False, **kwargs)
 
     return without_training
 
 
-def estimate_statistics(layer: keras.Model, inputs: Iterable[Tensor]) -> None:
+def estimate_statistics(layer: keras.Model, inputs: Iterable[tf.Tensor]) -> None:
     """Set the moving averages of BatchNormalization to the means of some batches' statistics.
 
     Random weights have a mean of 0 and a variance of 1, whatever their features are.
@@ -134,14 +129,14 @@ def boundary(model: MultiTaskModel, parts: Collection[str]) -> dict[str, keras.K
 
 def frozen_features(
     model: MultiTaskModel, parts: Collection[str]
-) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """Return a traced function from a model's inputs to the inputs of `head_model`."""
     levels = tuple(boundary(model, parts))
     backbone = model.get_layer(BACKBONE)
     neck = model.get_layer(NECK) if NECK in parts else None
 
     @tf.function(autograph=False)
-    def features(x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def features(x: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = dict(backbone(x["image"], training=False))
         if neck is not None:
             found |= neck({level: found[level] for level in _LATERALS}, training=False)

@@ -1,7 +1,5 @@
 """The learning-rate sweep of a transfer run, decided on validation images."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import sys
@@ -10,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from must_keras.errors import UserError
 from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import remove_checkpoints
 from must_keras.runs.results import Tried
 from must_keras.tasks.evaluation import find_metric
+from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.loggers import Loggers
-from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.training.strategy import broadcast_from_chief, is_chief
 
 # In an artifact's folder, and in that of each of its rates.
@@ -60,7 +57,11 @@ def choose(
             metrics, error = {}, str(failure)
             print(f"warning: learning rate {rate:g} is no choice: {error}", file=sys.stderr)
         if is_chief():
-            write_json(path, describe(_tried(rate, metrics, error)))
+            metric, value = next(iter(metrics.items()), (None, None))
+            row = Tried(
+                learning_rate=rate, metric=metric, value=value, metrics=dict(metrics), error=error
+            )
+            write_json(path, row.describe())
     best = int(broadcast_from_chief(lambda: _best(_read(one.folder) for one in of_rate.values())))
     if best < 0:
         raise NonFiniteLossError(f"{folder}: with none of {rates} the loss stays finite")
@@ -101,11 +102,6 @@ def chosen_rate(artifact: Artifact) -> float:
     return rate
 
 
-def _tried(rate: float, metrics: Mapping[str, float | None], error: str | None) -> Tried:
-    metric, value = next(iter(metrics.items()), (None, None))
-    return Tried(learning_rate=rate, metric=metric, value=value, metrics=dict(metrics), error=error)
-
-
 def _read(folder: pathlib.Path) -> Tried:
     remedy = f"delete {folder} to train it again"
     return read_json(folder / _VALIDATED, Tried, remedy=remedy)
@@ -113,11 +109,13 @@ def _read(folder: pathlib.Path) -> Tried:
 
 def _best(rows: Iterable[Tried]) -> int:
     """Return the place of the best row; -1 where every training failed."""
-    scores = [
-        (-2.0 if row.error else -1.0, 0.0)
-        if row.value is None
-        else (0.0, find_metric(row.metric).signed(row.value))
-        for row in rows
-    ]
+    scores = [_score(row) for row in rows]
     best = max(range(len(scores)), key=lambda i: scores[i])
     return best if scores[best][0] > -2.0 else -1
+
+
+def _score(row: Tried) -> tuple[float, float]:
+    """Return what is larger for a better row: failed, without a value, with a better one."""
+    if row.value is None:
+        return (-2.0 if row.error else -1.0), 0.0
+    return 0.0, find_metric(row.metric).signed(row.value)

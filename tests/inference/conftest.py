@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakes.random_examples import ALL, NETWORK, NORM
-from must_keras.inference.saved_model import export_saved_model
+from must_keras.inference.model import export_saved_model
 from must_keras.json_files import write_json
 from must_keras.training.model import build_model
 

@@ -12,8 +12,8 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import check_own, check_root
 from must_keras.runs.results import Result
 from must_keras.runs.run import Run, other_runs
-from must_keras.training.fitting import save_artifact
 from must_keras.training.loggers import Loggers
+from must_keras.training.loop import save_artifact
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from must_keras.runs.run import Run
 from must_keras.stages import rounds
 from must_keras.stages.status import status
 from must_keras.tasks import Classification
-from must_keras.training.nonfinite import replay
+from must_keras.training.diagnostics import replay
 from must_keras.transfer import learning_rate_sweep
 from must_keras.transfer.grid import transfer_runs
 

@@ -13,7 +13,7 @@ from fakes.random_examples import KIND, NORM, training
 from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.self_supervised import MoCo, SimCLR
-from must_keras.training import loop, nonfinite
+from must_keras.training import diagnostics, loop
 from must_keras.training.initialization import FromBackbone, FromModel, copy_parts
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
@@ -111,11 +111,11 @@ def test_two_devices_train_as_one(tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_method(tmp_path):
     run = training(2, batch=4, learning_rate=1e30, clip_norm=None, log_every=1)
-    with pytest.raises(nonfinite.NonFiniteLossError, match="not finite at step 2") as caught:
+    with pytest.raises(diagnostics.NonFiniteLossError, match="not finite at step 2") as caught:
         train(tmp_path, build(SimCLR(training=run), run), run)
     assert "its images and weights are in" in str(caught.value)
     with pytest.raises(UserError, match="of a self-supervised method"):
-        nonfinite.replay(tmp_path / "nonfinite-step-00000002")
+        diagnostics.replay(tmp_path / "nonfinite-step-00000002")
 
 
 @pytest.mark.parametrize("kind", METHODS)

@@ -6,7 +6,7 @@ import pytest
 
 from fakes.random_examples import NETWORK
 from must_keras.errors import UserError
-from must_keras.inference.saved_model import backbone_of
+from must_keras.inference.model import backbone_of
 from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.tasks import Classification, Segmentation

@@ -15,7 +15,7 @@ from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExample
 from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.runs.artifact import Artifact
-from must_keras.training import loop, nonfinite
+from must_keras.training import diagnostics, loop
 from must_keras.training.checkpoints import Checkpoints
 from must_keras.training.config import averaging_momentum
 from must_keras.training.input_pipeline import InputPipeline
@@ -234,7 +234,7 @@ def test_a_gradient_that_is_not_finite_names_the_head(tmp_path):
     last = [np.sign(w) * 1e25 if w.shape[2:] == (8, 3) else w for w in head.get_weights()]
     head.set_weights(last)
     backbone = [np.array(v) for v in model.get_layer("backbone").trainable_variables]
-    with pytest.raises(nonfinite.NonFiniteLossError) as caught:
+    with pytest.raises(diagnostics.NonFiniteLossError) as caught:
         train(model, tmp_path, run)
     assert "parts" in str(caught.value) and "kind" not in str(caught.value).split("not finite")[0]
     for value, variable in zip(
@@ -254,20 +254,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     model.set_weights(weights)
     before = [np.array(v) for v in model.trainable_variables]
     wanted = r"the loss of kind is not finite at step 1 of 3 \(images painted/\d+, painted/\d+"
-    with pytest.raises(nonfinite.NonFiniteLossError, match=wanted) as caught:
+    with pytest.raises(diagnostics.NonFiniteLossError, match=wanted) as caught:
         train(model, tmp_path, run, tasks=(KIND,))
     assert isinstance(caught.value, UserError) and "must_keras.replay" in str(caught.value)
     for value, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(value, variable), "the step was not taken"
     kept = tmp_path / "nonfinite-step-00000001"
-    replayed = nonfinite.replay(kept)
+    replayed = diagnostics.replay(kept)
     assert len(replayed.ids) == 4 and replayed.step == 1
     labeled = replayed.weights["kind"] > 0
     assert labeled.any() and not np.isfinite(replayed.losses["kind"][labeled]).any()
     assert np.isfinite(replayed.losses["kind"][~labeled]).all()
     assert "not finite" in str(replayed) and replayed.ids[0] in str(replayed)
     with pytest.raises(UserError, match="contains no kept step"):
-        nonfinite.replay(tmp_path)
+        diagnostics.replay(tmp_path)
 
 
 def test_an_input_is_destroyed_in_a_thread_of_its_own(model):

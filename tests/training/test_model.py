@@ -8,7 +8,7 @@ import tensorflow as tf
 from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import one_view, training_batches
-from must_keras.inference.saved_model import serve
+from must_keras.inference.model import serve
 from must_keras.training.loggers import read_metrics
 from must_keras.training.model import build_model
 

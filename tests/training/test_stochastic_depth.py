@@ -13,10 +13,10 @@ from must_keras.modeling.backbone import EfficientNetLite0, ResNet
 from must_keras.ops import keyed_random
 from must_keras.training import loop
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.layer_calls import StochasticDepth
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
-from must_keras.training.stochastic_depth import StochasticDepth
 from must_keras.training.strategy import make_strategy
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 32, 32, 3)).astype("float32")

@@ -18,7 +18,7 @@ from must_keras.data.sources.source import class_label, objects
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.inference.external import ExternalModel
-from must_keras.inference.saved_model import serve
+from must_keras.inference.model import serve
 from must_keras.pseudo_labels import checks
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.run import Run

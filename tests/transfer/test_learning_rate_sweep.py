@@ -9,8 +9,8 @@ from must_keras.errors import UserError
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import CHECKPOINTS
 from must_keras.runs.results import TransferResult
+from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.loggers import Loggers
-from must_keras.training.nonfinite import NonFiniteLossError
 from must_keras.transfer import learning_rate_sweep
 
 

@@ -7,7 +7,7 @@ import pytest
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import UserError
 from must_keras.tasks import Classification, Depth
-from must_keras.transfer.low_shot import few
+from must_keras.transfer.trainer import few
 
 KIND = Classification(name="kind", classes=("a", "b", "c"))
 FAR = Depth(name="far")

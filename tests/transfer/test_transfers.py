@@ -166,7 +166,7 @@ def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(run):
     of_set = TransferTrainer(run, run.recipe.transfers[0])
     found: dict = {}
     for one in all_of(run):
-        sets = of_set._images_of(one).sets
+        sets = of_set._scorer_of(one).sets
         ids = tuple(
             frozenset(part.image_id(i) for i in range(len(part)))
             for part in (sets.train, sets.validation, sets.test)
@@ -187,7 +187,7 @@ def test_the_sweep_looks_at_validation_and_once_at_test(run, monkeypatch):
     looks, score = [], scoring.Scorer.score
 
     def counted(self, predictor, *, splits, **kwargs):
-        looks.extend((split, len(getattr(self._sets, split))) for split in splits)
+        looks.extend((split, len(getattr(self.sets, split))) for split in splits)
         score(self, predictor, splits=splits, **kwargs)
         # The second rate is the better one, whatever test says.
         values = {"validation": (0.2, 0.6, 0.4)[(len(looks) - 1) % 4 % 3], "test": 0.1}

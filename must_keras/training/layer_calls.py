@@ -1,21 +1,24 @@
-"""The same numbers in less time or memory: fused BatchNormalization, recomputed features.
+"""Changes of what a model's layers compute: fused, recomputed, or dropped at random.
 
-Both replace `call` of a layer object: its class, and so what is saved of it, is Keras' own.
+All replace `call` of a layer object: its class, and so what is saved of it, is Keras' own.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from must_keras.errors import UserError
-
-Tensor = Any
+from must_keras.ops import keyed_random
 
 _KERNEL_TYPES = ("float32", "bfloat16", "float16")
+# Purposes of the random numbers of the first block and of those after it.
+_FIRST_BLOCK = 300
 
 
 def fuse(model: keras.Model) -> None:
@@ -42,10 +45,10 @@ def _is_plain(layer: keras.layers.BatchNormalization) -> bool:
 
 def _normalized(
     layer: keras.layers.BatchNormalization,
-    inputs: Tensor,
+    inputs: tf.Tensor,
     training: bool | None = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+    mask: tf.Tensor | None = None,
+) -> tf.Tensor:
     learns = bool(training and layer.trainable)
     in_kernel = keras.backend.standardize_dtype(inputs.dtype) in _KERNEL_TYPES
     if mask is not None or not in_kernel or (learns and layer.synchronized):
@@ -85,7 +88,7 @@ def recompute(backbone: keras.Model) -> None:
     """
     segments, plain = _segments(backbone), type(backbone).call
 
-    def call(image: Tensor, training: bool | None = None, **kwargs: Any) -> dict[str, Tensor]:
+    def call(image: tf.Tensor, training: bool | None = None, **kwargs: Any) -> dict[str, tf.Tensor]:
         if not training:
             return plain(backbone, image, training=training, **kwargs)
         levels, x = {}, image
@@ -103,17 +106,16 @@ def _segments(backbone: keras.Model) -> dict[str, keras.Model]:
         try:
             segments[level] = keras.Model(below, features)
         except ValueError as error:
-            raise UserError(
-                f"recompute=True: {level} is not computed from the level before: {error}"
-            ) from None
+            problem = f"{level} is not computed from the level before: {error}"
+            raise UserError(f"recompute=True: {problem}") from None
         below = features
     return segments
 
 
-def _recomputed(segment: keras.Model, x: Tensor) -> Tensor:
+def _recomputed(segment: keras.Model, x: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
-    def run(x: Tensor) -> Any:
-        def gradient(dy: Tensor, variables: Any = ()) -> Any:
+    def run(x: tf.Tensor) -> Any:
+        def gradient(dy: tf.Tensor, variables: Any = ()) -> Any:
             # Not before the gradient is needed; assignments in this scope are discarded.
             with tf.control_dependencies([dy]):
                 again = tf.identity(x)
@@ -125,3 +127,76 @@ def _recomputed(segment: keras.Model, x: Tensor) -> Tensor:
         return segment(x, training=True), gradient
 
     return run(x)
+
+
+class StochasticDepth:
+    """Drops residual branches of a backbone in training; what is saved of it does not change.
+
+    Of L blocks, block l loses its branch with probability rate * l / L, image by image; where it is
+    kept it is multiplied by 1 / (1 - rate * l / L), so that nothing is scaled in inference. A
+    sample is a function of the image's key and the block alone.
+
+    Args:
+        backbone: a functional model; each keras.layers.Add of two maps ends a block, whose branch
+            is the input on the longer path.
+        rate: of the last block, [0, 1).
+
+    Raises:
+        UserError: the backbone has no such layer.
+
+    Example:
+        depth = StochasticDepth(model.get_layer("backbone"), 0.2)
+        with depth.of(keys):
+            model(images, training=True)
+
+    Reference: arXiv 1603.09382, equation 4; image by image as in EfficientNet (arXiv 1905.11946).
+    """
+
+    def __init__(self, backbone: keras.Model, rate: float):
+        self.rate = rate
+        # Replicas are traced in threads, which take turns in the middle of a forward pass.
+        self._local = threading.local()
+        heights = _heights(backbone)
+        layers = sorted(backbone.layers, key=lambda layer: heights[layer])
+        adds = [one for one in layers if isinstance(one, keras.layers.Add) and len(one.input) == 2]
+        if not adds:
+            problem = "the backbone has no residual branches to drop"
+            raise UserError.of("", "stochastic_depth", rate, problem)
+        for block, layer in enumerate(adds, 1):
+            sources = [x._keras_history.operation for x in layer.input]
+            branch = max((0, 1), key=lambda i, s=sources: heights[s[i]])
+            values = {"drop": rate * block / len(adds), "purpose": _FIRST_BLOCK + block}
+            layer.call = functools.partial(self._call, layer, branch=branch, **values)
+
+    @contextlib.contextmanager
+    def of(self, keys: tf.Tensor) -> Iterator[None]:
+        """Within, drop branches in forward passes and their gradients.
+
+        Args:
+            keys: [B] int32, of the images.
+        """
+        self._local.keys = keys
+        try:
+            yield
+        finally:
+            self._local.keys = None
+
+    def _call(
+        self, layer: keras.layers.Add, inputs: Any, *, branch: int, drop: float, purpose: int
+    ) -> tf.Tensor:
+        keys = getattr(self._local, "keys", None)
+        if keys is None:
+            return type(layer).call(layer, inputs)
+        kept = keyed_random.uniform(keys, 1, purpose=purpose)[:, :, None, None] >= drop
+        factor = ops.cast(kept, inputs[branch].dtype) / (1.0 - drop)
+        return inputs[1 - branch] + inputs[branch] * factor
+
+
+def _heights(model: keras.Model) -> dict[Any, int]:
+    """Return {layer: number of layers on the longest path to it from the input}."""
+    heights: dict[Any, int] = {}
+    for operation in model.operations:  # In an order in which inputs come first.
+        parents = [node for own in operation._inbound_nodes for node in own.parent_nodes]
+        below = [heights[node.operation] for node in parents if node.operation in heights]
+        heights[operation] = max(below, default=-1) + 1
+    return heights
