@@ -14,10 +14,99 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
+import numpy as np
+
+from must_keras.errors import UserError
 from must_keras.tasks.evaluation import Metrics
-from must_keras.tasks.external import External
-from must_keras.tasks.parts import Head, Labels, Predictions, Records, subclasses
+from must_keras.tasks.parts import Head, Labels, Part, Predictions, Records, Size, subclasses
 from must_keras.tasks.visualization import Visualization
+
+
+class External(Part):
+    """Answers of models that were trained elsewhere.
+
+    Example:
+        Normals(name="facing").external.forms  # ("normals",)
+    """
+
+    forms: ClassVar[tuple[str, ...]] = ()
+    """The forms of answers that `decode` reads."""
+
+    def check_form(self, form: str) -> None:
+        """Raise UserError where `decode` reads no such form."""
+        if form not in self.forms:
+            allowed = ", ".join(self.forms) or "none"
+            raise UserError(
+                f"{self.task.name}: form={form!r} cannot be read; allowed are {allowed}"
+            )
+
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """Raise UserError where a model's classes cannot be given by their numbers."""
+        raise UserError(f"{self.task.name}: class_ids={class_ids} belong to a detector")
+
+    def decode(
+        self,
+        values: Any,
+        form: str,
+        map_size: Size,
+        *,
+        size: Size,
+        class_ids: tuple[int, ...] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return a model's answers as `Predictions.decode` returns a prediction.
+
+        Args:
+            values: the answers for a batch, as numpy arrays: [B, ...], maps over the whole input.
+            form: one of `forms`.
+            map_size: (H', W') of per-pixel values.
+            size: (H, W) of the images that the model received.
+            class_ids: the model's number of each class; None: see ExternalModel.
+
+        Raises:
+            UserError: the answers are not of the form's shape.
+        """
+        raise NotImplementedError
+
+    def check_shape(self, values: Any, shape: tuple[int | None, ...], form: str) -> None:
+        """Raise UserError where answers, [B, *shape] (None: any), are of another shape."""
+        try:
+            found = np.shape(values)
+        except ValueError:
+            raise UserError(
+                f"{self.task.name}: an external model returns {len(values)} arrays of different "
+                "shapes: name one, output=0 for example"
+            ) from None
+        if len(found) != len(shape) + 1 or any(
+            n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
+        ):
+            expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
+            raise UserError(
+                f"{self.task.name}: an external model returns the shape {found}; {form} are "
+                f"({expected})"
+            )
+
+    def check_distribution(self, values: np.ndarray, form: str) -> None:
+        """Raise UserError where answers, [..., K], are no probabilities."""
+        sums = values.sum(axis=-1)
+        if not np.isfinite(values).all() or values.min() < -1e-3 or np.abs(sums - 1.0).max() > 1e-2:
+            raise UserError(
+                f"{self.task.name}: an external model's {form} lie in {values.min():.3g} to "
+                f"{values.max():.3g} and add up to {sums.min():.3g} to {sums.max():.3g}, expected "
+                "1: are they logits, or of another output?"
+            )
+
+
+def _own(interface: type[Part]) -> property:
+    """Return a property: the part of a task whose class is one of an interface, or the interface's.
+
+    An interface with abstract methods cannot be instantiated: a task needs a class of its own.
+    """
+
+    def own(task: Task) -> Part:
+        classes = (part for part in task.parts if issubclass(part, interface))
+        return next(classes, interface)(task)
+
+    return property(own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +127,7 @@ class Task(abc.ABC):
     version: ClassVar[int] = 1
     """Raised when the same inputs would give other labels, losses or scores than before."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
     """What the labels are: "classes", "boxes", "metric", ..."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -49,36 +138,29 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def labels(self) -> Labels:
-        """Structure of a label, its view, and its content."""
+    def parts(self) -> tuple[type[Part], ...]:
+        """The class of each part below; without one of `External`, no answers are read."""
 
-    @property
-    @abc.abstractmethod
-    def head(self) -> Head:
-        """The layer that predicts, and its loss."""
+    labels = _own(Labels)
+    """Structure of a label, its view, and its content."""
 
-    @property
-    @abc.abstractmethod
-    def predictions(self) -> Predictions:
-        """Decoding of the layer's output, and the forms in which users get it."""
+    head = _own(Head)
+    """The layer that predicts, and its loss."""
 
-    @property
-    @abc.abstractmethod
-    def records(self) -> Records:
-        """What a pseudo-label dataset stores of an image."""
+    predictions = _own(Predictions)
+    """Decoding of the layer's output, and the forms in which users get it."""
 
-    @property
-    @abc.abstractmethod
-    def metrics(self) -> Metrics:
-        """Scores, and the trivial baseline to compare them with."""
+    records = _own(Records)
+    """What a pseudo-label dataset stores of an image."""
 
-    @property
-    @abc.abstractmethod
-    def visualization(self) -> Visualization:
-        """Pictures of labels and predictions."""
+    metrics = _own(Metrics)
+    """Scores, and the trivial baseline to compare them with."""
 
-    external = property(External)
-    """Answers of models that were trained elsewhere; a task that reads none has this one."""
+    visualization = _own(Visualization)
+    """Pictures of labels and predictions."""
+
+    external = _own(External)
+    """Answers of models that were trained elsewhere."""
 
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""

@@ -41,10 +41,7 @@ class Labels(base.Labels):
         }
 
     def missing(self) -> dict[str, np.ndarray]:
-        return {
-            "probabilities": np.zeros(len(self.classes), np.float32),
-            "labelled": np.zeros((), np.float32),
-        }
+        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in self.stored_spec().items()}
 
     def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
         """Return the renormalized probabilities of the classes that are kept, or None."""
@@ -234,9 +231,9 @@ class ClassFrequency(TrivialBaseline):
         labeled = np.asarray(label["labelled"])[:, None]
         self._sum += (np.asarray(label["probabilities"]) * labeled).sum(0)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         frequencies = self._sum / max(self._sum.sum(), 1.0)
-        return {"probabilities": np.tile(frequencies.astype(np.float32), (num_images, 1))}
+        return {"probabilities": frequencies.astype(np.float32)}
 
 
 class Metrics(base.Metrics):
@@ -248,9 +245,6 @@ class Metrics(base.Metrics):
 
     def evaluator(self) -> Evaluator:
         return Accuracy(num_classes=len(self.task.classes))
-
-    def quality(self) -> Evaluator:
-        return self.evaluator()
 
     def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions:
         """Return the most likely class of every labeled image."""
@@ -300,9 +294,7 @@ class External(base.External):
 
     forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
-    def decode(
-        self, values: Any, form: str, map_size: Size, **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
+    def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         self.check_shape(values, (len(self.task.classes),), form)
         values = np.asarray(values, np.float32)
         if form == "logits":
@@ -334,13 +326,7 @@ class Classification(base.Task):
     hard: bool = False
 
     kind: ClassVar[str] = "classes"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)

@@ -17,11 +17,9 @@ import keras
 import numpy as np
 
 from must_keras.errors import UserError
-from must_keras.modeling.heads import PixelHead
-from must_keras.ops import maps
 from must_keras.ops.views import View
 from must_keras.tasks.summaries import Framing, LabelContent, Sketch
-from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
 Tensor = Any
 Arrays = Mapping[str, np.ndarray]
@@ -223,38 +221,6 @@ class Head(Part, abc.ABC):
         """
 
 
-class MapHead(Head):
-    """Convolutions on the fused P2, with a value of some channels for every pixel.
-
-    The task has the fields `loss_stride`, `channels` (of the hidden convolutions) and `num_convs`.
-
-    Example:
-        class Head(MapHead):
-            num_outputs = 3
-
-            def loss(self, label, prediction, layer, keys): ...
-    """
-
-    features = ("P2",)
-    num_outputs: int
-    """Channels of the prediction."""
-
-    bias: float = 0.0
-    """Initial value of the prediction."""
-
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
-        task = self.task
-        maps.check_stride(task.name, task.loss_stride, size)
-        return PixelHead(
-            self.num_outputs,
-            channels=task.channels,
-            num_convs=task.num_convs,
-            norm=norm,
-            bias=self.bias,
-            name=task.name,
-        )
-
-
 class Predictions(Part, abc.ABC):
     """Decoding of the layer's output, and the forms in which users get it.
 
@@ -373,9 +339,16 @@ class Records(Part, abc.ABC):
     def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
         """Return a stored label; each task documents what scores below the threshold become."""
 
+    def limits(self, threshold: Threshold) -> np.ndarray:
+        """Return the threshold of each class, [K]; scores below the floor are not stored."""
+        classes = self.task.classes
+        return thresholds_by_class(self.task.name, threshold, classes, lowest=self.floor)
+
     def check_threshold(self, threshold: Threshold) -> None:
-        """Raise UserError where `to_label` takes no such threshold; here it takes none at all."""
-        if threshold is not None:
+        """Raise UserError where `to_label` takes no such threshold."""
+        if self.takes_threshold:
+            self.limits(threshold)
+        elif threshold is not None:
             raise UserError(
                 f"{self.task.name}: labels of kind {self.task.kind!r} take no threshold"
             )

@@ -18,17 +18,17 @@ from must_keras.tasks import base
 from must_keras.tasks.depth import head as heads
 from must_keras.tasks.depth.metrics import Metrics
 from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.pixel_maps import MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
 
-_UNKNOWN = Lost("unknown (0, negative or not finite)")
 _NO_SCALE = Lost(
     "without a relative depth: they are all as far as each other, or fewer than "
     f"{heads.MIN_PIXELS} of an image at the network's size"
 )
 
 
-class Labels(base.Labels):
+class Labels(MapLabels):
     """{"depth": [H, W] float32}, at most 0, or not finite, where it is unknown.
 
     Meters for a metric head, relative inverse depth (larger is nearer) for a relative one. Metric
@@ -38,11 +38,9 @@ class Labels(base.Labels):
         Depth(name="distance").labels.missing()
     """
 
-    def stored_spec(self) -> dict[str, Spec]:
-        return {"depth": Spec((None, None), "float32")}
-
-    def missing(self) -> dict[str, np.ndarray]:
-        return {"depth": np.zeros((1, 1), np.float32)}
+    key = "depth"
+    pixel = Spec((), "float32")
+    why_unknown = Lost("unknown (0, negative or not finite)")
 
     def accepts(self, kind: str) -> bool:
         """Return whether kinds match; meters serve a relative head too, as 1 / meters."""
@@ -52,9 +50,6 @@ class Labels(base.Labels):
         if kind == self.task.kind:
             return stored
         return {"depth": to_relative(np.asarray(stored["depth"]))}
-
-    def spec(self, size: Size) -> dict[str, Spec]:
-        return {"depth": Spec(tuple(size), "float32")}
 
     def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
         """Return depth interpolated bilinearly among valid pixels only."""
@@ -87,7 +82,7 @@ class Labels(base.Labels):
         valid = np.isfinite(depth) & (depth > 0)
         known = found = int(np.count_nonzero(valid))
         usable = known * maps.loss_pixels(framing.visible, stride) / max(depth.size, 1)
-        lost = {_UNKNOWN: depth.size - known} if known < depth.size else {}
+        lost = {self.why_unknown: depth.size - known} if known < depth.size else {}
         if self.task.kind == "relative_inverse" and known:
             values = depth[valid].astype(np.float64)
             deviation = float(np.abs(values - np.median(values)).mean())
@@ -99,7 +94,7 @@ class Labels(base.Labels):
         )
 
 
-class Predictions(base.Predictions):
+class Predictions(MapPredictions):
     """{"depth": [B, H, W]}, always positive.
 
     Example:
@@ -109,11 +104,10 @@ class Predictions(base.Predictions):
 
     per_pixel: ClassVar[Mapping[str, Any]] = {"depth": "bilinear"}
 
-    def decode(self, prediction: Any, layer: keras.Layer, map_size: Size) -> dict[str, Tensor]:
-        values = maps.resize(prediction["values"], map_size)[..., 0]
+    def of_values(self, values: Tensor) -> dict[str, Tensor]:
         if self.task.kind == "metric":
-            return {"depth": ops.clip(ops.exp(values), heads.NEAREST, heads.FARTHEST)}
-        return {"depth": heads.inverse_depth(values)}
+            return {"depth": ops.clip(ops.exp(values[..., 0]), heads.NEAREST, heads.FARTHEST)}
+        return {"depth": heads.inverse_depth(values[..., 0])}
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"nearest", "median", "farthest", "unit"}: the 2nd, 50th and 98th percentile."""
@@ -240,9 +234,7 @@ class External(base.External):
                 f"{self.task.name}: a metric head needs form='meters', received {form!r}"
             )
 
-    def decode(
-        self, values: Any, form: str, map_size: Size, **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
+    def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         values = np.asarray(values, np.float32)
         values = values[..., None] if values.ndim == 3 else values
         self.check_shape(values, (None, None, 1), form)
@@ -259,7 +251,7 @@ def to_relative(depth: np.ndarray) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Depth(base.Task):
+class Depth(MapTask):
     """How far each pixel is.
 
     Attributes:
@@ -273,23 +265,14 @@ class Depth(base.Task):
     """
 
     kind: Literal["metric", "relative_inverse"] = "metric"
-    loss_stride: int = 4
-    channels: int = 256
-    num_convs: int = 3
 
     # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
     version: ClassVar[int] = 2
     kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
-    labels = property(Labels)
-    head = property(heads.Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
+    parts = (Labels, heads.Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
-        maps.check_stride(self.name, self.loss_stride)
+        super().__post_init__()
         if self.kind not in self.kinds:
             raise UserError(
                 f"{self.name}: kind must be 'metric' or 'relative_inverse', received {self.kind!r}"

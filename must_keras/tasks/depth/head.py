@@ -9,8 +9,8 @@ from keras import ops
 
 from must_keras.ops import maps
 from must_keras.ops.masked import masked_mean, masked_median, masked_sum, only_valid
-from must_keras.tasks import parts
 from must_keras.tasks.parts import Tensor, Tensors
+from must_keras.tasks.pixel_maps import MapHead
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 MIN_PIXELS = 16
@@ -24,7 +24,7 @@ _ERROR_WEIGHT, _GRADIENT_WEIGHT, _SCALES = 0.5, 0.5, 4
 _FIRST_LOG = 1.1
 
 
-class Head(parts.MapHead):
+class Head(MapHead):
     """Convolutions on P2, with a loss in logarithms of meters or an affine-invariant one.
 
     Example:

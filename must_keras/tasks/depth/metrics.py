@@ -216,10 +216,10 @@ class MeanDepth(TrivialBaseline):
         self._sum = self._sum + np.where(valid, depth, 0.0).sum(0)
         self._count = self._count + valid.sum(0)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         overall = self._sum.sum() / max(self._count.sum(), 1)
         mean = np.where(self._count > 0, self._sum / np.maximum(self._count, 1), overall)
-        return {"depth": np.broadcast_to(mean.astype(np.float32), (num_images, *mean.shape))}
+        return {"depth": mean.astype(np.float32)}
 
 
 class Metrics(base.Metrics):

@@ -90,13 +90,7 @@ class Detection(base.Task):
     # 3: masks of a mask head that no label taught are left out.
     version: ClassVar[int] = 3
     kind: ClassVar[str] = "boxes"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)

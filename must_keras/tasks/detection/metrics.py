@@ -213,16 +213,14 @@ class NoBoxes(TrivialBaseline):
     def update(self, label: Arrays) -> None:
         """Ignore the labels: the prediction does not depend on them."""
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
-        prediction = {
-            "boxes": np.zeros((num_images, 1, 4), np.float32),
-            "scores": np.zeros((num_images, 1), np.float32),
-            "classes": np.full((num_images, 1), -1, np.int32),
+    def prediction(self) -> dict[str, np.ndarray]:
+        size = self._mask_size
+        masks = {} if size is None else {"masks": np.zeros((1, size, size), np.float32)}
+        return masks | {
+            "boxes": np.zeros((1, 4), np.float32),
+            "scores": np.zeros((1,), np.float32),
+            "classes": np.full((1,), -1, np.int32),
         }
-        if self._mask_size is not None:
-            shape = (num_images, 1, self._mask_size, self._mask_size)
-            prediction["masks"] = np.zeros(shape, np.float32)
-        return prediction
 
 
 def _objects(label: Arrays) -> Iterator[tuple]:

@@ -12,7 +12,7 @@ from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks import base
 from must_keras.tasks.parts import Arrays, Size, Spec
 from must_keras.tasks.summaries import Regions, Sketch
-from must_keras.tasks.thresholds import DROPPED, Threshold, thresholds_by_class
+from must_keras.tasks.thresholds import DROPPED, Threshold
 
 
 class Records(base.Records):
@@ -117,7 +117,7 @@ class Records(base.Records):
             record: those of older versions ignore nothing.
             threshold: one for all classes, or one for each; DROPPED for one that is dropped.
         """
-        limits = self._limits(threshold)
+        limits = self.limits(threshold)
         scores = np.asarray(record["scores"], np.float32)
         labels = np.asarray(record["classes"], np.int32)
         ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
@@ -146,14 +146,6 @@ class Records(base.Records):
             }
             label = {key: np.concatenate([label[key], everything[key]]) for key in label}
         return label | {"labelled": np.asarray(1.0, np.float32)}
-
-    def check_threshold(self, threshold: Threshold) -> None:
-        self._limits(threshold)
-
-    def _limits(self, threshold: Threshold) -> np.ndarray:
-        """Return the threshold of each class, [K]; scores below the floor are not stored."""
-        classes = self.task.classes
-        return thresholds_by_class(self.task.name, threshold, classes, lowest=self.floor)
 
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
         """Return every stored box but those that are only ignored.
