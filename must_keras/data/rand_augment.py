@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import UserError
-from must_keras.ops import keyed_random
+from must_keras.ops import sampling
 
 Tensor = Any
 
@@ -67,7 +67,7 @@ class RandAugment:
         Args:
             key: int32 scalar.
         """
-        u = keyed_random.uniform(key[None], 2 * self.layers, purpose=_CHANGES)[0]
+        u = sampling.uniform(key[None], 2 * self.layers, purpose=_CHANGES)[0]
         number = len(GEOMETRIC) + len(PHOTOMETRIC)
         which = tf.cast(u[: self.layers] * number, tf.int32)
         return which, tf.where(u[self.layers :] < 0.5, -1.0, 1.0)

@@ -1,13 +1,11 @@
 """Backbones: ResNet and EfficientNet-Lite0; see keras_backbone.py for any other Keras model."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import keras
 import numpy as np
@@ -16,8 +14,8 @@ from keras import layers
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.modeling.state_dict import read_state_dict
+from must_keras.ops import Tensor
 
-Tensor = Any
 BlockType = Literal["block", "basic_block"]
 
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
@@ -134,12 +132,12 @@ class ResNet(Backbone):
     has_checkpoint: ClassVar[bool] = False
 
     @classmethod
-    def small(cls) -> ResNet:
+    def small(cls) -> Self:
         """Return a network of one narrow block a stage, which trains in minutes on a CPU."""
         return cls(filters=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
 
     @classmethod
-    def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> ResNet:
+    def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> Self:
         """Return the published network with this many layers.
 
         Raises:

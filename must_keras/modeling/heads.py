@@ -1,16 +1,13 @@
 """Heads for every pixel and for the whole image, and what all heads have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full
-
-Tensor = Any
 
 
 class ConfiguredLayer(keras.layers.Layer):

@@ -1,7 +1,5 @@
 """A backbone from a file: any functional Keras model, for example one of a model hub."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Keras models read from files as data: nothing that a file names is imported or run."""
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib

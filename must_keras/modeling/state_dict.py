@@ -1,7 +1,5 @@
 """PyTorch's weight files, read as arrays without PyTorch; nothing in a file is executed."""
 
-from __future__ import annotations
-
 import collections
 import io
 import math

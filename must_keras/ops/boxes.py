@@ -5,16 +5,12 @@ Boxes are (ymin, xmin, ymax, xmax), continuous and half-open, in any one unit of
 Keras' own functions compute the same in float32 whatever their arguments are.
 """
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 from keras import ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.sampling import take
-
-Tensor = Any
 
 # A scale delta of log(1000 / 16) makes an anchor 62 times larger: no box inside an image needs
 # more, and its exponential stays finite (the bound of Fast R-CNN's public implementations).

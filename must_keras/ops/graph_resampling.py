@@ -4,8 +4,6 @@ Training, scoring and labeling sample with OpenCV, which a SavedModel cannot con
 repeats OpenCV's arithmetic with gathers, sums and products, all of which have an ONNX form.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from must_keras.ops.letterboxing import PADDING_COLOR

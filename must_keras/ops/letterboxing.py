@@ -5,16 +5,11 @@ OpenCV (`resampling`), and in an exported model by the same arithmetic in a Tens
 (`graph_resampling`).
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 from keras import ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.views import View
-
-Tensor = Any
 
 # RGB of padding: the mean of ImageNet's training images (modeling.backbone), rounded.
 # Another color changes results: raise VERSION of all stages that train or predict.

@@ -5,17 +5,15 @@ fractions of the original. Along one axis of a view without rotation or shear, i
 center at step * (i + 0.5) + start pixels of the original.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-Tensor = Any
+from must_keras.ops import Tensor
+
 Fill = float | tuple[float, ...]
 
 # A position so close to the edge of a pixel is on it: float32 is no more exact in large images.

@@ -5,15 +5,12 @@ in pixels of the input to fractions (fy, fx) of the upright original, so that la
 resolution are sampled through the same map, once.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import numpy as np
 from keras import ops
 
-Tensor = Any
+from must_keras.ops import Tensor
 
 
 @dataclasses.dataclass(frozen=True)

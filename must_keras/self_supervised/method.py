@@ -1,7 +1,5 @@
 """The interface of self-supervised methods: values of a recipe, and the model that they build."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from typing import Any
@@ -11,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError, expect
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full, policy
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.config import TrainingConfig
@@ -19,7 +18,6 @@ from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.network import BACKBONE, Network
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 
-Tensor = Any
 PROJECTION = "projection"
 
 

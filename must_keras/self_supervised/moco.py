@@ -5,8 +5,6 @@ CVPR 2020 (arXiv 1911.05722); Chen, Fan, Girshick, He: "Improved Baselines with 
 Learning" (arXiv 2003.04297), which brings the hidden layer, the blur and the temperature.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
@@ -22,8 +21,6 @@ from must_keras.training.config import averaging_momentum
 from must_keras.training.efficient_layers import fuse
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas
-
-Tensor = Any
 
 # Largest share of a set in the queue. An image's own older key is no true negative; the published
 # queue has 5 % of ImageNet. This share is ours: smaller sets need some negatives.

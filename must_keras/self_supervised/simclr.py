@@ -4,8 +4,6 @@ Chen, Kornblith, Norouzi, Hinton: "A Simple Framework for Contrastive Learning o
 Representations", ICML 2020 (arXiv 2002.05709).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -13,13 +11,12 @@ import keras
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops import keyed_random
+from must_keras.ops import Tensor
+from must_keras.ops.sampling import fold
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas, replica_index
-
-Tensor = Any
 
 # A logit below all others.
 _NEVER = -1e9
@@ -73,7 +70,7 @@ class _Model(PairModel):
 
     def keys_of_passed(self, keys: Tensor) -> Tensor:
         # Branches of the two views of an image are dropped independently.
-        return ops.concatenate([keyed_random.fold(keys, 1), keyed_random.fold(keys, 2)])
+        return ops.concatenate([fold(keys, 1), fold(keys, 2)])
 
     def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
         # One pass, as published: BatchNormalization normalizes both views of all images together.

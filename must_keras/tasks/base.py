@@ -8,11 +8,9 @@ A label has four forms, and a task names the keys of each:
     record       as a pseudo-label dataset stores it: before any threshold, scores included
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -102,7 +100,7 @@ def _own(interface: type[Part]) -> property:
     An interface with abstract methods cannot be instantiated: a task needs a class of its own.
     """
 
-    def own(task: Task) -> Part:
+    def own(task: "Task") -> Part:
         classes = (part for part in task.parts if issubclass(part, interface))
         return next(classes, interface)(task)
 
@@ -167,7 +165,7 @@ class Task(abc.ABC):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {"type": type(self).__name__, "version": self.version} | fields
 
-    def before_reading(self) -> Task:
+    def before_reading(self) -> Self:
         """Return the task without fields that count only when its pseudo labels are read.
 
         A teacher of the task and its pseudo-label datasets depend on this task.
@@ -175,7 +173,7 @@ class Task(abc.ABC):
         return self
 
     @classmethod
-    def of_kind(cls, name: str, kind: str, classes: tuple[str, ...]) -> Task | None:
+    def of_kind(cls, name: str, kind: str, classes: tuple[str, ...]) -> "Task | None":
         """Return a task with default fields for labels of a kind; None where no task has it.
 
         Every class of task that was imported is considered, those of a recipe's own file too.
@@ -192,7 +190,7 @@ class Task(abc.ABC):
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Task:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the task of some fields; lists that JSON made of tuples become tuples again."""
         return cls(**{key: _tuples(value) for key, value in config.items()})
 

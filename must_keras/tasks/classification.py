@@ -1,11 +1,9 @@
 """Classification of images, hard or soft; `Classification`, at the end, lists its parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -344,6 +342,6 @@ class Classification(base.Task):
         smoothed = {"smoothed": "one-hot"} if self.label_smoothing else {}
         return super().describe() | smoothed
 
-    def before_reading(self) -> Classification:
+    def before_reading(self) -> Self:
         """Return the task with soft labels: `hard` counts when a record becomes a label."""
         return dataclasses.replace(self, hard=False)

@@ -1,7 +1,5 @@
 """What a metric is, what computes it, and the trivial baseline that it is compared with."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """Surface normals: a direction for every pixel; `Normals` lists the parts above it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ N boxes, K classes. Boxes are (ymin, xmin, ymax, xmax), half-open. For "stored",
 "prediction" and "record" see tasks/base.py.
 """
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -17,11 +15,11 @@ import keras
 import numpy as np
 
 from must_keras.errors import UserError
+from must_keras.ops import Tensor
 from must_keras.ops.views import View
 from must_keras.tasks.summaries import Framing, LabelContent, Sketch
 from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
-Tensor = Any
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Tensor]
 Size = tuple[int, int]
@@ -217,7 +215,7 @@ class Head(Part, abc.ABC):
             label: as `Labels.warp` returns it, batched.
             prediction: the output of `layer`.
             layer: for tasks that run sublayers of it on sampled regions.
-            keys: [B] int32, the only source of randomness (see ops/keyed_random.py).
+            keys: [B] int32, the only source of randomness (see ops/sampling.py).
         """
 
 

@@ -1,7 +1,5 @@
 """Semantic segmentation: a class for every pixel; `Segmentation`, at the end, lists its parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

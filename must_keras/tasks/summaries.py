@@ -4,11 +4,9 @@
 in a few forms that a page can show and compare. K classes are the task's own, in its order.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -205,7 +203,7 @@ class ScoredPredictions(NamedTuple):
     @classmethod
     def of(
         cls, scores: np.ndarray, predicted: np.ndarray, true: np.ndarray, num_classes: int
-    ) -> ScoredPredictions:
+    ) -> Self:
         """Return one prediction for each true class, [N] each."""
         num_true = np.bincount(true, minlength=num_classes)
         return cls(scores=scores, classes=predicted, correct=predicted == true, num_true=num_true)

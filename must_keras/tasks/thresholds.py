@@ -1,12 +1,10 @@
 """Thresholds: the lowest score at which a prediction is a label, given or chosen by precision."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -168,7 +166,7 @@ class PredictionCounts:
             np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> PredictionCounts:
+    def load(cls, path: pathlib.Path) -> Self:
         """Read the counts from a file of `save`.
 
         Raises:

@@ -3,8 +3,6 @@
 Not a test: tests/test_sixth_task.py drives it through all stages.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Errors of depth, and the mean depth that they are compared with."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from must_keras.ops.masked import fit_scale_shift
+from must_keras.ops.maps import fit_scale_shift
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, Metric, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays

@@ -1,17 +1,14 @@
 """The layer of a detector, its anchors, and its loss."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
-from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork
-from must_keras.modeling.roi_align import roi_align
+from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork, roi_align
 from must_keras.ops.precision import full
 from must_keras.ops.sampling import leading, spread
 from must_keras.tasks import base
@@ -211,7 +208,7 @@ class DetectionHead(keras.layers.Layer):
         )
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> DetectionHead:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the layer of `get_config`."""
         parts = {
             key: keras.saving.deserialize_keras_object(config[key])

@@ -1,7 +1,5 @@
 """A detection label: its keys, and how a view changes it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 

@@ -8,16 +8,13 @@ Losses are [B] float32 each, with the task's numbers as normalizers. Targets of 
 count may be anything finite: their terms are replaced by zero.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
-from must_keras.ops import keyed_random
 from must_keras.ops import masks as mask_ops
-from must_keras.ops.sampling import choose, columns_in_use, take
+from must_keras.ops.sampling import choose, columns_in_use, take, uniform
 from must_keras.tasks.parts import Tensor, Tensors
 
 POSITIVE_IOU, NEGATIVE_IOU, FOREGROUND_IOU = 0.7, 0.3, 0.5
@@ -138,7 +135,7 @@ def sample_anchors(
 
     Negatives fill the places that positives leave.
     """
-    numbers = keyed_random.uniform(keys, positive.shape[1], purpose=_ANCHORS)
+    numbers = uniform(keys, positive.shape[1], purpose=_ANCHORS)
     positives = Sample(*choose(positive, count // 2, numbers))
     negatives = Sample(*choose(negative, count, numbers))
     room = count - _count(positives.chosen)
@@ -166,7 +163,7 @@ def sample_regions(
     matches = match(boxes, label)
     is_object = present & (matches.iou >= FOREGROUND_IOU)
     is_background = present & (matches.iou < FOREGROUND_IOU) & ~matches.ignored
-    numbers = keyed_random.uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
+    numbers = uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
     objects, chosen_objects = choose(is_object, foreground, numbers)
     others, chosen_others = choose(is_background, count, numbers)
     room = count - _count(chosen_objects)

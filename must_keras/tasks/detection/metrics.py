@@ -1,7 +1,5 @@
 """Average precision as pycocotools computes it, and the quality of pseudo boxes."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

@@ -1,7 +1,5 @@
 """What a pseudo-label dataset stores of a detector's predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
