@@ -221,34 +221,26 @@ def _total(terms: Tensor, counts: Tensor) -> Tensor:
 
 
 def rpn_loss(
-    scores: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    label: Tensors,
-    keys: Tensor,
-    *,
-    area: Tensor,
-    count: int,
+    prediction: Tensors, anchors: Tensor, label: Tensors, keys: Tensor, *, count: int
 ) -> Tensor:
     """Return cross-entropy of sampled anchors and Huber loss (1/9) of positive ones, over `count`.
 
     Args:
-        scores: [B, A] logits.
-        deltas: [B, A, 4].
+        prediction: "scores" [B, A] logits, "deltas" [B, A, 4], and "area" [B, 4], the picture
+            without padding.
         anchors: [A, 4].
         label: the label.
         keys: [B] int32.
-        area: [B, 4], the picture without padding.
         count: anchors sampled an image, and the normalizer of both sums.
     """
-    matches = match(anchors, label, area=area)
+    scores, matches = prediction["scores"], match(anchors, label, area=prediction["area"])
     positives, negatives = sample_anchors(*anchor_roles(matches), keys, count=count)
     score_loss = _total(
         sigmoid_cross_entropy(take(scores, positives.indices), 1.0), positives.chosen
     ) + _total(sigmoid_cross_entropy(take(scores, negatives.indices), 0.0), negatives.chosen)
     boxes = take(label["boxes"], take(matches.index, positives.indices))
     target = box_ops.encode(boxes, ops.take(anchors, positives.indices, axis=0))
-    error = huber(take(deltas, positives.indices) - target, delta=_RPN_DELTA)
+    error = huber(take(prediction["deltas"], positives.indices) - target, delta=_RPN_DELTA)
     return (score_loss + _total(error, positives.chosen)) / count
 
 

@@ -13,7 +13,7 @@ from must_keras.ops.masks import encode_rle, paste
 from must_keras.tasks import base
 from must_keras.tasks.detection.records import ranked
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size
+from must_keras.tasks.parts import Arrays
 
 _EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU = 0.5
@@ -61,51 +61,41 @@ class AveragePrecision(Evaluator):
     def _add(self, truth: Arrays, found: Arrays) -> None:
         corners = [truth["boxes"], truth["truncated_boxes"], found["boxes"]]
         far = np.ceil(np.concatenate([c.reshape(-1, 4) for c in corners]).max(axis=0, initial=1.0))
-        size = (int(far[2]), int(far[3]))
-        image = len(self._images)
-        self._images.append({"id": image, "height": size[0], "width": size[1]})
+        image = {"id": len(self._images), "height": int(far[2]), "width": int(far[3])}
+        self._images.append(image)
         detected = sorted({int(c) for c in found["classes"] if c >= 0})
         for box, category, is_ignored, mask in _objects(truth):
+            flags = {key: int(is_ignored) for key in ("iscrowd", "ignore")}
+            flags["mask_iscrowd"] = int(is_ignored or mask is None)
+            shape = np.ones((1, 1)) if mask is None else mask
             # A crowd of every class matters where that class was detected.
             for one in [category] if category >= 0 else detected:
-                known = mask is not None and not is_ignored
-                shape = mask if mask is not None else np.ones((1, 1))
-                self._truth.append(
-                    self._annotation(len(self._truth), image, one, box, shape, size)
-                    | {
-                        "iscrowd": int(is_ignored),
-                        "mask_iscrowd": int(not known),
-                        "ignore": int(is_ignored),
-                    }
-                )
+                self._annotate(self._truth, image, one, box, shape, **flags)
         masks = found.get("masks", np.ones((len(found["boxes"]), 1, 1)))
-        for box, score, category, mask in zip(
-            found["boxes"], found["scores"], found["classes"], masks, strict=True
-        ):
+        rows = zip(found["boxes"], found["scores"], found["classes"], masks, strict=True)
+        for box, score, category, mask in rows:
             if category >= 0:
-                number = len(self._detections)
-                self._detections.append(
-                    self._annotation(number, image, int(category), box, mask, size)
-                    | {"score": float(score)}
-                )
+                score = float(score)
+                self._annotate(self._detections, image, int(category), box, mask, score=score)
 
-    def _annotation(
-        self, number: int, image: int, category: int, box: np.ndarray, mask: np.ndarray, size: Size
-    ) -> dict[str, Any]:
+    def _annotate(
+        self, side: list, image: dict, category: int, box: np.ndarray, mask: np.ndarray, **more: Any
+    ) -> None:
         ymin, xmin, ymax, xmax = (float(v) for v in box)
         annotation = {
             # 0 means "unmatched" to pycocotools.
-            "id": number + 1,
-            "image_id": image,
+            "id": len(side) + 1,
+            "image_id": image["id"],
             "category_id": category,
             "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
             "area": (xmax - xmin) * (ymax - ymin),
             "iscrowd": 0,
         }
         if self._with_masks:
+            size = (image["height"], image["width"])
             counts = encode_rle(paste(mask, box, size))
             annotation["segmentation"] = {"size": list(size), "counts": counts}
-        return annotation
+        side.append(annotation | more)
 
     def values(self) -> list[float]:
         """Return the values; NaN where there is no object (with a mask) at all."""
@@ -179,10 +169,9 @@ class PseudoBoxes(Evaluator):
         crowds = [t for t in truth if t[2]]
         self._num_true += len(free)
         for box, category, _, mask in pseudo:
-            overlaps = [_overlaps(box, t[0])[0] if t[1] == category else 0.0 for t in free]
-            place = int(np.argmax(overlaps)) if overlaps else -1
-            if place >= 0 and overlaps[place] >= _MATCHED_IOU:
-                own_box, _, _, own_mask = free.pop(place)
+            match = _take_match(box, category, free)
+            if match is not None:
+                own_box, _, _, own_mask = match
                 self._num_matched += 1
                 self._num_pseudo += 1
                 if mask is not None and own_mask is not None:
@@ -231,6 +220,19 @@ def _objects(label: Arrays) -> Iterator[tuple]:
     for box in label["truncated_boxes"]:
         if box[2] > box[0]:
             yield box, -1, True, None
+
+
+def _take_match(box: np.ndarray, category: int, free: list[tuple]) -> tuple | None:
+    """Remove the object of a class that a box overlaps most, by an IoU of at least 0.5; return it.
+
+    Args:
+        box: of a prediction.
+        category: its class.
+        free: objects of `_objects` that no prediction has taken.
+    """
+    overlaps = [_overlaps(box, other[0])[0] if other[1] == category else 0.0 for other in free]
+    best = int(np.argmax(overlaps)) if overlaps else 0
+    return free.pop(best) if overlaps and overlaps[best] >= _MATCHED_IOU else None
 
 
 def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -288,17 +290,13 @@ class Metrics(base.Metrics):
         for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
             true = list(_objects({key: value[image] for key, value in label.items()}))
             ignored = [box for box, _, is_ignored, _ in true if is_ignored]
-            left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
-            np.add.at(num_true, [category for _, category in left], 1)
+            free = [found for found in true if not found[2]]
+            np.add.at(num_true, [category for _, category, _, _ in free], 1)
             found = {key: prediction[key][image] for key in ("boxes", "scores", "classes")}
             for i in ranked(found, floor=records.floor)[: records.limit]:
                 box, category = found["boxes"][i], int(found["classes"][i])
-                fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
-                best = int(np.argmax(fits)) if fits else 0
-                hit = bool(fits) and fits[best] >= 0.5
-                if hit:
-                    del left[best]
-                elif any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                hit = _take_match(box, category, free) is not None
+                if not hit and any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
                     continue
                 scores.append(found["scores"][i])
                 classes.append(category)
