@@ -12,8 +12,36 @@ from must_keras.ops import boxes as box_ops
 from must_keras.ops.precision import full
 
 
+class ConvolutionalHead(ConfiguredLayer):
+    """A head that begins with 3x3 convolutions, of which none has a bias: BatchNorm follows.
+
+    Args:
+        channels: width of the convolutions.
+        num_convs: number of convolutions.
+        norm: keyword arguments of every BatchNormalization.
+
+    Example:
+        class Score(ConvolutionalHead):
+            def __init__(self, **kwargs):
+                super().__init__(channels=64, num_convs=2, **kwargs)
+                self.score = layers.Conv2D(1, 1)
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 256,
+        num_convs: int = 4,
+        norm: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.channels, self.num_convs, self.norm = channels, num_convs, dict(norm or {})
+        self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
+
+
 @keras.saving.register_keras_serializable(package="must_keras")
-class RegionProposalNetwork(ConfiguredLayer):
+class RegionProposalNetwork(ConvolutionalHead):
     """Hidden 3x3 convolutions and two 1x1 ones, shared by all levels; each level has its BatchNorm.
 
     Args:
@@ -40,19 +68,9 @@ class RegionProposalNetwork(ConfiguredLayer):
 
     arguments = ("num_anchors", "channels", "num_convs", "norm")
 
-    def __init__(
-        self,
-        *,
-        num_anchors: int,
-        channels: int = 256,
-        num_convs: int = 2,
-        norm: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.num_anchors, self.channels, self.num_convs = num_anchors, channels, num_convs
-        self.norm = dict(norm or {})
-        self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
+    def __init__(self, *, num_anchors: int, num_convs: int = 2, **kwargs: Any):
+        super().__init__(num_convs=num_convs, **kwargs)
+        self.num_anchors = num_anchors
         self.score = self._output(num_anchors, "score")
         self.delta = self._output(4 * num_anchors, "delta")
         # One for each level and convolution: Keras saves lists of layers, not lists of lists.
@@ -96,7 +114,7 @@ class RegionProposalNetwork(ConfiguredLayer):
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class BoxHead(ConfiguredLayer):
+class BoxHead(ConvolutionalHead):
     """3x3 convolutions and a dense layer, each with BatchNorm and ReLU; class scores and boxes.
 
     Args:
@@ -124,23 +142,11 @@ class BoxHead(ConfiguredLayer):
 
     arguments = ("num_classes", "region", "channels", "num_convs", "units", "norm")
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        region: int = 7,
-        channels: int = 256,
-        num_convs: int = 4,
-        units: int = 1024,
-        norm: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *, num_classes: int, region: int = 7, units: int = 1024, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_classes, self.region, self.channels = num_classes, region, channels
-        self.num_convs, self.units, self.norm = num_convs, units, dict(norm or {})
-        self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
+        self.num_classes, self.region, self.units = num_classes, region, units
         self.dense = layers.Dense(units, use_bias=False, dtype=self.dtype_policy, name="dense")
-        self.norms = [self._norm(f"norm{i}") for i in range(num_convs + 1)]
+        self.norms = [self._norm(f"norm{i}") for i in range(self.num_convs + 1)]
         # Fast R-CNN's initial values.
         self.score = self._output(num_classes + 1, 0.01, "score")
         self.delta = self._output(4 * (num_classes + 1), 0.001, "delta")
@@ -167,7 +173,7 @@ class BoxHead(ConfiguredLayer):
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class MaskHead(ConfiguredLayer):
+class MaskHead(ConvolutionalHead):
     """3x3 convolutions with BatchNorm and ReLU, a 2x2 deconvolution by 2, a mask for each class.
 
     The last 1x1 convolution is evaluated for the one class that is asked for: K times less work,
@@ -197,23 +203,12 @@ class MaskHead(ConfiguredLayer):
 
     arguments = ("num_classes", "region", "channels", "num_convs", "norm")
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        region: int = 14,
-        channels: int = 256,
-        num_convs: int = 4,
-        norm: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *, num_classes: int, region: int = 14, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_classes, self.region, self.channels = num_classes, region, channels
-        self.num_convs, self.norm = num_convs, dict(norm or {})
-        self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
-        self.norms = [self._norm(f"norm{i}") for i in range(num_convs)]
+        self.num_classes, self.region = num_classes, region
+        self.norms = [self._norm(f"norm{i}") for i in range(self.num_convs)]
         self.enlarge = layers.Conv2DTranspose(
-            channels, 2, strides=2, dtype=self.dtype_policy, name="enlarge"
+            self.channels, 2, strides=2, dtype=self.dtype_policy, name="enlarge"
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -28,9 +28,8 @@ class PairModel(FittedModel):
     {"keys": [B] int32}. Views are compared with those of the batch of all replicas.
 
     Args:
+        method: the values of the recipe; its name is that of the loss in the logs.
         encoder: images to projections, [B, D].
-        name: of the loss in the logs.
-        clip_norm: see FittedModel.
 
     Example:
         model = SimCLR(training=training).build(network, seed=0, num_images=1000)
@@ -38,8 +37,10 @@ class PairModel(FittedModel):
 
     """
 
-    def __init__(self, encoder: keras.Model, *, name: str, clip_norm: float | None = None):
-        super().__init__(encoder.input, encoder.output, clip_norm, name=name)
+    def __init__(self, method: "SelfSupervised", encoder: keras.Model):
+        clip_norm = method.training.clip_norm
+        super().__init__(encoder.input, encoder.output, clip_norm, name=method.name)
+        self.method = method
 
     def targets(self, x: dict[str, Tensor]) -> Any:
         """Return what the loss compares with and no gradient flows through; update the state."""

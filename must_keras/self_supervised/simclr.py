@@ -5,9 +5,7 @@ Representations", ICML 2020 (arXiv 2002.05709).
 """
 
 import dataclasses
-from typing import Any
 
-import keras
 from keras import ops
 
 from must_keras.errors import UserError
@@ -51,20 +49,10 @@ class SimCLR(SelfSupervised):
             )
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        del num_images
-        return _Model(
-            self.encoder(network, seed=seed),
-            name=self.name,
-            clip_norm=self.training.clip_norm,
-            temperature=self.temperature,
-        )
+        return _Model(self, self.encoder(network, seed=seed))
 
 
 class _Model(PairModel):
-    def __init__(self, encoder: keras.Model, *, temperature: float, **kwargs: Any):
-        super().__init__(encoder, **kwargs)
-        self._temperature = temperature
-
     def targets(self, x: dict[str, Tensor]) -> None:
         """Return None: gradients flow through everything that is compared."""
 
@@ -85,7 +73,7 @@ class _Model(PairModel):
             everyone,
             own=ops.concatenate([first, first + half]),
             partner=ops.concatenate([first + half, first]),
-            temperature=self._temperature,
+            temperature=self.method.temperature,
         )
 
 

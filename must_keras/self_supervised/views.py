@@ -62,7 +62,6 @@ def two_views(views: RandomViews, *, size: int) -> MakeViews:
     """
 
     def make(image: Tensor, stored: Any, key: Tensor) -> Any:
-        del stored
         keys = [fold(key[None], number)[0] for number in (1, 2)]
         first, second = (_one(image, k, views, size) for k in keys)
         return {"image": first, "other": second}, {}

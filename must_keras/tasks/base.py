@@ -16,8 +16,20 @@ import numpy as np
 
 from must_keras.errors import UserError
 from must_keras.tasks.evaluation import Metrics
-from must_keras.tasks.parts import Head, Labels, Part, Predictions, Records, Size, subclasses
+from must_keras.tasks.parts import (
+    Arrays,
+    Head,
+    Labels,
+    Part,
+    Predictions,
+    Records,
+    Size,
+    subclasses,
+)
 from must_keras.tasks.visualization import Visualization
+
+ClassIds = tuple[int, ...] | None
+"""A model's number of each class of a task."""
 
 
 class External(Part):
@@ -43,14 +55,8 @@ class External(Part):
         raise UserError(f"{self.task.name}: class_ids={class_ids} belong to a detector")
 
     def decode(
-        self,
-        values: Any,
-        form: str,
-        map_size: Size,
-        *,
-        size: Size,
-        class_ids: tuple[int, ...] | None = None,
-    ) -> dict[str, np.ndarray]:
+        self, values: Any, form: str, map_size: Size, *, size: Size, class_ids: ClassIds = None
+    ) -> Arrays:
         """Return a model's answers as `Predictions.decode` returns a prediction.
 
         Args:

@@ -60,7 +60,6 @@ class Labels(base.Labels):
 
     def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
         """Count the classes that have any probability."""
-        del framing
         found = (np.asarray(stored["probabilities"]) > 0).astype(np.int64)
         return LabelContent(total=1, found=found, usable=found, lost={})
 

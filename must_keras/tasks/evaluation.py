@@ -154,7 +154,6 @@ class Metrics(Part, abc.ABC):
 
         Predictions where nothing is labeled are left out. None for a task without right and wrong.
         """
-        del label, prediction
         return None
 
     @abc.abstractmethod

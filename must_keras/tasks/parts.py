@@ -80,12 +80,10 @@ class Labels(Part, abc.ABC):
 
     def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
         """Return a stored label of an accepted kind as one of the task's own kind."""
-        del kind
         return stored
 
     def check_classes(self, stored: Mapping[str, Any]) -> None:
         """Raise UserError where a label from outside has a class beyond the task's."""
-        del stored
 
     def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
         """Return a label of another class list in the task's own.
@@ -105,7 +103,6 @@ class Labels(Part, abc.ABC):
 
     def num_truncated(self, stored: Mapping[str, Any]) -> int:
         """Return how many objects of a stored label exceed the room of a batch; ignored there."""
-        del stored
         return 0
 
     @abc.abstractmethod
@@ -160,7 +157,6 @@ class Labels(Part, abc.ABC):
 
         Images, objects, or shares of the image.
         """
-        del stored
         return None
 
     num_groups: int = 1
@@ -172,7 +168,6 @@ class Labels(Part, abc.ABC):
         Args:
             stored: of an image that is labeled for the head.
         """
-        del stored
         return 0
 
 
@@ -264,7 +259,6 @@ class Predictions(Part, abc.ABC):
             other: of another copy of the model.
             tolerance: the largest relative difference of continuous values that counts as equal.
         """
-        del tolerance
         return {
             key: float(np.mean(value == other[key]))
             for key, value in one.items()
@@ -277,12 +271,10 @@ class Predictions(Part, abc.ABC):
         Args:
             prediction: of one image, at the image's own size; coordinates in its pixels.
         """
-        del prediction
         return {}
 
     def map_png(self, prediction: Arrays) -> bytes | None:
         """Return one image's per-pixel prediction as PNG; None for a task without one."""
-        del prediction
         return None
 
     def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
@@ -356,7 +348,6 @@ class Records(Part, abc.ABC):
 
         A record without such a form is shown as `Visualization.visualize` shows it.
         """
-        del record
         return Sketch()
 
 

@@ -12,6 +12,7 @@ from must_keras.ops.boxes import suppress
 from must_keras.ops.masks import encode_rle, paste
 from must_keras.ops.sampling import take
 from must_keras.tasks import base
+from must_keras.tasks.base import ClassIds
 from must_keras.tasks.detection.loss import BOX_WEIGHTS
 from must_keras.tasks.parts import Arrays, Size, Tensor, Tensors
 
@@ -222,14 +223,8 @@ class External(base.External):
             )
 
     def decode(
-        self,
-        values: Mapping[str, Any],
-        form: str,
-        map_size: Size,
-        *,
-        size: Size,
-        class_ids: tuple[int, ...] | None = None,
-    ) -> dict[str, np.ndarray]:
+        self, values: Any, form: str, map_size: Size, *, size: Size, class_ids: ClassIds = None
+    ) -> Arrays:
         """Return detections by descending score, as the task's own head predicts them.
 
         Args:
@@ -280,12 +275,7 @@ class External(base.External):
         }
 
     def _indices(
-        self,
-        numbers: np.ndarray,
-        nothing: np.ndarray,
-        class_ids: tuple[int, ...] | None,
-        *,
-        first: int,
+        self, numbers: np.ndarray, nothing: np.ndarray, class_ids: ClassIds, *, first: int
     ) -> np.ndarray:
         """Return the task's class of each of a model's numbers, [B, N] int32; -1 for no object."""
         num_classes = len(self.task.classes)
