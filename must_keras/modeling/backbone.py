@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import importlib.util
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import keras
@@ -111,16 +111,17 @@ class Backbone(abc.ABC):
 class ResNet(Backbone):
     """A residual network, version 1 (He et al., 2016), with the stride in the first convolution.
 
-    keras-cv builds it, by explicit arguments; on a Keras backend other than TensorFlow, which
-    keras-cv needs, `residual_stages` builds the same.
-
     Attributes:
         filters: channels inside the blocks of each of the four stages.
         blocks: number of blocks of each stage.
-        block_type: "block" (bottleneck, with four times as many output channels) or "basic_block".
+        block_type: "block" (1x1, 3x3 and 1x1 convolutions, with four times as many output
+            channels) or "basic_block" (two of 3x3; the first stage must have 64 filters).
 
     Example:
         ResNet.of_depth(50).build((512, 512), {"momentum": 0.997})
+
+    Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
+    a block's first convolution.
 
     """
 
@@ -149,67 +150,30 @@ class ResNet(Backbone):
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def _features(self, image: Any) -> dict[str, Any]:
-        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
-        if keras.backend.backend() == "tensorflow":
-            return self._of_keras_cv(inputs)
-        stages = residual_stages(
-            inputs, filters=self.filters, blocks=self.blocks, block_type=self.block_type
-        )
-        return {f"C{level}": features for level, features in enumerate(stages, 2)}
-
-    def _of_keras_cv(self, inputs: Any) -> dict[str, Any]:
-        from keras_cv.models import ResNetBackbone
-
-        network = ResNetBackbone(
-            stackwise_filters=list(self.filters),
-            stackwise_blocks=list(self.blocks),
-            stackwise_strides=[1, 2, 2, 2],
-            include_rescaling=False,
-            block_type=self.block_type,
-            input_shape=tuple(inputs.shape[1:]),
-            input_tensor=inputs,
-        )
-        return _levels(network)
+        x = scaled(image, mean=_MEAN, deviation=_DEVIATION)
+        x = _conv(x, 64, 7, name="conv1", stride=2, suffix="")
+        x = layers.Activation("relu", name="conv1_relu")(x)
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
+        levels = {}
+        for stage, (width, count) in enumerate(zip(self.filters, self.blocks, strict=True)):
+            for block in range(count):
+                first = block == 0
+                x = _block(
+                    x,
+                    width,
+                    self.block_type,
+                    stride=2 if first and stage > 0 else 1,
+                    # Where stride or channels change, the shortcut is a convolution.
+                    projects=first and (stage > 0 or self.block_type == "block"),
+                    name=f"v2_stack_{stage}_block{block + 1}",
+                )
+            levels[f"C{stage + 2}"] = x
+        return levels
 
 
 # Names, arguments and order of the layers are those of keras-cv 0.9's ResNetBackbone, which needs
 # TensorFlow: the weights of either fit the other, and a seed gives both the same.
 _NORM = {"axis": 3, "epsilon": 1.001e-5}
-
-
-def residual_stages(
-    x: Tensor, *, filters: Sequence[int], blocks: Sequence[int], block_type: BlockType
-) -> list[Tensor]:
-    """Return the features of each stage, at strides 4, 8, 16 and 32.
-
-    Args:
-        x: a symbolic image, [B, H, W, 3].
-        filters: channels inside the blocks of each stage.
-        blocks: number of blocks of each stage.
-        block_type: "block" (1x1, 3x3 and 1x1 convolutions, with four times as many output channels)
-            or "basic_block" (two of 3x3; the first stage must have 64 filters).
-
-    Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
-    a block's first convolution.
-    """
-    x = _conv(x, 64, 7, name="conv1", stride=2, suffix="")
-    x = layers.Activation("relu", name="conv1_relu")(x)
-    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
-    stages = []
-    for stage, (width, count) in enumerate(zip(filters, blocks, strict=True)):
-        for block in range(count):
-            first = block == 0
-            x = _block(
-                x,
-                width,
-                block_type,
-                stride=2 if first and stage > 0 else 1,
-                # Where stride or channels change, the shortcut is a convolution.
-                projects=first and (stage > 0 or block_type == "block"),
-                name=f"v2_stack_{stage}_block{block + 1}",
-            )
-        stages.append(x)
-    return stages
 
 
 def _block(
@@ -268,11 +232,11 @@ class EfficientNetLite0(Backbone):
         return {"type": "EfficientNetLite0"}
 
     def checkpoint(self) -> list[np.ndarray]:
-        path, state = self._path(), read_state_dict(self._path())
+        path = self._path()
         # Both list their layers from the image on, the file also step counters and a classifier.
         arrays = [
             array
-            for name, array in state.items()
+            for name, array in read_state_dict(path).items()
             if not name.endswith("num_batches_tracked") and not name.startswith("_fc.")
         ]
         places = [
@@ -346,13 +310,8 @@ class EfficientNetLite0(Backbone):
             input_shape=tuple(image.shape[1:]),
             input_tensor=inputs,
         )
-        return _levels(network)
-
-
-def _levels(network: Any) -> dict[str, Tensor]:
-    """Return {"C2", ..., "C5"} of a backbone of keras-cv."""
-    names = network.pyramid_level_inputs
-    return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
+        names = network.pyramid_level_inputs
+        return {f"C{level}": network.get_layer(names[f"P{level}"]).output for level in range(2, 6)}
 
 
 def scaled(image: Any, *, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Any:

@@ -65,16 +65,8 @@ def warp_boxes(boxes: Tensor, view: View) -> Tensor:
     Boxes are (ymin, xmin, ymax, xmax). Under a rotation the result bounds the four corners.
     """
     ymin, xmin, ymax, xmax = (boxes[..., i] for i in range(4))
-    corners = ops.stack(
-        [
-            ops.stack([ymin, xmin], axis=-1),
-            ops.stack([ymin, xmax], axis=-1),
-            ops.stack([ymax, xmin], axis=-1),
-            ops.stack([ymax, xmax], axis=-1),
-        ],
-        axis=-2,
-    )
-    points = fractions_to_input(corners, view)
+    corners = [ops.stack([y, x], axis=-1) for y in (ymin, ymax) for x in (xmin, xmax)]
+    points = fractions_to_input(ops.stack(corners, axis=-2), view)
     return ops.concatenate([ops.min(points, axis=-2), ops.max(points, axis=-2)], axis=-1)
 
 

@@ -48,24 +48,10 @@ class Labels(base.Labels):
         return 4 * self.task.mask_region if self.task.with_masks else 1
 
     def stored_spec(self) -> dict[str, Spec]:
-        return {
-            "boxes": Spec((None, 4), "float32"),
-            "classes": Spec((None,), "int32"),
-            "masks": Spec((None, None, None), "uint8"),
-            "has_mask": Spec((None,), "bool"),
-            "ignore": Spec((None,), "bool"),
-            "labelled": Spec((), "float32"),
-        }
+        return _specs(None, None)
 
     def missing(self) -> dict[str, np.ndarray]:
-        return {
-            "boxes": np.zeros((0, 4), np.float32),
-            "classes": np.zeros((0,), np.int32),
-            "masks": np.zeros((0, 1, 1), np.uint8),
-            "has_mask": np.zeros((0,), bool),
-            "ignore": np.zeros((0,), bool),
-            "labelled": np.zeros((), np.float32),
-        }
+        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in _specs(0, 1).items()}
 
     def check_classes(self, stored: Mapping[str, Any]) -> None:
         classes, count = np.asarray(stored["classes"]), len(self.classes)
@@ -104,16 +90,8 @@ class Labels(base.Labels):
         The true objects come first, then the ignored ones, then nothing (class -1, not ignored).
         "truncated_boxes" are those without room, and ignored: the last bounds whatever remains.
         """
-        max_boxes, mask_size = self.task.max_boxes, self.mask_size
-        return {
-            "boxes": Spec((max_boxes, 4), "float32"),
-            "classes": Spec((max_boxes,), "int32"),
-            "masks": Spec((max_boxes, mask_size, mask_size), "uint8"),
-            "has_mask": Spec((max_boxes,), "bool"),
-            "ignore": Spec((max_boxes,), "bool"),
-            "labelled": Spec((), "float32"),
-            "truncated_boxes": Spec((max_boxes, 4), "float32"),
-        }
+        boxes = {"truncated_boxes": Spec((self.task.max_boxes, 4), "float32")}
+        return _specs(self.task.max_boxes, self.mask_size) | boxes
 
     def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
         """Return the label of one image seen through a view.
@@ -222,6 +200,18 @@ class Labels(base.Labels):
         """Return the objects of each class; ignored ones do not count."""
         classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
         return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
+
+
+def _specs(num_boxes: int | None, mask_size: int | None) -> dict[str, Spec]:
+    """Return the keys of a label of some boxes, and of masks of some cells a side."""
+    return {
+        "boxes": Spec((num_boxes, 4), "float32"),
+        "classes": Spec((num_boxes,), "int32"),
+        "masks": Spec((num_boxes, mask_size, mask_size), "uint8"),
+        "has_mask": Spec((num_boxes,), "bool"),
+        "ignore": Spec((num_boxes,), "bool"),
+        "labelled": Spec((), "float32"),
+    }
 
 
 def _mask_places(masks: Tensor, has_mask: Tensor) -> Tensor:

@@ -138,9 +138,8 @@ def sample_anchors(
     numbers = uniform(keys, positive.shape[1], purpose=_ANCHORS)
     positives = Sample(*choose(positive, count // 2, numbers))
     negatives = Sample(*choose(negative, count, numbers))
-    room = count - _count(positives.chosen)
-    place = ops.arange(negatives.indices.shape[1], dtype="int32")[None, :]
-    return positives, negatives._replace(chosen=negatives.chosen & (place < room))
+    chosen = _in_room_of(positives.chosen, negatives.chosen, count=count)
+    return positives, negatives._replace(chosen=chosen)
 
 
 def sample_regions(
@@ -166,10 +165,9 @@ def sample_regions(
     numbers = uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
     objects, chosen_objects = choose(is_object, foreground, numbers)
     others, chosen_others = choose(is_background, count, numbers)
-    room = count - _count(chosen_objects)
-    place = ops.arange(others.shape[1], dtype="int32")[None, :]
+    chosen_others = _in_room_of(chosen_objects, chosen_others, count=count)
     indices = ops.concatenate([objects, others], axis=1)
-    chosen = ops.concatenate([chosen_objects, chosen_others & (place < room)], axis=1)
+    chosen = ops.concatenate([chosen_objects, chosen_others], axis=1)
     # Chosen ones first, in this order: top_k keeps the order of equal values.
     chosen, places = ops.top_k(ops.cast(chosen, "float32"), min(count, boxes.shape[1]))
     indices, chosen = take(indices, places), chosen > 0.0
@@ -198,8 +196,10 @@ def regions_with_masks(regions: Regions, label: Tensors, *, count: int) -> tuple
     return Regions(*(take(part, places) for part in first)), has_mask > 0.0
 
 
-def _count(chosen: Tensor) -> Tensor:
-    return ops.sum(ops.cast(chosen, "int32"), axis=1, keepdims=True)
+def _in_room_of(first: Tensor, others: Tensor, *, count: int) -> Tensor:
+    """Return the others, [B, S] bool, without those beyond `count` when the first have places."""
+    room = count - ops.sum(ops.cast(first, "int32"), axis=1, keepdims=True)
+    return others & (ops.arange(others.shape[1], dtype="int32")[None, :] < room)
 
 
 def huber(error: Tensor, *, delta: float) -> Tensor:
