@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, check_classes
 from must_keras.tasks.evaluation import Metrics
 from must_keras.tasks.parts import (
     Arrays,
@@ -46,13 +46,11 @@ class External(Part):
         """Raise UserError where `decode` reads no such form."""
         if form not in self.forms:
             allowed = ", ".join(self.forms) or "none"
-            raise UserError(
-                f"{self.task.name}: form={form!r} cannot be read; allowed are {allowed}"
-            )
+            raise self.task.error(f"form={form!r} cannot be read; allowed are {allowed}")
 
     def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
         """Raise UserError where a model's classes cannot be given by their numbers."""
-        raise UserError(f"{self.task.name}: class_ids={class_ids} belong to a detector")
+        raise self.task.error(f"class_ids={class_ids} belong to a detector")
 
     def decode(
         self, values: Any, form: str, map_size: Size, *, size: Size, class_ids: ClassIds = None
@@ -76,25 +74,24 @@ class External(Part):
         try:
             found = np.shape(values)
         except ValueError:
-            raise UserError(
-                f"{self.task.name}: an external model returns {len(values)} arrays of different "
+            raise self.task.error(
+                f"an external model returns {len(values)} arrays of different "
                 "shapes: name one, output=0 for example"
             ) from None
         if len(found) != len(shape) + 1 or any(
             n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
         ):
             expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
-            raise UserError(
-                f"{self.task.name}: an external model returns the shape {found}; {form} are "
-                f"({expected})"
+            raise self.task.error(
+                f"an external model returns the shape {found}; {form} are ({expected})"
             )
 
     def check_distribution(self, values: np.ndarray, form: str) -> None:
         """Raise UserError where answers, [..., K], are no probabilities."""
         sums = values.sum(axis=-1)
         if not np.isfinite(values).all() or values.min() < -1e-3 or np.abs(sums - 1.0).max() > 1e-2:
-            raise UserError(
-                f"{self.task.name}: an external model's {form} lie in {values.min():.3g} to "
+            raise self.task.error(
+                f"an external model's {form} lie in {values.min():.3g} to "
                 f"{values.max():.3g} and add up to {sums.min():.3g} to {sums.max():.3g}, expected "
                 "1: are they logits, or of another output?"
             )
@@ -165,6 +162,16 @@ class Task(abc.ABC):
 
     external = _own(External)
     """Answers of models that were trained elsewhere."""
+
+    def error(self, problem: str) -> UserError:
+        """Return the error for a user's mistake: the head's name, then the problem."""
+        return UserError(f"{self.name}: {problem}")
+
+    def check_distinct(self) -> None:
+        """Raise UserError where the classes are not a tuple of distinct names."""
+        check_classes(self.name, self.classes)
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise self.error(f"classes must be distinct, received {self.classes}")
 
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 from PIL import Image, ImageDraw
 
-from must_keras.errors import UserError, check_classes
 from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
@@ -326,15 +325,11 @@ class Classification(base.Task):
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.classes)
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+        self.check_distinct()
         if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(
-                f"{self.name}: label_smoothing must be in [0, 1), received {self.label_smoothing}"
-            )
+            raise self.error(f"label_smoothing must be in [0, 1), received {self.label_smoothing}")
         if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
+            raise self.error(f"top_k must be at least 1, received {self.top_k}")
 
     def describe(self) -> dict[str, Any]:
         """Return also which labels are smoothed: it once was all of them."""

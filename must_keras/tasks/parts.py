@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import keras
 import numpy as np
 
-from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.ops.views import View
 from must_keras.tasks.summaries import Framing, LabelContent, Sketch
@@ -95,7 +94,7 @@ class Labels(Part, abc.ABC):
         Returns:
             The label without what is of a class that is left out; None where no label remains.
         """
-        raise UserError(f"{self.task.name}: labels of kind {self.task.kind!r} have no classes")
+        raise self.task.error(f"labels of kind {self.task.kind!r} have no classes")
 
     def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a stored label without what `warp` never reads; this becomes tensors."""
@@ -322,8 +321,7 @@ class Records(Part, abc.ABC):
         Raises:
             UserError: the task cannot store labels that were made elsewhere.
         """
-        name, kind = self.task.name, self.task.kind
-        raise UserError(f"{name}: labels of kind {kind!r} made elsewhere cannot be stored")
+        raise self.task.error(f"labels of kind {self.task.kind!r} made elsewhere cannot be stored")
 
     @abc.abstractmethod
     def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
@@ -339,9 +337,7 @@ class Records(Part, abc.ABC):
         if self.takes_threshold:
             self.limits(threshold)
         elif threshold is not None:
-            raise UserError(
-                f"{self.task.name}: labels of kind {self.task.kind!r} take no threshold"
-            )
+            raise self.task.error(f"labels of kind {self.task.kind!r} take no threshold")
 
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
         """Return a record in forms that a page can show and compare; here in none of them.

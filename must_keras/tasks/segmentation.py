@@ -346,6 +346,5 @@ class Segmentation(MapTask):
         check_classes(self.name, self.classes)
         super().__post_init__()
         if not 1 <= len(self.classes) <= IGNORE:
-            raise UserError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
-        if len(set(self.classes)) != len(self.classes):
-            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+            raise self.error(f"1 to {IGNORE} classes, received {len(self.classes)}")
+        self.check_distinct()

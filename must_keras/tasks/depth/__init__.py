@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.errors import UserError
 from must_keras.ops import letterboxing, maps
 from must_keras.ops.maps import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
@@ -346,9 +345,7 @@ class External(base.External):
     def check_form(self, form: str) -> None:
         super().check_form(form)
         if self.task.kind == "metric" and form != "meters":
-            raise UserError(
-                f"{self.task.name}: a metric head needs form='meters', received {form!r}"
-            )
+            raise self.task.error(f"a metric head needs form='meters', received {form!r}")
 
     def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         values = np.asarray(values, np.float32)
@@ -390,9 +387,7 @@ class Depth(MapTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in self.kinds:
-            raise UserError(
-                f"{self.name}: kind must be 'metric' or 'relative_inverse', received {self.kind!r}"
-            )
+            raise self.error(f"kind must be 'metric' or 'relative_inverse', received {self.kind!r}")
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from PIL import Image, ImageDraw
 
-from must_keras.errors import UserError, check_classes
 from must_keras.ops.masks import paste
 from must_keras.tasks import base
 from must_keras.tasks.detection.decoding import External, Predictions
@@ -162,19 +161,17 @@ class Detection(base.Task):
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.classes)
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+        self.check_distinct()
         for field in _COUNTS:
             if getattr(self, field) < 1:
-                raise UserError(f"{self.name}: {field} must be at least 1")
+                raise self.error(f"{field} must be at least 1")
         most = self.num_proposals * len(self.classes)
         if self.max_detections > most:
-            raise UserError(
-                f"{self.name}: max_detections is {self.max_detections}, but {self.num_proposals} "
+            raise self.error(
+                f"max_detections is {self.max_detections}, but {self.num_proposals} "
                 f"proposals (num_proposals) of {len(self.classes)} classes are at most {most}: "
                 f"set max_detections={most}"
             )
         for field in ("foreground_share", "score_floor", "proposal_nms", "detection_nms"):
             if not 0.0 < getattr(self, field) < 1.0:
-                raise UserError(f"{self.name}: {field} must be between 0 and 1")
+                raise self.error(f"{field} must be between 0 and 1")

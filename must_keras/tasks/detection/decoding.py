@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 from keras import ops
 
-from must_keras.errors import UserError
 from must_keras.ops import boxes as box_ops
 from must_keras.ops.boxes import suppress
 from must_keras.ops.masks import encode_rle, paste
@@ -188,15 +187,6 @@ class Predictions(base.Predictions):
         return annotations
 
 
-# As the TensorFlow object detection API names them.
-_TF2_NAMES = {
-    "boxes": "detection_boxes",
-    "scores": "detection_scores",
-    "classes": "detection_classes",
-    "masks": "detection_masks",
-}
-
-
 class External(base.External):
     """Detections in one of several forms.
 
@@ -215,10 +205,10 @@ class External(base.External):
 
     def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
         """Raise UserError unless every class has a number of its own."""
-        name, num_classes = self.task.name, len(self.task.classes)
+        num_classes = len(self.task.classes)
         if len(class_ids) != num_classes or len(set(class_ids)) != len(class_ids):
-            raise UserError(
-                f"{name}: class_ids need a number of its own for each of {num_classes} classes, "
+            raise self.task.error(
+                f"class_ids need a number of its own for each of {num_classes} classes, "
                 f"received {len(class_ids)}, {len(set(class_ids))} of them different"
             )
 
@@ -240,11 +230,12 @@ class External(base.External):
         """
         task = self.task
         is_tf2 = form == "tf2_detection"
-        names = _TF2_NAMES if is_tf2 else {key: key for key in _TF2_NAMES}
+        prefix = "detection_" if is_tf2 else ""
+        names = {key: f"{prefix}{key}" for key in ("boxes", "scores", "classes", "masks")}
         given = set(values) if isinstance(values, Mapping) else set()
         absent = {names[key] for key in ("boxes", "scores", "classes")} - given
         if absent:
-            raise UserError(f"{task.name}: an external model does not return {sorted(absent)}")
+            raise task.error(f"an external model does not return {sorted(absent)}")
         found = {
             "boxes": np.asarray(values[names["boxes"]], np.float32),
             "scores": np.asarray(values[names["scores"]], np.float32),
@@ -263,16 +254,11 @@ class External(base.External):
         if is_tf2:
             found["boxes"] = found["boxes"] * np.tile(np.float32(size), 2)
             nothing |= np.arange(count) >= np.reshape(values.get("num_detections", count), (-1, 1))
-        found["classes"] = self._indices(
-            found["classes"], nothing, class_ids, first=1 if is_tf2 else 0
-        )
+        first = 1 if is_tf2 else 0
+        found["classes"] = self._indices(found["classes"], nothing, class_ids, first=first)
         order = np.argsort(-found["scores"], axis=1, kind="stable")
-        return {
-            key: np.take_along_axis(
-                value, order.reshape(*order.shape, *[1] * (value.ndim - 2)), axis=1
-            )
-            for key, value in found.items()
-        }
+        images = np.arange(len(order))[:, None]
+        return {key: value[images, order] for key, value in found.items()}
 
     def _indices(
         self, numbers: np.ndarray, nothing: np.ndarray, class_ids: ClassIds, *, first: int
@@ -285,8 +271,8 @@ class External(base.External):
             return np.where(nothing, np.int32(-1), indices)
         odd = numbers[~nothing & ((numbers < first) | (numbers >= first + num_classes))]
         if odd.size:
-            raise UserError(
-                f"{self.task.name}: an external model returns class {odd[0]}, there are "
+            raise self.task.error(
+                f"an external model returns class {odd[0]}, there are "
                 f"{num_classes}, numbered from {first}; give the numbers by class_ids=(...)"
             )
         return np.where(nothing, np.int32(-1), numbers - np.int32(first))
