@@ -148,20 +148,15 @@ def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
 def _jitter(image: Tensor, key: Tensor, u: Tensor, views: RandomViews) -> Tensor:
     """Return the image with brightness, contrast, saturation and hue changed in random order."""
     changes = []
-    for i, (change, most) in enumerate(
-        ((brightness, views.brightness), (contrast, views.contrast), (saturation, views.saturation))
-    ):
+    largest = {brightness: views.brightness, contrast: views.contrast, saturation: views.saturation}
+    for i, (change, most) in enumerate(largest.items()):
         low = max(1.0 - most, 0.0)
-        changes.append(functools.partial(_changed, change, low + (1.0 + most - low) * u[i]))
-    changes.append(functools.partial(_changed, hue, (2.0 * u[3] - 1.0) * views.hue))
+        changes.append(functools.partial(change, factor=low + (1.0 + most - low) * u[i]))
+    changes.append(functools.partial(hue, turn=(2.0 * u[3] - 1.0) * views.hue))
     order = ops.argsort(uniform(key[None], len(changes), purpose=_ORDER)[0])
     for place in range(len(changes)):
         image = ops.switch(order[place], changes, image)
     return image
-
-
-def _changed(change: Any, amount: Tensor, image: Tensor) -> Tensor:
-    return change(image, amount)
 
 
 # ITU-R 601: share of each color in perceived light.

@@ -32,10 +32,8 @@ class Labels(base.Labels):
     content_unit: ClassVar[str] = "image"
 
     def stored_spec(self) -> dict[str, Spec]:
-        return {
-            "probabilities": Spec((len(self.classes),), "float32"),
-            "labelled": Spec((), "float32"),
-        }
+        num_classes = len(self.classes)
+        return {"probabilities": Spec((num_classes,), "float32"), "labelled": Spec((), "float32")}
 
     def missing(self) -> dict[str, np.ndarray]:
         return {key: np.zeros(spec.shape, spec.dtype) for key, spec in self.stored_spec().items()}
@@ -124,12 +122,8 @@ class Predictions(base.Predictions):
         """Return {"classes": the five most likely ones, {"name", "probability"}}."""
         probabilities = np.asarray(prediction["probabilities"])
         order = np.argsort(-probabilities, kind="stable")[:5]
-        return {
-            "classes": [
-                {"name": self.task.classes[i], "probability": round(float(probabilities[i]), 4)}
-                for i in order
-            ]
-        }
+        shares = {self.task.classes[i]: round(float(probabilities[i]), 4) for i in order}
+        return {"classes": [{"name": name, "probability": p} for name, p in shares.items()]}
 
 
 class Records(base.Records):
@@ -171,10 +165,8 @@ class Records(base.Records):
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
         """Return the ranking, whose certainty is the probability of its first class."""
         probabilities = np.asarray(record["probabilities"])
-        return Sketch(
-            certainty=float(np.clip(probabilities[0], 0.0, 1.0)),
-            answers=Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities),
-        )
+        ranking = Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities)
+        return Sketch(certainty=float(np.clip(probabilities[0], 0.0, 1.0)), answers=ranking)
 
 
 class Accuracy(Evaluator):

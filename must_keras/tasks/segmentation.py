@@ -154,10 +154,8 @@ class Records(base.Records):
     def sketch(self, record: Mapping[str, Any]) -> Sketch:
         """Return the pixels, whose certainty is their mean confidence."""
         confidence = maps.decode_png(record["confidence"])
-        return Sketch(
-            certainty=float(confidence.mean() / 255.0),
-            pixels=Pixels(classes=maps.decode_png(record["map"]), confidence=confidence),
-        )
+        pixels = Pixels(classes=maps.decode_png(record["map"]), confidence=confidence)
+        return Sketch(certainty=float(confidence.mean() / 255.0), pixels=pixels)
 
 
 def _byte(confidence: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ DROPPED = math.inf
 _STEPS = 1000
 # float32, as pseudo labels are compared with thresholds.
 _EDGES = (np.arange(_STEPS + 1) / _STEPS).astype(np.float32)
+# Names of the arrays in a file of counts.
+_ARRAYS = ("answers", "right", "true")
 # Dropped classes that a line names.
 _MAX_NAMES = 20
 
@@ -138,12 +140,8 @@ class PredictionCounts:
 
     def standings(self, index: int) -> dict[float, Standing]:
         """Return the counts at each thousandth with a prediction of the class, the lowest first."""
-        above = [np.cumsum(c[index, ::-1])[::-1] for c in (self._predictions, self._right)]
-        true = int(self._true[index])
-        return {
-            int(place) / _STEPS: Standing(*(int(counts[place]) for counts in above), true)
-            for place in np.flatnonzero(self._predictions[index])
-        }
+        thresholds = [int(place) / _STEPS for place in np.flatnonzero(self._predictions[index])]
+        return {threshold: self.at(index, threshold) for threshold in thresholds}
 
     def at(self, index: int, threshold: float) -> Standing:
         """Return the counts of a class at a threshold, rounded down to a thousandth."""
@@ -161,9 +159,9 @@ class PredictionCounts:
 
     def save(self, path: pathlib.Path) -> None:
         """Write the counts to a compressed file, which is renamed when it is complete."""
+        arrays = zip(_ARRAYS, (self._predictions, self._right, self._true), strict=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            arrays = {"answers": self._predictions, "right": self._right, "true": self._true}
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **dict(arrays))
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Self:
@@ -174,15 +172,14 @@ class PredictionCounts:
         """
         remedy = "delete it, then run --stage=teacher to count the predictions again"
         arrays = read_arrays(path, remedy=remedy)
-        for name in ("answers", "right", "true"):
+        for name in _ARRAYS:
             if name not in arrays or arrays[name].dtype != np.int64:
                 raise damaged(path, f"it has no array {name!r} of whole numbers", remedy=remedy)
         counts = cls(arrays["true"].size)
-        shapes = [arrays[name].shape for name in ("answers", "right", "true")]
+        shapes = [arrays[name].shape for name in _ARRAYS]
         if shapes != [counts._predictions.shape, counts._right.shape, counts._true.shape]:
             raise damaged(path, f"its arrays have the shapes {shapes}", remedy=remedy)
-        counts._predictions, counts._right = arrays["answers"], arrays["right"]
-        counts._true = arrays["true"]
+        counts._predictions, counts._right, counts._true = (arrays[name] for name in _ARRAYS)
         return counts
 
 

@@ -53,13 +53,9 @@ class DepthErrors(Evaluator):
         """Add one image's valid pixels, [N] each, N > 0, as depth; 0 where none is predicted."""
         near, far = np.minimum(predicted, true), np.maximum(predicted, true)
         difference = predicted - true
-        self._rows.append(
-            (
-                float((far < 1.25 * near).mean()),
-                float((np.abs(difference) / true).mean()),
-                float(np.sqrt((difference**2).mean())),
-            )
-        )
+        delta1 = float((far < 1.25 * near).mean())
+        abs_rel = float((np.abs(difference) / true).mean())
+        self._rows.append((delta1, abs_rel, float(np.sqrt((difference**2).mean()))))
 
     def values(self) -> Sequence[float]:
         return np.mean(self._rows, axis=0) if self._rows else [math.nan] * 3
@@ -159,17 +155,11 @@ class _Signs:
 def _aligned(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return a prediction [N] after a least-squares scale >= 0 and shift to the label [N]."""
     # Within [0, 1], so that "nearly equal values" is the same for every unit.
-    low = predicted.min()
-    values = (
-        np.zeros_like(predicted)
-        if _is_constant(predicted)
-        else (predicted - low) / (predicted.max() - low)
-    )
-    known = np.ones((1, len(predicted)), bool)
-    scale, shift, _ = (
-        float(ops.convert_to_numpy(value)[0])
-        for value in fit_scale_shift(values[None], true[None], known)
-    )
+    values = np.zeros_like(predicted)
+    if not _is_constant(predicted):
+        values = (predicted - predicted.min()) / (predicted.max() - predicted.min())
+    fit = fit_scale_shift(values[None], true[None], np.ones((1, len(predicted)), bool))
+    scale, shift, _ = (float(ops.convert_to_numpy(value)[0]) for value in fit)
     return scale * values + shift
 
 

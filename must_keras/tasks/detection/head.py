@@ -152,20 +152,12 @@ class DetectionHead(ConfiguredLayer):
             scores [B, R, K + 1] and deltas [B, R, K + 1, 4]; see BoxHead.
         """
         number = boxes.shape[1]
-        scores, deltas = self.box_head(
-            roi_align(
-                prediction["pyramid"],
-                ops.reshape(boxes, (-1, 4)),
-                ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), number),
-                size=self.box_head.region,
-                unit=level_unit,
-            ),
-            training=training,
-        )
-        return (
-            ops.reshape(scores, (-1, number, *scores.shape[1:])),
-            ops.reshape(deltas, (-1, number, *deltas.shape[1:])),
-        )
+        image = ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), number)
+        boxes, size = ops.reshape(boxes, (-1, 4)), self.box_head.region
+        features = roi_align(prediction["pyramid"], boxes, image, size=size, unit=level_unit)
+        found = self.box_head(features, training=training)
+        scores, deltas = (ops.reshape(x, (-1, number, *x.shape[1:])) for x in found)
+        return scores, deltas
 
     def segment(
         self,
@@ -191,13 +183,9 @@ class DetectionHead(ConfiguredLayer):
             [B, R, S, S] logits; anything finite where `exists` is False.
         """
         places = leading(exists, multiple=_MASKS_TOGETHER)
-        features = roi_align(
-            prediction["pyramid"],
-            ops.take(ops.reshape(boxes, (-1, 4)), places, axis=0),
-            places // boxes.shape[1],
-            size=self.mask_head.region,
-            unit=level_unit,
-        )
+        image, size = places // boxes.shape[1], self.mask_head.region
+        boxes = ops.take(ops.reshape(boxes, (-1, 4)), places, axis=0)
+        features = roi_align(prediction["pyramid"], boxes, image, size=size, unit=level_unit)
         classes = ops.take(ops.reshape(classes, (-1,)), places)
         logits = self.mask_head(features, classes, training=training)
         return spread(logits, places, ops.shape(exists))

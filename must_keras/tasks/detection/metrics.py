@@ -51,9 +51,7 @@ class AveragePrecision(Evaluator):
         if "masks" not in prediction:
             self._leave_out_masks()
         for i in np.flatnonzero(np.asarray(label["labelled"]) > 0):
-            truth = {key: np.asarray(value[i]) for key, value in label.items()}
-            found = {key: np.asarray(value[i]) for key, value in prediction.items()}
-            self._add(truth, found)
+            self._add(_image(label, i), _image(prediction, i))
 
     def _leave_out_masks(self) -> None:
         self._with_masks, self.metrics = False, AveragePrecision.metrics[:2]
@@ -158,10 +156,7 @@ class PseudoBoxes(Evaluator):
     def update(self, label: Arrays, prediction: Arrays) -> None:
         both = (np.asarray(label["labelled"]) > 0) & (np.asarray(prediction["labelled"]) > 0)
         for i in np.flatnonzero(both):
-            truth, pseudo = (
-                list(_objects({k: np.asarray(v[i]) for k, v in side.items()}))
-                for side in (label, prediction)
-            )
+            truth, pseudo = (list(_objects(_image(side, i))) for side in (label, prediction))
             self._add(truth, [found for found in pseudo if not found[2]])
 
     def _add(self, truth: list[tuple], pseudo: list[tuple]) -> None:
@@ -208,6 +203,11 @@ class NoBoxes(TrivialBaseline):
             "scores": np.zeros((1,), np.float32),
             "classes": np.full((1,), -1, np.int32),
         }
+
+
+def _image(batch: Arrays, index: int) -> Arrays:
+    """Return one image's label or prediction."""
+    return {key: np.asarray(value[index]) for key, value in batch.items()}
 
 
 def _objects(label: Arrays) -> Iterator[tuple]:
@@ -288,11 +288,11 @@ class Metrics(base.Metrics):
         scores, classes, correct = [], [], []
         num_true, records = np.zeros(len(self.task.classes), np.int64), self.task.records
         for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
-            true = list(_objects({key: value[image] for key, value in label.items()}))
+            true = list(_objects(_image(label, image)))
             ignored = [box for box, _, is_ignored, _ in true if is_ignored]
             free = [found for found in true if not found[2]]
             np.add.at(num_true, [category for _, category, _, _ in free], 1)
-            found = {key: prediction[key][image] for key in ("boxes", "scores", "classes")}
+            found = _image(prediction, image)
             for i in ranked(found, floor=records.floor)[: records.limit]:
                 box, category = found["boxes"][i], int(found["classes"][i])
                 hit = _take_match(box, category, free) is not None
