@@ -114,10 +114,9 @@ def _config(path: pathlib.Path) -> Any:
         for info in archive.infolist():
             if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
                 raise ValueError(f"its {info.filename} would have {info.file_size} bytes")
-        try:
-            info = archive.getinfo(_CONFIG)
-        except KeyError:
-            raise ValueError(f"it has no {_CONFIG}") from None
+        if _CONFIG not in archive.namelist():
+            raise ValueError(f"it has no {_CONFIG}")
+        info = archive.getinfo(_CONFIG)
         if info.file_size > _MAX_CONFIG:
             raise ValueError(f"its {_CONFIG} has {info.file_size} bytes")
         try:

@@ -15,6 +15,9 @@ from must_keras.ops.sampling import take
 # A scale delta of log(1000 / 16) makes an anchor 62 times larger: no box inside an image needs
 # more, and its exponential stays finite (the bound of Fast R-CNN's public implementations).
 _MAX_SCALE = math.log(1000.0 / 16.0)
+# Factors of (dy, dx, dh, dw).
+Weights = tuple[float, float, float, float]
+_EQUAL = (1.0, 1.0, 1.0, 1.0)
 # Shorter sides count as this long when scales are compared.
 _MIN_SIDE = 1e-7
 
@@ -62,9 +65,7 @@ def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
     return height * width
 
 
-def encode(
-    boxes: Tensor, anchors: Tensor, *, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
+def encode(boxes: Tensor, anchors: Tensor, *, weights: Weights = _EQUAL) -> Tensor:
     """Return the deltas (dy, dx, dh, dw) that move anchors onto boxes: the inverse of `decode`.
 
     dy = w0 (center_y - anchor's) / anchor's height, dh = w2 log(height / anchor's height), and
@@ -81,9 +82,7 @@ def encode(
     return deltas * ops.convert_to_tensor(weights, dtype=deltas.dtype)
 
 
-def decode(
-    deltas: Tensor, anchors: Tensor, *, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
+def decode(deltas: Tensor, anchors: Tensor, *, weights: Weights = _EQUAL) -> Tensor:
     """Return the boxes [..., N, 4] that deltas [..., N, 4] make of anchors, [N, 4] or as `deltas`.
 
     The scales are limited to 62.5 times the anchor's side.

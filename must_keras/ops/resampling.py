@@ -5,9 +5,9 @@ fractions of the original. Along one axis of a view without rotation or shear, i
 center at step * (i + 0.5) + start pixels of the original.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -164,8 +164,7 @@ def _picked(values: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np
     return values
 
 
-@dataclasses.dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """One axis of a view that begins at the edge of a pixel.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import keras
@@ -14,7 +13,7 @@ from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.visualization import enlarge, font
@@ -38,7 +37,7 @@ class Labels(base.Labels):
     def missing(self) -> dict[str, np.ndarray]:
         return {key: np.zeros(spec.shape, spec.dtype) for key, spec in self.stored_spec().items()}
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any] | None:
         """Return the renormalized probabilities of the classes that are kept, or None."""
         kept = table >= 0
         probabilities = np.zeros(len(self.classes), np.float32)
@@ -55,15 +54,15 @@ class Labels(base.Labels):
     def weight(self, label: Tensors) -> Tensor:
         return ops.cast(label["labelled"], "float32")
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count the classes that have any probability."""
         found = (np.asarray(stored["probabilities"]) > 0).astype(np.int64)
         return LabelContent(total=1, found=found, usable=found, lost={})
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         return self.teachable if float(stored["labelled"]) > 0 else ()
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return 1 for the image's most likely class."""
         probabilities = np.asarray(stored["probabilities"])
         most = np.arange(len(probabilities)) == probabilities.argmax()
@@ -74,7 +73,7 @@ class Labels(base.Labels):
         """A group for each class: a low-shot subset has as many images of every class."""
         return len(self.classes)
 
-    def group(self, stored: Mapping[str, Any]) -> int | None:
+    def group(self, stored: Stored) -> int | None:
         """Return the most likely class."""
         counts = self.count_classes(stored)
         return int(counts.argmax()) if counts.any() else None
@@ -90,7 +89,7 @@ class Head(base.Head):
 
     features = ("C5",)
 
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
+    def build(self, size: Size, norm: Norm) -> keras.Layer:
         return ImageHead(len(self.task.classes), size=size, name=self.task.name)
 
     def loss(self, label: Tensors, prediction: Any, layer: keras.Layer, keys: Tensor) -> Tensor:
@@ -139,7 +138,7 @@ class Records(base.Records):
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
         return self.from_label(prediction)
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return all of a one-hot label; of a soft one with `top_k` the rest is lost."""
         probabilities = np.asarray(stored["probabilities"], np.float32)
         num_classes = len(self.task.classes)
@@ -147,7 +146,7 @@ class Records(base.Records):
         order = np.argsort(-probabilities, kind="stable")[:kept].astype(np.int32)
         return {"classes": order, "probabilities": probabilities[order]}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the whole distribution: the rest is spread evenly over the other classes."""
         self.check_threshold(threshold)
         num_classes = len(self.task.classes)
@@ -162,7 +161,7 @@ class Records(base.Records):
             probabilities /= probabilities.sum()
         return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return the ranking, whose certainty is the probability of its first class."""
         probabilities = np.asarray(record["probabilities"])
         ranking = Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -13,7 +12,7 @@ from must_keras.ops import letterboxing, maps
 from must_keras.ops.views import View, is_mirrored, sample
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Lost
 from must_keras.tasks.thresholds import Threshold
@@ -85,7 +84,7 @@ class Predictions(MapPredictions):
         task.predictions.to_json({"normals": np.zeros((64, 64, 3), np.float32)})
     """
 
-    per_pixel: ClassVar[Mapping[str, Any]] = {"normals": "nearest"}
+    per_pixel: ClassVar = {"normals": "nearest"}
 
     def of_values(self, values: Tensor) -> dict[str, Tensor]:
         return {"normals": _direction(values)}
@@ -109,12 +108,12 @@ class Records(base.Records):
         normals = letterboxing.cut(np.asarray(prediction["normals"]), area, size)
         return {"normals": maps.encode_png(as_colors(normals))}
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the colors; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
         normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
         return {"normals": maps.encode_png(as_colors(normals))}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         return {"normals": from_colors(maps.decode_png(record["normals"]))}
 

@@ -21,6 +21,12 @@ from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Tensor]
+Stored = Mapping[str, Any]
+"""A stored label, or a record."""
+
+Norm = Mapping[str, Any]
+"""Keyword arguments of every keras BatchNormalization."""
+
 Size = tuple[int, int]
 """(height, width)"""
 
@@ -77,14 +83,14 @@ class Labels(Part, abc.ABC):
         """Return whether ground truth of a kind can serve the head (see `adapt`)."""
         return kind == self.task.kind
 
-    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    def adapt(self, stored: Stored, kind: str) -> Stored:
         """Return a stored label of an accepted kind as one of the task's own kind."""
         return stored
 
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         """Raise UserError where a label from outside has a class beyond the task's."""
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any] | None:
         """Return a label of another class list in the task's own.
 
         Args:
@@ -96,11 +102,11 @@ class Labels(Part, abc.ABC):
         """
         raise self.task.error(f"labels of kind {self.task.kind!r} have no classes")
 
-    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    def compact(self, stored: Stored) -> Stored:
         """Return a stored label without what `warp` never reads; this becomes tensors."""
         return stored
 
-    def num_truncated(self, stored: Mapping[str, Any]) -> int:
+    def num_truncated(self, stored: Stored) -> int:
         """Return how many objects of a stored label exceed the room of a batch; ignored there."""
         return 0
 
@@ -123,7 +129,7 @@ class Labels(Part, abc.ABC):
     """What `content` counts, in the singular: "image", "object" or "pixel"."""
 
     @abc.abstractmethod
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count what a stored label contains and what of it can be learned.
 
         Args:
@@ -139,7 +145,7 @@ class Labels(Part, abc.ABC):
         """
         return (next(iter(self.stored_spec())),)
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         """Return which of `teachable` a stored label teaches; a missing or empty one, none.
 
         Here of a head with one map: all where anything is found in it, at any input size.
@@ -151,7 +157,7 @@ class Labels(Part, abc.ABC):
     count_unit: ClassVar[str] = ""
     """What `count_classes` counts in an image, as a table's title."""
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray | None:
+    def count_classes(self, stored: Stored) -> np.ndarray | None:
         """Return how much of each class a stored label has, [K]; None without classes.
 
         Images, objects, or shares of the image.
@@ -161,7 +167,7 @@ class Labels(Part, abc.ABC):
     num_groups: int = 1
     """Groups of images in a low-shot subset, which has as many images of each."""
 
-    def group(self, stored: Mapping[str, Any]) -> int | None:
+    def group(self, stored: Stored) -> int | None:
         """Return the group in [0, num_groups) of an image; None where it is not labeled.
 
         Args:
@@ -189,7 +195,7 @@ class Head(Part, abc.ABC):
         """The feature maps that the layer reads: of "C2".."C5", "P2" (fused), "P3".."P7"."""
 
     @abc.abstractmethod
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
+    def build(self, size: Size, norm: Norm) -> keras.Layer:
         """Return a Keras layer with the task's name for an input of (H, W) pixels.
 
         It is called on one dict: `self.features`, each [B, h, w, C], and "area", [B, 4], the
@@ -313,7 +319,7 @@ class Records(Part, abc.ABC):
             size: (H, W) of the input, to which `area` and coordinates refer.
         """
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the record of a stored label that was made elsewhere, as `to_label` reads it.
 
         A label without a score counts as certain. Each task documents what has no room.
@@ -324,7 +330,7 @@ class Records(Part, abc.ABC):
         raise self.task.error(f"labels of kind {self.task.kind!r} made elsewhere cannot be stored")
 
     @abc.abstractmethod
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return a stored label; each task documents what scores below the threshold become."""
 
     def limits(self, threshold: Threshold) -> np.ndarray:
@@ -339,7 +345,7 @@ class Records(Part, abc.ABC):
         elif threshold is not None:
             raise self.task.error(f"labels of kind {self.task.kind!r} take no threshold")
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return a record in forms that a page can show and compare; here in none of them.
 
         A record without such a form is shown as `Visualization.visualize` shows it.

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -13,7 +12,7 @@ from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks import base
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
 
@@ -61,7 +60,7 @@ class MapLabels(base.Labels):
         known = self.known(maps.at_stride(label[self.key], self.task.loss_stride))
         return ops.sum(ops.cast(known, "float32"), axis=(1, 2))
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count pixels; usable are as many as the loss reads of the whole image."""
         values = np.asarray(stored[self.key])
         known = self.known(values)
@@ -92,7 +91,7 @@ class MapHead(base.Head):
     bias: float = 0.0
     """Initial value of the prediction."""
 
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
+    def build(self, size: Size, norm: Norm) -> keras.Layer:
         task = self.task
         maps.check_stride(task.name, task.loss_stride, size)
         return PixelHead(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -13,7 +12,7 @@ from must_keras.errors import UserError, check_classes
 from must_keras.ops import letterboxing, maps
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -38,7 +37,7 @@ class Labels(MapLabels):
         f"for example values=(0, {IGNORE})",
     )
 
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["map"]), len(self.classes)
         odd = classes[(classes != IGNORE) & ((classes < 0) | (classes >= count))]
         if odd.size:
@@ -46,7 +45,7 @@ class Labels(MapLabels):
                 f"class {odd[0]} is in its map; classes are 0 to {count - 1}, {IGNORE} is ignored"
             )
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any]:
         """Return the map; pixels of a class that is left out are ignored."""
         bytes_ = np.full(256, IGNORE, np.uint8)
         bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)
@@ -57,7 +56,7 @@ class Labels(MapLabels):
 
     count_unit: ClassVar[str] = "share of the pixels with a label"
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return shares of the image's pixels."""
         classes = np.asarray(stored["map"]).reshape(-1)
         counts = np.bincount(classes[classes != IGNORE], minlength=len(self.classes))
@@ -95,7 +94,7 @@ class Predictions(MapPredictions):
         task.predictions.to_json({"map": np.zeros((64, 64), np.uint8)})
     """
 
-    per_pixel: ClassVar[Mapping[str, Any]] = {"map": "nearest", "confidence": "bilinear"}
+    per_pixel: ClassVar = {"map": "nearest", "confidence": "bilinear"}
 
     def of_values(self, values: Tensor) -> dict[str, Tensor]:
         return {
@@ -133,13 +132,13 @@ class Records(base.Records):
         confidence = letterboxing.cut(np.asarray(prediction["confidence"], np.float32), area, size)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return certain pixels; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
         classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
         certain = np.full_like(classes, 255)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(certain)}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the map; pixels under the threshold of their class are ignored.
 
         All pixels of a class that is dropped are.
@@ -151,7 +150,7 @@ class Records(base.Records):
         kept = pixels.kept(self.limits(threshold))
         return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return the pixels, whose certainty is their mean confidence."""
         confidence = maps.decode_png(record["confidence"])
         pixels = Pixels(classes=maps.decode_png(record["map"]), confidence=confidence)

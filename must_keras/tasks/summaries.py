@@ -4,7 +4,6 @@
 in a few forms that a page can show and compare. K classes are the task's own, in its order.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
@@ -78,8 +77,7 @@ class LabelContent(NamedTuple):
     lost: Mapping[Lost, int]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Classes of the whole image, the most likely first.
 
     Attributes:
@@ -94,8 +92,7 @@ class Ranking:
     probabilities: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Regions:
+class Regions(NamedTuple):
     """Objects of an image.
 
     Attributes:
@@ -130,8 +127,7 @@ class Regions:
         return paste(_WHOLE if mask is None else mask, box, size) > 0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pixels:
+class Pixels(NamedTuple):
     """A class for every pixel.
 
     Attributes:
@@ -154,8 +150,7 @@ class Pixels:
         return known & (self.confidence >= lowest[np.where(known, self.classes, 0)])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sketch:
+class Sketch(NamedTuple):
     """The forms of one record; None for what a task's records do not contain.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Depth: meters, or relative inverse depth; `Depth`, at the end, lists its parts."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import keras
@@ -9,11 +8,10 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import letterboxing, maps
-from must_keras.ops.maps import masked_mean, masked_median, masked_sum, only_valid
 from must_keras.ops.views import View, sample
 from must_keras.tasks import base
 from must_keras.tasks.depth.metrics import Metrics
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.pixel_maps import MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -72,13 +70,13 @@ class Head(MapHead):
         values = ops.reshape(values, (-1, height * width))
         if self.task.kind == "metric":
             target = ops.log(ops.clip(target, NEAREST, FARTHEST))
-            return masked_sum(ops.abs(values - target), valid)
+            return maps.masked_sum(ops.abs(values - target), valid)
         weight = self.task.labels.weight(label)
         valid = valid & (weight > 0.0)[:, None]
         target, _ = _standardized(target, valid)
         values, deviation = _standardized(inverse_depth(values), valid)
-        residual = only_valid(values - target, valid)
-        loss = _ERROR_WEIGHT * masked_mean(ops.abs(residual), valid)
+        residual = maps.only_valid(values - target, valid)
+        loss = _ERROR_WEIGHT * maps.masked_mean(ops.abs(residual), valid)
         shape = (-1, height, width)
         loss += _GRADIENT_WEIGHT * _gradient_matching(
             ops.reshape(residual, shape), ops.reshape(valid, shape)
@@ -91,7 +89,7 @@ def flat_target(label: Tensors, stride: int) -> tuple[Tensor, Tensor]:
     depth = maps.at_stride(label["depth"], stride)
     depth = ops.reshape(depth, (-1, depth.shape[1] * depth.shape[2]))
     valid = is_valid(depth)
-    return only_valid(depth, valid, fill=1.0), valid
+    return maps.only_valid(depth, valid, fill=1.0), valid
 
 
 def is_valid(depth: Tensor) -> Tensor:
@@ -106,8 +104,8 @@ def inverse_depth(values: Tensor) -> Tensor:
 
 def median_and_deviation(target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Return median and mean absolute deviation of the valid elements of [B, N], [B] each."""
-    median = masked_median(target, valid)
-    return median, masked_mean(ops.abs(target - median[:, None]), valid)
+    median = maps.masked_median(target, valid)
+    return median, maps.masked_mean(ops.abs(target - median[:, None]), valid)
 
 
 def _standardized(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,8 +128,8 @@ def _gradient_matching(residual: Tensor, valid: Tensor) -> Tensor:
     for scale in range(_SCALES):
         step = 2**scale
         r, v = residual[:, ::step, ::step], valid[:, ::step, ::step]
-        across = only_valid(ops.abs(r[:, :, 1:] - r[:, :, :-1]), v[:, :, 1:] & v[:, :, :-1])
-        down = only_valid(ops.abs(r[:, 1:] - r[:, :-1]), v[:, 1:] & v[:, :-1])
+        across = maps.only_valid(ops.abs(r[:, :, 1:] - r[:, :, :-1]), v[:, :, 1:] & v[:, :, :-1])
+        down = maps.only_valid(ops.abs(r[:, 1:] - r[:, :-1]), v[:, 1:] & v[:, :-1])
         count = ops.maximum(ops.sum(ops.cast(v, r.dtype), axis=(1, 2)), 1.0)
         total += (ops.sum(across, axis=(1, 2)) + ops.sum(down, axis=(1, 2))) / count
     return total
@@ -161,7 +159,7 @@ class Labels(MapLabels):
         """Return whether kinds match; meters serve a relative head too, as 1 / meters."""
         return kind in ("metric", self.task.kind)
 
-    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    def adapt(self, stored: Stored, kind: str) -> Stored:
         if kind == self.task.kind:
             return stored
         return {"depth": to_relative(np.asarray(stored["depth"]))}
@@ -171,7 +169,7 @@ class Labels(MapLabels):
         depth = stored["depth"][:, :, None]
         valid = is_valid(depth)
         weight = ops.cast(valid, "float32")
-        both = ops.concatenate([only_valid(depth, valid), weight], axis=-1)
+        both = ops.concatenate([maps.only_valid(depth, valid), weight], axis=-1)
         seen = sample(both, view, interpolation="bilinear", fill=0.0)
         share = seen[:, :, 1]
         # A pixel that is mostly unknown stays unknown.
@@ -188,7 +186,7 @@ class Labels(MapLabels):
         usable = (count >= MIN_PIXELS) & (deviation >= MIN_DEVIATION)
         return ops.where(usable, count, 0.0)
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count pixels; usable are as many as the loss reads of the whole image.
 
         A relative label teaches nothing where it determines no scale (see `weight`).
@@ -217,7 +215,7 @@ class Predictions(MapPredictions):
         task.predictions.to_json({"depth": np.ones((64, 64), np.float32)})
     """
 
-    per_pixel: ClassVar[Mapping[str, Any]] = {"depth": "bilinear"}
+    per_pixel: ClassVar = {"depth": "bilinear"}
 
     def of_values(self, values: Tensor) -> dict[str, Tensor]:
         if self.task.kind == "metric":
@@ -261,7 +259,7 @@ class Records(base.Records):
         depth = letterboxing.cut(np.asarray(prediction["depth"], np.float32), area, size)
         return _in_16_bits(depth, lowest=float(depth.min()))
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return depth to within half a step, 1/65535 of the range.
 
         Where some pixels are unknown, the range begins at 0, which stands for them. A map with a
@@ -273,12 +271,12 @@ class Records(base.Records):
             return _in_16_bits(depth, lowest=float(depth.min()))
         return _in_16_bits(np.where(known, depth, np.float32(0)), lowest=0.0, known=known)
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         values = maps.decode_png(record["depth"]).astype(np.float32)
         return {"depth": np.float32(record["offset"]) + np.float32(record["scale"]) * values}
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return the surface: logarithms of meters, so that a tenth farther is 0.1 more.
 
         Of a relative depth, shares of the middle 96 %. A depth has no certainty.

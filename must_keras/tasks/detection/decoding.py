@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
-from must_keras.ops.boxes import suppress
 from must_keras.ops.masks import encode_rle, paste
 from must_keras.ops.sampling import take
 from must_keras.tasks import base
@@ -46,7 +45,9 @@ def propose(
         boxes = box_ops.clip(boxes, prediction["area"][:, None, :])
         top = ops.where(box_ops.area(boxes) > 0.0, top, _NONE)
         number = min(task.num_proposals, top.shape[1])
-        index, present = suppress(boxes, top, threshold=task.proposal_nms, max_outputs=number)
+        index, present = box_ops.suppress(
+            boxes, top, threshold=task.proposal_nms, max_outputs=number
+        )
         boxes_of.append(take(boxes, index))
         scores_of.append(ops.where(present, take(top, index), _NONE))
         start += count
@@ -86,7 +87,7 @@ def detect(
     boxes = box_ops.clip(boxes, area[:, None, :])
     chance = ops.where(box_ops.area(boxes) > 0.0, chance, _NONE)
     number = task.max_detections
-    index, kept = suppress(
+    index, kept = box_ops.suppress(
         boxes, chance, threshold=task.detection_nms, max_outputs=number, groups=classes
     )
     return {

@@ -15,7 +15,7 @@ from must_keras.ops.sampling import leading, spread
 from must_keras.tasks import base
 from must_keras.tasks.detection import loss as losses
 from must_keras.tasks.detection.decoding import propose
-from must_keras.tasks.parts import Size, Tensor, Tensors
+from must_keras.tasks.parts import Norm, Size, Tensor, Tensors
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 _SUBLAYERS = ("rpn", "box_head", "mask_head")
@@ -222,7 +222,7 @@ class Head(base.Head):
         """Return the side in pixels of the smallest region that is read from level 4."""
         return self.task.level_unit or _LEVEL_UNIT * relative_size(layer.size)
 
-    def build(self, size: Size, norm: Mapping[str, Any]) -> DetectionHead:
+    def build(self, size: Size, norm: Norm) -> DetectionHead:
         task = self.task
         num_classes = len(task.classes)
         mask_head = None

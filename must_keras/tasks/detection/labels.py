@@ -1,6 +1,6 @@
 """A detection label: its keys, and how a view changes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks import base
-from must_keras.tasks.parts import Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
 # Below these a box cut by a view is too little of its object to be learned from.
@@ -53,13 +53,13 @@ class Labels(base.Labels):
     def missing(self) -> dict[str, np.ndarray]:
         return {key: np.zeros(spec.shape, spec.dtype) for key, spec in _specs(0, 1).items()}
 
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["classes"]), len(self.classes)
         odd = classes[((classes < 0) | (classes >= count)) & ~np.asarray(stored["ignore"], bool)]
         if odd.size:
             raise UserError(f"class {odd[0]} is in its boxes; classes are 0 to {count - 1}")
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any]:
         """Return the label without objects of a class that is left out."""
         classes = table[stored["classes"]]
         kept = classes >= 0
@@ -72,7 +72,7 @@ class Labels(base.Labels):
         )
         return dict(stored) | arrays | {"classes": classes[kept].astype(np.int32)}
 
-    def compact(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def compact(self, stored: Stored) -> dict[str, Any]:
         """Return "masks" of the objects that have one alone, in their order.
 
         A million boxes without masks would be gigabytes of zeros.
@@ -81,7 +81,7 @@ class Labels(base.Labels):
         is_full = len(masks) == len(has_mask)
         return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
 
-    def num_truncated(self, stored: Mapping[str, Any]) -> int:
+    def num_truncated(self, stored: Stored) -> int:
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.task.max_boxes, 0)
 
     def spec(self, size: Size) -> dict[str, Spec]:
@@ -147,7 +147,7 @@ class Labels(base.Labels):
 
     content_unit: ClassVar[str] = "object"
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count objects; usable are those no side of whose box is below a pixel.
 
         Smaller ones are ignored in every view of the image (see `warp`).
@@ -188,7 +188,7 @@ class Labels(base.Labels):
         """Boxes, with their scores and classes, and masks."""
         return ("boxes", "masks") if self.task.with_masks else ("boxes",)
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         """Return what is taught; an image without objects teaches boxes: all is background."""
         has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
         keys = self.teachable if has_mask.any() else ("boxes",)
@@ -196,7 +196,7 @@ class Labels(base.Labels):
 
     count_unit: ClassVar[str] = "objects"
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return the objects of each class; ignored ones do not count."""
         classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
         return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)

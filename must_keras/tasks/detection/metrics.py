@@ -16,7 +16,7 @@ from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBas
 from must_keras.tasks.parts import Arrays
 
 _EVERYWHERE = (0.0, 1e10)
-_MATCHED_IOU = 0.5
+_MATCHED_IOU, _IGNORED_COVERAGE = 0.5, 0.5
 
 
 class AveragePrecision(Evaluator):
@@ -38,11 +38,10 @@ class AveragePrecision(Evaluator):
     metrics = (share("box_ap50"), share("box_ap"), share("mask_ap"))
 
     def __init__(self, *, num_classes: int, with_masks: bool, max_detections: int):
-        self._num_classes = num_classes
+        self._num_classes, self._max_detections = num_classes, max_detections
         self._with_masks = True
         if not with_masks:
             self._leave_out_masks()
-        self._max_detections = max_detections
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
@@ -115,16 +114,14 @@ class AveragePrecision(Evaluator):
         from pycocotools.cocoeval import COCOeval
 
         categories = [{"id": k, "name": str(k)} for k in range(self._num_classes)]
+        shared = {"images": self._images, "categories": categories}
         with contextlib.redirect_stdout(io.StringIO()):
             sides = []
             for annotations in (truth, self._detections):
                 side = COCO()
-                side.dataset = {
-                    "images": self._images,
-                    "categories": categories,
-                    # pycocotools writes into them.
-                    "annotations": [dict(a) for a in annotations],
-                }
+                # pycocotools writes into them.
+                copies = [dict(a) for a in annotations]
+                side.dataset = shared | {"annotations": copies}
                 side.createIndex()
                 sides.append(side)
             evaluation = COCOeval(*sides, iouType=kind)
@@ -165,14 +162,15 @@ class PseudoBoxes(Evaluator):
         self._num_true += len(free)
         for box, category, _, mask in pseudo:
             match = _take_match(box, category, free)
+            near = [crowd for crowd in crowds if crowd[1] in (-1, category)]
+            if match is None and _is_covered(box, near):
+                continue
+            self._num_pseudo += 1
             if match is not None:
                 own_box, _, _, own_mask = match
                 self._num_matched += 1
-                self._num_pseudo += 1
                 if mask is not None and own_mask is not None:
                     self._mask_ious.append(_mask_iou(mask, box, own_mask, own_box))
-            elif not any(c[1] in (-1, category) and _overlaps(box, c[0])[1] >= 0.5 for c in crowds):
-                self._num_pseudo += 1
 
     def values(self) -> list[float]:
         return [
@@ -235,6 +233,11 @@ def _take_match(box: np.ndarray, category: int, free: list[tuple]) -> tuple | No
     return free.pop(best) if overlaps and overlaps[best] >= _MATCHED_IOU else None
 
 
+def _is_covered(box: np.ndarray, ignored: list[tuple]) -> bool:
+    """Return whether at least half of a box lies in an object of `_objects` that is ignored."""
+    return any(_overlaps(box, region[0])[1] >= _IGNORED_COVERAGE for region in ignored)
+
+
 def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Return IoU, and the share of `box` that lies in `other`."""
     sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
@@ -289,14 +292,14 @@ class Metrics(base.Metrics):
         num_true, records = np.zeros(len(self.task.classes), np.int64), self.task.records
         for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
             true = list(_objects(_image(label, image)))
-            ignored = [box for box, _, is_ignored, _ in true if is_ignored]
+            ignored = [found for found in true if found[2]]
             free = [found for found in true if not found[2]]
             np.add.at(num_true, [category for _, category, _, _ in free], 1)
             found = _image(prediction, image)
             for i in ranked(found, floor=records.floor)[: records.limit]:
                 box, category = found["boxes"][i], int(found["classes"][i])
                 hit = _take_match(box, category, free) is not None
-                if not hit and any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                if not hit and _is_covered(box, ignored):
                     continue
                 scores.append(found["scores"][i])
                 classes.append(category)

@@ -1,6 +1,5 @@
 """What a pseudo-label dataset stores of a detector's predictions."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks import base
-from must_keras.tasks.parts import Arrays, Size, Spec
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored
 from must_keras.tasks.summaries import Regions, Sketch
 from must_keras.tasks.thresholds import DROPPED, Threshold
 
@@ -64,7 +63,7 @@ class Records(base.Records):
         }
         return _record(objects, order[:limit], truncated=len(order) >= limit)
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the record of boxes with "scores", or of certain ones: 1.
 
         Objects with a score below the floor are lost, and all but the `max_stored` best ones; the
@@ -79,7 +78,7 @@ class Records(base.Records):
         objects = dict(stored) | {"scores": scores}
         return _record(objects, order[:limit], truncated=len(order) > limit)
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the boxes at or above the threshold of their class; the others are background.
 
         A truncated record whose lowest score is at least a threshold may lack objects: the whole
@@ -123,7 +122,7 @@ class Records(base.Records):
             label = {key: np.concatenate([label[key], everything[key]]) for key in label}
         return label | {"labelled": np.asarray(1.0, np.float32)}
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return every stored box but those that are only ignored.
 
         The certainty is high where scores s are near 0 or 1: the mean of |2 s - 1| with the scores
@@ -144,7 +143,7 @@ class Records(base.Records):
         return Sketch(certainty=decided, regions=regions)
 
 
-def _record(objects: Mapping[str, Any], order: np.ndarray, *, truncated: bool) -> dict[str, Any]:
+def _record(objects: Stored, order: np.ndarray, *, truncated: bool) -> dict[str, Any]:
     """Return the record of some objects, [N, ...], by their places in an order."""
     masks, has_mask = np.asarray(objects["masks"]), np.asarray(objects["has_mask"], bool)
     return {
@@ -166,7 +165,7 @@ def ranked(prediction: Arrays, *, floor: float) -> np.ndarray:
     return order[kept[order]]
 
 
-def _ignored(record: Mapping[str, Any]) -> np.ndarray:
+def _ignored(record: Stored) -> np.ndarray:
     """Return which regions of a record are ignored, [N] bool; none in those of older versions."""
     return np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool)
 
