@@ -15,8 +15,7 @@ from keras import ops
 
 from must_keras.data.rand_augment import RandAugment
 from must_keras.ops import sampling
-from must_keras.ops.letterboxing import letterbox
-from must_keras.ops.views import View, mirrored
+from must_keras.ops.views import View, letterbox, mirrored
 
 Tensor = Any
 

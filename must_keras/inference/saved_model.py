@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from must_keras.modeling.fpn import any_size
 from must_keras.ops.graph_resampling import letterbox_images
-from must_keras.ops.letterboxing import letterbox
-from must_keras.ops.views import visible_area
+from must_keras.ops.views import letterbox, visible_area
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK
 

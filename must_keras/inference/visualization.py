@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from must_keras.files import replacing
-from must_keras.ops import letterboxing
+from must_keras.ops.views import cut
 from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge, font
 
@@ -64,7 +64,7 @@ def row(
         enlarge(plain),
         *(enlarge(task.visualization.visualize(plain, label)) for label in shown),
     ]
-    return row if area is None else [letterboxing.cut(p, area, image.shape[:2]) for p in row]
+    return row if area is None else [cut(p, area, image.shape[:2]) for p in row]
 
 
 def spread(number: int, count: int) -> list[int]:

@@ -85,9 +85,8 @@ class Backbone(abc.ABC):
                 config |= wanted
             return type(layer).from_config(config)
 
-        cloned = keras.models.clone_model(
-            keras.Model(image, self._features(image)), clone_function=clone, recursive=True
-        )
+        network = keras.Model(image, self._features(image))
+        cloned = keras.models.clone_model(network, clone_function=clone, recursive=True)
         return keras.Model(cloned.input, cloned.output, name=name)
 
     def checkpoint(self) -> list[np.ndarray]:
@@ -151,22 +150,18 @@ class ResNet(Backbone):
 
     def _features(self, image: Any) -> dict[str, Any]:
         x = scaled(image, mean=_MEAN, deviation=_DEVIATION)
-        x = _conv(x, 64, 7, name="conv1", stride=2, suffix="")
+        x = _conv(x, 64, 7, stride=2, name="conv1")
         x = layers.Activation("relu", name="conv1_relu")(x)
         x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
         levels = {}
         for stage, (width, count) in enumerate(zip(self.filters, self.blocks, strict=True)):
             for block in range(count):
                 first = block == 0
-                x = _block(
-                    x,
-                    width,
-                    self.block_type,
-                    stride=2 if first and stage > 0 else 1,
-                    # Where stride or channels change, the shortcut is a convolution.
-                    projects=first and (stage > 0 or self.block_type == "block"),
-                    name=f"v2_stack_{stage}_block{block + 1}",
-                )
+                stride = 2 if first and stage > 0 else 1
+                # Where stride or channels change, the shortcut is a convolution.
+                projects = first and (stage > 0 or self.block_type == "block")
+                name = f"v2_stack_{stage}_block{block + 1}"
+                x = _block(x, width, self.block_type, stride=stride, projects=projects, name=name)
             levels[f"C{stage + 2}"] = x
         return levels
 
@@ -182,9 +177,9 @@ def _block(
     """Add two or three convolutions to their input, or to a projection of it."""
     sides = (1, 3, 1) if block_type == "block" else (3, 3)
     widths = (filters, filters, 4 * filters) if block_type == "block" else (filters, filters)
-    shortcut = _conv(x, widths[-1], 1, name=name, stride=stride, suffix="_0") if projects else x
+    shortcut = _conv(x, widths[-1], 1, stride=stride, name=f"{name}_0") if projects else x
     for place, (side, width) in enumerate(zip(sides, widths, strict=True), 1):
-        x = _conv(x, width, side, name=name, stride=stride, suffix=f"_{place}")
+        x = _conv(x, width, side, stride=stride, name=f"{name}_{place}")
         if place < len(sides):
             x = layers.Activation("relu", name=f"{name}_{place}_relu")(x)
         stride = 1
@@ -192,17 +187,13 @@ def _block(
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
-def _conv(x: Tensor, filters: int, side: int, *, name: str, stride: int, suffix: str) -> Tensor:
+def _conv(x: Tensor, filters: int, side: int, *, stride: int, name: str) -> Tensor:
     """Apply a convolution without bias, and its BatchNormalization."""
+    padding = "same" if side > 1 else "valid"
     x = layers.Conv2D(
-        filters,
-        side,
-        strides=stride,
-        padding="same" if side > 1 else "valid",
-        use_bias=False,
-        name=f"{name}{suffix}_conv",
+        filters, side, strides=stride, padding=padding, use_bias=False, name=f"{name}_conv"
     )(x)
-    return layers.BatchNormalization(**_NORM, name=f"{name}{suffix}_bn")(x)
+    return layers.BatchNormalization(**_NORM, name=f"{name}_bn")(x)
 
 
 # The optional package that contains EfficientNet-Lite0's ImageNet weights.

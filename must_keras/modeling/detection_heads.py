@@ -1,5 +1,6 @@
 """The heads of a detector: proposals, boxes with classes, masks; and ROIAlign, their input."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,11 +93,8 @@ class RegionProposalNetwork(ConvolutionalHead):
         last = hidden if self.convs else (None, None, None, shape[-1])
         self.score.build(last)
         self.delta.build(last)
-        self.norms = [
-            self._norm(f"{level}_norm{i}")
-            for level in sorted(input_shape)
-            for i in range(self.num_convs)
-        ]
+        places = itertools.product(sorted(input_shape), range(self.num_convs))
+        self.norms = [self._norm(f"{level}_norm{i}") for level, i in places]
         for norm in self.norms:
             norm.build(hidden)
 
@@ -312,10 +310,8 @@ def roi_align(
     channels = maps[0].shape[-1]
     num_cells = [h * w for h, w in zip(heights, widths, strict=True)]
     starts = [sum(num_cells[:i]) for i in range(len(levels))]
-    table = ops.concatenate(
-        [ops.reshape(m, (-1, n, channels)) for m, n in zip(maps, num_cells, strict=True)], axis=1
-    )
-    table = ops.reshape(table, (-1, channels))
+    flat = [ops.reshape(m, (-1, n, channels)) for m, n in zip(maps, num_cells, strict=True)]
+    table = ops.reshape(ops.concatenate(flat, axis=1), (-1, channels))
 
     boxes = ops.stop_gradient(ops.cast(boxes, full()))
     level = region_levels(boxes, unit=unit, lowest=levels[0], highest=levels[-1]) - levels[0]

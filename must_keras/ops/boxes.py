@@ -157,12 +157,8 @@ def suppress(
         after = present & ~hit
         return after, ops.any(after != kept)
 
-    kept, _ = ops.while_loop(
-        lambda _, changed: changed,
-        step,
-        (present, ops.convert_to_tensor(True)),
-        maximum_iterations=num_boxes,
-    )
+    start = (present, ops.convert_to_tensor(True))
+    kept, _ = ops.while_loop(lambda _, changed: changed, step, start, maximum_iterations=num_boxes)
     # top_k keeps the order of equal values: the kept ones come first, by descending score.
     count = min(max_outputs, num_boxes)
     flags, places = ops.top_k(ops.cast(kept, "float32"), count)

@@ -6,9 +6,8 @@ repeats OpenCV's arithmetic with gathers, sums and products, all of which have a
 
 import tensorflow as tf
 
-from must_keras.ops.letterboxing import PADDING_COLOR
 from must_keras.ops.resampling import block_side, is_rescaled, is_shown
-from must_keras.ops.views import View
+from must_keras.ops.views import PADDING_COLOR, View
 
 # OpenCV's fixed-point weights are multiples of 1 / 2048.
 _UNIT = 2048.0
@@ -26,7 +25,7 @@ def letterbox_images(images: tf.Tensor, view: View) -> tf.Tensor:
     Args:
         images: [B, h, w, 3] RGB in [0, 255], uint8 or float32. Floating-point values are rounded
             to whole numbers first, half to even, and clipped to [0, 255].
-        view: `letterboxing.letterbox` of (h, w).
+        view: `letterbox` of (h, w).
 
     Returns:
         [B, H, W, 3] uint8; padding has PADDING_COLOR.

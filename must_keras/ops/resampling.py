@@ -145,13 +145,9 @@ def _warped(
     # One pixel is as far as samples reach beyond the edge; it takes half the time to leave out what
     # is farther.
     index[:, 2] += 1.0
-    samples = cv2.warpAffine(
-        cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE),
-        index,
-        (width, height),
-        flags=kind | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-    ).reshape(height, width, -1)
+    bordered = cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    how = {"flags": kind | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT}
+    samples = cv2.warpAffine(bordered, index, (width, height), **how).reshape(height, width, -1)
     return np.ascontiguousarray(samples[:, :, :channels])
 
 

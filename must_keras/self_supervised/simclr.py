@@ -66,15 +66,12 @@ class _Model(PairModel):
         anchors = ops.normalize(both, axis=-1)
         sides = ops.split(anchors, 2)
         everyone = ops.concatenate([gather_over_replicas(side) for side in sides])
-        half, own = everyone.shape[0] // 2, sides[0].shape[0]
-        first = replica_index() * own + ops.arange(own, dtype="int32")
-        return nt_xent(
-            anchors,
-            everyone,
-            own=ops.concatenate([first, first + half]),
-            partner=ops.concatenate([first + half, first]),
-            temperature=self.method.temperature,
-        )
+        half, number = everyone.shape[0] // 2, sides[0].shape[0]
+        first = replica_index() * number + ops.arange(number, dtype="int32")
+        own = ops.concatenate([first, first + half])
+        partner = ops.concatenate([first + half, first])
+        temperature = self.method.temperature
+        return nt_xent(anchors, everyone, own=own, partner=partner, temperature=temperature)
 
 
 def nt_xent(

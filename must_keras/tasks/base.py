@@ -78,9 +78,8 @@ class External(Part):
                 f"an external model returns {len(values)} arrays of different "
                 "shapes: name one, output=0 for example"
             ) from None
-        if len(found) != len(shape) + 1 or any(
-            n not in (None, m) for n, m in zip(shape, found[1:], strict=True)
-        ):
+        is_long = len(found) == len(shape) + 1
+        if not is_long or any(n not in (None, m) for n, m in zip(shape, found[1:], strict=True)):
             expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
             raise self.task.error(
                 f"an external model returns the shape {found}; {form} are ({expected})"

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.ops import letterboxing, maps
-from must_keras.ops.views import View, is_mirrored, sample
+from must_keras.ops import maps
+from must_keras.ops.views import View, cut, is_mirrored, sample
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
@@ -105,7 +105,7 @@ class Records(base.Records):
         return {"normals": Spec((), "bytes")}
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        normals = letterboxing.cut(np.asarray(prediction["normals"]), area, size)
+        normals = cut(np.asarray(prediction["normals"]), area, size)
         return {"normals": maps.encode_png(as_colors(normals))}
 
     def from_label(self, stored: Stored) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError, check_classes
-from must_keras.ops import letterboxing, maps
+from must_keras.ops import maps
+from must_keras.ops.views import cut
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
@@ -128,8 +129,8 @@ class Records(base.Records):
         return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        classes = letterboxing.cut(np.asarray(prediction["map"], np.uint8), area, size)
-        confidence = letterboxing.cut(np.asarray(prediction["confidence"], np.float32), area, size)
+        classes = cut(np.asarray(prediction["map"], np.uint8), area, size)
+        confidence = cut(np.asarray(prediction["confidence"], np.float32), area, size)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
 
     def from_label(self, stored: Stored) -> dict[str, Any]:

@@ -131,10 +131,8 @@ class PredictionCounts:
     def add(self, scored: ScoredPredictions) -> None:
         """Count the scored predictions of a batch."""
         places = scored.classes.astype(np.int64) * len(_EDGES) + _places(scored.scores)
-        for counts, some in (
-            (self._predictions, places),
-            (self._right, places[np.asarray(scored.correct, bool)]),
-        ):
+        right = places[np.asarray(scored.correct, bool)]
+        for counts, some in ((self._predictions, places), (self._right, right)):
             counts += np.bincount(some, minlength=counts.size).reshape(counts.shape)
         self._true += scored.num_true
 
@@ -250,9 +248,8 @@ class AtPrecision:
                 return Choice(max(threshold, lowest))
         # Rounded down: 0.7996 is not shown as 0.8, the precision that was asked for.
         best = math.floor(1000 * max(s.precision for s in reliable.values())) / 1000
-        return Choice(
-            DROPPED, f"of {self.minimum} or more predictions at most {best:.1%} are right"
-        )
+        why = f"of {self.minimum} or more predictions at most {best:.1%} are right"
+        return Choice(DROPPED, why)
 
 
 def _places(scores: np.ndarray | float) -> np.ndarray:

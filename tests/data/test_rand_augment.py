@@ -10,9 +10,8 @@ from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import sample_image
 from must_keras.data.rand_augment import GEOMETRIC, PHOTOMETRIC, RandAugment
 from must_keras.errors import UserError
-from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.masks import paste
-from must_keras.ops.views import View
+from must_keras.ops.views import View, letterbox
 from must_keras.runs.fingerprint import describe
 from must_keras.tasks import Depth, Detection, Normals, Segmentation
 

@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from must_keras.data.sources import LabelSpace, Source
-from must_keras.ops import letterboxing, maps
+from must_keras.ops import maps
+from must_keras.ops.views import cut
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Spec
@@ -99,7 +100,7 @@ class Records(base.Records):
         return {"edges": Spec((), "bytes")}
 
     def from_prediction(self, prediction, area, size):
-        probability = letterboxing.cut(np.asarray(prediction["edges"]), area, size)
+        probability = cut(np.asarray(prediction["edges"]), area, size)
         return {"edges": maps.encode_png((probability >= 0.5).astype(np.uint8))}
 
     def from_label(self, stored):

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from must_keras.ops import letterboxing, maps
-from must_keras.ops.views import View, sample
+from must_keras.ops import maps
+from must_keras.ops.views import View, cut, sample
 from must_keras.tasks import base
 from must_keras.tasks.depth.metrics import Metrics
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
@@ -256,7 +256,7 @@ class Records(base.Records):
         }
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        depth = letterboxing.cut(np.asarray(prediction["depth"], np.float32), area, size)
+        depth = cut(np.asarray(prediction["depth"], np.float32), area, size)
         return _in_16_bits(depth, lowest=float(depth.min()))
 
     def from_label(self, stored: Stored) -> dict[str, Any]:

@@ -156,17 +156,12 @@ class Predictions(base.Predictions):
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"objects": [{"class", "score", "box": [ymin, xmin, ymax, xmax] in pixels}]}."""
         found = zip(prediction["boxes"], prediction["scores"], prediction["classes"], strict=True)
-        return {
-            "objects": [
-                {
-                    "class": self.task.classes[int(index)],
-                    "score": round(float(score), 4),
-                    "box": [round(float(v), 2) for v in box],
-                }
-                for box, score, index in found
-                if index >= 0
-            ]
-        }
+        objects = []
+        for box, score, index in found:
+            if index >= 0:
+                name, corners = self.task.classes[int(index)], [round(float(v), 2) for v in box]
+                objects.append({"class": name, "score": round(float(score), 4), "box": corners})
+        return {"objects": objects}
 
     def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
         """Return COCO's annotations with a "score" too, and masks as run-length codes."""

@@ -125,9 +125,8 @@ class Labels(base.Labels):
         if view.axis_aligned:
             masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
             masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
-            visible = mask_ops.crop(
-                masks, ops.take(whole, kept, axis=0), boxes, size=self.mask_size
-            )
+            own = ops.take(whole, kept, axis=0)
+            visible = mask_ops.crop(masks, own, boxes, size=self.mask_size)
         else:
             own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
             visible = mask_ops.crop_through(masks, own, boxes, view, size=self.mask_size)

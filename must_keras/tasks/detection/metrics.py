@@ -210,9 +210,8 @@ def _image(batch: Arrays, index: int) -> Arrays:
 
 def _objects(label: Arrays) -> Iterator[tuple]:
     """Yield (box, class, is ignored, mask or None) of everything in one image's label."""
-    for box, category, is_ignored, has_mask, mask in zip(
-        *(label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks")), strict=True
-    ):
+    columns = (label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks"))
+    for box, category, is_ignored, has_mask, mask in zip(*columns, strict=True):
         if category >= 0 or is_ignored:
             yield box, int(category), bool(is_ignored), mask if has_mask else None
     for box in label["truncated_boxes"]:
@@ -250,11 +249,9 @@ def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 def _mask_iou(mask: np.ndarray, box: np.ndarray, other: np.ndarray, its_box: np.ndarray) -> float:
     far = np.ceil(np.maximum(box, its_box))
     size = (int(far[2]), int(far[3]))
-    codes = [
-        {"size": list(size), "counts": encode_rle(paste(m, b, size))}
-        for m, b in ((mask, box), (other, its_box))
-    ]
-    return float(coco_mask.iou(codes[:1], codes[1:], [0])[0, 0])
+    pasted = [encode_rle(paste(m, b, size)) for m, b in ((mask, box), (other, its_box))]
+    one, two = ([{"size": list(size), "counts": counts}] for counts in pasted)
+    return float(coco_mask.iou(one, two, [0])[0, 0])
 
 
 def _mean(precision: np.ndarray) -> float:

@@ -109,9 +109,8 @@ class Records(base.Records):
             "ignore": ignored[keep],
         }
         scores = scores[~ignore]
-        if bool(record["truncated"]) and (
-            not len(scores) or scores.min() >= np.float32(limits.min())
-        ):
+        are_above = not len(scores) or scores.min() >= np.float32(limits.min())
+        if bool(record["truncated"]) and are_above:
             everything = self.task.labels.missing() | {
                 "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
                 "classes": np.asarray([-1], np.int32),
