@@ -72,7 +72,15 @@ def test_siblings_do_not_import_each_other():
     for folder, shared in (
         (
             "tasks",
-            {"base", "evaluation", "external", "parts", "summaries", "thresholds", "visualization"},
+            {
+                "base",
+                "evaluation",
+                "parts",
+                "pixel_maps",
+                "summaries",
+                "thresholds",
+                "visualization",
+            },
         ),
         ("data/sources", {"source", "image_files", "tfds_readings"}),
     ):

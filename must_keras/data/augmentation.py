@@ -1,6 +1,6 @@
 """Augmentation of a training image: one geometric view for all labels, and photometric changes.
 
-Every random number is a function of the example's key (ops/keyed_random.py).
+Every random number is a function of the example's key (ops/sampling.py).
 """
 
 import dataclasses
@@ -14,9 +14,8 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops import keyed_random
-from must_keras.ops.letterboxing import letterbox
-from must_keras.ops.views import View, mirrored
+from must_keras.ops import sampling
+from must_keras.ops.views import View, letterbox, mirrored
 
 Tensor = Any
 
@@ -72,7 +71,7 @@ class RandAugment:
         Args:
             key: int32 scalar.
         """
-        u = keyed_random.uniform(key[None], 2 * self.layers, purpose=_CHANGES)[0]
+        u = sampling.uniform(key[None], 2 * self.layers, purpose=_CHANGES)[0]
         number = len(GEOMETRIC) + len(PHOTOMETRIC)
         which = tf.cast(u[: self.layers] * number, tf.int32)
         return which, tf.where(u[self.layers :] < 0.5, -1.0, 1.0)
@@ -155,7 +154,7 @@ class Augmentation:
             size: (H, W) of the network's input.
             key: int32 scalar.
         """
-        u = keyed_random.uniform(key[None], 4, purpose=_VIEW)[0]
+        u = sampling.uniform(key[None], 4, purpose=_VIEW)[0]
         low, high = self.scale
         original = ops.cast(original_size, "float32")
         limit = ops.convert_to_tensor(size, dtype="float32")
@@ -213,7 +212,7 @@ class WholeImages:
     def is_mirrored(self, key: Tensor) -> Tensor:
         """Return whether the image with this key, an int32 scalar, is mirrored: bool."""
         return ops.logical_and(
-            self.mirror, keyed_random.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5
+            self.mirror, sampling.uniform(key[None], 1, purpose=_VIEW)[0, 0] < 0.5
         )
 
     def view(self, original_size: Tensor, size: tuple[int, int], key: Tensor) -> View:
@@ -229,7 +228,7 @@ class WholeImages:
 
 def _jittered(image: Tensor, key: Tensor, largest: float) -> Tensor:
     """Change saturation, contrast, then brightness: one matrix and one shift for all pixels."""
-    change = keyed_random.uniform(key[None], 3, purpose=_COLOR)[0] * 2.0 - 1.0
+    change = sampling.uniform(key[None], 3, purpose=_COLOR)[0] * 2.0 - 1.0
 
     def run(image: np.ndarray, change: np.ndarray) -> np.ndarray:
         saturation, contrast, brightness = 1.0 + largest * change.astype(np.float64)

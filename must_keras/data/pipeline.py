@@ -16,10 +16,9 @@ import tensorflow as tf
 
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
-from must_keras.ops import keyed_random
-from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
+from must_keras.ops import sampling
 from must_keras.ops.resampling import sample_array
-from must_keras.ops.views import View, mirrored, visible_area
+from must_keras.ops.views import PADDING_COLOR, View, letterbox, mirrored, visible_area
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
 
@@ -181,8 +180,8 @@ def example_at(
     """
     own = batch // shares
     position = place // own * batch + share * own + place % own
-    stream = keyed_random.fold(tf.constant([seed], tf.int32), 1)
-    key = keyed_random.fold(keyed_random.fold(stream, position // 2**31), position % 2**31)[0]
+    stream = sampling.fold(tf.constant([seed], tf.int32), 1)
+    key = sampling.fold(sampling.fold(stream, position // 2**31), position % 2**31)[0]
     return shuffled(position, num_examples=num_examples, seed=seed), key
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from must_keras.files import replacing
-from must_keras.ops import letterboxing
+from must_keras.ops.views import cut
 from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge, font
 
@@ -60,7 +60,7 @@ def row(
     plain = np.clip(np.round(image), 0, 255).astype(np.uint8)
     pictures = [plain, *(task.visualization.visualize(plain, label) for label in shown)]
     row = [enlarge(picture) for picture in pictures]
-    return row if area is None else [letterboxing.cut(p, area, image.shape[:2]) for p in row]
+    return row if area is None else [cut(p, area, image.shape[:2]) for p in row]
 
 
 def spread(number: int, count: int) -> list[int]:

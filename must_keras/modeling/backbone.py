@@ -1,13 +1,11 @@
 """Backbones: ResNet and EfficientNet-Lite0; see keras_backbone.py for any other Keras model."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import importlib.util
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import keras
 import numpy as np
@@ -16,8 +14,8 @@ from keras import layers
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.modeling.state_dict import read_state_dict
+from must_keras.ops import Tensor
 
-Tensor = Any
 BlockType = Literal["block", "basic_block"]
 
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
@@ -87,9 +85,8 @@ class Backbone(abc.ABC):
                 config |= wanted
             return type(layer).from_config(config)
 
-        cloned = keras.models.clone_model(
-            keras.Model(image, self._features(image)), clone_function=clone, recursive=True
-        )
+        network = keras.Model(image, self._features(image))
+        cloned = keras.models.clone_model(network, clone_function=clone, recursive=True)
         return keras.Model(cloned.input, cloned.output, name=name)
 
     def checkpoint(self) -> list[np.ndarray]:
@@ -113,16 +110,20 @@ class Backbone(abc.ABC):
 class ResNet(Backbone):
     """A residual network, version 1 (He et al., 2016), with the stride in the first convolution.
 
-    keras-cv builds it, by explicit arguments; on a Keras backend other than TensorFlow, which
-    keras-cv needs, `residual_stages` builds the same.
+    keras-cv builds it; on a Keras backend other than TensorFlow, which keras-cv needs, the same
+    layers are built here.
 
     Attributes:
         filters: channels inside the blocks of each of the four stages.
         blocks: number of blocks of each stage.
-        block_type: "block" (bottleneck, with four times as many output channels) or "basic_block".
+        block_type: "block" (1x1, 3x3 and 1x1 convolutions, with four times as many output
+            channels) or "basic_block" (two of 3x3; the first stage must have 64 filters).
 
     Example:
         ResNet.of_depth(50).build((512, 512), {"momentum": 0.997})
+
+    Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
+    a block's first convolution.
 
     """
 
@@ -134,12 +135,12 @@ class ResNet(Backbone):
     has_checkpoint: ClassVar[bool] = False
 
     @classmethod
-    def small(cls) -> ResNet:
+    def small(cls) -> Self:
         """Return a network of one narrow block a stage, which trains in minutes on a CPU."""
         return cls(filters=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
 
     @classmethod
-    def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> ResNet:
+    def of_depth(cls, depth: Literal[18, 34, 50, 101, 152]) -> Self:
         """Return the published network with this many layers.
 
         Raises:
@@ -152,14 +153,8 @@ class ResNet(Backbone):
 
     def _features(self, image: Any) -> dict[str, Any]:
         inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
-        if keras.backend.backend() == "tensorflow":
-            return self._of_keras_cv(inputs)
-        stages = residual_stages(
-            inputs, filters=self.filters, blocks=self.blocks, block_type=self.block_type
-        )
-        return {f"C{level}": features for level, features in enumerate(stages, 2)}
-
-    def _of_keras_cv(self, inputs: Any) -> dict[str, Any]:
+        if keras.backend.backend() != "tensorflow":
+            return self._of_layers(inputs)
         from keras_cv.models import ResNetBackbone
 
         network = ResNetBackbone(
@@ -173,45 +168,26 @@ class ResNet(Backbone):
         )
         return _levels(network)
 
+    def _of_layers(self, x: Tensor) -> dict[str, Tensor]:
+        x = _conv(x, 64, 7, stride=2, name="conv1")
+        x = layers.Activation("relu", name="conv1_relu")(x)
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
+        levels = {}
+        for stage, (width, count) in enumerate(zip(self.filters, self.blocks, strict=True)):
+            for block in range(count):
+                first = block == 0
+                stride = 2 if first and stage > 0 else 1
+                # Where stride or channels change, the shortcut is a convolution.
+                projects = first and (stage > 0 or self.block_type == "block")
+                name = f"v2_stack_{stage}_block{block + 1}"
+                x = _block(x, width, self.block_type, stride=stride, projects=projects, name=name)
+            levels[f"C{stage + 2}"] = x
+        return levels
+
 
 # Names, arguments and order of the layers are those of keras-cv 0.9's ResNetBackbone, which needs
 # TensorFlow: the weights of either fit the other, and a seed gives both the same.
 _NORM = {"axis": 3, "epsilon": 1.001e-5}
-
-
-def residual_stages(
-    x: Tensor, *, filters: Sequence[int], blocks: Sequence[int], block_type: BlockType
-) -> list[Tensor]:
-    """Return the features of each stage, at strides 4, 8, 16 and 32.
-
-    Args:
-        x: a symbolic image, [B, H, W, 3].
-        filters: channels inside the blocks of each stage.
-        blocks: number of blocks of each stage.
-        block_type: "block" (1x1, 3x3 and 1x1 convolutions, with four times as many output channels)
-            or "basic_block" (two of 3x3; the first stage must have 64 filters).
-
-    Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
-    a block's first convolution.
-    """
-    x = _conv(x, 64, 7, name="conv1", stride=2, suffix="")
-    x = layers.Activation("relu", name="conv1_relu")(x)
-    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
-    stages = []
-    for stage, (width, count) in enumerate(zip(filters, blocks, strict=True)):
-        for block in range(count):
-            first = block == 0
-            x = _block(
-                x,
-                width,
-                block_type,
-                stride=2 if first and stage > 0 else 1,
-                # Where stride or channels change, the shortcut is a convolution.
-                projects=first and (stage > 0 or block_type == "block"),
-                name=f"v2_stack_{stage}_block{block + 1}",
-            )
-        stages.append(x)
-    return stages
 
 
 def _block(
@@ -220,9 +196,9 @@ def _block(
     """Add two or three convolutions to their input, or to a projection of it."""
     sides = (1, 3, 1) if block_type == "block" else (3, 3)
     widths = (filters, filters, 4 * filters) if block_type == "block" else (filters, filters)
-    shortcut = _conv(x, widths[-1], 1, name=name, stride=stride, suffix="_0") if projects else x
+    shortcut = _conv(x, widths[-1], 1, stride=stride, name=f"{name}_0") if projects else x
     for place, (side, width) in enumerate(zip(sides, widths, strict=True), 1):
-        x = _conv(x, width, side, name=name, stride=stride, suffix=f"_{place}")
+        x = _conv(x, width, side, stride=stride, name=f"{name}_{place}")
         if place < len(sides):
             x = layers.Activation("relu", name=f"{name}_{place}_relu")(x)
         stride = 1
@@ -230,17 +206,13 @@ def _block(
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
-def _conv(x: Tensor, filters: int, side: int, *, name: str, stride: int, suffix: str) -> Tensor:
+def _conv(x: Tensor, filters: int, side: int, *, stride: int, name: str) -> Tensor:
     """Apply a convolution without bias, and its BatchNormalization."""
+    padding = "same" if side > 1 else "valid"
     x = layers.Conv2D(
-        filters,
-        side,
-        strides=stride,
-        padding="same" if side > 1 else "valid",
-        use_bias=False,
-        name=f"{name}{suffix}_conv",
+        filters, side, strides=stride, padding=padding, use_bias=False, name=f"{name}_conv"
     )(x)
-    return layers.BatchNormalization(**_NORM, name=f"{name}{suffix}_bn")(x)
+    return layers.BatchNormalization(**_NORM, name=f"{name}_bn")(x)
 
 
 # The optional package that contains EfficientNet-Lite0's ImageNet weights.
@@ -270,11 +242,11 @@ class EfficientNetLite0(Backbone):
         return {"type": "EfficientNetLite0"}
 
     def checkpoint(self) -> list[np.ndarray]:
-        path, state = self._path(), read_state_dict(self._path())
+        path = self._path()
         # Both list their layers from the image on, the file also step counters and a classifier.
         arrays = [
             array
-            for name, array in state.items()
+            for name, array in read_state_dict(path).items()
             if not name.endswith("num_batches_tracked") and not name.startswith("_fc.")
         ]
         places = [

@@ -3,15 +3,13 @@
 Values as in the paper's authors' other public code (Lin et al., 2017, with their additions).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-Tensor = Any
+from must_keras.ops import Tensor
 
 
 def build_pyramid(

@@ -1,16 +1,13 @@
 """Heads for every pixel and for the whole image, and what all heads have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full
-
-Tensor = Any
 
 
 class ConfiguredLayer(keras.layers.Layer):
@@ -105,7 +102,6 @@ class PixelHead(ConfiguredLayer):
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         self.last.build(build_stack(*self._stack(), tuple(input_shape["P2"])))
-        self.built = True
 
     def call(self, features: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         return {"values": self.last(call_stack(*self._stack(), features["P2"], training))}
@@ -146,7 +142,6 @@ class ImageHead(ConfiguredLayer):
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         self.last.build((None, input_shape["C5"][-1]))
-        self.built = True
 
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         x, area = (ops.cast(features[key], full()) for key in ("C5", "area"))

@@ -1,7 +1,5 @@
 """A backbone from a file: any functional Keras model, for example one of a model hub."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from collections.abc import Mapping
@@ -80,14 +78,10 @@ class KerasBackbone(Backbone):
 
     def _outputs(self, model: keras.Model) -> dict[str, Any]:
         own = getattr(model, "pyramid_level_inputs", {})
-        named = {f"C{key[1:]}": layer for key, layer in own.items()}
-        if (
-            self.levels is None
-            and isinstance(model.output, dict)
-            and set(LEVELS) <= set(model.output)
-        ):
-            return {level: model.output[level] for level in LEVELS}
-        levels = self.levels or named
+        outputs = model.output if isinstance(model.output, dict) else {}
+        if self.levels is None and set(LEVELS) <= set(outputs):
+            return {level: outputs[level] for level in LEVELS}
+        levels = self.levels or {f"C{key[1:]}": layer for key, layer in own.items()}
         absent = [level for level in LEVELS if level not in levels]
         if absent:
             raise UserError(
@@ -97,7 +91,6 @@ class KerasBackbone(Backbone):
         layers = [layer.name for layer in model.layers]
         for level in LEVELS:
             if levels[level] not in layers:
-                raise not_allowed(
-                    f"{self.path} has no layer {level}={levels[level]!r}", levels[level], layers
-                )
+                problem = f"{self.path} has no layer {level}={levels[level]!r}"
+                raise not_allowed(problem, levels[level], layers)
         return {level: model.get_layer(levels[level]).output for level in LEVELS}

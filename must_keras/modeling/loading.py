@@ -1,7 +1,5 @@
 """Keras models read from files as data: nothing that a file names is imported or run."""
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib
@@ -82,9 +80,7 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
         config = _config(path)
     # The errors of damaged archives are no closed list: zlib.error, RuntimeError, struct.error ...
     except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a model: {reason(error)}; {remedy}", path=path, remedy=remedy
-        ) from None
+        raise _unreadable(path, error, remedy) from None
     problem = next(filter(None, map(_problem, _named(config))), None)
     if problem is not None:
         raise UserError(
@@ -95,16 +91,16 @@ def load_model(path: str | os.PathLike[str], *, remedy: str) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a model: {reason(error)}; {remedy}", path=path, remedy=remedy
-        ) from error
+        raise _unreadable(path, error, remedy) from error
     if not isinstance(model, keras.Model):
-        raise UserError(
-            f"{path} contains a {type(model).__name__}, expected a model; {remedy}",
-            path=path,
-            remedy=remedy,
-        )
+        problem = f"contains a {type(model).__name__}, expected a model; {remedy}"
+        raise UserError.at(path, problem, remedy=remedy)
     return model
+
+
+def _unreadable(path: pathlib.Path, error: Exception, remedy: str) -> UserError:
+    problem = f"cannot be read as a model: {reason(error)}; {remedy}"
+    return UserError.at(path, problem, remedy=remedy)
 
 
 def _config(path: pathlib.Path) -> Any:
@@ -118,10 +114,9 @@ def _config(path: pathlib.Path) -> Any:
         for info in archive.infolist():
             if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
                 raise ValueError(f"its {info.filename} would have {info.file_size} bytes")
-        try:
-            info = archive.getinfo(_CONFIG)
-        except KeyError:
-            raise ValueError(f"it has no {_CONFIG}") from None
+        if _CONFIG not in archive.namelist():
+            raise ValueError(f"it has no {_CONFIG}")
+        info = archive.getinfo(_CONFIG)
         if info.file_size > _MAX_CONFIG:
             raise ValueError(f"its {_CONFIG} has {info.file_size} bytes")
         try:

@@ -5,20 +5,19 @@ Boxes are (ymin, xmin, ymax, xmax), continuous and half-open, in any one unit of
 Keras' own functions compute the same in float32 whatever their arguments are.
 """
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 from keras import ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.sampling import take
-
-Tensor = Any
 
 # A scale delta of log(1000 / 16) makes an anchor 62 times larger: no box inside an image needs
 # more, and its exponential stays finite (the bound of Fast R-CNN's public implementations).
 _MAX_SCALE = math.log(1000.0 / 16.0)
+# Factors of (dy, dx, dh, dw).
+Weights = tuple[float, float, float, float]
+_EQUAL = (1.0, 1.0, 1.0, 1.0)
 # Shorter sides count as this long when scales are compared.
 _MIN_SIDE = 1e-7
 
@@ -66,9 +65,7 @@ def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
     return height * width
 
 
-def encode(
-    boxes: Tensor, anchors: Tensor, *, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
+def encode(boxes: Tensor, anchors: Tensor, *, weights: Weights = _EQUAL) -> Tensor:
     """Return the deltas (dy, dx, dh, dw) that move anchors onto boxes: the inverse of `decode`.
 
     dy = w0 (center_y - anchor's) / anchor's height, dh = w2 log(height / anchor's height), and
@@ -85,9 +82,7 @@ def encode(
     return deltas * ops.convert_to_tensor(weights, dtype=deltas.dtype)
 
 
-def decode(
-    deltas: Tensor, anchors: Tensor, *, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-) -> Tensor:
+def decode(deltas: Tensor, anchors: Tensor, *, weights: Weights = _EQUAL) -> Tensor:
     """Return the boxes [..., N, 4] that deltas [..., N, 4] make of anchors, [N, 4] or as `deltas`.
 
     The scales are limited to 62.5 times the anchor's side.
@@ -162,12 +157,8 @@ def suppress(
         after = present & ~hit
         return after, ops.any(after != kept)
 
-    kept, _ = ops.while_loop(
-        lambda _, changed: changed,
-        step,
-        (present, ops.convert_to_tensor(True)),
-        maximum_iterations=num_boxes,
-    )
+    start = (present, ops.convert_to_tensor(True))
+    kept, _ = ops.while_loop(lambda _, changed: changed, step, start, maximum_iterations=num_boxes)
     # top_k keeps the order of equal values: the kept ones come first, by descending score.
     count = min(max_outputs, num_boxes)
     flags, places = ops.top_k(ops.cast(kept, "float32"), count)

@@ -4,13 +4,10 @@ Training, scoring and labeling sample with OpenCV, which a SavedModel cannot con
 repeats OpenCV's arithmetic with gathers, sums and products, all of which have an ONNX form.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
-from must_keras.ops.letterboxing import PADDING_COLOR
 from must_keras.ops.resampling import block_side, is_rescaled, is_shown
-from must_keras.ops.views import View
+from must_keras.ops.views import PADDING_COLOR, View
 
 # OpenCV's fixed-point weights are multiples of 1 / 2048.
 _UNIT = 2048.0
@@ -28,7 +25,7 @@ def letterbox_images(images: tf.Tensor, view: View) -> tf.Tensor:
     Args:
         images: [B, h, w, 3] RGB in [0, 255], uint8 or float32. Floating-point values are rounded
             to whole numbers first, half to even, and clipped to [0, 255].
-        view: `letterboxing.letterbox` of (h, w).
+        view: `letterbox` of (h, w).
 
     Returns:
         [B, H, W, 3] uint8; padding has PADDING_COLOR.

@@ -1,16 +1,13 @@
 """Instance masks as crops of their boxes: cropped again, pasted, run-length coded."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from keras import ops
 from pycocotools import mask as coco_mask
 
+from must_keras.ops import Tensor
 from must_keras.ops.views import View
-
-Tensor = Any
 
 
 def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any, size: int):

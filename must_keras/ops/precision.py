@@ -1,7 +1,5 @@
 """The number type of losses and boxes, whatever the layers compute in."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-Tensor = Any
+from must_keras.ops import Tensor
 
 
 def full() -> str:

@@ -5,17 +5,15 @@ fractions of the original. Along one axis of a view without rotation or shear, i
 center at step * (i + 0.5) + start pixels of the original.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-Tensor = Any
+from must_keras.ops import Tensor
+
 Fill = float | tuple[float, ...]
 
 # A position so close to the edge of a pixel is on it: float32 is no more exact in large images.
@@ -147,13 +145,9 @@ def _warped(
     # One pixel is as far as samples reach beyond the edge; it takes half the time to leave out what
     # is farther.
     index[:, 2] += 1.0
-    samples = cv2.warpAffine(
-        cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE),
-        index,
-        (width, height),
-        flags=kind | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-    ).reshape(height, width, -1)
+    bordered = cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    how = {"flags": kind | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT}
+    samples = cv2.warpAffine(bordered, index, (width, height), **how).reshape(height, width, -1)
     return np.ascontiguousarray(samples[:, :, :channels])
 
 
@@ -166,8 +160,7 @@ def _picked(values: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np
     return values
 
 
-@dataclasses.dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """One axis of a view that begins at the edge of a pixel.
 
     Attributes:

@@ -1,13 +1,58 @@
-"""Chosen rows of a batch: at random among candidates, by index, or those that exist."""
+"""Random numbers that depend on a key alone, and chosen rows of a batch.
 
-from __future__ import annotations
+The numbers have no state, no device, no order of evaluation: the same image at the same step has
+the same ones on one device, on eight, or after a restart. Rows are chosen at random among
+candidates, by index, or those that exist.
+"""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-Tensor = Any
+from must_keras.ops import Tensor
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Scatter neighboring values by a bijection of uint32 ("lowbias32" by Chris Wellons)."""
+    x = ops.bitwise_xor(x, ops.right_shift(x, ops.cast(16, "uint32")))
+    x = x * ops.cast(0x7FEB352D, "uint32")
+    x = ops.bitwise_xor(x, ops.right_shift(x, ops.cast(15, "uint32")))
+    x = x * ops.cast(0x846CA68B, "uint32")
+    return ops.bitwise_xor(x, ops.right_shift(x, ops.cast(16, "uint32")))
+
+
+def fold(keys: Tensor, number: int | Tensor) -> Tensor:
+    """Return new keys, [B] int32, of `keys` [B] int32 and a number (a purpose, a step)."""
+    number = ops.cast(ops.cast(number, "int32"), "uint32")
+    return ops.cast(_mix(_mix(ops.cast(keys, "uint32")) + number), "int32")
+
+
+def uniform(keys: Tensor, count: int, *, purpose: int) -> Tensor:
+    """Return independent numbers in [0, 1): [B, count] float32, a row for every key.
+
+    Args:
+        keys: [B] int32.
+        count: how many numbers a row.
+        purpose: distinguishes the samples of one key, so that no two uses share numbers.
+    """
+    rows = ops.cast(fold(keys, purpose), "uint32")[:, None]
+    columns = ops.cast(ops.arange(count, dtype="int32"), "uint32")[None, :]
+    bits = _mix(_mix(columns) + rows)
+    # 24 bits are exact in float32, without rounding up to 1.
+    return ops.cast(ops.right_shift(bits, ops.cast(8, "uint32")), "float32") * (2.0**-24)
+
+
+def derived_seed(seed: int, *names: str) -> int:
+    """Return another seed, [0, 2^31 - 1), for a named part of a run; the same on every machine.
+
+    Example:
+        derived_seed(0, "teacher", "objects") != derived_seed(0, "teacher", "depth")
+    """
+    value = seed
+    for character in "/".join(names):
+        value = (value * 31 + ord(character)) % (2**31 - 1)
+    return value
 
 
 def choose(candidates: Tensor, count: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,7 +63,7 @@ def choose(candidates: Tensor, count: int, numbers: Tensor) -> tuple[Tensor, Ten
     Args:
         candidates: [B, N] bool.
         count: Python integer, limited to N.
-        numbers: [B, N] random numbers in [0, 1) (ops/keyed_random.py), one for each element.
+        numbers: [B, N] random numbers in [0, 1) (ops/sampling.py), one for each element.
 
     Returns:
         indices: [B, min(count, N)] int32.

@@ -3,17 +3,22 @@
 Coordinates are continuous: pixel (r, c) covers [r, r + 1) x [c, c + 1). A view maps a point (y, x)
 in pixels of the input to fractions (fy, fx) of the upright original, so that labels stored at any
 resolution are sampled through the same map, once.
+
+The letterbox is the view of a whole image, beside padding. Training, scoring, labeling and the
+exported model share its definition. The pixels are sampled by OpenCV (`resampling`), and in an
+exported model by the same arithmetic in a TensorFlow graph (`graph_resampling`).
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import numpy as np
 from keras import ops
 
-Tensor = Any
+from must_keras.ops import Tensor
+
+# RGB of padding: the mean of ImageNet's training images (modeling.backbone), rounded.
+# Another color changes results: raise VERSION of all stages that train or predict.
+PADDING_COLOR = (124, 116, 104)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +73,8 @@ def warp_boxes(boxes: Tensor, view: View) -> Tensor:
     Boxes are (ymin, xmin, ymax, xmax). Under a rotation the result bounds the four corners.
     """
     ymin, xmin, ymax, xmax = (boxes[..., i] for i in range(4))
-    corners = ops.stack(
-        [
-            ops.stack([ymin, xmin], axis=-1),
-            ops.stack([ymin, xmax], axis=-1),
-            ops.stack([ymax, xmin], axis=-1),
-            ops.stack([ymax, xmax], axis=-1),
-        ],
-        axis=-2,
-    )
-    points = fractions_to_input(corners, view)
+    corners = [ops.stack([y, x], axis=-1) for y in (ymin, ymax) for x in (xmin, xmax)]
+    points = fractions_to_input(ops.stack(corners, axis=-2), view)
     return ops.concatenate([ops.min(points, axis=-2), ops.max(points, axis=-2)], axis=-1)
 
 
@@ -112,3 +109,39 @@ def sample(values: Tensor, view: View, *, interpolation: str, fill: float) -> Te
 
     samples = tf.numpy_function(run, [values, view.matrix], values.dtype, stateful=False)
     return tf.ensure_shape(samples, (*view.size, values.shape[-1]))
+
+
+def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
+    """Return the view of the whole original, as large as it fits, at the top left.
+
+    The visible part has whole pixels a side (at least one), so that padding can be cut off exactly.
+
+    Args:
+        original_size: [2], (height, width) of the original in pixels.
+        size: (H, W) of the input.
+
+    Example:
+        visible_area(letterbox((240, 320), (64, 64)))  # [0, 0, 48, 64]
+    """
+    original = ops.cast(original_size, "float32")
+    limit = ops.convert_to_tensor(size, dtype="float32")
+    scale = ops.min(limit / original)
+    visible = ops.clip(ops.round(original * scale), 1.0, limit)
+    zero = ops.zeros((), "float32")
+    matrix = ops.stack(
+        [ops.stack([1.0 / visible[0], zero, zero]), ops.stack([zero, 1.0 / visible[1], zero])]
+    )
+    return View(matrix=matrix, size=size)
+
+
+def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the part of a map, [h, w, ...], that shows the image: the map without padding.
+
+    Args:
+        values: a map of the whole input at any resolution.
+        area: [4], the image (ymin, xmin, ymax, xmax) in pixels of the input (`visible_area`).
+        size: (H, W) of the input.
+    """
+    scale = np.tile(np.asarray(values.shape[:2]) / np.asarray(size), 2)
+    top, left, bottom, right = np.round(np.asarray(area) * scale).astype(int)
+    return values[top : max(bottom, top + 1), left : max(right, left + 1)]

@@ -14,7 +14,7 @@ from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import warn_once
 from must_keras.inference.scoring import Scorer, labeled
 from must_keras.json_files import find_json, write_json
-from must_keras.ops.keyed_random import derived_seed
+from must_keras.ops.sampling import derived_seed
 from must_keras.runs import results
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe

@@ -1,7 +1,5 @@
 """The interface of self-supervised methods: values of a recipe, and the model that they build."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from typing import Any
@@ -11,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError, expect
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full, policy
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.config import TrainingConfig
@@ -19,7 +18,6 @@ from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.network import BACKBONE, Network
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 
-Tensor = Any
 PROJECTION = "projection"
 
 
@@ -30,9 +28,8 @@ class PairModel(FittedModel):
     {"keys": [B] int32}. Views are compared with those of the batch of all replicas.
 
     Args:
+        method: the values of the recipe; its name is that of the loss in the logs.
         encoder: images to projections, [B, D].
-        name: of the loss in the logs.
-        clip_norm: see FittedModel.
 
     Example:
         model = SimCLR(training=training).build(network, seed=0, num_images=1000)
@@ -40,8 +37,10 @@ class PairModel(FittedModel):
 
     """
 
-    def __init__(self, encoder: keras.Model, *, name: str, clip_norm: float | None = None):
-        super().__init__(encoder.input, encoder.output, clip_norm, name=name)
+    def __init__(self, method: "SelfSupervised", encoder: keras.Model):
+        clip_norm = method.training.clip_norm
+        super().__init__(encoder.input, encoder.output, clip_norm, name=method.name)
+        self.method = method
 
     def targets(self, x: dict[str, Tensor]) -> Any:
         """Return what the loss compares with and no gradient flows through; update the state."""

@@ -5,8 +5,6 @@ CVPR 2020 (arXiv 1911.05722); Chen, Fan, Girshick, He: "Improved Baselines with 
 Learning" (arXiv 2003.04297), which brings the hidden layer, the blur and the temperature.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from must_keras.ops import Tensor
 from must_keras.ops.precision import full
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
@@ -22,8 +21,6 @@ from must_keras.training.config import averaging_momentum
 from must_keras.training.layer_calls import fuse
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas
-
-Tensor = Any
 
 # Largest share of a set in the queue. An image's own older key is no true negative; the published
 # queue has 5 % of ImageNet. This share is ours: smaller sets need some negatives.
@@ -64,15 +61,8 @@ class MoCo(SelfSupervised):
     queue: int = 65536
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        return _Model(
-            self.encoder(network, seed=seed),
-            self.encoder(network, seed=seed),
-            name=self.name,
-            clip_norm=self.training.clip_norm,
-            temperature=self.temperature,
-            momentum=averaging_momentum(self.training.steps, self.momentum),
-            queue=self._first_keys(seed, num_images),
-        )
+        encoder, key_encoder = (self.encoder(network, seed=seed) for _ in range(2))
+        return _Model(self, encoder, key_encoder, queue=self._first_keys(seed, num_images))
 
     def _first_keys(self, seed: int, num_images: int) -> np.ndarray:
         """Return random directions, as published: [queue, D], a whole number of batches."""
@@ -85,17 +75,10 @@ class MoCo(SelfSupervised):
 
 class _Model(PairModel):
     def __init__(
-        self,
-        encoder: keras.Model,
-        key_encoder: keras.Model,
-        *,
-        temperature: float,
-        momentum: float,
-        queue: np.ndarray,
-        **kwargs: Any,
+        self, method: MoCo, encoder: keras.Model, key_encoder: keras.Model, *, queue: np.ndarray
     ):
-        super().__init__(encoder, **kwargs)
-        self._temperature, self._momentum = temperature, momentum
+        super().__init__(method, encoder)
+        self._momentum = averaging_momentum(method.training.steps, method.momentum)
         self.key_encoder = key_encoder
         self.key_encoder.trainable = False
         fuse(self.key_encoder)
@@ -113,11 +96,9 @@ class _Model(PairModel):
         self.place.assign((self.place + everyone.shape[0]) % queue.shape[0])
         return keys, queue
 
-    def contrast(
-        self, x: dict[str, Tensor], targets: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def contrast(self, x: dict[str, Tensor], targets: Any) -> tuple[Tensor, Tensor]:
         queries = ops.normalize(self(x["image"], training=True), axis=-1)
-        return info_nce(queries, *targets, temperature=self._temperature)
+        return info_nce(queries, *targets, temperature=self.method.temperature)
 
 
 def info_nce(

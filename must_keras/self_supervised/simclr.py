@@ -4,22 +4,17 @@ Chen, Kornblith, Norouzi, Hinton: "A Simple Framework for Contrastive Learning o
 Representations", ICML 2020 (arXiv 2002.05709).
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
-import keras
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops import keyed_random
+from must_keras.ops import Tensor
+from must_keras.ops.sampling import fold
 from must_keras.self_supervised.method import PairModel, SelfSupervised
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.network import Network
 from must_keras.training.strategy import gather_over_replicas, replica_index
-
-Tensor = Any
 
 # A logit below all others.
 _NEVER = -1e9
@@ -54,26 +49,16 @@ class SimCLR(SelfSupervised):
             )
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
-        del num_images
-        return _Model(
-            self.encoder(network, seed=seed),
-            name=self.name,
-            clip_norm=self.training.clip_norm,
-            temperature=self.temperature,
-        )
+        return _Model(self, self.encoder(network, seed=seed))
 
 
 class _Model(PairModel):
-    def __init__(self, encoder: keras.Model, *, temperature: float, **kwargs: Any):
-        super().__init__(encoder, **kwargs)
-        self._temperature = temperature
-
     def targets(self, x: dict[str, Tensor]) -> None:
         """Return None: gradients flow through everything that is compared."""
 
     def keys_of_passed(self, keys: Tensor) -> Tensor:
         # Branches of the two views of an image are dropped independently.
-        return ops.concatenate([keyed_random.fold(keys, 1), keyed_random.fold(keys, 2)])
+        return ops.concatenate([fold(keys, 1), fold(keys, 2)])
 
     def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
         # One pass, as published: BatchNormalization normalizes both views of all images together.
@@ -81,15 +66,12 @@ class _Model(PairModel):
         anchors = ops.normalize(both, axis=-1)
         sides = ops.split(anchors, 2)
         everyone = ops.concatenate([gather_over_replicas(side) for side in sides])
-        half, own = everyone.shape[0] // 2, sides[0].shape[0]
-        first = replica_index() * own + ops.arange(own, dtype="int32")
-        return nt_xent(
-            anchors,
-            everyone,
-            own=ops.concatenate([first, first + half]),
-            partner=ops.concatenate([first + half, first]),
-            temperature=self._temperature,
-        )
+        half, number = everyone.shape[0] // 2, sides[0].shape[0]
+        first = replica_index() * number + ops.arange(number, dtype="int32")
+        own = ops.concatenate([first, first + half])
+        partner = ops.concatenate([first + half, first])
+        temperature = self.method.temperature
+        return nt_xent(anchors, everyone, own=own, partner=partner, temperature=temperature)
 
 
 def nt_xent(

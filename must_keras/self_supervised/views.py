@@ -2,10 +2,8 @@
 
 Crop and resize, mirror, color jitter, gray, blur, in this order (Chen et al., "A Simple Framework
 for Contrastive Learning of Visual Representations", arXiv 2002.05709, appendix A). Every sample is
-a function of the example's key (ops/keyed_random.py).
+a function of the example's key (ops/sampling.py).
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -14,10 +12,9 @@ from typing import Any
 from keras import ops
 
 from must_keras.data.pipeline import MakeViews, sample_image
-from must_keras.ops import color, keyed_random
+from must_keras.ops import Tensor
+from must_keras.ops.sampling import fold, uniform
 from must_keras.ops.views import View
-
-Tensor = Any
 
 # Purposes of the random numbers of one key.
 _CROP, _MIRROR, _JITTER, _ORDER, _CHANCES = 111, 112, 113, 114, 115
@@ -65,8 +62,7 @@ def two_views(views: RandomViews, *, size: int) -> MakeViews:
     """
 
     def make(image: Tensor, stored: Any, key: Tensor) -> Any:
-        del stored
-        keys = [keyed_random.fold(key[None], number)[0] for number in (1, 2)]
+        keys = [fold(key[None], number)[0] for number in (1, 2)]
         first, second = (_one(image, k, views, size) for k in keys)
         return {"image": first, "other": second}, {}
 
@@ -96,7 +92,7 @@ def random_crop(
     """
     original = ops.cast(original_size, "float32")
     height, width = original[0], original[1]
-    u = ops.reshape(keyed_random.uniform(key[None], 2 * _TRIES + 2, purpose=_CROP)[0], (-1, 2))
+    u = ops.reshape(uniform(key[None], 2 * _TRIES + 2, purpose=_CROP)[0], (-1, 2))
     area = (least_area + (1.0 - least_area) * u[:_TRIES, 0]) * height * width
     low, high = _ASPECT
     aspect = low * ops.power(high / low, u[:_TRIES, 1])
@@ -113,7 +109,7 @@ def random_crop(
     corner = ops.where(is_last, 0.5, u[_TRIES]) * (1.0 - share)
     zero = ops.zeros((), "float32")
     rows = ops.stack([share[0] / size[0], zero, corner[0]])
-    mirrored = keyed_random.uniform(key[None], 1, purpose=_MIRROR)[0, 0] < 0.5
+    mirrored = uniform(key[None], 1, purpose=_MIRROR)[0, 0] < 0.5
     slope = share[1] / size[1]
     columns = ops.where(
         mirrored,
@@ -135,40 +131,87 @@ def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
         key: int32 scalar.
         views: ranges and probabilities.
     """
-    u = keyed_random.uniform(key[None], 5, purpose=_JITTER)[0]
-    chances = keyed_random.uniform(key[None], 3, purpose=_CHANCES)[0]
+    u = uniform(key[None], 5, purpose=_JITTER)[0]
+    chances = uniform(key[None], 3, purpose=_CHANCES)[0]
     image = ops.cond(
         chances[0] < views.jitter_share, lambda: _jitter(image, key, u, views), lambda: image
     )
-    image = ops.cond(chances[1] < views.gray_share, lambda: color.gray(image), lambda: image)
+    image = ops.cond(chances[1] < views.gray_share, lambda: gray(image), lambda: image)
     side = min(image.shape[:2])
     sigma = (_SIGMA[0] + (_SIGMA[1] - _SIGMA[0]) * u[4]) * side / _OF_SIDE
     radius = max(side // 20, 1)
     return ops.cond(
-        chances[2] < views.blur_share,
-        lambda: color.blur(image, sigma, radius=radius),
-        lambda: image,
+        chances[2] < views.blur_share, lambda: blur(image, sigma, radius=radius), lambda: image
     )
 
 
 def _jitter(image: Tensor, key: Tensor, u: Tensor, views: RandomViews) -> Tensor:
     """Return the image with brightness, contrast, saturation and hue changed in random order."""
     changes = []
-    for i, (change, most) in enumerate(
-        (
-            (color.brightness, views.brightness),
-            (color.contrast, views.contrast),
-            (color.saturation, views.saturation),
-        )
-    ):
+    largest = {brightness: views.brightness, contrast: views.contrast, saturation: views.saturation}
+    for i, (change, most) in enumerate(largest.items()):
         low = max(1.0 - most, 0.0)
-        changes.append(functools.partial(_changed, change, low + (1.0 + most - low) * u[i]))
-    changes.append(functools.partial(_changed, color.hue, (2.0 * u[3] - 1.0) * views.hue))
-    order = ops.argsort(keyed_random.uniform(key[None], len(changes), purpose=_ORDER)[0])
+        changes.append(functools.partial(change, factor=low + (1.0 + most - low) * u[i]))
+    changes.append(functools.partial(hue, turn=(2.0 * u[3] - 1.0) * views.hue))
+    order = ops.argsort(uniform(key[None], len(changes), purpose=_ORDER)[0])
     for place in range(len(changes)):
         image = ops.switch(order[place], changes, image)
     return image
 
 
-def _changed(change: Any, amount: Tensor, image: Tensor) -> Tensor:
-    return change(image, amount)
+# ITU-R 601: share of each color in perceived light.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def brightness(image: Tensor, factor: Tensor) -> Tensor:
+    """Change brightness: black at 0, the image itself at 1, lighter above."""
+    return _blend(image, 0.0, factor)
+
+
+def contrast(image: Tensor, factor: Tensor) -> Tensor:
+    """Change contrast: one gray, the image's mean, at 0; the image itself at 1."""
+    return _blend(image, ops.mean(_luma(image)), factor)
+
+
+def saturation(image: Tensor, factor: Tensor) -> Tensor:
+    """Change saturation: the gray image at 0, the image itself at 1, more colorful above."""
+    return _blend(image, _luma(image), factor)
+
+
+def hue(image: Tensor, turn: Tensor) -> Tensor:
+    """Move every color along the color circle by `turn`, in [-1, 1]: a share of the circle."""
+    hsv = ops.image.rgb_to_hsv(ops.clip(image / 255.0, 0.0, 1.0))
+    moved = ops.stack([ops.mod(hsv[..., 0] + turn, 1.0), hsv[..., 1], hsv[..., 2]], axis=-1)
+    return ops.clip(ops.image.hsv_to_rgb(moved) * 255.0, 0.0, 255.0)
+
+
+def gray(image: Tensor) -> Tensor:
+    """Return the image's light alone, three times."""
+    return ops.repeat(_luma(image), 3, axis=-1)
+
+
+def blur(image: Tensor, sigma: Tensor, *, radius: int) -> Tensor:
+    """Convolve with a Gaussian; pixels beyond the edge mirror those within.
+
+    Args:
+        image: [H, W, 3].
+        sigma: standard deviation in pixels, above 0.
+        radius: taps on either side of the middle one; at most the smaller side of the image.
+    """
+    distance = ops.arange(-radius, radius + 1, dtype="float32")
+    taps = ops.exp(-0.5 * ops.square(distance / sigma))
+    taps = taps / ops.sum(taps)
+    pad = [[radius, radius], [radius, radius], [0, 0]]
+    rows = ops.transpose(ops.pad(image, pad, mode="symmetric"), (2, 0, 1))[..., None]
+    rows = ops.conv(rows, taps[:, None, None, None], padding="valid")
+    rows = ops.conv(rows, taps[None, :, None, None], padding="valid")
+    return ops.transpose(rows[..., 0], (1, 2, 0))
+
+
+def _luma(image: Tensor) -> Tensor:
+    weights = ops.convert_to_tensor(_LUMA, dtype=image.dtype)
+    return ops.sum(image * weights, axis=-1, keepdims=True)
+
+
+def _blend(image: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return ops.clip(other + (image - other) * factor, 0.0, 255.0)

@@ -8,16 +8,105 @@ A label has four forms, and a task names the keys of each:
     record       as a pseudo-label dataset stores it: before any threshold, scores included
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from must_keras.errors import UserError, check_classes
 from must_keras.tasks.evaluation import Metrics
-from must_keras.tasks.external import External
-from must_keras.tasks.parts import Head, Labels, Predictions, Records, subclasses
+from must_keras.tasks.parts import (
+    Arrays,
+    Head,
+    Labels,
+    Part,
+    Predictions,
+    Records,
+    Size,
+    subclasses,
+)
 from must_keras.tasks.visualization import Visualization
+
+ClassIds = tuple[int, ...] | None
+"""A model's number of each class of a task."""
+
+
+class External(Part):
+    """Answers of models that were trained elsewhere.
+
+    Example:
+        Normals(name="facing").external.forms  # ("normals",)
+    """
+
+    forms: ClassVar[tuple[str, ...]] = ()
+    """The forms of answers that `decode` reads."""
+
+    def check_form(self, form: str) -> None:
+        """Raise UserError where `decode` reads no such form."""
+        if form not in self.forms:
+            allowed = ", ".join(self.forms) or "none"
+            raise self.task.error(f"form={form!r} cannot be read; allowed are {allowed}")
+
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """Raise UserError where a model's classes cannot be given by their numbers."""
+        raise self.task.error(f"class_ids={class_ids} belong to a detector")
+
+    def decode(
+        self, values: Any, form: str, map_size: Size, *, size: Size, class_ids: ClassIds = None
+    ) -> Arrays:
+        """Return a model's answers as `Predictions.decode` returns a prediction.
+
+        Args:
+            values: the answers for a batch, as numpy arrays: [B, ...], maps over the whole input.
+            form: one of `forms`.
+            map_size: (H', W') of per-pixel values.
+            size: (H, W) of the images that the model received.
+            class_ids: the model's number of each class; None: see ExternalModel.
+
+        Raises:
+            UserError: the answers are not of the form's shape.
+        """
+        raise NotImplementedError
+
+    def check_shape(self, values: Any, shape: tuple[int | None, ...], form: str) -> None:
+        """Raise UserError where answers, [B, *shape] (None: any), are of another shape."""
+        try:
+            found = np.shape(values)
+        except ValueError:
+            raise self.task.error(
+                f"an external model returns {len(values)} arrays of different "
+                "shapes: name one, output=0 for example"
+            ) from None
+        is_long = len(found) == len(shape) + 1
+        if not is_long or any(n not in (None, m) for n, m in zip(shape, found[1:], strict=True)):
+            expected = ", ".join("any" if n is None else str(n) for n in ("batch", *shape))
+            raise self.task.error(
+                f"an external model returns the shape {found}; {form} are ({expected})"
+            )
+
+    def check_distribution(self, values: np.ndarray, form: str) -> None:
+        """Raise UserError where answers, [..., K], are no probabilities."""
+        sums = values.sum(axis=-1)
+        if not np.isfinite(values).all() or values.min() < -1e-3 or np.abs(sums - 1.0).max() > 1e-2:
+            raise self.task.error(
+                f"an external model's {form} lie in {values.min():.3g} to "
+                f"{values.max():.3g} and add up to {sums.min():.3g} to {sums.max():.3g}, expected "
+                "1: are they logits, or of another output?"
+            )
+
+
+def _own(interface: type[Part]) -> property:
+    """Return a property: the part of a task whose class is one of an interface, or the interface's.
+
+    An interface with abstract methods cannot be instantiated: a task needs a class of its own.
+    """
+
+    def own(task: "Task") -> Part:
+        classes = (part for part in task.parts if issubclass(part, interface))
+        return next(classes, interface)(task)
+
+    return property(own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +127,7 @@ class Task(abc.ABC):
     version: ClassVar[int] = 1
     """Raised when the same inputs would give other labels, losses or scores than before."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
     """What the labels are: "classes", "boxes", "metric", ..."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -49,43 +138,46 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def labels(self) -> Labels:
-        """Structure of a label, its view, and its content."""
+    def parts(self) -> tuple[type[Part], ...]:
+        """The class of each part below; without one of `External`, no answers are read."""
 
-    @property
-    @abc.abstractmethod
-    def head(self) -> Head:
-        """The layer that predicts, and its loss."""
+    labels = _own(Labels)
+    """Structure of a label, its view, and its content."""
 
-    @property
-    @abc.abstractmethod
-    def predictions(self) -> Predictions:
-        """Decoding of the layer's output, and the forms in which users get it."""
+    head = _own(Head)
+    """The layer that predicts, and its loss."""
 
-    @property
-    @abc.abstractmethod
-    def records(self) -> Records:
-        """What a pseudo-label dataset stores of an image."""
+    predictions = _own(Predictions)
+    """Decoding of the layer's output, and the forms in which users get it."""
 
-    @property
-    @abc.abstractmethod
-    def metrics(self) -> Metrics:
-        """Scores, and the trivial baseline to compare them with."""
+    records = _own(Records)
+    """What a pseudo-label dataset stores of an image."""
 
-    @property
-    @abc.abstractmethod
-    def visualization(self) -> Visualization:
-        """Pictures of labels and predictions."""
+    metrics = _own(Metrics)
+    """Scores, and the trivial baseline to compare them with."""
 
-    external = property(External)
-    """Answers of models that were trained elsewhere; a task that reads none has this one."""
+    visualization = _own(Visualization)
+    """Pictures of labels and predictions."""
+
+    external = _own(External)
+    """Answers of models that were trained elsewhere."""
+
+    def error(self, problem: str) -> UserError:
+        """Return the error for a user's mistake: the head's name, then the problem."""
+        return UserError(f"{self.name}: {problem}")
+
+    def check_distinct(self) -> None:
+        """Raise UserError where the classes are not a tuple of distinct names."""
+        check_classes(self.name, self.classes)
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise self.error(f"classes must be distinct, received {self.classes}")
 
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {"type": type(self).__name__, "version": self.version} | fields
 
-    def before_reading(self) -> Task:
+    def before_reading(self) -> Self:
         """Return the task without fields that count only when its pseudo labels are read.
 
         A teacher of the task and its pseudo-label datasets depend on this task.
@@ -93,7 +185,7 @@ class Task(abc.ABC):
         return self
 
     @classmethod
-    def of_kind(cls, name: str, kind: str, classes: tuple[str, ...]) -> Task | None:
+    def of_kind(cls, name: str, kind: str, classes: tuple[str, ...]) -> "Task | None":
         """Return a task with default fields for labels of a kind; None where no task has it.
 
         Every class of task that was imported is considered, those of a recipe's own file too.
@@ -110,7 +202,7 @@ class Task(abc.ABC):
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Task:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the task of some fields; lists that JSON made of tuples become tuples again."""
         return cls(**{key: _tuples(value) for key, value in config.items()})
 

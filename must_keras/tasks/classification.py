@@ -1,23 +1,19 @@
 """Classification of images, hard or soft; `Classification`, at the end, lists its parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 from keras import ops
 from PIL import Image, ImageDraw
 
-from must_keras.errors import UserError, check_classes
 from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.visualization import enlarge, font
@@ -35,18 +31,13 @@ class Labels(base.Labels):
     content_unit: ClassVar[str] = "image"
 
     def stored_spec(self) -> dict[str, Spec]:
-        return {
-            "probabilities": Spec((len(self.classes),), "float32"),
-            "labelled": Spec((), "float32"),
-        }
+        num_classes = len(self.classes)
+        return {"probabilities": Spec((num_classes,), "float32"), "labelled": Spec((), "float32")}
 
     def missing(self) -> dict[str, np.ndarray]:
-        return {
-            "probabilities": np.zeros(len(self.classes), np.float32),
-            "labelled": np.zeros((), np.float32),
-        }
+        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in self.stored_spec().items()}
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any] | None:
         """Return the renormalized probabilities of the classes that are kept, or None."""
         kept = table >= 0
         probabilities = np.zeros(len(self.classes), np.float32)
@@ -63,16 +54,15 @@ class Labels(base.Labels):
     def weight(self, label: Tensors) -> Tensor:
         return ops.cast(label["labelled"], "float32")
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count the classes that have any probability."""
-        del framing
         found = (np.asarray(stored["probabilities"]) > 0).astype(np.int64)
         return LabelContent(total=1, found=found, usable=found, lost={})
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         return self.teachable if float(stored["labelled"]) > 0 else ()
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return 1 for the image's most likely class."""
         probabilities = np.asarray(stored["probabilities"])
         most = np.arange(len(probabilities)) == probabilities.argmax()
@@ -83,7 +73,7 @@ class Labels(base.Labels):
         """A group for each class: a low-shot subset has as many images of every class."""
         return len(self.classes)
 
-    def group(self, stored: Mapping[str, Any]) -> int | None:
+    def group(self, stored: Stored) -> int | None:
         """Return the most likely class."""
         counts = self.count_classes(stored)
         return int(counts.argmax()) if counts.any() else None
@@ -99,7 +89,7 @@ class Head(base.Head):
 
     features = ("C5",)
 
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
+    def build(self, size: Size, norm: Norm) -> keras.Layer:
         return ImageHead(len(self.task.classes), size=size, name=self.task.name)
 
     def loss(self, label: Tensors, prediction: Any, layer: keras.Layer, keys: Tensor) -> Tensor:
@@ -131,12 +121,8 @@ class Predictions(base.Predictions):
         """Return {"classes": the five most likely ones, {"name", "probability"}}."""
         probabilities = np.asarray(prediction["probabilities"])
         order = np.argsort(-probabilities, kind="stable")[:5]
-        return {
-            "classes": [
-                {"name": self.task.classes[i], "probability": round(float(probabilities[i]), 4)}
-                for i in order
-            ]
-        }
+        shares = {self.task.classes[i]: round(float(probabilities[i]), 4) for i in order}
+        return {"classes": [{"name": name, "probability": p} for name, p in shares.items()]}
 
 
 class Records(base.Records):
@@ -152,7 +138,7 @@ class Records(base.Records):
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
         return self.from_label(prediction)
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return all of a one-hot label; of a soft one with `top_k` the rest is lost."""
         probabilities = np.asarray(stored["probabilities"], np.float32)
         num_classes = len(self.task.classes)
@@ -160,7 +146,7 @@ class Records(base.Records):
         order = np.argsort(-probabilities, kind="stable")[:kept].astype(np.int32)
         return {"classes": order, "probabilities": probabilities[order]}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the whole distribution: the rest is spread evenly over the other classes."""
         self.check_threshold(threshold)
         num_classes = len(self.task.classes)
@@ -175,13 +161,11 @@ class Records(base.Records):
             probabilities /= probabilities.sum()
         return {"probabilities": probabilities, "labelled": np.ones((), np.float32)}
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return the ranking, whose certainty is the probability of its first class."""
         probabilities = np.asarray(record["probabilities"])
-        return Sketch(
-            certainty=float(np.clip(probabilities[0], 0.0, 1.0)),
-            answers=Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities),
-        )
+        ranking = Ranking(classes=np.asarray(record["classes"]), probabilities=probabilities)
+        return Sketch(certainty=float(np.clip(probabilities[0], 0.0, 1.0)), answers=ranking)
 
 
 class Accuracy(Evaluator):
@@ -234,9 +218,9 @@ class ClassFrequency(TrivialBaseline):
         labeled = np.asarray(label["labelled"])[:, None]
         self._sum += (np.asarray(label["probabilities"]) * labeled).sum(0)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         frequencies = self._sum / max(self._sum.sum(), 1.0)
-        return {"probabilities": np.tile(frequencies.astype(np.float32), (num_images, 1))}
+        return {"probabilities": frequencies.astype(np.float32)}
 
 
 class Metrics(base.Metrics):
@@ -248,9 +232,6 @@ class Metrics(base.Metrics):
 
     def evaluator(self) -> Evaluator:
         return Accuracy(num_classes=len(self.task.classes))
-
-    def quality(self) -> Evaluator:
-        return self.evaluator()
 
     def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions:
         """Return the most likely class of every labeled image."""
@@ -300,9 +281,7 @@ class External(base.External):
 
     forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
-    def decode(
-        self, values: Any, form: str, map_size: Size, **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
+    def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         self.check_shape(values, (len(self.task.classes),), form)
         values = np.asarray(values, np.float32)
         if form == "logits":
@@ -334,30 +313,20 @@ class Classification(base.Task):
     hard: bool = False
 
     kind: ClassVar[str] = "classes"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.classes)
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+        self.check_distinct()
         if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(
-                f"{self.name}: label_smoothing must be in [0, 1), received {self.label_smoothing}"
-            )
+            raise self.error(f"label_smoothing must be in [0, 1), received {self.label_smoothing}")
         if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"{self.name}: top_k must be at least 1, received {self.top_k}")
+            raise self.error(f"top_k must be at least 1, received {self.top_k}")
 
     def describe(self) -> dict[str, Any]:
         """Return also which labels are smoothed: it once was all of them."""
         smoothed = {"smoothed": "one-hot"} if self.label_smoothing else {}
         return super().describe() | smoothed
 
-    def before_reading(self) -> Classification:
+    def before_reading(self) -> Self:
         """Return the task with soft labels: `hard` counts when a record becomes a label."""
         return dataclasses.replace(self, hard=False)

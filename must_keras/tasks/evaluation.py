@@ -1,7 +1,5 @@
 """What a metric is, what computes it, and the trivial baseline that it is compared with."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import math
@@ -127,8 +125,13 @@ class TrivialBaseline(abc.ABC):
         """Add a batch of training labels, [B, ...]."""
 
     @abc.abstractmethod
+    def prediction(self) -> dict[str, np.ndarray]:
+        """Return the prediction of one image, which is that of every other."""
+
     def predict(self, num_images: int) -> dict[str, np.ndarray]:
         """Return the same prediction for every image, [num_images, ...]."""
+        one = self.prediction()
+        return {key: np.broadcast_to(one[key], (num_images, *one[key].shape)) for key in one}
 
 
 class Metrics(Part, abc.ABC):
@@ -142,16 +145,15 @@ class Metrics(Part, abc.ABC):
     def evaluator(self) -> Evaluator:
         """Return a comparison of labels with predictions."""
 
-    @abc.abstractmethod
     def quality(self) -> Evaluator:
         """Return a comparison of ground truth with pseudo labels (both as labels, batched)."""
+        return self.evaluator()
 
     def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions | None:
         """Return a batch's predictions matched to ground truth, of those that would be stored.
 
         Predictions where nothing is labeled are left out. None for a task without right and wrong.
         """
-        del label, prediction
         return None
 
     @abc.abstractmethod

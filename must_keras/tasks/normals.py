@@ -1,47 +1,39 @@
 """Surface normals: a direction for every pixel; `Normals` lists the parts above it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from must_keras.ops import letterboxing, maps
-from must_keras.ops.views import View, is_mirrored, sample
-from must_keras.tasks import base, parts
+from must_keras.ops import maps
+from must_keras.ops.views import View, cut, is_mirrored, sample
+from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
-from must_keras.tasks.summaries import Framing, LabelContent, Lost
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
+from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
+from must_keras.tasks.summaries import Lost
 from must_keras.tasks.thresholds import Threshold
 
 # Shorter vectors are no direction: (0, 0, 0) stands for unknown.
 _SHORTEST = 0.1
-_UNKNOWN = Lost("unknown (no direction)")
 # Of a level camera, the normals of floor, ceiling and walls beside it have no Z but rounding.
 _MIN_FORWARD = 0.05
 _DEGREES = (11.25, 22.5, 30.0)
 
 
-class Labels(base.Labels):
+class Labels(MapLabels):
     """{"normals": [H, W, 3] float32}, unit vectors, (0, 0, 0) where the normal is unknown.
 
     Example:
         Normals(name="facing").labels.missing()
     """
 
-    def stored_spec(self) -> dict[str, Spec]:
-        return {"normals": Spec((None, None, 3), "float32")}
-
-    def missing(self) -> dict[str, np.ndarray]:
-        return {"normals": np.zeros((1, 1, 3), np.float32)}
-
-    def spec(self, size: Size) -> dict[str, Spec]:
-        return {"normals": Spec((*size, 3), "float32")}
+    key = "normals"
+    pixel = Spec((3,), "float32")
+    why_unknown = Lost("unknown (no direction)")
 
     def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
         """Return the nearest pixels; a mirror negates x, a rotated view rotates x and y.
@@ -60,16 +52,11 @@ class Labels(base.Labels):
         _, valid = _unit(maps.at_stride(label["normals"], self.task.loss_stride))
         return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
-        """Count pixels; usable are as many as the loss reads of the whole image."""
-        valid = np.linalg.norm(np.asarray(stored["normals"]), axis=-1) > _SHORTEST
-        known = np.array([np.count_nonzero(valid)])
-        read = maps.loss_pixels(framing.visible, self.task.loss_stride) / max(valid.size, 1)
-        lost = {_UNKNOWN: valid.size - int(known[0])} if not valid.all() else {}
-        return LabelContent(total=valid.size, found=known, usable=known * read, lost=lost)
+    def known(self, values: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(values, axis=-1) > _SHORTEST
 
 
-class Head(parts.MapHead):
+class Head(MapHead):
     """Convolutions on P2, and 1 - cosine of the angle summed over the valid pixels.
 
     Example:
@@ -89,7 +76,7 @@ class Head(parts.MapHead):
         return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
 
 
-class Predictions(base.Predictions):
+class Predictions(MapPredictions):
     """{"normals": [B, H, W, 3]}, unit vectors.
 
     Example:
@@ -97,12 +84,10 @@ class Predictions(base.Predictions):
         task.predictions.to_json({"normals": np.zeros((64, 64, 3), np.float32)})
     """
 
-    per_pixel: ClassVar[Mapping[str, Any]] = {"normals": "nearest"}
+    per_pixel: ClassVar = {"normals": "nearest"}
 
-    def decode(
-        self, prediction: Any, layer: keras.Layer | None, map_size: Size
-    ) -> dict[str, Tensor]:
-        return {"normals": _direction(maps.resize(prediction["values"], map_size))}
+    def of_values(self, values: Tensor) -> dict[str, Tensor]:
+        return {"normals": _direction(values)}
 
     def map_png(self, prediction: Arrays) -> bytes:
         """Return colors: round((n + 1) / 2 * 255)."""
@@ -120,15 +105,15 @@ class Records(base.Records):
         return {"normals": Spec((), "bytes")}
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        normals = letterboxing.cut(np.asarray(prediction["normals"]), area, size)
+        normals = cut(np.asarray(prediction["normals"]), area, size)
         return {"normals": maps.encode_png(as_colors(normals))}
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the colors; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
         normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
         return {"normals": maps.encode_png(as_colors(normals))}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
         return {"normals": from_colors(maps.decode_png(record["normals"]))}
 
@@ -197,11 +182,11 @@ class MeanNormal(TrivialBaseline):
     def update(self, label: Arrays) -> None:
         self._sum = self._sum + np.asarray(label["normals"], np.float64).sum(0)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         towards_camera = np.array([0.0, 0.0, -1.0])
         length = np.linalg.norm(self._sum, axis=-1, keepdims=True)
         mean = np.where(length > 1e-6, self._sum / np.maximum(length, 1e-6), towards_camera)
-        return {"normals": np.broadcast_to(mean.astype(np.float32), (num_images, *mean.shape))}
+        return {"normals": mean.astype(np.float32)}
 
 
 class Metrics(base.Metrics):
@@ -238,7 +223,7 @@ class Visualization(base.Visualization):
         return as_colors(np.asarray(shown["normals"]))
 
 
-class External(base.External):
+class External(MapExternal):
     """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where it is visible.
 
     Example:
@@ -247,18 +232,14 @@ class External(base.External):
 
     forms: ClassVar[tuple[str, ...]] = ("normals",)
 
-    def decode(
-        self, values: Any, form: str, map_size: Size, **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
+    def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         self.check_shape(values, (None, None, 3), form)
-        values = {"values": np.asarray(values, np.float32)}
-        prediction = self.task.predictions.decode(values, None, map_size)
-        return {key: ops.convert_to_numpy(value) for key, value in prediction.items()}
+        return self.of_values(np.asarray(values, np.float32), map_size)
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Normals(base.Task):
+class Normals(MapTask):
     """Which way each visible surface faces, in the camera's axes (X right, Y down, Z forward).
 
     Attributes:
@@ -270,21 +251,8 @@ class Normals(base.Task):
         Normals(name="surfaces", loss_stride=8)
     """
 
-    loss_stride: int = 4
-    channels: int = 256
-    num_convs: int = 3
-
     kind: ClassVar[str] = "normals"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
-
-    def __post_init__(self) -> None:
-        maps.check_stride(self.name, self.loss_stride)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
 
 def points_away(normals: np.ndarray) -> bool:

@@ -7,8 +7,6 @@ N boxes, K classes. Boxes are (ymin, xmin, ymax, xmax), half-open. For "stored",
 "prediction" and "record" see tasks/base.py.
 """
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -16,16 +14,19 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import keras
 import numpy as np
 
-from must_keras.errors import UserError
-from must_keras.modeling.heads import PixelHead
-from must_keras.ops import maps
+from must_keras.ops import Tensor
 from must_keras.ops.views import View
 from must_keras.tasks.summaries import Framing, LabelContent, Sketch
-from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.thresholds import Threshold, thresholds_by_class
 
-Tensor = Any
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Tensor]
+Stored = Mapping[str, Any]
+"""A stored label, or a record."""
+
+Norm = Mapping[str, Any]
+"""Keyword arguments of every keras BatchNormalization."""
+
 Size = tuple[int, int]
 """(height, width)"""
 
@@ -82,16 +83,14 @@ class Labels(Part, abc.ABC):
         """Return whether ground truth of a kind can serve the head (see `adapt`)."""
         return kind == self.task.kind
 
-    def adapt(self, stored: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    def adapt(self, stored: Stored, kind: str) -> Stored:
         """Return a stored label of an accepted kind as one of the task's own kind."""
-        del kind
         return stored
 
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         """Raise UserError where a label from outside has a class beyond the task's."""
-        del stored
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any] | None:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any] | None:
         """Return a label of another class list in the task's own.
 
         Args:
@@ -101,15 +100,14 @@ class Labels(Part, abc.ABC):
         Returns:
             The label without what is of a class that is left out; None where no label remains.
         """
-        raise UserError(f"{self.task.name}: labels of kind {self.task.kind!r} have no classes")
+        raise self.task.error(f"labels of kind {self.task.kind!r} have no classes")
 
-    def compact(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    def compact(self, stored: Stored) -> Stored:
         """Return a stored label without what `warp` never reads; this becomes tensors."""
         return stored
 
-    def num_truncated(self, stored: Mapping[str, Any]) -> int:
+    def num_truncated(self, stored: Stored) -> int:
         """Return how many objects of a stored label exceed the room of a batch; ignored there."""
-        del stored
         return 0
 
     @abc.abstractmethod
@@ -131,7 +129,7 @@ class Labels(Part, abc.ABC):
     """What `content` counts, in the singular: "image", "object" or "pixel"."""
 
     @abc.abstractmethod
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count what a stored label contains and what of it can be learned.
 
         Args:
@@ -147,7 +145,7 @@ class Labels(Part, abc.ABC):
         """
         return (next(iter(self.stored_spec())),)
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         """Return which of `teachable` a stored label teaches; a missing or empty one, none.
 
         Here of a head with one map: all where anything is found in it, at any input size.
@@ -159,24 +157,22 @@ class Labels(Part, abc.ABC):
     count_unit: ClassVar[str] = ""
     """What `count_classes` counts in an image, as a table's title."""
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray | None:
+    def count_classes(self, stored: Stored) -> np.ndarray | None:
         """Return how much of each class a stored label has, [K]; None without classes.
 
         Images, objects, or shares of the image.
         """
-        del stored
         return None
 
     num_groups: int = 1
     """Groups of images in a low-shot subset, which has as many images of each."""
 
-    def group(self, stored: Mapping[str, Any]) -> int | None:
+    def group(self, stored: Stored) -> int | None:
         """Return the group in [0, num_groups) of an image; None where it is not labeled.
 
         Args:
             stored: of an image that is labeled for the head.
         """
-        del stored
         return 0
 
 
@@ -199,7 +195,7 @@ class Head(Part, abc.ABC):
         """The feature maps that the layer reads: of "C2".."C5", "P2" (fused), "P3".."P7"."""
 
     @abc.abstractmethod
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
+    def build(self, size: Size, norm: Norm) -> keras.Layer:
         """Return a Keras layer with the task's name for an input of (H, W) pixels.
 
         It is called on one dict: `self.features`, each [B, h, w, C], and "area", [B, 4], the
@@ -219,40 +215,8 @@ class Head(Part, abc.ABC):
             label: as `Labels.warp` returns it, batched.
             prediction: the output of `layer`.
             layer: for tasks that run sublayers of it on sampled regions.
-            keys: [B] int32, the only source of randomness (see ops/keyed_random.py).
+            keys: [B] int32, the only source of randomness (see ops/sampling.py).
         """
-
-
-class MapHead(Head):
-    """Convolutions on the fused P2, with a value of some channels for every pixel.
-
-    The task has the fields `loss_stride`, `channels` (of the hidden convolutions) and `num_convs`.
-
-    Example:
-        class Head(MapHead):
-            num_outputs = 3
-
-            def loss(self, label, prediction, layer, keys): ...
-    """
-
-    features = ("P2",)
-    num_outputs: int
-    """Channels of the prediction."""
-
-    bias: float = 0.0
-    """Initial value of the prediction."""
-
-    def build(self, size: Size, norm: Mapping[str, Any]) -> keras.Layer:
-        task = self.task
-        maps.check_stride(task.name, task.loss_stride, size)
-        return PixelHead(
-            self.num_outputs,
-            channels=task.channels,
-            num_convs=task.num_convs,
-            norm=norm,
-            bias=self.bias,
-            name=task.name,
-        )
 
 
 class Predictions(Part, abc.ABC):
@@ -300,7 +264,6 @@ class Predictions(Part, abc.ABC):
             other: of another copy of the model.
             tolerance: the largest relative difference of continuous values that counts as equal.
         """
-        del tolerance
         return {
             key: float(np.mean(value == other[key]))
             for key, value in one.items()
@@ -313,12 +276,10 @@ class Predictions(Part, abc.ABC):
         Args:
             prediction: of one image, at the image's own size; coordinates in its pixels.
         """
-        del prediction
         return {}
 
     def map_png(self, prediction: Arrays) -> bytes | None:
         """Return one image's per-pixel prediction as PNG; None for a task without one."""
-        del prediction
         return None
 
     def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
@@ -358,7 +319,7 @@ class Records(Part, abc.ABC):
             size: (H, W) of the input, to which `area` and coordinates refer.
         """
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the record of a stored label that was made elsewhere, as `to_label` reads it.
 
         A label without a score counts as certain. Each task documents what has no room.
@@ -366,26 +327,29 @@ class Records(Part, abc.ABC):
         Raises:
             UserError: the task cannot store labels that were made elsewhere.
         """
-        name, kind = self.task.name, self.task.kind
-        raise UserError(f"{name}: labels of kind {kind!r} made elsewhere cannot be stored")
+        raise self.task.error(f"labels of kind {self.task.kind!r} made elsewhere cannot be stored")
 
     @abc.abstractmethod
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return a stored label; each task documents what scores below the threshold become."""
 
-    def check_threshold(self, threshold: Threshold) -> None:
-        """Raise UserError where `to_label` takes no such threshold; here it takes none at all."""
-        if threshold is not None:
-            raise UserError(
-                f"{self.task.name}: labels of kind {self.task.kind!r} take no threshold"
-            )
+    def limits(self, threshold: Threshold) -> np.ndarray:
+        """Return the threshold of each class, [K]; scores below the floor are not stored."""
+        classes = self.task.classes
+        return thresholds_by_class(self.task.name, threshold, classes, lowest=self.floor)
 
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def check_threshold(self, threshold: Threshold) -> None:
+        """Raise UserError where `to_label` takes no such threshold."""
+        if self.takes_threshold:
+            self.limits(threshold)
+        elif threshold is not None:
+            raise self.task.error(f"labels of kind {self.task.kind!r} take no threshold")
+
+    def sketch(self, record: Stored) -> Sketch:
         """Return a record in forms that a page can show and compare; here in none of them.
 
         A record without such a form is shown as `Visualization.visualize` shows it.
         """
-        del record
         return Sketch()
 
 

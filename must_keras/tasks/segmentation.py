@@ -1,10 +1,7 @@
 """Semantic segmentation: a class for every pixel; `Segmentation`, at the end, lists its parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -12,37 +9,36 @@ import numpy as np
 from keras import ops
 
 from must_keras.errors import UserError, check_classes
-from must_keras.ops import letterboxing, maps
-from must_keras.ops.views import View, sample
-from must_keras.tasks import base, parts
+from must_keras.ops import maps
+from must_keras.ops.views import cut
+from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size, Spec, Tensor, Tensors
-from must_keras.tasks.summaries import Framing, LabelContent, Lost, Pixels, Sketch
-from must_keras.tasks.thresholds import Threshold, thresholds_by_class
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
+from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
+from must_keras.tasks.summaries import Lost, Pixels, Sketch
+from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.visualization import palette
 
 IGNORE = 255
-_IGNORED = Lost(
-    f"unknown ({IGNORE}, or a value that the source ignores)",
-    f"if {IGNORE} stands for a class in the files, give the source the value of each class, for "
-    f"example values=(0, {IGNORE})",
-)
 
 
-class Labels(base.Labels):
+class Labels(MapLabels):
     """{"map": [H, W] uint8}, 255 where the class is unknown.
 
     Example:
         Segmentation(name="parts", classes=("wall", "floor")).labels.missing()
     """
 
-    def stored_spec(self) -> dict[str, Spec]:
-        return {"map": Spec((None, None), "uint8")}
+    key = "map"
+    pixel = Spec((), "uint8")
+    unknown = IGNORE
+    why_unknown = Lost(
+        f"unknown ({IGNORE}, or a value that the source ignores)",
+        f"if {IGNORE} stands for a class in the files, give the source the value of each class, "
+        f"for example values=(0, {IGNORE})",
+    )
 
-    def missing(self) -> dict[str, np.ndarray]:
-        return {"map": np.full((1, 1), IGNORE, np.uint8)}
-
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["map"]), len(self.classes)
         odd = classes[(classes != IGNORE) & ((classes < 0) | (classes >= count))]
         if odd.size:
@@ -50,42 +46,25 @@ class Labels(base.Labels):
                 f"class {odd[0]} is in its map; classes are 0 to {count - 1}, {IGNORE} is ignored"
             )
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any]:
         """Return the map; pixels of a class that is left out are ignored."""
         bytes_ = np.full(256, IGNORE, np.uint8)
         bytes_[: len(table)] = np.where(table >= 0, table, IGNORE)
         return dict(stored) | {"map": bytes_[stored["map"]]}
 
-    def spec(self, size: Size) -> dict[str, Spec]:
-        return {"map": Spec(tuple(size), "uint8")}
-
-    def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
-        seen = sample(stored["map"][:, :, None], view, interpolation="nearest", fill=IGNORE)
-        return {"map": seen[:, :, 0]}
-
-    def weight(self, label: Tensors) -> Tensor:
-        valid = maps.at_stride(label["map"], self.task.loss_stride) != IGNORE
-        return ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
-
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
-        """Count pixels; usable are as many as the loss reads of the whole image."""
-        classes = np.asarray(stored["map"]).reshape(-1)
-        known = classes[classes != IGNORE]
-        found = np.bincount(known, minlength=len(self.classes))[: len(self.classes)]
-        read = maps.loss_pixels(framing.visible, self.task.loss_stride) / max(classes.size, 1)
-        lost = {_IGNORED: classes.size - known.size} if known.size < classes.size else {}
-        return LabelContent(total=classes.size, found=found, usable=found * read, lost=lost)
+    def count(self, known: np.ndarray) -> np.ndarray:
+        return np.bincount(known, minlength=len(self.classes))[: len(self.classes)]
 
     count_unit: ClassVar[str] = "share of the pixels with a label"
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return shares of the image's pixels."""
         classes = np.asarray(stored["map"]).reshape(-1)
         counts = np.bincount(classes[classes != IGNORE], minlength=len(self.classes))
         return counts / max(classes.size, 1)
 
 
-class Head(parts.MapHead):
+class Head(MapHead):
     """Convolutions on P2, and softmax cross-entropy summed over the pixels that have a class.
 
     Example:
@@ -108,7 +87,7 @@ class Head(parts.MapHead):
         return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
 
 
-class Predictions(base.Predictions):
+class Predictions(MapPredictions):
     """{"map": [B, H, W] uint8, "confidence": [B, H, W] in [0, 1]}.
 
     Example:
@@ -116,15 +95,12 @@ class Predictions(base.Predictions):
         task.predictions.to_json({"map": np.zeros((64, 64), np.uint8)})
     """
 
-    per_pixel: ClassVar[Mapping[str, Any]] = {"map": "nearest", "confidence": "bilinear"}
+    per_pixel: ClassVar = {"map": "nearest", "confidence": "bilinear"}
 
-    def decode(
-        self, prediction: Any, layer: keras.Layer | None, map_size: Size
-    ) -> dict[str, Tensor]:
-        logits = maps.resize(prediction["values"], map_size)
+    def of_values(self, values: Tensor) -> dict[str, Tensor]:
         return {
-            "map": ops.cast(maps.largest(logits), "uint8"),
-            "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1),
+            "map": ops.cast(maps.largest(values), "uint8"),
+            "confidence": ops.max(ops.softmax(values, axis=-1), axis=-1),
         }
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
@@ -153,17 +129,17 @@ class Records(base.Records):
         return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        classes = letterboxing.cut(np.asarray(prediction["map"], np.uint8), area, size)
-        confidence = letterboxing.cut(np.asarray(prediction["confidence"], np.float32), area, size)
+        classes = cut(np.asarray(prediction["map"], np.uint8), area, size)
+        confidence = cut(np.asarray(prediction["confidence"], np.float32), area, size)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return certain pixels; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
         classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
         certain = np.full_like(classes, 255)
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(certain)}
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the map; pixels under the threshold of their class are ignored.
 
         All pixels of a class that is dropped are.
@@ -172,22 +148,14 @@ class Records(base.Records):
         if threshold is None:
             return {"map": classes}
         pixels = Pixels(classes=classes, confidence=maps.decode_png(record["confidence"]))
-        kept = pixels.kept(self._limits(threshold))
+        kept = pixels.kept(self.limits(threshold))
         return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
 
-    def check_threshold(self, threshold: Threshold) -> None:
-        self._limits(threshold)
-
-    def _limits(self, threshold: Threshold) -> np.ndarray:
-        return thresholds_by_class(self.task.name, threshold, self.task.classes, lowest=0.0)
-
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return the pixels, whose certainty is their mean confidence."""
         confidence = maps.decode_png(record["confidence"])
-        return Sketch(
-            certainty=float(confidence.mean() / 255.0),
-            pixels=Pixels(classes=maps.decode_png(record["map"]), confidence=confidence),
-        )
+        pixels = Pixels(classes=maps.decode_png(record["map"]), confidence=confidence)
+        return Sketch(certainty=float(confidence.mean() / 255.0), pixels=pixels)
 
 
 def _byte(confidence: np.ndarray) -> np.ndarray:
@@ -276,13 +244,10 @@ class PixelFrequency(TrivialBaseline):
         counts = [(classes == k).sum(0, dtype=np.int32) for k in range(self._num_classes)]
         self._counts = self._counts + np.stack(counts, axis=-1)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         most = self._counts.argmax(-1).astype(np.uint8)
         frequency = self._counts.max(-1) / np.maximum(self._counts.sum(-1), 1)
-        return {
-            "map": np.broadcast_to(most, (num_images, *most.shape)),
-            "confidence": np.broadcast_to(frequency, (num_images, *most.shape)).astype(np.float32),
-        }
+        return {"map": most, "confidence": frequency.astype(np.float32)}
 
 
 class Metrics(base.Metrics):
@@ -335,7 +300,7 @@ class Visualization(base.Visualization):
         return np.clip(weight * colors + (1.0 - weight) * gray, 0, 255).astype(np.uint8)
 
 
-class External(base.External):
+class External(MapExternal):
     """[B, h, w, K] probabilities or logits, in the order of the task's classes.
 
     Example:
@@ -344,22 +309,19 @@ class External(base.External):
 
     forms: ClassVar[tuple[str, ...]] = ("probabilities", "logits")
 
-    def decode(
-        self, values: Any, form: str, map_size: Size, **of_detectors: Any
-    ) -> dict[str, np.ndarray]:
+    def decode(self, values: Any, form: str, map_size: Size, **of_detectors: Any) -> Arrays:
         self.check_shape(values, (None, None, len(self.task.classes)), form)
         logits = np.asarray(values, np.float32)
         if form == "probabilities":
             self.check_distribution(logits, form)
             logits = np.log(np.maximum(logits, 1e-12))
         # Probabilities are resized as logits too, as those of our own teachers are.
-        prediction = self.task.predictions.decode({"values": logits}, None, map_size)
-        return {key: ops.convert_to_numpy(value) for key, value in prediction.items()}
+        return self.of_values(logits, map_size)
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmentation(base.Task):
+class Segmentation(MapTask):
     """Which of K classes each pixel shows.
 
     Attributes:
@@ -374,23 +336,13 @@ class Segmentation(base.Task):
     """
 
     classes: tuple[str, ...]
-    loss_stride: int = 4
-    channels: int = 256
-    num_convs: int = 3
 
     kind: ClassVar[str] = "map"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
-    external = property(External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)
-        maps.check_stride(self.name, self.loss_stride)
+        super().__post_init__()
         if not 1 <= len(self.classes) <= IGNORE:
-            raise UserError(f"{self.name}: 1 to {IGNORE} classes, received {len(self.classes)}")
-        if len(set(self.classes)) != len(self.classes):
-            raise UserError(f"{self.name}: classes must be distinct, received {self.classes}")
+            raise self.error(f"1 to {IGNORE} classes, received {len(self.classes)}")
+        self.check_distinct()

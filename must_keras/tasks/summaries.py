@@ -4,11 +4,8 @@
 in a few forms that a page can show and compare. K classes are the task's own, in its order.
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -80,8 +77,7 @@ class LabelContent(NamedTuple):
     lost: Mapping[Lost, int]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Classes of the whole image, the most likely first.
 
     Attributes:
@@ -96,8 +92,7 @@ class Ranking:
     probabilities: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Regions:
+class Regions(NamedTuple):
     """Objects of an image.
 
     Attributes:
@@ -132,8 +127,7 @@ class Regions:
         return paste(_WHOLE if mask is None else mask, box, size) > 0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pixels:
+class Pixels(NamedTuple):
     """A class for every pixel.
 
     Attributes:
@@ -156,8 +150,7 @@ class Pixels:
         return known & (self.confidence >= lowest[np.where(known, self.classes, 0)])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sketch:
+class Sketch(NamedTuple):
     """The forms of one record; None for what a task's records do not contain.
 
     Attributes:
@@ -205,7 +198,7 @@ class ScoredPredictions(NamedTuple):
     @classmethod
     def of(
         cls, scores: np.ndarray, predicted: np.ndarray, true: np.ndarray, num_classes: int
-    ) -> ScoredPredictions:
+    ) -> Self:
         """Return one prediction for each true class, [N] each."""
         num_true = np.bincount(true, minlength=num_classes)
         return cls(scores=scores, classes=predicted, correct=predicted == true, num_true=num_true)

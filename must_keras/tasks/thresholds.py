@@ -1,12 +1,10 @@
 """Thresholds: the lowest score at which a prediction is a label, given or chosen by precision."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,6 +20,8 @@ DROPPED = math.inf
 _STEPS = 1000
 # float32, as pseudo labels are compared with thresholds.
 _EDGES = (np.arange(_STEPS + 1) / _STEPS).astype(np.float32)
+# Names of the arrays in a file of counts.
+_ARRAYS = ("answers", "right", "true")
 # Dropped classes that a line names.
 _MAX_NAMES = 20
 
@@ -131,21 +131,15 @@ class PredictionCounts:
     def add(self, scored: ScoredPredictions) -> None:
         """Count the scored predictions of a batch."""
         places = scored.classes.astype(np.int64) * len(_EDGES) + _places(scored.scores)
-        for counts, some in (
-            (self._predictions, places),
-            (self._right, places[np.asarray(scored.correct, bool)]),
-        ):
+        right = places[np.asarray(scored.correct, bool)]
+        for counts, some in ((self._predictions, places), (self._right, right)):
             counts += np.bincount(some, minlength=counts.size).reshape(counts.shape)
         self._true += scored.num_true
 
     def standings(self, index: int) -> dict[float, Standing]:
         """Return the counts at each thousandth with a prediction of the class, the lowest first."""
-        above = [np.cumsum(c[index, ::-1])[::-1] for c in (self._predictions, self._right)]
-        true = int(self._true[index])
-        return {
-            int(place) / _STEPS: Standing(*(int(counts[place]) for counts in above), true)
-            for place in np.flatnonzero(self._predictions[index])
-        }
+        thresholds = [int(place) / _STEPS for place in np.flatnonzero(self._predictions[index])]
+        return {threshold: self.at(index, threshold) for threshold in thresholds}
 
     def at(self, index: int, threshold: float) -> Standing:
         """Return the counts of a class at a threshold, rounded down to a thousandth."""
@@ -163,12 +157,12 @@ class PredictionCounts:
 
     def save(self, path: pathlib.Path) -> None:
         """Write the counts to a compressed file, which is renamed when it is complete."""
+        arrays = zip(_ARRAYS, (self._predictions, self._right, self._true), strict=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            arrays = {"answers": self._predictions, "right": self._right, "true": self._true}
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **dict(arrays))
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> PredictionCounts:
+    def load(cls, path: pathlib.Path) -> Self:
         """Read the counts from a file of `save`.
 
         Raises:
@@ -176,15 +170,14 @@ class PredictionCounts:
         """
         remedy = "delete it, then run --stage=teacher to count the predictions again"
         arrays = read_arrays(path, remedy=remedy)
-        for name in ("answers", "right", "true"):
+        for name in _ARRAYS:
             if name not in arrays or arrays[name].dtype != np.int64:
                 raise damaged(path, f"it has no array {name!r} of whole numbers", remedy=remedy)
         counts = cls(arrays["true"].size)
-        shapes = [arrays[name].shape for name in ("answers", "right", "true")]
+        shapes = [arrays[name].shape for name in _ARRAYS]
         if shapes != [counts._predictions.shape, counts._right.shape, counts._true.shape]:
             raise damaged(path, f"its arrays have the shapes {shapes}", remedy=remedy)
-        counts._predictions, counts._right = arrays["answers"], arrays["right"]
-        counts._true = arrays["true"]
+        counts._predictions, counts._right, counts._true = (arrays[name] for name in _ARRAYS)
         return counts
 
 
@@ -255,9 +248,8 @@ class AtPrecision:
                 return Choice(max(threshold, lowest))
         # Rounded down: 0.7996 is not shown as 0.8, the precision that was asked for.
         best = math.floor(1000 * max(s.precision for s in reliable.values())) / 1000
-        return Choice(
-            DROPPED, f"of {self.minimum} or more predictions at most {best:.1%} are right"
-        )
+        why = f"of {self.minimum} or more predictions at most {best:.1%} are right"
+        return Choice(DROPPED, why)
 
 
 def _places(scores: np.ndarray | float) -> np.ndarray:

@@ -1,7 +1,5 @@
 """What a task shows of labels and predictions, and primitives: font, enlargement, colors."""
 
-from __future__ import annotations
-
 import abc
 import colorsys
 import functools

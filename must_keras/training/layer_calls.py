@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops import keyed_random
+from must_keras.ops import sampling
 
 _KERNEL_TYPES = ("float32", "bfloat16", "float16")
 # Purposes of the random numbers of the first block and of those after it.
@@ -187,7 +187,7 @@ class StochasticDepth:
         keys = getattr(self._local, "keys", None)
         if keys is None:
             return type(layer).call(layer, inputs)
-        kept = keyed_random.uniform(keys, 1, purpose=purpose)[:, :, None, None] >= drop
+        kept = sampling.uniform(keys, 1, purpose=purpose)[:, :, None, None] >= drop
         factor = ops.cast(kept, inputs[branch].dtype) / (1.0 - drop)
         return inputs[1 - branch] + inputs[branch] * factor
 

@@ -8,9 +8,8 @@ import sampled_views
 from must_keras.data import pipeline
 from must_keras.data.augmentation import Augmentation
 from must_keras.errors import DataError, UserError
-from must_keras.ops import keyed_random
-from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
-from must_keras.ops.views import View, visible_area, warp_boxes
+from must_keras.ops import sampling
+from must_keras.ops.views import PADDING_COLOR, View, letterbox, visible_area, warp_boxes
 from must_keras.tasks import Classification, Segmentation
 
 CLASSES = ("a", "b", "c")
@@ -162,7 +161,7 @@ def test_photometric_changes_are_one_matrix_and_depend_on_the_key():
     augmentation = Augmentation(brightness=0.5)
     found = [augmentation.colors(tf.constant(pixels), tf.constant(k)) for k in range(8)]
     for key, image in enumerate(found):
-        u = keyed_random.uniform(tf.constant([key]), 3, purpose=102)[0].numpy().astype(float)
+        u = sampling.uniform(tf.constant([key]), 3, purpose=102)[0].numpy().astype(float)
         saturation, contrast, brightness = 1 + 0.5 * (2 * u - 1)
         gray = pixels.mean(axis=-1, keepdims=True)
         wanted = gray + saturation * (pixels - gray)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from must_keras.modeling.roi_align import region_levels, roi_align
+from must_keras.modeling.detection_heads import region_levels, roi_align
 
 
 def numpy_of(x):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_keras.ops import letterboxing, maps
+from must_keras.ops import maps
+from must_keras.ops.views import cut
 
 
 def test_resizing_has_half_pixel_centers():
@@ -43,7 +44,7 @@ def test_a_stride_that_does_not_fit_is_an_error():
 def test_padding_is_cut_off(shape, area, expected):
     values = np.arange(np.prod(shape)).reshape(shape)
     top, bottom, left, right = expected
-    found = letterboxing.cut(values, np.array(area, "float32"), (64, 64))
+    found = cut(values, np.array(area, "float32"), (64, 64))
     np.testing.assert_array_equal(found, values[top:bottom, left:right])
 
 

@@ -1,12 +1,12 @@
 import numpy as np
 from keras import ops
 
-from must_keras.ops import keyed_random
+from must_keras.ops import sampling
 from must_keras.ops.sampling import choose, columns_in_use, leading, spread, take
 
 
 def choices(candidates, count, keys):
-    numbers = keyed_random.uniform(np.asarray(keys, np.int32), candidates.shape[1], purpose=1)
+    numbers = sampling.uniform(np.asarray(keys, np.int32), candidates.shape[1], purpose=1)
     indices, chosen = choose(candidates, count, numbers)
     return ops.convert_to_numpy(indices), ops.convert_to_numpy(chosen)
 

@@ -7,10 +7,9 @@ import pytest
 import tensorflow as tf
 
 from fakes.random_examples import training
-from must_keras.ops import color
 from must_keras.ops.views import View, sample
 from must_keras.self_supervised import MoCo, RandomViews, SimCLR
-from must_keras.self_supervised.views import distorted, random_crop, two_views
+from must_keras.self_supervised.views import distorted, gray, random_crop, two_views
 
 KEYS = range(60)
 STILL = RandomViews(jitter_share=0.0, gray_share=0.0, blur_share=0.0)
@@ -108,7 +107,7 @@ def changed(keys=range(150), **shares) -> collections.Counter:
     found = collections.Counter()
     for key in keys:
         result = np.asarray(distorted_by(image, key, **shares))
-        found["gray"] += np.allclose(result, np.asarray(color.gray(result)), atol=1e-2)
+        found["gray"] += np.allclose(result, np.asarray(gray(result)), atol=1e-2)
         found["same"] += np.array_equal(result, image)
     return found
 

@@ -3,8 +3,6 @@
 Not a test: tests/test_sixth_task.py drives it through all stages.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -15,13 +13,13 @@ import numpy as np
 from keras import ops
 
 from must_keras.data.sources import LabelSpace, Source
-from must_keras.modeling.heads import PixelHead
-from must_keras.ops import letterboxing, maps
-from must_keras.ops.views import sample
+from must_keras.ops import maps
+from must_keras.ops.views import cut
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Spec
-from must_keras.tasks.summaries import LabelContent
+from must_keras.tasks.pixel_maps import MapHead, MapLabels, MapPredictions, MapTask
+from must_keras.tasks.summaries import Lost
 
 UNKNOWN = 255
 
@@ -58,39 +56,19 @@ class EdgesOf(Source):
         return {"edges of": self._source.describe()}
 
 
-class Labels(base.Labels):
+class Labels(MapLabels):
     """{"edges": [H, W] uint8}: 1 on an edge, 0 elsewhere, 255 where it is unknown."""
 
-    def stored_spec(self):
-        return {"edges": Spec((None, None), "uint8")}
-
-    def missing(self):
-        return {"edges": np.full((1, 1), UNKNOWN, np.uint8)}
-
-    def spec(self, size):
-        return {"edges": Spec(tuple(size), "uint8")}
-
-    def warp(self, stored, view):
-        seen = sample(stored["edges"][:, :, None], view, interpolation="nearest", fill=UNKNOWN)
-        return {"edges": seen[:, :, 0]}
-
-    def weight(self, label):
-        known = maps.at_stride(label["edges"], self.task.loss_stride) != UNKNOWN
-        return ops.sum(ops.cast(known, "float32"), axis=(1, 2))
-
-    def content(self, stored, framing):
-        edges = np.asarray(stored["edges"])
-        known = np.array([np.count_nonzero(edges != UNKNOWN)])
-        return LabelContent(total=edges.size, found=known, usable=known, lost={})
+    key = "edges"
+    pixel = Spec((), "uint8")
+    unknown = UNKNOWN
+    why_unknown = Lost("unknown")
 
 
-class Head(base.Head):
+class Head(MapHead):
     """Convolutions on P2, and cross-entropy of the known pixels."""
 
-    features = ("P2",)
-
-    def build(self, size, norm):
-        return PixelHead(1, channels=4, num_convs=1, norm=norm, name=self.task.name)
+    num_outputs = 1
 
     def loss(self, label, prediction, layer, keys):
         stride, size = self.task.loss_stride, label["edges"].shape[1:3]
@@ -100,13 +78,13 @@ class Head(base.Head):
         return ops.sum(ops.where(target != UNKNOWN, entropy, 0.0), axis=(1, 2))
 
 
-class Predictions(base.Predictions):
+class Predictions(MapPredictions):
     """{"edges": [B, H, W], the probability of an edge}."""
 
     per_pixel: ClassVar[Mapping[str, Any]] = {"edges": "bilinear"}
 
-    def decode(self, prediction, layer, map_size):
-        return {"edges": ops.sigmoid(maps.resize(prediction["values"], map_size)[..., 0])}
+    def of_values(self, values):
+        return {"edges": ops.sigmoid(values[..., 0])}
 
     def to_json(self, prediction):
         return {"share": round(float((prediction["edges"] >= 0.5).mean()), 4)}
@@ -122,7 +100,7 @@ class Records(base.Records):
         return {"edges": Spec((), "bytes")}
 
     def from_prediction(self, prediction, area, size):
-        probability = letterboxing.cut(np.asarray(prediction["edges"]), area, size)
+        probability = cut(np.asarray(prediction["edges"]), area, size)
         return {"edges": maps.encode_png((probability >= 0.5).astype(np.uint8))}
 
     def from_label(self, stored):
@@ -168,18 +146,14 @@ class EdgeFrequency(TrivialBaseline):
         self._sum = self._sum + (label["edges"] == 1).sum(0)
         self._count += len(label["edges"])
 
-    def predict(self, num_images):
-        mean = (self._sum / max(self._count, 1)).astype(np.float32)
-        return {"edges": np.broadcast_to(mean, (num_images, *mean.shape))}
+    def prediction(self):
+        return {"edges": (self._sum / max(self._count, 1)).astype(np.float32)}
 
 
 class Metrics(base.Metrics):
     """Errors, compared with each pixel's frequency."""
 
     def evaluator(self):
-        return EdgeErrors()
-
-    def quality(self):
         return EdgeErrors()
 
     def trivial_baseline(self):
@@ -199,15 +173,11 @@ class Visualization(base.Visualization):
 
 @keras.saving.register_keras_serializable(package="tests")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Edges(base.Task):
+class Edges(MapTask):
     """Whether the class of a map changes at a pixel."""
 
-    loss_stride: int = 4
+    channels: int = 4
+    num_convs: int = 1
 
     kind: ClassVar[str] = "edges"
-    labels = property(Labels)
-    head = property(Head)
-    predictions = property(Predictions)
-    records = property(Records)
-    metrics = property(Metrics)
-    visualization = property(Visualization)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization)

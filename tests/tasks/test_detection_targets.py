@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from must_keras.tasks.detection import decoding, loss
+from must_keras.tasks.detection import Detection, decoding, loss
 from must_keras.tasks.detection.head import anchor_grid, level_counts
 
 
@@ -183,7 +183,8 @@ def test_rpn_loss_by_hand():
     label = label_of([([0, 0, 10, 10], 0, False)], [])
     scores = np.tile(np.float32([1.0, -1.0, 9.0, 2.0, -3.0]), (2, 1))
     deltas = np.zeros((2, 5, 4), np.float32)
-    found = loss.rpn_loss(scores, deltas, anchors, label, np.zeros(2, np.int32), area=AREA, count=8)
+    prediction = {"scores": scores, "deltas": deltas, "area": AREA}
+    found = loss.rpn_loss(prediction, anchors, label, np.zeros(2, np.int32), count=8)
 
     def entropy(x, t):
         return np.log1p(np.exp(-x if t else x))
@@ -241,16 +242,15 @@ def test_proposals_are_clipped_ranked_and_suppressed_in_their_level():
         [[0, 0, 10, 10], [0, 0, 10, 9], [40, 40, 60, 60], [0, 0, 10, 10], [90, 90, 99, 99]],
         np.float32,
     )
-    boxes, present = decoding.propose(
-        np.array([[1.0, 2.0, 0.0, 0.5, 9.0]], np.float32),
-        np.zeros((1, 5, 4), np.float32),
-        anchors,
-        np.array([[0, 0, 50, 50]], np.float32),
-        level_counts=[3, 2],
-        num_candidates=3,
-        num_proposals=4,
-        threshold=0.7,
+    prediction = {
+        "scores": np.array([[1.0, 2.0, 0.0, 0.5, 9.0]], np.float32),
+        "deltas": np.zeros((1, 5, 4), np.float32),
+        "area": np.array([[0, 0, 50, 50]], np.float32),
+    }
+    task = Detection(
+        name="boxes", classes=("ant",), num_candidates=3, num_proposals=4, max_detections=4
     )
+    boxes, present = decoding.propose(prediction, anchors, [3, 2], task=task)
     # The last anchor is outside of the picture; the first two are alike, the fourth is elsewhere.
     assert numpy_of(present).tolist() == [[True, True, True, False]]
     assert numpy_of(boxes)[0, :3].tolist() == [[0, 0, 10, 9], [0, 0, 10, 10], [40, 40, 50, 50]]
@@ -265,28 +265,22 @@ def test_detections_are_suppressed_in_their_class_alone():
         proposals,
         np.array([[True, True, False]]),
         np.array([[0, 0, 50, 50]], np.float32),
-        floor=0.2,
-        num_candidates=6,
-        num_detections=3,
-        threshold=0.5,
-    )
-    np.testing.assert_allclose(numpy_of(found.scores), [[0.6, 0.3, 0.0]], rtol=1e-5)
-    assert numpy_of(found.classes).tolist() == [[0, 1, -1]]
-    assert numpy_of(found.boxes)[0].tolist() == [[0, 0, 10, 10], [0, 0, 10, 10], [0] * 4]
+        task=Detection(
+            name="boxes", classes=("ant", "bee"), score_floor=0.2, num_candidates=6,
+            max_detections=3,
+        ),
+    )  # fmt: skip
+    np.testing.assert_allclose(numpy_of(found["scores"]), [[0.6, 0.3, 0.0]], rtol=1e-5)
+    assert numpy_of(found["classes"]).tolist() == [[0, 1, -1]]
+    assert numpy_of(found["boxes"])[0].tolist() == [[0, 0, 10, 10], [0, 0, 10, 10], [0] * 4]
 
 
 @pytest.mark.parametrize("labeled", [0.0, 1.0])
 def test_losses_of_images_without_objects_are_finite(labeled):
     label = label_of([], labeled=labeled)
-    found = loss.rpn_loss(
-        np.zeros((1, 9), np.float32),
-        np.zeros((1, 9, 4), np.float32),
-        BOXES,
-        label,
-        np.zeros(1, np.int32),
-        area=AREA[:1],
-        count=4,
-    )
+    scores, deltas = np.zeros((1, 9), np.float32), np.zeros((1, 9, 4), np.float32)
+    prediction = {"scores": scores, "deltas": deltas, "area": AREA[:1]}
+    found = loss.rpn_loss(prediction, BOXES, label, np.zeros(1, np.int32), count=4)
     np.testing.assert_allclose(numpy_of(found), [np.log(2)], rtol=1e-6)
 
 

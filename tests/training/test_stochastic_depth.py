@@ -10,7 +10,7 @@ from fakes.random_examples import KIND, NORM, RESIDUAL, RandomExamples, train, t
 from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.modeling.backbone import EfficientNetLite0, ResNet
-from must_keras.ops import keyed_random
+from must_keras.ops import sampling
 from must_keras.training import loop
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.layer_calls import StochasticDepth
@@ -39,7 +39,7 @@ def test_branches_are_left_out_image_by_image(network):
         drop = 0.9 * block / len(adds)
         with depth.of(KEYS):
             shortcut, branch, found = parts_of(backbone, name)(IMAGES)
-        kept = keyed_random.uniform(KEYS, 1, purpose=300 + block).numpy()[:, 0] >= drop
+        kept = sampling.uniform(KEYS, 1, purpose=300 + block).numpy()[:, 0] >= drop
         factor = (kept / (1 - drop))[:, None, None, None]
         np.testing.assert_allclose(found, shortcut + branch * factor, rtol=1e-4, atol=1e-4)
     assert not kept.all(), "the last one is rarely kept"
@@ -49,7 +49,7 @@ def test_branches_are_left_out_image_by_image(network):
 
 def test_a_branch_is_kept_as_often_as_asked():
     keys = np.arange(20_000, dtype=np.int32)
-    kept = keyed_random.uniform(keys, 1, purpose=304).numpy() >= 0.3
+    kept = sampling.uniform(keys, 1, purpose=304).numpy() >= 0.3
     assert kept.mean() == pytest.approx(0.7, abs=0.01)
     assert (kept / 0.7).mean() == pytest.approx(1.0, abs=0.02), "nothing to scale in inference"
 

@@ -17,7 +17,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference import scoring
 from must_keras.inference.external import ExternalModel
-from must_keras.ops.keyed_random import derived_seed
+from must_keras.ops.sampling import derived_seed
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Normals

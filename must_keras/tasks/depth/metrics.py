@@ -1,7 +1,5 @@
 """Errors of depth, and the mean depth that they are compared with."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from must_keras.ops.masked import fit_scale_shift
+from must_keras.ops.maps import fit_scale_shift
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, Metric, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays
@@ -55,13 +53,9 @@ class DepthErrors(Evaluator):
         """Add one image's valid pixels, [N] each, N > 0, as depth; 0 where none is predicted."""
         near, far = np.minimum(predicted, true), np.maximum(predicted, true)
         difference = predicted - true
-        self._rows.append(
-            (
-                float((far < 1.25 * near).mean()),
-                float((np.abs(difference) / true).mean()),
-                float(np.sqrt((difference**2).mean())),
-            )
-        )
+        delta1 = float((far < 1.25 * near).mean())
+        abs_rel = float((np.abs(difference) / true).mean())
+        self._rows.append((delta1, abs_rel, float(np.sqrt((difference**2).mean()))))
 
     def values(self) -> Sequence[float]:
         return np.mean(self._rows, axis=0) if self._rows else [math.nan] * 3
@@ -161,17 +155,11 @@ class _Signs:
 def _aligned(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return a prediction [N] after a least-squares scale >= 0 and shift to the label [N]."""
     # Within [0, 1], so that "nearly equal values" is the same for every unit.
-    low = predicted.min()
-    values = (
-        np.zeros_like(predicted)
-        if _is_constant(predicted)
-        else (predicted - low) / (predicted.max() - low)
-    )
-    known = np.ones((1, len(predicted)), bool)
-    scale, shift, _ = (
-        float(ops.convert_to_numpy(value)[0])
-        for value in fit_scale_shift(values[None], true[None], known)
-    )
+    values = np.zeros_like(predicted)
+    if not _is_constant(predicted):
+        values = (predicted - predicted.min()) / (predicted.max() - predicted.min())
+    fit = fit_scale_shift(values[None], true[None], np.ones((1, len(predicted)), bool))
+    scale, shift, _ = (float(ops.convert_to_numpy(value)[0]) for value in fit)
     return scale * values + shift
 
 
@@ -216,10 +204,10 @@ class MeanDepth(TrivialBaseline):
         self._sum = self._sum + np.where(valid, depth, 0.0).sum(0)
         self._count = self._count + valid.sum(0)
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
+    def prediction(self) -> dict[str, np.ndarray]:
         overall = self._sum.sum() / max(self._count.sum(), 1)
         mean = np.where(self._count > 0, self._sum / np.maximum(self._count, 1), overall)
-        return {"depth": np.broadcast_to(mean.astype(np.float32), (num_images, *mean.shape))}
+        return {"depth": mean.astype(np.float32)}
 
 
 class Metrics(base.Metrics):

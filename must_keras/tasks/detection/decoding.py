@@ -1,100 +1,68 @@
-"""From scores and deltas to boxes: proposals, detections, and the forms in which users get them."""
+"""From scores and deltas to boxes, and the forms in which users get them and give theirs."""
 
-from __future__ import annotations
-
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
-from must_keras.ops.boxes import suppress
 from must_keras.ops.masks import encode_rle, paste
 from must_keras.ops.sampling import take
 from must_keras.tasks import base
+from must_keras.tasks.base import ClassIds
 from must_keras.tasks.detection.loss import BOX_WEIGHTS
-from must_keras.tasks.parts import Arrays, Size, Tensor
+from must_keras.tasks.parts import Arrays, Size, Tensor, Tensors
 
 _NONE = -float("inf")
 
 
-class Detections(NamedTuple):
-    """Objects of each image by descending score.
-
-    Attributes:
-        boxes: [B, D, 4] in pixels, 0 where there is none.
-        scores: [B, D], 0 where there is none.
-        classes: [B, D] int32, -1 where there is none.
-
-    Example:
-        Detections(boxes=ops.zeros((1, 5, 4)), scores=ops.zeros((1, 5)), classes=-ops.ones((1, 5)))
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    classes: Tensor
-
-
 def propose(
-    scores: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    area: Tensor,
-    *,
-    level_counts: list[int],
-    num_candidates: int,
-    num_proposals: int,
-    threshold: float,
+    prediction: Tensors, anchors: Tensor, level_counts: list[int], *, task: Any
 ) -> tuple[Tensor, Tensor]:
     """Return regions that may hold objects; no gradient passes.
 
     Args:
-        scores: [B, A] logits.
-        deltas: [B, A, 4].
+        prediction: "scores" [B, A] logits, "deltas" [B, A, 4], and "area" [B, 4], to which
+            proposals are clipped.
         anchors: [A, 4].
-        area: [B, 4], to which proposals are clipped.
         level_counts: the anchors of each level, in their order.
-        num_candidates: how many of each level enter non-maximum suppression.
-        num_proposals: P, of all levels together.
-        threshold: IoU above which the lower one of two proposals of a level is dropped.
+        task: its `num_candidates` of each level enter non-maximum suppression; P is
+            `num_proposals`, of all levels together.
 
     Returns:
         boxes [B, P, 4], and [B, P] bool: False where there is no proposal. By descending score; P
         is at most the number of candidates.
     """
-    scores, deltas = ops.stop_gradient(scores), ops.stop_gradient(deltas)
+    scores, deltas = (ops.stop_gradient(prediction[key]) for key in ("scores", "deltas"))
     boxes_of, scores_of = [], []
     start = 0
     # Level by level: the memory of suppression grows with the square of the candidates.
     for count in level_counts:
-        top, index = ops.top_k(scores[:, start : start + count], min(num_candidates, count))
+        top, index = ops.top_k(scores[:, start : start + count], min(task.num_candidates, count))
         index = ops.cast(index, "int32") + start
         boxes = box_ops.decode(take(deltas, index), ops.take(anchors, index, axis=0))
-        boxes = box_ops.clip(boxes, area[:, None, :])
+        boxes = box_ops.clip(boxes, prediction["area"][:, None, :])
         top = ops.where(box_ops.area(boxes) > 0.0, top, _NONE)
-        number = min(num_proposals, top.shape[1])
-        index, present = suppress(boxes, top, threshold=threshold, max_outputs=number)
+        number = min(task.num_proposals, top.shape[1])
+        index, present = box_ops.suppress(
+            boxes, top, threshold=task.proposal_nms, max_outputs=number
+        )
         boxes_of.append(take(boxes, index))
         scores_of.append(ops.where(present, take(top, index), _NONE))
         start += count
     boxes, scores = ops.concatenate(boxes_of, axis=1), ops.concatenate(scores_of, axis=1)
-    scores, index = ops.top_k(scores, min(num_proposals, boxes.shape[1]))
+    scores, index = ops.top_k(scores, min(task.num_proposals, boxes.shape[1]))
     return take(boxes, index), scores > _NONE
 
 
 def detect(
-    scores: Tensor,
-    deltas: Tensor,
-    proposals: Tensor,
-    present: Tensor,
-    area: Tensor,
-    *,
-    floor: float,
-    num_candidates: int,
-    num_detections: int,
-    threshold: float,
-) -> Detections:
+    scores: Tensor, deltas: Tensor, proposals: Tensor, present: Tensor, area: Tensor, *, task: Any
+) -> dict[str, Tensor]:
     """Return the objects of the second stage after non-maximum suppression in each class.
+
+    By descending score: {"boxes": [B, D, 4] in pixels, "scores": [B, D], "classes": [B, D] int32};
+    0, and class -1, where there is none.
 
     Args:
         scores: [B, P, K + 1] logits, 0 is background.
@@ -102,16 +70,14 @@ def detect(
         proposals: [B, P, 4].
         present: [B, P] bool.
         area: [B, 4], to which boxes are clipped.
-        floor: lowest probability.
-        num_candidates: how many pairs of box and class enter non-maximum suppression.
-        num_detections: D.
-        threshold: IoU above which the lower one of two boxes of a class is dropped.
+        task: its `num_candidates` pairs of box and class, with a probability of at least its
+            `score_floor`, enter non-maximum suppression; D is `max_detections`.
     """
     num_proposals, num_classes = scores.shape[1], scores.shape[2] - 1
     chance = ops.softmax(scores, axis=-1)[:, :, 1:]
-    chance = ops.where(present[:, :, None] & (chance >= floor), chance, _NONE)
+    chance = ops.where(present[:, :, None] & (chance >= task.score_floor), chance, _NONE)
     count = num_proposals * num_classes
-    chance, pair = ops.top_k(ops.reshape(chance, (-1, count)), min(num_candidates, count))
+    chance, pair = ops.top_k(ops.reshape(chance, (-1, count)), min(task.num_candidates, count))
     pair = ops.cast(pair, "int32")
     proposal, classes = pair // num_classes, pair % num_classes
     # The deltas of background come first among each proposal's.
@@ -120,14 +86,15 @@ def detect(
     boxes = box_ops.decode(own, take(proposals, proposal), weights=BOX_WEIGHTS)
     boxes = box_ops.clip(boxes, area[:, None, :])
     chance = ops.where(box_ops.area(boxes) > 0.0, chance, _NONE)
-    index, kept = suppress(
-        boxes, chance, threshold=threshold, max_outputs=num_detections, groups=classes
+    number = task.max_detections
+    index, kept = box_ops.suppress(
+        boxes, chance, threshold=task.detection_nms, max_outputs=number, groups=classes
     )
-    return Detections(
-        boxes=ops.where(kept[:, :, None], take(boxes, index), 0.0),
-        scores=ops.where(kept, take(chance, index), 0.0),
-        classes=ops.where(kept, take(classes, index), -1),
-    )
+    return {
+        "boxes": ops.where(kept[:, :, None], take(boxes, index), 0.0),
+        "scores": ops.where(kept, take(chance, index), 0.0),
+        "classes": ops.where(kept, take(classes, index), -1),
+    }
 
 
 class Predictions(base.Predictions):
@@ -150,31 +117,17 @@ class Predictions(base.Predictions):
     def decode(self, prediction: Any, layer: Any, map_size: Size) -> dict[str, Tensor]:
         task = self.task
         proposals, present = task.head.propose(prediction, layer)
-        unit = task.head.level_unit(layer)
-        scores, deltas = layer.classify(prediction, proposals, level_unit=unit, training=False)
-        found = detect(
-            scores,
-            deltas,
-            proposals,
-            present,
-            prediction["area"],
-            floor=task.score_floor,
-            num_candidates=task.num_candidates,
-            num_detections=task.max_detections,
-            threshold=task.detection_nms,
-        )
-        decoded = found._asdict()
+        how = {"level_unit": task.head.level_unit(layer), "training": False}
+        scores, deltas = layer.classify(prediction, proposals, **how)
+        found = detect(scores, deltas, proposals, present, prediction["area"], task=task)
         if task.with_masks:
-            exists, classes = found.classes >= 0, ops.maximum(found.classes, 0)
-            logits = layer.segment(
-                prediction, found.boxes, classes, exists, level_unit=unit, training=False
-            )
-            decoded["masks"] = ops.where(exists[:, :, None, None], ops.sigmoid(logits), 0.0)
-        return decoded
+            exists, classes = found["classes"] >= 0, ops.maximum(found["classes"], 0)
+            logits = layer.segment(prediction, found["boxes"], classes, exists, **how)
+            found["masks"] = ops.where(exists[:, :, None, None], ops.sigmoid(logits), 0.0)
+        return found
 
     def differences(self, one: Arrays, other: Arrays) -> dict[str, float]:
         """Return nothing: two objects of equal scores may change places (see `agreements`)."""
-        del one, other
         return {}
 
     def agreements(self, one: Arrays, other: Arrays, *, tolerance: float) -> dict[str, float]:
@@ -203,17 +156,12 @@ class Predictions(base.Predictions):
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"objects": [{"class", "score", "box": [ymin, xmin, ymax, xmax] in pixels}]}."""
         found = zip(prediction["boxes"], prediction["scores"], prediction["classes"], strict=True)
-        return {
-            "objects": [
-                {
-                    "class": self.task.classes[int(index)],
-                    "score": round(float(score), 4),
-                    "box": [round(float(v), 2) for v in box],
-                }
-                for box, score, index in found
-                if index >= 0
-            ]
-        }
+        objects = []
+        for box, score, index in found:
+            if index >= 0:
+                name, corners = self.task.classes[int(index)], [round(float(v), 2) for v in box]
+                objects.append({"class": name, "score": round(float(score), 4), "box": corners})
+        return {"objects": objects}
 
     def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
         """Return COCO's annotations with a "score" too, and masks as run-length codes."""
@@ -233,3 +181,94 @@ class Predictions(base.Predictions):
                 annotation["segmentation"] = {"size": list(size), "counts": counts}
             annotations.append(annotation)
         return annotations
+
+
+class External(base.External):
+    """Detections in one of several forms.
+
+    {"boxes" [B, N, 4] in pixels of the input, "scores" [B, N], "classes" [B, N]}; a class of -1 is
+    no object. "masks" [B, N, h, w], if given, are probabilities inside the boxes. Corners are
+    (ymin, xmin, ymax, xmax): "yxyx", or (xmin, ymin, xmax, ymax): "xyxy". The form
+    "tf2_detection" is that of the TensorFlow object detection API: {"detection_boxes" (ymin, xmin,
+    ymax, xmax) as fractions of the input, "detection_scores", "detection_classes" from 1 on,
+    "num_detections" [B], "detection_masks"}, all float32.
+
+    Example:
+        Detection(name="objects", classes=("cat", "dog")).external.forms
+    """
+
+    forms: ClassVar[tuple[str, ...]] = ("yxyx", "xyxy", "tf2_detection")
+
+    def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
+        """Raise UserError unless every class has a number of its own."""
+        num_classes = len(self.task.classes)
+        if len(class_ids) != num_classes or len(set(class_ids)) != len(class_ids):
+            raise self.task.error(
+                f"class_ids need a number of its own for each of {num_classes} classes, "
+                f"received {len(class_ids)}, {len(set(class_ids))} of them different"
+            )
+
+    def decode(
+        self, values: Any, form: str, map_size: Size, *, size: Size, class_ids: ClassIds = None
+    ) -> Arrays:
+        """Return detections by descending score, as the task's own head predicts them.
+
+        Args:
+            values: see the class.
+            form: one of `forms`.
+            map_size: of other tasks.
+            size: (H, W) of the input.
+            class_ids: the model's number of each class; objects of other numbers are left out.
+                None: 0, 1, ..., from 1 on in tf2_detection, and another number is an error.
+
+        Raises:
+            UserError: something is absent, of another shape, or of an unknown class.
+        """
+        task = self.task
+        is_tf2 = form == "tf2_detection"
+        prefix = "detection_" if is_tf2 else ""
+        names = {key: f"{prefix}{key}" for key in ("boxes", "scores", "classes", "masks")}
+        given = set(values) if isinstance(values, Mapping) else set()
+        absent = {names[key] for key in ("boxes", "scores", "classes")} - given
+        if absent:
+            raise task.error(f"an external model does not return {sorted(absent)}")
+        found = {
+            "boxes": np.asarray(values[names["boxes"]], np.float32),
+            "scores": np.asarray(values[names["scores"]], np.float32),
+            "classes": np.rint(np.asarray(values[names["classes"]])).astype(np.int32),
+        }
+        self.check_shape(found["boxes"], (None, 4), form)
+        count = found["boxes"].shape[1]
+        for key in ("scores", "classes"):
+            self.check_shape(found[key], (count,), form)
+        if task.with_masks and names["masks"] in values:
+            found["masks"] = np.asarray(values[names["masks"]], np.float32)
+            self.check_shape(found["masks"], (count, None, None), form)
+        if form == "xyxy":
+            found["boxes"] = found["boxes"][..., [1, 0, 3, 2]]
+        nothing = found["classes"] == -1
+        if is_tf2:
+            found["boxes"] = found["boxes"] * np.tile(np.float32(size), 2)
+            nothing |= np.arange(count) >= np.reshape(values.get("num_detections", count), (-1, 1))
+        first = 1 if is_tf2 else 0
+        found["classes"] = self._indices(found["classes"], nothing, class_ids, first=first)
+        order = np.argsort(-found["scores"], axis=1, kind="stable")
+        images = np.arange(len(order))[:, None]
+        return {key: value[images, order] for key, value in found.items()}
+
+    def _indices(
+        self, numbers: np.ndarray, nothing: np.ndarray, class_ids: ClassIds, *, first: int
+    ) -> np.ndarray:
+        """Return the task's class of each of a model's numbers, [B, N] int32; -1 for no object."""
+        num_classes = len(self.task.classes)
+        if class_ids is not None:
+            known = {number: index for index, number in enumerate(class_ids)}
+            indices = np.vectorize(lambda number: known.get(number, -1), otypes=[np.int32])(numbers)
+            return np.where(nothing, np.int32(-1), indices)
+        odd = numbers[~nothing & ((numbers < first) | (numbers >= first + num_classes))]
+        if odd.size:
+            raise self.task.error(
+                f"an external model returns class {odd[0]}, there are "
+                f"{num_classes}, numbered from {first}; give the numbers by class_ids=(...)"
+            )
+        return np.where(nothing, np.int32(-1), numbers - np.int32(first))

@@ -1,25 +1,24 @@
 """The layer of a detector, its anchors, and its loss."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
-from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork
-from must_keras.modeling.roi_align import roi_align
+from must_keras.modeling.detection_heads import BoxHead, MaskHead, RegionProposalNetwork, roi_align
+from must_keras.modeling.heads import ConfiguredLayer
 from must_keras.ops.precision import full
 from must_keras.ops.sampling import leading, spread
 from must_keras.tasks import base
 from must_keras.tasks.detection import loss as losses
 from must_keras.tasks.detection.decoding import propose
-from must_keras.tasks.parts import Size, Tensor, Tensors
+from must_keras.tasks.parts import Norm, Size, Tensor, Tensors
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
+_SUBLAYERS = ("rpn", "box_head", "mask_head")
 # The image size in pixels to which the paper's sizes belong.
 _REFERENCE_SIZE = 640.0
 # At 640 px: anchors of 3 strides, and 224 px for a region of level 4.
@@ -68,7 +67,7 @@ def anchor_grid(size: Size, *, scales: tuple[float, ...], ratios: tuple[float, .
 
 
 @keras.saving.register_keras_serializable(package="must_keras")
-class DetectionHead(keras.layers.Layer):
+class DetectionHead(ConfiguredLayer):
     """The proposal network, and the two heads that run on regions chosen from its output.
 
     Only the proposal network is called with the layer: the regions of the others depend on the
@@ -93,6 +92,8 @@ class DetectionHead(keras.layers.Layer):
         norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
         head = task.head.build((64, 64), norm)  # a DetectionHead
     """
+
+    arguments = ("size",)
 
     def __init__(
         self,
@@ -151,20 +152,12 @@ class DetectionHead(keras.layers.Layer):
             scores [B, R, K + 1] and deltas [B, R, K + 1, 4]; see BoxHead.
         """
         number = boxes.shape[1]
-        scores, deltas = self.box_head(
-            roi_align(
-                prediction["pyramid"],
-                ops.reshape(boxes, (-1, 4)),
-                ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), number),
-                size=self.box_head.region,
-                unit=level_unit,
-            ),
-            training=training,
-        )
-        return (
-            ops.reshape(scores, (-1, number, *scores.shape[1:])),
-            ops.reshape(deltas, (-1, number, *deltas.shape[1:])),
-        )
+        image = ops.repeat(ops.arange(ops.shape(boxes)[0], dtype="int32"), number)
+        boxes, size = ops.reshape(boxes, (-1, 4)), self.box_head.region
+        features = roi_align(prediction["pyramid"], boxes, image, size=size, unit=level_unit)
+        found = self.box_head(features, training=training)
+        scores, deltas = (ops.reshape(x, (-1, number, *x.shape[1:])) for x in found)
+        return scores, deltas
 
     def segment(
         self,
@@ -190,34 +183,23 @@ class DetectionHead(keras.layers.Layer):
             [B, R, S, S] logits; anything finite where `exists` is False.
         """
         places = leading(exists, multiple=_MASKS_TOGETHER)
-        features = roi_align(
-            prediction["pyramid"],
-            ops.take(ops.reshape(boxes, (-1, 4)), places, axis=0),
-            places // boxes.shape[1],
-            size=self.mask_head.region,
-            unit=level_unit,
-        )
+        image, size = places // boxes.shape[1], self.mask_head.region
+        boxes = ops.take(ops.reshape(boxes, (-1, 4)), places, axis=0)
+        features = roi_align(prediction["pyramid"], boxes, image, size=size, unit=level_unit)
         classes = ops.take(ops.reshape(classes, (-1,)), places)
         logits = self.mask_head(features, classes, training=training)
         return spread(logits, places, ops.shape(exists))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, with serialized sublayers."""
-        parts = {"rpn": self.rpn, "box_head": self.box_head, "mask_head": self.mask_head}
-        return (
-            super().get_config()
-            | {"size": self.size}
-            | {key: keras.saving.serialize_keras_object(part) for key, part in parts.items()}
-        )
+        serialize = keras.saving.serialize_keras_object
+        return super().get_config() | {name: serialize(getattr(self, name)) for name in _SUBLAYERS}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> DetectionHead:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the layer of `get_config`."""
-        parts = {
-            key: keras.saving.deserialize_keras_object(config[key])
-            for key in ("rpn", "box_head", "mask_head")
-        }
-        return cls(**(config | parts))
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**(config | {name: deserialize(config[name]) for name in _SUBLAYERS}))
 
 
 class Head(base.Head):
@@ -240,7 +222,7 @@ class Head(base.Head):
         """Return the side in pixels of the smallest region that is read from level 4."""
         return self.task.level_unit or _LEVEL_UNIT * relative_size(layer.size)
 
-    def build(self, size: Size, norm: Mapping[str, Any]) -> DetectionHead:
+    def build(self, size: Size, norm: Norm) -> DetectionHead:
         task = self.task
         num_classes = len(task.classes)
         mask_head = None
@@ -257,7 +239,7 @@ class Head(base.Head):
             name=task.name,
             size=size,
             rpn=RegionProposalNetwork(
-                num_anchors=len(self.scales(size)) * len(task.anchor_ratios),
+                num_anchors=self._per_cell(size),
                 channels=task.rpn_channels,
                 num_convs=task.rpn_convs,
                 norm=norm,
@@ -277,52 +259,32 @@ class Head(base.Head):
 
     def loss(self, label: Tensors, prediction: Any, layer: DetectionHead, keys: Tensor) -> Tensor:
         """Return each image's loss; box and mask head run once, in the mode of `layer`'s call."""
-        task = self.task
-        anchors = self._anchors(layer)
-        total = losses.rpn_loss(
-            prediction["scores"],
-            prediction["deltas"],
-            anchors,
-            label,
-            keys,
-            area=prediction["area"],
-            count=task.num_sampled_anchors,
-        )
+        task, anchors = self.task, self._anchors(layer)
+        total = losses.rpn_loss(prediction, anchors, label, keys, count=task.num_sampled_anchors)
         proposals, present = self.propose(prediction, layer)
         foreground = max(1, round(task.num_regions * task.foreground_share))
         regions = losses.sample_regions(
             proposals, present, label, keys, count=task.num_regions, foreground=foreground
         )
-        unit, training = self.level_unit(layer), layer.in_training
-        scores, deltas = layer.classify(
-            prediction, regions.boxes, level_unit=unit, training=training
-        )
+        how = {"level_unit": self.level_unit(layer), "training": layer.in_training}
+        scores, deltas = layer.classify(prediction, regions.boxes, **how)
         total = total + losses.box_loss(scores, deltas, regions, label, count=task.num_regions)
         if task.with_masks:
             number = min(task.num_mask_regions, foreground)
             some, counts = losses.regions_with_masks(regions, label, count=number)
             classes = ops.maximum(some.classes - 1, 0)
-            logits = layer.segment(
-                prediction, some.boxes, classes, counts, level_unit=unit, training=training
-            )
+            logits = layer.segment(prediction, some.boxes, classes, counts, **how)
             target = losses.mask_targets(some.boxes, some.index, label, size=logits.shape[-1])
             total = total + losses.mask_loss(logits, target, counts)
         return ops.where(task.labels.weight(label) > 0.0, total, 0.0)
 
     def propose(self, prediction: Any, layer: DetectionHead) -> tuple[Tensor, Tensor]:
         """Return regions that may hold objects, and which there are (see decoding.propose)."""
-        task = self.task
-        per_cell = len(self.scales(layer.size)) * len(task.anchor_ratios)
-        return propose(
-            prediction["scores"],
-            prediction["deltas"],
-            self._anchors(layer),
-            prediction["area"],
-            level_counts=level_counts(layer.size, per_cell),
-            num_candidates=task.num_candidates,
-            num_proposals=task.num_proposals,
-            threshold=task.proposal_nms,
-        )
+        counts = level_counts(layer.size, self._per_cell(layer.size))
+        return propose(prediction, self._anchors(layer), counts, task=self.task)
+
+    def _per_cell(self, size: Size) -> int:
+        return len(self.scales(size)) * len(self.task.anchor_ratios)
 
     def _anchors(self, layer: DetectionHead) -> Tensor:
         scales, ratios = self.scales(layer.size), self.task.anchor_ratios

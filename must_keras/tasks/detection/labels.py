@@ -1,8 +1,6 @@
 """A detection label: its keys, and how a view changes it."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +11,7 @@ from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks import base
-from must_keras.tasks.parts import Size, Spec, Tensor, Tensors
+from must_keras.tasks.parts import Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
 # Below these a box cut by a view is too little of its object to be learned from.
@@ -50,32 +48,18 @@ class Labels(base.Labels):
         return 4 * self.task.mask_region if self.task.with_masks else 1
 
     def stored_spec(self) -> dict[str, Spec]:
-        return {
-            "boxes": Spec((None, 4), "float32"),
-            "classes": Spec((None,), "int32"),
-            "masks": Spec((None, None, None), "uint8"),
-            "has_mask": Spec((None,), "bool"),
-            "ignore": Spec((None,), "bool"),
-            "labelled": Spec((), "float32"),
-        }
+        return _specs(None, None)
 
     def missing(self) -> dict[str, np.ndarray]:
-        return {
-            "boxes": np.zeros((0, 4), np.float32),
-            "classes": np.zeros((0,), np.int32),
-            "masks": np.zeros((0, 1, 1), np.uint8),
-            "has_mask": np.zeros((0,), bool),
-            "ignore": np.zeros((0,), bool),
-            "labelled": np.zeros((), np.float32),
-        }
+        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in _specs(0, 1).items()}
 
-    def check_classes(self, stored: Mapping[str, Any]) -> None:
+    def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["classes"]), len(self.classes)
         odd = classes[((classes < 0) | (classes >= count)) & ~np.asarray(stored["ignore"], bool)]
         if odd.size:
             raise UserError(f"class {odd[0]} is in its boxes; classes are 0 to {count - 1}")
 
-    def relabel(self, stored: Mapping[str, Any], table: np.ndarray) -> dict[str, Any]:
+    def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any]:
         """Return the label without objects of a class that is left out."""
         classes = table[stored["classes"]]
         kept = classes >= 0
@@ -88,7 +72,7 @@ class Labels(base.Labels):
         )
         return dict(stored) | arrays | {"classes": classes[kept].astype(np.int32)}
 
-    def compact(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def compact(self, stored: Stored) -> dict[str, Any]:
         """Return "masks" of the objects that have one alone, in their order.
 
         A million boxes without masks would be gigabytes of zeros.
@@ -97,7 +81,7 @@ class Labels(base.Labels):
         is_full = len(masks) == len(has_mask)
         return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
 
-    def num_truncated(self, stored: Mapping[str, Any]) -> int:
+    def num_truncated(self, stored: Stored) -> int:
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.task.max_boxes, 0)
 
     def spec(self, size: Size) -> dict[str, Spec]:
@@ -106,16 +90,8 @@ class Labels(base.Labels):
         The true objects come first, then the ignored ones, then nothing (class -1, not ignored).
         "truncated_boxes" are those without room, and ignored: the last bounds whatever remains.
         """
-        max_boxes, mask_size = self.task.max_boxes, self.mask_size
-        return {
-            "boxes": Spec((max_boxes, 4), "float32"),
-            "classes": Spec((max_boxes,), "int32"),
-            "masks": Spec((max_boxes, mask_size, mask_size), "uint8"),
-            "has_mask": Spec((max_boxes,), "bool"),
-            "ignore": Spec((max_boxes,), "bool"),
-            "labelled": Spec((), "float32"),
-            "truncated_boxes": Spec((max_boxes, 4), "float32"),
-        }
+        boxes = {"truncated_boxes": Spec((self.task.max_boxes, 4), "float32")}
+        return _specs(self.task.max_boxes, self.mask_size) | boxes
 
     def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
         """Return the label of one image seen through a view.
@@ -149,9 +125,8 @@ class Labels(base.Labels):
         if view.axis_aligned:
             masks = ops.where(view.matrix[0, 0] < 0, ops.flip(masks, axis=1), masks)
             masks = ops.where(view.matrix[1, 1] < 0, ops.flip(masks, axis=2), masks)
-            visible = mask_ops.crop(
-                masks, ops.take(whole, kept, axis=0), boxes, size=self.mask_size
-            )
+            own = ops.take(whole, kept, axis=0)
+            visible = mask_ops.crop(masks, own, boxes, size=self.mask_size)
         else:
             own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
             visible = mask_ops.crop_through(masks, own, boxes, view, size=self.mask_size)
@@ -171,7 +146,7 @@ class Labels(base.Labels):
 
     content_unit: ClassVar[str] = "object"
 
-    def content(self, stored: Mapping[str, Any], framing: Framing) -> LabelContent:
+    def content(self, stored: Stored, framing: Framing) -> LabelContent:
         """Count objects; usable are those no side of whose box is below a pixel.
 
         Smaller ones are ignored in every view of the image (see `warp`).
@@ -212,7 +187,7 @@ class Labels(base.Labels):
         """Boxes, with their scores and classes, and masks."""
         return ("boxes", "masks") if self.task.with_masks else ("boxes",)
 
-    def taught_by(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    def taught_by(self, stored: Stored) -> tuple[str, ...]:
         """Return what is taught; an image without objects teaches boxes: all is background."""
         has_mask = np.asarray(stored["has_mask"], bool) & ~np.asarray(stored["ignore"], bool)
         keys = self.teachable if has_mask.any() else ("boxes",)
@@ -220,10 +195,22 @@ class Labels(base.Labels):
 
     count_unit: ClassVar[str] = "objects"
 
-    def count_classes(self, stored: Mapping[str, Any]) -> np.ndarray:
+    def count_classes(self, stored: Stored) -> np.ndarray:
         """Return the objects of each class; ignored ones do not count."""
         classes = np.asarray(stored["classes"])[~np.asarray(stored["ignore"], bool)]
         return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
+
+
+def _specs(num_boxes: int | None, mask_size: int | None) -> dict[str, Spec]:
+    """Return the keys of a label of some boxes, and of masks of some cells a side."""
+    return {
+        "boxes": Spec((num_boxes, 4), "float32"),
+        "classes": Spec((num_boxes,), "int32"),
+        "masks": Spec((num_boxes, mask_size, mask_size), "uint8"),
+        "has_mask": Spec((num_boxes,), "bool"),
+        "ignore": Spec((num_boxes,), "bool"),
+        "labelled": Spec((), "float32"),
+    }
 
 
 def _mask_places(masks: Tensor, has_mask: Tensor) -> Tensor:

@@ -8,16 +8,13 @@ Losses are [B] float32 each, with the task's numbers as normalizers. Targets of 
 count may be anything finite: their terms are replaced by zero.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from keras import ops
 
 from must_keras.ops import boxes as box_ops
-from must_keras.ops import keyed_random
 from must_keras.ops import masks as mask_ops
-from must_keras.ops.sampling import choose, columns_in_use, take
+from must_keras.ops.sampling import choose, columns_in_use, take, uniform
 from must_keras.tasks.parts import Tensor, Tensors
 
 POSITIVE_IOU, NEGATIVE_IOU, FOREGROUND_IOU = 0.7, 0.3, 0.5
@@ -138,12 +135,11 @@ def sample_anchors(
 
     Negatives fill the places that positives leave.
     """
-    numbers = keyed_random.uniform(keys, positive.shape[1], purpose=_ANCHORS)
+    numbers = uniform(keys, positive.shape[1], purpose=_ANCHORS)
     positives = Sample(*choose(positive, count // 2, numbers))
     negatives = Sample(*choose(negative, count, numbers))
-    room = count - _count(positives.chosen)
-    place = ops.arange(negatives.indices.shape[1], dtype="int32")[None, :]
-    return positives, negatives._replace(chosen=negatives.chosen & (place < room))
+    chosen = _in_room_of(positives.chosen, negatives.chosen, count=count)
+    return positives, negatives._replace(chosen=chosen)
 
 
 def sample_regions(
@@ -166,13 +162,12 @@ def sample_regions(
     matches = match(boxes, label)
     is_object = present & (matches.iou >= FOREGROUND_IOU)
     is_background = present & (matches.iou < FOREGROUND_IOU) & ~matches.ignored
-    numbers = keyed_random.uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
+    numbers = uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
     objects, chosen_objects = choose(is_object, foreground, numbers)
     others, chosen_others = choose(is_background, count, numbers)
-    room = count - _count(chosen_objects)
-    place = ops.arange(others.shape[1], dtype="int32")[None, :]
+    chosen_others = _in_room_of(chosen_objects, chosen_others, count=count)
     indices = ops.concatenate([objects, others], axis=1)
-    chosen = ops.concatenate([chosen_objects, chosen_others & (place < room)], axis=1)
+    chosen = ops.concatenate([chosen_objects, chosen_others], axis=1)
     # Chosen ones first, in this order: top_k keeps the order of equal values.
     chosen, places = ops.top_k(ops.cast(chosen, "float32"), min(count, boxes.shape[1]))
     indices, chosen = take(indices, places), chosen > 0.0
@@ -201,8 +196,10 @@ def regions_with_masks(regions: Regions, label: Tensors, *, count: int) -> tuple
     return Regions(*(take(part, places) for part in first)), has_mask > 0.0
 
 
-def _count(chosen: Tensor) -> Tensor:
-    return ops.sum(ops.cast(chosen, "int32"), axis=1, keepdims=True)
+def _in_room_of(first: Tensor, others: Tensor, *, count: int) -> Tensor:
+    """Return the others, [B, S] bool, without those beyond `count` when the first have places."""
+    room = count - ops.sum(ops.cast(first, "int32"), axis=1, keepdims=True)
+    return others & (ops.arange(others.shape[1], dtype="int32")[None, :] < room)
 
 
 def huber(error: Tensor, *, delta: float) -> Tensor:
@@ -224,34 +221,26 @@ def _total(terms: Tensor, counts: Tensor) -> Tensor:
 
 
 def rpn_loss(
-    scores: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    label: Tensors,
-    keys: Tensor,
-    *,
-    area: Tensor,
-    count: int,
+    prediction: Tensors, anchors: Tensor, label: Tensors, keys: Tensor, *, count: int
 ) -> Tensor:
     """Return cross-entropy of sampled anchors and Huber loss (1/9) of positive ones, over `count`.
 
     Args:
-        scores: [B, A] logits.
-        deltas: [B, A, 4].
+        prediction: "scores" [B, A] logits, "deltas" [B, A, 4], and "area" [B, 4], the picture
+            without padding.
         anchors: [A, 4].
         label: the label.
         keys: [B] int32.
-        area: [B, 4], the picture without padding.
         count: anchors sampled an image, and the normalizer of both sums.
     """
-    matches = match(anchors, label, area=area)
+    scores, matches = prediction["scores"], match(anchors, label, area=prediction["area"])
     positives, negatives = sample_anchors(*anchor_roles(matches), keys, count=count)
     score_loss = _total(
         sigmoid_cross_entropy(take(scores, positives.indices), 1.0), positives.chosen
     ) + _total(sigmoid_cross_entropy(take(scores, negatives.indices), 0.0), negatives.chosen)
     boxes = take(label["boxes"], take(matches.index, positives.indices))
     target = box_ops.encode(boxes, ops.take(anchors, positives.indices, axis=0))
-    error = huber(take(deltas, positives.indices) - target, delta=_RPN_DELTA)
+    error = huber(take(prediction["deltas"], positives.indices) - target, delta=_RPN_DELTA)
     return (score_loss + _total(error, positives.chosen)) / count
 
 

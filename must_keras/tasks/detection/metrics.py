@@ -1,7 +1,5 @@
 """Average precision as pycocotools computes it, and the quality of pseudo boxes."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -15,10 +13,10 @@ from must_keras.ops.masks import encode_rle, paste
 from must_keras.tasks import base
 from must_keras.tasks.detection.records import ranked
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
-from must_keras.tasks.parts import Arrays, Size
+from must_keras.tasks.parts import Arrays
 
 _EVERYWHERE = (0.0, 1e10)
-_MATCHED_IOU = 0.5
+_MATCHED_IOU, _IGNORED_COVERAGE = 0.5, 0.5
 
 
 class AveragePrecision(Evaluator):
@@ -40,11 +38,10 @@ class AveragePrecision(Evaluator):
     metrics = (share("box_ap50"), share("box_ap"), share("mask_ap"))
 
     def __init__(self, *, num_classes: int, with_masks: bool, max_detections: int):
-        self._num_classes = num_classes
+        self._num_classes, self._max_detections = num_classes, max_detections
         self._with_masks = True
         if not with_masks:
             self._leave_out_masks()
-        self._max_detections = max_detections
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
@@ -53,9 +50,7 @@ class AveragePrecision(Evaluator):
         if "masks" not in prediction:
             self._leave_out_masks()
         for i in np.flatnonzero(np.asarray(label["labelled"]) > 0):
-            truth = {key: np.asarray(value[i]) for key, value in label.items()}
-            found = {key: np.asarray(value[i]) for key, value in prediction.items()}
-            self._add(truth, found)
+            self._add(_image(label, i), _image(prediction, i))
 
     def _leave_out_masks(self) -> None:
         self._with_masks, self.metrics = False, AveragePrecision.metrics[:2]
@@ -63,51 +58,41 @@ class AveragePrecision(Evaluator):
     def _add(self, truth: Arrays, found: Arrays) -> None:
         corners = [truth["boxes"], truth["truncated_boxes"], found["boxes"]]
         far = np.ceil(np.concatenate([c.reshape(-1, 4) for c in corners]).max(axis=0, initial=1.0))
-        size = (int(far[2]), int(far[3]))
-        image = len(self._images)
-        self._images.append({"id": image, "height": size[0], "width": size[1]})
+        image = {"id": len(self._images), "height": int(far[2]), "width": int(far[3])}
+        self._images.append(image)
         detected = sorted({int(c) for c in found["classes"] if c >= 0})
         for box, category, is_ignored, mask in _objects(truth):
+            flags = {key: int(is_ignored) for key in ("iscrowd", "ignore")}
+            flags["mask_iscrowd"] = int(is_ignored or mask is None)
+            shape = np.ones((1, 1)) if mask is None else mask
             # A crowd of every class matters where that class was detected.
             for one in [category] if category >= 0 else detected:
-                known = mask is not None and not is_ignored
-                shape = mask if mask is not None else np.ones((1, 1))
-                self._truth.append(
-                    self._annotation(len(self._truth), image, one, box, shape, size)
-                    | {
-                        "iscrowd": int(is_ignored),
-                        "mask_iscrowd": int(not known),
-                        "ignore": int(is_ignored),
-                    }
-                )
+                self._annotate(self._truth, image, one, box, shape, **flags)
         masks = found.get("masks", np.ones((len(found["boxes"]), 1, 1)))
-        for box, score, category, mask in zip(
-            found["boxes"], found["scores"], found["classes"], masks, strict=True
-        ):
+        rows = zip(found["boxes"], found["scores"], found["classes"], masks, strict=True)
+        for box, score, category, mask in rows:
             if category >= 0:
-                number = len(self._detections)
-                self._detections.append(
-                    self._annotation(number, image, int(category), box, mask, size)
-                    | {"score": float(score)}
-                )
+                score = float(score)
+                self._annotate(self._detections, image, int(category), box, mask, score=score)
 
-    def _annotation(
-        self, number: int, image: int, category: int, box: np.ndarray, mask: np.ndarray, size: Size
-    ) -> dict[str, Any]:
+    def _annotate(
+        self, side: list, image: dict, category: int, box: np.ndarray, mask: np.ndarray, **more: Any
+    ) -> None:
         ymin, xmin, ymax, xmax = (float(v) for v in box)
         annotation = {
             # 0 means "unmatched" to pycocotools.
-            "id": number + 1,
-            "image_id": image,
+            "id": len(side) + 1,
+            "image_id": image["id"],
             "category_id": category,
             "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
             "area": (xmax - xmin) * (ymax - ymin),
             "iscrowd": 0,
         }
         if self._with_masks:
+            size = (image["height"], image["width"])
             counts = encode_rle(paste(mask, box, size))
             annotation["segmentation"] = {"size": list(size), "counts": counts}
-        return annotation
+        side.append(annotation | more)
 
     def values(self) -> list[float]:
         """Return the values; NaN where there is no object (with a mask) at all."""
@@ -129,16 +114,14 @@ class AveragePrecision(Evaluator):
         from pycocotools.cocoeval import COCOeval
 
         categories = [{"id": k, "name": str(k)} for k in range(self._num_classes)]
+        shared = {"images": self._images, "categories": categories}
         with contextlib.redirect_stdout(io.StringIO()):
             sides = []
             for annotations in (truth, self._detections):
                 side = COCO()
-                side.dataset = {
-                    "images": self._images,
-                    "categories": categories,
-                    # pycocotools writes into them.
-                    "annotations": [dict(a) for a in annotations],
-                }
+                # pycocotools writes into them.
+                copies = [dict(a) for a in annotations]
+                side.dataset = shared | {"annotations": copies}
                 side.createIndex()
                 sides.append(side)
             evaluation = COCOeval(*sides, iouType=kind)
@@ -170,10 +153,7 @@ class PseudoBoxes(Evaluator):
     def update(self, label: Arrays, prediction: Arrays) -> None:
         both = (np.asarray(label["labelled"]) > 0) & (np.asarray(prediction["labelled"]) > 0)
         for i in np.flatnonzero(both):
-            truth, pseudo = (
-                list(_objects({k: np.asarray(v[i]) for k, v in side.items()}))
-                for side in (label, prediction)
-            )
+            truth, pseudo = (list(_objects(_image(side, i))) for side in (label, prediction))
             self._add(truth, [found for found in pseudo if not found[2]])
 
     def _add(self, truth: list[tuple], pseudo: list[tuple]) -> None:
@@ -181,16 +161,16 @@ class PseudoBoxes(Evaluator):
         crowds = [t for t in truth if t[2]]
         self._num_true += len(free)
         for box, category, _, mask in pseudo:
-            overlaps = [_overlaps(box, t[0])[0] if t[1] == category else 0.0 for t in free]
-            place = int(np.argmax(overlaps)) if overlaps else -1
-            if place >= 0 and overlaps[place] >= _MATCHED_IOU:
-                own_box, _, _, own_mask = free.pop(place)
+            match = _take_match(box, category, free)
+            near = [crowd for crowd in crowds if crowd[1] in (-1, category)]
+            if match is None and _is_covered(box, near):
+                continue
+            self._num_pseudo += 1
+            if match is not None:
+                own_box, _, _, own_mask = match
                 self._num_matched += 1
-                self._num_pseudo += 1
                 if mask is not None and own_mask is not None:
                     self._mask_ious.append(_mask_iou(mask, box, own_mask, own_box))
-            elif not any(c[1] in (-1, category) and _overlaps(box, c[0])[1] >= 0.5 for c in crowds):
-                self._num_pseudo += 1
 
     def values(self) -> list[float]:
         return [
@@ -213,28 +193,48 @@ class NoBoxes(TrivialBaseline):
     def update(self, label: Arrays) -> None:
         """Ignore the labels: the prediction does not depend on them."""
 
-    def predict(self, num_images: int) -> dict[str, np.ndarray]:
-        prediction = {
-            "boxes": np.zeros((num_images, 1, 4), np.float32),
-            "scores": np.zeros((num_images, 1), np.float32),
-            "classes": np.full((num_images, 1), -1, np.int32),
+    def prediction(self) -> dict[str, np.ndarray]:
+        size = self._mask_size
+        masks = {} if size is None else {"masks": np.zeros((1, size, size), np.float32)}
+        return masks | {
+            "boxes": np.zeros((1, 4), np.float32),
+            "scores": np.zeros((1,), np.float32),
+            "classes": np.full((1,), -1, np.int32),
         }
-        if self._mask_size is not None:
-            shape = (num_images, 1, self._mask_size, self._mask_size)
-            prediction["masks"] = np.zeros(shape, np.float32)
-        return prediction
+
+
+def _image(batch: Arrays, index: int) -> Arrays:
+    """Return one image's label or prediction."""
+    return {key: np.asarray(value[index]) for key, value in batch.items()}
 
 
 def _objects(label: Arrays) -> Iterator[tuple]:
     """Yield (box, class, is ignored, mask or None) of everything in one image's label."""
-    for box, category, is_ignored, has_mask, mask in zip(
-        *(label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks")), strict=True
-    ):
+    columns = (label[key] for key in ("boxes", "classes", "ignore", "has_mask", "masks"))
+    for box, category, is_ignored, has_mask, mask in zip(*columns, strict=True):
         if category >= 0 or is_ignored:
             yield box, int(category), bool(is_ignored), mask if has_mask else None
     for box in label["truncated_boxes"]:
         if box[2] > box[0]:
             yield box, -1, True, None
+
+
+def _take_match(box: np.ndarray, category: int, free: list[tuple]) -> tuple | None:
+    """Remove the object of a class that a box overlaps most, by an IoU of at least 0.5; return it.
+
+    Args:
+        box: of a prediction.
+        category: its class.
+        free: objects of `_objects` that no prediction has taken.
+    """
+    overlaps = [_overlaps(box, other[0])[0] if other[1] == category else 0.0 for other in free]
+    best = int(np.argmax(overlaps)) if overlaps else 0
+    return free.pop(best) if overlaps and overlaps[best] >= _MATCHED_IOU else None
+
+
+def _is_covered(box: np.ndarray, ignored: list[tuple]) -> bool:
+    """Return whether at least half of a box lies in an object of `_objects` that is ignored."""
+    return any(_overlaps(box, region[0])[1] >= _IGNORED_COVERAGE for region in ignored)
 
 
 def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -249,11 +249,9 @@ def _overlaps(box: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 def _mask_iou(mask: np.ndarray, box: np.ndarray, other: np.ndarray, its_box: np.ndarray) -> float:
     far = np.ceil(np.maximum(box, its_box))
     size = (int(far[2]), int(far[3]))
-    codes = [
-        {"size": list(size), "counts": encode_rle(paste(m, b, size))}
-        for m, b in ((mask, box), (other, its_box))
-    ]
-    return float(coco_mask.iou(codes[:1], codes[1:], [0])[0, 0])
+    pasted = [encode_rle(paste(m, b, size)) for m, b in ((mask, box), (other, its_box))]
+    one, two = ([{"size": list(size), "counts": counts}] for counts in pasted)
+    return float(coco_mask.iou(one, two, [0])[0, 0])
 
 
 def _mean(precision: np.ndarray) -> float:
@@ -290,19 +288,15 @@ class Metrics(base.Metrics):
         scores, classes, correct = [], [], []
         num_true, records = np.zeros(len(self.task.classes), np.int64), self.task.records
         for image in np.flatnonzero(np.asarray(label["labelled"]) > 0):
-            true = list(_objects({key: value[image] for key, value in label.items()}))
-            ignored = [box for box, _, is_ignored, _ in true if is_ignored]
-            left = [(box, category) for box, category, is_ignored, _ in true if not is_ignored]
-            np.add.at(num_true, [category for _, category in left], 1)
-            found = {key: prediction[key][image] for key in ("boxes", "scores", "classes")}
+            true = list(_objects(_image(label, image)))
+            ignored = [found for found in true if found[2]]
+            free = [found for found in true if not found[2]]
+            np.add.at(num_true, [category for _, category, _, _ in free], 1)
+            found = _image(prediction, image)
             for i in ranked(found, floor=records.floor)[: records.limit]:
                 box, category = found["boxes"][i], int(found["classes"][i])
-                fits = [_overlaps(box, b)[0] if c == category else 0.0 for b, c in left]
-                best = int(np.argmax(fits)) if fits else 0
-                hit = bool(fits) and fits[best] >= 0.5
-                if hit:
-                    del left[best]
-                elif any(_overlaps(box, region)[1] >= 0.5 for region in ignored):
+                hit = _take_match(box, category, free) is not None
+                if not hit and _is_covered(box, ignored):
                     continue
                 scores.append(found["scores"][i])
                 classes.append(category)

@@ -1,8 +1,5 @@
 """What a pseudo-label dataset stores of a detector's predictions."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,9 +7,9 @@ import numpy as np
 from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks import base
-from must_keras.tasks.parts import Arrays, Size, Spec
+from must_keras.tasks.parts import Arrays, Size, Spec, Stored
 from must_keras.tasks.summaries import Regions, Sketch
-from must_keras.tasks.thresholds import DROPPED, Threshold, thresholds_by_class
+from must_keras.tasks.thresholds import DROPPED, Threshold
 
 
 class Records(base.Records):
@@ -51,34 +48,22 @@ class Records(base.Records):
 
     def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
         """Return at most `limit` boxes; a full list may lack objects."""
-        scores = np.asarray(prediction["scores"], np.float32)
-        classes = np.asarray(prediction["classes"], np.int32)
-        order = ranked(prediction, floor=self.floor)
+        order, num_boxes = ranked(prediction, floor=self.floor), len(prediction["scores"])
         # A full list of detections may have been cut as well.
-        limit = min(self.limit, len(scores))
-        truncated = len(order) >= limit
-        order = order[:limit]
+        limit = min(self.limit, num_boxes)
         area = np.asarray(area, np.float64)
         sides = np.maximum(area[2:] - area[:2], 1e-9)
-        boxes = np.asarray(prediction["boxes"], np.float64)[order]
+        boxes = np.asarray(prediction["boxes"], np.float64)
         boxes = (boxes - np.tile(area[:2], 2)) / np.tile(sides, 2)
-        has_masks = "masks" in prediction
-        masks = (
-            np.asarray(prediction["masks"])[order] >= 0.5
-            if has_masks
-            else np.zeros((len(order), 1))
-        )
-        return {
-            "boxes": np.clip(boxes, 0.0, 1.0).astype(np.float32),
-            "scores": scores[order],
-            "classes": classes[order],
-            "ignore": np.zeros(len(order), bool),
-            "masks": [encode_rle(mask) if has_masks else b"" for mask in masks],
-            "mask_size": np.int32(masks.shape[-1]),
-            "truncated": np.bool_(truncated),
+        objects = dict(prediction) | {
+            "boxes": np.clip(boxes, 0.0, 1.0),
+            "ignore": np.zeros(num_boxes),
+            "has_mask": np.full(num_boxes, "masks" in prediction),
+            "masks": np.asarray(prediction.get("masks", np.zeros((num_boxes, 1, 1)))) >= 0.5,
         }
+        return _record(objects, order[:limit], truncated=len(order) >= limit)
 
-    def from_label(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the record of boxes with "scores", or of certain ones: 1.
 
         Objects with a score below the floor are lost, and all but the `max_stored` best ones; the
@@ -90,20 +75,10 @@ class Records(base.Records):
         scores = np.where(ignore, np.float32(1), scores)
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] >= np.float32(self.floor)]
-        truncated = len(order) > limit
-        order = order[:limit]
-        masks, has_mask = np.asarray(stored["masks"]), np.asarray(stored["has_mask"], bool)
-        return {
-            "boxes": np.asarray(stored["boxes"], np.float32)[order],
-            "scores": scores[order],
-            "classes": np.asarray(stored["classes"], np.int32)[order],
-            "ignore": ignore[order],
-            "masks": [encode_rle(masks[i]) if has_mask[i] else b"" for i in order],
-            "mask_size": np.int32(masks.shape[-1]),
-            "truncated": np.bool_(truncated),
-        }
+        objects = dict(stored) | {"scores": scores}
+        return _record(objects, order[:limit], truncated=len(order) > limit)
 
-    def to_label(self, record: Mapping[str, Any], threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the boxes at or above the threshold of their class; the others are background.
 
         A truncated record whose lowest score is at least a threshold may lack objects: the whole
@@ -117,10 +92,10 @@ class Records(base.Records):
             record: those of older versions ignore nothing.
             threshold: one for all classes, or one for each; DROPPED for one that is dropped.
         """
-        limits = self._limits(threshold)
+        limits = self.limits(threshold)
         scores = np.asarray(record["scores"], np.float32)
         labels = np.asarray(record["classes"], np.int32)
-        ignore = np.asarray(record.get("ignore", np.zeros(len(scores))), bool)
+        ignore = _ignored(record)
         ignored = ignore | (limits == DROPPED)[labels]
         keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
         size = int(record["mask_size"])
@@ -134,9 +109,8 @@ class Records(base.Records):
             "ignore": ignored[keep],
         }
         scores = scores[~ignore]
-        if bool(record["truncated"]) and (
-            not len(scores) or scores.min() >= np.float32(limits.min())
-        ):
+        are_above = not len(scores) or scores.min() >= np.float32(limits.min())
+        if bool(record["truncated"]) and are_above:
             everything = self.task.labels.missing() | {
                 "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
                 "classes": np.asarray([-1], np.int32),
@@ -147,47 +121,52 @@ class Records(base.Records):
             label = {key: np.concatenate([label[key], everything[key]]) for key in label}
         return label | {"labelled": np.asarray(1.0, np.float32)}
 
-    def check_threshold(self, threshold: Threshold) -> None:
-        self._limits(threshold)
-
-    def _limits(self, threshold: Threshold) -> np.ndarray:
-        """Return the threshold of each class, [K]; scores below the floor are not stored."""
-        classes = self.task.classes
-        return thresholds_by_class(self.task.name, threshold, classes, lowest=self.floor)
-
-    def sketch(self, record: Mapping[str, Any]) -> Sketch:
+    def sketch(self, record: Stored) -> Sketch:
         """Return every stored box but those that are only ignored.
 
         The certainty is high where scores s are near 0 or 1: the mean of |2 s - 1| with the scores
         as weights, so that many faint boxes do not outweigh a doubtful one. 1 without a box.
         """
-        shown = np.flatnonzero(
-            ~np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool)
-        )
+        shown = np.flatnonzero(~_ignored(record))
         scores = np.asarray(record["scores"], np.float32)[shown]
         size = int(record["mask_size"])
         codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
         weight = float(scores.sum())
-        return Sketch(
-            certainty=float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight)
-            if weight
-            else 1.0,
-            regions=Regions(
-                boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
-                scores=scores,
-                classes=np.asarray(record["classes"], np.int32)[shown],
-                masks=tuple(_mask(code, size) if code else None for code in codes),
-            ),
+        decided = float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight) if weight else 1.0
+        regions = Regions(
+            boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
+            scores=scores,
+            classes=np.asarray(record["classes"], np.int32)[shown],
+            masks=tuple(_mask(code, size) if code else None for code in codes),
         )
+        return Sketch(certainty=decided, regions=regions)
+
+
+def _record(objects: Stored, order: np.ndarray, *, truncated: bool) -> dict[str, Any]:
+    """Return the record of some objects, [N, ...], by their places in an order."""
+    masks, has_mask = np.asarray(objects["masks"]), np.asarray(objects["has_mask"], bool)
+    return {
+        "boxes": np.asarray(objects["boxes"], np.float32)[order],
+        "scores": np.asarray(objects["scores"], np.float32)[order],
+        "classes": np.asarray(objects["classes"], np.int32)[order],
+        "ignore": np.asarray(objects["ignore"], bool)[order],
+        "masks": [encode_rle(masks[i]) if has_mask[i] else b"" for i in order],
+        "mask_size": np.int32(masks.shape[-1]),
+        "truncated": np.bool_(truncated),
+    }
 
 
 def ranked(prediction: Arrays, *, floor: float) -> np.ndarray:
     """Return places of detections by descending score, without those below the floor."""
     scores = np.asarray(prediction["scores"], np.float32)
     order = np.argsort(-scores, kind="stable")
-    return order[
-        (np.asarray(prediction["classes"])[order] >= 0) & (scores[order] >= np.float32(floor))
-    ]
+    kept = (np.asarray(prediction["classes"]) >= 0) & (scores >= np.float32(floor))
+    return order[kept[order]]
+
+
+def _ignored(record: Stored) -> np.ndarray:
+    """Return which regions of a record are ignored, [N] bool; none in those of older versions."""
+    return np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool)
 
 
 def _mask(code: bytes, size: int) -> np.ndarray:

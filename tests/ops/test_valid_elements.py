@@ -4,13 +4,7 @@ import pytest
 import tensorflow as tf
 from scipy import optimize
 
-from must_keras.ops.masked import (
-    fit_scale_shift,
-    masked_mean,
-    masked_median,
-    masked_sum,
-    only_valid,
-)
+from must_keras.ops.maps import fit_scale_shift, masked_mean, masked_median, masked_sum, only_valid
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance
 
-from must_keras.ops import color
+from must_keras.self_supervised import views
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.integers(0, 256, (12, 16, 3)).astype(np.uint8)
@@ -27,9 +27,9 @@ def both(change, *amounts) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "pillow"),
     [
-        (color.brightness, ImageEnhance.Brightness),
-        (color.contrast, ImageEnhance.Contrast),
-        (color.saturation, ImageEnhance.Color),
+        (views.brightness, ImageEnhance.Brightness),
+        (views.contrast, ImageEnhance.Contrast),
+        (views.saturation, ImageEnhance.Color),
     ],
 )
 def test_pillow_blends_the_same_up_to_its_rounding(change, pillow, factor):
@@ -44,17 +44,17 @@ def test_hue_turns_every_pixel_as_the_standard_library_does(turn):
         return np.array(colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)) * 255.0
 
     wanted = np.apply_along_axis(turned, -1, IMAGE.astype(np.float64))
-    np.testing.assert_allclose(both(color.hue, turn), wanted, atol=0.05)
+    np.testing.assert_allclose(both(views.hue, turn), wanted, atol=0.05)
 
 
 def test_hue_leaves_grays_and_a_whole_turn_alone():
     grays = tf.constant([[[0.0] * 3, [77.0] * 3, [255.0] * 3]])
-    np.testing.assert_allclose(color.hue(grays, 0.3), grays, atol=1e-3)
-    np.testing.assert_allclose(both(color.hue, 1.0), IMAGE, atol=0.05)
+    np.testing.assert_allclose(views.hue(grays, 0.3), grays, atol=1e-3)
+    np.testing.assert_allclose(both(views.hue, 1.0), IMAGE, atol=0.05)
 
 
 def test_gray_is_the_light_of_itu_601():
-    found = both(color.gray)
+    found = both(views.gray)
     wanted = IMAGE.astype(np.float64) @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(found, np.repeat(wanted[..., None], 3, -1), atol=1e-3)
 
@@ -74,13 +74,13 @@ def slow_blur(image, sigma, radius):
 
 @pytest.mark.parametrize(("sigma", "radius"), [(0.3, 1), (1.1, 3), (2.0, 11)])
 def test_blur_is_the_weighted_mean_of_the_neighbors(sigma, radius):
-    found = both(lambda x: color.blur(x, sigma, radius=radius))
+    found = both(lambda x: views.blur(x, sigma, radius=radius))
     np.testing.assert_allclose(found, slow_blur(IMAGE.astype(float), sigma, radius), atol=1e-3)
 
 
 def test_a_narrow_blur_and_an_even_image_change_nothing():
     np.testing.assert_allclose(
-        both(lambda x: color.blur(x, 0.05, radius=2)), IMAGE, atol=1e-3
+        both(lambda x: views.blur(x, 0.05, radius=2)), IMAGE, atol=1e-3
     )  # fmt: skip
     even = tf.fill((8, 8, 3), 90.0)
-    np.testing.assert_allclose(color.blur(even, 1.5, radius=3), even, rtol=1e-5)
+    np.testing.assert_allclose(views.blur(even, 1.5, radius=3), even, rtol=1e-5)
