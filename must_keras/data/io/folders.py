@@ -120,9 +120,7 @@ def _listing(passed: Notes, before: str) -> str:
     if not passed.counts:
         return ""
     total, named = passed.counts.total(), passed.counts.most_common(_MAX_NAMED)
-    parts = [
-        f"{count} {kind} (for example {names.shown(passed.first[kind])})" for kind, count in named
-    ]
+    parts = [f"{count} {kind} (for example {passed.first[kind]!a})" for kind, count in named]
     more = total - sum(count for _, count in named)
     parts += [f"{more} others"] if more else []
     return f"{before}{total} files: {', '.join(parts)}"

@@ -101,8 +101,8 @@ class FolderPerClass(_Classified):
         same = names.ambiguous(folders)
         if same is not None:
             raise UserError(
-                f"{root} holds the folders {names.shown(same[0])} and {names.shown(same[1])}, "
-                "which read the same: rename one of them, or put their images together"
+                f"{root} holds the folders {same[0]!a} and {same[1]!a}, which read the same: "
+                "rename one of them, or put their images together"
             )
         classes = tuple(folders if classes is None else classes)
         known = names.Names(classes)

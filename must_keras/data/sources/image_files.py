@@ -22,7 +22,7 @@ from must_keras.data.io.images import read_image, upright_size
 from must_keras.data.io.notices import NO_AREA, Notes, Notices
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.names import ImageFinder, by_stem, check_inside
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
+from must_keras.data.sources.source import LabelSpace, Source, Stored, objects, spaces
 from must_keras.errors import UserError
 
 # 2: the bits that a TIFF states are read.
@@ -167,20 +167,20 @@ class BoxTable:
     Args:
         typecode: of `array.array`, in which corners are stored: "f" or "d".
         sizes: (height, width) of each image in pixels, to which boxes are cut.
-        notes: count the boxes that are left out.
 
     Attributes:
+        notes: count the boxes that are left out, and other facts of the annotations.
         boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels, once they are sorted.
 
     Example:
-        table = BoxTable("d", [(4, 8)], Notes())
+        table = BoxTable("d", [(4, 8)])
         table.add(0, (1, 1, 5, 9), "box 1", index=0, ignore=False)  # True: cut to (1, 1, 4, 8)
         table.sort()
         objects(**table.columns(0))
     """
 
-    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None], notes: Notes):
-        self._sizes, self._notes = sizes, notes
+    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None]):
+        self._sizes, self.notes = sizes, Notes()
         self._places, self._classes = array.array("q"), array.array("i")
         self._corners, self._ignore = array.array(typecode), bytearray()
 
@@ -201,7 +201,7 @@ class BoxTable:
         # Two numbers that differ may be equal as stored.
         cut = array.array(self._corners.typecode, cut)
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
-            self._notes.add(NO_AREA, where)
+            self.notes.add(NO_AREA, where)
             return False
         self._places.append(place)
         self._corners.extend(cut)
@@ -237,6 +237,41 @@ class BoxTable:
             "classes": self._sorted_classes[rows],
             "ignore": self._sorted_ignore[rows],
         }
+
+
+class BoxFiles(ImageFiles):
+    """Images with boxes in annotation files; a subclass fills `_table`.
+
+    Attributes:
+        num_dropped: boxes without an area.
+
+    Example:
+        class Plates(BoxFiles):
+            def __init__(self, root, boxes):
+                super().__init__(name="plates", root=root, files=["a.jpg"],
+                                 label_spaces={"plates": LabelSpace("boxes", ("plate",))})
+                self._table = BoxTable("f", [upright_size(self.file(0))])
+                for corners in boxes:
+                    self._table.add(0, corners, "a.jpg", index=0, ignore=False)
+                self._table.sort()
+    """
+
+    _table: BoxTable
+
+    @property
+    def num_dropped(self) -> int:
+        return self._table.notes.counts[NO_AREA]
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        self.check_size(index)
+        if not self.label_spaces:
+            return {}
+        label = objects(**self._table.columns(index), **self.masks_and_scores(index))
+        return dict.fromkeys(self.label_spaces, label)
+
+    def masks_and_scores(self, index: int) -> dict[str, Any]:
+        """Return further arguments of `objects` for an image."""
+        return {}
 
 
 class ImagesOnly(ImageFiles):
