@@ -54,6 +54,10 @@ class LabeledExamples:
         pseudo: {head: pseudo labels of this source}; for images without ground truth of the head.
         indices: which images of the source, in their order; None for all.
 
+    Attributes:
+        source: see above.
+        tasks: see above.
+
     Raises:
         UserError: the source's labels have another meaning than the head's.
 
@@ -72,7 +76,7 @@ class LabeledExamples:
         indices: Sequence[int] | None = None,
     ):
         self.source = source
-        self._tasks = tuple(tasks)
+        self.tasks = tuple(tasks)
         self._pseudo = dict(pseudo or {})
         self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
         self._warned: set[str] = set()
@@ -81,11 +85,6 @@ class LabeledExamples:
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Names of the tasks."""
-        return tuple(task.name for task in self._tasks)
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """Return the image, [h, w, 3] uint8, and {head: stored label}."""
@@ -119,7 +118,7 @@ class LabeledExamples:
         """
         index = self._place(index)
         is_gone = self.source.is_gone(index)
-        tasks = self._tasks if tasks is None else tasks
+        tasks = self.tasks if tasks is None else tasks
         is_asked = any(task.name in self.source.label_spaces for task in tasks)
         ground_truth = self.source.labels(index) if is_asked and not is_gone else {}
         self._check_heads(ground_truth, index)
@@ -260,7 +259,7 @@ def count_origins(
     random = np.random.default_rng(seed)
     counts = {
         part.source.name: {
-            head: collections.Counter(true=0, pseudo=0, missing=0) for head in part.heads
+            task.name: collections.Counter(true=0, pseudo=0, missing=0) for task in part.tasks
         }
         for part in examples.parts
     }

@@ -147,8 +147,7 @@ class Entry:
 
     def flag(self, field: str) -> bool:
         """Return a flag; see `flag_of`."""
-        value = self.fields.get(field)
-        found = flag_of(value)
+        found = flag_of(self.fields.get(field))
         if found is None:
             raise self.wrong(field, "a flag: 0, 1, true or false")
         return found

@@ -91,13 +91,10 @@ class FolderPerClass(_Classified):
                 raise UserError(f"{root / file} is in no class's folder")
         folder_of = {file: file.split("/")[0] for file in files}
         folders = sorted(set(folder_of.values()))
-        there = {
-            p.name
-            for p in root.iterdir()
-            if not p.name.startswith(".") and p.is_dir() and names.is_text(p.name)
-        }
-        for folder in sorted(there.difference(folders)) if classes is None else ():
-            raise UserError(f"{root / folder} holds no picture")
+        for path in sorted(root.iterdir()) if classes is None else ():
+            is_hidden = path.name.startswith(".") or not names.is_text(path.name)
+            if path.is_dir() and path.name not in folders and not is_hidden:
+                raise UserError(f"{path} holds no picture")
         same = names.ambiguous(folders)
         if same is not None:
             raise UserError(

@@ -50,7 +50,7 @@ class ImageFiles(Source):
             def labels(self, index):
                 return {"person": class_label(int(self.image_id(index)[0]), 10)}
 
-        Portraits(name="portraits", root=pathlib.Path("photos"), files=["0_a.jpg", "1_b.jpg"],
+        Portraits(name="portraits", root="photos", files=["0_a.jpg", "1_b.jpg"],
                   label_spaces={"person": LabelSpace("classes", tuple("0123456789"))})
     """
 
@@ -61,7 +61,7 @@ class ImageFiles(Source):
         self,
         *,
         name: str,
-        root: pathlib.Path,
+        root: Path,
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
         bits: int | None = None,
@@ -70,7 +70,7 @@ class ImageFiles(Source):
         check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces = name, label_spaces
         self.notices, self._bits = Notices(f"source {name!r}"), bits
-        self._root, self._files = root, files
+        self._root, self._files = pathlib.Path(root), files
         self._has_stated_size: set[int] = set()
 
     def __len__(self) -> int:
@@ -292,9 +292,8 @@ class ImagesOnly(ImageFiles):
     searches_root = True
 
     def __init__(self, *, name: str, root: Path, bits: int | None = None):
-        folder = existing_folder(root)
         super().__init__(
-            name=name, root=folder, files=picture_files(folder), label_spaces={}, bits=bits
+            name=name, root=root, files=picture_files(root), label_spaces={}, bits=bits
         )
 
     def labels(self, index: int) -> dict[str, Stored]:
