@@ -4,7 +4,7 @@ import math
 import pathlib
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from must_keras import errors
@@ -293,34 +293,39 @@ def streamed_entries(path: pathlib.Path, key: str, kind: str) -> Iterator[Entry]
 class Categories:
     """The categories of an annotation file like COCO's, in the order of their ids.
 
+    Args:
+        found: their entries.
+        read_id: returns an entry's id: `Entry.integer` where texts are none.
+
+    Attributes:
+        names: {id: name}.
+
+    Raises:
+        UserError: two categories have one id or name.
+
     Example:
-        categories = Categories()
-        categories.add(7, Entry("a.json", "category", 0, {"id": 7, "name": "cat"}))
+        categories = Categories([Entry("a.json", "category", 0, {"id": 7, "name": "cat"})])
         categories.classes  # ("cat",)
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, found: Iterable[Entry], read_id: Callable[[Entry, str], int | str] = Entry.key
+    ):
         self.names: dict[int | str, str] = {}
-        self._id_of: dict[str, int | str] = {}
-
-    def add(self, key: int | str, entry: Entry) -> None:
-        """Add a category by its id.
-
-        Raises:
-            UserError: another category has its id or name.
-        """
-        name = entry.class_name()
-        if key in self.names:
-            raise entry.error(
-                f"({name!r}) has the id of another category, {self.names[key]!r}: different ids "
-                "are expected"
-            )
-        if name in self._id_of:
-            raise entry.error(
-                f"has the name {name!r} of category {self._id_of[name]!r}: different names are "
-                "expected; rename one, or remove one that no annotation uses"
-            )
-        self.names[key], self._id_of[name] = name, key
+        id_of: dict[str, int | str] = {}
+        for entry in found:
+            key, name = read_id(entry, "id"), entry.class_name()
+            if key in self.names:
+                raise entry.error(
+                    f"({name!r}) has the id of another category, {self.names[key]!r}: different "
+                    "ids are expected"
+                )
+            if name in id_of:
+                raise entry.error(
+                    f"has the name {name!r} of category {id_of[name]!r}: different names are "
+                    "expected; rename one, or remove one that no annotation uses"
+                )
+            self.names[key], id_of[name] = name, key
 
     @property
     def indices(self) -> dict[int | str, int]:

@@ -34,12 +34,11 @@ def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
     full = 2 ** (bits or 16) - 1
     if bits is not None and deep.size and deep.max() > full:
         raise ValueError(f"its largest value is {deep.max()}, above {full}: bits={bits} is wrong")
-    if deep.dtype == np.uint16:
-        # A table needs no wider copy of a picture, which may have 200 megapixels.
-        counts = np.minimum(np.arange(2**16, dtype=np.int64), full)
-        return ((counts * 255 + full // 2) // full).astype(np.uint8)[deep]
-    counts = np.clip(deep.astype(np.int64), 0, full)
-    return ((counts * 255 + full // 2) // full).astype(np.uint8)
+    # A table needs no wider copy of a picture, which may have 200 megapixels.
+    by_table = deep.dtype == np.uint16
+    counts = np.clip(np.arange(2**16) if by_table else deep.astype(np.int64), 0, full)
+    found = ((counts * 255 + full // 2) // full).astype(np.uint8)
+    return found[deep] if by_table else found
 
 
 def _stated_bits(image: Image.Image) -> int | None:

@@ -157,7 +157,10 @@ class CsvClasses(_Classified):
         row_of: dict[str, tuple[int, str]] = {}
         for number, text, class_name in rows:
             where = f"{self._csv}, line {number}"
-            file = _found(known, text, where)
+            try:
+                file = known.find(text)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
             if file is None:
                 raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
             if file in row_of:
@@ -188,15 +191,6 @@ class CsvClasses(_Classified):
     def describe_content(self) -> dict[str, Any]:
         table = {"csv": label_digest(self._csv.parent, [self._csv.name])}
         return super().describe_content() | table
-
-
-def _found(known: names.Names, text: str, where: str) -> str | None:
-    """Return the picture of a row: its path as it stands, or without spaces at its ends."""
-    try:
-        found = known.find(text)
-        return known.find(text.strip()) if found is None else found
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:

@@ -175,9 +175,8 @@ def _results(path: pathlib.Path) -> Iterator[Entry]:
 
 
 def _categories(path: pathlib.Path, content: Any) -> Categories:
-    categories = Categories()
-    for entry in listed(path, content, "categories", "category", 'a list of {"id", "name"}'):
-        categories.add(entry.key("id"), entry)
+    expected = 'a list of {"id", "name"}'
+    categories = Categories(listed(path, content, "categories", "category", expected))
     if not categories.names:
         raise UserError.at(path, ": 'categories' is empty, at least one is expected")
     kinds = {type(key): key for key in categories.names}

@@ -122,10 +122,7 @@ class CocoPanoptic(ImageFiles):
 
 
 def _categories(path: pathlib.Path) -> Categories:
-    categories = Categories()
-    for entry in streamed_entries(path, "categories", "category"):
-        categories.add(entry.integer("id"), entry)
-    return categories
+    return Categories(streamed_entries(path, "categories", "category"), Entry.integer)
 
 
 def _listed_images(path: pathlib.Path) -> Iterator[Entry]:

@@ -10,20 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from must_keras.data.io.folders import (
-    SUFFIXES,
-    Path,
-    content_digest,
-    existing_folder,
-    label_digest,
-    picture_files,
-)
+from must_keras.data.io import folders
 from must_keras.data.io.images import read_image, upright_size
 from must_keras.data.io.notices import NO_AREA, Notes, Notices
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.names import ImageFinder, by_stem, check_inside
 from must_keras.data.sources.source import LabelSpace, Source, Stored, objects, spaces
-from must_keras.errors import UserError
+from must_keras.errors import Path, UserError
 
 # 2: the bits that a TIFF states are read.
 _TIFF_VERSION = 2
@@ -102,7 +95,7 @@ class ImageFiles(Source):
 
     def describe_content(self) -> dict[str, Any]:
         """Return digests of the images and the label files; computed once."""
-        return {"files": content_digest(self._root, self._files)}
+        return {"files": folders.content_digest(self._root, self._files)}
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
         found = {} if self._bits is None else {"bits": self._bits}
@@ -293,7 +286,7 @@ class ImagesOnly(ImageFiles):
 
     def __init__(self, *, name: str, root: Path, bits: int | None = None):
         super().__init__(
-            name=name, root=root, files=picture_files(root), label_spaces={}, bits=bits
+            name=name, root=root, files=folders.picture_files(root), label_spaces={}, bits=bits
         )
 
     def labels(self, index: int) -> dict[str, Stored]:
@@ -337,7 +330,7 @@ class PairedFolders(ImageFiles):
     searches_root = True
     label_key: ClassVar[str]
     """The part of a stored label that a file contains."""
-    label_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    label_suffixes: ClassVar[tuple[str, ...]] = folders.SUFFIXES
     """Suffixes of the label files."""
 
     def __init__(
@@ -350,12 +343,14 @@ class PairedFolders(ImageFiles):
         space: LabelSpace,
         bits: int | None = None,
     ):
-        root, self._label_folder = existing_folder(images), existing_folder(labels)
-        files = picture_files(root)
+        root, self._label_folder = folders.existing_folder(images), folders.existing_folder(labels)
+        files = folders.picture_files(root)
         super().__init__(
             name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
         )
-        label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
+        label_names = by_stem(
+            self._label_folder, folders.picture_files(labels, self.label_suffixes)
+        )
         finder = ImageFinder(root, files)
         found: dict[str, str] = {}
         for key, label in label_names.items():
@@ -392,6 +387,6 @@ class PairedFolders(ImageFiles):
     def describe_content(self) -> dict[str, Any]:
         labels = [name for name in self._label_names if name is not None]
         return {
-            "images": content_digest(self._root, self._files),
-            "labels": label_digest(self._label_folder, labels),
+            "images": folders.content_digest(self._root, self._files),
+            "labels": folders.label_digest(self._label_folder, labels),
         }
