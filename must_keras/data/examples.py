@@ -3,10 +3,8 @@
 The rule is per image and head, and whole: ground truth is never mixed with a pseudo label.
 """
 
-import bisect
 import collections
 import dataclasses
-import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -192,15 +190,15 @@ class ConcatenatedExamples:
 
     def __init__(self, parts: Sequence[LabeledExamples]):
         self.parts = tuple(parts)
-        self._ends = list(itertools.accumulate(len(part) for part in self.parts))
+        self._firsts = np.cumsum([0, *map(len, self.parts)])
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._firsts[-1])
 
     def locate(self, index: int) -> tuple[LabeledExamples, int]:
         """Return the part that contains an index, and the index within it."""
-        part = bisect.bisect_right(self._ends, index)
-        return self.parts[part], index - (self._ends[part - 1] if part else 0)
+        part = self._firsts.searchsorted(index, side="right") - 1
+        return self.parts[part], index - int(self._firsts[part])
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """See LabeledExamples.load."""
