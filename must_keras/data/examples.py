@@ -11,8 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from must_keras.data.sources import LabelSpace, LabelSpaces, Source
-from must_keras.data.sources.source import Stored
+from must_keras.data.sources.source import LabelSpace, LabelSpaces, Source, Stored
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task

@@ -15,7 +15,8 @@ from must_keras.errors import UserError
 # A side of an image in pixels: what PNG can hold. Larger numbers are ids or damage.
 _MAX_SIDE = 2**31 - 1
 _MAX_ID = 2**63 - 1
-_NUMBERS = frozenset((int, float))
+# Types of numbers in JSON: of a bool too, isinstance would be true.
+NUMBERS = frozenset((int, float))
 # Kinds that a repr alone does not show clearly.
 _KINDS = {type(None): " (null)", str: " (text)"}
 # As annotation tools write them; VOC tools write "Unspecified" for an unset flag.
@@ -56,9 +57,7 @@ def flag_of(value: Any) -> bool | None:
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
     """Return (height, width) where both are whole numbers of at least 1, or None."""
-    if not all(
-        type(v) in _NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)
-    ):
+    if not all(type(v) in NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)):
         return None
     return int(height), int(width)
 
@@ -128,7 +127,7 @@ class Entry:
     def integer(self, field: str, low: int = -_MAX_ID, high: int = _MAX_ID) -> int:
         """Return a whole number from `low` to `high`."""
         value = self.fields.get(field)
-        if type(value) in _NUMBERS and low <= value <= high and value == int(value):
+        if type(value) in NUMBERS and low <= value <= high and value == int(value):
             return int(value)
         limits = "" if (low, high) == (-_MAX_ID, _MAX_ID) else f" from {low} to {high}"
         raise self.wrong(field, f"a whole number{limits}")
@@ -157,7 +156,7 @@ class Entry:
         value = self.fields.get(field)
         if value is None:
             return None
-        if type(value) not in _NUMBERS or not 0 <= value <= 1:
+        if type(value) not in NUMBERS or not 0 <= value <= 1:
             raise self.wrong(field, "a number from 0 to 1")
         return float(value)
 
@@ -169,7 +168,7 @@ class Entry:
         if type(value) is list and len(value) == 4:
             x, y, width, height = value
             kinds = {type(x), type(y), type(width), type(height)}
-            if kinds <= _NUMBERS and width >= 0 and height >= 0 and are_finite(value):
+            if kinds <= NUMBERS and width >= 0 and height >= 0 and are_finite(value):
                 return float(x), float(y), float(width), float(height)
         raise self.wrong(
             field, "[x, y, width, height]: four finite numbers in pixels, the last two not negative"

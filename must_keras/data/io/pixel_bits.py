@@ -49,16 +49,15 @@ def _stated_bits(image: Image.Image) -> int | None:
     tags = getattr(image, "tag_v2", None)
     if tags is None or not image.mode.startswith("I"):
         return None
-    stated = [tags.get(_BITS_PER_SAMPLE)]
-    stated += [_exponent(tags.get(tag)) for tag in (_S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
-    firsts = [value[0] if isinstance(value, tuple) and value else value for value in stated]
-    bits = [int(value) for value in firsts if value is not None and 8 <= value < 16]
+    values = [tags.get(tag) for tag in (_BITS_PER_SAMPLE, _S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
+    firsts = [value[0] if isinstance(value, tuple) and value else value for value in values]
+    stated = [firsts[0], *map(_exponent, firsts[1:])]
+    bits = [int(value) for value in stated if value is not None and 8 <= value < 16]
     return min(bits) if bits and np.asarray(image).max() < 2 ** min(bits) else None
 
 
-def _exponent(largest: object) -> int | None:
+def _exponent(value: object) -> int | None:
     """Return the k of 2^k - 1; None for another number, which is the largest of one picture."""
-    value = largest[0] if isinstance(largest, tuple) and largest else largest
     if not isinstance(value, int | float) or value < 1 or value != int(value):
         return None
     exponent = (int(value) + 1).bit_length() - 1
