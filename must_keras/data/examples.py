@@ -5,13 +5,13 @@ The rule is per image and head, and whole: ground truth is never mixed with a ps
 
 import collections
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from must_keras.data.sources.source import LabelSpace, LabelSpaces, Source, Stored
+from must_keras.data.io.notices import warn
+from must_keras.data.sources.source import LabelSpace, Source, Stored, unknown_head
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
@@ -77,7 +77,6 @@ class LabeledExamples:
         self._pseudo = dict(pseudo or {})
         self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
         self._warned: set[str] = set()
-        self._spaces = LabelSpaces(source.name, source.label_spaces)
         check_label_spaces(source, tasks)
 
     def __len__(self) -> int:
@@ -123,7 +122,7 @@ class LabeledExamples:
         for task in tasks:
             name, pseudo = task.name, None if is_gone else self._pseudo.get(task.name)
             if name in ground_truth:
-                kind = self._spaces[name].kind
+                kind = self.source.label_spaces[name].kind
                 check_label(self._where(index), task, ground_truth[name])
                 labels[name], origins[name] = task.labels.adapt(ground_truth[name], kind), "true"
             elif pseudo is not None and not pseudo.reader.is_empty(index):
@@ -145,9 +144,11 @@ class LabeledExamples:
                 f"{self._where(index)}: its labels are a {type(labels).__name__}, expected {{head: "
                 "stored label}"
             )
+        known = self.source.label_spaces
         for head in labels:
-            if head not in self.source.label_spaces:
-                raise UserError(f"{self._where(index)}: {self._spaces.unknown(head)}")
+            if head not in known:
+                problem = unknown_head(self.source.name, known, head)
+                raise UserError(f"{self._where(index)}: {problem}")
 
     def _where(self, index: int) -> str:
         return f"source {self.source.name!r}, image {self.source.image_id(index)!r}"
@@ -157,10 +158,9 @@ class LabeledExamples:
         count = 0 if task.name in self._warned else task.labels.num_truncated(label)
         if count:
             self._warned.add(task.name)
-            print(
-                f"warning: {self.source.name}: image {self.source.image_id(index)!r} has {count} "
-                f"more objects than head {task.name!r} has room for; they are ignored",
-                file=sys.stderr,
+            warn(
+                f"{self.source.name}: image {self.source.image_id(index)!r} has {count} "
+                f"more objects than head {task.name!r} has room for; they are ignored"
             )
 
 
@@ -296,11 +296,10 @@ def check_label(where: str, task: Task, label: Any) -> None:
 
 def check_labels_head(where: str, source: Source, task: Task) -> None:
     """Raise UserError where a source has no labels for a head; `where` names who needs them."""
-    found = LabelSpaces(source.name, source.label_spaces)
-    if task.name not in found:
+    if task.name not in source.label_spaces:
+        problem = unknown_head(source.name, source.label_spaces, task.name)
         raise UserError(
-            f"{where}: {found.unknown(task.name)}: the source's head= and the name of the task "
-            "must be the same"
+            f"{where}: {problem}: the source's head= and the name of the task must be the same"
         )
 
 

@@ -270,7 +270,7 @@ def listed(file: pathlib.Path, content: Any, key: str, kind: str, expected: str)
     return entries(file, kind, content[key])
 
 
-def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
+def entries(file: pathlib.Path | str, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
     """Yield the entries of a list."""
     return (Entry(file, kind, position, item) for position, item in enumerate(items))
 

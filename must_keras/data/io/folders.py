@@ -3,12 +3,11 @@
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.data.io.notices import Notes
+from must_keras.data.io.notices import Notes, warn
 from must_keras.errors import Path, UserError
 from must_keras.files import file_sha256, list_sha256
 
@@ -111,7 +110,7 @@ def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[s
             f"{root} holds no picture ({expected}){_listing(passed, '; passed over: ')}"
         )
     if passed.counts:
-        print(f"warning: {root}: {_listing(passed, 'passed over as pictures: ')}", file=sys.stderr)
+        warn(f"{root}: {_listing(passed, 'passed over as pictures: ')}")
     return sorted(found)
 
 

@@ -3,7 +3,6 @@
 import array
 import collections
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from must_keras.data.io.coco_segmentations import (
 )
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.notices import Notes
+from must_keras.data.io.notices import Notes, warn
 from must_keras.data.io.text_files import read_json
 from must_keras.data.sources.image_files import BoxFiles, BoxTable
 from must_keras.data.sources.source import LabelSpace, spaces
@@ -190,10 +189,9 @@ def _categories(path: pathlib.Path, content: Any) -> Categories:
         alike[names.as_read(name).casefold()].append(name)
     for same in alike.values():
         if len(same) > 1:
-            print(
-                f"warning: {path}: the categories {few(same)} differ in case or spaces alone and "
-                "are different classes; Relabeled joins classes",
-                file=sys.stderr,
+            warn(
+                f"{path}: the categories {few(same)} differ in case or spaces alone and are "
+                "different classes; Relabeled joins classes"
             )
     return categories
 

@@ -9,15 +9,15 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from must_keras.data.io.annotation_fields import Categories, Entry, streamed_entries
+from must_keras.data.io.annotation_fields import Categories, Entry, entries, streamed_entries
 from must_keras.data.io.folders import Path, existing_folder, label_digest
 from must_keras.data.io.images import read_triples, upright_size
 from must_keras.data.io.map_codes import looked_up
+from must_keras.data.io.notices import warn
 from must_keras.data.names import FileFinder, check_inside
 from must_keras.data.sources.image_files import BoxFiles, BoxTable, ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
@@ -150,7 +150,7 @@ def _take_segments(picture: _Picture, entry: Entry, indices: Mapping[int | str, 
     """Add the segments of an annotation to its picture."""
     infos = entry.items("segments_info", 'a list of {"id", "category_id"}')
     where = f"segment of {picture.map_file}"
-    for info in (Entry(entry.where, where, i, info) for i, info in enumerate(infos)):
+    for info in entries(entry.where, where, infos):
         picture.segments.append(info.integer("id", 1, _MAX_SEGMENT))
         picture.classes.append(info.one_of(indices, "category"))
     if len(set(picture.segments)) < len(infos):
@@ -219,10 +219,9 @@ class Objects365(BoxFiles):
                 f"{root}/{_patch_and_name(written[0])}"
             )
         if self.num_absent:
-            print(
-                f"warning: {self.num_absent} of {len(files)} images of {self._path} are not in "
-                f"{root} and are left out; the first is {written[files.index(None)]}",
-                file=sys.stderr,
+            warn(
+                f"{self.num_absent} of {len(files)} images of {self._path} are not in {root} and "
+                f"are left out; the first is {written[files.index(None)]}"
             )
         image_files = [files[i] for i in kept]
         self._sizes = [sizes[i] or upright_size(root / files[i]) for i in kept]

@@ -6,7 +6,7 @@ Sources that people write themselves subclass `Source`; its methods and attribut
 import abc
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -80,13 +80,13 @@ class LabelSpaces(dict[str, LabelSpace]):
         self._name = name
 
     def __missing__(self, head: str) -> LabelSpace:
-        raise UserError(self.unknown(head))
+        raise UserError(unknown_head(self._name, self, head))
 
-    def unknown(self, head: str) -> str:
-        """Return the error text for a head that the source does not label."""
-        heads = ", ".join(self) or "no head"
-        text = f"source {self._name!r} labels {heads}, not {head!r}"
-        return f"{text}; {nearest(head, tuple(self))}" if self else text
+
+def unknown_head(name: str, heads: Collection[str], head: str) -> str:
+    """Return the error text for a head that a source, which labels `heads`, does not label."""
+    text = f"source {name!r} labels {', '.join(heads) or 'no head'}, not {head!r}"
+    return f"{text}; {nearest(head, tuple(heads))}" if heads else text
 
 
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
