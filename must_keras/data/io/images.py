@@ -1,6 +1,7 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
 import contextlib
+import pathlib
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -111,11 +112,16 @@ def read_coded(path: Path) -> CodedPicture:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """Return a picture of one number a pixel: integers as stored, or float32 of a TIFF: [h, w].
+    """Return a file of one number a pixel, [h, w]: a picture, or see `read_array` and `read_exr`.
+
+    A picture has integers as stored, or float32 of a TIFF.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
     """
+    read = {".npy": read_array, ".exr": read_exr}.get(pathlib.Path(path).suffix.lower())
+    if read is not None:
+        return read(path)
     with _opened(path) as (image, orientation):
         return _numbers(path, image, orientation)
 

@@ -75,9 +75,7 @@ def _has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
         return False
     if image.format == "TIFF":
         return (image.tag_v2.get(_BITS_PER_SAMPLE) or (8,))[0] == 16
-    if image.format != "PNG":
-        return False
-    return _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
+    return image.format == "PNG" and _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
 
 
 def _content(stored: Path | bytes, size: int = -1) -> bytes:

@@ -8,14 +8,7 @@ import numpy as np
 
 from must_keras.data.io.depth_codes import DepthValues
 from must_keras.data.io.folders import SUFFIXES, content_digest, picture_files
-from must_keras.data.io.images import (
-    load_array,
-    read_array,
-    read_coded,
-    read_exr,
-    read_numbers,
-    read_triples,
-)
+from must_keras.data.io.images import load_array, read_array, read_coded, read_numbers, read_triples
 from must_keras.data.io.map_codes import Color, Colors, Palettes, Values, checked_color
 from must_keras.data.io.notices import MAX_EXAMINED
 from must_keras.data.names import stem
@@ -145,8 +138,7 @@ class DepthMaps(PairedFolders):
         return super().describe() | unit | self._values.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        read = {".npy": read_array, ".exr": read_exr}.get(path.suffix.lower(), read_numbers)
-        return self._values.meters(read(path), where=str(path), notices=self.notices)
+        return self._values.meters(read_numbers(path), where=str(path), notices=self.notices)
 
 
 Axes = Literal["camera", "opengl", "directx"]
