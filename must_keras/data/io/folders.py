@@ -53,6 +53,8 @@ _MAGIC = re.compile(
     rb"BM....\0\0\0\0|....ftypavi[fs]|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|P[1-6]\s+[\d#]",
     re.DOTALL,
 )
+# Characters that are in no text.
+_CONTROL = re.compile(r"[^\t\n\r\f\x20-\U0010ffff]")
 # Bytes that are read of a file of unknown suffix.
 _HEAD_BYTES = 64
 # Kinds of files that a message names.
@@ -182,9 +184,7 @@ def _unusable(entry: os.DirEntry[str]) -> str | None:
 def _is_plain_text(head: bytes) -> bool:
     # The last character may be cut.
     text = head.decode("utf-8", errors="ignore")
-    return len(text.encode()) >= len(head) - 3 and not re.search(
-        r"[^\t\n\r\f\x20-\U0010ffff]", text
-    )
+    return len(text.encode()) >= len(head) - 3 and not _CONTROL.search(text)
 
 
 def _is_loop(base: str, name: str) -> bool:

@@ -285,9 +285,8 @@ class ImagesOnly(ImageFiles):
     searches_root = True
 
     def __init__(self, *, name: str, root: Path, bits: int | None = None):
-        super().__init__(
-            name=name, root=root, files=folders.picture_files(root), label_spaces={}, bits=bits
-        )
+        files = folders.picture_files(root)
+        super().__init__(name=name, root=root, files=files, label_spaces={}, bits=bits)
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}
@@ -348,9 +347,8 @@ class PairedFolders(ImageFiles):
         super().__init__(
             name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
         )
-        label_names = by_stem(
-            self._label_folder, folders.picture_files(labels, self.label_suffixes)
-        )
+        label_files = folders.picture_files(labels, self.label_suffixes)
+        label_names = by_stem(self._label_folder, label_files)
         finder = ImageFinder(root, files)
         found: dict[str, str] = {}
         for key, label in label_names.items():

@@ -98,7 +98,7 @@ class ListedFiles(Source):
         """Return the entries of the list."""
         return map(self._listed, range(len(self)))
 
-    def _listed(self, index: int) -> Self:
+    def _listed(self, index: int) -> ListedFile:
         digest = self._sha256[32 * index : 32 * (index + 1)]
         return ListedFile(self.image_id(index), int(self._sizes[index]), digest.hex())
 

@@ -159,8 +159,9 @@ class _Named:
 class Source(abc.ABC):
     """Images with ground truth in a fixed order: the base class of sources of your own.
 
-    Files below a folder have a base class that reads the images: `image_files.ImageFiles`, or
-    `image_files.PairedFolders` where each image has a map of its size in a second folder.
+    Files below a folder have a base class that reads the images: `image_files.ImageFiles`,
+    `image_files.BoxFiles` where an annotation file has boxes, or `image_files.PairedFolders` where
+    each image has a map of its size in a second folder.
 
     A subclass sets `name` and `label_spaces` and implements `__len__`, `image_id`, `image`,
     `labels` and `describe`; `class_label` and `objects` make stored labels. Methods may be called
