@@ -90,10 +90,11 @@ class FolderPerClass(_Classified):
             if "/" not in file:
                 raise UserError(f"{root / file} is in no class's folder")
         folder_of = {file: file.split("/")[0] for file in files}
-        folders = sorted(set(folder_of.values()))
+        with_pictures = set(folder_of.values())
+        folders = sorted(with_pictures)
         for path in sorted(root.iterdir()) if classes is None else ():
             is_hidden = path.name.startswith(".") or not names.is_text(path.name)
-            if path.is_dir() and path.name not in folders and not is_hidden:
+            if path.name not in with_pictures and not is_hidden and path.is_dir():
                 raise UserError(f"{path} holds no picture")
         same = names.ambiguous(folders)
         if same is not None:
