@@ -14,10 +14,8 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops import sampling
+from must_keras.ops import Tensor, sampling
 from must_keras.ops.views import View, letterbox, mirrored
-
-Tensor = Any
 
 # Purposes of the random numbers that belong to one key.
 _VIEW, _COLOR, _CHANGES = 101, 102, 103

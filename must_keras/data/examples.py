@@ -3,18 +3,15 @@
 The rule is per image and head, and whole: ground truth is never mixed with a pseudo label.
 """
 
-import bisect
 import collections
 import dataclasses
-import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from must_keras.data.sources import LabelSpace, LabelSpaces, Source
-from must_keras.data.sources.source import Stored
+from must_keras.data.io.notices import warn
+from must_keras.data.sources.source import LabelSpace, Source, Stored, unknown_head
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
@@ -54,6 +51,10 @@ class LabeledExamples:
         pseudo: {head: pseudo labels of this source}; for images without ground truth of the head.
         indices: which images of the source, in their order; None for all.
 
+    Attributes:
+        source: see above.
+        tasks: see above.
+
     Raises:
         UserError: the source's labels have another meaning than the head's.
 
@@ -72,20 +73,14 @@ class LabeledExamples:
         indices: Sequence[int] | None = None,
     ):
         self.source = source
-        self._tasks = tuple(tasks)
+        self.tasks = tuple(tasks)
         self._pseudo = dict(pseudo or {})
         self._places = range(len(source)) if indices is None else np.asarray(indices, np.int64)
         self._warned: set[str] = set()
-        self._spaces = LabelSpaces(source.name, source.label_spaces)
         check_label_spaces(source, tasks)
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Names of the tasks."""
-        return tuple(task.name for task in self._tasks)
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """Return the image, [h, w, 3] uint8, and {head: stored label}."""
@@ -119,7 +114,7 @@ class LabeledExamples:
         """
         index = self._place(index)
         is_gone = self.source.is_gone(index)
-        tasks = self._tasks if tasks is None else tasks
+        tasks = self.tasks if tasks is None else tasks
         is_asked = any(task.name in self.source.label_spaces for task in tasks)
         ground_truth = self.source.labels(index) if is_asked and not is_gone else {}
         self._check_heads(ground_truth, index)
@@ -127,7 +122,7 @@ class LabeledExamples:
         for task in tasks:
             name, pseudo = task.name, None if is_gone else self._pseudo.get(task.name)
             if name in ground_truth:
-                kind = self._spaces[name].kind
+                kind = self.source.label_spaces[name].kind
                 check_label(self._where(index), task, ground_truth[name])
                 labels[name], origins[name] = task.labels.adapt(ground_truth[name], kind), "true"
             elif pseudo is not None and not pseudo.reader.is_empty(index):
@@ -149,9 +144,11 @@ class LabeledExamples:
                 f"{self._where(index)}: its labels are a {type(labels).__name__}, expected {{head: "
                 "stored label}"
             )
+        known = self.source.label_spaces
         for head in labels:
-            if head not in self.source.label_spaces:
-                raise UserError(f"{self._where(index)}: {self._spaces.unknown(head)}")
+            if head not in known:
+                problem = unknown_head(self.source.name, known, head)
+                raise UserError(f"{self._where(index)}: {problem}")
 
     def _where(self, index: int) -> str:
         return f"source {self.source.name!r}, image {self.source.image_id(index)!r}"
@@ -161,10 +158,9 @@ class LabeledExamples:
         count = 0 if task.name in self._warned else task.labels.num_truncated(label)
         if count:
             self._warned.add(task.name)
-            print(
-                f"warning: {self.source.name}: image {self.source.image_id(index)!r} has {count} "
-                f"more objects than head {task.name!r} has room for; they are ignored",
-                file=sys.stderr,
+            warn(
+                f"{self.source.name}: image {self.source.image_id(index)!r} has {count} "
+                f"more objects than head {task.name!r} has room for; they are ignored"
             )
 
 
@@ -193,15 +189,15 @@ class ConcatenatedExamples:
 
     def __init__(self, parts: Sequence[LabeledExamples]):
         self.parts = tuple(parts)
-        self._ends = list(itertools.accumulate(len(part) for part in self.parts))
+        self._firsts = np.cumsum([0, *map(len, self.parts)])
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._firsts[-1])
 
     def locate(self, index: int) -> tuple[LabeledExamples, int]:
         """Return the part that contains an index, and the index within it."""
-        part = bisect.bisect_right(self._ends, index)
-        return self.parts[part], index - (self._ends[part - 1] if part else 0)
+        part = self._firsts.searchsorted(index, side="right") - 1
+        return self.parts[part], index - int(self._firsts[part])
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """See LabeledExamples.load."""
@@ -260,7 +256,7 @@ def count_origins(
     random = np.random.default_rng(seed)
     counts = {
         part.source.name: {
-            head: collections.Counter(true=0, pseudo=0, missing=0) for head in part.heads
+            task.name: collections.Counter(true=0, pseudo=0, missing=0) for task in part.tasks
         }
         for part in examples.parts
     }
@@ -300,11 +296,10 @@ def check_label(where: str, task: Task, label: Any) -> None:
 
 def check_labels_head(where: str, source: Source, task: Task) -> None:
     """Raise UserError where a source has no labels for a head; `where` names who needs them."""
-    found = LabelSpaces(source.name, source.label_spaces)
-    if task.name not in found:
+    if task.name not in source.label_spaces:
+        problem = unknown_head(source.name, source.label_spaces, task.name)
         raise UserError(
-            f"{where}: {found.unknown(task.name)}: the source's head= and the name of the task "
-            "must be the same"
+            f"{where}: {problem}: the source's head= and the name of the task must be the same"
         )
 
 

@@ -41,11 +41,6 @@ def is_text(name: str) -> bool:
     return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
-def shown(name: str) -> str:
-    """Return a name in quotes, with escapes for characters that look like others."""
-    return ascii(name)
-
-
 def ambiguous(names: Iterable[str]) -> tuple[str, str] | None:
     """Return two different names that read the same, or None."""
     first: dict[str, str] = {}
@@ -104,8 +99,8 @@ class Names:
             found = self._grouped[key].get(key(reading), [])
             if len(found) > 1:
                 raise UserError(
-                    f"{shown(name)} may mean {shown(found[0])} or {shown(found[1])}, which read "
-                    "the same: rename one of them"
+                    f"{name!a} may mean {found[0]!a} or {found[1]!a}, which read the same: rename "
+                    "one of them"
                 )
             if found:
                 return found[0]

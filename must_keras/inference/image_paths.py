@@ -49,7 +49,7 @@ def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
         pairs += found
     odd = [file for name, file in pairs if not names.is_text(name)]
     if odd:
-        first = names.shown(str(odd[0]))
+        first = ascii(str(odd[0]))
         print(
             f"warning: {len(odd)} files are skipped: their names are not UTF-8 text or contain "
             f"control characters; the first is {first}",

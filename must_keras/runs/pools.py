@@ -230,8 +230,8 @@ def _blocks(
         ]
         if places:
             found = track(places, f"files of {source.name}", len(places)) if reads else places
-            entry = ListedFile.of if reads else ListedFile.unread
-            blocks.append(_block(source, len(blocks), (entry(source, i) for i in found)))
+            files = (ListedFile.of(source, i, reads=reads) for i in found)
+            blocks.append(_block(source, len(blocks), files))
     return blocks
 
 

@@ -150,6 +150,6 @@ def test_files_are_looked_at_once_however_often_a_source_is_described(tmp_path, 
         looked.append(folder)
         return content_digest(folder, files)
 
-    monkeypatch.setattr("must_keras.data.sources.image_files.content_digest", digest)
+    monkeypatch.setattr("must_keras.data.io.folders.content_digest", digest)
     photos = ImagesOnly(name="photos", root=tmp_path)
     assert photos.describe() == photos.describe() and len(looked) == 1

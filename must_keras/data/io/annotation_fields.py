@@ -4,7 +4,7 @@ import math
 import pathlib
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from must_keras import errors
@@ -15,7 +15,8 @@ from must_keras.errors import UserError
 # A side of an image in pixels: what PNG can hold. Larger numbers are ids or damage.
 _MAX_SIDE = 2**31 - 1
 _MAX_ID = 2**63 - 1
-_NUMBERS = frozenset((int, float))
+# Types of numbers in JSON: of a bool too, isinstance would be true.
+NUMBERS = frozenset((int, float))
 # Kinds that a repr alone does not show clearly.
 _KINDS = {type(None): " (null)", str: " (text)"}
 # As annotation tools write them; VOC tools write "Unspecified" for an unset flag.
@@ -56,9 +57,7 @@ def flag_of(value: Any) -> bool | None:
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
     """Return (height, width) where both are whole numbers of at least 1, or None."""
-    if not all(
-        type(v) in _NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)
-    ):
+    if not all(type(v) in NUMBERS and 1 <= v <= _MAX_SIDE and v == int(v) for v in (height, width)):
         return None
     return int(height), int(width)
 
@@ -128,7 +127,7 @@ class Entry:
     def integer(self, field: str, low: int = -_MAX_ID, high: int = _MAX_ID) -> int:
         """Return a whole number from `low` to `high`."""
         value = self.fields.get(field)
-        if type(value) in _NUMBERS and low <= value <= high and value == int(value):
+        if type(value) in NUMBERS and low <= value <= high and value == int(value):
             return int(value)
         limits = "" if (low, high) == (-_MAX_ID, _MAX_ID) else f" from {low} to {high}"
         raise self.wrong(field, f"a whole number{limits}")
@@ -147,8 +146,7 @@ class Entry:
 
     def flag(self, field: str) -> bool:
         """Return a flag; see `flag_of`."""
-        value = self.fields.get(field)
-        found = flag_of(value)
+        found = flag_of(self.fields.get(field))
         if found is None:
             raise self.wrong(field, "a flag: 0, 1, true or false")
         return found
@@ -158,7 +156,7 @@ class Entry:
         value = self.fields.get(field)
         if value is None:
             return None
-        if type(value) not in _NUMBERS or not 0 <= value <= 1:
+        if type(value) not in NUMBERS or not 0 <= value <= 1:
             raise self.wrong(field, "a number from 0 to 1")
         return float(value)
 
@@ -170,7 +168,7 @@ class Entry:
         if type(value) is list and len(value) == 4:
             x, y, width, height = value
             kinds = {type(x), type(y), type(width), type(height)}
-            if kinds <= _NUMBERS and width >= 0 and height >= 0 and are_finite(value):
+            if kinds <= NUMBERS and width >= 0 and height >= 0 and are_finite(value):
                 return float(x), float(y), float(width), float(height)
         raise self.wrong(
             field, "[x, y, width, height]: four finite numbers in pixels, the last two not negative"
@@ -272,7 +270,7 @@ def listed(file: pathlib.Path, content: Any, key: str, kind: str, expected: str)
     return entries(file, kind, content[key])
 
 
-def entries(file: pathlib.Path, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
+def entries(file: pathlib.Path | str, kind: str, items: Iterable[Any]) -> Iterator[Entry]:
     """Yield the entries of a list."""
     return (Entry(file, kind, position, item) for position, item in enumerate(items))
 
@@ -294,34 +292,39 @@ def streamed_entries(path: pathlib.Path, key: str, kind: str) -> Iterator[Entry]
 class Categories:
     """The categories of an annotation file like COCO's, in the order of their ids.
 
+    Args:
+        found: their entries.
+        read_id: returns an entry's id: `Entry.integer` where texts are none.
+
+    Attributes:
+        names: {id: name}.
+
+    Raises:
+        UserError: two categories have one id or name.
+
     Example:
-        categories = Categories()
-        categories.add(7, Entry("a.json", "category", 0, {"id": 7, "name": "cat"}))
+        categories = Categories([Entry("a.json", "category", 0, {"id": 7, "name": "cat"})])
         categories.classes  # ("cat",)
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, found: Iterable[Entry], read_id: Callable[[Entry, str], int | str] = Entry.key
+    ):
         self.names: dict[int | str, str] = {}
-        self._id_of: dict[str, int | str] = {}
-
-    def add(self, key: int | str, entry: Entry) -> None:
-        """Add a category by its id.
-
-        Raises:
-            UserError: another category has its id or name.
-        """
-        name = entry.class_name()
-        if key in self.names:
-            raise entry.error(
-                f"({name!r}) has the id of another category, {self.names[key]!r}: different ids "
-                "are expected"
-            )
-        if name in self._id_of:
-            raise entry.error(
-                f"has the name {name!r} of category {self._id_of[name]!r}: different names are "
-                "expected; rename one, or remove one that no annotation uses"
-            )
-        self.names[key], self._id_of[name] = name, key
+        id_of: dict[str, int | str] = {}
+        for entry in found:
+            key, name = read_id(entry, "id"), entry.class_name()
+            if key in self.names:
+                raise entry.error(
+                    f"({name!r}) has the id of another category, {self.names[key]!r}: different "
+                    "ids are expected"
+                )
+            if name in id_of:
+                raise entry.error(
+                    f"has the name {name!r} of category {id_of[name]!r}: different names are "
+                    "expected; rename one, or remove one that no annotation uses"
+                )
+            self.names[key], id_of[name] = name, key
 
     @property
     def indices(self) -> dict[int | str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from must_keras.data.io.annotation_fields import Entry, are_finite, shown, whole_numbers
+from must_keras.data.io.annotation_fields import NUMBERS, Entry, are_finite, shown, whole_numbers
 from must_keras.ops.masks import run_lengths
 
 # Polygons, each [x0, y0, x1, y1, ...] in pixels, or COCO's compressed run lengths.
@@ -22,7 +22,6 @@ _MAX_IMAGES_AWAY = 16
 # pycocotools' run lengths have 32 bits.
 _MAX_PIXELS = 2**32 - 1
 _FIELD = "segmentation"
-_NUMBERS = frozenset((int, float))
 
 
 def read_segmentation(entry: Entry, size: tuple[int, int]) -> Segmentation | None:
@@ -60,7 +59,7 @@ def bounds(segmentation: Segmentation, size: tuple[int, int]) -> Sequence[float]
 
 
 def _polygons(entry: Entry, value: list[Any], size: tuple[int, int]) -> list[np.ndarray] | None:
-    if all(type(v) in _NUMBERS for v in value):
+    if all(type(v) in NUMBERS for v in value):
         value = [value]
     elif len(value) >= 3 and all(type(v) is list and len(v) == 2 for v in value):
         value = [[coordinate for point in value for coordinate in point]]
@@ -75,8 +74,8 @@ def _polygon(entry: Entry, points: Any, size: tuple[int, int]) -> np.ndarray | N
             '{"size", "counts"} for the whole annotation, or polygons'
         )
     expected = "expected [x0, y0, x1, y1, ...]: finite numbers in pixels, two for each point"
-    if type(points) is not list or not all(type(v) in _NUMBERS for v in points):
-        odd = next((v for v in points if type(v) not in _NUMBERS), points) if points else points
+    if type(points) is not list or not all(type(v) in NUMBERS for v in points):
+        odd = next((v for v in points if type(v) not in NUMBERS), points) if points else points
         raise entry.error(f"has {shown(odd)} in a polygon of its segmentation, {expected}")
     if len(points) % 2 or not are_finite(points):
         count = f"{len(points)} numbers" if len(points) % 2 else "a number that is not finite"

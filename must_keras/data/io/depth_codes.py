@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ class DepthValues:
         """
         sample = counts[:: max(counts.size // _SAMPLE, 1)]
         ends = tuple(np.quantile(sample, (_BEYOND_SHARE, 1 - _BEYOND_SHARE)).tolist())
-        found, top = _lonely_values(counts), counts.max()
+        found, top = list(_lonely_values(counts)), counts.max()
         with _lock:
             # The values found are compared with the files before, and this file with their values.
             for topic, (value, is_top) in self._lonely.items():
@@ -165,15 +165,14 @@ def _is_beyond(ends: tuple[float, float], value: float, is_top: bool) -> bool:
     return ends[1] > value if is_top else ends[0] < value
 
 
-def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
-    """Return (value, share, files needed) of an extreme value that many have and none is near.
+def _lonely_values(values: np.ndarray) -> Iterator[tuple[float, float, int]]:
+    """Yield (value, share, files needed) of extreme values that many have and none is near.
 
     One file is proof enough where the next value is far; a wall may be at the end of one image.
     """
-    found = []
     top, bottom = values.max(), values.min()
     if top == bottom:
-        return []
+        return
     for value, is_top in ((top, True), (bottom, False)):
         others = values[values != value]
         share = 1.0 - others.size / values.size
@@ -184,12 +183,11 @@ def _lonely_values(values: np.ndarray) -> list[tuple[float, float, int]]:
             is_top and ratio >= _APART and share >= _APART_SHARE
         ):
             if _is_apart(value, others):
-                found.append((float(value), share, 1))
+                yield float(value), share, 1
         elif is_top and share >= _APART_SHARE:
             close = np.count_nonzero(others > _CLOSE * top) / values.size
             if close < _RARE * share:
-                found.append((float(value), share, 2))
-    return found
+                yield float(value), share, 2
 
 
 def _is_apart(value: float, others: np.ndarray) -> bool:

@@ -3,12 +3,11 @@
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.data.io.notices import Notes
+from must_keras.data.io.notices import Notes, warn
 from must_keras.errors import Path, UserError
 from must_keras.files import file_sha256, list_sha256
 
@@ -54,6 +53,8 @@ _MAGIC = re.compile(
     rb"BM....\0\0\0\0|....ftypavi[fs]|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|P[1-6]\s+[\d#]",
     re.DOTALL,
 )
+# Characters that are in no text.
+_CONTROL = re.compile(r"[^\t\n\r\f\x20-\U0010ffff]")
 # Bytes that are read of a file of unknown suffix.
 _HEAD_BYTES = 64
 # Kinds of files that a message names.
@@ -111,7 +112,7 @@ def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[s
             f"{root} holds no picture ({expected}){_listing(passed, '; passed over: ')}"
         )
     if passed.counts:
-        print(f"warning: {root}: {_listing(passed, 'passed over as pictures: ')}", file=sys.stderr)
+        warn(f"{root}: {_listing(passed, 'passed over as pictures: ')}")
     return sorted(found)
 
 
@@ -120,9 +121,7 @@ def _listing(passed: Notes, before: str) -> str:
     if not passed.counts:
         return ""
     total, named = passed.counts.total(), passed.counts.most_common(_MAX_NAMED)
-    parts = [
-        f"{count} {kind} (for example {names.shown(passed.first[kind])})" for kind, count in named
-    ]
+    parts = [f"{count} {kind} (for example {passed.first[kind]!a})" for kind, count in named]
     more = total - sum(count for _, count in named)
     parts += [f"{more} others"] if more else []
     return f"{before}{total} files: {', '.join(parts)}"
@@ -185,9 +184,7 @@ def _unusable(entry: os.DirEntry[str]) -> str | None:
 def _is_plain_text(head: bytes) -> bool:
     # The last character may be cut.
     text = head.decode("utf-8", errors="ignore")
-    return len(text.encode()) >= len(head) - 3 and not re.search(
-        r"[^\t\n\r\f\x20-\U0010ffff]", text
-    )
+    return len(text.encode()) >= len(head) - 3 and not _CONTROL.search(text)
 
 
 def _is_loop(base: str, name: str) -> bool:

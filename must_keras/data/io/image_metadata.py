@@ -35,7 +35,8 @@ _MAX_ENTRIES = 65_535
 _MAX_TEXT, _MAX_CHUNKS = 2**20, 2**20
 # Bytes of a file that is copied without its metadata.
 _MAX_FILE = 2**30
-_PNG = b"\x89PNG\r\n\x1a\n"
+# The first bytes of files of these formats.
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # Chunks that a PNG's pixels depend on.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # JFIF's and Adobe's markers name the colors that a JPEG's numbers are.
@@ -96,19 +97,15 @@ def of_image(image: Image.Image, file: BinaryIO) -> Metadata:
 def without_metadata(file: BinaryIO) -> WithoutMetadata | None:
     """Return the pixels of a JPEG or PNG file alone; None for other files and very large ones."""
     file.seek(0)
-    if not file.read(8).startswith((b"\xff\xd8\xff", _PNG)):
+    start = file.read(8)
+    if not start.startswith((_JPEG, _PNG)) or os.fstat(file.fileno()).st_size > _MAX_FILE:
         return None
-    if os.fstat(file.fileno()).st_size > _MAX_FILE:
-        return None
-    file.seek(0)
-    content = file.read()
-    if content.startswith(b"\xff\xd8\xff"):
+    content = start + file.read()
+    if start.startswith(_JPEG):
         return _jpeg_without_metadata(content)
-    kept = [_PNG]
-    for offset, kind, size in _chunks(_reader(content)):
-        if kind in _PIXEL_CHUNKS:
-            kept.append(content[offset : offset + size + 12])
-    return WithoutMetadata(io.BytesIO(b"".join(kept)), _png_metadata(_reader(content)))
+    read = _reader(content)
+    kept = [read(at, size + 12) for at, kind, size in _chunks(read) if kind in _PIXEL_CHUNKS]
+    return WithoutMetadata(io.BytesIO(b"".join([_PNG, *kept])), _png_metadata(read))
 
 
 def _jpeg_without_metadata(content: bytes) -> WithoutMetadata:

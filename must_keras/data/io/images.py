@@ -1,6 +1,7 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
 import contextlib
+import pathlib
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -68,8 +69,11 @@ def read_image(
 def upright_size(path: Path) -> tuple[int, int]:
     """Return the (height, width) of `read_image(path)`, from the file's header alone."""
     with _opened(path, decode=False) as (image, orientation):
-        width, height = _stored_size(image)
-        return (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
+        width, height = image.size
+        # Pillow gives the upright size of a TIFF.
+        turned = image.tag_v2.get(image_metadata.ORIENTATION) if image.format == "TIFF" else 1
+        is_as_stored = (turned in _ON_THEIR_SIDE) == (orientation in _ON_THEIR_SIDE)
+        return (height, width) if is_as_stored else (width, height)
 
 
 class CodedPicture(NamedTuple):
@@ -98,19 +102,26 @@ def read_coded(path: Path) -> CodedPicture:
     with _opened(path) as (image, orientation):
         found = _numbers(path, image, orientation)
         colors = image.getpalette("RGB") if image.mode == "P" else None
-        is_transparent = _is_transparent(image)
+        least_alpha = (
+            image.convert("RGBA").getextrema()[3][0] if image.has_transparency_data else 255
+        )
     if found.dtype.kind == "f":
         raise UserError(f"{path} has floating point numbers (mode F), expected one integer a pixel")
     palette = None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
-    return CodedPicture(found, palette, is_transparent)
+    return CodedPicture(found, palette, is_transparent=least_alpha < 255)
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """Return a picture of one number a pixel: integers as stored, or float32 of a TIFF: [h, w].
+    """Return a file of one number a pixel, [h, w]: a picture, or see `read_array` and `read_exr`.
+
+    A picture has integers as stored, or float32 of a TIFF.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it has several numbers a pixel.
     """
+    read = {".npy": read_array, ".exr": read_exr}.get(pathlib.Path(path).suffix.lower())
+    if read is not None:
+        return read(path)
     with _opened(path) as (image, orientation):
         return _numbers(path, image, orientation)
 
@@ -208,12 +219,6 @@ def rgb(image: Image.Image, *, bits: int | None = None) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _is_transparent(image: Image.Image) -> bool:
-    if not image.has_transparency_data:
-        return False
-    return int(image.convert("RGBA").getextrema()[3][0]) < 255
-
-
 def _numbers(path: Path, image: Image.Image, orientation: int) -> np.ndarray:
     """Return an image as [h, w] numbers.
 
@@ -296,15 +301,6 @@ def _check_size(path: Path, width: int, height: int) -> None:
             f"{path} has {width}x{height} pixels by its header (width x height), more than the "
             f"{MAX_PIXELS // 1_000_000} million that are read: make it smaller, or leave it out"
         )
-
-
-def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Return the (width, height) of the pixels as stored in the file."""
-    width, height = image.size
-    # Pillow gives the upright size of a TIFF.
-    if image.format == "TIFF" and image.tag_v2.get(image_metadata.ORIENTATION) in _ON_THEIR_SIDE:
-        return height, width
-    return width, height
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -63,11 +63,10 @@ class Values:
         class_of = dict.fromkeys((IGNORE, *self._ignore), IGNORE)
         class_of |= {value: index for index, value in enumerate(self._values)}
         self._ignored = [value for value, meaning in class_of.items() if meaning == IGNORE]
-        self._known = np.array(sorted(class_of), np.int64)
-        self._class_of = np.array([class_of[value] for value in sorted(class_of)], np.uint8)
+        self._class_of = class_of
         # Nearly every map has bytes, for which OpenCV has tables.
         classes, unknown = self._look_up(np.arange(256))
-        self._byte_tables = classes.astype(np.uint8), unknown.astype(np.uint8)
+        self._byte_tables = classes, unknown.astype(np.uint8)
 
     def describe(self) -> dict[str, Any]:
         return {"values": self._values, "ignore": self._ignore}
@@ -89,7 +88,7 @@ class Values:
                 f"{_ranges(self._values)}, ignored {_ranges(self._ignored)}: values of classes are "
                 "named by values=(...), additional ones to be ignored by ignore=(...)"
             )
-        return classes.astype(np.uint8, copy=False)
+        return classes
 
     def _look_up(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the class of every value, and whether it has none."""
@@ -99,7 +98,7 @@ class Values:
             numbers = np.where(is_whole, values, _MAX_VALUE).astype(np.int64)
         else:
             numbers = values.astype(np.int64)
-        return _looked_up(numbers, self._known, self._class_of)
+        return looked_up(numbers, [*self._class_of], [*self._class_of.values()])
 
 
 class Colors:
@@ -131,10 +130,8 @@ class Colors:
                 f"ignored, received {len(self._colors)} colors and {len(self._ignore)} ignored, "
                 f"{len(set(known))} of them different"
             )
-        classes = [*range(num_classes), *[IGNORE] * len(self._ignore)]
-        codes = np.array([_code(np.array(color)) for color in known])
-        order = np.argsort(codes)
-        self._codes, self._classes = codes[order], np.array(classes, np.uint8)[order]
+        self._codes = _code(np.array(known))
+        self._classes = [*range(num_classes), *[IGNORE] * len(self._ignore)]
 
     def describe(self) -> dict[str, Any]:
         return {"colors": self._colors, "ignore_colors": self._ignore}
@@ -146,7 +143,7 @@ class Colors:
             UserError: one has no meaning; `where` names the file.
         """
         codes = _code(pixels.astype(np.int64))
-        classes, unknown = _looked_up(codes, self._codes, self._classes)
+        classes, unknown = looked_up(codes, self._codes, self._classes)
         if np.any(unknown):
             odd = np.unique(codes[unknown])
             shown = _few(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in odd)
@@ -289,12 +286,14 @@ def _as_integers(values: Any) -> tuple[int, ...] | None:
     return whole if whole == given and not isinstance(values, str | Mapping) else None
 
 
-def _looked_up(
-    numbers: np.ndarray, known: np.ndarray, class_of: np.ndarray
+def looked_up(
+    numbers: np.ndarray, known: Sequence[int], classes: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of every number, and whether it is none of the known ones (ascending)."""
-    places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-    return class_of[places], known[places] != numbers
+    """Return the class, uint8, of every number, and whether it is none of the known ones."""
+    order = np.argsort(known)
+    ascending, class_of = np.array(known, np.int64)[order], np.array(classes, np.uint8)[order]
+    places = np.minimum(np.searchsorted(ascending, numbers), len(known) - 1)
+    return class_of[places], ascending[places] != numbers
 
 
 def _code(colors: np.ndarray) -> np.ndarray:

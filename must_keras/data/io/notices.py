@@ -97,7 +97,7 @@ class Notices:
                 count = len(noticed.files)
                 files = noticed.first if count == 1 else f"{count} files, first {noticed.first}"
                 where = f"{self._where}: " if self._where else ""
-                print(f"warning: {where}{files}: {noticed.text}", file=sys.stderr)
+                warn(f"{where}{files}: {noticed.text}")
                 noticed.files.clear()
 
 
@@ -116,6 +116,11 @@ def gathered() -> Iterator[None]:
                 for notices in _gathering:
                     notices.report()
                 _gathering.clear()
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 # Of several sources: boxes that are left out.
@@ -145,7 +150,4 @@ class Notes:
     def warn(self, where: object) -> None:
         """Print one warning on stderr for each fact that was added."""
         for fact, count in self.counts.items():
-            print(
-                f"warning: {where}: {count} {fact}; the first is that of {self.first[fact]}",
-                file=sys.stderr,
-            )
+            warn(f"{where}: {count} {fact}; the first is that of {self.first[fact]}")

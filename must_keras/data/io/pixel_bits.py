@@ -34,12 +34,11 @@ def in_8_bits(deep: np.ndarray, bits: int | None) -> np.ndarray:
     full = 2 ** (bits or 16) - 1
     if bits is not None and deep.size and deep.max() > full:
         raise ValueError(f"its largest value is {deep.max()}, above {full}: bits={bits} is wrong")
-    if deep.dtype == np.uint16:
-        # A table needs no wider copy of a picture, which may have 200 megapixels.
-        counts = np.minimum(np.arange(2**16, dtype=np.int64), full)
-        return ((counts * 255 + full // 2) // full).astype(np.uint8)[deep]
-    counts = np.clip(deep.astype(np.int64), 0, full)
-    return ((counts * 255 + full // 2) // full).astype(np.uint8)
+    # A table needs no wider copy of a picture, which may have 200 megapixels.
+    by_table = deep.dtype == np.uint16
+    counts = np.clip(np.arange(2**16) if by_table else deep.astype(np.int64), 0, full)
+    found = ((counts * 255 + full // 2) // full).astype(np.uint8)
+    return found[deep] if by_table else found
 
 
 def _stated_bits(image: Image.Image) -> int | None:
@@ -50,16 +49,15 @@ def _stated_bits(image: Image.Image) -> int | None:
     tags = getattr(image, "tag_v2", None)
     if tags is None or not image.mode.startswith("I"):
         return None
-    stated = [tags.get(_BITS_PER_SAMPLE)]
-    stated += [_exponent(tags.get(tag)) for tag in (_S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
-    firsts = [value[0] if isinstance(value, tuple) and value else value for value in stated]
-    bits = [int(value) for value in firsts if value is not None and 8 <= value < 16]
+    values = [tags.get(tag) for tag in (_BITS_PER_SAMPLE, _S_MAX_SAMPLE_VALUE, _MAX_SAMPLE_VALUE)]
+    firsts = [value[0] if isinstance(value, tuple) and value else value for value in values]
+    stated = [firsts[0], *map(_exponent, firsts[1:])]
+    bits = [int(value) for value in stated if value is not None and 8 <= value < 16]
     return min(bits) if bits and np.asarray(image).max() < 2 ** min(bits) else None
 
 
-def _exponent(largest: object) -> int | None:
+def _exponent(value: object) -> int | None:
     """Return the k of 2^k - 1; None for another number, which is the largest of one picture."""
-    value = largest[0] if isinstance(largest, tuple) and largest else largest
     if not isinstance(value, int | float) or value < 1 or value != int(value):
         return None
     exponent = (int(value) + 1).bit_length() - 1
@@ -77,9 +75,7 @@ def _has_deep_colors(image: Image.Image, stored: Path | bytes) -> bool:
         return False
     if image.format == "TIFF":
         return (image.tag_v2.get(_BITS_PER_SAMPLE) or (8,))[0] == 16
-    if image.format != "PNG":
-        return False
-    return _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
+    return image.format == "PNG" and _content(stored, _PNG_DEPTH + 1)[_PNG_DEPTH] == 16
 
 
 def _content(stored: Path | bytes, size: int = -1) -> bytes:

@@ -1,7 +1,5 @@
 """Random access to the records of TFRecord files, by an index of their offsets."""
 
-import bisect
-import itertools
 import os
 import pathlib
 import struct
@@ -43,10 +41,10 @@ class Records:
     ):
         self._paths = [pathlib.Path(path) for path in paths]
         self.entries = [scan(p) for p in self._paths] if entries is None else list(entries)
-        self._ends = list(itertools.accumulate(map(len, self.entries)))
+        self._firsts = np.cumsum([0, *map(len, self.entries)])
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return int(self._firsts[-1])
 
     def locate(self, index: int) -> tuple[pathlib.Path, np.void]:
         """Return the file of a record, and its entry.
@@ -56,9 +54,8 @@ class Records:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        shard = bisect.bisect_right(self._ends, index)
-        first = self._ends[shard - 1] if shard else 0
-        return self._paths[shard], self.entries[shard][index - first]
+        shard = self._firsts.searchsorted(index, side="right") - 1
+        return self._paths[shard], self.entries[shard][index - self._firsts[shard]]
 
     def read(self, index: int) -> bytes:
         """Return the payload of a record."""

@@ -66,18 +66,16 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Example:
         LabelMaps(..., classes=read_class_names("classes.txt"))
     """
-    path = pathlib.Path(path)
-    lines = [(number, line.strip()) for number, line in read_lines(path)]
-    first: dict[str, int] = {}
-    for number, name in lines:
-        key = names.as_read(name)
-        if key in first:
-            raise UserError.at(path, f", line {number}: {name!r} is also on line {first[key]}")
-        first[key] = number
-    return tuple(name for _, name in lines)
+    found: dict[str, tuple[int, str]] = {}
+    for number, line in read_lines(path):
+        name = line.strip()
+        other, _ = found.setdefault(names.as_read(name), (number, name))
+        if other != number:
+            raise UserError.at(path, f", line {number}: {name!r} is also on line {other}")
+    return tuple(name for _, name in found.values())
 
 
-def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
+def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return (line number, text without plain spaces around it) of the lines that are not empty.
 
     Names of files may contain other spaces, and characters that Unicode counts as ends of lines.

@@ -19,7 +19,6 @@ from must_keras.data.sources.pixel_maps import DepthMaps, Diode, LabelMaps, Norm
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import (
     LabelSpace,
-    LabelSpaces,
     Source,
     check_not_empty,
     preflight_indices,

@@ -90,19 +90,17 @@ class FolderPerClass(_Classified):
             if "/" not in file:
                 raise UserError(f"{root / file} is in no class's folder")
         folder_of = {file: file.split("/")[0] for file in files}
-        folders = sorted(set(folder_of.values()))
-        there = {
-            p.name
-            for p in root.iterdir()
-            if not p.name.startswith(".") and p.is_dir() and names.is_text(p.name)
-        }
-        for folder in sorted(there.difference(folders)) if classes is None else ():
-            raise UserError(f"{root / folder} holds no picture")
+        with_pictures = set(folder_of.values())
+        folders = sorted(with_pictures)
+        for path in sorted(root.iterdir()) if classes is None else ():
+            is_hidden = path.name.startswith(".") or not names.is_text(path.name)
+            if path.name not in with_pictures and not is_hidden and path.is_dir():
+                raise UserError(f"{path} holds no picture")
         same = names.ambiguous(folders)
         if same is not None:
             raise UserError(
-                f"{root} holds the folders {names.shown(same[0])} and {names.shown(same[1])}, "
-                "which read the same: rename one of them, or put their images together"
+                f"{root} holds the folders {same[0]!a} and {same[1]!a}, which read the same: "
+                "rename one of them, or put their images together"
             )
         classes = tuple(folders if classes is None else classes)
         known = names.Names(classes)
@@ -160,7 +158,10 @@ class CsvClasses(_Classified):
         row_of: dict[str, tuple[int, str]] = {}
         for number, text, class_name in rows:
             where = f"{self._csv}, line {number}"
-            file = _found(known, text, where)
+            try:
+                file = known.find(text)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
             if file is None:
                 raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
             if file in row_of:
@@ -191,15 +192,6 @@ class CsvClasses(_Classified):
     def describe_content(self) -> dict[str, Any]:
         table = {"csv": label_digest(self._csv.parent, [self._csv.name])}
         return super().describe_content() | table
-
-
-def _found(known: names.Names, text: str, where: str) -> str | None:
-    """Return the picture of a row: its path as it stands, or without spaces at its ends."""
-    try:
-        found = known.find(text)
-        return known.find(text.strip()) if found is None else found
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:

@@ -3,7 +3,6 @@
 import array
 import collections
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,10 +18,10 @@ from must_keras.data.io.coco_segmentations import (
 )
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.notices import NO_AREA, Notes
+from must_keras.data.io.notices import Notes, warn
 from must_keras.data.io.text_files import read_json
-from must_keras.data.sources.image_files import BoxTable, ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
+from must_keras.data.sources.image_files import BoxFiles, BoxTable
+from must_keras.data.sources.source import LabelSpace, spaces
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.detection.labels import masks_of_some
@@ -35,7 +34,7 @@ _NO_SEGMENTATION = (None, [[]], [], {})
 _ODD_SIZE = "images have a height or width that is not one: their size is that of the file"
 
 
-class CocoJson(ImageFiles):
+class CocoJson(BoxFiles):
     """The images of a COCO annotation file, in its order; those without an object too.
 
     Predictions of a detector come in COCO's format of results, a list without images and
@@ -120,8 +119,8 @@ class CocoJson(ImageFiles):
             places: {image id: place}.
             categories: of the file.
         """
-        notes, indices = Notes(), categories.indices
-        self._table = BoxTable("d", self._sizes, notes)
+        self._table, indices = BoxTable("d", self._sizes), categories.indices
+        notes = self._table.notes
         segmentations: list[Segmentation | None] = []
         scores = array.array("d")
         for entry in found:
@@ -142,27 +141,21 @@ class CocoJson(ImageFiles):
         self._segmentations = [segmentations[row] for row in order]
         self._scores = np.array(scores, np.float64)[order]
         notes.warn(self._of_boxes)
-        self.num_dropped = notes.counts[NO_AREA]
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
         # Where neither the file nor the image has a size, the error is that of the image.
         return self._sizes[index] or upright_size(self.file(index)), self._path
 
-    def labels(self, index: int) -> dict[str, Stored]:
-        self.check_size(index)
-        if not self.label_spaces:
-            return {}
+    def masks_and_scores(self, index: int) -> dict[str, Any]:
         size, rows = self._sizes[index], self._table.rows(index)
         found, boxes = self._segmentations[rows], self._table.boxes[rows]
         with_mask = [i for i, segmentation in enumerate(found) if segmentation is not None]
         masks = [rasterized(found[i], size, boxes[i], size=_MASK_SIZE) for i in with_mask]
-        label = objects(
-            **self._table.columns(index),
-            masks=masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
-            has_mask=[segmentation is not None for segmentation in found],
-            scores=self._scores[rows] if self.has_scores else None,
-        )
-        return dict.fromkeys(self.label_spaces, label)
+        return {
+            "masks": masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
+            "has_mask": [segmentation is not None for segmentation in found],
+            "scores": self._scores[rows] if self.has_scores else None,
+        }
 
     def describe_content(self) -> dict[str, str]:
         results = {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}
@@ -181,9 +174,8 @@ def _results(path: pathlib.Path) -> Iterator[Entry]:
 
 
 def _categories(path: pathlib.Path, content: Any) -> Categories:
-    categories = Categories()
-    for entry in listed(path, content, "categories", "category", 'a list of {"id", "name"}'):
-        categories.add(entry.key("id"), entry)
+    expected = 'a list of {"id", "name"}'
+    categories = Categories(listed(path, content, "categories", "category", expected))
     if not categories.names:
         raise UserError.at(path, ": 'categories' is empty, at least one is expected")
     kinds = {type(key): key for key in categories.names}
@@ -197,10 +189,9 @@ def _categories(path: pathlib.Path, content: Any) -> Categories:
         alike[names.as_read(name).casefold()].append(name)
     for same in alike.values():
         if len(same) > 1:
-            print(
-                f"warning: {path}: the categories {few(same)} differ in case or spaces alone and "
-                "are different classes; Relabeled joins classes",
-                file=sys.stderr,
+            warn(
+                f"{path}: the categories {few(same)} differ in case or spaces alone and are "
+                "different classes; Relabeled joins classes"
             )
     return categories
 

@@ -9,18 +9,18 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from must_keras.data.io.annotation_fields import Categories, Entry, streamed_entries
+from must_keras.data.io.annotation_fields import Categories, Entry, entries, streamed_entries
 from must_keras.data.io.folders import Path, existing_folder, label_digest
 from must_keras.data.io.images import read_triples, upright_size
-from must_keras.data.io.notices import NO_AREA, Notes
+from must_keras.data.io.map_codes import looked_up
+from must_keras.data.io.notices import warn
 from must_keras.data.names import FileFinder, check_inside
-from must_keras.data.sources.image_files import BoxTable, ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
+from must_keras.data.sources.image_files import BoxFiles, BoxTable, ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.tasks.segmentation import IGNORE
@@ -105,19 +105,15 @@ class CocoPanoptic(ImageFiles):
     def _classes(self, pixels: np.ndarray, picture: _Picture, path: pathlib.Path) -> np.ndarray:
         """Return the classes, [h, w] uint8, of segments' colors, [h, w, 3]."""
         numbers = pixels @ np.array([1, 2**8, 2**16])
-        segments = np.array([0, *picture.segments], np.int64)
-        classes = np.array([IGNORE, *picture.classes], np.uint8)
-        order = np.argsort(segments)
-        places = np.minimum(np.searchsorted(segments, numbers, sorter=order), len(segments) - 1)
-        places = order[places]
-        unknown = segments[places] != numbers
+        segments, classes = [0, *picture.segments], [IGNORE, *picture.classes]
+        found, unknown = looked_up(numbers, segments, classes)
         if unknown.any():
             number = numbers[unknown].flat[0]
             raise UserError(
                 f"{path} has segment {number} ({np.sum(numbers == number)} pixels), which is not "
                 f"in its 'segments_info' in {self._path}"
             )
-        return classes[places]
+        return found
 
     def describe_content(self) -> dict[str, str]:
         maps = [p.map_file for p in self._pictures if p.map_file is not None]
@@ -126,10 +122,7 @@ class CocoPanoptic(ImageFiles):
 
 
 def _categories(path: pathlib.Path) -> Categories:
-    categories = Categories()
-    for entry in streamed_entries(path, "categories", "category"):
-        categories.add(entry.integer("id"), entry)
-    return categories
+    return Categories(streamed_entries(path, "categories", "category"), Entry.integer)
 
 
 def _listed_images(path: pathlib.Path) -> Iterator[Entry]:
@@ -157,7 +150,7 @@ def _take_segments(picture: _Picture, entry: Entry, indices: Mapping[int | str, 
     """Add the segments of an annotation to its picture."""
     infos = entry.items("segments_info", 'a list of {"id", "category_id"}')
     where = f"segment of {picture.map_file}"
-    for info in (Entry(entry.where, where, i, info) for i, info in enumerate(infos)):
+    for info in entries(entry.where, where, infos):
         picture.segments.append(info.integer("id", 1, _MAX_SEGMENT))
         picture.classes.append(info.one_of(indices, "category"))
     if len(set(picture.segments)) < len(infos):
@@ -165,7 +158,7 @@ def _take_segments(picture: _Picture, entry: Entry, indices: Mapping[int | str, 
         raise entry.error(f"has two segments {twice}: different numbers are expected")
 
 
-class Objects365(ImageFiles):
+class Objects365(BoxFiles):
     """The images of an annotation file of Objects365's second release (2020), in its order.
 
     The file is like COCO's, without masks, and too large for COCO's way of reading it (25 million
@@ -226,24 +219,22 @@ class Objects365(ImageFiles):
                 f"{root}/{_patch_and_name(written[0])}"
             )
         if self.num_absent:
-            print(
-                f"warning: {self.num_absent} of {len(files)} images of {self._path} are not in "
-                f"{root} and are left out; the first is {written[files.index(None)]}",
-                file=sys.stderr,
+            warn(
+                f"{self.num_absent} of {len(files)} images of {self._path} are not in {root} and "
+                f"are left out; the first is {written[files.index(None)]}"
             )
         image_files = [files[i] for i in kept]
         self._sizes = [sizes[i] or upright_size(root / files[i]) for i in kept]
         places = dict.fromkeys(ids, -1) | {ids[i]: place for place, i in enumerate(kept)}
-        self._table = self._read_boxes(places, categories.indices, [written[i] for i in kept])
+        self._read_boxes(places, categories.indices, [written[i] for i in kept])
         label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
         super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
 
     def _read_boxes(
         self, places: Mapping[int, int], indices: Mapping[int | str, int], files: Sequence[str]
-    ) -> BoxTable:
-        """Return the boxes of the images that are there; a place of -1 is that of another."""
-        notes = Notes()
-        table = BoxTable("f", self._sizes, notes)
+    ) -> None:
+        """Read the boxes of the images that are there; a place of -1 is that of another."""
+        self._table = BoxTable("f", self._sizes)
         for entry in streamed_entries(self._path, "annotations", "annotation"):
             place, index = entry.one_of(places, "image"), entry.one_of(indices, "category")
             box, is_crowd = entry.box(), entry.flag("iscrowd")
@@ -253,19 +244,12 @@ class Objects365(ImageFiles):
                 continue
             x, y, width, height = box
             corners = (y, x, y + height, x + width)
-            table.add(place, corners, files[place], index=index, ignore=is_crowd)
-        table.sort()
-        notes.warn(self._path)
-        self.num_dropped = notes.counts[NO_AREA]
-        return table
+            self._table.add(place, corners, files[place], index=index, ignore=is_crowd)
+        self._table.sort()
+        self._table.notes.warn(self._path)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
         return self._sizes[index], self._path
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        self.check_size(index)
-        label = objects(**self._table.columns(index))
-        return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
         return {"annotations": file_sha256(self._path)} | super().describe_content()

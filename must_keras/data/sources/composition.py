@@ -1,9 +1,7 @@
 """Sources made of other sources: some of their images, several as one, or with other labels."""
 
 import abc
-import bisect
 import functools
-import itertools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -123,7 +121,7 @@ class Concatenated(_Composed):
     def __init__(self, sources: Sequence[Source], *, name: str):
         check_sources(f"Concatenated {name!r}", sources)
         super().__init__(sources, name=name)
-        self._ends = list(itertools.accumulate(len(source) for source in self._sources))
+        self._firsts = np.cumsum([0, *map(len, self._sources)])
         names = [source.name for source in self._sources]
         if len(set(names)) != len(names):
             raise UserError(f"{name!r} needs sources with different names, received {names}")
@@ -133,7 +131,7 @@ class Concatenated(_Composed):
         self.label_spaces = common_spaces(self._sources)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._firsts[-1])
 
     def image_id(self, index: int) -> str:
         return f"{self._locate(index)[0].name}/{super().image_id(index)}"
@@ -153,8 +151,8 @@ class Concatenated(_Composed):
     def _locate(self, index: int) -> tuple[Source, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)} in source {self.name!r}")
-        part = bisect.bisect_right(self._ends, index)
-        return self._sources[part], index - (self._ends[part - 1] if part else 0)
+        part = self._firsts.searchsorted(index, side="right") - 1
+        return self._sources[part], index - int(self._firsts[part])
 
 
 class _Wrapped(_Composed):

@@ -10,20 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from must_keras.data.io.folders import (
-    SUFFIXES,
-    Path,
-    content_digest,
-    existing_folder,
-    label_digest,
-    picture_files,
-)
+from must_keras.data.io import folders
 from must_keras.data.io.images import read_image, upright_size
 from must_keras.data.io.notices import NO_AREA, Notes, Notices
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.names import ImageFinder, by_stem, check_inside
-from must_keras.data.sources.source import LabelSpace, Source, Stored, spaces
-from must_keras.errors import UserError
+from must_keras.data.sources.source import LabelSpace, Source, Stored, objects, spaces
+from must_keras.errors import Path, UserError
 
 # 2: the bits that a TIFF states are read.
 _TIFF_VERSION = 2
@@ -50,7 +43,7 @@ class ImageFiles(Source):
             def labels(self, index):
                 return {"person": class_label(int(self.image_id(index)[0]), 10)}
 
-        Portraits(name="portraits", root=pathlib.Path("photos"), files=["0_a.jpg", "1_b.jpg"],
+        Portraits(name="portraits", root="photos", files=["0_a.jpg", "1_b.jpg"],
                   label_spaces={"person": LabelSpace("classes", tuple("0123456789"))})
     """
 
@@ -61,7 +54,7 @@ class ImageFiles(Source):
         self,
         *,
         name: str,
-        root: pathlib.Path,
+        root: Path,
         files: Sequence[str],
         label_spaces: Mapping[str, LabelSpace],
         bits: int | None = None,
@@ -70,7 +63,7 @@ class ImageFiles(Source):
         check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces = name, label_spaces
         self.notices, self._bits = Notices(f"source {name!r}"), bits
-        self._root, self._files = root, files
+        self._root, self._files = pathlib.Path(root), files
         self._has_stated_size: set[int] = set()
 
     def __len__(self) -> int:
@@ -102,7 +95,7 @@ class ImageFiles(Source):
 
     def describe_content(self) -> dict[str, Any]:
         """Return digests of the images and the label files; computed once."""
-        return {"files": content_digest(self._root, self._files)}
+        return {"files": folders.content_digest(self._root, self._files)}
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
         found = {} if self._bits is None else {"bits": self._bits}
@@ -167,20 +160,20 @@ class BoxTable:
     Args:
         typecode: of `array.array`, in which corners are stored: "f" or "d".
         sizes: (height, width) of each image in pixels, to which boxes are cut.
-        notes: count the boxes that are left out.
 
     Attributes:
+        notes: count the boxes that are left out, and other facts of the annotations.
         boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels, once they are sorted.
 
     Example:
-        table = BoxTable("d", [(4, 8)], Notes())
+        table = BoxTable("d", [(4, 8)])
         table.add(0, (1, 1, 5, 9), "box 1", index=0, ignore=False)  # True: cut to (1, 1, 4, 8)
         table.sort()
         objects(**table.columns(0))
     """
 
-    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None], notes: Notes):
-        self._sizes, self._notes = sizes, notes
+    def __init__(self, typecode: str, sizes: Sequence[Sequence[int] | None]):
+        self._sizes, self.notes = sizes, Notes()
         self._places, self._classes = array.array("q"), array.array("i")
         self._corners, self._ignore = array.array(typecode), bytearray()
 
@@ -201,7 +194,7 @@ class BoxTable:
         # Two numbers that differ may be equal as stored.
         cut = array.array(self._corners.typecode, cut)
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
-            self._notes.add(NO_AREA, where)
+            self.notes.add(NO_AREA, where)
             return False
         self._places.append(place)
         self._corners.extend(cut)
@@ -239,6 +232,41 @@ class BoxTable:
         }
 
 
+class BoxFiles(ImageFiles):
+    """Images with boxes in annotation files; a subclass fills `_table`.
+
+    Attributes:
+        num_dropped: boxes without an area.
+
+    Example:
+        class Plates(BoxFiles):
+            def __init__(self, root, boxes):
+                super().__init__(name="plates", root=root, files=["a.jpg"],
+                                 label_spaces={"plates": LabelSpace("boxes", ("plate",))})
+                self._table = BoxTable("f", [upright_size(self.file(0))])
+                for corners in boxes:
+                    self._table.add(0, corners, "a.jpg", index=0, ignore=False)
+                self._table.sort()
+    """
+
+    _table: BoxTable
+
+    @property
+    def num_dropped(self) -> int:
+        return self._table.notes.counts[NO_AREA]
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        self.check_size(index)
+        if not self.label_spaces:
+            return {}
+        label = objects(**self._table.columns(index), **self.masks_and_scores(index))
+        return dict.fromkeys(self.label_spaces, label)
+
+    def masks_and_scores(self, index: int) -> dict[str, Any]:
+        """Return further arguments of `objects` for an image."""
+        return {}
+
+
 class ImagesOnly(ImageFiles):
     """The pictures of a folder and of the folders in it, sorted by path: a pool without labels.
 
@@ -257,10 +285,8 @@ class ImagesOnly(ImageFiles):
     searches_root = True
 
     def __init__(self, *, name: str, root: Path, bits: int | None = None):
-        folder = existing_folder(root)
-        super().__init__(
-            name=name, root=folder, files=picture_files(folder), label_spaces={}, bits=bits
-        )
+        files = folders.picture_files(root)
+        super().__init__(name=name, root=root, files=files, label_spaces={}, bits=bits)
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {}
@@ -303,7 +329,7 @@ class PairedFolders(ImageFiles):
     searches_root = True
     label_key: ClassVar[str]
     """The part of a stored label that a file contains."""
-    label_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    label_suffixes: ClassVar[tuple[str, ...]] = folders.SUFFIXES
     """Suffixes of the label files."""
 
     def __init__(
@@ -316,12 +342,13 @@ class PairedFolders(ImageFiles):
         space: LabelSpace,
         bits: int | None = None,
     ):
-        root, self._label_folder = existing_folder(images), existing_folder(labels)
-        files = picture_files(root)
+        root, self._label_folder = folders.existing_folder(images), folders.existing_folder(labels)
+        files = folders.picture_files(root)
         super().__init__(
             name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
         )
-        label_names = by_stem(self._label_folder, picture_files(labels, self.label_suffixes))
+        label_files = folders.picture_files(labels, self.label_suffixes)
+        label_names = by_stem(self._label_folder, label_files)
         finder = ImageFinder(root, files)
         found: dict[str, str] = {}
         for key, label in label_names.items():
@@ -358,6 +385,6 @@ class PairedFolders(ImageFiles):
     def describe_content(self) -> dict[str, Any]:
         labels = [name for name in self._label_names if name is not None]
         return {
-            "images": content_digest(self._root, self._files),
-            "labels": label_digest(self._label_folder, labels),
+            "images": folders.content_digest(self._root, self._files),
+            "labels": folders.label_digest(self._label_folder, labels),
         }

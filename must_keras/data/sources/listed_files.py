@@ -32,28 +32,22 @@ class ListedFile(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, source: Source, index: int) -> Self:
+    def of(cls, source: Source, index: int, *, reads: bool = True) -> Self:
         """Return the entry of an image that has a file.
+
+        Args:
+            source: of the image.
+            index: of the image.
+            reads: whether the file is opened; otherwise, as for a cost estimate, its digest is
+                zeros.
 
         Raises:
             UserError: the file cannot be read.
         """
-        entry, file = cls.unread(source, index), source.file(index)
-        try:
-            return entry._replace(sha256=file_sha256(file))
-        except OSError as error:
-            raise UserError.at(file, f"cannot be read: {error.strerror}") from error
-
-    @classmethod
-    def unread(cls, source: Source, index: int) -> Self:
-        """Return the entry with a digest of zeros, for a cost estimate: no file is opened.
-
-        Raises:
-            UserError: the file is absent.
-        """
         file = source.file(index)
         try:
-            return cls(source.image_id(index), file.stat().st_size, _NO_DIGEST)
+            size, digest = file.stat().st_size, file_sha256(file) if reads else _NO_DIGEST
+            return cls(source.image_id(index), size, digest)
         except OSError as error:
             raise UserError.at(file, f"cannot be read: {error.strerror}") from error
 
@@ -104,7 +98,7 @@ class ListedFiles(Source):
         """Return the entries of the list."""
         return map(self._listed, range(len(self)))
 
-    def _listed(self, index: int) -> Self:
+    def _listed(self, index: int) -> ListedFile:
         digest = self._sha256[32 * index : 32 * (index + 1)]
         return ListedFile(self.image_id(index), int(self._sizes[index]), digest.hex())
 

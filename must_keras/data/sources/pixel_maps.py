@@ -7,27 +7,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from must_keras.data.io.depth_codes import DepthValues
-from must_keras.data.io.folders import (
-    SUFFIXES,
-    Path,
-    content_digest,
-    existing_folder,
-    picture_files,
-)
-from must_keras.data.io.images import (
-    load_array,
-    read_array,
-    read_coded,
-    read_exr,
-    read_numbers,
-    read_triples,
-)
+from must_keras.data.io.folders import SUFFIXES, content_digest, picture_files
+from must_keras.data.io.images import load_array, read_array, read_coded, read_numbers, read_triples
 from must_keras.data.io.map_codes import Color, Colors, Palettes, Values, checked_color
 from must_keras.data.io.notices import MAX_EXAMINED
 from must_keras.data.names import stem
 from must_keras.data.sources.image_files import ImageFiles, PairedFolders
 from must_keras.data.sources.source import LabelSpace, Stored
-from must_keras.errors import UserError, check_classes, not_allowed
+from must_keras.errors import Path, UserError, check_classes, not_allowed
 from must_keras.tasks.normals import points_away
 
 
@@ -151,8 +138,7 @@ class DepthMaps(PairedFolders):
         return super().describe() | unit | self._values.describe()
 
     def read_label(self, path: pathlib.Path) -> np.ndarray:
-        read = {".npy": read_array, ".exr": read_exr}.get(path.suffix.lower(), read_numbers)
-        return self._values.meters(read(path), where=str(path), notices=self.notices)
+        return self._values.meters(read_numbers(path), where=str(path), notices=self.notices)
 
 
 Axes = Literal["camera", "opengl", "directx"]
@@ -343,16 +329,15 @@ class Diode(ImageFiles):
         depth_head: str | None = None,
         normals_head: str | None = None,
     ):
-        folder = existing_folder(root)
-        files = picture_files(folder, (".png",))
+        files = picture_files(root, (".png",))
         heads = {"metric": depth_head, "normals": normals_head}
         self._heads = {kind: head for kind, head in heads.items() if head is not None}
         label_spaces = {head: LabelSpace(kind) for kind, head in self._heads.items()}
-        super().__init__(name=name, root=folder, files=files, label_spaces=label_spaces)
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
         self._ends = [end for kind in self._heads for end in _DIODE_ENDS[kind]]
         for end in self._ends:
             if not any(self._label_file(i, end).is_file() for i in range(len(files))):
-                raise UserError.at(folder, f"has no *{end} beside its {len(files)} images")
+                raise UserError.at(self._root, f"has no *{end} beside its {len(files)} images")
 
     def labels(self, index: int) -> dict[str, Stored]:
         read = {"metric": self._depth, "normals": self._normals}

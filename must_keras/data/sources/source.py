@@ -6,7 +6,7 @@ Sources that people write themselves subclass `Source`; its methods and attribut
 import abc
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -80,13 +80,13 @@ class LabelSpaces(dict[str, LabelSpace]):
         self._name = name
 
     def __missing__(self, head: str) -> LabelSpace:
-        raise UserError(self.unknown(head))
+        raise UserError(unknown_head(self._name, self, head))
 
-    def unknown(self, head: str) -> str:
-        """Return the error text for a head that the source does not label."""
-        heads = ", ".join(self) or "no head"
-        text = f"source {self._name!r} labels {heads}, not {head!r}"
-        return f"{text}; {nearest(head, tuple(self))}" if self else text
+
+def unknown_head(name: str, heads: Collection[str], head: str) -> str:
+    """Return the error text for a head that a source, which labels `heads`, does not label."""
+    text = f"source {name!r} labels {', '.join(heads) or 'no head'}, not {head!r}"
+    return f"{text}; {nearest(head, tuple(heads))}" if heads else text
 
 
 def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
@@ -159,8 +159,9 @@ class _Named:
 class Source(abc.ABC):
     """Images with ground truth in a fixed order: the base class of sources of your own.
 
-    Files below a folder have a base class that reads the images: `image_files.ImageFiles`, or
-    `image_files.PairedFolders` where each image has a map of its size in a second folder.
+    Files below a folder have a base class that reads the images: `image_files.ImageFiles`,
+    `image_files.BoxFiles` where an annotation file has boxes, or `image_files.PairedFolders` where
+    each image has a map of its size in a second folder.
 
     A subclass sets `name` and `label_spaces` and implements `__len__`, `image_id`, `image`,
     `labels` and `describe`; `class_label` and `objects` make stored labels. Methods may be called

@@ -11,10 +11,9 @@ from must_keras.data import names
 from must_keras.data.io.annotation_fields import flag_of, number_of_text, shown, size_of
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.notices import NO_AREA, Notes
 from must_keras.data.io.text_files import read_bytes, read_lines
-from must_keras.data.sources.image_files import BoxTable, ImageFiles
-from must_keras.data.sources.source import LabelSpace, Stored, objects, spaces
+from must_keras.data.sources.image_files import BoxFiles, BoxTable
+from must_keras.data.sources.source import LabelSpace, spaces
 from must_keras.errors import UserError, check_classes
 
 _OTHER_IMAGE = (
@@ -40,7 +39,7 @@ class _Annotation:
     file_name: str  # Of the image, as the tool wrote it; "" where it did not.
 
 
-class VocXml(ImageFiles):
+class VocXml(BoxFiles):
     """A folder like Pascal VOC's: JPEGImages/, Annotations/*.xml and ImageSets/Main/*.txt.
 
     VOC's pixels are counted from 1 and inclusive: xmin to xmax is [xmin - 1, xmax]. Boxes are cut
@@ -110,8 +109,9 @@ class VocXml(ImageFiles):
         else:
             classes = sorted({found[0] for one in known.values() for found in one.objects})
         indices = {name: index for index, name in enumerate(classes)}
-        self._sizes, notes = [], Notes()
-        self._table = BoxTable("d", self._sizes, notes)
+        self._sizes = []
+        self._table = BoxTable("d", self._sizes)
+        notes = self._table.notes
         for place, (stem, xml, file) in enumerate(zip(stems, self._xmls, files, strict=True)):
             annotation = known[xml]
             self._sizes.append(annotation.size or upright_size(images / file))
@@ -128,17 +128,11 @@ class VocXml(ImageFiles):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
         self._table.sort()
         notes.warn(self._folder)
-        self.num_dropped = notes.counts[NO_AREA]
         label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
         super().__init__(name=name, root=images, files=files, label_spaces=label_spaces, bits=bits)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
         return self._sizes[index], self._xmls[index]
-
-    def labels(self, index: int) -> dict[str, Stored]:
-        self.check_size(index)
-        label = objects(**self._table.columns(index))
-        return dict.fromkeys(self.label_spaces, label)
 
     def describe_content(self) -> dict[str, str]:
         files = [xml.name for xml in self._xmls]
