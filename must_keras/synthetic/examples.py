@@ -133,16 +133,12 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:
-    """Return unit vectors [..., 3] as uint8 ``round(127.5 (n + 1))``; zeros (invalid) stay."""
+    """Return unit vectors [..., 3] as uint8 ``round(127.5 (n + 1))``; zeros (invalid) stay.
+
+    tasks.normals.from_colors decodes them.
+    """
     valid = np.any(normals != 0, axis=-1, keepdims=True)
     return np.where(valid, np.rint((normals + 1) * 127.5), 0).astype(np.uint8)
-
-
-def decode_normals(stored: np.ndarray) -> np.ndarray:
-    """Return the unit vectors of `encode_normals`, float32, within 0.4 degrees; zeros: invalid."""
-    vectors = stored.astype(np.float32) / np.float32(127.5) - 1
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.where(np.any(stored != 0, axis=-1, keepdims=True), vectors, np.float32(0))
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -284,8 +284,6 @@ class Visualization(base.Visualization):
         )
     """
 
-    prediction_legend: ClassVar[str] = "the paler the color, the less certain the prediction"
-
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
         """Return the map in colors over the gray image, black where it is ignored.
 

@@ -7,6 +7,7 @@ import numpy as np
 from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks import base
+from must_keras.tasks.detection.labels import masks_of_some
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored
 from must_keras.tasks.summaries import Regions, Sketch
 from must_keras.tasks.thresholds import DROPPED, Threshold
@@ -99,27 +100,25 @@ class Records(base.Records):
         ignored = ignore | (limits == DROPPED)[labels]
         keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
         size = int(record["mask_size"])
+        boxes = np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep]
         codes = [_bytes(record["masks"][i]) for i in keep]
-        masks = [_mask(c, size) if c else np.zeros((size, size), np.uint8) for c in codes]
-        label = {
-            "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
-            "classes": labels[keep],
-            "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
-            "has_mask": np.asarray([bool(c) for c in codes], bool),
-            "ignore": ignored[keep],
-        }
+        labels, ignored = labels[keep], ignored[keep]
         scores = scores[~ignore]
         are_above = not len(scores) or scores.min() >= np.float32(limits.min())
         if bool(record["truncated"]) and are_above:
-            everything = self.task.labels.missing() | {
-                "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
-                "classes": np.asarray([-1], np.int32),
-                "masks": np.zeros((1, size, size), np.uint8),
-                "has_mask": np.asarray([False]),
-                "ignore": np.asarray([True]),
-            }
-            label = {key: np.concatenate([label[key], everything[key]]) for key in label}
-        return label | {"labelled": np.asarray(1.0, np.float32)}
+            boxes = np.concatenate([boxes, np.float32([[0, 0, 1, 1]])])
+            labels, ignored = np.append(labels, np.int32(-1)), np.append(ignored, True)
+            codes.append(b"")
+        has_mask = np.array(list(map(bool, codes)), bool)
+        masks = [_mask(code, size) for code in codes if code]
+        return {
+            "boxes": boxes,
+            "classes": labels,
+            "masks": masks_of_some(len(codes), np.flatnonzero(has_mask), masks, size=size),
+            "has_mask": has_mask,
+            "ignore": ignored,
+            "labelled": np.asarray(1.0, np.float32),
+        }
 
     def sketch(self, record: Stored) -> Sketch:
         """Return every stored box but those that are only ignored.
