@@ -86,17 +86,16 @@ class RegionProposalNetwork(ConvolutionalHead):
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         """Create all variables for {level: (B, h, w, C)}."""
-        shape = next(iter(input_shape.values()))
-        hidden = (None, None, None, self.channels)
+        shape = (None, None, None, next(iter(input_shape.values()))[-1])
         for conv in self.convs:
-            conv.build((None, None, None, shape[-1] if conv is self.convs[0] else self.channels))
-        last = hidden if self.convs else (None, None, None, shape[-1])
-        self.score.build(last)
-        self.delta.build(last)
+            conv.build(shape)
+            shape = (None, None, None, self.channels)
+        self.score.build(shape)
+        self.delta.build(shape)
         places = itertools.product(sorted(input_shape), range(self.num_convs))
         self.norms = [self._norm(f"{level}_norm{i}") for level, i in places]
         for norm in self.norms:
-            norm.build(hidden)
+            norm.build(shape)
 
     def call(self, pyramid: Mapping[str, Tensor], training: bool | None = None):
         """See the class."""
@@ -155,8 +154,7 @@ class BoxHead(ConvolutionalHead):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create all variables for (N, region, region, C)."""
-        shape = (None, self.region, self.region, input_shape[-1])
-        channels = build_stack(self.convs, self.norms[:-1], shape)[-1]
+        channels = build_stack(self.convs, self.norms[:-1], tuple(input_shape))[-1]
         self.dense.build((None, self.region**2 * channels))
         for layer in (self.norms[-1], self.score, self.delta):
             layer.build((None, self.units))
@@ -211,8 +209,7 @@ class MaskHead(ConvolutionalHead):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create all variables for (N, region, region, C)."""
-        shape = (None, self.region, self.region, input_shape[-1])
-        self.enlarge.build(build_stack(self.convs, self.norms, shape))
+        self.enlarge.build(build_stack(self.convs, self.norms, tuple(input_shape)))
         # The variance of a convolution with `channels` inputs; Keras would count the classes.
         normal = keras.initializers.RandomNormal(stddev=(2.0 / self.channels) ** 0.5)
         self.kernel = self.add_weight(

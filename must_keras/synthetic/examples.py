@@ -73,21 +73,16 @@ def render_example(config: SceneConfig, split: str, index: int) -> dict:
     """
     world, rng = world_of(config, split, index)
     rendered = render(world, config.size, rng)
+    names = [thing.name for thing in world.things]
+    has_class = len(names) == 1 and names[0] in config.classes
     return {
         "image": rendered.image,
-        "class": _class(config, world),
+        "class": config.classes.index(names[0]) if has_class else -1,
         "objects": _objects(config, world, rendered),
         "semantic": _semantic(config, world, rendered),
         "depth": rendered.depth,
         "normals": rendered.normals,
     }
-
-
-def _class(config: SceneConfig, world: World) -> int:
-    names = [thing.name for thing in world.things]
-    if len(names) != 1 or names[0] not in config.classes:
-        return -1
-    return config.classes.index(names[0])
 
 
 @functools.cache
