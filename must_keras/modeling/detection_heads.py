@@ -40,6 +40,11 @@ class ConvolutionalHead(ConfiguredLayer):
         self.channels, self.num_convs, self.norm = channels, num_convs, dict(norm or {})
         self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
 
+    def _output(self, layer: type, *sides: int, stddev: float, name: str) -> layers.Layer:
+        """Return a layer with outputs near 0: the first proposals are the anchors, all alike."""
+        start = keras.initializers.RandomNormal(stddev=stddev)
+        return layer(*sides, kernel_initializer=start, dtype=self.dtype_policy, name=name)
+
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class RegionProposalNetwork(ConvolutionalHead):
@@ -72,17 +77,11 @@ class RegionProposalNetwork(ConvolutionalHead):
     def __init__(self, *, num_anchors: int, num_convs: int = 2, **kwargs: Any):
         super().__init__(num_convs=num_convs, **kwargs)
         self.num_anchors = num_anchors
-        self.score = self._output(num_anchors, "score")
-        self.delta = self._output(4 * num_anchors, "delta")
+        # Faster R-CNN's initial values.
+        self.score = self._output(layers.Conv2D, num_anchors, 1, stddev=0.01, name="score")
+        self.delta = self._output(layers.Conv2D, 4 * num_anchors, 1, stddev=0.01, name="delta")
         # One for each level and convolution: Keras saves lists of layers, not lists of lists.
         self.norms: list[layers.Layer] = []
-
-    def _output(self, filters: int, name: str) -> layers.Layer:
-        # Faster R-CNN's initial values: the first proposals are the anchors, all alike.
-        start = keras.initializers.RandomNormal(stddev=0.01)
-        return layers.Conv2D(
-            filters, 1, kernel_initializer=start, dtype=self.dtype_policy, name=name
-        )
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         """Create all variables for {level: (B, h, w, C)}."""
@@ -145,12 +144,8 @@ class BoxHead(ConvolutionalHead):
         self.dense = layers.Dense(units, use_bias=False, dtype=self.dtype_policy, name="dense")
         self.norms = [self._norm(f"norm{i}") for i in range(self.num_convs + 1)]
         # Fast R-CNN's initial values.
-        self.score = self._output(num_classes + 1, 0.01, "score")
-        self.delta = self._output(4 * (num_classes + 1), 0.001, "delta")
-
-    def _output(self, units: int, stddev: float, name: str) -> layers.Layer:
-        start = keras.initializers.RandomNormal(stddev=stddev)
-        return layers.Dense(units, kernel_initializer=start, dtype=self.dtype_policy, name=name)
+        self.score = self._output(layers.Dense, num_classes + 1, stddev=0.01, name="score")
+        self.delta = self._output(layers.Dense, 4 * (num_classes + 1), stddev=0.001, name="delta")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create all variables for (N, region, region, C)."""

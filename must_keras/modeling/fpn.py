@@ -3,7 +3,7 @@
 Values as in the paper's authors' other public code (Lin et al., 2017, with their additions).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -90,11 +90,9 @@ def any_size(neck: keras.Model) -> keras.Model:
 
     def call(layer: layers.Layer, *inputs: Tensor, **options: Any) -> Tensor:
         if layer.name in finer:
-            x, like = inputs[0], finer[layer.name]
-            return _doubled(x, like, layer.name)([x, like])
+            return _as_layer(_doubled, inputs[0], finer[layer.name], name=layer.name)
         if isinstance(layer, layers.Resizing):
-            x, like = inputs[0], features["C3"]
-            return _twice_as(x, like, layer.name)([x, like])
+            return _as_layer(_twice_as, inputs[0], features["C3"], name=layer.name)
         return layer(*inputs, **options)
 
     anywhere = keras.models.clone_model(neck, input_tensors=features, call_function=call)
@@ -110,19 +108,24 @@ def _places(x: Tensor, axis: int) -> Tensor:
     return ops.cumsum(ops.ones_like(values, dtype="float32"), axis=0) - 1.0
 
 
-def _doubled(x: Tensor, like: Tensor, name: str) -> keras.Model:
-    """Return a model that doubles `x` by nearest values and crops it to the size of `like`."""
-    x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
-    values = x
+def _as_layer(
+    function: Callable[[Tensor, Tensor], Tensor], x: Tensor, like: Tensor, *, name: str
+) -> Tensor:
+    """Return a function of two tensors, applied as one layer of a network."""
+    inputs = [keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like)]
+    return keras.Model(inputs, function(*inputs), name=name)([x, like])
+
+
+def _doubled(x: Tensor, like: Tensor) -> Tensor:
+    """Return `x` doubled by nearest values and cropped to the size of `like`."""
     for axis in (1, 2):
         places = ops.minimum(ops.floor(_places(like, axis) / 2.0), ops.max(_places(x, axis)))
-        values = ops.take(values, ops.cast(places, "int32"), axis=axis)
-    return keras.Model([x, like], values, name=name)
+        x = ops.take(x, ops.cast(places, "int32"), axis=axis)
+    return x
 
 
-def _twice_as(x: Tensor, like: Tensor, name: str) -> keras.Model:
-    """Return a model that resizes `x` as layers.Resizing does, to twice the size of `like`."""
-    x, like = (keras.Input(v.shape[1:], dtype=v.dtype) for v in (x, like))
+def _twice_as(x: Tensor, like: Tensor) -> Tensor:
+    """Return `x` resized as layers.Resizing does, to twice the size of `like`."""
     # Products with matrices: Resizing needs the size when the model is built.
     values = ops.cast(x, "float32")
     for axis, product in ((1, "ih,bhwc->biwc"), (2, "jw,biwc->bijc")):
@@ -132,4 +135,4 @@ def _twice_as(x: Tensor, like: Tensor, name: str) -> keras.Model:
         places = ops.minimum(ops.maximum(places, 0.0), last)
         weights = ops.relu(1.0 - ops.abs(places[:, None] - before[None, :]))
         values = ops.einsum(product, weights, values)
-    return keras.Model([x, like], ops.cast(values, x.dtype), name=name)
+    return ops.cast(values, x.dtype)

@@ -8,7 +8,6 @@ module need not guard against being imported twice.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -85,13 +84,9 @@ def render_example(config: SceneConfig, split: str, index: int) -> dict:
     }
 
 
-@functools.cache
-def _mask_cells(length: int) -> np.ndarray:
-    return ((np.arange(MASK_SIZE) + 0.5) / MASK_SIZE * length).astype(int)
-
-
 def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
     boxes, labels, masks = [], [], []
+    middles = (np.arange(MASK_SIZE) + 0.5) / MASK_SIZE
     for number, thing in enumerate(world.things):
         visible = rendered.things == number
         if thing.name not in config.categories or visible.sum() < _MIN_VISIBLE_SHARE * visible.size:
@@ -100,8 +95,8 @@ def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
         top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
         boxes.append((top, left, bottom, right))
         labels.append(config.categories.index(thing.name))
-        crop = visible[top:bottom, left:right]
-        masks.append(crop[_mask_cells(bottom - top)][:, _mask_cells(right - left)])
+        cells = [(middles * length).astype(int) for length in (bottom - top, right - left)]
+        masks.append(visible[top:bottom, left:right][np.ix_(*cells)])
     return {
         "bbox": np.array(boxes, np.float32).reshape(-1, 4) / np.float32(config.size),
         "label": np.array(labels, np.int64),
