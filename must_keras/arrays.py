@@ -12,7 +12,8 @@ import numpy as np
 from must_keras.errors import damaged, reason
 from must_keras.files import is_regular, unreadable
 
-# Deflated zeros shrink to a thousandth; a larger array that shrinks by more is no array of ours.
+# Deflated zeros shrink to a thousandth, and Keras and PyTorch do not compress: a larger member that
+# shrinks by more is no array of ours, and belongs to no model.
 _MAX_EXPANSION = 100
 _ALWAYS_READ = 2**28  # bytes
 _HEADERS = {
@@ -56,6 +57,12 @@ def read_array(
         return array.reshape(shape)
 
 
+def check_expansion(info: zipfile.ZipInfo, what: str) -> None:
+    """Raise ValueError, about `what`, where a member of an archive shrinks as no numbers do."""
+    if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
+        raise ValueError(f"{what} would have {info.file_size} bytes")
+
+
 @contextlib.contextmanager
 def _read_errors(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
     """Turn any error of reading a file into one line with its path and the remedy."""
@@ -72,8 +79,7 @@ def _read_errors(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Return an array of an archive, after a comparison of its checksum."""
-    if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
-        raise ValueError(f"{info.filename} would have {info.file_size} bytes")
+    check_expansion(info, info.filename)
     with archive.open(info) as file:
         shape, _, dtype = _header(file)
     if math.prod(shape) * dtype.itemsize > info.file_size:

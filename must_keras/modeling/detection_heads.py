@@ -40,6 +40,11 @@ class ConvolutionalHead(ConfiguredLayer):
         self.channels, self.num_convs, self.norm = channels, num_convs, dict(norm or {})
         self.convs = [self._conv(f"conv{i}") for i in range(num_convs)]
 
+    def _output(self, layer: type, *sides: int, stddev: float, name: str) -> layers.Layer:
+        """Return a layer with outputs near 0: the first proposals are the anchors, all alike."""
+        start = keras.initializers.RandomNormal(stddev=stddev)
+        return layer(*sides, kernel_initializer=start, dtype=self.dtype_policy, name=name)
+
 
 @keras.saving.register_keras_serializable(package="must_keras")
 class RegionProposalNetwork(ConvolutionalHead):
@@ -72,31 +77,24 @@ class RegionProposalNetwork(ConvolutionalHead):
     def __init__(self, *, num_anchors: int, num_convs: int = 2, **kwargs: Any):
         super().__init__(num_convs=num_convs, **kwargs)
         self.num_anchors = num_anchors
-        self.score = self._output(num_anchors, "score")
-        self.delta = self._output(4 * num_anchors, "delta")
+        # Faster R-CNN's initial values.
+        self.score = self._output(layers.Conv2D, num_anchors, 1, stddev=0.01, name="score")
+        self.delta = self._output(layers.Conv2D, 4 * num_anchors, 1, stddev=0.01, name="delta")
         # One for each level and convolution: Keras saves lists of layers, not lists of lists.
         self.norms: list[layers.Layer] = []
 
-    def _output(self, filters: int, name: str) -> layers.Layer:
-        # Faster R-CNN's initial values: the first proposals are the anchors, all alike.
-        start = keras.initializers.RandomNormal(stddev=0.01)
-        return layers.Conv2D(
-            filters, 1, kernel_initializer=start, dtype=self.dtype_policy, name=name
-        )
-
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         """Create all variables for {level: (B, h, w, C)}."""
-        shape = next(iter(input_shape.values()))
-        hidden = (None, None, None, self.channels)
+        shape = (None, None, None, next(iter(input_shape.values()))[-1])
         for conv in self.convs:
-            conv.build((None, None, None, shape[-1] if conv is self.convs[0] else self.channels))
-        last = hidden if self.convs else (None, None, None, shape[-1])
-        self.score.build(last)
-        self.delta.build(last)
+            conv.build(shape)
+            shape = (None, None, None, self.channels)
+        self.score.build(shape)
+        self.delta.build(shape)
         places = itertools.product(sorted(input_shape), range(self.num_convs))
         self.norms = [self._norm(f"{level}_norm{i}") for level, i in places]
         for norm in self.norms:
-            norm.build(hidden)
+            norm.build(shape)
 
     def call(self, pyramid: Mapping[str, Tensor], training: bool | None = None):
         """See the class."""
@@ -146,17 +144,12 @@ class BoxHead(ConvolutionalHead):
         self.dense = layers.Dense(units, use_bias=False, dtype=self.dtype_policy, name="dense")
         self.norms = [self._norm(f"norm{i}") for i in range(self.num_convs + 1)]
         # Fast R-CNN's initial values.
-        self.score = self._output(num_classes + 1, 0.01, "score")
-        self.delta = self._output(4 * (num_classes + 1), 0.001, "delta")
-
-    def _output(self, units: int, stddev: float, name: str) -> layers.Layer:
-        start = keras.initializers.RandomNormal(stddev=stddev)
-        return layers.Dense(units, kernel_initializer=start, dtype=self.dtype_policy, name=name)
+        self.score = self._output(layers.Dense, num_classes + 1, stddev=0.01, name="score")
+        self.delta = self._output(layers.Dense, 4 * (num_classes + 1), stddev=0.001, name="delta")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create all variables for (N, region, region, C)."""
-        shape = (None, self.region, self.region, input_shape[-1])
-        channels = build_stack(self.convs, self.norms[:-1], shape)[-1]
+        channels = build_stack(self.convs, self.norms[:-1], tuple(input_shape))[-1]
         self.dense.build((None, self.region**2 * channels))
         for layer in (self.norms[-1], self.score, self.delta):
             layer.build((None, self.units))
@@ -211,8 +204,7 @@ class MaskHead(ConvolutionalHead):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create all variables for (N, region, region, C)."""
-        shape = (None, self.region, self.region, input_shape[-1])
-        self.enlarge.build(build_stack(self.convs, self.norms, shape))
+        self.enlarge.build(build_stack(self.convs, self.norms, tuple(input_shape)))
         # The variance of a convolution with `channels` inputs; Keras would count the classes.
         normal = keras.initializers.RandomNormal(stddev=(2.0 / self.channels) ** 0.5)
         self.kernel = self.add_weight(

@@ -11,13 +11,12 @@ from typing import Any
 
 import keras
 
+from must_keras.arrays import check_expansion
 from must_keras.errors import UserError, reason
 
 _CONFIG = "config.json"
 # Bytes; the configuration of a Mask R-CNN on a ResNet-50 has a quarter of a million.
 _MAX_CONFIG = 2**26
-# Keras does not compress. A larger member that shrinks by more belongs to no model.
-_MAX_EXPANSION, _ALWAYS_READ = 100, 2**28
 # Names of which Keras makes values.
 _VALUES = (
     "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__",
@@ -112,8 +111,7 @@ def _config(path: pathlib.Path) -> Any:
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
-                raise ValueError(f"its {info.filename} would have {info.file_size} bytes")
+            check_expansion(info, f"its {info.filename}")
         if _CONFIG not in archive.namelist():
             raise ValueError(f"it has no {_CONFIG}")
         info = archive.getinfo(_CONFIG)

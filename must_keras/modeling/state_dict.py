@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from must_keras.arrays import check_expansion
 from must_keras.errors import UserError, reason
 
 _DTYPES = {
@@ -23,8 +24,6 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# torch.save does not compress. A larger member that shrinks by more has no weights.
-_MAX_EXPANSION, _ALWAYS_READ = 100, 2**28
 # The first of the pickles in a file that torch.save wrote before 1.6.
 _MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -100,9 +99,7 @@ def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
         keys = {t.storage.key for t in tensors.values() if isinstance(t, _Tensor)}
         names = {key: f"{root}data/{key}" for key in keys}
         for name in names.values():
-            info = archive.getinfo(name)
-            if info.file_size > max(_ALWAYS_READ, _MAX_EXPANSION * info.compress_size):
-                raise ValueError(f"its {name} would have {info.file_size} bytes")
+            check_expansion(archive.getinfo(name), f"its {name}")
         return tensors, {key: archive.read(name) for key, name in names.items()}
 
 
@@ -119,9 +116,7 @@ def _legacy(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
     widths = {
         t.storage.key: t.storage.dtype.itemsize for t in tensors.values() if isinstance(t, _Tensor)
     }
-    storages, here = {}, file.tell()
-    end = file.seek(0, io.SEEK_END)
-    file.seek(here)
+    storages, end = {}, os.fstat(file.fileno()).st_size
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
         size, left = count * widths[key], end - file.tell()

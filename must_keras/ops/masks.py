@@ -10,19 +10,18 @@ from must_keras.ops import Tensor
 from must_keras.ops.views import View
 
 
-def _weights(low: Tensor, high: Tensor, start: Tensor, stop: Tensor, cells: Any, size: int):
-    """Return [..., size, cells]: the weight of each of `cells` cells over (low, high) in a sample.
-
-    The samples are the centers of `size` equal parts of (start, stop). Linear between the cells'
-    centers, constant beyond the first and the last, 0 outside (low, high) or if it has no length.
-    """
+def _centers(start: Tensor, stop: Tensor, size: int) -> Tensor:
+    """Return [..., size]: the centers of `size` equal parts of (start, stop)."""
     step = (ops.arange(size, dtype=start.dtype) + 0.5) / size
-    samples = start[..., None] + step * (stop - start)[..., None]
-    return _hats(low, high, samples, cells)
+    return start[..., None] + step * (stop - start)[..., None]
 
 
-def _hats(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
-    """Return the weights of `_weights` for samples [..., P]: [..., P, cells]."""
+def _weights(low: Tensor, high: Tensor, samples: Tensor, cells: Any) -> Tensor:
+    """Return [..., P, cells]: the weight of each of `cells` cells over (low, high) in each sample.
+
+    Linear between the cells' centers, constant beyond the first and the last, 0 outside (low, high)
+    or if it has no length.
+    """
     length = (high - low)[..., None]
     share = (samples - low[..., None]) / ops.where(length > 0.0, length, 1.0)
     inside = (share >= 0.0) & (share <= 1.0) & (length > 0.0)
@@ -47,8 +46,9 @@ def crop(masks: Tensor, boxes: Tensor, regions: Tensor, *, size: int) -> Tensor:
         own box, where the object is not.
     """
     side = ops.shape(masks)[-1]
-    rows = _weights(boxes[..., 0], boxes[..., 2], regions[..., 0], regions[..., 2], side, size)
-    columns = _weights(boxes[..., 1], boxes[..., 3], regions[..., 1], regions[..., 3], side, size)
+    y, x = (_centers(regions[..., i], regions[..., i + 2], size) for i in (0, 1))
+    rows = _weights(boxes[..., 0], boxes[..., 2], y, side)
+    columns = _weights(boxes[..., 1], boxes[..., 3], x, side)
     samples = ops.matmul(rows, ops.cast(masks, rows.dtype))
     return ops.matmul(samples, ops.swapaxes(columns, -1, -2))
 
@@ -66,17 +66,15 @@ def crop_through(masks: Tensor, boxes: Tensor, regions: Tensor, view: View, *, s
     Returns:
         [N, size, size].
     """
-    step = (ops.arange(size, dtype=regions.dtype) + 0.5) / size
-    y = regions[:, 0, None] + step * (regions[:, 2] - regions[:, 0])[:, None]
-    x = regions[:, 1, None] + step * (regions[:, 3] - regions[:, 1])[:, None]
+    y, x = (_centers(regions[:, i], regions[:, i + 2], size) for i in (0, 1))
     y, x = y[:, :, None], x[:, None, :]
     number, m = ops.shape(masks)[0], view.matrix
     fy, fx = (
         ops.reshape(m[i, 0] * y + m[i, 1] * x + m[i, 2], (number, size * size)) for i in (0, 1)
     )
     side = ops.shape(masks)[-1]
-    rows = _hats(boxes[:, 0], boxes[:, 2], fy, side)
-    columns = _hats(boxes[:, 1], boxes[:, 3], fx, side)
+    rows = _weights(boxes[:, 0], boxes[:, 2], fy, side)
+    columns = _weights(boxes[:, 1], boxes[:, 3], fx, side)
     samples = ops.sum(ops.matmul(rows, ops.cast(masks, rows.dtype)) * columns, axis=-1)
     return ops.reshape(samples, (number, size, size))
 

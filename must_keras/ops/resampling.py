@@ -243,17 +243,10 @@ def _shown(step: float, start: float, length: int) -> tuple[int, int]:
     return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
 
 
-def _row(samples: np.ndarray, fill: Fill) -> np.ndarray:
-    """Return a row of padding: [W, C]."""
-    row = np.empty(samples.shape[1:], samples.dtype)
-    row[:] = fill
-    return row
-
-
 def _fill_beside(samples: np.ndarray, shown: Sequence[tuple[int, int]], fill: Fill) -> None:
     """Write `fill` to all rows and columns except those that show the original."""
     (top, bottom), (left, right) = shown
-    row = _row(samples, fill)
+    row = np.full(samples.shape[1:], fill, samples.dtype)
     samples[:top] = row
     samples[bottom:] = row
     samples[top:bottom, :left] = row[:left]
@@ -279,6 +272,4 @@ def _fill_around(samples: np.ndarray, matrix: np.ndarray, fill: Fill) -> None:
         first, last = np.maximum(first, inside[0]), np.minimum(last, inside[1])
     index = np.arange(width, dtype=np.float32)
     outside = (index < first.astype(np.float32)) | (index >= last.astype(np.float32))
-    padding = np.empty_like(samples)
-    padding[:] = _row(samples, fill)
-    cv2.copyTo(padding, outside.view(np.uint8), samples)
+    cv2.copyTo(np.full_like(samples, fill), outside.view(np.uint8), samples)

@@ -127,11 +127,8 @@ def letterbox(original_size: Tensor, size: tuple[int, int]) -> View:
     limit = ops.convert_to_tensor(size, dtype="float32")
     scale = ops.min(limit / original)
     visible = ops.clip(ops.round(original * scale), 1.0, limit)
-    zero = ops.zeros((), "float32")
-    matrix = ops.stack(
-        [ops.stack([1.0 / visible[0], zero, zero]), ops.stack([zero, 1.0 / visible[1], zero])]
-    )
-    return View(matrix=matrix, size=size)
+    unit = ops.convert_to_tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype="float32")
+    return View(matrix=unit / visible[:, None], size=size)
 
 
 def cut(values: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -8,7 +8,6 @@ module need not guard against being imported twice.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -73,9 +72,11 @@ def render_example(config: SceneConfig, split: str, index: int) -> dict:
     """
     world, rng = world_of(config, split, index)
     rendered = render(world, config.size, rng)
+    names = [thing.name for thing in world.things]
+    has_class = len(names) == 1 and names[0] in config.classes
     return {
         "image": rendered.image,
-        "class": _class(config, world),
+        "class": config.classes.index(names[0]) if has_class else -1,
         "objects": _objects(config, world, rendered),
         "semantic": _semantic(config, world, rendered),
         "depth": rendered.depth,
@@ -83,20 +84,9 @@ def render_example(config: SceneConfig, split: str, index: int) -> dict:
     }
 
 
-def _class(config: SceneConfig, world: World) -> int:
-    names = [thing.name for thing in world.things]
-    if len(names) != 1 or names[0] not in config.classes:
-        return -1
-    return config.classes.index(names[0])
-
-
-@functools.cache
-def _mask_cells(length: int) -> np.ndarray:
-    return ((np.arange(MASK_SIZE) + 0.5) / MASK_SIZE * length).astype(int)
-
-
 def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
     boxes, labels, masks = [], [], []
+    middles = (np.arange(MASK_SIZE) + 0.5) / MASK_SIZE
     for number, thing in enumerate(world.things):
         visible = rendered.things == number
         if thing.name not in config.categories or visible.sum() < _MIN_VISIBLE_SHARE * visible.size:
@@ -105,8 +95,8 @@ def _objects(config: SceneConfig, world: World, rendered: Rendering) -> dict:
         top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
         boxes.append((top, left, bottom, right))
         labels.append(config.categories.index(thing.name))
-        crop = visible[top:bottom, left:right]
-        masks.append(crop[_mask_cells(bottom - top)][:, _mask_cells(right - left)])
+        cells = [(middles * length).astype(int) for length in (bottom - top, right - left)]
+        masks.append(visible[top:bottom, left:right][np.ix_(*cells)])
     return {
         "bbox": np.array(boxes, np.float32).reshape(-1, 4) / np.float32(config.size),
         "label": np.array(labels, np.int64),
@@ -133,16 +123,12 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:
-    """Return unit vectors [..., 3] as uint8 ``round(127.5 (n + 1))``; zeros (invalid) stay."""
+    """Return unit vectors [..., 3] as uint8 ``round(127.5 (n + 1))``; zeros (invalid) stay.
+
+    tasks.normals.from_colors decodes them.
+    """
     valid = np.any(normals != 0, axis=-1, keepdims=True)
     return np.where(valid, np.rint((normals + 1) * 127.5), 0).astype(np.uint8)
-
-
-def decode_normals(stored: np.ndarray) -> np.ndarray:
-    """Return the unit vectors of `encode_normals`, float32, within 0.4 degrees; zeros: invalid."""
-    vectors = stored.astype(np.float32) / np.float32(127.5) - 1
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.where(np.any(stored != 0, axis=-1, keepdims=True), vectors, np.float32(0))
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -93,17 +93,13 @@ class Head(base.Head):
         return ImageHead(len(self.task.classes), size=size, name=self.task.name)
 
     def loss(self, label: Tensors, prediction: Any, layer: keras.Layer, keys: Tensor) -> Tensor:
-        target = self._target(label["probabilities"])
+        target, smooth = label["probabilities"], self.task.label_smoothing
+        if smooth:
+            is_hard = ops.max(target, axis=-1, keepdims=True) == 1.0
+            smoothed = target * (1.0 - smooth) + smooth / len(self.task.classes)
+            target = ops.where(is_hard, smoothed, target)
         entropy = -ops.sum(target * ops.log_softmax(prediction["logits"], axis=-1), axis=-1)
         return ops.where(self.task.labels.weight(label) > 0.0, entropy, 0.0)
-
-    def _target(self, probabilities: Tensor) -> Tensor:
-        smooth = self.task.label_smoothing
-        if not smooth:
-            return probabilities
-        is_hard = ops.max(probabilities, axis=-1, keepdims=True) == 1.0
-        smoothed = probabilities * (1.0 - smooth) + smooth / len(self.task.classes)
-        return ops.where(is_hard, smoothed, probabilities)
 
 
 class Predictions(base.Predictions):

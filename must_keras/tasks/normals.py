@@ -9,11 +9,10 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import maps
-from must_keras.ops.views import View, cut, is_mirrored, sample
-from must_keras.tasks import base
+from must_keras.ops.views import View, is_mirrored, sample
+from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
-from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Lost
 from must_keras.tasks.thresholds import Threshold
 
@@ -24,7 +23,7 @@ _MIN_FORWARD = 0.05
 _DEGREES = (11.25, 22.5, 30.0)
 
 
-class Labels(MapLabels):
+class Labels(pixel_maps.MapLabels):
     """{"normals": [H, W, 3] float32}, unit vectors, (0, 0, 0) where the normal is unknown.
 
     Example:
@@ -56,7 +55,7 @@ class Labels(MapLabels):
         return np.linalg.norm(values, axis=-1) > _SHORTEST
 
 
-class Head(MapHead):
+class Head(pixel_maps.MapHead):
     """Convolutions on P2, and 1 - cosine of the angle summed over the valid pixels.
 
     Example:
@@ -76,7 +75,7 @@ class Head(MapHead):
         return ops.sum(ops.where(valid, 1.0 - cosine, ops.zeros_like(cosine)), axis=(1, 2))
 
 
-class Predictions(MapPredictions):
+class Predictions(pixel_maps.MapPredictions):
     """{"normals": [B, H, W, 3]}, unit vectors.
 
     Example:
@@ -94,7 +93,7 @@ class Predictions(MapPredictions):
         return maps.encode_png(as_colors(np.asarray(prediction["normals"])))
 
 
-class Records(base.Records):
+class Records(pixel_maps.MapRecords):
     """The normals as the colors of a PNG, to within half a degree.
 
     Example:
@@ -104,14 +103,8 @@ class Records(base.Records):
     def spec(self) -> dict[str, Spec]:
         return {"normals": Spec((), "bytes")}
 
-    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        normals = cut(np.asarray(prediction["normals"]), area, size)
-        return {"normals": maps.encode_png(as_colors(normals))}
-
-    def from_label(self, stored: Stored) -> dict[str, Any]:
-        """Return the colors; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
-        normals = maps.shrink(np.asarray(stored["normals"]), maps.MAX_STORED_SIDE)
-        return {"normals": maps.encode_png(as_colors(normals))}
+    def encode(self, found: Arrays) -> dict[str, Any]:
+        return {"normals": maps.encode_png(as_colors(found["normals"]))}
 
     def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
@@ -223,7 +216,7 @@ class Visualization(base.Visualization):
         return as_colors(np.asarray(shown["normals"]))
 
 
-class External(MapExternal):
+class External(pixel_maps.MapExternal):
     """[B, h, w, 3] of any length; X right, Y down, Z forward: n_z < 0 where it is visible.
 
     Example:
@@ -239,7 +232,7 @@ class External(MapExternal):
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Normals(MapTask):
+class Normals(pixel_maps.MapTask):
     """Which way each visible surface faces, in the camera's axes (X right, Y down, Z forward).
 
     Attributes:

@@ -10,7 +10,7 @@ from keras import ops
 
 from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
-from must_keras.ops.views import View, sample
+from must_keras.ops.views import View, cut, sample
 from must_keras.tasks import base
 from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
@@ -119,6 +119,29 @@ class MapPredictions(base.Predictions):
     @abc.abstractmethod
     def of_values(self, values: Tensor) -> dict[str, Tensor]:
         """Return the prediction of a head's values, [B, H', W', num_outputs]."""
+
+
+class MapRecords(base.Records):
+    """Maps without their padding, one or more of each image.
+
+    Example:
+        class Records(MapRecords):
+            def encode(self, found):
+                return {"edges": maps.encode_png(found["edges"])}
+    """
+
+    @abc.abstractmethod
+    def encode(self, found: Arrays) -> dict[str, Any]:
+        """Return the record of the maps of a prediction or of a stored label."""
+
+    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
+        found = {key: cut(np.asarray(value), area, size) for key, value in prediction.items()}
+        return self.encode(found)
+
+    def from_label(self, stored: Stored) -> dict[str, Any]:
+        """Return the record; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
+        side = maps.MAX_STORED_SIDE
+        return self.encode({key: maps.shrink(np.asarray(stored[key]), side) for key in stored})
 
 
 class MapExternal(base.External):

@@ -10,11 +10,9 @@ from keras import ops
 
 from must_keras.errors import UserError, check_classes
 from must_keras.ops import maps
-from must_keras.ops.views import cut
-from must_keras.tasks import base
+from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
-from must_keras.tasks.pixel_maps import MapExternal, MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.visualization import palette
@@ -22,7 +20,7 @@ from must_keras.tasks.visualization import palette
 IGNORE = 255
 
 
-class Labels(MapLabels):
+class Labels(pixel_maps.MapLabels):
     """{"map": [H, W] uint8}, 255 where the class is unknown.
 
     Example:
@@ -64,7 +62,7 @@ class Labels(MapLabels):
         return counts / max(classes.size, 1)
 
 
-class Head(MapHead):
+class Head(pixel_maps.MapHead):
     """Convolutions on P2, and softmax cross-entropy summed over the pixels that have a class.
 
     Example:
@@ -87,7 +85,7 @@ class Head(MapHead):
         return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
 
 
-class Predictions(MapPredictions):
+class Predictions(pixel_maps.MapPredictions):
     """{"map": [B, H, W] uint8, "confidence": [B, H, W] in [0, 1]}.
 
     Example:
@@ -116,7 +114,7 @@ class Predictions(MapPredictions):
         return maps.encode_png(np.asarray(prediction["map"], np.uint8))
 
 
-class Records(base.Records):
+class Records(pixel_maps.MapRecords):
     """The map, and its confidence in a byte.
 
     Example:
@@ -128,16 +126,12 @@ class Records(base.Records):
     def spec(self) -> dict[str, Spec]:
         return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
 
-    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        classes = cut(np.asarray(prediction["map"], np.uint8), area, size)
-        confidence = cut(np.asarray(prediction["confidence"], np.float32), area, size)
-        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(_byte(confidence))}
-
-    def from_label(self, stored: Stored) -> dict[str, Any]:
-        """Return certain pixels; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
-        classes = maps.shrink(np.asarray(stored["map"], np.uint8), maps.MAX_STORED_SIDE)
-        certain = np.full_like(classes, 255)
-        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(certain)}
+    def encode(self, found: Arrays) -> dict[str, Any]:
+        """Return the record; the pixels of a label made elsewhere are certain."""
+        classes = found["map"].astype(np.uint8)
+        certain = np.ones(classes.shape, np.float32)
+        confidence = _byte(found.get("confidence", certain).astype(np.float32))
+        return {"map": maps.encode_png(classes), "confidence": maps.encode_png(confidence)}
 
     def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the map; pixels under the threshold of their class are ignored.
@@ -284,8 +278,6 @@ class Visualization(base.Visualization):
         )
     """
 
-    prediction_legend: ClassVar[str] = "the paler the color, the less certain the prediction"
-
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
         """Return the map in colors over the gray image, black where it is ignored.
 
@@ -300,7 +292,7 @@ class Visualization(base.Visualization):
         return np.clip(weight * colors + (1.0 - weight) * gray, 0, 255).astype(np.uint8)
 
 
-class External(MapExternal):
+class External(pixel_maps.MapExternal):
     """[B, h, w, K] probabilities or logits, in the order of the task's classes.
 
     Example:
@@ -321,7 +313,7 @@ class External(MapExternal):
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmentation(MapTask):
+class Segmentation(pixel_maps.MapTask):
     """Which of K classes each pixel shows.
 
     Attributes:

@@ -56,9 +56,6 @@ class Visualization(Part, abc.ABC):
     legend: ClassVar[str] = ""
     """How to read the colors, where a reader cannot guess it."""
 
-    prediction_legend: ClassVar[str] = ""
-    """How a prediction's picture differs from a label's, where it does."""
-
     @abc.abstractmethod
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
         """Return a picture, [H, W, 3] uint8, of one image's label or prediction."""

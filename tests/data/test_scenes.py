@@ -12,7 +12,6 @@ from must_keras.synthetic import FAMILIES, SceneConfig, render_example
 from must_keras.synthetic import examples as synthetic_examples
 from must_keras.synthetic.examples import (
     IGNORE,
-    decode_normals,
     encode_depth,
     encode_normals,
     encoded_example,
@@ -22,6 +21,7 @@ from must_keras.synthetic.examples import (
 from must_keras.synthetic.rendering import render
 from must_keras.synthetic.shapes import SHAPES, Revolved, Torus
 from must_keras.synthetic.worlds import Paint, Thing, World, look_at
+from must_keras.tasks.normals import from_colors
 
 GRAY = Paint(color=np.float32([0.5, 0.5, 0.5]), other=np.float32([0.5, 0.5, 0.5]))
 
@@ -246,7 +246,7 @@ def test_stored_normals_and_depth_are_close():
     normals = rng.normal(size=(64, 64, 3))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     normals[:4] = 0
-    back = decode_normals(encode_normals(normals))
+    back = from_colors(encode_normals(normals))
     assert not back[:4].any()
     angle = np.degrees(np.arccos(np.clip((back * normals).sum(-1)[4:], -1, 1)))
     assert angle.max() < 0.5

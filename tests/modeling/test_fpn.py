@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import programs
-from must_keras.modeling.fpn import any_size, build_neck, build_pyramid, fuse
+from must_keras.modeling.fpn import any_size, build_neck
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -117,13 +117,7 @@ def test_a_size_that_does_not_halve_is_an_error(height, width):
 
     odd = {"C3": level(8), "C4": level(16), "C5": level(32)}
     with pytest.raises(ValueError, match="multiples of 32"):
-        build_pyramid(odd, channels=4, norm=NORM)
-
-
-def test_blocks_can_be_used_alone():
-    pyramid = build_pyramid(inputs(32, 32), channels=3, norm=NORM)
-    assert set(pyramid) == set(LEVELS)
-    assert tuple(fuse(pyramid).shape) == (None, 8, 8, 3)
+        build_neck(odd, channels=4, norm=NORM)
 
 
 def test_two_builds_have_equal_names(neck):

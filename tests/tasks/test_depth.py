@@ -307,6 +307,16 @@ def test_a_record_has_sixteen_bits(low_high):
     np.testing.assert_allclose(decoded, depth, atol=0.51 * step + 1e-6 * depth.max())
 
 
+@pytest.mark.parametrize("unknown", [0.0, -1.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("task", [METRIC, RELATIVE])
+def test_an_unknown_pixel_of_an_external_model_leaves_the_others_as_they_are(task, unknown):
+    depth = np.float32([[2.0, unknown], [4.0, 1.0]])
+    record = task.records.from_prediction({"depth": depth}, np.array([0, 0, 2, 2]), (2, 2))
+    decoded = task.records.to_label(record, None)["depth"]
+    np.testing.assert_allclose(decoded, [[2.0, 0.0], [4.0, 1.0]], atol=4.0 / 65535)
+    assert decoded[0, 1] == 0.0
+
+
 def test_a_threshold_is_an_error():
     record = METRIC.records.from_prediction(
         {"depth": np.ones((2, 2))}, np.array([0, 0, 2, 2]), (2, 2)

@@ -17,8 +17,9 @@ from must_keras.data.io.records import Records
 from must_keras.data.sources.source import LabelSpace, Source, Stored, class_label, objects
 from must_keras.errors import UserError, not_allowed
 from must_keras.progress import track
-from must_keras.synthetic.examples import MASK_SIZE, decode_normals, example_id, rendered_examples
+from must_keras.synthetic.examples import MASK_SIZE, example_id, rendered_examples
 from must_keras.synthetic.families import SceneConfig
+from must_keras.tasks.normals import from_colors
 
 _preparing = threading.Lock()
 _PICTURES = ("image", "semantic", "depth", "normals")
@@ -29,7 +30,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
 
     Examples are stored by index: read without shuffling, record i is image i. The features are
     those of examples.render_example; as stored, depth is uint16 millimeters (0: invalid), normals
-    are uint8 ``round(127.5 (n + 1))`` ((0, 0, 0): invalid; examples.decode_normals), the class is
+    are uint8 ``round(127.5 (n + 1))`` ((0, 0, 0): invalid; normals.from_colors), the class is
     -1 for images without one.
 
     Args:
@@ -240,7 +241,7 @@ def _depth(example: Mapping[str, Any], num_classes: int) -> Stored:
 
 
 def _normals(example: Mapping[str, Any], num_classes: int) -> Stored:
-    return {"normals": decode_normals(_picture(example["normals"]))}
+    return {"normals": from_colors(_picture(example["normals"]))}
 
 
 class _Reading(NamedTuple):

@@ -8,11 +8,10 @@ import numpy as np
 from keras import ops
 
 from must_keras.ops import maps
-from must_keras.ops.views import View, cut, sample
-from must_keras.tasks import base
+from must_keras.ops.views import View, sample
+from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.depth.metrics import Metrics
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
-from must_keras.tasks.pixel_maps import MapHead, MapLabels, MapPredictions, MapTask
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
 
@@ -28,7 +27,7 @@ _ERROR_WEIGHT, _GRADIENT_WEIGHT, _SCALES = 0.5, 0.5, 4
 _FIRST_LOG = 1.1
 
 
-class Head(MapHead):
+class Head(pixel_maps.MapHead):
     """Convolutions on P2, with a loss in logarithms of meters or an affine-invariant one.
 
     Example:
@@ -141,7 +140,7 @@ _NO_SCALE = Lost(
 )
 
 
-class Labels(MapLabels):
+class Labels(pixel_maps.MapLabels):
     """{"depth": [H, W] float32}, at most 0, or not finite, where it is unknown.
 
     Meters for a metric head, relative inverse depth (larger is nearer) for a relative one. Metric
@@ -207,7 +206,7 @@ class Labels(MapLabels):
         )
 
 
-class Predictions(MapPredictions):
+class Predictions(pixel_maps.MapPredictions):
     """{"depth": [B, H, W]}, always positive.
 
     Example:
@@ -241,7 +240,7 @@ class Predictions(MapPredictions):
         return maps.encode_png(np.clip(np.round(values), 0, 65535).astype(np.uint16))
 
 
-class Records(base.Records):
+class Records(pixel_maps.MapRecords):
     """The depth in 16 bits: depth = offset + scale * value.
 
     Example:
@@ -255,21 +254,20 @@ class Records(base.Records):
             "scale": Spec((), "float32"),
         }
 
-    def from_prediction(self, prediction: Arrays, area: np.ndarray, size: Size) -> dict[str, Any]:
-        depth = cut(np.asarray(prediction["depth"], np.float32), area, size)
-        return _in_16_bits(depth, lowest=float(depth.min()))
-
-    def from_label(self, stored: Stored) -> dict[str, Any]:
+    def encode(self, found: Arrays) -> dict[str, Any]:
         """Return depth to within half a step, 1/65535 of the range.
 
-        Where some pixels are unknown, the range begins at 0, which stands for them. A map with a
-        side above `maps.MAX_STORED_SIDE` gets coarser.
+        Where some pixels are unknown, the range begins at 0, which is stored for them alone.
         """
-        depth = maps.shrink(np.asarray(stored["depth"], np.float32), maps.MAX_STORED_SIDE)
+        depth = found["depth"].astype(np.float32)
         known = np.isfinite(depth) & (depth > 0)
-        if known.all():
-            return _in_16_bits(depth, lowest=float(depth.min()))
-        return _in_16_bits(np.where(known, depth, np.float32(0)), lowest=0.0, known=known)
+        depth = np.where(known, depth, np.float32(0))
+        offset = depth.min()
+        scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
+        values = np.clip(np.round((depth - offset) / scale), 0, 65535).astype(np.uint16)
+        if not known.all():
+            values = np.where(known, np.maximum(values, 1), 0).astype(np.uint16)
+        return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
 
     def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         self.check_threshold(threshold)
@@ -290,18 +288,6 @@ class Records(base.Records):
             low, high = np.percentile(depth[valid], (2, 98))
             values = values / max(float(high - low), 1e-9)
         return Sketch(surface=np.where(valid, values, np.nan).astype(np.float32))
-
-
-def _in_16_bits(
-    depth: np.ndarray, *, lowest: float, known: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Return the record of a depth [h, w] of at least `lowest`; 0 is stored for unknown only."""
-    offset = np.float32(lowest)
-    scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
-    values = np.clip(np.round((depth - offset) / scale), 0, 65535).astype(np.uint16)
-    if known is not None:
-        values = np.where(known, np.maximum(values, 1), 0).astype(np.uint16)
-    return {"depth": maps.encode_png(values), "offset": offset, "scale": scale}
 
 
 class Visualization(base.Visualization):
@@ -362,7 +348,7 @@ def to_relative(depth: np.ndarray) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(package="must_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Depth(MapTask):
+class Depth(pixel_maps.MapTask):
     """How far each pixel is.
 
     Attributes:

@@ -210,6 +210,9 @@ class MeanDepth(TrivialBaseline):
         return {"depth": mean.astype(np.float32)}
 
 
+_ERRORS = {"metric": DepthErrors, "relative_inverse": AlignedErrors}
+
+
 class Metrics(base.Metrics):
     """Errors of depth, compared with each pixel's mean depth.
 
@@ -218,14 +221,10 @@ class Metrics(base.Metrics):
     """
 
     def evaluator(self) -> Evaluator:
-        return self._errors(partly=False)
+        return _ERRORS[self.task.kind]()
 
     def quality(self) -> Evaluator:
-        return self._errors(partly=True)
-
-    def _errors(self, *, partly: bool) -> Evaluator:
-        kind = AlignedErrors if self.task.kind == "relative_inverse" else DepthErrors
-        return kind(partly=partly)
+        return _ERRORS[self.task.kind](partly=True)
 
     def trivial_baseline(self) -> TrivialBaseline:
         return MeanDepth()

@@ -232,11 +232,8 @@ class External(base.External):
         absent = {names[key] for key in ("boxes", "scores", "classes")} - given
         if absent:
             raise task.error(f"an external model does not return {sorted(absent)}")
-        found = {
-            "boxes": np.asarray(values[names["boxes"]], np.float32),
-            "scores": np.asarray(values[names["scores"]], np.float32),
-            "classes": np.rint(np.asarray(values[names["classes"]])).astype(np.int32),
-        }
+        found = {key: np.asarray(values[names[key]], np.float32) for key in ("boxes", "scores")}
+        found["classes"] = np.rint(np.asarray(values[names["classes"]])).astype(np.int32)
         self.check_shape(found["boxes"], (None, 4), form)
         count = found["boxes"].shape[1]
         for key in ("scores", "classes"):

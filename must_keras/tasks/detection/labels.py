@@ -164,12 +164,7 @@ class Labels(base.Labels):
         few = Lost(
             f"smaller than one pixel at {framing.size} px", "raise the size of the recipe's network"
         )
-        lost = {
-            _IGNORED: int(ignored.sum()),
-            _FLAT: int(flat.sum()),
-            _FRACTIONS: int(fractions.sum()),
-            few: int((small & ~fractions).sum()),
-        }
+        lost = {_IGNORED: ignored, _FLAT: flat, _FRACTIONS: fractions, few: small & ~fractions}
 
         def count(kept: np.ndarray) -> np.ndarray:
             inside = kept & (classes >= 0) & (classes < num_classes)
@@ -179,7 +174,7 @@ class Labels(base.Labels):
             total=len(boxes),
             found=count(~ignored),
             usable=count(~(ignored | flat | small)),
-            lost={why: number for why, number in lost.items() if number},
+            lost={why: int(where.sum()) for why, where in lost.items() if where.any()},
         )
 
     @property

@@ -136,10 +136,7 @@ def sample_anchors(
     Negatives fill the places that positives leave.
     """
     numbers = uniform(keys, positive.shape[1], purpose=_ANCHORS)
-    positives = Sample(*choose(positive, count // 2, numbers))
-    negatives = Sample(*choose(negative, count, numbers))
-    chosen = _in_room_of(positives.chosen, negatives.chosen, count=count)
-    return positives, negatives._replace(chosen=chosen)
+    return _sample_both(positive, negative, numbers, count=count, limit=count // 2)
 
 
 def sample_regions(
@@ -163,11 +160,9 @@ def sample_regions(
     is_object = present & (matches.iou >= FOREGROUND_IOU)
     is_background = present & (matches.iou < FOREGROUND_IOU) & ~matches.ignored
     numbers = uniform(keys, boxes.shape[1], purpose=_FOREGROUND)
-    objects, chosen_objects = choose(is_object, foreground, numbers)
-    others, chosen_others = choose(is_background, count, numbers)
-    chosen_others = _in_room_of(chosen_objects, chosen_others, count=count)
-    indices = ops.concatenate([objects, others], axis=1)
-    chosen = ops.concatenate([chosen_objects, chosen_others], axis=1)
+    both = _sample_both(is_object, is_background, numbers, count=count, limit=foreground)
+    indices = ops.concatenate([sample.indices for sample in both], axis=1)
+    chosen = ops.concatenate([sample.chosen for sample in both], axis=1)
     # Chosen ones first, in this order: top_k keeps the order of equal values.
     chosen, places = ops.top_k(ops.cast(chosen, "float32"), min(count, boxes.shape[1]))
     indices, chosen = take(indices, places), chosen > 0.0
@@ -196,10 +191,14 @@ def regions_with_masks(regions: Regions, label: Tensors, *, count: int) -> tuple
     return Regions(*(take(part, places) for part in first)), has_mask > 0.0
 
 
-def _in_room_of(first: Tensor, others: Tensor, *, count: int) -> Tensor:
-    """Return the others, [B, S] bool, without those beyond `count` when the first have places."""
-    room = count - ops.sum(ops.cast(first, "int32"), axis=1, keepdims=True)
-    return others & (ops.arange(others.shape[1], dtype="int32")[None, :] < room)
+def _sample_both(
+    first: Tensor, others: Tensor, numbers: Tensor, *, count: int, limit: int
+) -> tuple[Sample, Sample]:
+    """Sample at most `limit` of the first candidates, and others in what they leave of `count`."""
+    firsts, rest = Sample(*choose(first, limit, numbers)), Sample(*choose(others, count, numbers))
+    room = count - ops.sum(ops.cast(firsts.chosen, "int32"), axis=1, keepdims=True)
+    has_room = ops.arange(rest.chosen.shape[1], dtype="int32")[None, :] < room
+    return firsts, rest._replace(chosen=rest.chosen & has_room)
 
 
 def huber(error: Tensor, *, delta: float) -> Tensor:

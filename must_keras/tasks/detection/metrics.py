@@ -15,7 +15,6 @@ from must_keras.tasks.detection.records import ranked
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays
 
-_EVERYWHERE = (0.0, 1e10)
 _MATCHED_IOU, _IGNORED_COVERAGE = 0.5, 0.5
 
 
@@ -62,8 +61,7 @@ class AveragePrecision(Evaluator):
         self._images.append(image)
         detected = sorted({int(c) for c in found["classes"] if c >= 0})
         for box, category, is_ignored, mask in _objects(truth):
-            flags = {key: int(is_ignored) for key in ("iscrowd", "ignore")}
-            flags["mask_iscrowd"] = int(is_ignored or mask is None)
+            flags = {"iscrowd": int(is_ignored), "mask_iscrowd": int(is_ignored or mask is None)}
             shape = np.ones((1, 1)) if mask is None else mask
             # A crowd of every class matters where that class was detected.
             for one in [category] if category >= 0 else detected:
@@ -99,9 +97,7 @@ class AveragePrecision(Evaluator):
         precision = self._precision(self._truth, "bbox")
         values = [_mean(precision[:1]), _mean(precision)]
         if self._with_masks:
-            truth = [
-                a | {"iscrowd": a["mask_iscrowd"], "ignore": a["mask_iscrowd"]} for a in self._truth
-            ]
+            truth = [a | {"iscrowd": a["mask_iscrowd"]} for a in self._truth]
             values.append(_mean(self._precision(truth, "segm")))
         return values
 
@@ -125,7 +121,7 @@ class AveragePrecision(Evaluator):
                 side.createIndex()
                 sides.append(side)
             evaluation = COCOeval(*sides, iouType=kind)
-            evaluation.params.areaRng = [list(_EVERYWHERE)]
+            evaluation.params.areaRng = [[0.0, 1e10]]
             evaluation.params.areaRngLbl = ["all"]
             evaluation.params.maxDets = [self._max_detections]
             evaluation.evaluate()

@@ -7,6 +7,7 @@ import numpy as np
 from must_keras.errors import DataError
 from must_keras.ops.masks import decode_rle, encode_rle
 from must_keras.tasks import base
+from must_keras.tasks.detection.labels import masks_of_some
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored
 from must_keras.tasks.summaries import Regions, Sketch
 from must_keras.tasks.thresholds import DROPPED, Threshold
@@ -98,28 +99,25 @@ class Records(base.Records):
         ignore = _ignored(record)
         ignored = ignore | (limits == DROPPED)[labels]
         keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
-        size = int(record["mask_size"])
-        codes = [_bytes(record["masks"][i]) for i in keep]
-        masks = [_mask(c, size) if c else np.zeros((size, size), np.uint8) for c in codes]
-        label = {
-            "boxes": np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep],
-            "classes": labels[keep],
-            "masks": np.stack(masks) if masks else np.zeros((0, size, size), np.uint8),
-            "has_mask": np.asarray([bool(c) for c in codes], bool),
-            "ignore": ignored[keep],
-        }
+        boxes = np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep]
+        masks = _masks(record, keep)
+        labels, ignored = labels[keep], ignored[keep]
         scores = scores[~ignore]
         are_above = not len(scores) or scores.min() >= np.float32(limits.min())
         if bool(record["truncated"]) and are_above:
-            everything = self.task.labels.missing() | {
-                "boxes": np.asarray([[0.0, 0.0, 1.0, 1.0]], np.float32),
-                "classes": np.asarray([-1], np.int32),
-                "masks": np.zeros((1, size, size), np.uint8),
-                "has_mask": np.asarray([False]),
-                "ignore": np.asarray([True]),
-            }
-            label = {key: np.concatenate([label[key], everything[key]]) for key in label}
-        return label | {"labelled": np.asarray(1.0, np.float32)}
+            boxes = np.concatenate([boxes, np.float32([[0, 0, 1, 1]])])
+            labels, ignored = np.append(labels, np.int32(-1)), np.append(ignored, True)
+            masks.append(None)
+        has_mask = np.array([mask is not None for mask in masks], bool)
+        rows, found = np.flatnonzero(has_mask), [mask for mask in masks if mask is not None]
+        return {
+            "boxes": boxes,
+            "classes": labels,
+            "masks": masks_of_some(len(masks), rows, found, size=int(record["mask_size"])),
+            "has_mask": has_mask,
+            "ignore": ignored,
+            "labelled": np.asarray(1.0, np.float32),
+        }
 
     def sketch(self, record: Stored) -> Sketch:
         """Return every stored box but those that are only ignored.
@@ -129,15 +127,13 @@ class Records(base.Records):
         """
         shown = np.flatnonzero(~_ignored(record))
         scores = np.asarray(record["scores"], np.float32)[shown]
-        size = int(record["mask_size"])
-        codes = [_bytes(code) for code in np.asarray(record["masks"], object)[shown]]
         weight = float(scores.sum())
         decided = float((scores * np.abs(2.0 * scores - 1.0)).sum() / weight) if weight else 1.0
         regions = Regions(
             boxes=np.asarray(record["boxes"], np.float32).reshape(-1, 4)[shown],
             scores=scores,
             classes=np.asarray(record["classes"], np.int32)[shown],
-            masks=tuple(_mask(code, size) if code else None for code in codes),
+            masks=tuple(_masks(record, shown)),
         )
         return Sketch(certainty=decided, regions=regions)
 
@@ -169,17 +165,15 @@ def _ignored(record: Stored) -> np.ndarray:
     return np.asarray(record.get("ignore", np.zeros(len(record["scores"]))), bool)
 
 
-def _mask(code: bytes, size: int) -> np.ndarray:
-    """Return the stored mask [size, size].
+def _masks(record: Stored, places: np.ndarray) -> list[np.ndarray | None]:
+    """Return the stored masks at some places, [mask_size, mask_size], or None without one.
 
     Raises:
-        DataError: the code is damaged.
+        DataError: a code is damaged.
     """
+    size, texts = int(record["mask_size"]), [record["masks"][i] for i in places]
+    codes = [text.encode() if isinstance(text, str) else bytes(text) for text in texts]
     try:
-        return decode_rle(code, (size, size))
+        return [decode_rle(code, (size, size)) if code else None for code in codes]
     except ValueError as error:
         raise DataError(f"a stored mask is damaged: {error}; check the labels: --verify") from None
-
-
-def _bytes(code: Any) -> bytes:
-    return code.encode() if isinstance(code, str) else bytes(code)
