@@ -117,6 +117,14 @@ def test_crowds_follow_the_true_objects_and_zero_area_is_gone():
     assert label["ignore"].tolist() == [False, True, False, False]
 
 
+def test_a_region_of_no_class_stays_whatever_classes_are_left_out():
+    label = stored([(0, 0, 1, 1)] * 3, classes=[0, -1, 1], ignore=[False, True, False])
+    found = TASK.labels.relabel(label, np.array([-1, 0]))
+    assert found["classes"].tolist() == [-1, 0] and found["ignore"].tolist() == [True, False]
+    found = TASK.labels.relabel(label, np.array([0, -1]))
+    assert found["classes"].tolist() == [0, -1] and found["ignore"].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("number", [5, 7, 12])
 def test_truncated_objects_are_counted_and_ignored(number):
     boxes = [[0.05 * i, 0.0, 0.05 * i + 0.05, 0.5] for i in range(number)]

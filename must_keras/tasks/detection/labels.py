@@ -61,8 +61,10 @@ class Labels(base.Labels):
 
     def relabel(self, stored: Stored, table: np.ndarray) -> dict[str, Any]:
         """Return the label without objects of a class that is left out."""
-        classes = table[stored["classes"]]
-        kept = classes >= 0
+        # An ignored region may be of no class.
+        of_none = stored["classes"] < 0
+        classes = np.where(of_none, -1, table[stored["classes"]])
+        kept = of_none | (classes >= 0)
         keys = ("boxes", "has_mask", "ignore", "scores")
         arrays = {key: stored[key][kept] for key in keys if key in stored}
         masks, with_mask = stored["masks"], np.flatnonzero(kept & stored["has_mask"])
