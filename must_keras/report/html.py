@@ -1,6 +1,5 @@
 """The building blocks of report.html: text, tables and figures."""
 
-import base64
 import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from must_keras.analysis import curves
+from must_keras.pages import data_uri
 from must_keras.tasks.evaluation import find_metric
 
 # Of a table: a whole number has separators, another number three decimals, None is a dash.
@@ -113,8 +113,7 @@ def photo(picture: Image.Image, caption: str) -> Markup:
 
 
 def _image(kind: str, data: bytes, text: str) -> Markup:
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Markup('<img alt="{}" src="{}">').format(text, uri)
+    return Markup('<img alt="{}" src="{}">').format(text, data_uri(kind, data))
 
 
 def number(value: Value) -> str:

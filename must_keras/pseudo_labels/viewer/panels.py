@@ -10,6 +10,7 @@ from PIL import Image
 
 from must_keras.ops.maps import encode_png
 from must_keras.ops.views import letterbox
+from must_keras.pages import data_uri
 from must_keras.tasks.base import Task
 from must_keras.tasks.summaries import Pixels, Ranking, Regions, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -97,7 +98,7 @@ def jpeg(image: np.ndarray) -> str:
     """Return a picture, [h, w, 3] uint8, as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=85, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("jpeg", buffer.getvalue())
 
 
 def panel(
@@ -147,8 +148,7 @@ def _pixels(pixels: Pixels) -> str:
         for side in (height, width)
         for cells in [max(1, round(share * side))]
     )
-    png = encode_png(np.ascontiguousarray(both[rows][:, columns]))
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return data_uri("png", encode_png(np.ascontiguousarray(both[rows][:, columns])))
 
 
 def _visualization(
