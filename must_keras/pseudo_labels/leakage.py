@@ -1,33 +1,37 @@
-"""The search for data leakage: training images that are also in a test split are left out.
+"""What student and baselines learn from: images that are also in a test split are left out.
 
 A transfer's score holds for new images only if the student has learned from none of them. All that
 the student and its baselines learn from, the pools and the teachers' training sets, is compared
 with the test splits of the transfers. Pseudo-label datasets are not touched: record i stays image
-i's. The examples do without these images.
+i's. The examples do without these images; ground truth
+wins over pseudo labels.
 """
 
 import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from must_keras.config.recipe import Recipe, distinct
-from must_keras.data.sources import Source, without_labels
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
+from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.files import replacing
 from must_keras.inference import visualization
 from must_keras.json_files import json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
+from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import LeakageResult
 from must_keras.runs.run import Run
+from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge
 
 LIST = "duplicates.jsonl"
@@ -127,6 +131,71 @@ def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
         if result.left_out:
             images[name] = _listed(compared, result.left_out)
     return images
+
+
+def student_examples(run: Run) -> ConcatenatedExamples:
+    """Return all that the student learns from, with the teachers' pseudo labels.
+
+    Raises:
+        UserError: a pseudo-label dataset is not complete, a threshold cannot be chosen yet, a
+            source is not compared with the test splits, or nothing is left to learn from.
+    """
+    pseudo: dict[str, dict[str, PseudoLabels]] = {}
+    for teacher in run.recipe.teachers:
+        for source, labels in run.label_sets(teacher):
+            if not labels.is_there:
+                raise UserError.at(
+                    labels.folder,
+                    f"has no complete labels of teacher {teacher.name!r}: run --stage=label first",
+                )
+            pseudo.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
+                reader=PseudoLabelReader(labels.folder, source, teacher.task),
+                threshold=run.resolved(teacher).threshold,
+            )
+    recipe = run.recipe
+    return examples(run, recipe.student_sources, recipe.tasks, title="the student", pseudo=pseudo)
+
+
+def examples(
+    run: Run,
+    sources: Sequence[Source],
+    tasks: Sequence[Task],
+    *,
+    title: str,
+    pseudo: Mapping[str, Mapping[str, PseudoLabels]] | None = None,
+) -> ConcatenatedExamples:
+    """Return the images of sources without those in test splits; unreadable ones have no label.
+
+    Args:
+        run: the run.
+        sources: the images, with their ground truth.
+        tasks: the heads.
+        title: of what learns from them, for the message.
+        pseudo: {source: {head: pseudo labels}}.
+
+    Raises:
+        UserError: there is no image, or a source is not compared with the test splits.
+    """
+    if not sources:
+        raise UserError(f"{title} has no set to learn from")
+    unused, found = left_out(run, sources), []
+    for source in sources:
+        out = unused.get(source.name)
+        indices = [i for i in range(len(source)) if i not in out] if out else None
+        of_source = (pseudo or {}).get(source.name, {})
+        found.append(
+            LabeledExamples(TolerantSource(source, labels=True), tasks, of_source, indices=indices)
+        )
+    whole = ConcatenatedExamples(found)
+    if not len(whole):
+        raise UserError(f"{title} has no image to learn from: all are in test splits")
+    return whole
+
+
+def inputs(run: Run, sources: Sequence[Source]) -> dict[str, dict[str, list[str]]]:
+    """Return what an artifact depends on of its sources: the ids of images that are left out."""
+    ids = {name: list(out.values()) for name, out in left_out(run, sources).items()}
+    return {"left_out": ids} if ids else {}
 
 
 def results(run: Run) -> dict[str, LeakageResult]:

@@ -34,11 +34,6 @@ def paragraph(text: str) -> Markup:
     return Markup("<p>{}</p>\n").format(text)
 
 
-def paragraphs(texts: Iterable[str]) -> Markup:
-    """Return each text as a paragraph."""
-    return Markup().join(map(paragraph, texts))
-
-
 def heading(text: str) -> Markup:
     """Return a heading within a section."""
     return Markup("<h3>{}</h3>\n").format(text)

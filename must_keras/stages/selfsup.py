@@ -6,7 +6,7 @@ from typing import Any
 from must_keras.data.sources import without_labels
 from must_keras.errors import damaged
 from must_keras.files import file_sha256
-from must_keras.pseudo_labels import leakage, training_set
+from must_keras.pseudo_labels import leakage
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import SelfSupervisedResult
@@ -38,7 +38,7 @@ def artifact(run: Run, method: SelfSupervised) -> Artifact:
             "size": network.size,
             "method": describe(method) | {"start": method.start.depends_on(network)},
             "images": [without_labels(source) for source in sources],
-        } | training_set.inputs(run, sources)
+        } | leakage.inputs(run, sources)
 
     return run.self_supervised(method.name).declare(
         stage=SelfSupervision.name,
@@ -80,7 +80,7 @@ STAGE = SelfSupervision()
 def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
     recipe, training, size = run.recipe, method.training, run.recipe.network.size
     title = f"self-supervised method {method.name!r}"
-    images = training_set.examples(run, recipe.student_sources, (), title=title)
+    images = leakage.examples(run, recipe.student_sources, (), title=title)
     seed = run.seed("selfsup", method.name)
     model = method.build(recipe.network, seed=seed, num_images=len(images))
     training.compile(model)

@@ -9,7 +9,7 @@ from must_keras.data.examples import ConcatenatedExamples, count_origins, labele
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
 from must_keras.inference.predictor import Predictor
-from must_keras.pseudo_labels import leakage, training_set
+from must_keras.pseudo_labels import leakage
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
 from must_keras.runs.results import Origins, Scored, StudentResult
@@ -59,7 +59,7 @@ def artifact(run: Run) -> Artifact:
             "columns": {
                 "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
             },
-        } | training_set.inputs(run, sources)
+        } | leakage.inputs(run, sources)
 
     needs = (*labels, *leakage.artifacts(run, sources))
     return run.student.declare(stage=Student.name, find_inputs=find_inputs, needs=needs)
@@ -76,7 +76,7 @@ class Student(Stage):
         yield artifact(run)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
-        images, recipe = training_set.of_student(run), run.recipe
+        images, recipe = leakage.student_examples(run), run.recipe
         if is_chief():
             label.print_choices(run, recipe.teachers)
         for one in pending:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from must_keras.pseudo_labels import leakage, training_set
+from must_keras.pseudo_labels import leakage
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
@@ -30,7 +30,7 @@ def artifact(run: Run) -> Artifact:
             "training": recipe.supervised,
             "start": recipe.student.start.depends_on(recipe.network),
             "loss_weights": {task.name: weights[task.name] for task in tasks},
-        } | training_set.inputs(run, sources)
+        } | leakage.inputs(run, sources)
 
     needs = leakage.artifacts(run, sources)
     return run.supervised.declare(stage=Supervised.name, find_inputs=find_inputs, needs=needs)
@@ -56,7 +56,7 @@ class Supervised(Stage):
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         recipe, teachers = run.recipe, run.recipe.labeled_teachers
         tasks = [teacher.task for teacher in teachers]
-        images = training_set.examples(
+        images = leakage.examples(
             run, recipe.labeled_sources, tasks, title="the supervised baseline"
         )
         for one in pending:

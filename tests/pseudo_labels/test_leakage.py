@@ -22,7 +22,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import ResNet
-from must_keras.pseudo_labels import duplicates, leakage, training_set
+from must_keras.pseudo_labels import duplicates, leakage
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.report.labels import left_out_images
 from must_keras.runs import pools
@@ -135,7 +135,7 @@ def test_the_student_never_sees_it_and_labels_stay_with_their_images(data):
     recipe, source = run.recipe, run.recipe.pools[0].source
     reader = PseudoLabelReader(run.labels("light", "pile").folder, source, recipe.teachers[0].task)
     assert len(reader) == COUNT and not any(reader.is_empty(i) for i in range(COUNT))
-    examples = training_set.of_student(run)
+    examples = leakage.student_examples(run)
     kept = [i for i in range(COUNT) if i not in (*IN_TREES, *IN_HOUSES)]
     assert [examples.image_id(i) for i in range(len(examples))] == [
         f"pile/{i:02}.png" for i in kept
@@ -195,7 +195,7 @@ def test_a_transfer_that_is_added_is_compared_and_a_complete_student_must_be_mad
     assert ["leakage", "pile", "outdated,"] in [line.split()[:3] for line in lines]
     assert not [line for line in lines if line.startswith("--stage=all stops")]
     with pytest.raises(UserError, match="pile has not been compared .*--stage=label"):
-        training_set.of_student(two)
+        leakage.student_examples(two)
     make("label", two)
     assert [e["index"] for e in entries(two)] == [*IN_TREES, *IN_HOUSES]
     with pytest.raises(UserError, match=r"with 1 image of pile \(08.png\).* delete .*run/student"):
@@ -268,7 +268,7 @@ def test_the_students_inputs_name_what_it_did_not_see(data):
     with_leaks, without = labeled(run_of(data, "trees")), run_of(data)
     assert student.artifact(with_leaks).inputs["left_out"] == {"pile": ["02.png", "05.png"]}
     assert "left_out" not in student.artifact(without).inputs
-    assert len(training_set.of_student(without)) == COUNT
+    assert len(leakage.student_examples(without)) == COUNT
     for i in IN_TREES:
         (data / "pile" / f"{i:02}.png").unlink()
     assert left_out(compared(run_of(data, "trees"))) == {}
@@ -306,7 +306,7 @@ def test_a_student_without_images_is_an_error(data):
             (data / "pile" / f"{i:02}.png").unlink()
     run = labeled(run_of(data, "trees"))
     with pytest.raises(UserError, match="the student has no image to learn from"):
-        training_set.of_student(run)
+        leakage.student_examples(run)
 
 
 def test_the_report_shows_pairs_side_by_side(data):
@@ -377,7 +377,7 @@ def test_test_images_in_a_teachers_training_set_are_left_out_of_what_the_student
     assert sorted(out["garden_train"].values()) == IN_GARDEN
     kept = {f"garden_train/{x}/{i}.png" for i, x in ((0, "rose"), (2, "rose"), (4, "rose"))}
     kept |= {"garden_train/fern/5.png"}
-    union = training_set.examples(run, recipe.student_sources, recipe.tasks, title="it")
+    union = leakage.examples(run, recipe.student_sources, recipe.tasks, title="it")
     of_garden = {union.image_id(i) for i in range(len(union))} - {
         f"pile/{i:02}.png" for i in range(COUNT)
     }
@@ -469,7 +469,7 @@ def test_inputs_are_those_of_before_where_nothing_leaks(garden):
     assert left_out(run) == {}
     assert "left_out" not in supervised.artifact(run).inputs
     sources = run.recipe.student_sources
-    union = training_set.examples(run, sources, run.recipe.tasks, title="it")
+    union = leakage.examples(run, sources, run.recipe.tasks, title="it")
     assert len(union) == sum(len(source) for source in sources)
 
 

@@ -17,7 +17,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
-from must_keras.pseudo_labels import checks, training_set
+from must_keras.pseudo_labels import checks, leakage
 from must_keras.report import heads as on_the_page
 from must_keras.runs.marks import PREDICTION_COUNTS
 from must_keras.runs.run import Run
@@ -139,7 +139,7 @@ def labeled(recipe, path) -> Run:
 
 def seen(run) -> list[dict]:
     """Return the labels of the pool's images that the student learns from."""
-    examples = training_set.of_student(run)
+    examples = leakage.student_examples(run)
     return [examples.load(i)[1] for i in range(4)]
 
 

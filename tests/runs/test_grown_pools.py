@@ -20,7 +20,7 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import ResNet
-from must_keras.pseudo_labels import training_set
+from must_keras.pseudo_labels import leakage
 from must_keras.runs import pools
 from must_keras.runs.executor import Executor
 from must_keras.runs.run import Run
@@ -74,7 +74,7 @@ def make_nothing(run, pending):
 
 def learn_nothing(run, pending):
     """The same for the student, whose training set is read."""
-    training_set.of_student(run)
+    leakage.student_examples(run)
     make_nothing(run, pending)
 
 

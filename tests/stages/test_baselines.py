@@ -14,7 +14,7 @@ from must_keras import stages
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
-from must_keras.pseudo_labels import leakage, training_set
+from must_keras.pseudo_labels import leakage
 from must_keras.runs import plan
 from must_keras.runs.run import Run
 from must_keras.self_supervised import MoCo, SimCLR
@@ -191,11 +191,11 @@ def test_true_labels_of_a_pool_are_learned_from(data, tmp_path):
         path, count = compared.begin() / leakage.LIST, int(source is labeled)
         path.write_text('{"index": 0, "id": "x"}\n' * count)
         finish(compared, images=6, left_out=count)
-    union = training_set.examples(run, recipe.labeled_sources, recipe.tasks, title="it")
+    union = leakage.examples(run, recipe.labeled_sources, recipe.tasks, title="it")
     assert len(union) == 6 + 5
     assert {union.parts[1].origins(i)["trees"] for i in range(5)} == {"true"}
     with pytest.raises(UserError, match="it has no set to learn from"):
-        training_set.examples(run, [], recipe.tasks, title="it")
+        leakage.examples(run, [], recipe.tasks, title="it")
 
 
 @pytest.mark.parametrize(

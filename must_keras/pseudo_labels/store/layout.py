@@ -75,6 +75,10 @@ class Shard(NamedTuple):
     first: int
     count: int
 
+    def entry(self) -> dict[str, Any]:
+        """Return the shard as the ledger has it, without its hash."""
+        return {"name": self.path.name, "first": self.first, "count": self.count}
+
     def load_index(self) -> np.ndarray | None:
         """Return the index, [count] of INDEX_DTYPE, or None without a whole one."""
         remedy = relabel(self.path.parent)

@@ -214,15 +214,7 @@ class PseudoLabelWriter:
             "max_stored": getattr(self._task, "max_stored", None),
             "records": self._num_records,
             "empty": len(self.empty()),
-            "shards": [
-                {
-                    "name": s.path.name,
-                    "first": s.first,
-                    "count": s.count,
-                    "sha256": file_sha256(s.path),
-                }
-                for s in self._shards
-            ],
+            "shards": [s.entry() | {"sha256": file_sha256(s.path)} for s in self._shards],
         }
         if self._origin is not None:
             ledger["origin"] = self._origin

@@ -234,14 +234,14 @@ def mean_ranks(certainties: Sequence[Sequence[float | None]]) -> list[float | No
     Returns:
         One for each image; None where no head has a certainty.
     """
-    ranks: list[list[float]] = [[] for _ in certainties]
-    for of_head in zip(*certainties, strict=True):
-        known = np.array([value for value in of_head if value is not None])
-        for rank, value in zip(ranks, of_head, strict=True):
-            if value is not None:
-                less = (known < value).sum() + 0.5 * ((known == value).sum() - 1)
-                rank.append(less / max(len(known) - 1, 1))
-    return [float(np.mean(rank)) if rank else None for rank in ranks]
+    # None becomes NaN, which is neither less than a certainty nor equal to one.
+    values = np.array(certainties, np.float64)
+    known, each = np.isfinite(values), values[:, None]
+    less = np.sum(each > values, axis=1) + 0.5 * (np.sum(each == values, axis=1) - 1)
+    ranks = less / np.maximum(known.sum(axis=0) - 1, 1)
+    return [
+        float(rank[k].mean()) if k.any() else None for rank, k in zip(ranks, known, strict=True)
+    ]
 
 
 def _image(

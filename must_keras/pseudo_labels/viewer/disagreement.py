@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from must_keras.pseudo_labels.viewer.panels import packed
@@ -99,12 +100,10 @@ def by_edge(regions: Regions, judge: Sketch) -> list[Verdict] | None:
     surface, verdicts = judge.surface, []
     if surface is None:
         return None
+    known = np.isfinite(surface)
     for index in range(len(regions.scores)):
         place = regions.place(index, surface.shape)
-        near = _window(place)
-        place, depth = place[near], surface[near]
-        known = np.isfinite(depth)
-        inside, around = depth[place & known], depth[ring(place) & known]
+        inside, around = surface[place & known], surface[ring(place) & known]
         if not len(inside) or not len(around):
             verdicts.append(Verdict.NOT_JUDGED)
             continue
@@ -118,26 +117,9 @@ def ring(place: np.ndarray) -> np.ndarray:
 
     As far in rows or columns as RING of its side, at least one pixel.
     """
-    width, near = _ring_width(place), place
-    # A stretch has a pixel of the place where the place's running sum differs between its ends.
-    for _ in ("rows", "columns"):
-        sums = np.cumsum(np.pad(near, ((width + 1, width), (0, 0))), axis=0)
-        near = (sums[2 * width + 1 :] > sums[: -2 * width - 1]).T
-    return near & ~place
-
-
-def _ring_width(place: np.ndarray) -> int:
-    return max(1, round(RING * float(np.sqrt(place.sum()))))
-
-
-def _window(place: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of a place and its ring, which are much fewer than all."""
-    width = _ring_width(place)
-    sides = (np.flatnonzero(place.any(axis=1)), np.flatnonzero(place.any(axis=0)))
-    return tuple(
-        slice(max(side[0] - width, 0), side[-1] + width + 1) if len(side) else slice(0)
-        for side in sides
-    )
+    width = max(1, round(RING * float(np.sqrt(place.sum()))))
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return (cv2.dilate(place.astype(np.uint8), window) > 0) & ~place
 
 
 @dataclasses.dataclass(kw_only=True)

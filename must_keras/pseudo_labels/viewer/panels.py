@@ -49,15 +49,13 @@ class Tally:
         """Count the forms of one record."""
         self._answers += [sketch.answers] if sketch.answers is not None else []
         self._regions += [sketch.regions] if sketch.regions is not None else []
-        if sketch.pixels is not None:
-            self._add_pixels(sketch.pixels)
-
-    def _add_pixels(self, form: Pixels) -> None:
-        known = form.classes < len(self._histogram)
-        codes = form.classes[known].astype(np.int64) * 256 + form.confidence[known]
-        counts = np.bincount(codes, minlength=self._histogram.size).reshape(self._histogram.shape)
-        self._histogram += counts / form.classes.size
-        self._highest.append(np.where(counts > 0, np.arange(1, 257), 0).max(axis=1))
+        if (form := sketch.pixels) is not None:
+            known = form.classes < len(self._histogram)
+            codes = form.classes[known].astype(np.int64) * 256 + form.confidence[known]
+            counts = np.bincount(codes, minlength=self._histogram.size)
+            counts = counts.reshape(self._histogram.shape)
+            self._histogram += counts / form.classes.size
+            self._highest.append(np.where(counts > 0, np.arange(1, 257), 0).max(axis=1))
 
     def pack(self) -> dict[str, Any]:
         """Return {form: its counts} of the forms that the records have.
