@@ -9,7 +9,6 @@ wins over pseudo labels.
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,9 +20,8 @@ from must_keras.config.recipe import Recipe, distinct
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError, damaged
-from must_keras.files import replacing
 from must_keras.inference import visualization
-from must_keras.json_files import json_lines
+from must_keras.json_files import json_lines, write_json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
 from must_keras.pseudo_labels.store import PseudoLabelReader
@@ -280,9 +278,7 @@ def _compare(
         found += sorted(here, key=lambda item: item.match.index)
         first += len(block)
         unreadable += int((~block["readable"]).sum())
-    with replacing(part.folder / LIST) as path:
-        lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_json_lines(part.folder / LIST, (_entry(source, splits[f.test], f) for f in found))
     if found:
         _show(source, splits, found, part)
     names = [item.test for item in found]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fakes import results
 from fakes.few_layers import NETWORK
 from must_keras import experiment, stages
 from must_keras.data.sources import ScenesSource
@@ -59,12 +60,12 @@ def test_teachers_and_labels_are_those_of_the_default_run(run, tmp_path, argumen
 
 
 def test_rounds_reuse_the_first_student_too(run, tmp_path):
-    result = {"tasks": {"shapes": {"metrics": {"top1": 0.4}}}, "model_sha256": "x"}
+    scored = {"metrics": {"top1": 0.4}, "trivial": {"top1": 0.1}}
     run.student.model_path.write_text("a student")
     (run.student.folder / "metrics.jsonl").write_text(
         '{"step": 1, "split": "validation", "top1": 0.5}\n'
     )
-    student.artifact(run).finish(result)
+    results.finish(student.artifact(run), tasks={"shapes": scored}, model_sha256="x")
     twice = load(rounds="2", starts="random+student+rounds")
     made = missing(twice, run, tmp_path / "mine")
     assert "student" not in made and not any(name.startswith("teachers/") for name in made)

@@ -1,7 +1,6 @@
 """Writes a pseudo-label dataset shard by shard, and resumes where it was interrupted."""
 
 import contextlib
-import io
 import json
 import os
 import pathlib
@@ -187,10 +186,8 @@ class PseudoLabelWriter:
             if len(entries) != shard.count:
                 raise ValueError(f"{len(entries)} records for {name}, expected {shard.count}")
             # The index is in place before its shard is: a shard that is there can be read.
-            data = io.BytesIO()
-            np.save(data, np.array(entries, layout.INDEX_DTYPE))
-            with replacing(shard.index_path, shared=True) as unfinished:
-                unfinished.write_bytes(data.getvalue())
+            with replacing(shard.index_path, shared=True) as path, path.open("wb") as index:
+                np.save(index, np.array(entries, layout.INDEX_DTYPE))
 
     def finish(self) -> None:
         """Make a TFDS data set of the shards and write the ledger, last.
