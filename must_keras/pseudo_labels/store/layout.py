@@ -203,15 +203,16 @@ def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
             raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {', '.join(_LISTS)}")
         if spec.shape.count(None) > 1:
             raise ValueError(f"part {name!r} has shape {spec.shape}; allowed is one None at most")
-    parts = {
-        name: tfds.features.Tensor(
-            shape=spec.shape, dtype=np.dtype(object if spec.dtype == "bytes" else spec.dtype)
-        )
-        for name, spec in specs.items()
-    }
+    parts = {name: feature_of(spec) for name, spec in specs.items()}
     return tfds.features.FeaturesDict(
         {ID: tfds.features.Text(), EMPTY: tfds.features.Scalar(np.bool_), **parts}
     )
+
+
+def feature_of(spec: Spec, *, encoding: str = "none") -> tfds.features.Tensor:
+    """Return the TFDS feature of a part, with a TFDS encoding of its numbers."""
+    dtype = np.dtype(object if spec.dtype == "bytes" else spec.dtype)
+    return tfds.features.Tensor(shape=spec.shape, dtype=dtype, encoding=encoding)
 
 
 def blank(specs: Mapping[str, Spec]) -> dict[str, Any]:
