@@ -23,7 +23,7 @@ from must_keras.json_files import write_json_lines
 from must_keras.progress import track
 from must_keras.pseudo_labels import store
 from must_keras.pseudo_labels.labeler import Labeler, Range
-from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.pseudo_labels.store import PseudoLabelReader, layout
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.run import Run
@@ -151,7 +151,7 @@ def verify(run: Run, only: Sequence[str] = ()) -> None:
         if not labels.is_there:
             print(f"{labels.folder}: not complete")
             continue
-        problems = store.verify(labels.folder, source)
+        problems = layout.verify(labels.folder, source)
         for problem in problems:
             print(f"{labels.folder}: {problem}")
         if problems:

@@ -12,6 +12,7 @@ along an axis of variable length.
 """
 
 import hashlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -185,6 +186,41 @@ def damaged(path: pathlib.Path, what: str) -> DataError:
 def relabel(folder: pathlib.Path) -> str:
     """Return the remedy for a damaged dataset."""
     return f"delete {folder} to label again"
+
+
+def verify(folder: str | os.PathLike[str], source: Source) -> list[str]:
+    """Read all of a dataset and return what is wrong with it, a line each; [] if all is well.
+
+    Compares every shard with the ledger's checksum, its index with the shard, the ids with the
+    source's and the counts with the ledger's. `PseudoLabelWriter` writes a damaged shard again.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        ledger = load_ledger(folder)
+    except DataError as error:
+        return [str(error)]
+    if ledger is None:
+        return [f"{folder} has no {LEDGER}: it is not finished"]
+    problems, empty = [], 0
+    if len(source) != ledger["records"]:
+        problems.append(f"{ledger['records']} records, the source has {len(source)} images")
+    shards = shards_of(folder, ledger["records"], ledger["shards"][0]["count"])
+    for shard, entry in zip(shards, ledger["shards"], strict=True):
+        problem = shard.problem(entry["sha256"])
+        if problem is not None:
+            problems.append(problem)
+            continue
+        index = shard.load_index()
+        empty += int(index["empty"].sum())
+        common = index[: max(0, len(source) - shard.first)]
+        number = first_difference(common, source, shard.first)
+        if number is not None:
+            problems.append(
+                f"{shard.path.name}: record {number} is not of image {source.image_id(number)!r}"
+            )
+    if not problems and empty != ledger["empty"]:
+        problems.append(f"{empty} empty records, the ledger has {ledger['empty']}")
+    return problems
 
 
 # ---- records -------------------------------------------------------------------------------------
