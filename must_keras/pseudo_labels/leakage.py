@@ -247,8 +247,7 @@ def _listed(part: Artifact, count: int) -> dict[int, str]:
     remedy = f"delete {part.folder} to compare again"
     if not path.exists():
         raise damaged(path, "it is missing", remedy=remedy)
-    lines = json_lines(path, _Listed, remedy=remedy)
-    found = {line.index: line.id for line in lines}
+    found = {line.index: line.id for line in json_lines(path, _Listed, remedy=remedy)}
     if len(found) != count:
         raise DataError.at(path, f"names {len(found)} images, not {count}: delete {part.folder}")
     return found

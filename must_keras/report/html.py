@@ -77,14 +77,14 @@ def table(
 
 
 def _cells(row: Sequence[Value | Cell]) -> Markup:
-    found = []
-    for value in row:
-        cell = value if isinstance(value, Cell) else Cell(value)
-        given = {"class": cell.classes, "title": cell.hint}
-        attributes = [Markup(' {}="{}"').format(key, text) for key, text in given.items() if text]
-        content = Markup("<td{}>{}</td>").format(Markup().join(attributes), number(cell.value))
-        found.append(content)
-    return Markup().join(found)
+    return Markup().join(map(_cell, row))
+
+
+def _cell(value: Value | Cell) -> Markup:
+    cell = value if isinstance(value, Cell) else Cell(value)
+    given = {"class": cell.classes, "title": cell.hint}
+    attributes = [Markup(' {}="{}"').format(key, text) for key, text in given.items() if text]
+    return Markup("<td{}>{}</td>").format(Markup().join(attributes), number(cell.value))
 
 
 def figures(found: Iterable[Markup]) -> Markup:
