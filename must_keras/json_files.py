@@ -8,7 +8,7 @@ import os
 import pathlib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from must_keras.errors import DataError, damaged
@@ -182,6 +182,12 @@ def write_json(path: Path, value: Any) -> None:
         # Piece by piece: lists of files are long.
         json.dump(value, file, indent=2, allow_nan=False, ensure_ascii=False)
         file.write("\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write plain data as JSON, a value a line; the file has its name only when whole."""
+    with replacing(pathlib.Path(path)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(value)}\n" for value in values)
 
 
 def short(value: Any) -> str:

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from fakes import label_recipe
-from must_keras.pseudo_labels.store import verify
+from must_keras.pseudo_labels.store.layout import verify
 from programs import Program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -1,7 +1,6 @@
 """Checks of pseudo-label datasets: quality, whether they are whole, how two differ, their cost."""
 
 import dataclasses
-import json
 import pathlib
 import resource
 import statistics
@@ -19,12 +18,12 @@ from must_keras.data.examples import LabeledExamples, PseudoLabels, count_classe
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError, not_allowed
-from must_keras.files import replacing
 from must_keras.inference import scoring, visualization
+from must_keras.json_files import write_json_lines
 from must_keras.progress import track
 from must_keras.pseudo_labels import store
 from must_keras.pseudo_labels.labeler import Labeler, Range
-from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.pseudo_labels.store import PseudoLabelReader, layout
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.run import Run
@@ -127,15 +126,14 @@ def write_quarantine(teacher: AnyTeacher, reader: PseudoLabelReader) -> int:
     Returns:
         How many images these are.
     """
-    lines, source = [], reader.source
-    for index in range(len(reader)):
-        if reader.is_empty(index):
-            reason = teacher.why_empty(source, index)
-            entry = {"index": index, "id": source.image_id(index), "reason": reason}
-            lines.append(json.dumps(entry) + "\n")
-    with replacing(reader.folder / "quarantine.jsonl") as path:
-        path.write_text("".join(lines), encoding="utf-8")
-    return len(lines)
+    source = reader.source
+    empty = [
+        {"index": i, "id": source.image_id(i), "reason": teacher.why_empty(source, i)}
+        for i in range(len(reader))
+        if reader.is_empty(i)
+    ]
+    write_json_lines(reader.folder / "quarantine.jsonl", empty)
+    return len(empty)
 
 
 def verify(run: Run, only: Sequence[str] = ()) -> None:
@@ -153,7 +151,7 @@ def verify(run: Run, only: Sequence[str] = ()) -> None:
         if not labels.is_there:
             print(f"{labels.folder}: not complete")
             continue
-        problems = store.verify(labels.folder, source)
+        problems = layout.verify(labels.folder, source)
         for problem in problems:
             print(f"{labels.folder}: {problem}")
         if problems:

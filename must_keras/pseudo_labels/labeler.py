@@ -4,8 +4,8 @@ import concurrent.futures
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +26,6 @@ from must_keras.runs.run import Run
 MAX_UNREADABLE_IMAGES = 10
 _THREADS = 2
 
-Add = Callable[[str, Mapping[str, Any] | None], None]
 # {teacher: of its pseudo-label dataset}.
 Writers = Mapping[str, PseudoLabelWriter]
 
@@ -87,7 +86,7 @@ class AnyLabeler(Protocol):
         """
 
 
-class Labeler:
+class Labeler(contextlib.AbstractContextManager):
     """Teachers in this process, loaded and traced once; ranges are done in their order.
 
     Args:
@@ -111,9 +110,6 @@ class Labeler:
         self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
         self.unreadable: dict[str, dict[int, str]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *raised: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
@@ -124,7 +120,7 @@ class Labeler:
         batches = self.records(source, ranges, empty=empty)
         for part in ranges:
             with contextlib.ExitStack() as stack:
-                add: dict[str, Add] = {
+                add = {
                     name: stack.enter_context(writers[name].shard(part.first))
                     for name in part.teachers
                 }

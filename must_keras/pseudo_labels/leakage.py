@@ -8,7 +8,6 @@ i's. The examples do without these images.
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,9 +18,8 @@ from PIL import Image
 from must_keras.config.recipe import Recipe, distinct
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
-from must_keras.files import replacing
 from must_keras.inference import visualization
-from must_keras.json_files import json_lines
+from must_keras.json_files import json_lines, write_json_lines
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
 from must_keras.runs.artifact import Artifact
@@ -180,8 +178,7 @@ def _listed(part: Artifact, count: int) -> dict[int, str]:
     remedy = f"delete {part.folder} to compare again"
     if not path.exists():
         raise damaged(path, "it is missing", remedy=remedy)
-    lines = json_lines(path, _Listed, remedy=remedy)
-    found = {line.index: line.id for line in lines}
+    found = {line.index: line.id for line in json_lines(path, _Listed, remedy=remedy)}
     if len(found) != count:
         raise DataError.at(path, f"names {len(found)} images, not {count}: delete {part.folder}")
     return found
@@ -211,9 +208,7 @@ def _compare(
         found += sorted(here, key=lambda item: item.match.index)
         first += len(block)
         unreadable += int((~block["readable"]).sum())
-    with replacing(part.folder / LIST) as path:
-        lines = [json.dumps(_entry(source, splits[f.test], f)) for f in found]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_json_lines(part.folder / LIST, (_entry(source, splits[f.test], f) for f in found))
     if found:
         _show(source, splits, found, part)
     names = [item.test for item in found]

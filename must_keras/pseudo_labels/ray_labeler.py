@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -43,7 +43,7 @@ _PATIENCE = 60.0
 _KNOCK_SECONDS = 10.0
 
 
-class RayLabeler:
+class RayLabeler(contextlib.AbstractContextManager):
     """What `Labeler` is in one process: ranges of a source are given to workers.
 
     A worker makes the recipe anew, loads the teachers once, and writes the shards of a range into
@@ -93,9 +93,6 @@ class RayLabeler:
         self._idle: list[ray.actor.ActorHandle] = []
         # What was asked of whom: a range; None: to prepare itself.
         self._asked: dict[ray.ObjectRef, tuple[ray.actor.ActorHandle, Range | None]] = {}
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *raised: object) -> None:
         # Workers end with the connection; a cluster that was there before stays.

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from must_keras import naming
 from must_keras.data.sources import Source
 from must_keras.pseudo_labels.store import PseudoLabelReader
+from must_keras.pseudo_labels.store.layout import feature_of
 from must_keras.synthetic.examples import png
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
@@ -144,7 +145,5 @@ def _features(specs: Mapping[str, Spec], mark: str) -> dict[str, tfds.features.F
 
 def _feature(spec: Spec) -> tfds.features.Tensor:
     """Return a feature; maps and masks are compressed: plain integers take eight bytes a pixel."""
-    if spec.dtype == "bytes":
-        return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(object))
-    encoding = "zlib" if len(spec.shape) > 1 else "none"
-    return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype), encoding=encoding)
+    is_map = spec.dtype != "bytes" and len(spec.shape) > 1
+    return feature_of(spec, encoding="zlib" if is_map else "none")

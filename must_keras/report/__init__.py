@@ -2,13 +2,14 @@
 
 import pathlib
 
-import jinja2
 from markupsafe import Markup
 
+from must_keras import pages
 from must_keras.files import replacing
 from must_keras.report import heads, labels, transfers
 from must_keras.report.results import RunResults
 
+_TEMPLATE = pathlib.Path(__file__).with_name("page.html.j2")
 # (heading, function that yields the HTML), in their order; a section without any is left out.
 SECTIONS = (
     ("", transfers.conclusion),
@@ -34,14 +35,9 @@ def write(results: RunResults, path: pathlib.Path) -> None:
         results: of the run.
         path: of the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = [(title, Markup().join(blocks(results))) for title, blocks in SECTIONS]
-    page = environment.get_template("page.html.j2").render(
+    page = pages.render(
+        _TEMPLATE,
         recipe=results.recipe,
         seconds=results.report["seconds"],
         sections=[(title, html) for title, html in found if html],

@@ -117,9 +117,10 @@ def each_head(results: RunResults) -> Iterator[Markup]:
     """
     for teacher, result in results.teachers():
         yield html.heading(teacher.task.name)
-        yield html.paragraphs(reliability(result.get("reliability"), teacher.threshold))
-        yield html.paragraphs(_untaught(teacher.task.name, result, results.student()))
-        yield html.paragraphs(threshold_sentences(teacher, results))
+        yield from map(html.paragraph, reliability(result.get("reliability"), teacher.threshold))
+        student = results.baselines().get("student", {})
+        yield from map(html.paragraph, _untaught(teacher.task.name, result, student))
+        yield from map(html.paragraph, threshold_sentences(teacher, results))
         yield _predictions(teacher, results)
         yield html.charts((*_charts(teacher, result, results), *threshold_charts(teacher, results)))
 

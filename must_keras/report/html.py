@@ -1,6 +1,5 @@
 """The building blocks of report.html: text, tables and figures."""
 
-import base64
 import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from must_keras.analysis import curves
+from must_keras.pages import data_uri
 from must_keras.tasks.evaluation import find_metric
 
 # Of a table: a whole number has separators, another number three decimals, None is a dash.
@@ -32,11 +32,6 @@ class Cell(NamedTuple):
 def paragraph(text: str) -> Markup:
     """Return text as a paragraph; only text that is Markup is not escaped."""
     return Markup("<p>{}</p>\n").format(text)
-
-
-def paragraphs(texts: Iterable[str]) -> Markup:
-    """Return each text as a paragraph."""
-    return Markup().join(map(paragraph, texts))
 
 
 def heading(text: str) -> Markup:
@@ -82,14 +77,14 @@ def table(
 
 
 def _cells(row: Sequence[Value | Cell]) -> Markup:
-    found = []
-    for value in row:
-        cell = value if isinstance(value, Cell) else Cell(value)
-        given = {"class": cell.classes, "title": cell.hint}
-        attributes = [Markup(' {}="{}"').format(key, text) for key, text in given.items() if text]
-        content = Markup("<td{}>{}</td>").format(Markup().join(attributes), number(cell.value))
-        found.append(content)
-    return Markup().join(found)
+    return Markup().join(map(_cell, row))
+
+
+def _cell(value: Value | Cell) -> Markup:
+    cell = value if isinstance(value, Cell) else Cell(value)
+    given = {"class": cell.classes, "title": cell.hint}
+    attributes = [Markup(' {}="{}"').format(key, text) for key, text in given.items() if text]
+    return Markup("<td{}>{}</td>").format(Markup().join(attributes), number(cell.value))
 
 
 def figures(found: Iterable[Markup]) -> Markup:
@@ -113,8 +108,7 @@ def photo(picture: Image.Image, caption: str) -> Markup:
 
 
 def _image(kind: str, data: bytes, text: str) -> Markup:
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Markup('<img alt="{}" src="{}">').format(text, uri)
+    return Markup('<img alt="{}" src="{}">').format(text, data_uri(kind, data))
 
 
 def number(value: Value) -> str:

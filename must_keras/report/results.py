@@ -26,7 +26,7 @@ class RunResults:
 
     Example:
         results = RunResults(run=run, report=json.loads((run.path / "report.json").read_text()))
-        results.student()["parameters"]
+        results.baselines()["student"]["parameters"]
     """
 
     run: Run
@@ -45,11 +45,6 @@ class RunResults:
     def labels(self, teacher: AnyTeacher) -> dict[str, Artifact]:
         """Return {source: artifact} of a teacher's complete pseudo-label datasets."""
         return {s.name: labels for s, labels in self.run.label_sets(teacher) if labels.is_there}
-
-    def student(self) -> dict[str, Any]:
-        """Return the student's result; one without heads while it is not complete."""
-        result = self.run.student.result()
-        return describe(result) if result else {"tasks": {}}
 
     def baselines(self) -> dict[str, dict[str, Any]]:
         """Return {start: result} of the student and of the baselines, where complete."""

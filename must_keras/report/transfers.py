@@ -39,7 +39,7 @@ def overview(results: RunResults) -> Iterator[Markup]:
         list(overview(RunResults(run=run, report=report)))
     """
     report, teachers = results.report, results.teachers()
-    student, sets = report["student"], _by_set(report["transfers"])
+    student, sets = report["student"], {row["set"] for row in report["transfers"]}
     made = ["not complete"]
     if student:
         size = f"{student['parameters']:,} parameters, {student['images_seen']:,} images seen"
@@ -140,24 +140,24 @@ def verdict(rows: Rows) -> str:
         rows: transfer runs of one protocol. A set counts only where neither the student nor the
             starts that it is compared with were trained on its images.
     """
-    by_set = _by_set(rows)
+    sets = comparison.compare(rows)["sets"]
     teachers = {row["start"] for row in rows if row["start"].startswith("teacher-")}
     best_teacher = "the best teacher" if len(teachers) > 1 else "the teacher"
     better, by_student, by_rival = [], [], []
     for title, starts in {"random weights": {"random"}, best_teacher: teachers}.items():
         wins = []
-        for name, by_start in by_set.items():
-            student = by_start.get("student", [])
-            rivals = [seeds for start, seeds in by_start.items() if start in starts]
-            rivals = [seeds for seeds in rivals if _known(seeds)]
-            if not _known(student) or not rivals:
+        for name, of_set in sets.items():
+            scores = _scores(of_set)
+            rivals = starts & scores.keys()
+            if "student" not in scores or not rivals:
                 continue
-            if _is_trained_on_images(student):
+            trained = {s for s in scores if of_set["starts"][s]["aligned"] in ("images", "set")}
+            if "student" in trained:
                 by_student.append(name)
-            elif any(map(_is_trained_on_images, rivals)):
+            elif rivals & trained:
                 by_rival.append(name)
             else:
-                wins.append(_mean(student) > max(map(_mean, rivals)))
+                wins.append(scores["student"] > max(scores[rival] for rival in rivals))
         if wins:
             better.append(f"better than from {title} on {sum(wins)} of {len(wins)}")
     found = []
@@ -168,7 +168,7 @@ def verdict(rows: Rows) -> str:
     found += _left_out(by_student, "", "the student")
     found += _left_out(by_rival, " of the comparison with the teachers", "a teacher")
     if better:
-        seeds = max(len(seeds) for by_start in by_set.values() for seeds in by_start.values())
+        seeds = max(collections.Counter((row["set"], row["start"]) for row in rows).values())
         trial = (
             f"The {seeds} transfer seeds share one student and its teachers, so they are one run"
         )
@@ -186,10 +186,6 @@ def _left_out(sets: Sequence[str], of: str, who: str) -> list[str]:
     return [f"{count} left out{of}, {reason}"] if names else []
 
 
-def _is_trained_on_images(rows: Rows) -> bool:
-    return any(row["aligned"] in ("images", "set") for row in rows)
-
-
 def _by_set(rows: Rows) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     """Return {set: {start: the rows of all seeds}}."""
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
@@ -198,14 +194,15 @@ def _by_set(rows: Rows) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     return found
 
 
-def _known(rows: Rows) -> list[float]:
-    """Return the values of the seeds that could be scored."""
-    return [row["value"] for row in rows if row["value"] is not None]
+def _scores(of_set: Mapping[str, Any]) -> dict[str, float]:
+    """Return {start: value} of a set's starts that could be scored, negated where lower is better.
 
-
-def _mean(rows: Rows) -> float:
-    """Return the mean over the seeds that could be scored, negated where lower is better."""
-    return find_metric(rows[0]["metric"]).signed(statistics.fmean(_known(rows)))
+    Args:
+        of_set: one of the "sets" of `comparison.compare`.
+    """
+    values = {start: found["value"] for start, found in of_set["starts"].items()}
+    signed = find_metric(of_set["metric"]).signed
+    return {start: signed(value) for start, value in values.items() if value is not None}
 
 
 def _headline(result: Mapping[str, Any] | None, teacher: Mapping[str, Any]) -> str | None:
@@ -218,20 +215,19 @@ def _line(
     name: str, by_start: Mapping[str, Rows], results: RunResults, compared: Mapping[str, Any]
 ) -> list[str | html.Cell]:
     """Return a set's row of the transfer table, with a cell for every start."""
-    first = next(iter(by_start.values()))[0]
-    means = {start: _mean(rows) for start, rows in by_start.items() if _known(rows)}
-    cells = []
+    of_set, several = compared[name], results.recipe.transfer_seeds > 1
+    scores, cells = _scores(of_set), []
     for start in results.recipe.start_names:
-        rows = by_start.get(start, [])
-        is_best = start in means and means[start] == max(means.values())
-        gain = compared[name]["starts"].get(start, {}).get("gain")
-        cells.append(_cell(rows, is_best, results.recipe.transfer_seeds > 1, gain))
-    return [name, html.metric_title(first["metric"]), first["trivial"], *cells]
+        is_best = start in scores and scores[start] == max(scores.values())
+        found = of_set["starts"].get(start, {})
+        cells.append(_cell(by_start.get(start, []), is_best, several, found.get("gain")))
+    trivial = next(iter(by_start.values()))[0]["trivial"]
+    return [name, html.metric_title(of_set["metric"]), trivial, *cells]
 
 
 def _cell(rows: Rows, is_best: bool, several: bool, gain: float | None) -> html.Cell:
     """Return the value of a set from one start: the mean over the seeds that could be scored."""
-    values = _known(rows)
+    values = [row["value"] for row in rows if row["value"] is not None]
     if not values:
         return html.Cell(None)
     text = html.number(statistics.fmean(values))

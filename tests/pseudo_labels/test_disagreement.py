@@ -5,7 +5,7 @@ import pytest
 
 from must_keras.pseudo_labels.viewer import disagreement
 from must_keras.pseudo_labels.viewer.disagreement import Verdict, by_class, by_edge, namesakes, ring
-from must_keras.tasks.summaries import Pixels, Regions
+from must_keras.tasks.summaries import Pixels, Regions, Sketch
 
 AGREES, DISAGREES, NOT_JUDGED = Verdict.AGREES, Verdict.DISAGREES, Verdict.NOT_JUDGED
 # The map's classes are sky, car, tree.
@@ -34,7 +34,9 @@ def judged_by_class(num_car: int, *, masks=None, confidence=255, limit=0.5) -> V
     classes.reshape(-1)[:num_car] = CAR
     pixels = Pixels(classes=classes, confidence=np.full((10, 10), confidence, np.uint8))
     objects = regions((0, 0, 2, 10), masks=masks)
-    return by_class(objects, np.array([CAR]), pixels, np.full(3, limit))[0]
+    return by_class(objects, Sketch(pixels=pixels), same=np.array([CAR]), limits=np.full(3, limit))[
+        0
+    ]
 
 
 @pytest.mark.parametrize(("num_car", "verdict"), [(20, AGREES), (5, AGREES), (4, DISAGREES)])
@@ -54,7 +56,10 @@ def test_only_the_pixels_of_the_mask_are_asked():
     pixels = Pixels(classes=classes, confidence=np.full((10, 10), 255, np.uint8))
     left = np.array([[1, 0], [1, 0]], np.uint8)
     objects = regions((0, 0, 4, 10), (0, 0, 4, 10), masks=[left, 1 - left])
-    assert by_class(objects, np.array([CAR]), pixels, np.zeros(3)) == [AGREES, DISAGREES]
+    assert by_class(objects, Sketch(pixels=pixels), same=np.array([CAR]), limits=np.zeros(3)) == [
+        AGREES,
+        DISAGREES,
+    ]
 
 
 def test_pixels_under_the_threshold_do_not_count():
@@ -68,7 +73,9 @@ def test_pixels_under_the_threshold_do_not_count():
         confidence[:sure] = 255
         pixels = Pixels(classes=classes.reshape(10, 10), confidence=confidence.reshape(10, 10))
         objects = regions((0, 0, 2, 10))
-        assert by_class(objects, np.array([CAR]), pixels, np.full(3, 0.5)) == [verdict]
+        assert by_class(
+            objects, Sketch(pixels=pixels), same=np.array([CAR]), limits=np.full(3, 0.5)
+        ) == [verdict]
 
 
 def test_a_class_without_a_namesake_and_a_box_without_a_pixel_are_not_judged():
@@ -76,9 +83,11 @@ def test_a_class_without_a_namesake_and_a_box_without_a_pixel_are_not_judged():
         classes=np.zeros((10, 10), np.uint8), confidence=np.full((10, 10), 255, np.uint8)
     )
     objects = regions((0, 0, 5, 5), (0, 0, 5, 5), (3.1, 3.1, 3.2, 3.2), classes=[0, 1, 0])
-    found = by_class(objects, np.array([SKY, -1]), pixels, np.zeros(3))
+    found = by_class(objects, Sketch(pixels=pixels), same=np.array([SKY, -1]), limits=np.zeros(3))
     assert found == [AGREES, NOT_JUDGED, NOT_JUDGED]
-    assert by_class(regions(), np.array([SKY]), pixels, np.zeros(3)) == []
+    assert (
+        by_class(regions(), Sketch(pixels=pixels), same=np.array([SKY]), limits=np.zeros(3)) == []
+    )
 
 
 def test_a_ring_is_a_quarter_of_the_side_wide():
@@ -100,7 +109,7 @@ def test_a_ring_is_a_quarter_of_the_side_wide():
 def test_an_object_stands_out_by_five_hundredths(step, verdict):
     surface = np.full((10, 10), 1.0, np.float32)
     surface[3:7, 3:7] += step
-    assert by_edge(regions((3, 3, 7, 7)), surface) == [verdict]
+    assert by_edge(regions((3, 3, 7, 7)), Sketch(surface=surface)) == [verdict]
     assert disagreement.MIN_STEP == 0.05
 
 
@@ -110,13 +119,16 @@ def test_the_edge_is_that_of_the_mask():
     left = np.array([[1, 0], [1, 0]], np.uint8)
     # The box's own pixels are half near and half far, and so is nothing: the mask's are near.
     objects = regions((2, 2, 8, 8), masks=[left])
-    assert by_edge(objects, surface) == [AGREES]
+    assert by_edge(objects, Sketch(surface=surface)) == [AGREES]
 
 
 def test_unknown_depth_does_not_count():
     surface = np.full((10, 10), np.nan, np.float32)
-    assert by_edge(regions((3, 3, 7, 7)), surface) == [NOT_JUDGED]
+    assert by_edge(regions((3, 3, 7, 7)), Sketch(surface=surface)) == [NOT_JUDGED]
     surface[3:7, 3:7] = 1.0
-    assert by_edge(regions((3, 3, 7, 7)), surface) == [NOT_JUDGED]
+    assert by_edge(regions((3, 3, 7, 7)), Sketch(surface=surface)) == [NOT_JUDGED]
     surface[2, 2] = 2.0
-    assert by_edge(regions((3, 3, 7, 7), (0, 0, 10, 10)), surface) == [AGREES, NOT_JUDGED]
+    assert by_edge(regions((3, 3, 7, 7), (0, 0, 10, 10)), Sketch(surface=surface)) == [
+        AGREES,
+        NOT_JUDGED,
+    ]

@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 
 from must_keras.errors import DataError, UserError
 from must_keras.json_files import write_json
-from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter, verify
-from must_keras.pseudo_labels.store.layout import features_of, parse, serialize
+from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter
+from must_keras.pseudo_labels.store.layout import features_of, parse, serialize, verify
 from must_keras.tasks.parts import Spec
 
 SPECS = {

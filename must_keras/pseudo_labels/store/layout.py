@@ -12,6 +12,7 @@ along an axis of variable length.
 """
 
 import hashlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -74,6 +75,10 @@ class Shard(NamedTuple):
     index_path: pathlib.Path
     first: int
     count: int
+
+    def entry(self) -> dict[str, Any]:
+        """Return the shard as the ledger has it, without its hash."""
+        return {"name": self.path.name, "first": self.first, "count": self.count}
 
     def load_index(self) -> np.ndarray | None:
         """Return the index, [count] of INDEX_DTYPE, or None without a whole one."""
@@ -183,6 +188,41 @@ def relabel(folder: pathlib.Path) -> str:
     return f"delete {folder} to label again"
 
 
+def verify(folder: str | os.PathLike[str], source: Source) -> list[str]:
+    """Read all of a dataset and return what is wrong with it, a line each; [] if all is well.
+
+    Compares every shard with the ledger's checksum, its index with the shard, the ids with the
+    source's and the counts with the ledger's. `PseudoLabelWriter` writes a damaged shard again.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        ledger = load_ledger(folder)
+    except DataError as error:
+        return [str(error)]
+    if ledger is None:
+        return [f"{folder} has no {LEDGER}: it is not finished"]
+    problems, empty = [], 0
+    if len(source) != ledger["records"]:
+        problems.append(f"{ledger['records']} records, the source has {len(source)} images")
+    shards = shards_of(folder, ledger["records"], ledger["shards"][0]["count"])
+    for shard, entry in zip(shards, ledger["shards"], strict=True):
+        problem = shard.problem(entry["sha256"])
+        if problem is not None:
+            problems.append(problem)
+            continue
+        index = shard.load_index()
+        empty += int(index["empty"].sum())
+        common = index[: max(0, len(source) - shard.first)]
+        number = first_difference(common, source, shard.first)
+        if number is not None:
+            problems.append(
+                f"{shard.path.name}: record {number} is not of image {source.image_id(number)!r}"
+            )
+    if not problems and empty != ledger["empty"]:
+        problems.append(f"{empty} empty records, the ledger has {ledger['empty']}")
+    return problems
+
+
 # ---- records -------------------------------------------------------------------------------------
 
 
@@ -199,15 +239,16 @@ def features_of(specs: Mapping[str, Spec]) -> tfds.features.FeaturesDict:
             raise ValueError(f"part {name!r} is {spec.dtype}; allowed are {', '.join(_LISTS)}")
         if spec.shape.count(None) > 1:
             raise ValueError(f"part {name!r} has shape {spec.shape}; allowed is one None at most")
-    parts = {
-        name: tfds.features.Tensor(
-            shape=spec.shape, dtype=np.dtype(object if spec.dtype == "bytes" else spec.dtype)
-        )
-        for name, spec in specs.items()
-    }
+    parts = {name: feature_of(spec) for name, spec in specs.items()}
     return tfds.features.FeaturesDict(
         {ID: tfds.features.Text(), EMPTY: tfds.features.Scalar(np.bool_), **parts}
     )
+
+
+def feature_of(spec: Spec, *, encoding: str = "none") -> tfds.features.Tensor:
+    """Return the TFDS feature of a part, with a TFDS encoding of its numbers."""
+    dtype = np.dtype(object if spec.dtype == "bytes" else spec.dtype)
+    return tfds.features.Tensor(shape=spec.shape, dtype=dtype, encoding=encoding)
 
 
 def blank(specs: Mapping[str, Spec]) -> dict[str, Any]:

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
-import markupsafe
 import numpy as np
 
+from must_keras import pages
 from must_keras.config.recipe import AnyTeacher, Recipe
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples
 from must_keras.data.sources import Source
@@ -32,8 +31,7 @@ NAME = "labels.html"
 # Images on the page, and records behind its histograms and shares.
 _SHOWN, _SAMPLED = 40, 512
 _MAX_BYTES = 10_000_000
-# In this order they are the page's script.
-_SCRIPTS = ("counts.js", "drawing.js", "page.js")
+_TEMPLATE = pathlib.Path(__file__).with_name("page.html.j2")
 
 
 def write(run: Run) -> None:
@@ -49,22 +47,11 @@ def write(run: Run) -> None:
         if found is None:
             path.unlink(missing_ok=True)
             return
-        page = _render(recipe.name, found)
+        page = pages.render(_TEMPLATE, name=recipe.name, data=found).encode()
         shown, sampled = shown // 2, sampled // 2
     with replacing(path) as temporary:
         temporary.write_bytes(page)
     print(f"label viewer: {path}")
-
-
-def _render(name: str, found: dict) -> bytes:
-    folder = pathlib.Path(__file__).parent
-    loader = jinja2.FileSystemLoader(folder)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    script = "\n".join((folder / file).read_text(encoding="utf-8") for file in _SCRIPTS)
-    template = environment.get_template("page.html.j2")
-    return template.render(name=name, data=found, script=markupsafe.Markup(script)).encode()
 
 
 class Place(NamedTuple):
@@ -247,14 +234,14 @@ def mean_ranks(certainties: Sequence[Sequence[float | None]]) -> list[float | No
     Returns:
         One for each image; None where no head has a certainty.
     """
-    ranks: list[list[float]] = [[] for _ in certainties]
-    for of_head in zip(*certainties, strict=True):
-        known = np.array([value for value in of_head if value is not None])
-        for rank, value in zip(ranks, of_head, strict=True):
-            if value is not None:
-                less = (known < value).sum() + 0.5 * ((known == value).sum() - 1)
-                rank.append(less / max(len(known) - 1, 1))
-    return [float(np.mean(rank)) if rank else None for rank in ranks]
+    # None becomes NaN, which is neither less than a certainty nor equal to one.
+    values = np.array(certainties, np.float64)
+    known, each = np.isfinite(values), values[:, None]
+    less = np.sum(each > values, axis=1) + 0.5 * (np.sum(each == values, axis=1) - 1)
+    ranks = less / np.maximum(known.sum(axis=0) - 1, 1)
+    return [
+        float(rank[k].mean()) if k.any() else None for rank, k in zip(ranks, known, strict=True)
+    ]
 
 
 def _image(

@@ -1,15 +1,17 @@
 """Disagreement of heads: one head's objects judged by another head's map or depth."""
 
-import abc
+import dataclasses
 import enum
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from must_keras.pseudo_labels.viewer.panels import packed
-from must_keras.tasks.summaries import Pixels, Regions, Sketch
+from must_keras.tasks.summaries import Regions, Sketch
 
 # A smaller share of an object's pixels with a class above the threshold: it is not judged.
 MIN_CERTAIN = 0.25
@@ -56,21 +58,23 @@ def _plain(name: str) -> str:
 
 
 def by_class(
-    regions: Regions, same: np.ndarray, pixels: Pixels, limits: np.ndarray
-) -> list[Verdict]:
-    """Judge whether the pixels of each object have its class.
+    regions: Regions, judge: Sketch, *, same: np.ndarray, limits: np.ndarray
+) -> list[Verdict] | None:
+    """Judge whether the pixels of each object have its class; None where the judge has no map.
 
     Only pixels that reach the map's threshold count. A class without a namesake is not judged,
     nor is an object of whose pixels less than MIN_CERTAIN count.
 
     Args:
         regions: the objects.
+        judge: has the map.
         same: [K] the map's class with the name of each class of the objects, or -1.
-        pixels: the map.
         limits: the map's threshold of each of its classes.
     """
+    pixels, verdicts = judge.pixels, []
+    if pixels is None:
+        return None
     certain = pixels.kept(limits)
-    verdicts = []
     for index, own in enumerate(same[regions.classes]):
         place = regions.place(index, pixels.classes.shape)
         counted = place & certain
@@ -83,22 +87,23 @@ def by_class(
     return verdicts
 
 
-def by_edge(regions: Regions, surface: np.ndarray) -> list[Verdict]:
+def by_edge(regions: Regions, judge: Sketch) -> list[Verdict] | None:
     """Judge whether the median depth of each object differs from that around it.
 
-    An object without any known depth, or without any around it, is not judged.
+    An object without any known depth, or without any around it, is not judged. None where the judge
+    has no depth.
 
     Args:
         regions: the objects.
-        surface: [h, w], see Sketch.
+        judge: has the surface.
     """
-    verdicts = []
+    surface, verdicts = judge.surface, []
+    if surface is None:
+        return None
+    known = np.isfinite(surface)
     for index in range(len(regions.scores)):
         place = regions.place(index, surface.shape)
-        near = _window(place)
-        place, depth = place[near], surface[near]
-        known = np.isfinite(depth)
-        inside, around = depth[place & known], depth[ring(place) & known]
+        inside, around = surface[place & known], surface[ring(place) & known]
         if not len(inside) or not len(around):
             verdicts.append(Verdict.NOT_JUDGED)
             continue
@@ -112,108 +117,75 @@ def ring(place: np.ndarray) -> np.ndarray:
 
     As far in rows or columns as RING of its side, at least one pixel.
     """
-    width, near = _ring_width(place), place
-    # A stretch has a pixel of the place where the place's running sum differs between its ends.
-    for _ in ("rows", "columns"):
-        sums = np.cumsum(np.pad(near, ((width + 1, width), (0, 0))), axis=0)
-        near = (sums[2 * width + 1 :] > sums[: -2 * width - 1]).T
-    return near & ~place
+    width = max(1, round(RING * float(np.sqrt(place.sum()))))
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return (cv2.dilate(place.astype(np.uint8), window) > 0) & ~place
 
 
-def _ring_width(place: np.ndarray) -> int:
-    return max(1, round(RING * float(np.sqrt(place.sum()))))
-
-
-def _window(place: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of a place and its ring, which are much fewer than all."""
-    width = _ring_width(place)
-    sides = (np.flatnonzero(place.any(axis=1)), np.flatnonzero(place.any(axis=0)))
-    return tuple(
-        slice(max(side[0] - width, 0), side[-1] + width + 1) if len(side) else slice(0)
-        for side in sides
-    )
-
-
-class Pair(abc.ABC):
+@dataclasses.dataclass(kw_only=True)
+class Pair:
     """A head with objects, and another head that judges them, over a sample of images.
 
-    Args:
+    Attributes:
         objects: the place of the first head.
         judge: the place of the second.
-        heads: all of them, see viewer.Head.
+        question: asked of an object; the page explains the verdicts.
+        ask: returns the verdicts on objects; None where a sketch has nothing to judge by.
+        unjudged: names of classes that are never judged.
+        verdicts: in the order of the head's tally of boxes.
+        is_asked: whether a sketch had something to judge by.
 
     Example:
         pairs = pairs_of(heads)
         pairs[0].add(sketches)
     """
 
-    question: str  # Asked of an object; the page explains the verdicts.
-    # Names of classes that are never judged.
+    objects: int
+    judge: int
+    question: str
+    ask: Callable[[Regions, Sketch], list[Verdict] | None]
     unjudged: Sequence[str] = ()
-
-    def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
-        self._objects, self._judge = objects, judge
-        self._of, self._by = heads[objects], heads[judge]
-        self._verdicts: list[Verdict] = []
-        self.is_asked = False
+    verdicts: list[Verdict] = dataclasses.field(default_factory=list)
+    is_asked: bool = False
 
     def add(self, sketches: Sequence[Sketch | None]) -> list[Verdict]:
         """Return the verdicts on one image's objects; NOT_JUDGED without a label to judge by."""
-        objects, judge = sketches[self._objects], sketches[self._judge]
+        objects, judge = sketches[self.objects], sketches[self.judge]
         if objects is None or objects.regions is None:
             return []
-        verdicts = None if judge is None else self._ask(objects.regions, judge)
+        verdicts = None if judge is None else self.ask(objects.regions, judge)
         self.is_asked |= verdicts is not None
         verdicts = verdicts or [Verdict.NOT_JUDGED] * len(objects.regions.scores)
-        self._verdicts += verdicts
+        self.verdicts += verdicts
         return verdicts
 
-    @abc.abstractmethod
-    def _ask(self, objects: Regions, judge: Sketch) -> list[Verdict] | None:
-        """Return the verdicts; None where the sketch has nothing to judge by."""
-
     def pack(self) -> dict[str, Any]:
-        """Return plain JSON data; the verdicts are in the order of the head's tally of boxes."""
+        """Return plain JSON data."""
         return {
             "question": self.question,
-            "objects": self._objects,
-            "judge": self._judge,
-            "verdicts": packed(self._verdicts, "u1"),
+            "objects": self.objects,
+            "judge": self.judge,
+            "verdicts": packed(self.verdicts, "u1"),
             "unjudged": list(self.unjudged),
         }
 
 
-class _ByClass(Pair):
-    """Judges by a map of classes, at the thresholds of the recipe."""
-
-    question = "class"
-
-    def __init__(self, objects: int, judge: int, heads: Sequence[Any]):
-        super().__init__(objects, judge, heads)
-        of, by = self._of, self._by
-        self._same = namesakes(of.classes, by.classes)
-        self._limits = np.zeros(len(by.classes)) if by.limits is None else by.limits
-        self.unjudged = [name for name, k in zip(of.classes, self._same, strict=True) if k < 0]
-
-    def _ask(self, objects: Regions, judge: Sketch) -> list[Verdict] | None:
-        if judge.pixels is None:
-            return None
-        return by_class(objects, self._same, judge.pixels, self._limits)
-
-
-class _ByEdge(Pair):
-    """Judges by depth."""
-
-    question = "edge"
-
-    def _ask(self, objects: Regions, judge: Sketch) -> list[Verdict] | None:
-        return None if judge.surface is None else by_edge(objects, judge.surface)
-
-
 def pairs_of(heads: Sequence[Any]) -> list[Pair]:
-    """Return every question on every head's objects that another head might answer."""
-    return [
-        kind(objects, judge, heads)
-        for objects, judge in itertools.permutations(range(len(heads)), 2)
-        for kind in (_ByClass, _ByEdge)
-    ]
+    """Return every question on every head's objects that another head might answer.
+
+    A map judges at the thresholds of the recipe.
+
+    Args:
+        heads: see viewer.Head.
+    """
+    pairs = []
+    for (objects, of), (judge, by) in itertools.permutations(enumerate(heads), 2):
+        same = namesakes(of.classes, by.classes)
+        limits = np.zeros(len(by.classes)) if by.limits is None else by.limits
+        ask = functools.partial(by_class, same=same, limits=limits)
+        unjudged = [name for name, k in zip(of.classes, same, strict=True) if k < 0]
+        pairs += [
+            Pair(objects=objects, judge=judge, question="class", ask=ask, unjudged=unjudged),
+            Pair(objects=objects, judge=judge, question="edge", ask=by_edge),
+        ]
+    return pairs

@@ -10,6 +10,7 @@ from PIL import Image
 
 from must_keras.ops.maps import encode_png
 from must_keras.ops.views import letterbox
+from must_keras.pages import data_uri
 from must_keras.tasks.base import Task
 from must_keras.tasks.summaries import Pixels, Ranking, Regions, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -48,15 +49,13 @@ class Tally:
         """Count the forms of one record."""
         self._answers += [sketch.answers] if sketch.answers is not None else []
         self._regions += [sketch.regions] if sketch.regions is not None else []
-        if sketch.pixels is not None:
-            self._add_pixels(sketch.pixels)
-
-    def _add_pixels(self, form: Pixels) -> None:
-        known = form.classes < len(self._histogram)
-        codes = form.classes[known].astype(np.int64) * 256 + form.confidence[known]
-        counts = np.bincount(codes, minlength=self._histogram.size).reshape(self._histogram.shape)
-        self._histogram += counts / form.classes.size
-        self._highest.append(np.where(counts > 0, np.arange(1, 257), 0).max(axis=1))
+        if (form := sketch.pixels) is not None:
+            known = form.classes < len(self._histogram)
+            codes = form.classes[known].astype(np.int64) * 256 + form.confidence[known]
+            counts = np.bincount(codes, minlength=self._histogram.size)
+            counts = counts.reshape(self._histogram.shape)
+            self._histogram += counts / form.classes.size
+            self._highest.append(np.where(counts > 0, np.arange(1, 257), 0).max(axis=1))
 
     def pack(self) -> dict[str, Any]:
         """Return {form: its counts} of the forms that the records have.
@@ -97,7 +96,7 @@ def jpeg(image: np.ndarray) -> str:
     """Return a picture, [h, w, 3] uint8, as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=85, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("jpeg", buffer.getvalue())
 
 
 def panel(
@@ -147,8 +146,7 @@ def _pixels(pixels: Pixels) -> str:
         for side in (height, width)
         for cells in [max(1, round(share * side))]
     )
-    png = encode_png(np.ascontiguousarray(both[rows][:, columns]))
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return data_uri("png", encode_png(np.ascontiguousarray(both[rows][:, columns])))
 
 
 def _visualization(
