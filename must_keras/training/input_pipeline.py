@@ -53,11 +53,10 @@ class FeatureCache:
         title: str,
     ):
         self._number, self._views = len(examples), views
+        options = {"size": size, "batch": batch, "ranges": [range(self._number)]}
         rows = []
         for mirror in (False, True) if views.mirror else (False,):
-            batches = pipeline.evaluation_batches(
-                examples, tasks, size=size, batch=batch, ranges=[range(self._number)], mirror=mirror
-            )
+            batches = pipeline.evaluation_batches(examples, tasks, mirror=mirror, **options)
             for x, y in track(batches, title, len(batches)):
                 keep, pair = y["index"] >= 0, (features(x), y["labels"])
                 with tf.device("CPU"):

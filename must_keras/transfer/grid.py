@@ -37,8 +37,7 @@ class TransferRun:
     @property
     def sweeps(self) -> bool:
         """Whether a learning rate is chosen here."""
-        is_first = self.seed == 0 and self.transfer.rates_from is None
-        return len(self.transfer.rates) > 1 and is_first
+        return len(self.transfer.rates) > 1 and self.seed == 0 and self.transfer.rates_from is None
 
     def read(self, run: Run) -> Artifact:
         """Return its artifact, to read."""
