@@ -22,20 +22,20 @@ TURNS, STEPS = 5, {"small": 40, "large": 3}
 
 def measure(name: str) -> dict[str, Any]:
     """One setting."""
-    from must_keras.training.diagnostics import Diagnostics
+    from must_keras.training import diagnostics
 
     steps = STEPS[name]
     model, training, feed = student_on(name, steps=steps * (TURNS + 1))
     ready = feed.batch_of(0)
     model.train_on_batch(*ready)
-    diagnostics = Diagnostics(model)
-    (first,) = seconds_of(lambda: diagnostics.of_batch(ready), 1)
+    (first,) = seconds_of(lambda: diagnostics.measure(model, ready), 1)
 
     def train() -> None:
         for _ in range(steps):
             model.train_on_batch(*ready)
 
-    seconds = in_turns({"steps": train, "look": lambda: diagnostics.of_batch(ready)}, TURNS)
+    looks = {"steps": train, "look": lambda: diagnostics.measure(model, ready)}
+    seconds = in_turns(looks, TURNS)
     step = statistics.median(seconds["steps"]) / steps
     look = statistics.median(seconds["look"])
     return {

@@ -48,8 +48,7 @@ def measure(side: str, batch: int, options: argparse.Namespace) -> dict[str, Any
     from must_keras.ops.precision import policy
     from must_keras.training.jax_step import batch_losses, initial_state, training_step
     from must_keras.training.network import Network, connect
-    from must_keras.training.optimizers import SGD
-    from must_keras.training.schedules import Cosine
+    from must_keras.training.optimizers import SGD, Cosine
 
     tasks = SIDES[side](options.regions)
     keras.utils.set_random_seed(0)

@@ -220,11 +220,13 @@ class ExternalPredictor:
         except (UserError, MemoryError):
             raise
         except Exception as error:
+            refuses = isinstance(error, ValueError | TypeError | tf.errors.InvalidArgumentError)
             # Of an out-of-memory error, and others, TensorFlow's own text is the clearest.
-            if isinstance(error, tf.errors.OpError) and not _is_argument(error):
+            if isinstance(error, tf.errors.OpError) and not refuses:
                 raise
-            kind = "" if _is_argument(error) else f"{type(error).__name__}: "
-            verb = "cannot take" if _is_argument(error) else "failed on"
+            verb, kind = "cannot take", ""
+            if not refuses:
+                verb, kind = "failed on", f"{type(error).__name__}: "
             raise UserError(
                 f"{model.model} {verb} images of {tuple(prepared.shape)} {prepared.dtype.name}: "
                 f"{kind}{reason(error)}",
@@ -246,11 +248,6 @@ class ExternalPredictor:
         if self._model.layout == "channels_first":
             values = tf.transpose(values, (0, 3, 1, 2))
         return values
-
-
-def _is_argument(error: Exception) -> bool:
-    """Return whether a model refuses its argument, by the type of its error."""
-    return isinstance(error, ValueError | TypeError | tf.errors.InvalidArgumentError)
 
 
 class SavedFunction:
@@ -301,7 +298,8 @@ class SavedFunction:
         if not self.shape or self.shape[0] != 1:
             return self._function(images)
         found = [self._function(images[i : i + 1]) for i in range(images.shape[0])]
-        return tf.nest.map_structure(
-            lambda *parts: tf.concat([tf.reshape(p, (1,)) if not p.shape else p for p in parts], 0),
-            *found,
-        )
+
+        def joined(*parts: tf.Tensor) -> tf.Tensor:
+            return tf.concat([tf.reshape(p, (1,)) if not p.shape else p for p in parts], 0)
+
+        return tf.nest.map_structure(joined, *found)

@@ -3,6 +3,7 @@
 import collections
 import glob
 import hashlib
+import itertools
 import pathlib
 import posixpath
 import sys
@@ -110,14 +111,11 @@ class OutputPaths:
 
     def _free(self, path: str, suffix: str, numbers: dict[str, int], *taken: set[str]) -> str:
         key, (start, end) = _path_key(path), posixpath.splitext(path)
-        number = numbers.get(key, 1)
-        found = path if number == 1 else f"{start}~{number}{end}"
-        while any(_path_key(found + suffix) in keys for keys in taken):
-            number += 1
-            found = f"{start}~{number}{end}"
-        if number > 1:
-            numbers[key] = number
-        return found
+        for number in itertools.count(numbers.get(key, 1)):
+            found = path if number == 1 else f"{start}~{number}{end}"
+            if not any(_path_key(found + suffix) in keys for keys in taken):
+                numbers[key] = number
+                return found
 
 
 def _path_key(path: str) -> str:
@@ -128,7 +126,7 @@ def _short(name: str) -> str:
     """Return a path whose parts can all be stored."""
     parts = name.split("/")
     if len(name.encode("utf-8", "replace")) > _MAX_PATH_BYTES:
-        parts = [f"{_digest('/'.join(parts[:-1]))}", parts[-1]]
+        parts = [_digest("/".join(parts[:-1])), parts[-1]]
     return "/".join(map(_short_part, parts))
 
 

@@ -25,6 +25,9 @@ from must_keras.training.network import BACKBONE, NECK
 
 _EXPORT = "run the export stage again"
 
+# Images [1, H, W, 3] uint8 to {"<head>.<output>": [1, ...]} in their pixels.
+Function = Callable[[tf.Tensor], Mapping[str, Any]]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Head:
@@ -39,7 +42,7 @@ class Model:
 
     Args:
         tasks: of the heads.
-        function: images [1, H, W, 3] uint8 to {"<head>.<output>": [1, ...]} in their pixels.
+        function: predicts one image.
         path: of the model, for messages.
 
     Attributes:
@@ -53,13 +56,7 @@ class Model:
         model.predict(np.asarray(Image.open("photo.jpg")))["objects"]["boxes"]
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        function: Callable[[tf.Tensor], Mapping[str, Any]],
-        *,
-        path: pathlib.Path,
-    ):
+    def __init__(self, tasks: Sequence[Task], function: Function, *, path: pathlib.Path):
         self.tasks = tuple(tasks)
         self._function, self._path = function, path
         for task in self.tasks:

@@ -66,10 +66,8 @@ class Predictor:
             return {key: tf.gather(v, places[first : first + share]) for key, v in x.items()}
 
         shared = self._strategy.experimental_distribute_values_from_function(slice_of)
-        return tf.nest.map_structure(
-            lambda v: tf.concat(self._strategy.experimental_local_results(v), axis=0)[:count],
-            self._step(shared),
-        )
+        shares = self._strategy.experimental_local_results
+        return tf.nest.map_structure(lambda v: tf.concat(shares(v), 0)[:count], self._step(shared))
 
 
 def predictions(

@@ -18,6 +18,8 @@ from must_keras.tasks.visualization import enlarge
 # Pixels of a visualization of all heads, and of the longer side of one head's part of it.
 _MAX_WIDTH, _MAX_HEIGHT, _MAX_SIDE = 2400, 4800, 4096
 
+Outputs = Mapping[str, Mapping[str, np.ndarray]]
+
 
 class Results:
     """The files of predictions, written image by image.
@@ -60,13 +62,7 @@ class Results:
         self._paths = OutputPaths(suffix=".png")
         self.num_pictures = 0
 
-    def add(
-        self,
-        name: str,
-        file: pathlib.Path,
-        image: np.ndarray,
-        outputs: Mapping[str, Mapping[str, np.ndarray]],
-    ) -> None:
+    def add(self, name: str, file: pathlib.Path, image: np.ndarray, outputs: Outputs) -> None:
         """Write the heads' predictions for one image.
 
         Args:
@@ -81,7 +77,9 @@ class Results:
         stored = self._paths.take(name)
         picture = f"pictures/{stored}.png"
         line: dict[str, Any] = {"name": name, "file": str(file), **size, "picture": picture}
-        small = _small(image)
+        shrunk = Image.fromarray(image)
+        shrunk.thumbnail((_MAX_SIDE, _MAX_SIDE))
+        small = np.asarray(shrunk)
         row = [visualization.captioned(enlarge(small), name)]
         for task in self._tasks:
             prediction = outputs[task.name]
@@ -117,15 +115,6 @@ class Results:
                 content = {"images": self._images, "categories": categories}
                 content["annotations"] = self._objects[task.name]
                 write_json(self._folder / f"{task.name}.json", content)
-
-
-def _small(image: np.ndarray) -> np.ndarray:
-    """Return an image, [H, W, 3] uint8, with a longer side of at most _MAX_SIDE."""
-    if max(image.shape[:2]) <= _MAX_SIDE:
-        return image
-    reduced = Image.fromarray(image)
-    reduced.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    return np.asarray(reduced)
 
 
 def _scaled(

@@ -21,6 +21,7 @@ from must_keras.training.loggers import Loggers
 
 # Rows of a visualization; bins of confidence.
 _ROWS, _BINS = 6, 10
+_SCORED = ("validation", "test")
 
 
 def labeled(source: Source, task: Task, *, max_unreadable: float) -> LabeledExamples:
@@ -136,12 +137,7 @@ class Scorer:
         self.prediction_counts = PredictionCounts(len(task.classes)) if has_threshold else None
 
     def score(
-        self,
-        predictor: Predictor,
-        *,
-        step: int,
-        loggers: Loggers,
-        splits: Sequence[str] = ("validation", "test"),
+        self, predictor: Predictor, *, step: int, loggers: Loggers, splits: Sequence[str] = _SCORED
     ) -> dict[str, float | None]:
         """Log the metrics of each split, and return those of the last one.
 
@@ -191,16 +187,10 @@ class Scorer:
         task = self._task
         predicted = next(self._predicted(predictor, self._batches("shown")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
-        rows = [
-            visualization.row(
-                task,
-                predicted.x["image"][i],
-                visualization.take(labels, i),
-                visualization.take(outputs, i),
-                area=predicted.x["area"][i],
-            )
-            for i in range(len(predicted.x["image"]))
-        ]
+        rows = []
+        for i, image in enumerate(predicted.x["image"]):
+            shown = (visualization.take(labels, i), visualization.take(outputs, i))
+            rows.append(visualization.row(task, image, *shown, area=predicted.x["area"][i]))
         picture = visualization.grid(rows)
         loggers.image(step, "validation", task.name, picture)
         visualization.save(loggers.folder / "pictures" / f"{task.name}.png", picture)

@@ -43,8 +43,10 @@ class PairModel(FittedModel):
         self.method = method
 
     def targets(self, x: dict[str, Tensor]) -> Any:
-        """Return what the loss compares with and no gradient flows through; update the state."""
-        raise NotImplementedError
+        """Return what the loss compares with and no gradient flows through; update the state.
+
+        None: gradients flow through everything that is compared.
+        """
 
     def contrast(self, x: dict[str, Tensor], targets: Any) -> tuple[Tensor, Tensor]:
         """Return this replica's losses, and whether each comparison was right: [A], [A] bool."""
@@ -73,10 +75,7 @@ class PairModel(FittedModel):
         pairs = [(tf.convert_to_tensor(g), v) for g, v in pairs if g is not None]
         share = ops.sum(ops.cast(hits, loss.dtype)) / count
         logs = sum_over_replicas({f"{self.name}_loss": loss, "accuracy": share})
-        logs["loss"] = logs[f"{self.name}_loss"]
-        logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
-        self.add_to_means(logs)
-        return logs
+        return self.optimize(pairs, logs | {"loss": logs[f"{self.name}_loss"]})
 
     def without_optimizer(self) -> keras.Model:
         """Return the encoder: plain Keras layers, "backbone" among them."""

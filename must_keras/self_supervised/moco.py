@@ -25,6 +25,8 @@ from must_keras.training.strategy import gather_over_replicas
 # Largest share of a set in the queue. An image's own older key is no true negative; the published
 # queue has 5 % of ImageNet. This share is ours: smaller sets need some negatives.
 _MAX_QUEUE_SHARE = 0.25
+# As published.
+_VIEWS = RandomViews(least_area=0.2, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,7 @@ class MoCo(SelfSupervised):
     """
 
     name: str = "moco"
-    views: RandomViews = dataclasses.field(
-        default_factory=lambda: RandomViews(
-            least_area=0.2, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
-        )
-    )
+    views: RandomViews = _VIEWS
     temperature: float = 0.2
     momentum: float = 0.999
     queue: int = 65536

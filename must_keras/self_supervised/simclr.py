@@ -53,9 +53,6 @@ class SimCLR(SelfSupervised):
 
 
 class _Model(PairModel):
-    def targets(self, x: dict[str, Tensor]) -> None:
-        """Return None: gradients flow through everything that is compared."""
-
     def keys_of_passed(self, keys: Tensor) -> Tensor:
         # Branches of the two views of an image are dropped independently.
         return ops.concatenate([fold(keys, 1), fold(keys, 2)])

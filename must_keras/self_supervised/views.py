@@ -111,11 +111,8 @@ def random_crop(
     rows = ops.stack([share[0] / size[0], zero, corner[0]])
     mirrored = uniform(key[None], 1, purpose=_MIRROR)[0, 0] < 0.5
     slope = share[1] / size[1]
-    columns = ops.where(
-        mirrored,
-        ops.stack([zero, -slope, corner[1] + share[1]]),
-        ops.stack([zero, slope, corner[1]]),
-    )
+    plain = ops.stack([zero, slope, corner[1]])
+    columns = ops.where(mirrored, ops.stack([zero, -slope, corner[1] + share[1]]), plain)
     return View(matrix=ops.stack([rows, columns]), size=size)
 
 

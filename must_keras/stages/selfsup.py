@@ -16,7 +16,7 @@ from must_keras.self_supervised import SelfSupervised
 from must_keras.self_supervised.views import two_views
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
-from must_keras.training.loop import fit_artifact, save_artifact
+from must_keras.training.loop import fit, save_artifact
 from must_keras.training.strategy import is_chief
 
 # Raised when the same inputs would give something else than before.
@@ -88,7 +88,7 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
         images, (), training, size=size, seed=seed, make_views=two_views(method.views, size=size)
     )
     origin = str(method.start)
-    loggers = fit_artifact(artifact, model, feed, training, title=method.name, origin=origin)
+    loggers = fit(artifact, model, feed, training, title=method.name, origin=origin)
     encoder = model.clean_copy()
     if not is_chief():
         return

@@ -19,7 +19,7 @@ from must_keras.stages import label
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.loop import fit_artifact, save_artifact
+from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import build_model
 from must_keras.training.strategy import is_chief
 
@@ -134,10 +134,10 @@ def fit_heads(
     model.learned_weights = recipe.student.weighting.learner(tasks)
     copied = start.apply(model, recipe.network)
     origin = start.tell(copied)
-    left_out = untaught.find(model, images, copied=copied, title=title, is_chief=is_chief())
+    left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
     feed = InputPipeline(images, tasks, training, size=size, seed=seed)
-    loggers = fit_artifact(artifact, model, feed, training, title=title, origin=origin)
+    loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():
         return

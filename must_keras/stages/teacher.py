@@ -18,7 +18,7 @@ from must_keras.runs.stage import Stage
 from must_keras.training import untaught
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
-from must_keras.training.loop import fit_artifact, save_artifact
+from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import build_model
 from must_keras.training.strategy import broadcast_from_chief, is_chief
 
@@ -94,12 +94,12 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     origin = teacher.start.tell(parts)
     images = run.labeled(teacher.sets.train, task)
     if training.steps:
-        untaught.find(model, images, copied=parts, title=title, is_chief=is_chief())
+        untaught.find(model, images, copied=parts, title=title)
         training.compile(model)
         feed = InputPipeline(images, [task], training, size=recipe.network.size, seed=seed)
-        loggers = fit_artifact(artifact, model, feed, training, title=title, origin=origin)
+        loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     else:
-        untaught.of_start(model, teacher.start, title=title, is_chief=is_chief())
+        untaught.of_start(model, teacher.start, title=title)
         loggers = Loggers(artifact.begin() if is_chief() else None, training.loggers)
     left_out = model.untaught.get(task.name, ())
     trained = model.clean_copy()

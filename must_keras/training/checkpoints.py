@@ -49,6 +49,10 @@ class Checkpoints:
         folder: the artifact's folder; the files are in its checkpoints/.
         variables: to be saved and restored; always the same in the same order.
 
+    Attributes:
+        folder: the artifact's folder.
+        last_seconds: in which the last one was written.
+
     Example:
         checkpoints = Checkpoints(folder, model.variables)
         checkpoints.save(120, {"rows": []})
@@ -63,7 +67,6 @@ class Checkpoints:
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
         self._writing: concurrent.futures.Future[None] | None = None
         self.last_seconds = 0.0
-        """Seconds in which the last one was written."""
 
     def newest(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None; warn of damaged ones on stderr."""

@@ -10,8 +10,7 @@ from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
 from must_keras.training.network import BACKBONE, Precision
-from must_keras.training.optimizers import Optimizer
-from must_keras.training.schedules import Cosine, Schedule
+from must_keras.training.optimizers import Cosine, Optimizer, Schedule
 from must_keras.training.strategy import local_replicas, num_replicas
 
 # Momenta of running averages in long trainings: BatchNormalization's statistics, and weights.
@@ -44,7 +43,7 @@ class TrainingConfig:
         jit_compile: whether XLA compiles the step; for one GPU.
         log_every: steps between two log lines.
         diagnose_every: steps between two measurements of the heads' gradients, where there are
-            several heads (see Diagnostics); 0: never.
+            several heads (see diagnostics.measure); 0: never.
         save_seconds: shortest time between two checkpoints; networks that take longer to write are
             saved less often.
         loggers: Logger classes, or functions that return a Logger, of the path of a folder for
@@ -111,11 +110,8 @@ class TrainingConfig:
         The momentum follows the number of updates: see averaging_momentum.
         """
         updates = max(self.steps, 1) * self.accumulate
-        return {
-            "momentum": averaging_momentum(updates, _MAX_STATISTICS_MOMENTUM),
-            "epsilon": 1e-4,
-            "synchronized": num_replicas() > 1,
-        }
+        momentum = averaging_momentum(updates, _MAX_STATISTICS_MOMENTUM)
+        return {"momentum": momentum, "epsilon": 1e-4, "synchronized": num_replicas() > 1}
 
     def of_model(self) -> dict[str, Any]:
         """Return the keyword arguments of `build_model` that this training determines."""

@@ -4,10 +4,11 @@ A step that is not finite is kept, and can be computed again (`replay`).
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,8 +34,8 @@ _BATCH, _MODEL, _STEP = "batch.npz", "model.keras", "step.json"
 _REMEDY = "this step cannot be computed again: delete its folder"
 
 
-class Diagnostics:
-    """Measures the heads' losses and gradients on one batch; the model is left as it is.
+def measure(model: MultiTaskModel, batch: Any) -> dict[str, float]:
+    """Measure the heads' losses and gradients on one batch; the model is left as it is.
 
     Gradients are those of the weighted losses with respect to all kernels of the backbone as one
     vector, of the whole batch, over all replicas and microbatches: one backward pass a head.
@@ -43,59 +44,52 @@ class Diagnostics:
 
     Args:
         model: a compiled model.
+        batch: as the model's training step takes it.
+
+    Returns:
+        {"<head>_loss_share": its share of the weighted loss, "<head>_gradient_share": its share of
+        the sum of the gradients' norms, "<head>_<head>_cosine": of the angle between two
+        gradients}; not-a-number where a gradient or the whole loss is 0.
 
     Example:
-        Diagnostics(model).of_batch(model.last_batch)["depth_gradient_share"]
+        measure(model, model.last_batch)["depth_gradient_share"]
 
     Reference: GradNorm (arXiv 1711.02257), section 3.1, for norms. GradNorm measures the last
     shared layer; here all kernels are measured, because some heads use levels below the pyramid.
     """
+    strategy = model.distribute_strategy
+    found = strategy.run(functools.partial(_of_replica, model), (batch,))
+    # Equal on all replicas.
+    return {k: float(strategy.experimental_local_results(v)[0]) for k, v in found.items()}
 
-    def __init__(self, model: MultiTaskModel):
-        self._model = model
-        self._kernels = shared_kernels(model)
 
-    def of_batch(self, batch: Any) -> dict[str, float]:
-        """Return the numbers of a batch, as the model's training step takes it.
-
-        Returns:
-            {"<head>_loss_share": its share of the weighted loss, "<head>_gradient_share": its share
-            of the sum of the gradients' norms, "<head>_<head>_cosine": of the angle between two
-            gradients}; not-a-number where a gradient or the whole loss is 0.
-        """
-        strategy = self._model.distribute_strategy
-        found = strategy.run(self._of_replica, (batch,))
-        # Equal on all replicas.
-        return {k: float(strategy.experimental_local_results(v)[0]) for k, v in found.items()}
-
-    def _of_replica(self, data: Any) -> dict[str, tf.Tensor]:
-        model = self._model
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        counts, losses, gradients = model.valid_counts(y), {}, {}
-        kernels = [kernel.value for kernel in self._kernels]
-        zeros = tf.UnconnectedGradients.ZERO
-        # What a forward pass assigns, such as running averages, is discarded.
-        with keras.StatelessScope():
-            for index in range(model.accumulate):
-                some_x, some_y = model.microbatch((x, y), index)
-                with model.sampling(some_y["keys"]):
-                    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-                        tape.watch(kernels)
-                        found = model.losses_over(some_y, model(some_x, training=True), counts)
-                        found = model.weighted_losses(found)
-                    for name, loss in found.items():
-                        parts = tape.gradient(loss, kernels, unconnected_gradients=zeros)
-                        gradient = tf.concat([tf.reshape(g, [-1]) for g in parts], axis=0)
-                        losses[name] = losses.get(name, 0.0) + loss
-                        gradients[name] = gradients.get(name, 0.0) + gradient
-                del tape
-        losses, gradients = sum_over_replicas((losses, gradients))
-        norms = {name: tf.norm(gradient) for name, gradient in gradients.items()}
-        numbers = _shares(losses, LOSS_SHARE) | _shares(norms, GRADIENT_SHARE)
-        for one, other in itertools.combinations(gradients, 2):
-            dot = tf.tensordot(gradients[one], gradients[other], 1)
-            numbers[f"{one}_{other}{COSINE}"] = dot / (norms[one] * norms[other])
-        return numbers
+def _of_replica(model: MultiTaskModel, data: Any) -> dict[str, tf.Tensor]:
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    counts, losses, gradients = model.valid_counts(y), {}, {}
+    kernels = [kernel.value for kernel in shared_kernels(model)]
+    zeros = tf.UnconnectedGradients.ZERO
+    # What a forward pass assigns, such as running averages, is discarded.
+    with keras.StatelessScope():
+        for index in range(model.accumulate):
+            some_x, some_y = model.microbatch((x, y), index)
+            with model.sampling(some_y["keys"]):
+                with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                    tape.watch(kernels)
+                    found = model.losses_over(some_y, model(some_x, training=True), counts)
+                    found = model.weighted_losses(found)
+                for name, loss in found.items():
+                    parts = tape.gradient(loss, kernels, unconnected_gradients=zeros)
+                    gradient = tf.concat([tf.reshape(g, [-1]) for g in parts], axis=0)
+                    losses[name] = losses.get(name, 0.0) + loss
+                    gradients[name] = gradients.get(name, 0.0) + gradient
+            del tape
+    losses, gradients = sum_over_replicas((losses, gradients))
+    norms = {name: tf.norm(gradient) for name, gradient in gradients.items()}
+    numbers = _shares(losses, LOSS_SHARE) | _shares(norms, GRADIENT_SHARE)
+    for one, other in itertools.combinations(gradients, 2):
+        dot = tf.tensordot(gradients[one], gradients[other], 1)
+        numbers[f"{one}_{other}{COSINE}"] = dot / (norms[one] * norms[other])
+    return numbers
 
 
 def shared_kernels(model: FittedModel) -> list[keras.Variable]:
@@ -255,12 +249,14 @@ def replay(kept: pathlib.Path) -> Replayed:
         sums = {name: tf.reduce_sum(value) for name, value in losses.items()}
         total = model.compute_loss(x, y, predictions)
     variables = [v.value for v in model.trainable_variables]
+    by_layer = {layer.name: [v.value for v in layer.trainable_variables] for layer in model.layers}
+    gradients = tape.gradient(total, by_layer)
     return Replayed(
         step=step.step,
         ids=tuple(step.ids),
         losses={name: value.numpy() for name, value in losses.items()},
         weights={name: value.numpy() for name, value in weights.items()},
-        gradients=dict(_norms(model, tape, total)),
+        gradients={name: _norm(of_layer) for name, of_layer in gradients.items() if of_layer},
         heads={name: _norm(tape.gradient(value, variables)) for name, value in sums.items()},
     )
 
@@ -284,14 +280,6 @@ def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         elif kind == "labels" and len(rest) == 2:
             labels.setdefault(rest[0], {})[rest[1]] = tf.constant(array)
     return x, {"labels": labels, "keys": tf.constant(arrays["keys"])}
-
-
-def _norms(model: MultiTaskModel, tape: tf.GradientTape, loss: Any) -> Iterator[tuple[str, float]]:
-    owners = [(layer.name, v) for layer in model.layers for v in layer.trainable_variables]
-    gradients = tape.gradient(loss, [v.value for _, v in owners])
-    for name in dict.fromkeys(owner for owner, _ in owners):
-        own = [g for (owner, _), g in zip(owners, gradients, strict=True) if owner == name]
-        yield name, _norm(own)
 
 
 def _norm(gradients: Sequence[Any]) -> float:

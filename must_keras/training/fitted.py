@@ -12,12 +12,16 @@ from keras import ops
 from must_keras.ops.precision import in_full_precision
 from must_keras.tasks.base import Task
 from must_keras.training.layer_calls import StochasticDepth, fuse
-from must_keras.training.optimizers import clipping, global_norm
-from must_keras.training.schedules import only_where
+from must_keras.training.optimizers import clipping, global_norm, only_where
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
 Tensor = Any
 Step = Callable[[Any], Mapping[str, Tensor]]
+# {"image": [B, H, W, 3], "area": [B, 4]}, {"labels": {task name: label}, "keys": [B] int32} and
+# {task name: scalar}.
+Inputs, Targets, Losses = Mapping[str, Tensor], Mapping[str, Any], dict[str, Tensor]
+# (gradient, variable) of each variable that has one.
+Gradients = Sequence[tuple[Tensor, keras.Variable]]
 
 
 class FittedModel(keras.Model):
@@ -37,13 +41,12 @@ class FittedModel(keras.Model):
         accumulate: number of microbatches of a step; image i belongs to microbatch
             i mod `accumulate`.
         stochastic_depth: drops residual branches in training; None: none are dropped.
-        last_batch: input of the newest training step, over all local replicas.
+        last_batch: input of the newest step, over all local replicas.
 
     Example:
         training.compile(model)  # A MultiTaskModel, or the model of a self-supervised method.
-        fit(model, pipeline, training, title="student", origin="scratch", folder=folder,
-            loggers=Loggers(folder))
-        model.clean_copy().save(folder / "model.keras")
+        fit(artifact, model, pipeline, training, title="student", origin="scratch").close()
+        save_artifact(artifact, model.clean_copy())
 
     """
 
@@ -88,7 +91,7 @@ class FittedModel(keras.Model):
         """Compile a loaded model; Keras leaves that to classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def optimize(self, pairs: Sequence[tuple[Tensor, keras.Variable]], loss: Tensor) -> Tensor:
+    def optimize(self, pairs: Gradients, logs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Apply one optimizer step: gradients are summed over replicas, then clipped.
 
         Where the loss or a gradient is not finite the weights keep their values: see
@@ -96,21 +99,23 @@ class FittedModel(keras.Model):
 
         Args:
             pairs: this replica's (gradient, variable).
-            loss: a scalar, of the whole batch of all replicas.
+            logs: the step's numbers, of the whole batch of all replicas; "loss" among them.
 
         Returns:
-            The gradients' global norm before clipping, a scalar.
+            The logs with "gradient_norm": the gradients' global norm before clipping.
         """
         gradients = sum_over_replicas([g for g, _ in pairs])
         norm = global_norm(gradients)
-        finite = ops.isfinite(norm) & ops.isfinite(loss)
+        finite = ops.isfinite(norm) & ops.isfinite(logs["loss"])
         # The optimizer adds up over replicas once more: hand it each replica's equal share.
         factor = clipping(norm, self.clip_norm, 1.0 / num_replicas())
         factor = ops.where(finite, factor, ops.zeros_like(factor))
         gradients = [tf.math.multiply_no_nan(g, ops.cast(factor, g.dtype)) for g in gradients]
         with only_where(finite, self.optimizer):
             self.optimizer.apply(gradients, [v for _, v in pairs])
-        return norm
+        logs = {**logs, "gradient_norm": norm}
+        self.add_to_means(logs)
+        return logs
 
     def sampling(self, keys: Tensor) -> contextlib.AbstractContextManager[None]:
         """Within, sample what a training pass drops, with the keys of its images: [B] int32."""
@@ -124,16 +129,12 @@ class FittedModel(keras.Model):
                 mean.update_state(logs[mean.name])
 
     def make_train_function(self, force: bool = False) -> None:
-        """Make one function for every strategy, which keeps the batch for diagnostics.
+        """Make one function for every strategy: Keras' own fails with several workers.
 
-        Keras' own fails with several workers (keras issue 20585) and discards the batch.
+        See keras issue 20585.
         """
         if self.train_function is None or force:
-
-            def keep(batch: Any, iterator: Any) -> None:
-                self.last_batch, self._iterator = batch, iterator
-
-            self.train_function = _on_iterator(_on_replicas(self, self.train_step), keep)
+            self.train_function = self._on_iterator(self.train_step)
 
     def release_input(self) -> None:
         """Destroy the input of the last `fit` in a thread of its own.
@@ -150,7 +151,7 @@ class FittedModel(keras.Model):
         if not is_multi_worker():
             super().make_test_function(force)
         elif self.test_function is None or force:
-            self.test_function = _on_iterator(_on_replicas(self, self.test_step))
+            self.test_function = self._on_iterator(self.test_step)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Do nothing: a functional model without compiled losses is built.
@@ -159,40 +160,31 @@ class FittedModel(keras.Model):
         for several workers (keras issue 20585).
         """
 
+    def _on_iterator(self, step: Step) -> Callable[[Iterator[Any]], dict[str, Tensor]]:
+        """Return the function that Keras' loops call: it runs a step on the next batch.
 
-def _on_replicas(model: keras.Model, step: Step) -> Callable[[Any], dict[str, Tensor]]:
-    """Return a traced function of a batch that runs a step on every replica's share of it.
+        The batch is kept for diagnostics.
 
-    Args:
-        model: compiled under its strategy.
-        step: returns the same numbers on every replica; the first one's are taken.
-    """
-    strategy = model.distribute_strategy
+        Args:
+            step: runs on every replica's share of the batch, and returns the same numbers on every
+                replica; the first one's are taken.
+        """
+        strategy = self.distribute_strategy
 
-    def on_batch(batch: Any) -> dict[str, Tensor]:
-        logs = strategy.run(step, (batch,))
-        return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+        def on_replicas(batch: Any) -> dict[str, Tensor]:
+            logs = strategy.run(step, (batch,))
+            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
-    if model.run_eagerly:
-        return on_batch
-    return tf.function(
-        on_batch, autograph=False, reduce_retracing=True, jit_compile=model.jit_compile
-    )
+        if not self.run_eagerly:
+            options = {"reduce_retracing": True, "jit_compile": self.jit_compile}
+            on_replicas = tf.function(on_replicas, autograph=False, **options)
 
+        def function(iterator: Iterator[Any]) -> dict[str, Tensor]:
+            try:
+                batch = next(iterator)
+            except tf.errors.OutOfRangeError:
+                raise StopIteration from None
+            self.last_batch, self._iterator = batch, iterator
+            return on_replicas(batch)
 
-def _on_iterator(
-    on_batch: Callable[[Any], dict[str, Tensor]],
-    keep: Callable[[Any, Iterator[Any]], None] | None = None,
-) -> Callable[[Iterator[Any]], dict[str, Tensor]]:
-    """Return the function that Keras' loops call: it takes the next batch and runs a step on it."""
-
-    def function(iterator: Iterator[Any]) -> dict[str, Tensor]:
-        try:
-            batch = next(iterator)
-        except tf.errors.OutOfRangeError:
-            raise StopIteration from None
-        if keep is not None:
-            keep(batch, iterator)
-        return on_batch(batch)
-
-    return function
+        return function

@@ -186,9 +186,8 @@ class FromBackbone(_FromFile):
 
     def apply(self, model: keras.Model, network: Network) -> list[str]:
         found = self._load()
-        has_one = BACKBONE in {layer.name for layer in found.layers}
-        backbone = found.get_layer(BACKBONE) if has_one else found
-        return copy_layers({BACKBONE: model.get_layer(BACKBONE)}, {BACKBONE: backbone})
+        layers = {layer.name: layer for layer in found.layers}
+        return copy_layers(model, {BACKBONE: layers.get(BACKBONE, found)})
 
 
 def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -> list[str]:
@@ -202,24 +201,19 @@ def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -
     Raises:
         UserError: the weights of a layer have other shapes.
     """
-    sides = [
-        {layer.name: layer for layer in side.layers if layer.name in parts}
-        for side in (model, start)
-    ]
-    return copy_layers(*sides)
+    return copy_layers(model, {layer.name: layer for layer in start.layers if layer.name in parts})
 
 
-def copy_layers(to: Mapping[str, keras.Layer], of: Mapping[str, keras.Layer]) -> list[str]:
-    """Copy the weights of layers of the same name; return the names.
+def copy_layers(model: keras.Model, layers: Mapping[str, keras.Layer]) -> list[str]:
+    """Copy the weights of {name: layer} into a model's layers of these names; return the names.
 
     Raises:
         UserError: the weights of a layer have other shapes.
     """
-    copied = [name for name in to if name in of]
-    for name in copied:
-        weights = of[name].get_weights()
-        shapes = [[tuple(w.shape) for w in side] for side in (to[name].weights, weights)]
-        if shapes[0] != shapes[1]:
-            raise UserError(f"the {name} of the initialization has weights of other shapes")
-        to[name].set_weights(weights)
-    return copied
+    copied = [layer for layer in model.layers if layer.name in layers]
+    for layer in copied:
+        weights = layers[layer.name].get_weights()
+        if [tuple(w.shape) for w in layer.weights] != [w.shape for w in weights]:
+            raise UserError(f"the {layer.name} of the initialization has weights of other shapes")
+        layer.set_weights(weights)
+    return [layer.name for layer in copied]

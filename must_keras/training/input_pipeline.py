@@ -53,11 +53,10 @@ class FeatureCache:
         title: str,
     ):
         self._number, self._views = len(examples), views
+        options = {"size": size, "batch": batch, "ranges": [range(self._number)]}
         rows = []
         for mirror in (False, True) if views.mirror else (False,):
-            batches = pipeline.evaluation_batches(
-                examples, tasks, size=size, batch=batch, ranges=[range(self._number)], mirror=mirror
-            )
+            batches = pipeline.evaluation_batches(examples, tasks, mirror=mirror, **options)
             for x, y in track(batches, title, len(batches)):
                 keep, pair = y["index"] >= 0, (features(x), y["labels"])
                 with tf.device("CPU"):
@@ -132,18 +131,17 @@ class InputPipeline:
         images = functools.partial(make_batches, examples, tuple(tasks), make_views=views)
         batches = images if cache is None else cache.batches
         self._batches = functools.partial(batches, batch=training.batch, seed=seed)
-        self._whole: Any = None
+
+    @functools.cached_property
+    def _whole(self) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        return self._build(0)
 
     def batches(self, first: int = 0) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         """Return the batches of the steps from `first` on, for `fit` under the current strategy.
 
         Those of the whole training are built once.
         """
-        if first:
-            return self._build(first)
-        if self._whole is None:
-            self._whole = self._build(0)
-        return self._whole
+        return self._build(first) if first else self._whole
 
     def batch_of(self, step: int) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         """Return the batch, over all replicas, of optimizer step `step` (the first is 0)."""
@@ -151,12 +149,10 @@ class InputPipeline:
 
     def ids_of(self, step: int) -> list[str]:
         """Return the ids of the images of that batch."""
-        batch, number = self._training.batch, len(self._examples)
-        places = [
-            int(pipeline.shuffled(tf.constant(p, tf.int64), num_examples=number, seed=self._seed))
-            for p in range(step * batch, (step + 1) * batch)
-        ]
-        return [self._examples.image_id(place) for place in places]
+        batch, number, seed = self._training.batch, len(self._examples), self._seed
+        positions = tf.range(step * batch, (step + 1) * batch, dtype=tf.int64)
+        places = [pipeline.shuffled(p, num_examples=number, seed=seed) for p in positions]
+        return [self._examples.image_id(int(place)) for place in places]
 
     def _build(self, first: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         steps, replicas = range(first, self._training.steps), num_replicas()

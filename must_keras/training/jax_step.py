@@ -25,8 +25,7 @@ from keras import ops
 
 from must_keras.tasks.base import Task
 from must_keras.training.network import losses_over, valid_counts
-from must_keras.training.optimizers import clipping, global_norm
-from must_keras.training.schedules import only_where
+from must_keras.training.optimizers import clipping, global_norm, only_where
 
 Tensor = Any
 Step = Callable[["State", Mapping[str, Tensor], Mapping[str, Any]], tuple["State", dict]]

@@ -49,25 +49,22 @@ class Logger(abc.ABC):
             values: {name: value}.
         """
 
-    def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:
+    def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:  # noqa: B027
         """Log an image, [H, W, 3] uint8 RGB; the default discards it."""
-        del step, split, name, image
 
     def sizes(self) -> dict[str, int]:
         """Return what `rewind` needs: {name of a file in the artifact's folder: bytes}."""
         return {}
 
-    def rewind(self, sizes: Mapping[str, int]) -> None:
+    def rewind(self, sizes: Mapping[str, int]) -> None:  # noqa: B027
         """Discard what was logged since `sizes` were returned, by this process or another.
 
         Args:
             sizes: those of all loggers of the artifact; {} discards everything.
         """
-        del sizes
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Write what is buffered; nothing is logged afterwards."""
-        return
 
 
 LoggerFactory = Callable[[pathlib.Path], Logger]

@@ -1,7 +1,6 @@
 """The training loop: Keras' `fit`, which can be interrupted at any step and is resumed exactly."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from must_keras.training.checkpoints import Checkpoint, Checkpoints
 from must_keras.training.config import TrainingConfig
 from must_keras.training.fitted import FittedModel
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.loggers import Logger, Loggers
+from must_keras.training.loggers import Loggers
 from must_keras.training.optimizers import reset
 from must_keras.training.strategy import (
     broadcast_from_chief,
@@ -30,35 +29,6 @@ from must_keras.training.strategy import (
 
 # A checkpoint that takes a second to write is written every 20 seconds at most.
 _MIN_SHARE_BETWEEN = 20.0
-
-
-def fit_artifact(
-    artifact: Artifact,
-    model: FittedModel,
-    pipeline: InputPipeline,
-    training: TrainingConfig,
-    *,
-    title: str,
-    origin: str,
-) -> Loggers:
-    """Train an artifact's compiled model; resume where an interrupted process stopped.
-
-    Args:
-        artifact: the artifact.
-        model: with its initial weights.
-        pipeline: the input.
-        training: its values.
-        title: begins log lines.
-        origin: of the initial weights, for the log.
-
-    Returns:
-        The loggers of the artifact, for its evaluation; without any in processes that are not the
-        chief.
-    """
-    folder = artifact.resume() if is_chief() else artifact.folder
-    loggers = Loggers(folder if is_chief() else None, training.loggers)
-    fit(model, pipeline, training, title=title, origin=origin, folder=folder, loggers=loggers)
-    return loggers
 
 
 def load_artifact(artifact: Artifact) -> keras.Model:
@@ -77,34 +47,38 @@ def save_artifact(artifact: Artifact, model: keras.Model) -> None:
 
 
 def fit(
+    artifact: Artifact,
     model: FittedModel,
     pipeline: InputPipeline,
     training: TrainingConfig,
     *,
     title: str,
     origin: str,
-    folder: pathlib.Path,
-    loggers: Logger,
-) -> None:
-    """Train a compiled model, from its newest checkpoint where there is one.
+) -> Loggers:
+    """Train an artifact's compiled model, from its newest checkpoint where there is one.
 
     A model that was fitted before is not traced again: its optimizer is reset and its schedule
     restarted, its weights are the initial ones.
 
     Args:
+        artifact: the artifact; its folder gets checkpoints, metrics and progress.json.
         model: the model, with its initial weights.
         pipeline: the input.
         training: its values; optimizer, warm-up and clipping are the compiled ones.
-        title: beside the progress bar.
+        title: beside the progress bar; begins log lines.
         origin: of the initial weights, for the log.
-        folder: the artifact's folder, for checkpoints and progress.json.
-        loggers: receives losses, learning rate, speed and diagnostics.
+
+    Returns:
+        The loggers of the artifact, for its evaluation; without any in processes that are not the
+        chief.
 
     Raises:
         NonFiniteLossError: names head, step and images, and the folder that contains them.
         Interrupted: SIGTERM was received; the step is saved.
         UserError: a process cannot read the chief's checkpoint.
     """
+    folder = artifact.resume() if is_chief() else artifact.folder
+    loggers = Loggers(folder if is_chief() else None, training.loggers)
     model.optimizer._learning_rate.restart(training.learning_rate, training.steps)
     model.optimizer.build(model.trainable_variables)
     reset(model.optimizer)
@@ -120,23 +94,17 @@ def fit(
     if is_chief():
         print(f"{title}: starts from {origin}")
     if not training.steps:
-        return
+        return loggers
     if first == training.steps:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        return
+        return loggers
     progress = Progress(title, training.steps, folder, done=first) if is_chief() else None
     rows = state.get("rows", [])
     steps = _Steps(first, model, pipeline, training, checkpoints, loggers, progress, rows)
     try:
         with interruption.postponed():
-            model.fit(
-                pipeline.batches(first),
-                epochs=1,
-                steps_per_epoch=training.steps - first,
-                verbose=0,
-                callbacks=[steps],
-                shuffle=False,
-            )
+            batches, left = pipeline.batches(first), training.steps - first
+            model.fit(batches, steps_per_epoch=left, verbose=0, callbacks=[steps], shuffle=False)
             # A signal during Keras' last moments is not postponed by what follows.
             if _is_interrupted():
                 raise _interrupted(training.steps, training.steps)
@@ -145,6 +113,7 @@ def fit(
         checkpoints.wait()
         if progress is not None:
             progress.close()
+    return loggers
 
 
 def _chiefs_newest(checkpoints: Checkpoints) -> Checkpoint | None:
@@ -191,7 +160,7 @@ class _Steps(keras.callbacks.Callback):
     pipeline: InputPipeline
     training: TrainingConfig
     checkpoints: Checkpoints
-    loggers: Logger
+    loggers: Loggers
     progress: Progress | None
     rows: list[dict[str, float]]
 
@@ -199,7 +168,6 @@ class _Steps(keras.callbacks.Callback):
         super().__init__()
         self._since = self._saved = time.monotonic()
         self._steps_since = 0
-        self._diagnostics: diagnostics.Diagnostics | None = None
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """See keras.callbacks.Callback."""
@@ -212,8 +180,7 @@ class _Steps(keras.callbacks.Callback):
         self._diagnose(step)
         stop = _is_interrupted()
         if self.progress is not None and (stop or step == self.training.steps or self._is_due()):
-            state = {"rows": self.rows, "files": self.loggers.sizes()}
-            self.checkpoints.save(step, state)
+            self.checkpoints.save(step, {"rows": self.rows, "files": self.loggers.sizes()})
             self._saved = time.monotonic()
         if stop:
             raise _interrupted(step, self.training.steps)
@@ -242,17 +209,11 @@ class _Steps(keras.callbacks.Callback):
     def _diagnose(self, step: int) -> None:
         """Log diagnostics where they are due; their time does not count as that of steps."""
         every, model = self.training.diagnose_every, self.trained
-        if (
-            not every
-            or step % every
-            or len(model.tasks) < 2
-            or not diagnostics.shared_kernels(model)
-        ):
-            return
-        start = time.monotonic()
-        self._diagnostics = self._diagnostics or diagnostics.Diagnostics(model)
-        self.loggers.scalars(step, "train", self._diagnostics.of_batch(model.last_batch))
-        self._since += time.monotonic() - start
+        is_due = every and step % every == 0 and len(model.tasks) > 1
+        if is_due and diagnostics.shared_kernels(model):
+            start = time.monotonic()
+            self.loggers.scalars(step, "train", diagnostics.measure(model, model.last_batch))
+            self._since += time.monotonic() - start
 
     def _keep(self, step: int, bad: Sequence[str]) -> diagnostics.NonFiniteLossError:
         """Keep a step that is not finite, and return the error that describes it."""

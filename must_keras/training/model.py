@@ -10,12 +10,14 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.ops.precision import policy
 from must_keras.tasks.base import Task
-from must_keras.training.fitted import FittedModel
+from must_keras.training.fitted import FittedModel, Gradients, Inputs, Losses, Targets
 from must_keras.training.loss_weights import LearnedWeights
 from must_keras.training.network import Network, Precision, connect, losses_over, valid_counts
 from must_keras.training.strategy import num_replicas, sum_over_replicas
 
 Tensor = Any
+# {task name: decoded prediction}
+Decoded = dict[str, dict[str, Tensor]]
 # On a CPU TensorFlow 2.21's bfloat16 gradient of a 3x3 convolution with stride 2 reads memory that
 # is not its own where the map has a single cell: P6 of smaller images.
 _MIN_HALF_PRECISION_SIZE = 128
@@ -66,7 +68,6 @@ class MultiTaskModel(FittedModel):
         **kwargs: Any,
     ):
         super().__init__(inputs, outputs, clip_norm, **kwargs)
-        self._untaught: dict[str, tuple[str, ...]] = {}
         self.untaught = untaught or {}
         self.tasks = {task.name: task for task in tasks}
         self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
@@ -99,7 +100,7 @@ class MultiTaskModel(FittedModel):
             return dict(self._fixed_weights)
         return {name: float(value) for name, value in self.learned_weights.factors().items()}
 
-    def losses_by_task(self, y: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Tensor]:
+    def losses_by_task(self, y: Targets, y_pred: Mapping[str, Any]) -> Losses:
         """Return each task's loss on this replica: {task name: scalar}.
 
         The sum over this replica's valid elements is divided by the number of valid elements in the
@@ -107,13 +108,11 @@ class MultiTaskModel(FittedModel):
         """
         return self.losses_over(y, y_pred, self.valid_counts(y))
 
-    def valid_counts(self, y: Mapping[str, Any]) -> Tensor:
+    def valid_counts(self, y: Targets) -> Tensor:
         """Return each task's number of valid elements in the batch of all replicas: [tasks]."""
         return sum_over_replicas(valid_counts(self.tasks.values(), y))
 
-    def losses_over(
-        self, y: Mapping[str, Any], y_pred: Mapping[str, Any], counts: Tensor
-    ) -> dict[str, Tensor]:
+    def losses_over(self, y: Targets, y_pred: Mapping[str, Any], counts: Tensor) -> Losses:
         """Return `losses_by_task` of a microbatch, for a batch with so many valid elements."""
         return losses_over(self, self.tasks.values(), y, y_pred, counts)
 
@@ -122,7 +121,7 @@ class MultiTaskModel(FittedModel):
         counts = self.valid_counts(y)
         return self._weighted(self.losses_over(y, y_pred, counts), counts)
 
-    def _weighted(self, losses: Mapping[str, Tensor], counts: Tensor, shares: int = 1) -> Tensor:
+    def _weighted(self, losses: Losses, counts: Tensor, shares: int = 1) -> Tensor:
         """Return the weighted sum of the losses of a replica, or of one of its microbatches."""
         total = sum(self.weighted_losses(losses).values())
         if self.learned_weights is None:
@@ -130,7 +129,7 @@ class MultiTaskModel(FittedModel):
         labeled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
         return total + self.learned_weights.penalty(labeled) / (num_replicas() * shares)
 
-    def weighted_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def weighted_losses(self, losses: Losses) -> Losses:
         """Return the losses, each times its weight."""
         learned = self.learned_weights
         factors = self._fixed_weights if learned is None else learned.factors()
@@ -145,21 +144,17 @@ class MultiTaskModel(FittedModel):
         if self.learned_weights is not None:
             factors = self.learned_weights.factors()
             logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
-        logs["gradient_norm"] = self.optimize(pairs, logs["loss"])
-        self.add_to_means(logs)
-        return logs
+        return self.optimize(pairs, logs)
 
-    def _summed(self, losses: Mapping[str, Tensor], counts: Tensor) -> dict[str, Tensor]:
+    def _summed(self, losses: Losses, counts: Tensor) -> dict[str, Tensor]:
         """Return {"<task>_loss", "loss"}, summed over replicas."""
         logs = {f"{name}_loss": value for name, value in losses.items()}
         return sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
 
-    def _gradients(
-        self, x: Mapping[str, Tensor], y: Mapping[str, Any], counts: Tensor
-    ) -> tuple[dict[str, Tensor], list[tuple[Tensor, keras.Variable]]]:
+    def _gradients(self, x: Inputs, y: Targets, counts: Tensor) -> tuple[Losses, Gradients]:
         """Return this replica's losses and (gradient, variable), summed over its microbatches."""
         variables = self.trainable_weights
-        losses: dict[str, Tensor] = {}
+        losses: Losses = {}
         total: list[Tensor | None] = [None] * len(variables)
         for index in range(self.accumulate):
             # A microbatch waits for the gradients of the one before: their features need not
@@ -192,9 +187,7 @@ class MultiTaskModel(FittedModel):
         self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
 
-    def decode(
-        self, x: Mapping[str, Tensor], map_size: tuple[int, int] | None = None
-    ) -> dict[str, dict[str, Tensor]]:
+    def decode(self, x: Inputs, map_size: tuple[int, int] | None = None) -> Decoded:
         """Return every head's decoded prediction of a batch: {task name: outputs}.
 
         Args:
@@ -210,24 +203,21 @@ class MultiTaskModel(FittedModel):
             found[name] = {key: value for key, value in decoded.items() if key not in left_out}
         return found
 
-    def predict_step(self, data: Any) -> dict[str, dict[str, Tensor]]:
+    def predict_step(self, data: Any) -> Decoded:
         """Return `decode` of {"image", "area"}, or of images without padding: [B, H, W, 3]."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.decode(x if isinstance(x, dict) else self.without_padding(x))
 
-    def without_padding(self, image: Tensor) -> dict[str, Tensor]:
+    def without_padding(self, image: Tensor) -> Inputs:
         """Return the inputs of images, [B, H, W, 3], that have no padding."""
-        height, width = self.size
-        area = ops.convert_to_tensor([[0.0, 0.0, height, width]], dtype="float32")
+        area = ops.convert_to_tensor([[0.0, 0.0, *self.size]], dtype="float32")
         image = ops.cast(image, "float32")
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
     def without_optimizer(self) -> "MultiTaskModel":
         """Return a model of the same layers, in the same precision, without an optimizer."""
-        tasks, weights = [*self.tasks.values()], self.task_weights
-        return MultiTaskModel(
-            self.input, self.output, tasks, weights, self.clip_norm, self._untaught
-        )
+        options = (self.task_weights, self.clip_norm, self._untaught)
+        return MultiTaskModel(self.input, self.output, [*self.tasks.values()], *options)
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from must_keras import interruption
-from must_keras.errors import UserError, not_allowed
+from must_keras.errors import UserError, not_allowed, reason
 from must_keras.interruption import Interrupted
 
 NAMES = ("auto", "one", "mirrored", "multiworker", "tpu")
@@ -110,9 +110,8 @@ def _tpu() -> tf.distribute.Strategy:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:  # TensorFlow raises whatever the missing piece raises.
-        first = str(error).strip().splitlines()
-        reason = first[0] if first else repr(error)
-        raise UserError.of("", "strategy", "tpu", f"no TPU was found here: {reason}") from None
+        problem = f"no TPU was found here: {reason(error)}"
+        raise UserError.of("", "strategy", "tpu", problem) from None
     return tf.distribute.TPUStrategy(resolver)
 
 
@@ -172,9 +171,9 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
         found = [line for line in lines if "unhealthy" in line or "onnection" in line]
-        reason = (found or [type(error).__name__])[0]
+        why = (found or [type(error).__name__])[0]
         raise Interrupted(
-            f"another worker is gone ({reason}); re-run the command on all of them to resume from "
+            f"another worker is gone ({why}); re-run the command on all of them to resume from "
             "the newest checkpoint"
         ) from None
 

@@ -13,17 +13,14 @@ from must_keras.errors import DataError, UserError
 from must_keras.tasks.base import Task
 from must_keras.training.initialization import Start
 from must_keras.training.model import MultiTaskModel
+from must_keras.training.strategy import is_chief
 
 Untaught = Mapping[str, Sequence[str]]
+AnyExamples = LabeledExamples | ConcatenatedExamples
 
 
 def find(
-    model: MultiTaskModel,
-    examples: LabeledExamples | ConcatenatedExamples,
-    *,
-    copied: Collection[str],
-    title: str,
-    is_chief: bool,
+    model: MultiTaskModel, examples: AnyExamples, *, copied: Collection[str], title: str
 ) -> dict[str, tuple[str, ...]]:
     """Set `model.untaught` to the outputs that neither initialization nor a label has taught.
 
@@ -32,7 +29,6 @@ def find(
         examples: its training set; no image is decoded.
         copied: heads whose weights the initialization has.
         title: of the training, for messages.
-        is_chief: whether to print the warning.
 
     Returns:
         {head: outputs}, of heads with any.
@@ -47,19 +43,18 @@ def find(
         kept[name] = tuple(part for part in found.get(name, ()) if part in of_start)
         refuse(task, kept[name], title=title, count=len(examples))
     model.untaught = kept
-    if is_chief:
+    if is_chief():
         tell(title, model.untaught)
     return model.untaught
 
 
-def of_start(model: MultiTaskModel, start: Start, *, title: str, is_chief: bool) -> None:
+def of_start(model: MultiTaskModel, start: Start, *, title: str) -> None:
     """Report the untaught outputs of an initialization that is not trained further.
 
     Args:
         model: with the weights and the `untaught` of the initialization.
         start: the initialization.
         title: of the model, for messages.
-        is_chief: whether to print.
 
     Raises:
         UserError: no label has taught any output of a head.
@@ -67,7 +62,7 @@ def of_start(model: MultiTaskModel, start: Start, *, title: str, is_chief: bool)
     for name, task in model.tasks.items():
         if set(model.untaught.get(name, ())) == set(task.labels.teachable):
             raise UserError(f"{title}: no label has taught head {name!r} of {start} anything")
-    if not is_chief:
+    if not is_chief():
         return
     tell(title, model.untaught)
     if not model.untaught and not _is_recorded(start):

@@ -37,8 +37,7 @@ class TransferRun:
     @property
     def sweeps(self) -> bool:
         """Whether a learning rate is chosen here."""
-        is_first = self.seed == 0 and self.transfer.rates_from is None
-        return len(self.transfer.rates) > 1 and is_first
+        return len(self.transfer.rates) > 1 and self.seed == 0 and self.transfer.rates_from is None
 
     def read(self, run: Run) -> Artifact:
         """Return its artifact, to read."""
@@ -61,13 +60,8 @@ class TransferRun:
     def artifact(self, run: Run) -> Artifact:
         """Declare its artifact."""
         needs = tuple(need for need in (self.origin(run), self.chooser(run)) if need is not None)
-        return self.read(run).declare(
-            stage="transfer",
-            name=str(self),
-            group=self.transfer.name,
-            find_inputs=lambda: self._inputs(run),
-            needs=needs,
-        )
+        named = {"stage": "transfer", "name": str(self), "group": self.transfer.name}
+        return self.read(run).declare(find_inputs=lambda: self._inputs(run), needs=needs, **named)
 
     def _inputs(self, run: Run) -> dict[str, Any] | None:
         """Return what it depends on; None while what it starts from is not complete."""
@@ -106,6 +100,5 @@ def transfer_runs(run: Run, transfer: Transfer) -> Iterator[TransferRun]:
         if protocol.mode == "frozen":
             pairs.sort(key=lambda pair: recipe.start_names.index(pair[0]))
         for name, seed in pairs:
-            yield TransferRun(
-                transfer=transfer, protocol=protocol, start=recipe.start(name), seed=seed
-            )
+            start = recipe.start(name)
+            yield TransferRun(transfer=transfer, protocol=protocol, start=start, seed=seed)

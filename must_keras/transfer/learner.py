@@ -47,19 +47,17 @@ def learner(
         parts: of "backbone", "neck"; none: everything is trained.
         is_cached: whether the features of frozen parts are computed beforehand.
     """
-    fitted = model
+    fitted, features = model, None
     if parts:
         freeze(model, parts)
-        fitted = head_model(model, parts) if is_cached else model
+        if is_cached:
+            fitted, features = head_model(model, parts), frozen_features(model, parts)
         # Without a gradient there is nothing to recompute.
         training = dataclasses.replace(training, recompute=False, augmentation=_views(training))
     training.compile(fitted)
+    predictor = Predictor(model)
     return Learner(
-        whole=model,
-        fitted=fitted,
-        predictor=Predictor(model),
-        training=training,
-        features=frozen_features(model, parts) if is_cached else None,
+        whole=model, fitted=fitted, predictor=predictor, training=training, features=features
     )
 
 
@@ -151,16 +149,16 @@ def head_model(model: MultiTaskModel, parts: Collection[str]) -> MultiTaskModel:
     Both models share their variables.
     """
     (task,) = model.tasks.values()
-    inputs = {
-        _name(level): keras.Input(x.shape[1:], dtype=x.dtype, name=_name(level))
+    features = {
+        level: keras.Input(x.shape[1:], dtype=x.dtype, name=_name(level))
         for level, x in boundary(model, parts).items()
     }
-    inputs["area"] = keras.Input((4,), name="area")
-    features = {level: inputs[_name(level)] for level in boundary(model, parts)}
+    area = keras.Input((4,), name="area")
+    inputs = {_name(level): x for level, x in features.items()} | {"area": area}
     if _has_neck(model) and NECK not in parts:
         features |= model.get_layer(NECK)({level: features[level] for level in _LATERALS})
     head = model.get_layer(task.name)
-    outputs = head({key: features[key] for key in task.head.features} | {"area": inputs["area"]})
+    outputs = head({key: features[key] for key in task.head.features} | {"area": area})
     return MultiTaskModel(inputs, {task.name: outputs}, [task], model.task_weights, model.clip_norm)
 
 

@@ -1,7 +1,14 @@
-"""Training of the transfer runs of one downstream set: built and traced once for all starts."""
+"""Training of the transfer runs of one downstream set: built and traced once for all starts.
+
+And the learning-rate sweep of a transfer run, decided on validation images.
+"""
 
 import collections
 import dataclasses
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,24 +19,30 @@ from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits, permutation
 from must_keras.errors import UserError
 from must_keras.inference.scoring import Scorer, headline
+from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.results import TransferResult
+from must_keras.runs.marks import remove_checkpoints
+from must_keras.runs.results import TransferResult, Tried
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task
+from must_keras.tasks.evaluation import find_metric
+from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
 from must_keras.training.loggers import Loggers
-from must_keras.training.loop import fit_artifact
+from must_keras.training.loop import fit
 from must_keras.training.model import MultiTaskModel, build_model
 from must_keras.training.network import BACKBONE
-from must_keras.training.strategy import is_chief
+from must_keras.training.strategy import broadcast_from_chief, is_chief
 from must_keras.training.untaught import tell as tell_untaught
-from must_keras.transfer import learning_rate_sweep
 from must_keras.transfer.grid import TransferRun
 from must_keras.transfer.learner import Learner, estimate_statistics, fits_into_memory, learner
 from must_keras.versions import git_commit
 
 # Training batches from which the statistics of random frozen weights are estimated.
 _NUM_STATISTICS_BATCHES = 20
+# In an artifact's folder, and in that of each of its rates.
+SWEEP = "sweep"
+_VALIDATED = "validated.json"
 
 
 class TransferTrainer:
@@ -43,11 +56,7 @@ class TransferTrainer:
     def __init__(self, run: Run, transfer: Transfer):
         self._run, self._recipe, self._transfer = run, run.recipe, transfer
         self._networks: dict[Any, Learner] = {}
-        # The newest of each kind; the order of transfer runs lets neighbors share them.
-        self._fresh: tuple[int, MultiTaskModel] | None = None
-        self._scorer: tuple[Any, Scorer] | None = None
-        self._pipeline: tuple[Any, InputPipeline] | None = None
-        self._cached: tuple[Any, FeatureCache] | None = None
+        self._kept: dict[str, tuple[Any, Any]] = {}
 
     def run(self, one: TransferRun, artifact: Artifact, trained: keras.Model | None) -> None:
         """Train from one start, score on test and complete the artifact."""
@@ -61,9 +70,7 @@ class TransferTrainer:
             network.whole.set_weights(first)
             training = dataclasses.replace(network.training, learning_rate=rate)
             of_rate = f"{title}, learning rate {rate:g}" if one.sweeps else title
-            return fit_artifact(
-                into, network.fitted, pipeline, training, title=of_rate, origin=origin
-            )
+            return fit(into, network.fitted, pipeline, training, title=of_rate, origin=origin)
 
         def validate() -> dict[str, float | None]:
             nowhere = Loggers(None)
@@ -71,13 +78,12 @@ class TransferTrainer:
 
         rates, tried = self._transfer.rates, []
         if one.sweeps:
-            tried = learning_rate_sweep.choose(artifact, rates, train=train, validate=validate)
-            further = self._transfer.training.loggers
-            loggers = Loggers(artifact.folder if is_chief() else None, further)
+            tried = choose(artifact, rates, train=train, validate=validate)
+            loggers = Loggers(artifact.folder if is_chief() else None, network.training.loggers)
             rate = next((one.learning_rate for one in tried if one.chosen), rates[0])
         else:
             chooser = one.chooser(self._run)
-            rate = learning_rate_sweep.chosen_rate(chooser) if chooser else rates[0]
+            rate = chosen_rate(chooser) if chooser else rates[0]
             loggers = train(artifact, rate)
         if not is_chief():
             return
@@ -89,24 +95,9 @@ class TransferTrainer:
         scorer.visualize(network.predictor, step=step, loggers=loggers)
         loggers.close()
         print(f"{title}: {headline(metrics)}")
-        result = self._result(one, scorer, metrics, copied, rate)
-        if tried:
-            count = len(scorer.sets.validation)
-            result = dataclasses.replace(result, sweep=tried, validation_images=count)
-            learning_rate_sweep.tidy(artifact)
-        artifact.finish(result)
-
-    def _result(
-        self,
-        one: TransferRun,
-        scorer: Scorer,
-        metrics: dict[str, float | None],
-        copied: list[str],
-        rate: float,
-    ) -> TransferResult:
         transfer, protocol = self._transfer, one.protocol
         metric, value = next(iter(metrics.items()))
-        return TransferResult(
+        result = TransferResult(
             set=transfer.name,
             task=transfer.task.kind,
             start=one.start.name,
@@ -125,19 +116,25 @@ class TransferTrainer:
             shots=protocol.shots,
             split="test",
             git_commit=git_commit(),
+            sweep=tried or None,
+            validation_images=len(scorer.sets.validation) if tried else None,
         )
+        if tried:
+            tidy(artifact)
+        artifact.finish(result)
 
     def _initialized(
         self, one: TransferRun, trained: keras.Model | None, scorer: Scorer
     ) -> tuple[Learner, list[str]]:
         """Return the network with its initial weights, and which of its parts are the start's."""
-        fresh = self._fresh_of(self._number(one))
+        seed = self._number(one)
+        # The random weights that all starts of a seed share.
+        fresh = self._newest("fresh", seed, lambda: self._build(seed))
         theirs = {layer.name for layer in (trained or fresh).layers}
         wanted = theirs & set(one.start.parts(one.protocol.neck))
         copied = [layer.name for layer in fresh.layers if layer.name in wanted]
-        parts: tuple[str, ...] = ()
-        if one.protocol.mode == "frozen":
-            parts = tuple(copied) or (BACKBONE,)
+        frozen = tuple(copied) or (BACKBONE,)
+        parts = frozen if one.protocol.mode == "frozen" else ()
         network = self._network(parts, fresh, len(scorer.sets.train))
         if parts and not copied:
             feed = self._image_pipeline(one, network, scorer)
@@ -151,11 +148,15 @@ class TransferTrainer:
         """Return the seed of fresh weights, of the order of the images and of their views."""
         return self._run.seed("transfer", self._transfer.name, str(one.seed))
 
-    def _fresh_of(self, seed: int) -> MultiTaskModel:
-        """Return the random weights that all starts of a seed share."""
-        if self._fresh is None or self._fresh[0] != seed:
-            self._fresh = (seed, self._build(seed))
-        return self._fresh[1]
+    def _newest(self, kind: str, key: Any, make: Callable[[], Any]) -> Any:
+        """Return the newest value of a kind, made again where its key is another one.
+
+        The order of transfer runs lets neighbors share it.
+        """
+        if kind not in self._kept or self._kept[kind][0] != key:
+            self._kept.pop(kind, None)  # Its memory is needed now.
+            self._kept[kind] = (key, make())
+        return self._kept[kind][1]
 
     def _build(self, seed: int) -> MultiTaskModel:
         recipe, transfer = self._recipe, self._transfer
@@ -168,29 +169,25 @@ class TransferTrainer:
         is_cached = bool(parts) and fits_into_memory(fresh, parts, training, num_images=num_images)
         key = (parts, is_cached)
         if key not in self._networks:
-            model = self._build(0)
-            self._networks[key] = learner(model, training, parts, is_cached=is_cached)
+            self._networks[key] = learner(self._build(0), training, parts, is_cached=is_cached)
         return self._networks[key]
 
     def _scorer_of(self, one: TransferRun) -> Scorer:
-        shots, transfer, recipe = one.protocol.shots, self._transfer, self._recipe
+        shots = one.protocol.shots
         key = None if shots is None else (shots, one.seed)
-        if self._scorer is None or self._scorer[0] != key:
-            sets = transfer.sets
-            if shots is not None:
-                seed = self._run.seed("shots", transfer.name, str(one.seed))
-                options = {"shots": shots, "seed": seed}
-                train = few(sets.train, transfer.task, **options)
-                validation = few(sets.validation, transfer.task, **options)
-                sets = Splits(train=train, validation=validation, test=sets.test)
-            size = recipe.network.size
-            # The head is fresh: what these labels do not teach, nothing does.
-            found = untaught(self._run.labeled(sets.train, transfer.task), [transfer.task])
-            left_out = found.get(transfer.task.name, ())
-            tell_untaught(f"transfer {transfer.name}", found)
-            scorer = self._run.scorer(transfer.task, sets, size=size, untaught=left_out)
-            self._scorer = (key, scorer)
-        return self._scorer[1]
+        return self._newest("scorer", key, lambda: self._new_scorer(shots, one.seed))
+
+    def _new_scorer(self, shots: int | None, seed: int) -> Scorer:
+        task, sets, name = self._transfer.task, self._transfer.sets, self._transfer.name
+        if shots is not None:
+            options = {"shots": shots, "seed": self._run.seed("shots", name, str(seed))}
+            train, validation = (few(s, task, **options) for s in (sets.train, sets.validation))
+            sets = Splits(train=train, validation=validation, test=sets.test)
+        # The head is fresh: what these labels do not teach, nothing does.
+        found = untaught(self._run.labeled(sets.train, task), [task])
+        tell_untaught(f"transfer {name}", found)
+        size, left_out = self._recipe.network.size, found.get(task.name, ())
+        return self._run.scorer(task, sets, size=size, untaught=left_out)
 
     def _input(self, one: TransferRun, network: Learner, scorer: Scorer) -> InputPipeline:
         """Return features of whole images where they fit into memory, else images through views."""
@@ -198,38 +195,26 @@ class TransferTrainer:
             return self._image_pipeline(one, network, scorer)
         is_of_seed = one.protocol.shots is not None or one.start.is_random
         key = (one.protocol, one.start.name, one.seed if is_of_seed else None)
-        if self._cached is None or self._cached[0] != key:
-            self._cached = None  # Its memory is needed now.
-            cache = FeatureCache(
-                self._run.labeled(scorer.sets.train, self._transfer.task),
-                [self._transfer.task],
-                network.features,
-                network.training.augmentation,
-                size=self._recipe.network.size,
-                batch=self._recipe.evaluation_batch,
-                title=f"features of {self._transfer.name} from {one.start.name}",
-            )
-            self._cached = (key, cache)
-        return self._new_pipeline(one, network, scorer, self._cached[1])
+        recipe, task, views = self._recipe, self._transfer.task, network.training.augmentation
+        images = self._run.labeled(scorer.sets.train, task)
+        options = {"size": recipe.network.size, "batch": recipe.evaluation_batch}
+        title = f"features of {self._transfer.name} from {one.start.name}"
+        compute = functools.partial(
+            FeatureCache, images, [task], network.features, views, title=title, **options
+        )
+        cache = self._newest("features", key, compute)
+        return self._new_pipeline(one, network, scorer, cache)
 
     def _image_pipeline(self, one: TransferRun, network: Learner, scorer: Scorer) -> InputPipeline:
-        key = (one.protocol, one.seed)
-        if self._pipeline is None or self._pipeline[0] != key:
-            self._pipeline = (key, self._new_pipeline(one, network, scorer, None))
-        return self._pipeline[1]
+        make = functools.partial(self._new_pipeline, one, network, scorer, None)
+        return self._newest("pipeline", (one.protocol, one.seed), make)
 
     def _new_pipeline(
         self, one: TransferRun, network: Learner, scorer: Scorer, cache: FeatureCache | None
     ) -> InputPipeline:
-        recipe, transfer = self._recipe, self._transfer
-        return InputPipeline(
-            self._run.labeled(scorer.sets.train, transfer.task),
-            [transfer.task],
-            network.training,
-            size=recipe.network.size,
-            seed=self._number(one),
-            cache=cache,
-        )
+        task, size, seed = self._transfer.task, self._recipe.network.size, self._number(one)
+        images = self._run.labeled(scorer.sets.train, task)
+        return InputPipeline(images, [task], network.training, size=size, seed=seed, cache=cache)
 
 
 def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
@@ -264,3 +249,103 @@ def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
     if not places:
         raise UserError(f"source {source.name!r}: no image is labeled for head {task.name!r}")
     return Subset(source, sorted(places), name=source.name)
+
+
+# ---- learning-rate sweep -------------------------------------------------------------------------
+
+
+def choose(
+    artifact: Artifact,
+    rates: Sequence[float],
+    *,
+    train: Callable[[Artifact, float], Loggers],
+    validate: Callable[[], Mapping[str, float | None]],
+) -> list[Tried]:
+    """Train with every rate; afterwards the model is that of the best one.
+
+    Each rate has a folder below the artifact's, and resumes where an interrupted process stopped. A
+    rate with which the loss is not finite is never the best. Of equal ones the first is chosen.
+
+    Args:
+        artifact: what the rate is chosen for.
+        rates: at least two.
+        train: called with (artifact, rate) trains, or resumes, a network.
+        validate: returns metrics of the model as it is on validation images; called by the chief.
+
+    Returns:
+        What came out of each rate.
+
+    Raises:
+        NonFiniteLossError: the loss stays finite with none of the rates.
+    """
+    folder = artifact.resume() if is_chief() else artifact.folder
+    of_rate = {rate: _of_rate(artifact, rate) for rate in rates}
+    for rate, one in of_rate.items():
+        path = one.folder / _VALIDATED
+        if broadcast_from_chief(path.is_file):
+            continue
+        try:
+            train(one, rate).close()
+            metrics, error = (validate() if is_chief() else {}), None
+        except NonFiniteLossError as failure:
+            metrics, error = {}, str(failure)
+            print(f"warning: learning rate {rate:g} is no choice: {error}", file=sys.stderr)
+        if is_chief():
+            metric, value = next(iter(metrics.items()), (None, None))
+            row = Tried(
+                learning_rate=rate, metric=metric, value=value, metrics=dict(metrics), error=error
+            )
+            write_json(path, row.describe())
+    best = int(broadcast_from_chief(lambda: _best(of_rate.values())))
+    if best < 0:
+        raise NonFiniteLossError(f"{folder}: with none of {rates} the loss stays finite")
+    rate = rates[best]
+    train(of_rate[rate], rate).close()
+    if not is_chief():
+        return []
+    rows = [_read_tried(one.folder) for one in of_rate.values()]
+    return [dataclasses.replace(row, chosen=row.learning_rate == rate) for row in rows]
+
+
+def _of_rate(artifact: Artifact, rate: float) -> Artifact:
+    return Artifact(
+        folder=artifact.folder / SWEEP / repr(rate),
+        find_inputs=lambda: {"sweep_of": artifact.inputs, "learning_rate": rate},
+    )
+
+
+def tidy(artifact: Artifact) -> None:
+    """Delete what only an unfinished sweep needs."""
+    for folder in (artifact.folder / SWEEP).glob("*"):
+        remove_checkpoints(folder)
+
+
+def chosen_rate(artifact: Artifact) -> float:
+    """Return what a complete sweep has chosen, in every process.
+
+    Raises:
+        UserError: it is not complete.
+    """
+    rate = broadcast_from_chief(lambda: getattr(artifact.result(), "learning_rate", 0.0))
+    if not rate:
+        raise UserError.at(artifact.folder, "is not complete: it chooses the learning rate")
+    return rate
+
+
+def _read_tried(folder: pathlib.Path) -> Tried:
+    remedy = f"delete {folder} to train it again"
+    return read_json(folder / _VALIDATED, Tried, remedy=remedy)
+
+
+def _best(trained: Iterable[Artifact]) -> int:
+    """Return the place of the best row; -1 where every training failed."""
+    rows = [_read_tried(one.folder) for one in trained]
+    best = max(range(len(rows)), key=lambda place: _score(rows[place]))
+    return -1 if rows[best].error else best
+
+
+def _score(row: Tried) -> tuple[float, float]:
+    """Return what is larger for a better row: failed, without a value, with a better one."""
+    if row.value is None:
+        return (-2.0 if row.error else -1.0), 0.0
+    return 0.0, find_metric(row.metric).signed(row.value)

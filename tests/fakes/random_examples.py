@@ -3,10 +3,10 @@
 import numpy as np
 
 from fakes.few_layers import FewLayers
+from must_keras.runs.artifact import Artifact
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit
 from must_keras.training.network import Network
 from must_keras.training.optimizers import SGD
@@ -80,10 +80,12 @@ def training(steps: int, **changes) -> TrainingConfig:
     return TrainingConfig(**(values | changes))
 
 
-def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS), checkpoints=None):
-    """Fit a model on random images; a process that is not the chief logs nowhere."""
-    loggers = Loggers(folder, run.loggers)
+def artifact_in(folder) -> Artifact:
+    """Return an artifact that an interrupted training of the same test resumes."""
+    return Artifact(folder=folder, find_inputs=lambda: {"test": 1})
+
+
+def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS)):
+    """Fit a model on random images."""
     pipeline = InputPipeline(RandomExamples(tasks), tasks, run, size=model.size[0], seed=seed)
-    folder = checkpoints or folder
-    fit(model, pipeline, run, title="test", origin="scratch", folder=folder, loggers=loggers)
-    loggers.close()
+    fit(artifact_in(folder), model, pipeline, run, title="test", origin="scratch").close()

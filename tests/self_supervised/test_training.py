@@ -9,14 +9,13 @@ import pytest
 
 import programs
 from fakes.few_layers import NETWORK, FewLayers, Noise, crops
-from fakes.random_examples import KIND, NORM, training
+from fakes.random_examples import KIND, NORM, artifact_in, training
 from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.training import diagnostics, loop
 from must_keras.training.initialization import FromBackbone, FromModel, copy_parts
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, Network
@@ -45,9 +44,7 @@ def build(method, run=RUN):
 
 def train(folder, model, run=RUN):
     pipeline = InputPipeline(Noise(), (), run, size=32, seed=5, make_views=crops)
-    loggers = Loggers(folder)
-    fit(model, pipeline, run, title="test", origin="scratch", folder=folder, loggers=loggers)
-    loggers.close()
+    fit(artifact_in(folder), model, pipeline, run, title="test", origin="scratch").close()
 
 
 @pytest.mark.parametrize("kind", [pytest.param(SimCLR, marks=pytest.mark.slow), MoCo])

@@ -212,7 +212,7 @@ def whole(two, data):
         for stage in ("teacher", "label", "student"):
             make(stage, two, run.path)
         with patch.context() as killed:
-            killed.setattr("must_keras.stages.student.fit_artifact", lambda *a, **k: 1 / 0)
+            killed.setattr("must_keras.stages.student.fit", lambda *a, **k: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 make("rounds", two, run.path)
         made = {path: path.stat().st_mtime_ns for path in run.path.rglob("finished.json")}

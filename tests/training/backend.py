@@ -15,8 +15,7 @@ import numpy as np
 
 from must_keras.modeling.backbone import ResNet
 from must_keras.training.network import Network, connect, losses_over, valid_counts
-from must_keras.training.optimizers import SGD, AdamW
-from must_keras.training.schedules import Cosine
+from must_keras.training.optimizers import SGD, AdamW, Cosine
 
 # Its layers come from keras-cv on TensorFlow, from must_keras on JAX.
 NETWORK = Network(backbone=ResNet.small(), size=64, channels=16)

@@ -84,10 +84,7 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"
-    if layout == "worker":
-        train(model, work if is_chief() else None, RUN, tasks=TASKS, checkpoints=work)
-    else:
-        train(model, work, RUN, tasks=TASKS)
+    train(model, work, RUN, tasks=TASKS)
     if layout != "worker" and sys.argv[3] != "killed":
         small = build([KIND])
         RUN.compile(small)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.errors import UserError
-from must_keras.training.diagnostics import Diagnostics, shared_kernels
+from must_keras.training.diagnostics import measure, shared_kernels
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.model import build_model
@@ -27,7 +27,7 @@ def measured(**changes):
     batch = InputPipeline(RandomExamples(TASKS), TASKS, run, size=64, seed=5).batch_of(0)
     model.last_batch = batch
     before = [np.array(v) for v in model.variables]
-    found = Diagnostics(model).of_batch(model.last_batch)
+    found = measure(model, model.last_batch)
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(value, variable), "running averages among them"
     return model, batch, found

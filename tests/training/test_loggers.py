@@ -16,7 +16,7 @@ from must_keras.runs.artifact import Artifact
 from must_keras.training import loop
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Logger, Loggers, read_metrics
-from must_keras.training.loop import fit_artifact
+from must_keras.training.loop import fit
 from must_keras.training.model import build_model
 from must_keras.training.strategy import make_strategy
 
@@ -93,9 +93,9 @@ def test_a_third_logger_receives_everything_and_survives_a_resume(tmp_path, monk
         pipeline = InputPipeline(RandomExamples(tasks), tasks, run, size=64, seed=5)
         first = model.get_weights()
 
-        def fit():
+        def train():
             model.set_weights(first)
-            return fit_artifact(artifact, model, pipeline, run, title="t", origin="scratch")
+            return fit(artifact, model, pipeline, run, title="t", origin="scratch")
 
         # The checkpoint is of step 5; then a kill comes behind the line of step 6.
         sums, asked = loop.sum_over_workers, iter(range(1, 99))
@@ -103,12 +103,12 @@ def test_a_third_logger_receives_everything_and_survives_a_resume(tmp_path, monk
             loop, "sum_over_workers", lambda v: [1.0] if next(asked) == 5 else sums(v)
         )
         with pytest.raises(interruption.Interrupted):
-            fit()
+            train()
         monkeypatch.undo()
         interruption._State.asked = False
         for logger in (made[-1], Loggers(artifact.folder)):
             logger.scalars(6, "train", {"loss": 99.0})
-        loggers = fit()
+        loggers = train()
         few = Few()
         sets = Splits(train=few, validation=few, test=few)
         scorer = Scorer(KIND, sets, size=64, batch=2, max_unreadable=0.0)

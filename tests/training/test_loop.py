@@ -11,7 +11,17 @@ import keras
 import numpy as np
 import pytest
 
-from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
+from fakes.random_examples import (
+    ALL,
+    KIND,
+    NETWORK,
+    NORM,
+    PARTS,
+    RandomExamples,
+    artifact_in,
+    train,
+    training,
+)
 from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.runs.artifact import Artifact
@@ -199,8 +209,7 @@ def test_one_image_a_step_with_hardly_a_label_trains(tmp_path, kind):
     run = training(3, batch=1, log_every=1, optimizer=AdamW())
     model = build(run, tasks=tasks)
     feed = InputPipeline(Meagre(tasks), tasks, run, size=64, seed=5)
-    loggers = Loggers(tmp_path)
-    fit(model, feed, run, title="test", origin="scratch", folder=tmp_path, loggers=loggers)
+    fit(artifact_in(tmp_path), model, feed, run, title="test", origin="scratch").close()
     rows = [row.values for row in read_metrics(tmp_path)]
     assert len(rows) == 3
     assert all(np.isfinite(w).all() for w in model.get_weights())

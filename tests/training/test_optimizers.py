@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from must_keras.errors import UserError
-from must_keras.training.optimizers import SGD, AdamW, reset
-from must_keras.training.schedules import Steps, WarmupCosine, only_where
+from must_keras.training.optimizers import SGD, AdamW, Steps, WarmupCosine, only_where, reset
 
 
 def slow_rate(step: int, peak: float, num_steps: int, warmup: float) -> float:

@@ -135,13 +135,7 @@ def test_what_neither_start_nor_labels_teach(things, capsys):
         ({"things": ("masks",)}, both, ["things"], ()),
     ):
         things.untaught = known
-        find(
-            things,
-            LabeledExamples(source, [THINGS]),
-            copied=copied,
-            title="teacher x",
-            is_chief=True,
-        )
+        find(things, LabeledExamples(source, [THINGS]), copied=copied, title="teacher x")
         assert things.untaught.get("things", ()) == expected
         told = capsys.readouterr().err
         assert ("masks of head 'things'" in told and "teacher x" in told) == bool(expected)
@@ -150,7 +144,7 @@ def test_what_neither_start_nor_labels_teach(things, capsys):
 def test_a_head_that_nothing_teaches_is_refused(things):
     nobody = LabeledExamples(Given(THINGS, [THINGS.labels.missing(), None]), [THINGS])
     with pytest.raises(UserError, match="teacher x: none of 2 labels teaches head 'things'"):
-        find(things, nobody, copied=[], title="teacher x", is_chief=True)
+        find(things, nobody, copied=[], title="teacher x")
 
 
 # ---- a model without them -------------------------------------------------------------------
@@ -264,12 +258,12 @@ def test_a_teacher_of_boxes_labels_no_mask_and_the_student_learns_none(tmp_path,
 def test_a_model_that_stays_as_it_is_reports_what_its_start_left_out(things, tmp_path, capsys):
     start = FromModel(tmp_path / "model.keras")
     things.untaught = {"things": ("masks",)}
-    of_start(things, start, title="teacher x", is_chief=True)
+    of_start(things, start, title="teacher x")
     told = capsys.readouterr()
     assert "teacher x: masks of head 'things'" in told.err and not told.out
     things.untaught = {"things": ("boxes", "masks")}
     with pytest.raises(UserError, match="no label has taught head 'things'"):
-        of_start(things, start, title="teacher x", is_chief=True)
+        of_start(things, start, title="teacher x")
     things.untaught = {}
     for text, is_known in (
         ("", False),
@@ -277,7 +271,7 @@ def test_a_model_that_stays_as_it_is_reports_what_its_start_left_out(things, tmp
         ('{"inputs": {}, "result": {"untaught": []}}', True),
     ):
         (tmp_path / "finished.json").write_text(text)
-        of_start(things, start, title="teacher x", is_chief=True)
+        of_start(things, start, title="teacher x")
         assert ("count as taught" in capsys.readouterr().out) != is_known
 
 

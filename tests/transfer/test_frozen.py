@@ -15,6 +15,7 @@ from fakes.random_examples import (
     PIXELS,
     THINGS,
     RandomExamples,
+    artifact_in,
     training,
 )
 from must_keras.data.augmentation import Augmentation, WholeImages
@@ -22,7 +23,6 @@ from must_keras.data.pipeline import evaluation_batches, one_view, training_batc
 from must_keras.modeling.backbone import ResNet
 from must_keras.tasks import Normals
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
-from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit
 from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, NECK, Network
@@ -59,12 +59,8 @@ def trained(task, folder, parts, *, is_cached, run=RUN, seed=3):
     examples = Wide([task])
     cache = cached(task, found) if is_cached else None
     feed = InputPipeline(examples, [task], found.training, size=64, seed=7, cache=cache)
-    loggers = Loggers(folder)
-    fit(
-        found.fitted, feed, found.training, title="test", origin="scratch", folder=folder,
-        loggers=loggers,
-    )  # fmt: skip
-    loggers.close()
+    artifact = artifact_in(folder)
+    fit(artifact, found.fitted, feed, found.training, title="test", origin="scratch").close()
     return found, before
 
 

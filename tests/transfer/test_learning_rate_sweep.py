@@ -11,7 +11,7 @@ from must_keras.runs.marks import CHECKPOINTS
 from must_keras.runs.results import TransferResult
 from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.loggers import Loggers
-from must_keras.transfer import learning_rate_sweep
+from must_keras.transfer.trainer import choose, chosen_rate, tidy
 
 
 def artifact_in(folder, start="random") -> Artifact:
@@ -43,9 +43,7 @@ class Trainer:
         return {metric: value}
 
     def choose(self, artifact):
-        return learning_rate_sweep.choose(
-            artifact, tuple(self.values), train=self.train, validate=self.validate
-        )
+        return choose(artifact, tuple(self.values), train=self.train, validate=self.validate)
 
 
 def tops(**values):
@@ -114,11 +112,11 @@ def test_a_complete_sweep_keeps_numbers_and_no_checkpoints(tmp_path):
     artifact = artifact_in(tmp_path / "artifact")
     Trainer(tops(r0_1=0.9, r0_2=0.2)).choose(artifact)
     assert len(list(artifact.folder.rglob(CHECKPOINTS))) == 2
-    learning_rate_sweep.tidy(artifact)
+    tidy(artifact)
     assert not list(artifact.folder.rglob(CHECKPOINTS))
     validated = sorted(artifact.folder.rglob("validated.json"))
     assert [json.loads(path.read_text())["value"] for path in validated] == [0.9, 0.2]
     with pytest.raises(UserError, match=f"{artifact.folder} is not complete"):
-        learning_rate_sweep.chosen_rate(artifact)
+        chosen_rate(artifact)
     finish(artifact, learning_rate=0.1)
-    assert learning_rate_sweep.chosen_rate(artifact) == 0.1
+    assert chosen_rate(artifact) == 0.1
