@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from must_keras.config.recipe import Pool
-from must_keras.data.examples import LabeledExamples
 from must_keras.data.io import notices
-from must_keras.data.sources import Source, TolerantSource, preflight_indices
+from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, nearest
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
-from must_keras.runs.label_contents import LabelContents, search
+from must_keras.runs.label_contents import LabelContents, count
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.tasks.base import Task
@@ -122,7 +121,7 @@ def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
     source, task, recipe = getattr(item.sets, split), item.task, run.recipe
     scale = item.scale if split == "train" else 1.0
     readable = TolerantSource(source, max_skipped=recipe.max_unreadable)
-    found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
+    found = count(readable, [task], size=recipe.network.size, scale=scale)[task.name]
     if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {item.title}): nothing to learn for head "
@@ -141,7 +140,7 @@ def _check_pool(pool: Pool, run: Run) -> None:
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
-    counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
+    counted = count(source, tasks, size=recipe.network.size, scale=scale)
     for head, found in counted.items():
         if found.is_lost and found.is_certain:
             raise UserError(
@@ -168,33 +167,6 @@ def _read_images(source: Source) -> None:
         # What cannot be read is skipped, and reported, when the pool is labeled.
         with contextlib.suppress(UserError, DataError):
             source.image(index)
-
-
-def _contents(
-    source: Source, tasks: list[Task], *, size: int, scale: float
-) -> dict[str, LabelContents]:
-    """Return {head: what its labels leave to learn}.
-
-    Images all over the source are decoded as well; one that cannot be read is not counted.
-    """
-    examples = LabeledExamples(source, tasks)
-    read = preflight_indices(source)
-    contents = {
-        task.name: LabelContents(task, size=size, scale=scale, num_images=len(source))
-        for task in tasks
-    }
-    for index in read:
-        original = source.image(index).shape[:2]
-        if source.is_gone(index):
-            for found in contents.values():
-                found.unreadable += 1
-            continue
-        labels, origins = examples.labels_and_origins(index)
-        for head, found in contents.items():
-            found.add(labels[head], original, is_labeled=origins[head] != "missing")
-    for found in contents.values():
-        search(found, examples, source, read)
-    return contents
 
 
 def _report(where: str, contents: Mapping[str, LabelContents]) -> None:
