@@ -247,11 +247,6 @@ class Recipe:
         return self._starts[name]
 
     @property
-    def wanted_rounds(self) -> int:
-        """`rounds`, if transfers start from the last student; else 1."""
-        return self.rounds if "rounds" in self.start_names else 1
-
-    @property
     def wanted_supervised(self) -> TrainingConfig | None:
         """`supervised`, if transfers start from it."""
         return self.supervised if "supervised" in self.start_names else None

@@ -64,11 +64,6 @@ class Artifact:
         return dataclasses.replace(self, **fields)
 
     @property
-    def title(self) -> str:
-        """Its stage and name."""
-        return f"{self.stage} {self.name}".rstrip()
-
-    @property
     def model_path(self) -> pathlib.Path:
         """The trained model of a network's artifact."""
         return self.folder / "model.keras"

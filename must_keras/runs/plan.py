@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from must_keras.errors import UserError
 from must_keras.runs import pools
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 
 
 class Action(enum.Enum):
@@ -90,11 +89,10 @@ def of(run: Run, stages: Sequence[Stage], name: str = "all", *, growth_stops: bo
     Raises:
         DataError: a file that records what an artifact was made from is damaged.
     """
-    names = [stage.name for stage in stages]
     makers = [stage for stage in stages if name in ("all", stage.name)]
     if makers and name != "all" and list(makers[0].artifacts(run)):
         # An artifact needs none of later stages.
-        stages = stages[: names.index(name) + 1]
+        stages = stages[: stages.index(makers[0]) + 1]
     looks_up = growth_stops and any(stage.reads_pools for stage in makers)
     grown = [change for change in pools.changes(run) if change.stops] if looks_up else []
     declared = list(_declared(run, stages))

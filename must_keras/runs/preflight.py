@@ -2,9 +2,8 @@
 
 import contextlib
 import itertools
-import pathlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from must_keras.config.recipe import Pool
@@ -15,8 +14,7 @@ from must_keras.errors import DataError, UserError, nearest
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
 from must_keras.runs.label_contents import LabelContents, count
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 from must_keras.tasks.base import Task
 
 # Images that are decoded of a pool without labels.
@@ -83,33 +81,28 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
     that is made again would delete the images.
     """
     recipe = run.recipe
-    folders = {stage.folder or stage.name for stage in stages} | {"pools"}
     sources = [source for teacher in recipe.teachers for source in teacher.sources()]
     for transfer in recipe.transfers:
         sources += [getattr(transfer.sets, split) for split in _SPLITS]
     for pool in recipe.pools:
         sources += filter(None, (pool.source, pool.truth))
+    root, inside = run.path, run.path.resolve()
+    own = [inside / name for name in {stage.folder or stage.name for stage in stages} | {"pools"}]
     for source in {id(source): source for source in sources}.values():
-        _check_folder(source, run.path, folders)
-
-
-def _check_folder(source: Source, root: pathlib.Path, folders: Collection[str]) -> None:
-    inside = root.resolve()
-    stages = [inside / name for name in sorted(folders)]
-    for folder in sorted(source.folders()):
-        path = folder.resolve()
-        if inside == path or path in inside.parents:
-            raise UserError(
-                f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
-                "run's own pictures would lie among its images. Nothing was written; choose a "
-                "--workdir elsewhere"
-            )
-        if any(stage == path or stage in path.parents for stage in stages):
-            raise UserError(
-                f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
-                "where a stage that is made again deletes it. Nothing was written; move the "
-                "images, or choose another --workdir"
-            )
+        for folder in sorted(source.folders()):
+            path = folder.resolve()
+            if path in (inside, *inside.parents):
+                raise UserError(
+                    f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
+                    "run's own pictures would lie among its images. Nothing was written; choose a "
+                    "--workdir elsewhere"
+                )
+            if any(stage in (path, *path.parents) for stage in own):
+                raise UserError(
+                    f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
+                    "where a stage that is made again deletes it. Nothing was written; move the "
+                    "images, or choose another --workdir"
+                )
 
 
 def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
