@@ -175,10 +175,9 @@ class Run:
         Raises:
             UserError: see `choices`.
         """
-        chosen = self.choices(teacher)
-        if chosen is None:
+        if teacher.rule is None:
             return teacher
-        numbers = tuple(choice.threshold for choice in chosen.values())
+        numbers = tuple(choice.threshold for choice in self.choices(teacher).values())
         return dataclasses.replace(teacher, threshold=numbers)
 
     def scorer(

@@ -113,8 +113,7 @@ class Labels(Stage):
             print(f"warning: {sentence}", file=sys.stderr)
         for teacher in run.recipe.teachers:
             results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
-            made = [result for result in results.values() if result is not None]
-            if made and len(made) == len(results) and not any(r.labelled for r in made):
+            if results and not any(r is None or r.labelled for r in results.values()):
                 raise DataError(
                     f"labels of {teacher.name}: not one image of {', '.join(results)} has a label"
                 )
