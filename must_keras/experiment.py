@@ -124,8 +124,11 @@ def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
 
 
 def _function(path: pathlib.Path) -> Callable[..., Any]:
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Dataclasses search their module there.
     with _mistakes_of(path):
-        module = _module(path)
+        spec.loader.exec_module(module)
     function = getattr(module, "recipe", None)
     if not callable(function):
         raise UserError.at(path, "has no function named recipe")
@@ -151,14 +154,6 @@ def _mistakes_of(path: pathlib.Path) -> Iterator[None]:
         line = f", line {lines[-1]}" if lines else ""
         detail = "".join(f": {text}" for text in str(error).strip().splitlines()[:1])
         raise UserError.at(path, f"{line}: {type(error).__name__}{detail}") from error
-
-
-def _module(path: pathlib.Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Dataclasses search their module there.
-    spec.loader.exec_module(module)
-    return module
 
 
 def _annotation(parameter: inspect.Parameter) -> Any:

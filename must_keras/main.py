@@ -52,7 +52,8 @@ def main(argv: list[str]) -> None:
     stage, only = _STAGE.value, tuple(_ONLY.value)
     if stage not in STAGES:
         raise not_allowed(f"stage={stage}", stage, STAGES, key="stage")
-    if (_VERIFY.value or _PLAN.value or _DIFF.value) and stage != "label":
+    is_checking = _VERIFY.value or _PLAN.value or _DIFF.value
+    if is_checking and stage != "label":
         raise UserError("--verify, --plan and --diff belong to --stage=label")
     name, arguments = experiment.parse(_EXPERIMENT.value)
     experiment.find(name)
@@ -65,7 +66,6 @@ def main(argv: list[str]) -> None:
 
         all_stages = stages.load()
 
-    is_making = stage not in _VIEWS and not (_VERIFY.value or _PLAN.value or _DIFF.value)
     load = functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value)
     executor = Executor(
         all_stages,
@@ -74,7 +74,9 @@ def main(argv: list[str]) -> None:
         only=only,
         strategy=_STRATEGY.value,
         reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
-        make_labeler=_labeler(_LABEL_ENGINE.value, load, is_needed=is_making),
+        make_labeler=_labeler(
+            _LABEL_ENGINE.value, load, is_needed=stage not in _VIEWS and not is_checking
+        ),
     )
     if stage == "status":
         executor.read(status, new=True, others=True)

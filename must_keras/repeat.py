@@ -9,8 +9,8 @@ argument `rates_from`. Every transfer becomes a line of --to; then the runs are 
 must_keras.compare. Complete artifacts are skipped.
 """
 
-import dataclasses
 import json
+import operator
 import pathlib
 import shlex
 import subprocess
@@ -23,19 +23,12 @@ from absl import flags
 from must_keras import command, experiment
 from must_keras.errors import UserError
 from must_keras.files import replacing
-from must_keras.json_files import json_lines, read_json
-from must_keras.runs.marks import RUN
+from must_keras.json_files import json_lines
 
 # What identifies a transfer run.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
+_cell = operator.itemgetter(*_CELL)
 _Kept = TypedDict("_Kept", dict.fromkeys((*_CELL, "value"), Any))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What is read of run.json."""
-
-    git_commit: str | None
 
 
 def repeat(
@@ -114,10 +107,7 @@ def _keep(
     known = {_cell(row): row for row in json_lines(path, _Kept, remedy=remedy)}
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     text += "" if text.endswith("\n") or not text else "\n"
-    remedy = "run its recipe again: it is written anew, and complete artifacts stay"
-    commit = read_json(folder / RUN, _Run, remedy=remedy).git_commit
-    # A transfer with a commit of its own may be older than the run's last command.
-    rows = [{"run_seed": seed, "git_commit": commit, **transfer} for transfer in transfers]
+    rows = [{"run_seed": seed, **transfer} for transfer in transfers]
     for row in rows:
         if known.get(_cell(row), row)["value"] != row["value"]:
             raise UserError(
@@ -131,10 +121,6 @@ def _keep(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text + "".join(f"{json.dumps(row)}\n" for row in new))
-
-
-def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[key] for key in _CELL)
 
 
 def run() -> None:

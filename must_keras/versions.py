@@ -1,5 +1,6 @@
 """Versions of the code and libraries that a run is made with."""
 
+import contextlib
 import importlib.metadata
 import pathlib
 import platform
@@ -12,10 +13,8 @@ def versions() -> dict[str, str]:
     """Return {package: version} of Python and of the libraries that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

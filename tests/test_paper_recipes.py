@@ -256,7 +256,7 @@ def test_the_hours_are_what_the_arithmetic_gives():
         steps[name], size = (int(number.replace(",", "")) for number in (count, batch))
         for tflop, hours in (costs[:2], costs[2:]):
             assert int(hours) == round(steps[name] * size * 3 * float(tflop) / 400 / 3600)
-    defaults = inspect.signature(experiment._module(experiment.find("must_imagenet")).recipe)
+    defaults = inspect.signature(experiment._function(experiment.find("must_imagenet")))
     given = {name: parameter.default for name, parameter in defaults.parameters.items()}
     assert steps["classes"] == given["classification_steps"]
     assert steps["boxes"] == given["detection_steps"]

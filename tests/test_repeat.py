@@ -22,12 +22,13 @@ def asked(tmp_path, monkeypatch):
         folder = tmp_path / flags["workdir"]
         folder.mkdir(parents=True, exist_ok=True)
         seed = int(arguments["seed"])
-        recipe = {"recipe": {"seed": seed}, "git_commit": "abc"}
+        recipe = {"recipe": {"seed": seed}}
         (folder / "run.json").write_text(json.dumps(recipe))
         rows = [
             {
                 "set": "a", "start": start, "seed": 0, "value": value + seed / 8, "mode": "full",
                 "metric": "top1", "aligned": "none", "neck": "fpn", "shots": None,
+                "git_commit": "abc",
             }
             for start, value in (("random", 0.2), ("student", 0.5))
         ]  # fmt: skip
@@ -88,8 +89,7 @@ def test_a_transfer_keeps_the_commit_that_made_it(tmp_path):
     cell = {
         "set": "a", "start": "random", "mode": "full", "neck": "fpn", "shots": None, "value": 0,
     }  # fmt: skip
-    rows = [cell | {"seed": 0, "git_commit": "older"}, cell | {"seed": 1}]
-    (tmp_path / "run.json").write_text(json.dumps({"git_commit": "abc"}))
+    rows = [cell | {"seed": 0, "git_commit": "older"}, cell | {"seed": 1, "git_commit": "abc"}]
     repeat._keep(rows, tmp_path, 3, tmp_path / "all.jsonl")
     kept = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert [(row["run_seed"], row["git_commit"]) for row in kept] == [(3, "older"), (3, "abc")]

@@ -8,17 +8,7 @@ from collections.abc import Iterable
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
-from must_keras.config.transfers import (
-    Aligned,
-    CheckpointStart,
-    Mode,
-    Neck,
-    Protocol,
-    RandomStart,
-    TrainedStart,
-    Transfer,
-    TransferStart,
-)
+from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
 from must_keras.data.sources import Source, check_not_empty, pool_name
 from must_keras.errors import UserError, expect, expect_each, nearest
@@ -28,7 +18,7 @@ from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.loss_weights import ScalingRule, Weight, Weighting
-from must_keras.training.network import Network
+from must_keras.training.network import BACKBONE, Network
 
 # With the kinds of teachers, which have a file of their own.
 __all__ = (
@@ -151,15 +141,14 @@ class Recipe:
         self._check_names(where)
         for transfer in self.transfers:
             for start in transfer.aligned:
-                if start not in (*self._all_starts, "checkpoint"):
+                if start not in (*self._starts, "checkpoint"):
                     raise UserError(
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
-                        f"{nearest(start, self._all_starts)}"
+                        f"{nearest(start, tuple(self._starts))}"
                     )
-        for teacher in self.teachers:
-            check_sets(f"teacher {teacher.name!r}", teacher.sets, teacher.task)
-        for transfer in self.transfers:
-            check_sets(f"transfer {transfer.name!r}", transfer.sets, transfer.task)
+        for kind, items in {"teacher": self.teachers, "transfer": self.transfers}.items():
+            for item in items:
+                check_sets(f"{kind} {item.name!r}", item.sets, item.task)
         for pool in self.pools:
             self._check_heads(pool)
         for teacher in self.teachers:
@@ -173,9 +162,10 @@ class Recipe:
             )
         if self.transfer_seeds < 1:
             raise UserError.of("", "transfer_seeds", self.transfer_seeds, "at least 1 is needed")
+        allowed = (*self._starts, "all")
         for start in self.starts:
-            if start not in (*self._all_starts, "all"):
-                raise UserError(f"starts={start}: {nearest(start, (*self._all_starts, 'all'))}")
+            if start not in allowed:
+                raise UserError(f"starts={start}: {nearest(start, allowed)}")
 
     def _check_names(self, where: str) -> None:
         """Raise UserError where a name cannot be stored, or two are one on some file systems."""
@@ -225,25 +215,18 @@ class Recipe:
     @functools.cached_property
     def _starts(self) -> dict[str, TransferStart]:
         """Every start that a transfer of the recipe can have, by name."""
-        found: list[TransferStart] = [RandomStart("random")]
+        found = [TransferStart("random", copies=())]
         if self.network.backbone.has_checkpoint:
-            found.append(CheckpointStart("checkpoint"))
-        for teacher in self.trained_teachers:
-            folder = ("teachers", teacher.name)
-            start = TrainedStart(f"teacher-{teacher.name}", folder, "teacher", (teacher,))
-            found.append(start)
-        found.append(TrainedStart("student", ("student",), "student", self.teachers))
-        if self.rounds > 1:
-            found.append(TrainedStart("rounds", ("rounds",), "rounds", self.teachers))
-        if self.supervised:
-            taught_by = self.labeled_teachers
-            found.append(TrainedStart("supervised", ("supervised",), "supervised", taught_by))
-        found += [TrainedStart(m.name, ("selfsup", m.name), "selfsup") for m in self.selfsup]
+            found.append(TransferStart("checkpoint", copies=(BACKBONE,)))
+        for one in self.trained_teachers:
+            folder = ("teachers", one.name)
+            found.append(TransferStart(f"teacher-{one.name}", folder, "teacher", (one,)))
+        networks = {"student": self.teachers}
+        networks |= {"rounds": self.teachers} if self.rounds > 1 else {}
+        networks |= {"supervised": self.labeled_teachers} if self.supervised else {}
+        found += [TransferStart(name, (name,), name, of) for name, of in networks.items()]
+        found += [TransferStart(m.name, ("selfsup", m.name), "selfsup") for m in self.selfsup]
         return {start.name: start for start in found}
-
-    @property
-    def _all_starts(self) -> tuple[str, ...]:
-        return tuple(self._starts)
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:
@@ -257,16 +240,11 @@ class Recipe:
     @property
     def start_names(self) -> tuple[str, ...]:
         """Where transfers start from; "all" stands for every one."""
-        return self._all_starts if "all" in self.starts else self.starts
+        return tuple(self._starts) if "all" in self.starts else self.starts
 
     def start(self, name: str) -> TransferStart:
         """Return a start by its name."""
         return self._starts[name]
-
-    @property
-    def wanted_rounds(self) -> int:
-        """`rounds`, if transfers start from the last student; else 1."""
-        return self.rounds if "rounds" in self.start_names else 1
 
     @property
     def wanted_supervised(self) -> TrainingConfig | None:

@@ -1,10 +1,9 @@
 """Transfers of a recipe: the downstream sets, the rules for all starts, and what a start copies."""
 
-import abc
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 
@@ -106,13 +105,12 @@ class Protocol:
 
     def differs(self) -> dict[str, Any]:
         """Return what a transfer run depends on beyond full fine-tuning on all images."""
-        usual = Protocol(neck=self.neck)
-        fields = {name: getattr(self, name) for name in ("mode", "shots")}
-        return {name: value for name, value in fields.items() if value != getattr(usual, name)}
+        usual = {"mode": "full", "shots": None}
+        return {name: found for name in usual if (found := getattr(self, name)) != usual[name]}
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferStart(abc.ABC):
+class TransferStart:
     """What the network of a transfer run starts from.
 
     Attributes:
@@ -120,18 +118,28 @@ class TransferStart(abc.ABC):
         folder: path of its artifact below the run's folder; (): the run does not make it.
         stage: the name of the stage that makes it.
         teachers: those whose tasks it has learned.
-        is_random: whether its weights differ from seed to seed.
+        copies: names of the parts of a network that it has weights of; (): random weights. Where
+            the run does not make it, they are the backbone's checkpoint.
     """
 
     name: str
     folder: tuple[str, ...] = ()
     stage: str = ""
     teachers: tuple[AnyTeacher, ...] = ()
-    is_random: ClassVar[bool] = False
+    copies: tuple[str, ...] = (BACKBONE, NECK)
 
-    @abc.abstractmethod
+    @property
+    def is_random(self) -> bool:
+        """Whether its weights differ from seed to seed."""
+        return not self.copies
+
+    @property
+    def _is_checkpoint(self) -> bool:
+        return bool(self.copies) and not self.folder
+
     def parts(self, neck: Neck) -> tuple[str, ...]:
         """Return the names of the parts of a network that it initializes, where both have them."""
+        return tuple(part for part in self.copies if part != NECK or neck == "fpn")
 
     def initialize(
         self,
@@ -150,47 +158,14 @@ class TransferStart(abc.ABC):
         """
         if trained is not None:
             copy_parts(model, trained, tuple(parts))
+        elif self._is_checkpoint:
+            FromCheckpoint().apply(model, network)
 
     def depends_on(self, network: Network) -> dict[str, Any] | None:
         """Return what it is, where the run does not make it; None: nothing but its name."""
-        return None
+        return FromCheckpoint().depends_on(network) if self._is_checkpoint else None
 
     def aligned(self, task: Task) -> Aligned:
         """Return how far its training is aligned with a downstream task: by kind, or not."""
         same = any(type(teacher.task) is type(task) for teacher in self.teachers)
         return "task" if same else "none"
-
-
-class RandomStart(TransferStart):
-    """Random weights."""
-
-    is_random: ClassVar[bool] = True
-
-    def parts(self, neck: Neck) -> tuple[str, ...]:
-        return ()
-
-
-class CheckpointStart(TransferStart):
-    """The weights that come with the backbone."""
-
-    def parts(self, neck: Neck) -> tuple[str, ...]:
-        return (BACKBONE,)
-
-    def initialize(
-        self,
-        model: keras.Model,
-        trained: keras.Model | None,
-        parts: Sequence[str],
-        network: Network,
-    ) -> None:
-        FromCheckpoint().apply(model, network)
-
-    def depends_on(self, network: Network) -> dict[str, Any]:
-        return FromCheckpoint().depends_on(network)
-
-
-class TrainedStart(TransferStart):
-    """A network that the run has trained."""
-
-    def parts(self, neck: Neck) -> tuple[str, ...]:
-        return (BACKBONE, NECK) if neck == "fpn" else (BACKBONE,)

@@ -64,11 +64,6 @@ class Artifact:
         return dataclasses.replace(self, **fields)
 
     @property
-    def title(self) -> str:
-        """Its stage and name."""
-        return f"{self.stage} {self.name}".rstrip()
-
-    @property
     def model_path(self) -> pathlib.Path:
         """The trained model of a network's artifact."""
         return self.folder / "model.keras"
@@ -95,18 +90,21 @@ class Artifact:
             DataError: the file that holds them is damaged.
         """
         value = self._finished(self.folder)
-        return self._begun_from() if value is None else value["inputs"]
+        if value is not None:
+            return value["inputs"]
+        remedy = f"delete {self.folder} to label again"
+        labeling = find_json(self.folder / marks.STARTED, dict, remedy=remedy)
+        return self._begun_with() if labeling is None else labeling.get("recipe")
 
-    def difference(self, inputs: Any) -> str | None:
+    def difference(self) -> str | None:
         """Return what changed since it was made or begun, to follow "was made ".
 
-        None where nothing changed, or it is not begun.
+        None where nothing changed, it is not begun, or its inputs are not known.
         """
-        value = self._finished(self.folder)
-        if value is not None:
-            return in_words(value["inputs"], inputs)
-        was = self._begun_from()
-        return in_words(was, inputs) if was else None
+        was, inputs = self.made_from(), self.inputs
+        if inputs is None or (was is None and not self.is_there):
+            return None
+        return in_words(was, inputs)
 
     # ---- its result -----------------------------------------------------------------------------
 
@@ -133,16 +131,15 @@ class Artifact:
         Raises:
             UserError: it was made from other inputs; names the value that differs.
         """
-        value, inputs = self._finished(self.folder), self.inputs
-        if value is None:
-            return self._reused(inputs)
-        if inputs is None and self.find_inputs is not None:
+        if not self.is_there:
+            return self._reused()
+        if self.inputs is None and self.find_inputs is not None:
             return False  # Whoever makes it reports what is missing.
-        difference = in_words(value["inputs"], inputs)
+        difference = self.difference()
         if difference is None:
             return True
         if self.is_renewed:
-            return self._reused(inputs)  # Another run may have what is asked for now.
+            return self._reused()  # Another run may have what is asked for now.
         raise UserError.at(self.folder, f"was made {difference}")
 
     # ---- making it ------------------------------------------------------------------------------
@@ -171,7 +168,7 @@ class Artifact:
         Raises:
             UserError: the folder contains unfinished work that was made from other inputs.
         """
-        self._check_begun(self.inputs)
+        self._check_begun()
         if not self._begun_with():
             self.begin()
         return self.folder
@@ -192,30 +189,28 @@ class Artifact:
         result = describe(dataclasses.replace(value["result"], **values))
         write_json(self.folder / FINISHED, {"inputs": value["inputs"], "result": result})
 
-    def reusable(self, inputs: Any) -> pathlib.Path | None:
-        """Return the same artifact's folder in another run, if it was made from these inputs.
+    def reusable(self) -> pathlib.Path | None:
+        """Return the same artifact's folder in another run, if it was made from the same inputs.
 
         Where inputs are not known, or not declared, nothing is the same.
         """
-        if inputs is None:
-            return None
-        for other in self.others:
+        for other in () if self.inputs is None else self.others:
             try:
                 value = self._finished(other)
             except (DataError, UserError) as error:  # It is not this run's.
                 warn_once(f"not looked into for finished work: {error}")
                 continue
-            if value is not None and value["inputs"] == inputs:
+            if value is not None and value["inputs"] == self.inputs:
                 return other
         return None
 
-    def _reused(self, inputs: Any) -> bool:
+    def _reused(self) -> bool:
         """Copy the artifact from another run that has it; return whether one does."""
-        other = self.reusable(inputs)
+        other = self.reusable()
         if other is None:
             return False
         marks.check_own(self.folder)
-        self._check_begun(inputs)
+        self._check_begun()
         temporary = self.folder.with_name(f"{self.folder.name}.from-another-run{TEMPORARY}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -234,20 +229,14 @@ class Artifact:
     # ---- its files ------------------------------------------------------------------------------
 
     def _begun_with(self) -> dict[str, Any] | None:
-        """Return the inputs of unfinished work; None, or nothing in it, where it has none."""
+        """Return the inputs of unfinished work; None where it has none, or they were not known."""
         remedy = f"delete {self.folder} to start it afresh"
-        return find_json(self.folder / BEGUN, dict, remedy=remedy)
+        return find_json(self.folder / BEGUN, dict, remedy=remedy) or None
 
-    def _begun_from(self) -> Any | None:
-        """Return the inputs of the interrupted artifact; None where it is not begun."""
-        remedy = f"delete {self.folder} to label again"
-        labeling = find_json(self.folder / marks.STARTED, dict, remedy=remedy)
-        return self._begun_with() if labeling is None else labeling.get("recipe")
-
-    def _check_begun(self, inputs: Any) -> None:
+    def _check_begun(self) -> None:
         """Raise UserError where unfinished work was begun with other inputs; name what differs."""
         was = self._begun_with()
-        difference = in_words(was, inputs) if was else None
+        difference = None if was is None else in_words(was, self.inputs)
         if difference is not None:
             raise UserError.at(
                 self.folder,

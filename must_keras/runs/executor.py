@@ -1,6 +1,7 @@
 """The executor: runs stages in order, in one process or many, from what they declare."""
 
 import contextlib
+import dataclasses
 import itertools
 import pathlib
 import time
@@ -14,8 +15,7 @@ from must_keras.files import locked
 from must_keras.runs import plan, pools, preflight
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import check_root
-from must_keras.runs.run import Run, other_runs
-from must_keras.runs.stage import Further, Stage
+from must_keras.runs.run import Further, Run, Stage, other_runs
 from must_keras.training.strategy import (
     broadcast_from_chief,
     is_chief,
@@ -29,10 +29,11 @@ from must_keras.training.strategy import (
 _MAX_NAMES = 4
 
 
+@dataclasses.dataclass
 class Executor:
     """Runs the stages of a run.
 
-    Args:
+    Attributes:
         stages: in order; nothing else lists them.
         load: returns the recipe. Several processes must be connected before TensorFlow runs, so it
             is called when they are.
@@ -47,20 +48,14 @@ class Executor:
         ... # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        stages: Sequence[Stage],
-        *,
-        load: Callable[[], Recipe],
-        workdir: pathlib.Path,
-        only: Sequence[str] = (),
-        strategy: str = "auto",
-        reuse: pathlib.Path | None = None,
-        make_labeler: Callable[..., Any] | None = None,
-    ):
-        self._stages, self._load, self._workdir = tuple(stages), load, workdir
-        self._only, self._strategy, self._reuse = tuple(only), strategy, reuse
-        self._make_labeler = make_labeler
+    stages: Sequence[Stage]
+    _: dataclasses.KW_ONLY
+    load: Callable[[], Recipe]
+    workdir: pathlib.Path
+    only: Sequence[str] = ()
+    strategy: str = "auto"
+    reuse: pathlib.Path | None = None
+    make_labeler: Callable[..., Any] | None = None
 
     # ---- what only reads ------------------------------------------------------------------------
 
@@ -80,13 +75,13 @@ class Executor:
             new: whether its pools are as a run would list them now.
             others: whether other runs are searched for what is reusable; new images are not read.
         """
-        run = self._open(self._load(), others=others)
+        run = self._open(others=others)
         check_root(run.path)
-        self._check_only(run, [s for s in self._stages if name in ("all", s.name)])
+        self._check_only(run, [s for s in self.stages if name in ("all", s.name)])
         run = pools.frozen(run, new=new, reads=not others)
         if not others:
             pools.report_changes(run)
-        view(run, self._stages)
+        view(run, self.stages)
 
     # ---- what makes artifacts -------------------------------------------------------------------
 
@@ -103,9 +98,9 @@ class Executor:
             UserError: the stage cannot run as asked.
             Interrupted: the process was asked to stop, or another one is gone.
         """
-        self._devices = make_strategy(self._strategy)
+        self._devices = make_strategy(self.strategy)
         with errors_of_sources(), lost_workers(self._devices):
-            run = self._open(self._load(), others=True)
+            run = self._open(others=True)
             chosen = self._chosen(run, name)
             with self._devices.scope():
                 for training in run.recipe.trainings:
@@ -121,17 +116,17 @@ class Executor:
                     if chief:
                         run.add_seconds(stage.name, time.monotonic() - start)
 
-    def _open(self, recipe: Recipe, *, others: bool) -> Run:
+    def _open(self, *, others: bool) -> Run:
         return Run(
-            recipe=recipe,
-            path=self._workdir,
-            others=other_runs(self._workdir, self._reuse) if others else (),
-            strategy=self._strategy,
-            make_labeler=self._make_labeler,
+            recipe=self.load(),
+            path=self.workdir,
+            others=other_runs(self.workdir, self.reuse) if others else (),
+            strategy=self.strategy,
+            make_labeler=self.make_labeler,
         )
 
     def _chosen(self, run: Run, name: str) -> list[Stage]:
-        shown = [stage for stage in self._stages if stage.is_shown]
+        shown = [stage for stage in self.stages if stage.is_shown]
         if name == "all":
             chosen = [stage for stage in shown if stage.is_wanted(run)]
         else:
@@ -145,18 +140,16 @@ class Executor:
         return chosen
 
     def _check_only(self, run: Run, stages: Sequence[Stage]) -> None:
-        if not self._only:
-            return
-        allowed = _groups(run, stages) or _groups(run, self._stages)
-        for name in self._only:
+        allowed = (_groups(run, stages) or _groups(run, self.stages)) if self.only else ()
+        for name in self.only:
             if name not in allowed:
                 raise not_allowed(f"only={name}", name, allowed, key="only")
 
     def _preflight(self, run: Run, chosen: Sequence[Stage]) -> None:
         """Check the data, and make the run's folder where nothing is wrong with them."""
         check_root(run.path)
-        preflight.check_folders(run, self._stages)
-        if chosen[0] is self._stages[0]:
+        preflight.check_folders(run, self.stages)
+        if chosen[0] is self.stages[0]:
             preflight.check_data(run)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -170,7 +163,7 @@ class Executor:
             UserError: what is complete is not what the recipe asks for.
         """
         run = pools.frozen(run, new=True)
-        found = plan.of(run, self._stages, name)
+        found = plan.of(run, self.stages, name)
         found.check()
         pools.report_changes(run)
         # First the mark of a run: a folder without it is somebody else's.
@@ -197,7 +190,7 @@ class Executor:
             for one in inner.stages:
                 self._on_chief(self._make_hidden, one, inner.run)
                 self._make_artifacts(one, inner.run, ())
-        self._make_artifacts(stage, run, self._only)
+        self._make_artifacts(stage, run, self.only)
 
     def _next(self, further: Iterator[Further]) -> Further | None:
         with self._devices.scope():
@@ -206,7 +199,7 @@ class Executor:
     def _make_hidden(self, stage: Stage, run: Run) -> None:
         """Make the hidden stages that a stage needs."""
         needed = {need.stage for artifact in stage.artifacts(run) for need in artifact.needs}
-        for hidden in self._stages:
+        for hidden in self.stages:
             if not hidden.is_shown and hidden.name in needed:
                 self._make_alone(hidden, run, ())
 
@@ -218,7 +211,7 @@ class Executor:
         """
         if not any(artifact.needs for artifact in stage.artifacts(run)):
             return
-        found = plan.of(run, self._stages, name, growth_stops=False)
+        found = plan.of(run, self.stages, name, growth_stops=False)
         found.check()
         if found.reuse():
             run.record()
@@ -231,8 +224,7 @@ class Executor:
         # The others stop with the chief's error here; within the scope they would wait for it.
         self._on_chief(lambda: found.extend(map(_is_complete, artifacts)))
         with self._devices.scope():
-            count = range(len(artifacts))
-            answers = [broadcast_from_chief(lambda i=i: found[i]) for i in count]
+            answers = [broadcast_from_chief(lambda i=i: found[i]) for i in range(len(artifacts))]
             self._make_pending(stage, run, artifacts, answers)
             wait_for_all()
 
@@ -253,7 +245,7 @@ class Executor:
         if pending:
             stage.make(run, pending)
         if is_chief():
-            stage.conclude(run, self._stages)
+            stage.conclude(run, self.stages)
 
     def _on_chief(self, work: Callable[..., None], *arguments: Any) -> None:
         """Let the chief work, and the others wait for it."""

@@ -196,10 +196,10 @@ def _copies(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> str:
             known = set(others.get(source, ()))
             odd = [image_id for image_id in ids if image_id not in known]
             if odd:
-                tail = "are now found in" if verb == "with" else "are no longer found in"
-                count = "1 image" if len(odd) == 1 else f"{len(odd)} images"
-                tail = tail.replace("are", "is") if len(odd) == 1 else tail
-                return f"{verb} {count} of {source} ({listed(odd)}) that {tail} a test split"
+                images, are = ("image", "is") if len(odd) == 1 else ("images", "are")
+                now_found = f"{are} {'now' if verb == 'with' else 'no longer'} found"
+                found = f"{len(odd)} {images} of {source} ({listed(odd)})"
+                return f"{verb} {found} that {now_found} in a test split"
     return "with another order of the images that are left out"
 
 

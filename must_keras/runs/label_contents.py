@@ -9,7 +9,7 @@ import numpy as np
 
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.io.images import upright_size
-from must_keras.data.sources import Source
+from must_keras.data.sources import Source, preflight_indices
 from must_keras.errors import DataError, UserError, listed
 from must_keras.tasks.base import Task
 from must_keras.tasks.summaries import Framing, Lost
@@ -187,6 +187,27 @@ class LabelContents:
         return f"{self._images('none of')} has {'an' if what[0] in 'aeiou' else 'a'} {what}"
 
 
+def count(
+    source: Source, tasks: Sequence[Task], *, size: int, scale: float
+) -> dict[str, LabelContents]:
+    """Return {head: what its labels leave to learn}.
+
+    Images all over the source are decoded as well; one that cannot be read is not counted. Then
+    further labels are read.
+    """
+    examples, read = LabeledExamples(source, tasks), preflight_indices(source)
+    contents = {
+        task.name: LabelContents(task, size=size, scale=scale, num_images=len(source))
+        for task in tasks
+    }
+    for index in read:
+        original = source.image(index).shape[:2]
+        _add(contents, examples, index, None if source.is_gone(index) else original)
+    for found in contents.values():
+        search(found, examples, source, read)
+    return contents
+
+
 def search(
     contents: LabelContents, examples: LabeledExamples, source: Source, read: Iterable[int]
 ) -> None:
@@ -198,7 +219,6 @@ def search(
         source: the images.
         read: indices that were counted.
     """
-    head = contents.task.name
     start, known = time.monotonic(), set(read)
     # In no order of the source: the time may not be enough for all.
     order = np.random.default_rng(0).permutation(len(source)) if len(source) > len(known) else ()
@@ -208,14 +228,24 @@ def search(
             return
         if not is_empty and (contents.read >= _MAX_LABELS or seconds > _MAX_SECONDS):
             return
-        if index in known:
-            continue
-        original = _original(source, index)
-        if original is None:
-            contents.unreadable += 1
-        else:
-            labels, origins = examples.labels_and_origins(index)
-            contents.add(labels[head], original, is_labeled=origins[head] != "missing")
+        if index not in known:
+            _add({contents.task.name: contents}, examples, index, _original(source, index))
+
+
+def _add(
+    contents: Mapping[str, LabelContents],
+    examples: LabeledExamples,
+    index: int,
+    original: tuple[int, int] | None,
+) -> None:
+    """Count the labels of an image of (height, width) pixels; None: it is unreadable."""
+    if original is None:
+        for found in contents.values():
+            found.unreadable += 1
+        return
+    labels, origins = examples.labels_and_origins(index)
+    for head, found in contents.items():
+        found.add(labels[head], original, is_labeled=origins[head] != "missing")
 
 
 def _original(source: Source, index: int) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """Which files of a run's folder the run has written: nothing else is emptied or overwritten."""
 
-import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -132,33 +131,30 @@ def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     if not folder.is_dir():
         return
     is_artifact = any((folder / mark).is_file() for mark in MARKS)
-    for entry in _entries(folder):
-        path = pathlib.Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name in _BELOW and (is_artifact or entry.name == "pools"):
-                yield from _unlike(path, re.compile(_BELOW[entry.name] + _UNFINISHED))
-            elif is_artifact and re.fullmatch(_OF_KERAS, entry.name):
+    for path in _entries(folder):
+        if path.is_dir() and not path.is_symlink():
+            if path.name in _BELOW and (is_artifact or path.name == "pools"):
+                yield from _unlike(path, re.compile(_BELOW[path.name] + _UNFINISHED))
+            elif is_artifact and re.fullmatch(_OF_KERAS, path.name):
                 yield from _unlike(path, _WEIGHTS)
-            elif not entry.name.startswith(EVIDENCE):
+            elif not path.name.startswith(EVIDENCE):
                 yield from _foreign(path)
-        elif not (is_artifact and is_own_file(entry.name)):
+        elif not (is_artifact and is_own_file(path.name)):
             yield path
 
 
 def _unlike(folder: pathlib.Path, pattern: re.Pattern[str]) -> Iterator[pathlib.Path]:
     """Files below a folder whose names do not match."""
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _unlike(pathlib.Path(entry.path), pattern)
-        elif not pattern.fullmatch(entry.name):
-            yield pathlib.Path(entry.path)
+    for path in _entries(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield from _unlike(path, pattern)
+        elif not pattern.fullmatch(path.name):
+            yield path
 
 
-def _entries(folder: pathlib.Path) -> list[os.DirEntry[str]]:
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
     """What is in a folder, by name, without what operating systems put there."""
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not _is_system(entry.name)]
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(path for path in folder.iterdir() if not _is_system(path.name))
 
 
 def _is_system(name: str) -> bool:

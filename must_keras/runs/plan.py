@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import itertools
 import pathlib
 import shlex
@@ -10,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from must_keras.errors import UserError
 from must_keras.runs import pools
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 
 
 class Action(enum.Enum):
@@ -89,11 +89,10 @@ def of(run: Run, stages: Sequence[Stage], name: str = "all", *, growth_stops: bo
     Raises:
         DataError: a file that records what an artifact was made from is damaged.
     """
-    names = [stage.name for stage in stages]
     makers = [stage for stage in stages if name in ("all", stage.name)]
     if makers and name != "all" and list(makers[0].artifacts(run)):
         # An artifact needs none of later stages.
-        stages = stages[: names.index(name) + 1]
+        stages = stages[: stages.index(makers[0]) + 1]
     looks_up = growth_stops and any(stage.reads_pools for stage in makers)
     grown = [change for change in pools.changes(run) if change.stops] if looks_up else []
     declared = list(_declared(run, stages))
@@ -156,37 +155,32 @@ def _planned(
         grown: pools that have images which complete networks were trained without.
         missing: what it is made from and is not there, or must be made again.
     """
-    inputs = artifact.inputs
+    planned = functools.partial(Planned, artifact=artifact)
+    blocked = functools.partial(planned, action=Action.BLOCK)
+    difference = artifact.difference()
     if not artifact.is_there:
-        difference = None if inputs is None or artifact.restarts else artifact.difference(inputs)
-        if difference is not None:
-            why = f"contains unfinished work that was begun {difference}"
-            return Planned(artifact=artifact, action=Action.BLOCK, why=why)
-        other = None if inputs is None else artifact.reusable(inputs)
+        if difference is not None and not artifact.restarts:
+            return blocked(why=f"contains unfinished work that was begun {difference}")
+        other = artifact.reusable()
         if other is not None:
-            return Planned(artifact=artifact, action=Action.REUSE, other=other)
-        if artifact.restarts:
-            return Planned(artifact=artifact, action=Action.MAKE)
+            return planned(action=Action.REUSE, other=other)
         is_begun = artifact.made_from() is not None or any(artifact.folder.glob("**/progress.json"))
-        return Planned(artifact=artifact, action=Action.RESUME if is_begun else Action.MAKE)
+        resumes = is_begun and not artifact.restarts
+        return planned(action=Action.RESUME if resumes else Action.MAKE)
     if artifact.is_renewed:
-        is_outdated = missing or artifact.result_of(inputs) is None
-        return Planned(artifact=artifact, action=Action.RENEW if is_outdated else Action.KEEP)
-    difference = None if inputs is None else artifact.difference(inputs)
+        is_outdated = missing or artifact.result_of(artifact.inputs) is None
+        return planned(action=Action.RENEW if is_outdated else Action.KEEP)
     if difference is not None:
-        return Planned(artifact=artifact, action=Action.BLOCK, why=f"was made {difference}")
+        return blocked(why=f"was made {difference}")
     networks = {network.artifact.folder for change in grown for network in change.networks}
     if artifact.folder in networks:
-        why = f"was made before {' and '.join(change.sentence() for change in grown)}"
-        return Planned(artifact=artifact, action=Action.BLOCK, why=why)
+        return blocked(why=f"was made before {_sentences(grown)}")
     if not missing:
-        return Planned(artifact=artifact, action=Action.KEEP)
+        return planned(action=Action.KEEP)
     folder = missing[0].folder
     if not missing[0].is_there:
-        why = f"was made without {folder}"
-        return Planned(artifact=artifact, action=Action.BLOCK, why=why, without=folder)
-    why = f"was made from {folder}, which must be made again"
-    return Planned(artifact=artifact, action=Action.BLOCK, why=why)
+        return blocked(why=f"was made without {folder}", without=folder)
+    return blocked(why=f"was made from {folder}, which must be made again")
 
 
 def _blocked(items: Sequence[Planned], run: Run) -> str | None:
@@ -218,13 +212,17 @@ def _grown(grown: Sequence[pools.Change], run: Run) -> str:
     free = (old.with_name(f"{old.name}-{number}") for number in itertools.count(2))
     new = next(path for path in free if not path.exists())
     return (
-        f"{' and '.join(change.sentence() for change in grown)} after {names} of {root} had been "
+        f"{_sentences(grown)} after {names} of {root} had been "
         "trained; nothing was changed. To label what is new and to train anew, run the same "
         f"command with --stage=all {_flag('workdir', new)} {_flag('reuse', root)}, which takes "
         "along the teachers and their labels; to keep this run, take the new images out of the "
         "pool again, and put replaced or renamed ones back. --stage=transfer, export, report and "
         "check work on this run as it is"
     )
+
+
+def _sentences(grown: Sequence[pools.Change]) -> str:
+    return " and ".join(change.sentence() for change in grown)
 
 
 def _flag(name: str, path: pathlib.Path) -> str:

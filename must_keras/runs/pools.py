@@ -1,5 +1,6 @@
 """Pools that grow: what was there at the first run stays as it was, what is new comes behind it."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -52,7 +53,7 @@ def keep(run: Run) -> None:
     networks = trained(run)
     for name, sources in _by_pool(run.recipe).items():
         path = _path(run.path, name)
-        known = _num_blocks(path)
+        known = len(_read(path, sources[0].source))
         if known < len(sources):
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, sources)
@@ -152,21 +153,21 @@ def changes(run: Run) -> list[Change]:
     for name, blocks in _by_pool(run.recipe).items():
         known = _sizes(blocks)
         total, new, replaced = len(known), [], []
-        for image_id, size in _there(blocks[0].source):
-            sizes = known.pop(image_id, None) if size is not None else None
-            if sizes is None and size is not None:
+        for _, image_id, size in _there(blocks[0].source):
+            sizes = known.pop(image_id, None)
+            if sizes is None:
                 new.append(image_id)
-            elif sizes is not None and size not in sizes:
+            elif size not in sizes:
                 replaced.append(image_id)
-        change = Change(
-            name=name,
-            listed=total,
-            new=tuple(new),
-            replaced=tuple(replaced),
-            gone=tuple(known),
-            networks=_taught(blocks, networks),
-        )
         if new or replaced or known:
+            change = Change(
+                name=name,
+                listed=total,
+                new=tuple(new),
+                replaced=tuple(replaced),
+                gone=tuple(known),
+                networks=_taught(blocks, networks),
+            )
             found.append(change)
     return found
 
@@ -196,10 +197,8 @@ def _source_names(inputs: object) -> frozenset[str]:
     """The names of the sources among a network's inputs; none of what is no network's inputs."""
     values = inputs if isinstance(inputs, dict) else {}
     sources = values.get("sources", values.get("images"))
-    items = (
-        [item for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
-    )
-    return frozenset(str(item.get("name")) for item in items)
+    items = sources if isinstance(sources, list) else []
+    return frozenset(str(item.get("name")) for item in items if isinstance(item, dict))
 
 
 def _taught(blocks: Iterable[Source], networks: Iterable[Trained]) -> tuple[Trained, ...]:
@@ -224,9 +223,7 @@ def _blocks(
     if new and (blocks or reads):
         known = _sizes(blocks)
         places = [
-            index
-            for index, (image_id, size) in enumerate(_there(source))
-            if size is not None and size not in known.get(image_id, ())
+            index for index, image_id, size in _there(source) if size not in known.get(image_id, ())
         ]
         if places:
             found = track(places, f"files of {source.name}", len(places)) if reads else places
@@ -249,17 +246,11 @@ def _sizes(blocks: Iterable[ListedFiles]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _there(source: Source) -> Iterator[tuple[str, int | None]]:
-    """(id, bytes of its file, None where it cannot be looked at) of every image of a source."""
-    return ((source.image_id(i), _size(source, i)) for i in range(len(source)))
-
-
-def _size(source: Source, index: int) -> int | None:
-    """None where the file cannot be looked at."""
-    try:
-        return source.file(index).stat().st_size
-    except OSError:
-        return None
+def _there(source: Source) -> Iterator[tuple[int, str, int]]:
+    """(index, id, bytes of its file) of every image of a source whose file can be looked at."""
+    for index in range(len(source)):
+        with contextlib.suppress(OSError):
+            yield index, source.image_id(index), source.file(index).stat().st_size
 
 
 def _path(root: pathlib.Path, name: str) -> pathlib.Path:
@@ -271,10 +262,11 @@ def _of_another_run(source: Source, run: Run) -> list[ListedFiles]:
 
     Then that run's labels are valid here too, and only what is new is labeled.
     """
-    sizes: dict[str, int | None] = {}
+    sizes: dict[str, int] = {}
     for other in run.others:
         blocks = _read(_path(other, source.name), source)
-        sizes = sizes or (dict(_there(source)) if blocks else {})
+        if blocks and not sizes:
+            sizes = {image_id: size for _, image_id, size in _there(source)}
         files = sum(len(block) for block in blocks)
         same = sum(sizes.get(f.image_id) == f.size for block in blocks for f in block.files())
         if files and same >= files * _SAME_SHARE:
@@ -294,10 +286,6 @@ def _read(path: pathlib.Path, source: Source) -> list[ListedFiles]:
         _block(source, number, (file for _, file in files))
         for number, files in itertools.groupby(_lines(path), key=operator.itemgetter(0))
     ]
-
-
-def _num_blocks(path: pathlib.Path) -> int:
-    return max((number for number, _ in _lines(path)), default=-1) + 1
 
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[int, ListedFile]]:

@@ -2,22 +2,19 @@
 
 import contextlib
 import itertools
-import pathlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from must_keras.config.recipe import Pool
-from must_keras.data.examples import LabeledExamples
 from must_keras.data.io import notices
-from must_keras.data.sources import Source, TolerantSource, preflight_indices
+from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, nearest
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
-from must_keras.runs.label_contents import LabelContents, search
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.label_contents import LabelContents, count
+from must_keras.runs.run import Run, Stage
 from must_keras.tasks.base import Task
 
 # Images that are decoded of a pool without labels.
@@ -84,33 +81,28 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
     that is made again would delete the images.
     """
     recipe = run.recipe
-    folders = {stage.folder or stage.name for stage in stages} | {"pools"}
     sources = [source for teacher in recipe.teachers for source in teacher.sources()]
     for transfer in recipe.transfers:
         sources += [getattr(transfer.sets, split) for split in _SPLITS]
     for pool in recipe.pools:
         sources += filter(None, (pool.source, pool.truth))
+    root, inside = run.path, run.path.resolve()
+    own = [inside / name for name in {stage.folder or stage.name for stage in stages} | {"pools"}]
     for source in {id(source): source for source in sources}.values():
-        _check_folder(source, run.path, folders)
-
-
-def _check_folder(source: Source, root: pathlib.Path, folders: Collection[str]) -> None:
-    inside = root.resolve()
-    stages = [inside / name for name in sorted(folders)]
-    for folder in sorted(source.folders()):
-        path = folder.resolve()
-        if inside == path or path in inside.parents:
-            raise UserError(
-                f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
-                "run's own pictures would lie among its images. Nothing was written; choose a "
-                "--workdir elsewhere"
-            )
-        if any(stage == path or stage in path.parents for stage in stages):
-            raise UserError(
-                f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
-                "where a stage that is made again deletes it. Nothing was written; move the "
-                "images, or choose another --workdir"
-            )
+        for folder in sorted(source.folders()):
+            path = folder.resolve()
+            if path in (inside, *inside.parents):
+                raise UserError(
+                    f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
+                    "run's own pictures would lie among its images. Nothing was written; choose a "
+                    "--workdir elsewhere"
+                )
+            if any(stage in (path, *path.parents) for stage in own):
+                raise UserError(
+                    f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
+                    "where a stage that is made again deletes it. Nothing was written; move the "
+                    "images, or choose another --workdir"
+                )
 
 
 def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
@@ -122,7 +114,7 @@ def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
     source, task, recipe = getattr(item.sets, split), item.task, run.recipe
     scale = item.scale if split == "train" else 1.0
     readable = TolerantSource(source, max_skipped=recipe.max_unreadable)
-    found = _contents(readable, [task], size=recipe.network.size, scale=scale)[task.name]
+    found = count(readable, [task], size=recipe.network.size, scale=scale)[task.name]
     if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {item.title}): nothing to learn for head "
@@ -141,7 +133,7 @@ def _check_pool(pool: Pool, run: Run) -> None:
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
-    counted = _contents(source, tasks, size=recipe.network.size, scale=scale)
+    counted = count(source, tasks, size=recipe.network.size, scale=scale)
     for head, found in counted.items():
         if found.is_lost and found.is_certain:
             raise UserError(
@@ -168,33 +160,6 @@ def _read_images(source: Source) -> None:
         # What cannot be read is skipped, and reported, when the pool is labeled.
         with contextlib.suppress(UserError, DataError):
             source.image(index)
-
-
-def _contents(
-    source: Source, tasks: list[Task], *, size: int, scale: float
-) -> dict[str, LabelContents]:
-    """Return {head: what its labels leave to learn}.
-
-    Images all over the source are decoded as well; one that cannot be read is not counted.
-    """
-    examples = LabeledExamples(source, tasks)
-    read = preflight_indices(source)
-    contents = {
-        task.name: LabelContents(task, size=size, scale=scale, num_images=len(source))
-        for task in tasks
-    }
-    for index in read:
-        original = source.image(index).shape[:2]
-        if source.is_gone(index):
-            for found in contents.values():
-                found.unreadable += 1
-            continue
-        labels, origins = examples.labels_and_origins(index)
-        for head, found in contents.items():
-            found.add(labels[head], original, is_labeled=origins[head] != "missing")
-    for found in contents.values():
-        search(found, examples, source, read)
-    return contents
 
 
 def _report(where: str, contents: Mapping[str, LabelContents]) -> None:

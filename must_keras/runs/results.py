@@ -22,9 +22,8 @@ class Result:
 
     def describe(self) -> dict[str, Any]:
         """Return its fields without optional ones that have no value."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        optional = {field.name: field.default for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value != optional[name]}
+        values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {field.name: value for field, value in values if value != field.default}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,7 @@ from must_keras.inference.model import backbone_of, export_saved_model, neck_of,
 from must_keras.json_files import write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import ExportResult
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 from must_keras.stages import student
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import relative_difference
@@ -63,13 +62,12 @@ def _write(run: Run, artifact: Artifact) -> None:
     random = np.random.default_rng(0)
     square = random.integers(0, 256, (2, height, width, 3)).astype("float32")
     wide = random.integers(0, 256, (2, height * 3 // 4 + 1, width * 5 // 4, 3), dtype=np.uint8)
-    parts, skipped = {"backbone.keras": backbone_of(model)}, {}
+    parts, skipped, found = {"backbone.keras": backbone_of(model)}, {}, {}
     neck = neck_of(model)
     if neck is None:
         skipped["neck.keras"] = "no head reads the pyramid, so the student has none"
     else:
         parts["neck.keras"] = neck
-    found = {}
     with _full_precision():
         for name, network in parts.items():
             network.save(folder / name)
@@ -161,10 +159,9 @@ def compare(
             for side in (one, other)
         ]
         forms = task.predictions
-        for key, value in forms.differences(*sides).items():
-            differences[prefix + key] = value
-        for key, value in forms.agreements(*sides, tolerance=_TOLERANCE).items():
-            agreements[prefix + key] = value
+        different, equal = forms.differences(*sides), forms.agreements(*sides, tolerance=_TOLERANCE)
+        differences |= {prefix + key: value for key, value in different.items()}
+        agreements |= {prefix + key: value for key, value in equal.items()}
     if not tasks:
         differences = {key: relative_difference(a, other[key]) for key, a in one.items()}
     for key, difference in differences.items():

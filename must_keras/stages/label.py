@@ -20,8 +20,7 @@ from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter,
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import LabelsResult, Metrics
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 from must_keras.stages import teacher as teacher_stage
 from must_keras.tasks import thresholds
 
@@ -34,25 +33,23 @@ def artifact(run: Run, teacher: AnyTeacher, source: Source) -> Artifact:
 
     def find_inputs() -> dict[str, Any] | None:
         # Not the threshold, which is applied when the labels are read.
-        recipe, sha256 = run.recipe, run.weights_sha256(teacher)
-        return (
-            None
-            if sha256 is None
-            else {
-                "version": VERSION,
-                "teacher_sha256": sha256,
-                "task": teacher.task.before_reading(),
-                "source": without_labels(source),
-            }
-            | teacher.label_inputs(recipe.network, recipe.evaluation_batch)
-        )
+        recipe, made = run.recipe, run.teacher(teacher.name)
+        sha256 = teacher.sha256(made.model_path) if made.is_there else None
+        if sha256 is None:
+            return None
+        return {
+            "version": VERSION,
+            "teacher_sha256": sha256,
+            "task": teacher.task.before_reading(),
+            "source": without_labels(source),
+        } | teacher.label_inputs(recipe.network, recipe.evaluation_batch)
 
     return run.labels(teacher.name, source.name).declare(
         stage=Labels.name,
         name=f"{teacher.name} for {source.name}",
         group=teacher.name,
         find_inputs=find_inputs,
-        needs=(teacher_stage.artifact(run, teacher),),
+        needs=(teacher_stage.artifact(run, teacher), *leakage.artifacts(run)),
     )
 
 
@@ -77,11 +74,9 @@ class Labels(Stage):
     reads_pools = True
 
     def artifacts(self, run: Run) -> Iterator[Artifact]:
-        compared = leakage.artifacts(run)
         for teacher in run.recipe.teachers:
             for source in run.recipe.sources_labeled_by(teacher):
-                declared = artifact(run, teacher, source)
-                yield declared.declare(needs=(*declared.needs, *compared))
+                yield artifact(run, teacher, source)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         recipe, make_labeler = run.recipe, run.make_labeler or Labeler
@@ -90,21 +85,14 @@ class Labels(Stage):
         print_choices(run, chosen)
         teachers = [run.resolved(teacher) for teacher in chosen]
         by_folder = {artifact.folder: artifact for artifact in pending}
-        with contextlib.ExitStack() as stack:
-            labeler: AnyLabeler | None = None
+        predicting = [teacher for teacher in teachers if teacher.predicts]
+        imported = [teacher for teacher in teachers if not teacher.predicts]
+        importer = LabelImporter(imported, max_unreadable=recipe.max_unreadable)
+        # Loaded and traced once, for all sources.
+        with make_labeler(run, predicting) if predicting else contextlib.nullcontext() as labeler:
             for source in recipe.student_sources:
-                of_source = [
-                    t for t in teachers if run.labels(t.name, source.name).folder in by_folder
-                ]
-                if predicting := [t for t in of_source if t.predicts]:
-                    if labeler is None:
-                        # Loaded and traced once, for all sources.
-                        everyone = [t for t in teachers if t.predicts]
-                        labeler = stack.enter_context(make_labeler(run, everyone))
-                    _label(run, source, predicting, labeler, by_folder)
-                if imported := [t for t in of_source if not t.predicts]:
-                    importer = LabelImporter(imported, max_unreadable=recipe.max_unreadable)
-                    _label(run, source, imported, importer, by_folder)
+                for made_by, of_kind in ((labeler, predicting), (importer, imported)):
+                    _label(run, source, of_kind, made_by, by_folder)
 
     def revisit(self, run: Run, artifact: Artifact) -> None:
         """Measure a complete dataset at a threshold that has moved; its labels stay."""
@@ -125,8 +113,7 @@ class Labels(Stage):
             print(f"warning: {sentence}", file=sys.stderr)
         for teacher in run.recipe.teachers:
             results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
-            made = [result for result in results.values() if result is not None]
-            if made and len(made) == len(results) and not any(r.labelled for r in made):
+            if results and not any(r is None or r.labelled for r in results.values()):
                 raise DataError(
                     f"labels of {teacher.name}: not one image of {', '.join(results)} has a label"
                 )
@@ -134,6 +121,7 @@ class Labels(Stage):
 
     def report(self, run: Run) -> dict[str, Any]:
         labels: dict[str, dict[str, Any]] = {}
+        tables: dict[str, dict[str, Any]] = {}
         for teacher in run.recipe.teachers:
             for source, artifact in run.label_sets(teacher):
                 if result := artifact.result():
@@ -142,9 +130,9 @@ class Labels(Stage):
                     if teacher.origin is not None:
                         kept["origin"] = teacher.origin
                     labels.setdefault(teacher.name, {})[source.name] = kept
-        tables = {t.name: _threshold_table(run, t) for t in run.recipe.teachers}
-        chosen = {name: table for name, table in tables.items() if table}
-        return {"labels": labels, "thresholds": chosen}
+            if table := _threshold_table(run, teacher):
+                tables[teacher.name] = table
+        return {"labels": labels, "thresholds": tables}
 
 
 STAGE = Labels()
@@ -157,7 +145,18 @@ def _label(
     labeler: AnyLabeler,
     pending: Mapping[pathlib.Path, Artifact],
 ) -> None:
-    """Write the datasets of a source in one pass; `pending` are artifacts by their folders."""
+    """Write the pending datasets of a source in one pass.
+
+    Args:
+        run: the run.
+        source: the images.
+        teachers: those that the labeler works for.
+        labeler: what labels.
+        pending: artifacts by their folders.
+    """
+    teachers = [t for t in teachers if run.labels(t.name, source.name).folder in pending]
+    if not teachers:
+        return
     # Those that the stage began with: a model that is replaced meanwhile is not what labeled.
     artifacts = {t.name: pending[run.labels(t.name, source.name).folder] for t in teachers}
     writers = {t.name: writer_of(run, t, source) for t in teachers}
@@ -205,8 +204,7 @@ def _finish(
     """Measure a whole dataset and complete its artifact."""
     title, folder = f"labels of {artifact.name}", artifact.folder
     reader = PseudoLabelReader(folder, source, teacher.task)
-    trained = run.teacher(teacher.name).result()
-    untaught = trained.untaught if trained else []
+    untaught = run.teacher(teacher.name).result().untaught
     labeled = len(reader) - checks.write_quarantine(teacher, reader)
     if not labeled:
         print(f"warning: {title}: not one of {len(reader)} images has a label", file=sys.stderr)

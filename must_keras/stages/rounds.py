@@ -18,8 +18,7 @@ from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import RoundScores, RoundsResult
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Further, Stage
+from must_keras.runs.run import Further, Run, Stage
 from must_keras.stages import label, leakage, student, teacher
 from must_keras.tasks.evaluation import find_metric
 from must_keras.training.initialization import FromModel
@@ -45,8 +44,11 @@ class Round:
     number: int
     run: Run
 
-    def validation(self) -> dict[str, float] | None:
-        """Return {head: its headline metric on its teacher's validation split}, once complete.
+    def scores(self) -> RoundScores | None:
+        """Return the scores of its student, once complete.
+
+        On the teachers' validation splits these are headline metrics; higher is better in their
+        mean over heads.
 
         Raises:
             DataError: its metrics are gone.
@@ -57,29 +59,21 @@ class Round:
         folder, values = self.run.student.folder, {}
         for row in read_metrics(folder, split="validation"):
             values |= row.values
-        found = {}
+        found, signed = {}, []
         for head, scored in result.tasks.items():
             metric = next(iter(scored.metrics), None)
             key = metric if len(result.tasks) == 1 else f"{head}_{metric}"
             if key in values:
                 found[head] = values[key]
+                signed.append(find_metric(metric).signed(values[key]))
         if not found:
             remedy = f"delete {folder} to train it again"
             raise damaged(
                 folder / "metrics.jsonl", "it has no metric of a validation split", remedy=remedy
             )
-        return found
-
-    def mean(self) -> float | None:
-        """Return the mean of `validation` over heads, so that higher is better, once complete."""
-        found = self.validation()
-        if found is None:
-            return None
-        tasks = self.run.student.result().tasks
-        return statistics.fmean(
-            find_metric(next(iter(tasks[head].metrics))).signed(value)
-            for head, value in found.items()
-        )
+        test = {head: scored.metrics for head, scored in result.tasks.items()}
+        mean = statistics.fmean(signed)
+        return RoundScores(round=self.number, validation=found, mean=mean, test=test)
 
 
 class Rounds(Stage):
@@ -89,7 +83,7 @@ class Rounds(Stage):
     reads_pools = True
 
     def is_wanted(self, run: Run) -> bool:
-        return run.recipe.wanted_rounds > 1
+        return "rounds" in run.recipe.start_names
 
     def further(self, run: Run) -> Iterator[Further]:
         while number := int(broadcast_from_chief(lambda: _next_number(run))):
@@ -103,7 +97,7 @@ class Rounds(Stage):
                 for artifact in stage.artifacts(one.run):
                     yield artifact.declare(
                         stage=self.name,
-                        name=f"{one.number}: {artifact.title}",
+                        name=f"{one.number}: {artifact.stage} {artifact.name}".rstrip(),
                         group="",
                         needs=(student.artifact(last.run), *artifact.needs),
                     )
@@ -128,7 +122,7 @@ class Rounds(Stage):
         if best is rounds[-1]:
             stopped = f"all {len(rounds)} rounds are made"
         else:
-            means = " and ".join(f"{one.mean():.4f}" for one in rounds[-2:])
+            means = " and ".join(f"{one.scores().mean:.4f}" for one in rounds[-2:])
             stopped = (
                 f"the student of round {len(rounds)} is not better on validation than the one "
                 f"before ({means})"
@@ -141,15 +135,7 @@ class Rounds(Stage):
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with replacing(artifact.model_path) as path:
             shutil.copyfile(origin.model_path, path)
-        rows = [
-            RoundScores(
-                round=one.number,
-                validation=one.validation(),
-                mean=one.mean(),
-                test={head: s.metrics for head, s in one.run.student.result().tasks.items()},
-            )
-            for one in rounds
-        ]
+        rows = [one.scores() for one in rounds]
         of_best = vars(origin.result())
         artifact.finish(RoundsResult(**of_best, rounds=rows, best=best.number, stopped=stopped))
 
@@ -163,7 +149,7 @@ STAGE = Rounds()
 def begun_rounds(run: Run) -> list[Round]:
     """Return the rounds whose teachers are known: complete ones, and the one that comes next."""
     rounds = [Round(number=1, run=run)]
-    while len(rounds) < run.recipe.rounds and rounds[-1].mean() is not None and _improves(rounds):
+    while len(rounds) < run.recipe.rounds and rounds[-1].scores() and _improves(rounds):
         rounds.append(_of(run, len(rounds) + 1))
     return rounds
 
@@ -171,18 +157,19 @@ def begun_rounds(run: Run) -> list[Round]:
 def _next_number(run: Run) -> int:
     """Return the number of the round that is to be made next; 0: none."""
     last = begun_rounds(run)[-1]
-    return last.number if last.number > 1 and last.mean() is None else 0
+    return last.number if last.number > 1 and last.scores() is None else 0
 
 
 def _inputs(rounds: Sequence[Round]) -> dict[str, Any] | None:
     """Return what the choice of a student depends on; None while not all rounds are complete."""
-    if any(one.mean() is None for one in rounds):
+    scores = [one.scores() for one in rounds]
+    if None in scores:
         return None
     return {
         "version": VERSION,
         "rounds": rounds[0].run.recipe.rounds,
         "students": [one.run.student.result().model_sha256 for one in rounds],
-        "validation": [one.validation() for one in rounds],
+        "validation": [of_round.validation for of_round in scores],
     }
 
 
@@ -197,4 +184,4 @@ def _of(run: Run, number: int) -> Round:
 
 def _improves(rounds: Sequence[Round]) -> bool:
     """Return whether the last of some complete rounds is better than the one before."""
-    return len(rounds) == 1 or rounds[-1].mean() > rounds[-2].mean()
+    return len(rounds) == 1 or rounds[-1].scores().mean > rounds[-2].scores().mean

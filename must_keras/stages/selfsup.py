@@ -10,8 +10,7 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import SelfSupervisedResult
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 from must_keras.self_supervised import SelfSupervised
 from must_keras.self_supervised.views import two_views
 from must_keras.training.input_pipeline import InputPipeline
@@ -112,9 +111,7 @@ def _last_metrics(artifact: Artifact) -> dict[str, Any]:
     """Return {"loss", "accuracy"}: means of the last steps, as logged."""
     rows = [row.values for row in read_metrics(artifact.folder) if "accuracy" in row.values]
     if not rows:
-        path, remedy = (
-            artifact.folder / "metrics.jsonl",
-            f"delete {artifact.folder} to train it again",
-        )
+        path = artifact.folder / "metrics.jsonl"
+        remedy = f"delete {artifact.folder} to train it again"
         raise damaged(path, "it has no line with an accuracy", remedy=remedy)
     return {key: rows[-1].get(key) for key in ("loss", "accuracy")}

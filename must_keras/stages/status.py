@@ -10,8 +10,7 @@ from must_keras.runs import plan, pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.plan import Action, Plan, Planned
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 
 _KEEP = Action.KEEP
 
@@ -31,8 +30,7 @@ def status(run: Run, stages: Sequence[Stage]) -> None:
         run: with frozen pools (see runs.pools).
         stages: all of them, in order.
     """
-    for name, state in _pools(run).items():
-        _print("pool", name, state)
+    _print_pools(run)
     found = plan.of(run, stages)
     for item in found.items:
         _print(item.artifact.stage, item.artifact.name, _state(item))
@@ -47,7 +45,7 @@ def status(run: Run, stages: Sequence[Stage]) -> None:
     following = [shown[item.artifact.stage] for item in coming]
     if report != _KEEP.value:
         following.append("report")
-    if not coming and not following and found.obstacle is None:
+    if not following and found.obstacle is None:
         print("all stages are complete")
     if following and not (coming and coming[0].action is Action.BLOCK):
         print(f"next: --stage={following[0]}")
@@ -59,9 +57,8 @@ def _print(stage: str, name: str, state: str) -> None:
     print(f"{stage:<9} {name:<40} {state}")
 
 
-def _pools(run: Run) -> dict[str, str]:
-    """Return {pool: how its files differ from its list} of the pools whose files do."""
-    found = {}
+def _print_pools(run: Run) -> None:
+    """Print how the files of pools differ from their lists."""
     for change in pools.changes(run):
         sentence = change.sentence().removeprefix(f"pool {change.name} ")
         names = " and ".join(network.name for network in change.networks)
@@ -71,8 +68,7 @@ def _pools(run: Run) -> dict[str, str]:
             sentence += f": {names} trained without these changes"
         elif change.gone:
             sentence += ": they have no label any more"
-        found[change.name] = sentence
-    return found
+        _print("pool", change.name, sentence)
 
 
 def _state(item: Planned) -> str:

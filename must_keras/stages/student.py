@@ -13,8 +13,7 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
 from must_keras.runs.results import Origins, Scored, StudentResult
-from must_keras.runs.run import Run
-from must_keras.runs.stage import Stage
+from must_keras.runs.run import Run, Stage
 from must_keras.stages import label
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig
@@ -35,11 +34,7 @@ VERSION = 3
 def artifact(run: Run) -> Artifact:
     """Declare the student."""
     recipe, sources = run.recipe, run.recipe.student_sources
-    labels = [
-        label.artifact(run, teacher, source)
-        for teacher in recipe.teachers
-        for source in recipe.sources_labeled_by(teacher)
-    ]
+    labels = list(label.STAGE.artifacts(run))
 
     def find_inputs() -> dict[str, Any] | None:
         is_known = all(one.is_there for one in labels) and leakage.is_known(run, sources)

@@ -169,15 +169,15 @@ def test_a_last_line_that_was_cut_off(end, tmp_path, capsys):
 
 
 def test_a_student_of_a_round_with_a_damaged_line(run):
-    finish(run.student, tasks={"a": Scored(metrics={"loss": 0.5}, trivial={})})
+    finish(run.student, tasks={"a": Scored(metrics={"rmse": 0.5}, trivial={})})
     path = run.student.folder / "metrics.jsonl"
-    one = rounds.Round(number=1, run=run)
-    path.write_bytes(LINE + b'{"step": 2')
-    assert one.validation() == {"a": 0.5}
-    path.write_bytes(b'{"step": 2\n' + LINE)
-    assert_located(path, one.validation)
+    one, line = rounds.Round(number=1, run=run), LINE.replace(b"loss", b"rmse")
+    path.write_bytes(line + b'{"step": 2')
+    assert one.scores().validation == {"a": 0.5}
+    path.write_bytes(b'{"step": 2\n' + line)
+    assert_located(path, one.scores)
     path.unlink()
-    assert_located(path, one.validation)
+    assert_located(path, one.scores)
 
 
 GOOD = json.dumps([0, "a.png", 3, "0" * 64])

@@ -35,7 +35,11 @@ def test_a_whole_run_and_an_empty_one_are_as_asked(run, tmp_path):
     whole, new = of(run), of(dataclasses.replace(run, path=tmp_path / "new"))
     assert {item.action for item in whole.items} == {Action.KEEP} and whole.obstacle is None
     assert {item.action for item in new.items} == {Action.MAKE} and new.obstacle is None
-    assert [i.artifact.title for i in whole.items] == [i.artifact.title for i in new.items]
+    named = [
+        [(item.artifact.stage, item.artifact.name) for item in found.items]
+        for found in (whole, new)
+    ]
+    assert named[0] == named[1]
     assert not (tmp_path / "new").exists()
 
 

@@ -19,7 +19,7 @@ from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs import plan, pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
-from must_keras.runs.results import Scored
+from must_keras.runs.results import RoundScores, Scored
 from must_keras.runs.run import Run
 from must_keras.stages import rounds
 from must_keras.stages.rounds import Round
@@ -112,11 +112,11 @@ def test_the_mean_is_that_of_the_heads_that_are_scored(recipe, tmp_path):
     run = Run(recipe=recipe, path=tmp_path)
     finish_student(run, {"trees": 0.2, "houses": 0.6})
     one = Round(number=1, run=run)
-    assert one.validation() == {"trees": 0.2, "houses": 0.6}
-    assert one.mean() == pytest.approx(0.4)
+    assert one.scores().validation == {"trees": 0.2, "houses": 0.6}
+    assert one.scores().mean == pytest.approx(0.4)
     (tmp_path / "student" / "metrics.jsonl").write_text("")
     with pytest.raises(DataError, match=r"no metric of a validation split; delete .*student"):
-        one.mean()
+        one.scores()
 
 
 def test_a_students_errors_count_the_other_way_round(recipe, tmp_path):
@@ -125,7 +125,7 @@ def test_a_students_errors_count_the_other_way_round(recipe, tmp_path):
     rows = '{"split": "validation", "step": 1, "rmse": 2.0}\n'
     (run.student.folder / "metrics.jsonl").write_text(rows)
     finish(run.student, tasks={"far": Scored(metrics={"rmse": 1.0}, trivial={})})
-    assert Round(number=1, run=run).mean() == -2.0
+    assert Round(number=1, run=run).scores().mean == -2.0
 
 
 def test_a_round_has_the_last_students_heads_as_teachers(recipe, tmp_path):
@@ -204,11 +204,15 @@ def whole(two, data):
     """Two rounds and what follows; the second student fails once, and is scored as better."""
     run, patch = Run(recipe=two, path=data / "run"), pytest.MonkeyPatch()
 
-    def validation(one):
-        return {"trees": 0.1 * one.number} if one.run.student.is_there else None
+    def scores(one):
+        if not one.run.student.is_there:
+            return None
+        value, tasks = 0.1 * one.number, one.run.student.result().tasks
+        test = {head: scored.metrics for head, scored in tasks.items()}
+        return RoundScores(round=one.number, validation={"trees": value}, mean=value, test=test)
 
     with patch.context() as scored:
-        scored.setattr(Round, "validation", validation)
+        scored.setattr(Round, "scores", scores)
         for stage in ("teacher", "label", "student"):
             make(stage, two, run.path)
         with patch.context() as killed:
@@ -320,7 +324,7 @@ def test_recipes_that_cannot_be(data, changes, message):
 
 def test_without_a_transfer_that_starts_from_them_there_are_no_rounds(data, tmp_path):
     idle = recipe_with(data, rounds=3)
-    assert idle.wanted_rounds == 1
+    assert not rounds.STAGE.is_wanted(Run(recipe=idle, path=tmp_path))
     items = plan.of(Run(recipe=idle, path=tmp_path), STAGES).items
     assert "rounds" not in {item.artifact.stage for item in items}
     with pytest.raises(UserError, match="--stage=rounds: no transfer of this recipe"):
