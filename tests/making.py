@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from must_keras import stages
 from must_keras.report.results import RunResults
 from must_keras.runs import plan
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages.report import collect
 
 

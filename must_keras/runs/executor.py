@@ -15,7 +15,8 @@ from must_keras.files import locked
 from must_keras.runs import plan, pools, preflight
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import check_root
-from must_keras.runs.run import Further, Run, Stage, other_runs
+from must_keras.runs.run import Run, other_runs
+from must_keras.runs.stage import Further, Stage
 from must_keras.training.strategy import (
     broadcast_from_chief,
     is_chief,

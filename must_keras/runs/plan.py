@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from must_keras.errors import UserError
 from must_keras.runs import pools
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 
 
 class Action(enum.Enum):

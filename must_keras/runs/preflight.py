@@ -14,7 +14,8 @@ from must_keras.errors import DataError, UserError, nearest
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
 from must_keras.runs.label_contents import LabelContents, count
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.tasks.base import Task
 
 # Images that are decoded of a pool without labels.

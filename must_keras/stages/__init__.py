@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from must_keras.runs.run import Stage
+    from must_keras.runs.stage import Stage
 
 _HIDDEN = ("leakage",)
 _ORDER = (

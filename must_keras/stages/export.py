@@ -15,7 +15,8 @@ from must_keras.inference.model import backbone_of, export_saved_model, neck_of,
 from must_keras.json_files import write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import ExportResult
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages import student
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import relative_difference

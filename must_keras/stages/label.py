@@ -20,7 +20,8 @@ from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter,
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import LabelsResult, Metrics
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages import teacher as teacher_stage
 from must_keras.tasks import thresholds
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from must_keras.pseudo_labels import leakage
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 
 
 class Leakage(Stage):

@@ -8,7 +8,8 @@ from must_keras.json_files import write_json
 from must_keras.pseudo_labels import viewer
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 
 
 class Report(Stage):

@@ -18,7 +18,8 @@ from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import RoundScores, RoundsResult
-from must_keras.runs.run import Further, Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Further, Stage
 from must_keras.stages import label, leakage, student, teacher
 from must_keras.tasks.evaluation import find_metric
 from must_keras.training.initialization import FromModel

@@ -10,7 +10,8 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import SelfSupervisedResult
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.self_supervised import SelfSupervised
 from must_keras.self_supervised.views import two_views
 from must_keras.training.input_pipeline import InputPipeline

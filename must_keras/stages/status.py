@@ -10,7 +10,8 @@ from must_keras.runs import plan, pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.plan import Action, Plan, Planned
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 
 _KEEP = Action.KEEP
 

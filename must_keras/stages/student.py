@@ -13,7 +13,8 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
 from must_keras.runs.results import Origins, Scored, StudentResult
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages import label
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig

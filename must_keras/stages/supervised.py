@@ -5,7 +5,8 @@ from typing import Any
 
 from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.stages.student import fit_heads
 
 # Raised when the same inputs would give something else than before.

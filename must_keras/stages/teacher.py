@@ -13,7 +13,8 @@ from must_keras.inference.predictor import Predictor
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import PREDICTION_COUNTS
 from must_keras.runs.results import Reliability, TeacherResult
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.training import untaught
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers

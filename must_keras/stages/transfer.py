@@ -8,7 +8,8 @@ import keras
 from must_keras.analysis import comparison
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 from must_keras.training.loop import load_artifact
 from must_keras.transfer.grid import transfer_runs
 from must_keras.transfer.trainer import TransferTrainer

@@ -8,7 +8,8 @@ from fakes.tiny_run import draw, recipe_with
 from must_keras.errors import UserError
 from must_keras.runs import executor
 from must_keras.runs.executor import Executor
-from must_keras.runs.run import Further, Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Further, Stage
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from must_keras.inference import visualization
 from must_keras.json_files import find_json, write_json
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import Result
-from must_keras.runs.run import Run, Stage
+from must_keras.runs.run import Run
+from must_keras.runs.stage import Stage
 
 # Height and width of the bar of one example, pixels.
 UNIT = 4
