@@ -1,8 +1,10 @@
-"""Errors of the user's side, with the facts of their messages as fields."""
+"""Errors of the user's side, with the facts of their messages as fields; and warnings."""
 
 import difflib
+import functools
 import os
 import pathlib
+import sys
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -139,6 +141,17 @@ def nearest(word: object, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed are {', '.join(allowed)}"
+
+
+def warn(message: str) -> None:
+    """Print a warning to stderr."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+@functools.lru_cache(maxsize=1024)
+def warn_once(message: str) -> None:
+    """Print a warning to stderr, only once in a process."""
+    warn(message)
 
 
 def reason(error: BaseException) -> str:

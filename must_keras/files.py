@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -10,12 +9,11 @@ import pathlib
 import platform
 import shutil
 import stat
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from must_keras.errors import UserError, damaged
+from must_keras.errors import UserError, damaged, warn
 
 # End of the name of a file that is being written; an interrupted write leaves it.
 TEMPORARY = ".tmp"
@@ -71,7 +69,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
                 key="workdir",
             ) from None
         except OSError as error:  # Some network file systems have no locks.
-            print(f"warning: {folder} cannot be locked: {error.strerror}", file=sys.stderr)
+            warn(f"{folder} cannot be locked: {error.strerror}")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -101,12 +99,6 @@ def unreadable(path: str | os.PathLike[str], error: OSError, *, remedy: str) -> 
     """Return the error for a file that the system does not open."""
     remedy = f"make it readable for this user, or {remedy}"
     return UserError.at(path, f"cannot be read: {error.strerror}; {remedy}", remedy=remedy)
-
-
-@functools.lru_cache(maxsize=1024)
-def warn_once(message: str) -> None:
-    """Print a warning to stderr, only once in a process."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def unshare(path: pathlib.Path) -> None:

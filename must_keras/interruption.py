@@ -13,6 +13,12 @@ class Interrupted(BaseException):
 
     It can rise anywhere, as KeyboardInterrupt can: no `except Exception` may take it for a mistake
     of what it interrupts.
+
+    Example:
+        try:
+            executor.make("student")
+        except Interrupted as error:
+            print(f"resume it later: {error}")
     """
 
 

@@ -11,8 +11,8 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from must_keras.errors import DataError, damaged
-from must_keras.files import is_regular, replacing, unreadable, warn_once
+from must_keras.errors import DataError, damaged, warn_once
+from must_keras.files import is_regular, replacing, unreadable
 
 # The largest JSON file, or line of one, that is read: 20,000 shards need 4 MB.
 MAX_JSON_BYTES = 2**30
@@ -34,6 +34,10 @@ class InvalidValueError(ValueError):
     Attributes:
         key: place of the value in the file, "transfers[3].value"; "" for the whole file.
         value: the received one; None where the key is missing.
+
+    Example:
+        >>> str(InvalidValueError("is 'x', expected a number", value="x").at("step"))
+        "its step is 'x', expected a number"
     """
 
     def __init__(self, problem: str, *, value: Any = None, missing: str = ""):

@@ -40,6 +40,10 @@ class AnyTeacher(abc.ABC):
         predicts: whether it is a model that predicts from images; False: its labels exist.
         has_scores: whether its labels have scores, as a model's do.
         origin: who made its labels, where they were imported.
+
+    Example:
+        teacher = recipe.teacher("shapes")
+        teacher.task.name, teacher.is_trained_here, teacher.limits()
     """
 
     name: str
@@ -172,14 +176,14 @@ class Teacher(AnyTeacher):
         UserError: a value is of another type, or training.steps=0 without weights to keep.
 
     Example:
-        >>> Teacher(
-        ...     name="shapes",
-        ...     task=Classification(name="shapes", classes=("box", "ball")),
-        ...     sets=Splits(train=train, validation=validation, test=test),
-        ...     training=TrainingConfig(
-        ...         steps=800, batch=32, learning_rate=1e-3, optimizer=AdamW()
-        ...     ),
-        ... )  # doctest: +SKIP
+        Teacher(
+            name="shapes",
+            task=Classification(name="shapes", classes=("box", "ball")),
+            sets=Splits(train=train, validation=validation, test=test),
+            training=TrainingConfig(
+                steps=800, batch=32, learning_rate=1e-3, optimizer=AdamW()
+            ),
+        )
     """
 
     name: str
@@ -250,10 +254,10 @@ class ExternalTeacher(AnyTeacher):
         UserError: a value is of another type, or the task cannot read the model's outputs.
 
     Example:
-        >>> ExternalTeacher(
-        ...     name="depth", task=Depth(name="distance"), loss_weight=1.0,
-        ...     model=ExternalModel(path="midas", size=256, form="relative_inverse"),
-        ... )  # doctest: +SKIP
+        ExternalTeacher(
+            name="depth", task=Depth(name="distance"), loss_weight=1.0,
+            model=ExternalModel(path="midas", size=256, form="relative_inverse"),
+        )
     """
 
     name: str

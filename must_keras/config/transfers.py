@@ -34,6 +34,10 @@ class Transfer:
         rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
         aligned: {start: "images" (it saw these images, whatever the label) or "set"}; the kind of
             task need not be given (see Recipe.alignment).
+
+    Example:
+        Transfer(name="flowers", task=Classification(name="flowers", classes=("rose", "tulip")),
+                 sets=Splits(train=train, validation=validation, test=test), training=training)
     """
 
     name: str
@@ -78,6 +82,10 @@ class Protocol:
         neck: "fpn" copies the pyramid too where the start has one; "backbone" never does.
         shots: labeled images of each class for classification, in all for other tasks, and at
             most as many again for choosing a learning rate; None: all that there are.
+
+    Example:
+        >>> str(Protocol(mode="frozen", shots=5))
+        'frozen-fpn-5'
     """
 
     mode: Mode = "full"
@@ -120,6 +128,10 @@ class TransferStart:
         teachers: those whose tasks it has learned.
         copies: names of the parts of a network that it has weights of; (): random weights. Where
             the run does not make it, they are the backbone's checkpoint.
+
+    Example:
+        start = recipe.start("student")
+        start.folder, start.parts("fpn")  # (("student",), ("backbone", "neck"))
     """
 
     name: str

@@ -10,10 +10,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from must_keras.data.io.notices import warn
 from must_keras.data.sources.source import LabelSpace, Source, Stored, unknown_head
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, warn
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Threshold
 
@@ -21,7 +20,12 @@ Origin = Literal["true", "pseudo", "missing"]
 
 
 class Records(Protocol):
-    """The records of one teacher for a source, record i of image i: a `PseudoLabelReader`."""
+    """The records of one teacher for a source, record i of image i: a `PseudoLabelReader`.
+
+    Example:
+        records = PseudoLabelReader(folder, source, task)
+        None if records.is_empty(0) else records.read(0)["probabilities"]
+    """
 
     def is_empty(self, index: int) -> bool:
         """Return whether the teacher has no label of an image."""

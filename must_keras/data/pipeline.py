@@ -35,7 +35,12 @@ MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], tuple[dict[str, 
 
 
 class Examples(Protocol):
-    """Random access to images with a stored label for every head."""
+    """Random access to images with a stored label for every head.
+
+    Example:
+        image, labels = examples.load(0)
+        image.shape, labels["surfaces"]["map"].shape
+    """
 
     def __len__(self) -> int: ...
 

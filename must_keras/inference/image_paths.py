@@ -6,12 +6,11 @@ import hashlib
 import itertools
 import pathlib
 import posixpath
-import sys
 from collections.abc import Iterator, Sequence
 
 from must_keras.data import names
 from must_keras.data.io.folders import picture_files
-from must_keras.errors import UserError
+from must_keras.errors import UserError, warn
 from must_keras.naming import as_stored
 
 # Of an image's path below a folder of predictions: file systems allow 255 bytes for each part, and
@@ -51,10 +50,9 @@ def find(arguments: Sequence[str]) -> dict[str, pathlib.Path]:
     odd = [file for name, file in pairs if not names.is_text(name)]
     if odd:
         first = ascii(str(odd[0]))
-        print(
-            f"warning: {len(odd)} files are skipped: their names are not UTF-8 text or contain "
-            f"control characters; the first is {first}",
-            file=sys.stderr,
+        warn(
+            f"{len(odd)} files are skipped: their names are not UTF-8 text or contain "
+            f"control characters; the first is {first}"
         )
         pairs = [(name, file) for name, file in pairs if names.is_text(name)]
         if not pairs:

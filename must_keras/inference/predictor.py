@@ -13,7 +13,12 @@ Outputs = dict[str, dict[str, Any]]
 
 
 class Predicted(NamedTuple):
-    """One batch with its predictions as numpy arrays, without fillers."""
+    """One batch with its predictions as numpy arrays, without fillers.
+
+    Example:
+        for batch in Predictor(model)(batches):
+            batch.outputs["shapes"]["probabilities"]
+    """
 
     x: dict[str, np.ndarray]
     y: dict[str, Any]

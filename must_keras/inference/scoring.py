@@ -1,7 +1,6 @@
 """What every training stage measures of a trained model: metrics, calibration, a visualization."""
 
 import math
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
+from must_keras.errors import warn
 from must_keras.inference import visualization
 from must_keras.inference.predictor import Predicted, Predictor, predictions
 from must_keras.progress import track
@@ -180,7 +180,7 @@ class Scorer:
     def print_warnings(self, title: str) -> None:
         """Print the warnings of the split that was scored last on stderr."""
         for warning in self.warnings:
-            print(f"warning: {title} on {self.sets.test.name!r}: {warning}", file=sys.stderr)
+            warn(f"{title} on {self.sets.test.name!r}: {warning}")
 
     def visualize(self, predictor: Predictor, *, step: int, loggers: Loggers) -> None:
         """Save images with labels and predictions as pictures/<task>.png and for TensorBoard."""

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import LabeledExamples, PseudoLabels, count_classes
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
-from must_keras.errors import DataError, UserError, not_allowed
+from must_keras.errors import DataError, UserError, not_allowed, warn
 from must_keras.inference import scoring, visualization
 from must_keras.json_files import write_json_lines
 from must_keras.progress import track
@@ -99,7 +98,7 @@ def _quality(
             rows.append(visualization.row(task, x["image"][i].numpy(), *shown_labels, area=area))
     for warning in evaluator.warnings():
         who = f"labels of {teacher.name} for {source.name}"
-        print(f"warning: {who}: {warning}", file=sys.stderr)
+        warn(f"{who}: {warning}")
     visualization.save(reader.folder / "pictures" / f"{task.name}.png", visualization.grid(rows))
     return None if truth is None else scoring.finite(evaluator.result())
 

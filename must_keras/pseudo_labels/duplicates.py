@@ -52,6 +52,9 @@ class Match(NamedTuple):
         distance: bits in which their hashes differ.
         correlation: Pearson's, of their gray pictures.
         mirrored: whether it resembles the other's mirror image.
+
+    Example:
+        Match(index=3, other=7, distance=2, correlation=0.998, mirrored=False)
     """
 
     index: int

@@ -31,7 +31,11 @@ Writers = Mapping[str, PseudoLabelWriter]
 
 
 class Range(NamedTuple):
-    """Images of a source that some teachers label: one shard of each one's dataset."""
+    """Images of a source that some teachers label: one shard of each one's dataset.
+
+    Example:
+        Range(first=0, count=256, teachers=("shapes",))
+    """
 
     first: int
     count: int
@@ -39,7 +43,11 @@ class Range(NamedTuple):
 
 
 class ImageRecord(NamedTuple):
-    """The record of one image by one teacher; None where the image could not be read."""
+    """The record of one image by one teacher; None where the image could not be read.
+
+    Example:
+        ImageRecord(teacher="shapes", image_id="a.png", record={"probabilities": array})
+    """
 
     teacher: str
     image_id: str
@@ -67,6 +75,10 @@ class AnyLabeler(Protocol):
     """What makes labels.
 
     This process (Labeler), many (ray_labeler.RayLabeler), or nobody (LabelImporter).
+
+    Example:
+        for done in labeler.write(source, writers, pending_ranges(writers)):
+            print(done.count, "images")
     """
 
     def write(
@@ -95,6 +107,11 @@ class Labeler(contextlib.AbstractContextManager):
 
     Attributes:
         unreadable: {source: {index: why the image could not be read}}.
+
+    Example:
+        with Labeler(run, run.recipe.teachers) as labeler:
+            for done in labeler.write(source, writers, pending_ranges(writers)):
+                print(done.count, "images")
     """
 
     def __init__(self, run: Run, teachers: Sequence[AnyTeacher]):
@@ -186,6 +203,10 @@ class LabelImporter:
     Args:
         teachers: the labels.
         max_unreadable: see Recipe.
+
+    Example:
+        importer = LabelImporter([teacher], max_unreadable=0.1)
+        done = sum(one.count for one in importer.write(source, writers, pending_ranges(writers)))
     """
 
     def __init__(self, teachers: Sequence[ImportedLabels], *, max_unreadable: float):

@@ -63,6 +63,11 @@ class RayLabeler(contextlib.AbstractContextManager):
 
     Raises:
         UserError: there is no cluster at the address that is given.
+
+    Example:
+        with RayLabeler(run, teachers, writer=writer_of, load=load, workers=4) as labeler:
+            for done in labeler.write(source, writers, pending_ranges(writers)):
+                print(done.count, "images")
     """
 
     def __init__(

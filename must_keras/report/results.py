@@ -7,8 +7,7 @@ from typing import Any
 from PIL import Image
 
 from must_keras.config.recipe import AnyTeacher, Recipe
-from must_keras.errors import reason
-from must_keras.files import warn_once
+from must_keras.errors import reason, warn_once
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run

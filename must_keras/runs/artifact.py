@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypedDict
 
-from must_keras.errors import DataError, UserError
-from must_keras.files import TEMPORARY, warn_once
+from must_keras.errors import DataError, UserError, warn_once
+from must_keras.files import TEMPORARY
 from must_keras.json_files import find_json, write_json
 from must_keras.runs import marks
 from must_keras.runs.fingerprint import describe, in_words
@@ -44,6 +44,14 @@ class Artifact:
         needs: the artifacts that it is made from.
         is_renewed: whether its stage makes it again by itself once it is outdated.
         restarts: whether an interrupted one starts afresh.
+
+    Example:
+        artifact = run.artifact("histogram", result_type=HistogramResult).declare(
+            stage="histogram", find_inputs=lambda: {"images": source}
+        )
+        if not artifact.is_complete():
+            folder = artifact.begin()
+            artifact.finish(HistogramResult(classes=counts))
     """
 
     folder: pathlib.Path

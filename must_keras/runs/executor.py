@@ -45,8 +45,7 @@ class Executor:
         make_labeler: see Run.
 
     Example:
-        >>> Executor(stages.load(), load=lambda: recipe, workdir=path).make("teacher")
-        ... # doctest: +SKIP
+        Executor(stages.load(), load=lambda: recipe, workdir=path).make("teacher")
     """
 
     stages: Sequence[Stage]

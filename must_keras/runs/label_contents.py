@@ -33,6 +33,11 @@ class LabelContents:
         size: sides of the network's input in pixels.
         scale: see Framing.
         num_images: of the source.
+
+    Example:
+        contents = LabelContents(task, size=512, scale=1.0, num_images=len(source))
+        contents.add(stored, (480, 640), is_labeled=True)
+        contents.shortcomings()  # sentences
     """
 
     def __init__(self, task: Task, *, size: int, scale: float, num_images: int):

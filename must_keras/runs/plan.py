@@ -16,7 +16,11 @@ from must_keras.runs.stage import Stage
 
 
 class Action(enum.Enum):
-    """What a stage does with an artifact, in the words of status."""
+    """What a stage does with an artifact, in the words of status.
+
+    Example:
+        Action.REUSE.value  # "reused"
+    """
 
     KEEP = "complete"
     REUSE = "reused"
@@ -36,6 +40,9 @@ class Planned:
         why: why it must be made again, to follow its folder.
         without: the folder of what it was made from, where that alone is not there any more.
         other: the folder that it is reused from.
+
+    Example:
+        [item.artifact.name for item in plan.of(run, stages).items if item.action is Action.MAKE]
     """
 
     artifact: Artifact
@@ -52,6 +59,10 @@ class Plan:
     Attributes:
         items: every artifact that it makes or that these are made from.
         obstacle: why it stops before anything is written, and the ways out; None where it runs.
+
+    Example:
+        found = plan.of(run, stages.load(), "student")
+        found.check()  # raises where something stops it
     """
 
     items: tuple[Planned, ...]

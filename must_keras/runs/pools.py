@@ -75,6 +75,9 @@ class Trained:
         artifact: the network's.
         sources: the names of what it learned from.
         is_finished: whether it has learned all that it should.
+
+    Example:
+        [network.name for network in trained(run) if network.is_finished]  # ["student"]
     """
 
     name: str
@@ -107,6 +110,9 @@ class Change:
         replaced: ids of images whose file has another size than it had.
         gone: ids of images that are not there any more.
         networks: what was trained on the list; none while new images are still listed.
+
+    Example:
+        [change.sentence() for change in changes(run)]  # ["pool pile grew by 1 image (a.png)"]
     """
 
     name: str

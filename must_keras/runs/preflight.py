@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from must_keras.config.recipe import Pool
 from must_keras.data.io import notices
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError, nearest
+from must_keras.errors import DataError, UserError, nearest, warn
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
 from must_keras.runs.label_contents import LabelContents, count
@@ -148,10 +147,9 @@ def _warn_of_unused_heads(pool: Pool, run: Run) -> None:
     known = [task.name for task in run.recipe.tasks]
     heads = {head for source in (pool.source, pool.truth) if source for head in source.label_spaces}
     for head in sorted(heads - set(known)):
-        print(
-            f"warning: pool {pool.source.name!r} has labels of head {head!r}, which are not used: "
-            f"the student has no such head; {nearest(head, known)}",
-            file=sys.stderr,
+        warn(
+            f"pool {pool.source.name!r} has labels of head {head!r}, which are not used: "
+            f"the student has no such head; {nearest(head, known)}"
         )
 
 
@@ -171,4 +169,4 @@ def _report(where: str, contents: Mapping[str, LabelContents]) -> None:
             splits.setdefault(f"head {found.task.name!r}: {text}", []).append(split)
     for text, names in splits.items():
         of = f" ({', '.join(names)})" if all(names) else ""
-        print(f"warning: {where}{of}, {text}", file=sys.stderr)
+        warn(f"{where}{of}, {text}")

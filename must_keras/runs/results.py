@@ -28,7 +28,11 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored(Result):
-    """Metrics of a head on test images, and those of the trivial baseline."""
+    """Metrics of a head on test images, and those of the trivial baseline.
+
+    Example:
+        Scored(metrics={"top1": 0.53}, trivial={"top1": 0.16})
+    """
 
     metrics: Metrics
     trivial: Metrics
@@ -36,7 +40,11 @@ class Scored(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reliability(Result):
-    """Numbers of scored predictions, and of correct ones, in ten bins of the score."""
+    """Numbers of scored predictions, and of correct ones, in ten bins of the score.
+
+    Example:
+        Reliability(answers=[0] * 9 + [40], right=[0] * 9 + [38])
+    """
 
     answers: list[int]
     right: list[int]
@@ -44,7 +52,11 @@ class Reliability(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherResult(Result):
-    """The result of a teacher; what only a training has is None for others."""
+    """The result of a teacher; what only a training has is None for others.
+
+    Example:
+        run.teacher("shapes").result().metrics["top1"]
+    """
 
     task: str
     kind: str
@@ -61,7 +73,11 @@ class TeacherResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origins(Result):
-    """Numbers of sampled images whose label is ground truth, a pseudo label, or missing."""
+    """Numbers of sampled images whose label is ground truth, a pseudo label, or missing.
+
+    Example:
+        Origins(true=0, pseudo=940, missing=60)
+    """
 
     true: int
     pseudo: int
@@ -79,6 +95,9 @@ class StudentResult(Result):
 
     Raises:
         ValueError: a part has no value of a head that another part has.
+
+    Example:
+        run.student.result().tasks["shapes"].metrics["top1"]
     """
 
     loss_weights: Metrics
@@ -101,7 +120,11 @@ class StudentResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundScores(Result):
-    """The scores of one self-training round's student."""
+    """The scores of one self-training round's student.
+
+    Example:
+        run.rounds.result().rounds[0].mean
+    """
 
     round: int
     validation: Counts
@@ -111,7 +134,11 @@ class RoundScores(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundsResult(StudentResult):
-    """The result of the best student of all rounds, why they stopped, and the scores of each."""
+    """The result of the best student of all rounds, why they stopped, and the scores of each.
+
+    Example:
+        run.rounds.result().stopped  # "all 3 rounds are made"
+    """
 
     rounds: list[RoundScores]
     best: int
@@ -120,7 +147,11 @@ class RoundsResult(StudentResult):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfSupervisedResult(Result):
-    """The result of a self-supervised method."""
+    """The result of a self-supervised method.
+
+    Example:
+        run.self_supervised("simclr").result().metrics["accuracy"]
+    """
 
     method: str
     metrics: Metrics
@@ -132,7 +163,11 @@ class SelfSupervisedResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelsResult(Result):
-    """The result of a pseudo-label dataset; class_counts are those of `counted` images."""
+    """The result of a pseudo-label dataset; class_counts are those of `counted` images.
+
+    Example:
+        run.labels("shapes", "pool").result().labelled
+    """
 
     teacher_sha256: str
     images: int
@@ -148,7 +183,11 @@ class LabelsResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeakageResult(Result):
-    """The result of a comparison with the test splits; by_set is {transfer: images}."""
+    """The result of a comparison with the test splits; by_set is {transfer: images}.
+
+    Example:
+        LeakageResult(images=2000, unreadable=0, left_out=3, by_set={"dev_boxes": 3})
+    """
 
     images: int
     unreadable: int
@@ -158,7 +197,11 @@ class LeakageResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tried(Result):
-    """One learning rate of a sweep."""
+    """One learning rate of a sweep.
+
+    Example:
+        Tried(learning_rate=1e-3, metric="top1", value=0.4, metrics={"top1": 0.4}, error=None)
+    """
 
     learning_rate: float
     metric: str | None
@@ -174,6 +217,9 @@ class TransferResult(Result):
 
     Raises:
         ValueError: it is of a sweep, without the number of images that decided it.
+
+    Example:
+        run.transfer("dev_boxes", "student", "full-fpn-all", 0).result().value
     """
 
     set: str
@@ -209,6 +255,9 @@ class ExportResult(Result):
     Attributes:
         reloaded: {file: how like the student it is}.
         skipped: {file: why it was not written}.
+
+    Example:
+        run.export.result().reloaded["backbone.keras"]["difference"]
     """
 
     reloaded: dict[str, dict[str, float]]

@@ -10,8 +10,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError, damaged
-from must_keras.files import warn_once
+from must_keras.errors import DataError, UserError, damaged, warn_once
 from must_keras.inference.scoring import Scorer, labeled
 from must_keras.json_files import find_json, write_json
 from must_keras.ops.sampling import derived_seed
@@ -41,8 +40,8 @@ class Run:
             plan of what would be reused.
 
     Example:
-        >>> run = Run(recipe=recipe, path=pathlib.Path("runs/scenes"))  # doctest: +SKIP
-        >>> run.student.result().parameters  # doctest: +SKIP
+        run = Run(recipe=recipe, path=pathlib.Path("runs/scenes"))
+        run.student.result().parameters
         1183542
     """
 

@@ -9,7 +9,11 @@ from must_keras.runs.run import Run
 
 
 class Further(NamedTuple):
-    """A run within a run, and the stages to make there."""
+    """A run within a run, and the stages to make there.
+
+    Example:
+        Further(run.round(2, recipe), (teacher.STAGE, label.STAGE, student.STAGE))
+    """
 
     run: Run
     stages: tuple["Stage", ...]

@@ -34,7 +34,11 @@ VERSION = 2
 
 
 class Export(Stage):
-    """The export of the student: backbone.keras, neck.keras, and a SavedModel of all heads."""
+    """The export of the student: backbone.keras, neck.keras, and a SavedModel of all heads.
+
+    Example:
+        Executor((*earlier, Export()), load=load, workdir=path).make("export")
+    """
 
     name = "export"
 
@@ -116,6 +120,10 @@ class Comparison:
         difference: largest difference of a continuous output, relative to the output's size.
         agreement: smallest share of equal decisions, as pixels of a map or detections found by
             both; 1 where there are none.
+
+    Example:
+        >>> str(Comparison(difference=2e-6, agreement=1.0))
+        'largest relative difference 2.0e-06, equal decisions at least 100.0%'
     """
 
     difference: float

@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from must_keras import interruption
 from must_keras.config.teachers import AnyTeacher
 from must_keras.data.sources import Source, without_labels
-from must_keras.errors import DataError
+from must_keras.errors import DataError, warn
 from must_keras.inference import scoring
 from must_keras.progress import Progress, record
 from must_keras.pseudo_labels import checks, leakage, viewer
@@ -68,7 +67,11 @@ def writer_of(run: Run, teacher: AnyTeacher, source: Source) -> PseudoLabelWrite
 
 
 class Labels(Stage):
-    """The pseudo labels: one pass over each source for all of its teachers."""
+    """The pseudo labels: one pass over each source for all of its teachers.
+
+    Example:
+        [artifact.name for artifact in Labels().artifacts(run)]  # ["shapes for pool", ...]
+    """
 
     name = "label"
     folder = "labels"
@@ -111,7 +114,7 @@ class Labels(Stage):
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         for sentence in leakage.of_teachers(run):
-            print(f"warning: {sentence}", file=sys.stderr)
+            warn(f"{sentence}")
         for teacher in run.recipe.teachers:
             results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
             if results and not any(r is None or r.labelled for r in results.values()):
@@ -196,7 +199,7 @@ def _print_size(
     free = shutil.disk_usage(next(iter(artifacts.values())).folder).free / 1e9
     print(f"{source.name}: bytes an image: {sizes}; {needed:.2f} GB in all, {free:.0f} GB are free")
     if needed > free:
-        print(f"warning: the labels of {source.name} have no room on the disk", file=sys.stderr)
+        warn(f"the labels of {source.name} have no room on the disk")
 
 
 def _finish(
@@ -208,7 +211,7 @@ def _finish(
     untaught = run.teacher(teacher.name).result().untaught
     labeled = len(reader) - checks.write_quarantine(teacher, reader)
     if not labeled:
-        print(f"warning: {title}: not one of {len(reader)} images has a label", file=sys.stderr)
+        warn(f"{title}: not one of {len(reader)} images has a label")
     result = LabelsResult(
         teacher_sha256=reader.ledger["teacher_sha256"],
         images=len(reader),
@@ -235,7 +238,7 @@ def print_choices(run: Run, teachers: Sequence[AnyTeacher]) -> None:
         if kept:
             print(f"{title}: {thresholds.span(kept)}, for {len(kept)} of {len(chosen)} classes")
         if len(kept) < len(chosen):
-            print(f"warning: {title}: {thresholds.dropped(chosen)}", file=sys.stderr)
+            warn(f"{title}: {thresholds.dropped(chosen)}")
 
 
 def _threshold_table(run: Run, teacher: AnyTeacher) -> dict[str, Any] | None:

@@ -10,7 +10,11 @@ from must_keras.runs.stage import Stage
 
 
 class Leakage(Stage):
-    """The comparisons of what the student learns from with the test splits of the transfers."""
+    """The comparisons of what the student learns from with the test splits of the transfers.
+
+    Example:
+        [artifact.name for artifact in Leakage().artifacts(run)]  # ["pool", ...]
+    """
 
     name = "leakage"
     folder = "leaks"

@@ -13,7 +13,11 @@ from must_keras.runs.stage import Stage
 
 
 class Report(Stage):
-    """The values that all stages have found, in two files."""
+    """The values that all stages have found, in two files.
+
+    Example:
+        Report().conclude(run, stages.load())  # writes report.json and report.html
+    """
 
     name = "report"
 

@@ -50,7 +50,11 @@ def artifact(run: Run, method: SelfSupervised) -> Artifact:
 
 
 class SelfSupervision(Stage):
-    """The methods that a transfer starts from."""
+    """The methods that a transfer starts from.
+
+    Example:
+        [artifact.name for artifact in SelfSupervision().artifacts(run)]  # ["simclr"]
+    """
 
     name = "selfsup"
     by_all_workers = True

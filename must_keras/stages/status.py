@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from must_keras.errors import DataError
-from must_keras.files import warn_once
+from must_keras.errors import DataError, warn_once
 from must_keras.json_files import read_json
 from must_keras.runs import plan, pools
 from must_keras.runs.artifact import Artifact

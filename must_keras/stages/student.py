@@ -1,11 +1,11 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import ConcatenatedExamples, count_origins, labeled_shares
+from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
 from must_keras.inference.predictor import Predictor
@@ -62,7 +62,12 @@ def artifact(run: Run) -> Artifact:
 
 
 class Student(Stage):
-    """The student."""
+    """The student.
+
+    Example:
+        (artifact,) = Student().artifacts(run)
+        artifact.result().tasks["objects"].metrics["box_ap50"]
+    """
 
     name = "student"
     by_all_workers = True
@@ -187,5 +192,5 @@ def warned_shares(counts: Mapping) -> dict[str, float]:
     shares = labeled_shares(counts)
     for head, share in shares.items():
         if share < _LOW_SHARE:
-            print(f"warning: only {share:.0%} of images have a label of {head}", file=sys.stderr)
+            warn(f"only {share:.0%} of images have a label of {head}")
     return shares

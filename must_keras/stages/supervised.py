@@ -41,6 +41,9 @@ class Supervised(Stage):
 
     Heads, loss weights and start are the student's; a head without ground truth in any source, as
     that of an external teacher, is left out.
+
+    Example:
+        Supervised().is_wanted(run)  # whether "supervised" is among the recipe's starts
     """
 
     name = "supervised"

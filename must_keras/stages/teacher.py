@@ -41,7 +41,11 @@ def artifact(run: Run, teacher: AnyTeacher) -> Artifact:
 
 
 class Teachers(Stage):
-    """The teachers: trained here, or external ones that are scored where a set is given."""
+    """The teachers: trained here, or external ones that are scored where a set is given.
+
+    Example:
+        [artifact.name for artifact in Teachers().artifacts(run)]  # ["shapes", "objects"]
+    """
 
     name = "teacher"
     folder = "teachers"

@@ -16,7 +16,11 @@ from must_keras.transfer.trainer import TransferTrainer
 
 
 class Transfers(Stage):
-    """The transfer runs of all downstream sets."""
+    """The transfer runs of all downstream sets.
+
+    Example:
+        Transfers().report(run)["comparisons"]
+    """
 
     name = "transfer"
     folder = "transfers"

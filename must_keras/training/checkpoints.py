@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import pathlib
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ import keras
 import numpy as np
 
 from must_keras.arrays import read_arrays
-from must_keras.errors import DataError, UserError, damaged, reason
-from must_keras.files import replacing, warn_once
+from must_keras.errors import DataError, UserError, damaged, reason, warn, warn_once
+from must_keras.files import replacing
 from must_keras.runs.marks import CHECKPOINTS
 
 _KEPT = 3
@@ -80,7 +79,7 @@ class Checkpoints:
             try:
                 return self.read(_step(path))
             except DataError as error:
-                print(f"warning: {path} is damaged and not used: {error}", file=sys.stderr)
+                warn(f"{path} is damaged and not used: {error}")
         return None
 
     def read(self, step: int) -> Checkpoint:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from must_keras.errors import damaged
-from must_keras.files import unshare, warn_once
+from must_keras.errors import damaged, warn_once
+from must_keras.files import unshare
 from must_keras.json_files import appended_lines, short
 from must_keras.runs.marks import LOGGERS
 

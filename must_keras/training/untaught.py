@@ -5,11 +5,10 @@ stored as pseudo labels, scored, shown, served or exported: MultiTaskModel.untau
 every model that is saved contains the list.
 """
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, warn
 from must_keras.tasks.base import Task
 from must_keras.training.initialization import Start
 from must_keras.training.model import MultiTaskModel
@@ -95,7 +94,7 @@ def tell(title: str, found: Untaught) -> None:
     """Print one warning for each output that is left out."""
     for head, parts in found.items():
         for part in parts:
-            print(f"warning: {title}: {sentence(head, part)}", file=sys.stderr)
+            warn(f"{title}: {sentence(head, part)}")
 
 
 def note(whose: str, part: str) -> str:

@@ -23,6 +23,10 @@ class TransferRun:
         protocol: the rules.
         start: what it starts from.
         seed: 0 and up.
+
+    Example:
+        first = next(transfer_runs(run, transfer))
+        first.artifact(run).result().value
     """
 
     transfer: Transfer

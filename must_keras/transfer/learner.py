@@ -27,6 +27,10 @@ class Learner:
         predictor: of the whole.
         training: how it is trained.
         features: from the whole's inputs to those of `fitted`; None: they are the same.
+
+    Example:
+        network = learner(model, training, ("backbone",), is_cached=True)
+        network.predictor(batches)
     """
 
     whole: MultiTaskModel

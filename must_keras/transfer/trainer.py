@@ -7,7 +7,6 @@ import collections
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from must_keras.config.recipe import Transfer
 from must_keras.data.examples import LabeledExamples, untaught
 from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits, permutation
-from must_keras.errors import UserError
+from must_keras.errors import UserError, warn
 from must_keras.inference.scoring import Scorer, headline
 from must_keras.json_files import read_json, write_json
 from must_keras.runs.artifact import Artifact
@@ -51,6 +50,11 @@ class TransferTrainer:
     Args:
         run: the run.
         transfer: the set.
+
+    Example:
+        trainer = TransferTrainer(run, transfer)
+        for one in transfer_runs(run, transfer):
+            trainer.run(one, one.artifact(run), models.get(one.start.name))
     """
 
     def __init__(self, run: Run, transfer: Transfer):
@@ -289,7 +293,7 @@ def choose(
             metrics, error = (validate() if is_chief() else {}), None
         except NonFiniteLossError as failure:
             metrics, error = {}, str(failure)
-            print(f"warning: learning rate {rate:g} is no choice: {error}", file=sys.stderr)
+            warn(f"learning rate {rate:g} is no choice: {error}")
         if is_chief():
             metric, value = next(iter(metrics.items()), (None, None))
             row = Tried(

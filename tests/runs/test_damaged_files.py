@@ -10,8 +10,7 @@ import pytest
 from fakes.results import finish
 from must_keras import stages
 from must_keras.analysis import combined, curves
-from must_keras.errors import DataError, UserError
-from must_keras.files import warn_once
+from must_keras.errors import DataError, UserError, warn_once
 from must_keras.inference.model import Model
 from must_keras.pseudo_labels import leakage
 from must_keras.pseudo_labels.store import PseudoLabelReader, PseudoLabelWriter

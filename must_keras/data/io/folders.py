@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.data.io.notices import Notes, warn
-from must_keras.errors import Path, UserError
+from must_keras.data.io.notices import Notes
+from must_keras.errors import Path, UserError, warn
 from must_keras.files import file_sha256, list_sha256
 
 # Hexadecimal digits of a digest of a folder's content.

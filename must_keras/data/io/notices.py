@@ -8,11 +8,10 @@ when it is added for the first time.
 import collections
 import contextlib
 import dataclasses
-import sys
 import threading
 from collections.abc import Iterator
 
-from must_keras.errors import Path
+from must_keras.errors import Path, warn
 
 # Files of a source in which a reader examines the meaning of numbers: training reads them again
 # and again.
@@ -116,11 +115,6 @@ def gathered() -> Iterator[None]:
                 for notices in _gathering:
                     notices.report()
                 _gathering.clear()
-
-
-def warn(message: str) -> None:
-    """Print a warning on stderr."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 # Of several sources: boxes that are left out.

@@ -18,11 +18,11 @@ from must_keras.data.io.coco_segmentations import (
 )
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
-from must_keras.data.io.notices import Notes, warn
+from must_keras.data.io.notices import Notes
 from must_keras.data.io.text_files import read_json
 from must_keras.data.sources.image_files import BoxFiles, BoxTable
 from must_keras.data.sources.source import LabelSpace, spaces
-from must_keras.errors import UserError
+from must_keras.errors import UserError, warn
 from must_keras.files import file_sha256
 from must_keras.tasks.detection.labels import masks_of_some
 

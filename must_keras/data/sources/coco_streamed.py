@@ -17,11 +17,10 @@ from must_keras.data.io.annotation_fields import Categories, Entry, entries, str
 from must_keras.data.io.folders import Path, existing_folder, label_digest
 from must_keras.data.io.images import read_triples, upright_size
 from must_keras.data.io.map_codes import looked_up
-from must_keras.data.io.notices import warn
 from must_keras.data.names import FileFinder, check_inside
 from must_keras.data.sources.image_files import BoxFiles, BoxTable, ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, spaces
-from must_keras.errors import UserError
+from must_keras.errors import UserError, warn
 from must_keras.files import file_sha256
 from must_keras.tasks.segmentation import IGNORE
 

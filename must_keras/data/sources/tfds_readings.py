@@ -33,6 +33,9 @@ class Reading(NamedTuple):
         read: {feature: array} to a stored label (see source.py), or None where the image has
             none. Only the features that it asks for are decoded.
         described: what the label depends on besides the data set, as plain data.
+
+    Example:
+        Reading(space, lambda example: {"class": int(example["label"])}, {"feature": "label"})
     """
 
     space: LabelSpace

@@ -5,7 +5,6 @@ The page's data is plain JSON: heads, images with their labels, disagreements.
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from must_keras import pages
 from must_keras.config.recipe import AnyTeacher, Recipe
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples
 from must_keras.data.sources import Source
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, warn
 from must_keras.files import replacing
 from must_keras.inference import visualization
 from must_keras.pseudo_labels.store import PseudoLabelReader
@@ -151,7 +150,7 @@ def complete_heads(run: Run) -> list[Head]:
 
 
 def _warn(error: Exception) -> None:
-    print(f"warning: not in the label viewer: {error}", file=sys.stderr)
+    warn(f"not in the label viewer: {error}")
 
 
 def spread_images(recipe: Recipe, heads: Sequence[Head], number: int) -> list[Place]:
