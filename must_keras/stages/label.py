@@ -114,7 +114,7 @@ class Labels(Stage):
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         for sentence in leakage.of_teachers(run):
-            warn(f"{sentence}")
+            warn(sentence)
         for teacher in run.recipe.teachers:
             results = {s.name: labels.result() for s, labels in run.label_sets(teacher)}
             if results and not any(r is None or r.labelled for r in results.values()):

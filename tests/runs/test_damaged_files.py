@@ -24,7 +24,7 @@ from must_keras.stages import rounds
 from must_keras.stages.status import status
 from must_keras.tasks import Classification
 from must_keras.training.diagnostics import replay
-from must_keras.transfer import trainer
+from must_keras.transfer import learning_rate_sweep
 from must_keras.transfer.grid import transfer_runs
 
 DAMAGES = {
@@ -94,7 +94,9 @@ def test_files_of_one_object(content, tmp_path):
     artifact = Artifact(folder=tmp_path / "artifact", find_inputs=lambda: {"a": 1})
     readers = {
         artifact.folder / "begun.json": artifact.resume,
-        artifact.folder / "validated.json": lambda: trainer._read_tried(artifact.folder),
+        artifact.folder / "validated.json": lambda: learning_rate_sweep._read_tried(
+            artifact.folder
+        ),
         tmp_path / "run.json": lambda: combined.read(tmp_path),
         tmp_path / "report.json": lambda: combined.read_report(tmp_path),
         tmp_path / "labels.json": lambda: Model.load(tmp_path / "saved_model", trusted=True),

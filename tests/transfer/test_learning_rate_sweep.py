@@ -11,7 +11,7 @@ from must_keras.runs.marks import CHECKPOINTS
 from must_keras.runs.results import TransferResult
 from must_keras.training.diagnostics import NonFiniteLossError
 from must_keras.training.loggers import Loggers
-from must_keras.transfer.trainer import choose, chosen_rate, tidy
+from must_keras.transfer.learning_rate_sweep import choose, chosen_rate, tidy
 
 
 def artifact_in(folder, start="random") -> Artifact:
