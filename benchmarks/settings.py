@@ -95,7 +95,7 @@ def noise_batch(
 
 
 def _noise_label(task: Any, size: int, batch: int, random: np.random.Generator) -> dict[str, Any]:
-    from must_keras.ops.views import letterbox
+    from must_keras.ops.letterboxing import letterbox
     from must_keras.tasks import Classification, Depth, Detection, Segmentation
 
     shape = (batch, size, size)

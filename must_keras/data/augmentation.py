@@ -15,7 +15,8 @@ from keras import ops
 
 from must_keras.errors import UserError
 from must_keras.ops import Tensor, sampling
-from must_keras.ops.views import View, letterbox, mirrored
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View, mirrored
 
 # Purposes of the random numbers that belong to one key.
 _VIEW, _COLOR, _CHANGES = 101, 102, 103

@@ -17,8 +17,9 @@ import tensorflow as tf
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.errors import DataError, UserError
 from must_keras.ops import sampling
+from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
 from must_keras.ops.resampling import sample_array
-from must_keras.ops.views import PADDING_COLOR, View, letterbox, mirrored, visible_area
+from must_keras.ops.views import View, mirrored, visible_area
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
 

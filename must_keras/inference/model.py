@@ -18,7 +18,8 @@ from must_keras.json_files import read_json
 from must_keras.modeling.fpn import any_size
 from must_keras.modeling.loading import load_model
 from must_keras.ops.graph_resampling import letterbox_images
-from must_keras.ops.views import letterbox, visible_area
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import visible_area
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE, NECK

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from must_keras.files import replacing
-from must_keras.ops.views import cut
+from must_keras.ops.letterboxing import cut
 from must_keras.tasks.base import Task
 from must_keras.tasks.visualization import enlarge, font
 

@@ -6,8 +6,9 @@ repeats OpenCV's arithmetic with gathers, sums and products, all of which have a
 
 import tensorflow as tf
 
+from must_keras.ops.letterboxing import PADDING_COLOR
 from must_keras.ops.resampling import block_side, is_rescaled, is_shown
-from must_keras.ops.views import PADDING_COLOR, View
+from must_keras.ops.views import View
 
 # OpenCV's fixed-point weights are multiples of 1 / 2048.
 _UNIT = 2048.0

@@ -31,7 +31,8 @@ class Report(Stage):
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # matplotlib is slow to import.
         from must_keras import report
-        from must_keras.report import results, transfers
+        from must_keras.report import results
+        from must_keras.report.sections import transfers
 
         # The thresholds may have moved since the labels were made.
         viewer.write(run)

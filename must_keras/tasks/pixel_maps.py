@@ -10,7 +10,8 @@ from keras import ops
 
 from must_keras.modeling.heads import PixelHead
 from must_keras.ops import maps
-from must_keras.ops.views import View, cut, sample
+from must_keras.ops.letterboxing import cut
+from must_keras.ops.views import View, sample
 from must_keras.tasks import base
 from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost

@@ -9,7 +9,8 @@ from must_keras.data import pipeline
 from must_keras.data.augmentation import Augmentation
 from must_keras.errors import DataError, UserError
 from must_keras.ops import sampling
-from must_keras.ops.views import PADDING_COLOR, View, letterbox, visible_area, warp_boxes
+from must_keras.ops.letterboxing import PADDING_COLOR, letterbox
+from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks import Classification, Segmentation
 
 CLASSES = ("a", "b", "c")

@@ -9,8 +9,9 @@ import sampled_views
 from must_keras.data.augmentation import GEOMETRIC, PHOTOMETRIC, Augmentation, RandAugment
 from must_keras.data.pipeline import sample_image
 from must_keras.errors import UserError
+from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.masks import paste
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.views import View
 from must_keras.runs.fingerprint import describe
 from must_keras.tasks import Depth, Detection, Normals, Segmentation
 

@@ -11,7 +11,8 @@ from fakes.random_examples import NORM, PARTS
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.inference.model import neck_of, serve
 from must_keras.inference.predictor import Predictor
-from must_keras.ops.views import letterbox, visible_area
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import visible_area
 from must_keras.training.model import build_model
 from must_keras.training.network import Network
 

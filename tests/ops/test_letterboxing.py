@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from must_keras.data.pipeline import sample_image
 from must_keras.ops.graph_resampling import letterbox_images
+from must_keras.ops.letterboxing import PADDING_COLOR, cut, letterbox
 from must_keras.ops.resampling import block_side, is_rescaled, is_shown
-from must_keras.ops.views import PADDING_COLOR, cut, letterbox, visible_area
+from must_keras.ops.views import visible_area
 
 # Height and width of an image, by what is special about it at 64 x 64 pixels.
 SIZES = {

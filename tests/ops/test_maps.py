@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from must_keras.ops import maps
-from must_keras.ops.views import cut
+from must_keras.ops.letterboxing import cut
 
 
 def test_resizing_has_half_pixel_centers():

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.resampling import sample_array
 from must_keras.ops.views import (
     View,
     fractions_to_input,
     is_mirrored,
-    letterbox,
     sample,
     visible_area,
     warp_boxes,

@@ -24,7 +24,7 @@ from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import ResNet
 from must_keras.pseudo_labels import duplicates, leakage, training_set
 from must_keras.pseudo_labels.store import PseudoLabelReader
-from must_keras.report.labels import left_out_images
+from must_keras.report.sections.labels import left_out_images
 from must_keras.runs import pools
 from must_keras.runs.run import Run
 from must_keras.self_supervised import SimCLR

@@ -18,7 +18,7 @@ from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
 from must_keras.pseudo_labels import checks, training_set
-from must_keras.report import heads as on_the_page
+from must_keras.report.sections import heads as on_the_page
 from must_keras.runs.marks import PREDICTION_COUNTS
 from must_keras.runs.run import Run
 from must_keras.stages import student as student_stage

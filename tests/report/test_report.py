@@ -15,9 +15,9 @@ from must_keras.config.transfers import Protocol
 from must_keras.data.sources import FolderPerClass
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
-from must_keras.report import heads, labels, transfers
 from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
+from must_keras.report.sections import heads, labels, transfers
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Segmentation
 

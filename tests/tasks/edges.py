@@ -14,7 +14,7 @@ from keras import ops
 
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.ops import maps
-from must_keras.ops.views import cut
+from must_keras.ops.letterboxing import cut
 from must_keras.tasks import base
 from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Spec

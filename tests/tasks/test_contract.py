@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from must_keras import tasks
 from must_keras.errors import UserError
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
 from must_keras.tasks.thresholds import DROPPED

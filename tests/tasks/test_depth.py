@@ -7,7 +7,8 @@ from scipy import optimize
 from fakes.few_layers import NETWORK
 from must_keras.errors import UserError
 from must_keras.ops import maps
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.depth import Depth, to_relative
 from must_keras.tasks.summaries import Framing
 from must_keras.training.model import build_model

@@ -6,7 +6,8 @@ import tensorflow as tf
 from keras import ops
 
 from must_keras.errors import UserError
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.detection import Detection
 from must_keras.tasks.thresholds import DROPPED
 

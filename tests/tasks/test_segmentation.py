@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from must_keras.errors import UserError
 from must_keras.ops import maps
-from must_keras.ops.views import View, letterbox
+from must_keras.ops.letterboxing import letterbox
+from must_keras.ops.views import View
 from must_keras.tasks.segmentation import IGNORE, Segmentation
 
 CLASSES = ("wall", "floor", "ball")

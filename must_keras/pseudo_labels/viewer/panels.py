@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.maps import encode_png
-from must_keras.ops.views import letterbox
 from must_keras.pages import data_uri
 from must_keras.tasks.base import Task
 from must_keras.tasks.summaries import Pixels, Ranking, Regions, Sketch

@@ -1,0 +1,20 @@
+"""The sections of report.html, in their order: functions that yield its HTML."""
+
+from must_keras.report.sections import heads, labels, transfers
+
+# (heading, function that yields the HTML), in their order; a section without any is left out.
+SECTIONS = (
+    ("", transfers.conclusion),
+    ("", transfers.overview),
+    ("Transfer runs: the same budget from every start", transfers.protocols),
+    ("Teachers and student on the test splits of the teachers' own sets", heads.scores),
+    ("Baselines", heads.baselines),
+    ("Self-training rounds: each student labels for the next", heads.rounds),
+    ("Each head", heads.each_head),
+    ("Pseudo-label datasets", labels.datasets),
+    ("Where the student's labels come from", labels.label_origins),
+    ("Data leakage: training images that are also in test splits", labels.left_out_images),
+    ("Training curves", heads.training_curves),
+    ("Downstream predictions", transfers.downstream_predictions),
+    ("Samples of every set", labels.samples),
+)
