@@ -302,7 +302,11 @@ def _by_tfds(
 ) -> Splits:
     """Carve TFDS's split "train" of a data set; `test` is TFDS's name of the test split."""
     builder = tfds_builder(dataset, data_dir)
-    labels = {head: reading(builder)}
-    train = TfdsSource(name=name, builder=builder, split="train", labels=labels)
-    held_out = TfdsSource(name=f"{name}_test", builder=builder, split=test, labels=labels)
+    # A reading for each: what it notices is of one source's files.
+    train, held_out = (
+        TfdsSource(
+            name=f"{name}{end}", builder=builder, split=split, labels={head: reading(builder)}
+        )
+        for end, split in (("", "train"), ("_test", test))
+    )
     return carved(train, held_out, max_validation=max_validation, seed=seed)

@@ -79,7 +79,7 @@ class Results:
         line: dict[str, Any] = {"name": name, "file": str(file), **size, "picture": picture}
         shrunk = Image.fromarray(image)
         shrunk.thumbnail((_MAX_SIDE, _MAX_SIDE))
-        small = np.asarray(shrunk)
+        small = np.array(shrunk)  # A task may draw into it.
         row = [visualization.captioned(enlarge(small), name)]
         for task in self._tasks:
             prediction = outputs[task.name]

@@ -33,8 +33,6 @@ _COUNTED = 512
 # The first images of a source that are compared.
 _COMPARED = 512
 _SHOWN = 6
-# The head of pseudo labels beside that of ground truth; unlike any other's name.
-_PSEUDO = "(pseudo labels)"
 
 _TIMED_BATCHES = 8
 # Images that are looked up to know how many are labeled, and how large a label is.
@@ -58,6 +56,11 @@ def measure(recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader) -> d
     }
 
 
+def _beside(task: Task) -> Task:
+    """Return the head of pseudo labels beside that of ground truth; unlike any other's name."""
+    return dataclasses.replace(task, name=f"{task.name} (pseudo labels)")
+
+
 def _quality(
     recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader
 ) -> dict[str, float | None] | None:
@@ -71,14 +74,14 @@ def _quality(
     """
     task, source = teacher.task, reader.source
     truth = _truth(recipe, source, task)
-    heads = [dataclasses.replace(task, name=_PSEUDO)]
+    heads = [_beside(task)]
     count, batch = len(source), 1
     if truth is not None:
         heads = [task, *heads]
         count, batch = min(_COMPARED, count), recipe.evaluation_batch
     filled = reader.filled[reader.filled < count]
     shown = filled[visualization.spread(_SHOWN, len(filled))].tolist() or [0]
-    pseudo = {_PSEUDO: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    pseudo = {heads[-1].name: PseudoLabels(reader=reader, threshold=teacher.threshold)}
     batches = evaluation_batches(
         LabeledExamples(TolerantSource(source if truth is None else truth), heads, pseudo),
         heads,
@@ -194,7 +197,7 @@ def _difference(
 ) -> dict[str, float | None]:
     """Return the task's metrics of pseudo labels, with the other dataset as ground truth."""
     task = teacher.task
-    heads = [task, dataclasses.replace(task, name=_PSEUDO)]
+    heads = [task, _beside(task)]
     pseudo = {
         head.name: PseudoLabels(reader=reader, threshold=teacher.threshold)
         for head, reader in zip(heads, (other, mine), strict=True)

@@ -220,11 +220,16 @@ class Executor:
         if not stage.by_all_workers:
             self._on_chief(self._make_alone, stage, run, only)
             return
-        artifacts, found = _selected(stage, run, only), []
+        found: dict[Artifact, bool] = {}
+
+        def look() -> None:
+            found.update((one, _is_complete(one)) for one in _selected(stage, run, only))
+
         # The others stop with the chief's error here; within the scope they would wait for it.
-        self._on_chief(lambda: found.extend(map(_is_complete, artifacts)))
+        self._on_chief(look)
+        artifacts = list(found) or _selected(stage, run, only)
         with self._devices.scope():
-            answers = [broadcast_from_chief(lambda i=i: found[i]) for i in range(len(artifacts))]
+            answers = [broadcast_from_chief(lambda one=one: found[one]) for one in artifacts]
             self._make_pending(stage, run, artifacts, answers)
             wait_for_all()
 

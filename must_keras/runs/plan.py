@@ -169,9 +169,11 @@ def _planned(
     """
     planned = functools.partial(Planned, artifact=artifact)
     blocked = functools.partial(planned, action=Action.BLOCK)
-    difference = artifact.difference()
+    # What starts afresh does not mind what it left.
+    is_compared = artifact.is_there or not artifact.restarts
+    difference = artifact.difference() if is_compared else None
     if not artifact.is_there:
-        if difference is not None and not artifact.restarts:
+        if difference is not None:
             return blocked(why=f"contains unfinished work that was begun {difference}")
         other = artifact.reusable()
         if other is not None:

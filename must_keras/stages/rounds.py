@@ -109,13 +109,15 @@ class Rounds(Stage):
                         group="",
                         needs=(student.artifact(last.run), *artifact.needs),
                     )
-        # The students of further rounds are made by this stage.
+        # Other stages make the first student; of complete rounds it may have been deleted since.
+        is_needed = run.student.is_there or not run.rounds.is_there
+        first = [student.artifact(run)] if is_needed else []
         further = [student.artifact(one.run) for one in begun[1:] if one.run.student.is_there]
         yield run.rounds.declare(
             stage=self.name,
             name="the best student",
             find_inputs=lambda: _inputs(begun_rounds(run)),
-            needs=(student.artifact(run), *further),
+            needs=(*first, *further),
             is_renewed=True,
             restarts=True,
         )

@@ -191,7 +191,7 @@ class Task(abc.ABC):
         Every class of task that was imported is considered, those of a recipe's own file too.
         """
         for task in subclasses(Task):
-            if kind in (task.kinds or (task.kind,)):
+            if kind and kind in (task.kinds or (task.kind,)):
                 given = {"name": name, "kind": kind, "classes": classes}
                 known = {field.name for field in dataclasses.fields(task)}
                 return task(**{key: given[key] for key in given.keys() & known})

@@ -141,8 +141,8 @@ class MapRecords(base.Records):
 
     def from_label(self, stored: Stored) -> dict[str, Any]:
         """Return the record; a map with a side above `maps.MAX_STORED_SIDE` gets coarser."""
-        side = maps.MAX_STORED_SIDE
-        return self.encode({key: maps.shrink(np.asarray(stored[key]), side) for key in stored})
+        keys, side = self.task.labels.stored_spec(), maps.MAX_STORED_SIDE
+        return self.encode({key: maps.shrink(np.asarray(stored[key]), side) for key in keys})
 
 
 class MapExternal(base.External):

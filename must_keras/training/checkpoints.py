@@ -126,8 +126,11 @@ class Checkpoints:
         Raises:
             OSError: it could not be written.
         """
-        writing, self._writing = self._writing, None
+        writing = self._writing
         if writing is not None:
+            # An interruption here leaves it to the next wait.
+            concurrent.futures.wait([writing])
+            self._writing = None
             writing.result()
 
     def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:

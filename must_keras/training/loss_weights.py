@@ -52,9 +52,6 @@ class LearnedWeights(keras.Layer):
 
     Variables of one axis are not decayed (see optimizers.py).
 
-    Args:
-        tasks: the heads; see Uncertainty for the formula.
-
     Example:
         learned = Uncertainty().learner(tasks)
         total = sum(learned.factors()[name] * loss for name, loss in losses.items())
@@ -62,17 +59,9 @@ class LearnedWeights(keras.Layer):
 
     """
 
-    def __init__(self, tasks: Sequence[Task]):
-        super().__init__(name="loss_uncertainty", dtype=full())
-        self._constants = {task.name: _constant(task) for task in tasks}
-        self.log_variances = self.add_weight(
-            shape=(len(tasks),), initializer="zeros", dtype=full(), name="log_variances"
-        )
-
     def factors(self) -> dict[str, Tensor]:
         """Return {head: factor of its loss}, scalars."""
-        precisions, constants = ops.exp(-self.log_variances), enumerate(self._constants.items())
-        return {name: constant * precisions[i] for i, (name, constant) in constants}
+        raise NotImplementedError
 
     def penalty(self, labeled: Mapping[str, Tensor]) -> Tensor:
         """Return the term of the loss that keeps weights from vanishing: a scalar.
@@ -80,8 +69,7 @@ class LearnedWeights(keras.Layer):
         Args:
             labeled: {head: 1.0 where the batch has a label for it, else 0.0}.
         """
-        heads = enumerate(self._constants)
-        return sum(0.5 * self.log_variances[i] * labeled[name] for i, name in heads)
+        raise NotImplementedError
 
 
 class Weighting(abc.ABC):
@@ -177,8 +165,25 @@ class Uncertainty(Weighting):
         return {h.task.name: Weight(value=_constant(h.task), source="learned") for h in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
-        return LearnedWeights(tasks)
+        return _LogVariances(tasks)
 
 
 def _constant(task: Task) -> float:
     return 0.5 if task.head.is_regression else 1.0
+
+
+class _LogVariances(LearnedWeights):
+    def __init__(self, tasks: Sequence[Task]):
+        super().__init__(name="loss_uncertainty", dtype=full())
+        self._constants = {task.name: _constant(task) for task in tasks}
+        self.log_variances = self.add_weight(
+            shape=(len(tasks),), initializer="zeros", dtype=full(), name="log_variances"
+        )
+
+    def factors(self) -> dict[str, Tensor]:
+        precisions, constants = ops.exp(-self.log_variances), enumerate(self._constants.items())
+        return {name: constant * precisions[i] for i, (name, constant) in constants}
+
+    def penalty(self, labeled: Mapping[str, Tensor]) -> Tensor:
+        heads = enumerate(self._constants)
+        return sum(0.5 * self.log_variances[i] * labeled[name] for i, name in heads)

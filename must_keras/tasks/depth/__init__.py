@@ -254,13 +254,19 @@ class Records(pixel_maps.MapRecords):
             "scale": Spec((), "float32"),
         }
 
+    def from_label(self, stored: Stored) -> dict[str, Any]:
+        # A label says that a pixel is unknown by a depth of 0; a prediction may be 0, or below.
+        depth = np.asarray(stored["depth"], np.float32)
+        return super().from_label({"depth": np.where(depth > 0, depth, np.nan)})
+
     def encode(self, found: Arrays) -> dict[str, Any]:
         """Return depth to within half a step, 1/65535 of the range.
 
-        Where some pixels are unknown, the range begins at 0, which is stored for them alone.
+        Where some pixels are unknown, not finite, the range begins at 0, which is stored for them
+        alone.
         """
         depth = found["depth"].astype(np.float32)
-        known = np.isfinite(depth) & (depth > 0)
+        known = np.isfinite(depth)
         depth = np.where(known, depth, np.float32(0))
         offset = depth.min()
         scale = np.float32(max(float(depth.max() - offset) / 65535.0, 1e-12))
