@@ -178,9 +178,10 @@ def _planned(
         other = artifact.reusable()
         if other is not None:
             return planned(action=Action.REUSE, other=other)
+        if artifact.restarts:
+            return planned(action=Action.MAKE)
         is_begun = artifact.made_from() is not None or any(artifact.folder.glob("**/progress.json"))
-        resumes = is_begun and not artifact.restarts
-        return planned(action=Action.RESUME if resumes else Action.MAKE)
+        return planned(action=Action.RESUME if is_begun else Action.MAKE)
     if artifact.is_renewed:
         is_outdated = missing or artifact.result_of(artifact.inputs) is None
         return planned(action=Action.RENEW if is_outdated else Action.KEEP)

@@ -86,6 +86,14 @@ def test_all_that_another_run_has_is_reused_at_once(run, tmp_path):
     assert not of(mine).reuse()
 
 
+def test_what_starts_afresh_does_not_mind_what_it_left(run):
+    folder = run.leakage("pool").folder
+    (folder / "finished.json").unlink()
+    (folder / "begun.json").write_text("")
+    (item,) = (i for i in of(run, "label").items if i.artifact.folder == folder)
+    assert item.action is Action.MAKE
+
+
 @pytest.fixture
 def mine(run, tmp_path, monkeypatch) -> Run:
     """A new run that reuses the complete one, whose data are not checked."""

@@ -302,6 +302,17 @@ def test_more_rounds_go_on_with_those_that_are_made(whole, recipe):
     assert next_round(more).path == whole.path / "rounds" / "3"
 
 
+def test_transfers_stay_where_the_first_student_of_complete_rounds_is_gone(whole):
+    aside = whole.path / "aside"
+    whole.student.folder.rename(aside)
+    found = plan.of(whole, STAGES, "transfer")
+    aside.rename(whole.student.folder)
+    actions = {
+        item.artifact.stage: item.action for item in found.items if "rounds" in item.artifact.name
+    }
+    assert actions["transfer"] is plan.Action.KEEP
+
+
 def test_another_student_names_what_it_has_taught(whole):
     changed = whole.student.model_path
     kept = changed.read_bytes()

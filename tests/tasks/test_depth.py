@@ -308,7 +308,7 @@ def test_a_record_has_sixteen_bits(low_high):
     np.testing.assert_allclose(decoded, depth, atol=0.51 * step + 1e-6 * depth.max())
 
 
-@pytest.mark.parametrize("unknown", [0.0, -1.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("unknown", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("task", [METRIC, RELATIVE])
 def test_an_unknown_pixel_of_an_external_model_leaves_the_others_as_they_are(task, unknown):
     depth = np.float32([[2.0, unknown], [4.0, 1.0]])
@@ -316,6 +316,21 @@ def test_an_unknown_pixel_of_an_external_model_leaves_the_others_as_they_are(tas
     decoded = task.records.to_label(record, None)["depth"]
     np.testing.assert_allclose(decoded, [[2.0, 0.0], [4.0, 1.0]], atol=4.0 / 65535)
     assert decoded[0, 1] == 0.0
+
+
+@pytest.mark.parametrize("low", [0.0, -0.5, 1e-6])
+def test_a_predicted_depth_may_be_nothing_or_less(low):
+    depth = np.float32([[low, 0.2], [1.0, 3.0]])
+    record = RELATIVE.records.from_prediction({"depth": depth}, np.array([0, 0, 2, 2]), (2, 2))
+    assert record["offset"] == np.float32(low)
+    decoded = RELATIVE.records.to_label(record, None)["depth"]
+    np.testing.assert_allclose(decoded, depth, atol=0.51 * (3.0 - low) / 65535)
+    assert decoded[0, 0] == np.float32(low)
+
+
+def test_only_the_depth_of_a_label_is_read():
+    stored = {"depth": np.ones((2, 2), np.float32), "labelled": np.float32(1)}
+    assert METRIC.records.from_label(stored)["offset"] == 1.0
 
 
 def test_a_threshold_is_an_error():
