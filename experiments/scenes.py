@@ -65,6 +65,7 @@ def recipe(
     teachers: tuple[str, ...] = TEACHERS,
     pool_times: int = 1,
     box_threshold: float = 0.3,
+    ignore_boxes_from: float | None = None,
     map_threshold: float = 0.5,
     hard_classes: bool = False,
     union: bool = True,
@@ -102,6 +103,7 @@ def recipe(
         teachers: which of the four; the student has their heads.
         pool_times: the pool has so many times pool_images; a larger one begins with the smaller.
         box_threshold: pseudo boxes of a lower score are dropped.
+        ignore_boxes_from: pseudo boxes with a score from this up to the threshold are ignored.
         map_threshold: pixels of pseudo maps of a lower probability are ignored.
         hard_classes: whether the first class stands for the shapes teacher's distribution.
         union: whether the student also sees the teachers' training sets.
@@ -177,6 +179,7 @@ def recipe(
             training=training(teacher_steps * 3 // 2),
             # The paper's 0.5 belongs to a converged teacher; this one is rarely so sure.
             threshold=box_threshold,
+            ignore_from=ignore_boxes_from,
         ),
         Teacher(
             name="surfaces",

@@ -41,6 +41,7 @@ class ImportedLabels(AnyTeacher):
         origin: who made them, and how: a sentence or an address, for the ledger.
         loss_weight: of the student's head, since no rule fits labels of an unknown origin.
         threshold: numbers, see recipe.Teacher. What comes without a score is sure.
+        ignore_from: see recipe.Teacher.
         sets: a labeled set to score the student's head on; None: there is none.
         pool: the name of the pool that they are of; None: every pool that has images of theirs.
 
@@ -61,6 +62,7 @@ class ImportedLabels(AnyTeacher):
     origin: str
     loss_weight: float
     threshold: Threshold | AtPrecision = None
+    ignore_from: float | None = None
     sets: Splits | None = None
     pool: str | None = None
     predicts: ClassVar[bool] = False

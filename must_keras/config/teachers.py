@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from must_keras.data.examples import PseudoLabels, Records
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -35,6 +36,8 @@ class AnyTeacher(abc.ABC):
         sets: labeled images to train or score it on; None: there are none.
         threshold: pseudo labels below it are dropped as the task defines; None: all are used. One
             for all classes, one for each, or AtPrecision(0.8).
+        ignore_from: predictions with a score from this up to the threshold are ignored where they
+            would be background (of boxes alone); None: they are background.
         loss_weight: of the student's head; None: the student's rule gives it.
         is_trained_here: whether a run trains it.
         predicts: whether it is a model that predicts from images; False: its labels exist.
@@ -50,6 +53,7 @@ class AnyTeacher(abc.ABC):
     task: Task
     sets: Splits | None
     threshold: Threshold | AtPrecision
+    ignore_from: float | None
     loss_weight: float | None
     is_trained_here: ClassVar[bool] = False
     predicts: ClassVar[bool] = True
@@ -84,6 +88,11 @@ class AnyTeacher(abc.ABC):
         """Return the threshold of each class, [K] float64, where they are given."""
         given = self.task.records.floor if self.threshold is None else self.threshold
         return np.broadcast_to(np.asarray(given, np.float64), (len(self.task.classes),))
+
+    def pseudo_labels(self, reader: Records) -> PseudoLabels:
+        """Return a pseudo-label dataset of it, to be read at its thresholds."""
+        threshold, ignore_from = self.threshold, self.ignore_from
+        return PseudoLabels(reader=reader, threshold=threshold, ignore_from=ignore_from)
 
     def predictor(
         self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
@@ -169,6 +178,7 @@ class Teacher(AnyTeacher):
         sets: its images.
         training: its training config.
         threshold: see AnyTeacher.
+        ignore_from: see AnyTeacher.
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
 
@@ -191,6 +201,7 @@ class Teacher(AnyTeacher):
     sets: Splits
     training: TrainingConfig
     threshold: Threshold | AtPrecision = None
+    ignore_from: float | None = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
     is_trained_here: ClassVar[bool] = True
@@ -248,6 +259,7 @@ class ExternalTeacher(AnyTeacher):
         model: the model, its input and its outputs.
         loss_weight: of the student's head, since no rule fits a training that is not known.
         threshold: see AnyTeacher.
+        ignore_from: see AnyTeacher.
         sets: a labeled set to score it on; None: it is not scored.
 
     Raises:
@@ -265,6 +277,7 @@ class ExternalTeacher(AnyTeacher):
     model: ExternalModel
     loss_weight: float
     threshold: Threshold | AtPrecision = None
+    ignore_from: float | None = None
     sets: Splits | None = None
 
     def __post_init__(self) -> None:

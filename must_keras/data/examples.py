@@ -36,7 +36,12 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    """A pseudo-label dataset and the threshold with which it is read.
+    """A pseudo-label dataset and the thresholds with which it is read.
+
+    Attributes:
+        reader: of the dataset.
+        threshold: see Records.to_label of the task.
+        ignore_from: the same; None: the task's labels are read without it.
 
     Example:
         PseudoLabels(reader=PseudoLabelReader(folder, source, task), threshold=0.5)
@@ -44,6 +49,12 @@ class PseudoLabels:
 
     reader: Records
     threshold: Threshold
+    ignore_from: float | None = None
+
+    def label(self, task: Task, index: int) -> Stored:
+        """Return the stored label of an image that has a record."""
+        more = {} if self.ignore_from is None else {"ignore_from": self.ignore_from}
+        return task.records.to_label(self.reader.read(index), self.threshold, **more)
 
 
 class LabeledExamples:
@@ -130,7 +141,7 @@ class LabeledExamples:
                 check_label(self._where(index), task, ground_truth[name])
                 labels[name], origins[name] = task.labels.adapt(ground_truth[name], kind), "true"
             elif pseudo is not None and not pseudo.reader.is_empty(index):
-                labels[name] = task.records.to_label(pseudo.reader.read(index), pseudo.threshold)
+                labels[name] = pseudo.label(task, index)
                 origins[name] = "pseudo"
             else:
                 labels[name], origins[name] = task.labels.missing(), "missing"

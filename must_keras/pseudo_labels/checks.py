@@ -13,7 +13,7 @@ import numpy as np
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.recipe import Recipe
 from must_keras.config.teachers import AnyTeacher
-from must_keras.data.examples import LabeledExamples, PseudoLabels, count_classes
+from must_keras.data.examples import LabeledExamples, count_classes
 from must_keras.data.pipeline import evaluation_batches
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError, not_allowed, warn
@@ -46,10 +46,11 @@ def measure(recipe: Recipe, teacher: AnyTeacher, reader: PseudoLabelReader) -> d
         {"threshold", "counted": of how many images "class_counts" are, "quality": see `_quality`}.
     """
     places = reader.filled[visualization.spread(_COUNTED, len(reader.filled))].tolist()
-    pseudo = {teacher.task.name: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    pseudo = {teacher.task.name: teacher.pseudo_labels(reader)}
     labels = LabeledExamples(without_labels(reader.source), [teacher.task], pseudo)
     return {
         "threshold": teacher.threshold,
+        "ignore_from": teacher.ignore_from,
         "counted": len(places),
         "class_counts": count_classes(labels, teacher.task, indices=places) if places else None,
         "quality": _quality(recipe, teacher, reader),
@@ -81,7 +82,7 @@ def _quality(
         count, batch = min(_COMPARED, count), recipe.evaluation_batch
     filled = reader.filled[reader.filled < count]
     shown = filled[visualization.spread(_SHOWN, len(filled))].tolist() or [0]
-    pseudo = {heads[-1].name: PseudoLabels(reader=reader, threshold=teacher.threshold)}
+    pseudo = {heads[-1].name: teacher.pseudo_labels(reader)}
     batches = evaluation_batches(
         LabeledExamples(TolerantSource(source if truth is None else truth), heads, pseudo),
         heads,
@@ -199,7 +200,7 @@ def _difference(
     task = teacher.task
     heads = [task, _beside(task)]
     pseudo = {
-        head.name: PseudoLabels(reader=reader, threshold=teacher.threshold)
+        head.name: teacher.pseudo_labels(reader)
         for head, reader in zip(heads, (other, mine), strict=True)
     }
     batches = evaluation_batches(

@@ -26,10 +26,9 @@ def of_student(run: Run) -> ConcatenatedExamples:
                     labels.folder,
                     f"has no complete labels of teacher {teacher.name!r}: run --stage=label first",
                 )
-            pseudo.setdefault(source.name, {})[teacher.task.name] = PseudoLabels(
-                reader=PseudoLabelReader(labels.folder, source, teacher.task),
-                threshold=run.resolved(teacher).threshold,
-            )
+            reader = PseudoLabelReader(labels.folder, source, teacher.task)
+            of_source = pseudo.setdefault(source.name, {})
+            of_source[teacher.task.name] = run.resolved(teacher).pseudo_labels(reader)
     recipe = run.recipe
     return examples(run, recipe.student_sources, recipe.tasks, title="the student", pseudo=pseudo)
 

@@ -176,6 +176,7 @@ class LabelsResult(Result):
     images_per_second: float | None
     untaught: list[str] | None = None
     threshold: Any
+    ignore_from: float | None = None
     counted: int
     class_counts: Counts | None
     quality: Metrics | None

@@ -102,7 +102,8 @@ class Labels(Stage):
         """Measure a complete dataset at a threshold that has moved; its labels stay."""
         teacher = run.resolved(run.recipe.teacher(artifact.group))
         set_origin(artifact.folder, teacher.provenance())
-        if artifact.result().threshold == describe(teacher.threshold):
+        was, now = artifact.result(), (describe(teacher.threshold), teacher.ignore_from)
+        if (was.threshold, was.ignore_from) == now:
             return
         source = next(
             source for source, labels in run.label_sets(teacher) if labels.folder == artifact.folder

@@ -42,6 +42,7 @@ def artifact(run: Run) -> Artifact:
         if not is_known or not all(run.is_resolvable(t) for t in recipe.teachers):
             return None
         resolved = [run.resolved(teacher) for teacher in recipe.teachers]
+        ignored = {t.name: t.ignore_from for t in resolved if t.ignore_from is not None}
         return {
             "version": VERSION,
             "seed": recipe.seed,
@@ -52,6 +53,7 @@ def artifact(run: Run) -> Artifact:
             "start": recipe.student.start.depends_on(recipe.network),
             "loss_weights": recipe.loss_weights(),
             "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
+            **({"ignore_from": ignored} if ignored else {}),
             "columns": {
                 "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
             },

@@ -305,6 +305,9 @@ class Records(Part, abc.ABC):
     takes_threshold: ClassVar[bool] = False
     """Whether `to_label` takes a threshold; `Metrics.scored_predictions` then has scores."""
 
+    takes_ignore_from: ClassVar[bool] = False
+    """Whether `to_label` takes `ignore_from`: what is below the threshold would be background."""
+
     @abc.abstractmethod
     def spec(self) -> dict[str, Spec]:
         """Return the keys of a record."""

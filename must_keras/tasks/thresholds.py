@@ -265,6 +265,8 @@ def rule_of(threshold: Threshold | AtPrecision) -> AtPrecision | None:
 def check_threshold(teacher: Any) -> None:
     """Raise UserError where a teacher's labels cannot be read with its threshold."""
     threshold, where = teacher.threshold, f"teacher {teacher.name!r}"
+    if teacher.ignore_from is not None:
+        _check_ignore_from(teacher, where)
     if rule_of(threshold) is None:
         teacher.task.records.check_threshold(threshold)
         return
@@ -274,6 +276,22 @@ def check_threshold(teacher: Any) -> None:
         raise UserError(f"{where} has no scores: a threshold cannot be chosen")
     if teacher.sets is None:
         raise UserError(f"{where}: AtPrecision chooses thresholds on validation images: give sets")
+
+
+def _check_ignore_from(teacher: Any, where: str) -> None:
+    """Raise UserError where nothing can be between `ignore_from` and a teacher's threshold."""
+    records, value = teacher.task.records, teacher.ignore_from
+    if not records.takes_ignore_from:
+        raise UserError.of(
+            where, "ignore_from", value, f"labels of kind {teacher.task.kind!r} have no background"
+        )
+    if teacher.threshold is None:
+        raise UserError.of(where, "ignore_from", value, "a threshold above it is needed")
+    given = rule_of(teacher.threshold) is None
+    highest = max(n for n in records.limits(teacher.threshold) if n != DROPPED) if given else 1.0
+    if not records.floor <= value < highest:
+        allowed = f"expected at least {records.floor:g} and less than the threshold, {highest:g}"
+        raise UserError.of(where, "ignore_from", value, allowed)
 
 
 def chosen_numbers(chosen: dict[str, Choice]) -> list[float]:

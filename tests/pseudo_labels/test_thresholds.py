@@ -286,8 +286,9 @@ def test_a_teacher_without_counts_is_seen_again_by_the_teacher_stage(pool, tmp_p
 def test_labels_without_scores_are_refused(pool, tmp_path):
     """One that says so; one that is sure of everything."""
     hard = types.SimpleNamespace(
-        name="hard", task=PARTS, sets=grays(), threshold=AtPrecision(0.8), has_scores=False
-    )
+        name="hard", task=PARTS, sets=grays(), threshold=AtPrecision(0.8), has_scores=False,
+        ignore_from=None,
+    )  # fmt: skip
     with pytest.raises(UserError, match="'hard' has no scores: a threshold cannot be chosen"):
         check_threshold(hard)
     check_threshold(types.SimpleNamespace(**(vars(hard) | {"threshold": 0.5})))
@@ -307,3 +308,62 @@ def test_a_threshold_cannot_be_chosen_for_every_teacher():
         foreign(far, lights, "metric", AtPrecision(0.8))
     # A class may be dropped by hand.
     assert segmenter((0.5, DROPPED)).threshold == (0.5, DROPPED)
+
+
+def test_what_may_be_an_object_is_ignored_by_the_student_alone(pool, tmp_path, capsys):
+    """Of 220, 170, 100 and 30: cats 0.86 and 0.67, dogs 0.61 and 0.88."""
+    item = detector(0.8)
+    before = labeled(recipe_of(pool, item), tmp_path / "run")
+    assert [label["boxes"]["ignore"].tolist() for label in seen(before)] == [
+        [False],
+        [],
+        [],
+        [False],
+    ]
+    inputs = student_stage.artifact(before).inputs
+    assert "ignore_from" not in inputs
+    files = {path: path.stat().st_mtime_ns for path in before.path.rglob("labels-*")}
+    after = recipe_of(pool, dataclasses.replace(item, ignore_from=0.65))
+    capsys.readouterr()
+    run = labeled(after, before.path)
+    assert "labels of boxes for pool: read at another threshold" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert run.labels("boxes", "pool").result().ignore_from == 0.65
+    assert [label["boxes"]["ignore"].tolist() for label in seen(run)] == [
+        [False],
+        [True],
+        [],
+        [False],
+    ]
+    assert student_stage.artifact(run).inputs == inputs | {"ignore_from": {"boxes": 0.65}}
+    make("label", run)
+    assert "another threshold" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            {"ignore_from": 0.9},
+            "ignore_from=0.9: expected at least 0.05 and less than the threshold, 0.5",
+        ),
+        ({"ignore_from": 0.01}, "ignore_from=0.01: expected at least 0.05"),
+        ({"ignore_from": float("nan")}, "ignore_from=nan: expected at least 0.05"),
+        (
+            {"ignore_from": 0.2, "threshold": None},
+            "ignore_from=0.2: a threshold above it is needed",
+        ),
+        ({"ignore_from": 1.0, "threshold": AtPrecision(0.8)}, "less than the threshold, 1"),
+    ],
+)
+def test_nothing_can_be_ignored_there(change, why):
+    with pytest.raises(UserError, match=f"teacher 'boxes': .*{why}") as found:
+        dataclasses.replace(detector(0.5), **change)
+    assert found.value.key == "ignore_from" and found.value.value == pytest.approx(
+        change["ignore_from"], nan_ok=True
+    )
+
+
+def test_maps_have_no_background_to_hide():
+    with pytest.raises(UserError, match="ignore_from=0.3: labels of kind 'map' have no background"):
+        segmenter(0.5, ignore_from=0.3)

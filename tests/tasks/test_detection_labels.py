@@ -275,3 +275,19 @@ def test_boxes_of_a_dropped_class_are_ignored_and_not_background():
     assert TASK.records.to_label(full, (0.6, DROPPED))["ignore"].tolist() == [False, True, True]
     with pytest.raises(UserError, match="threshold inf of class"):
         TASK.records.to_label(record, DROPPED)
+
+
+def test_boxes_that_may_be_objects_are_ignored():
+    record = record_of([0.9, 0.5, 0.45, 0.3, 0.2], [0, 1, 0, 1, 0])
+    label = TASK.records.to_label(record, 0.5, ignore_from=0.3)
+    assert label["classes"].tolist() == [0, 1, 0, 1]
+    assert label["ignore"].tolist() == [False, False, True, True]
+    # Each class has a threshold of its own; a dropped one is ignored as before.
+    label = TASK.records.to_label(record, (0.95, 0.4), ignore_from=0.4)
+    assert label["classes"].tolist() == [0, 1, 0] and label["ignore"].tolist() == [
+        True,
+        False,
+        True,
+    ]
+    label = TASK.records.to_label(record, (0.95, DROPPED), ignore_from=0.8)
+    assert label["classes"].tolist() == [0, 1, 1] and label["ignore"].all()

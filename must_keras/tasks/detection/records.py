@@ -26,6 +26,7 @@ class Records(base.Records):
     """
 
     takes_threshold: ClassVar[bool] = True
+    takes_ignore_from: ClassVar[bool] = True
 
     @property
     def floor(self) -> float:
@@ -79,7 +80,9 @@ class Records(base.Records):
         objects = dict(stored) | {"scores": scores}
         return _record(objects, order[:limit], truncated=len(order) > limit)
 
-    def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
+    def to_label(
+        self, record: Stored, threshold: Threshold, ignore_from: float | None = None
+    ) -> dict[str, np.ndarray]:
         """Return the boxes at or above the threshold of their class; the others are background.
 
         A truncated record whose lowest score is at least a threshold may lack objects: the whole
@@ -92,13 +95,18 @@ class Records(base.Records):
         Args:
             record: those of older versions ignore nothing.
             threshold: one for all classes, or one for each; DROPPED for one that is dropped.
+            ignore_from: boxes with a score from this up to the threshold are ignored, neither
+                objects nor background: they may be either. None: they are background.
         """
         limits = self.limits(threshold)
         scores = np.asarray(record["scores"], np.float32)
         labels = np.asarray(record["classes"], np.int32)
         ignore = _ignored(record)
+        is_sure = scores >= np.float32(limits)[labels]
         ignored = ignore | (limits == DROPPED)[labels]
-        keep = np.flatnonzero(ignored | (scores >= np.float32(limits)[labels]))
+        if ignore_from is not None:
+            ignored |= ~is_sure & (scores >= np.float32(ignore_from))
+        keep = np.flatnonzero(ignored | is_sure)
         boxes = np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep]
         masks = _masks(record, keep)
         labels, ignored = labels[keep], ignored[keep]
