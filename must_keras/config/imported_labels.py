@@ -70,7 +70,7 @@ class ImportedLabels(AnyTeacher):
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
-        expect(where, self, name=str, loss_weight=Real)
+        expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)

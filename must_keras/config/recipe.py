@@ -11,7 +11,7 @@ from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
 from must_keras.data.sources import Source, check_not_empty, pool_name
-from must_keras.errors import UserError, expect, expect_each, nearest
+from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
@@ -153,6 +153,7 @@ class Recipe:
             self._check_heads(pool)
         for teacher in self.teachers:
             teacher.check_pools([pool.source for pool in self.pools])
+            self._check_labels_of(teacher)
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
@@ -298,12 +299,29 @@ class Recipe:
 
     def sources_labeled_by(self, teacher: AnyTeacher) -> list[Source]:
         """Return the student's sources that a teacher labels."""
+        found, asked = self._can_label(teacher), teacher.labels_of
+        return [source for source in found if asked is None or pool_name(source) in asked]
+
+    def _can_label(self, teacher: AnyTeacher) -> list[Source]:
         pools = {pool.source.name for pool in self.pools}
         return [
             source
             for source in self.student_sources
             if teacher.labels_source(source, is_pool=source.name in pools)
         ]
+
+    def _check_labels_of(self, teacher: AnyTeacher) -> None:
+        """Raise UserError where a teacher is asked for labels of what it cannot label."""
+        where, asked = f"teacher {teacher.name!r}", teacher.labels_of
+        if asked is None:
+            return
+        expect_each(where, teacher, labels_of=str)
+        allowed = list(dict.fromkeys(pool_name(source) for source in self._can_label(teacher)))
+        for name in asked:
+            if name not in allowed:
+                raise not_allowed(f"{where}: labels_of={name!r}", name, allowed, key="labels_of")
+        if not asked:
+            raise UserError.of(where, "labels_of", asked, "at least one source is needed")
 
     def loss_weights(self) -> dict[str, Weight]:
         """Return {head: loss weight} of the student before its first step.

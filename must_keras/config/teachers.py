@@ -38,6 +38,7 @@ class AnyTeacher(abc.ABC):
             for all classes, one for each, or AtPrecision(0.8).
         ignore_from: predictions with a score from this up to the threshold are ignored where they
             would be background (of boxes alone); None: they are background.
+        labels_of: names of the sources that it labels; None: all that it can label.
         loss_weight: of the student's head; None: the student's rule gives it.
         is_trained_here: whether a run trains it.
         predicts: whether it is a model that predicts from images; False: its labels exist.
@@ -54,6 +55,7 @@ class AnyTeacher(abc.ABC):
     sets: Splits | None
     threshold: Threshold | AtPrecision
     ignore_from: float | None
+    labels_of: tuple[str, ...] | None = None
     loss_weight: float | None
     is_trained_here: ClassVar[bool] = False
     predicts: ClassVar[bool] = True
@@ -131,7 +133,7 @@ class AnyTeacher(abc.ABC):
 
     @abc.abstractmethod
     def labels_source(self, source: Source, *, is_pool: bool) -> bool:
-        """Return whether it labels a source of the student."""
+        """Return whether it can label a source of the student; see `labels_of`."""
 
     def label_inputs(self, network: Network, batch: int) -> dict[str, Any]:
         """Return what its labels depend on beside its digest, its task and the images."""
@@ -179,6 +181,7 @@ class Teacher(AnyTeacher):
         training: its training config.
         threshold: see AnyTeacher.
         ignore_from: see AnyTeacher.
+        labels_of: see AnyTeacher.
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
 
@@ -202,6 +205,7 @@ class Teacher(AnyTeacher):
     training: TrainingConfig
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
+    labels_of: tuple[str, ...] | None = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
     is_trained_here: ClassVar[bool] = True
@@ -209,7 +213,7 @@ class Teacher(AnyTeacher):
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
-        expect(where, self, name=str, loss_weight=Real | None)
+        expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)
         check_threshold(self)
         if not self.training.steps and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
@@ -260,6 +264,7 @@ class ExternalTeacher(AnyTeacher):
         loss_weight: of the student's head, since no rule fits a training that is not known.
         threshold: see AnyTeacher.
         ignore_from: see AnyTeacher.
+        labels_of: see AnyTeacher.
         sets: a labeled set to score it on; None: it is not scored.
 
     Raises:
@@ -278,12 +283,13 @@ class ExternalTeacher(AnyTeacher):
     loss_weight: float
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
+    labels_of: tuple[str, ...] | None = None
     sets: Splits | None = None
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, model=ExternalModel, sets=Splits | None)
-        expect(where, self, name=str, loss_weight=Real)
+        expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
         check_threshold(self)
         self.task.external.check_form(self.model.form)
         if self.model.class_ids is not None:

@@ -240,3 +240,41 @@ def test_thresholds_by_names_say_how_to_write_them(scenes):
         dataclasses.replace(teacher, threshold={first: 0.4})
     with pytest.raises(UserError, match=f"'{first}s' is of no class; did you mean '{first}'"):
         dataclasses.replace(teacher, threshold={f"{first}s": 0.4})
+
+
+def with_objects(scenes, **changes):
+    """The recipe with other values of the teacher of objects."""
+    teachers = [
+        dataclasses.replace(t, **changes) if t.name == "objects" else t for t in scenes.teachers
+    ]
+    return dataclasses.replace(scenes, teachers=tuple(teachers))
+
+
+def test_a_teacher_labels_what_it_is_asked_for(scenes):
+    def labeled(recipe):
+        return {t.name: [s.name for s in recipe.sources_labeled_by(t)] for t in recipe.teachers}
+
+    before, after = labeled(scenes), labeled(with_objects(scenes, labels_of=("pool",)))
+    assert before["objects"] == ["single", "rooms", "depth", "pool"]
+    assert after == before | {"objects": ["pool"]}
+    several = with_objects(scenes, labels_of=("pool", "single"))
+    assert labeled(several)["objects"] == ["single", "pool"], "in the order of the sources"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("pol",),
+            "labels_of='pol'; did you mean 'pool'\\? allowed are single, rooms, depth, pool",
+        ),
+        (("crowd",), "labels_of='crowd'; .*allowed are single, rooms, depth, pool"),
+        ((), r"labels_of=\(\): at least one source is needed"),
+        ("pool", "labels_of is no tuple; with one str: "),
+        ((3,), "labels_of contain an int, expected a str"),
+    ],
+)
+def test_what_cannot_be_labeled_is_named(scenes, names, message):
+    with pytest.raises(UserError, match=f"teacher 'objects': {message}") as found:
+        with_objects(scenes, labels_of=names)
+    assert found.value.key == "labels_of"
