@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
@@ -63,6 +63,11 @@ class Student:
         union: whether it also trains on the teachers' training sets, with their ground truth.
         start: initialization of its weights.
         weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
+        repeats: {source: how many times each of its images comes in an epoch}; once, where it is
+            not named, so that all images are equally likely.
+
+    Raises:
+        UserError: a value is of another type, or a number of times is not at least 1.
 
     Example:
         Student(training=training, weighting=Uniform())
@@ -73,9 +78,20 @@ class Student:
     union: bool = True
     start: Start = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
+    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expect("the student", self, training=TrainingConfig, start=Start, weighting=Weighting)
+        where = "the student"
+        expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
+        expect(where, self, repeats=Mapping)
+        for name, times in self.repeats.items():
+            if not isinstance(times, int) or times < 1:
+                problem = "expected a whole number of times, at least 1"
+                raise UserError.of(where, f"repeats[{name!r}]", times, problem)
+
+    def times(self, source: Source) -> int:
+        """Return how many times each image of a source comes in an epoch."""
+        return self.repeats.get(pool_name(source), 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,6 +170,11 @@ class Recipe:
         for teacher in self.teachers:
             teacher.check_pools([pool.source for pool in self.pools])
             self._check_labels_of(teacher)
+        names = list(dict.fromkeys(pool_name(source) for source in self.student_sources))
+        for name in self.student.repeats:
+            if name not in names:
+                what = f"the student: repeats names the source {name!r}"
+                raise not_allowed(what, name, names, key="repeats")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):

@@ -29,8 +29,14 @@ def of_student(run: Run) -> ConcatenatedExamples:
             reader = PseudoLabelReader(labels.folder, source, teacher.task)
             of_source = pseudo.setdefault(source.name, {})
             of_source[teacher.task.name] = run.resolved(teacher).pseudo_labels(reader)
-    recipe = run.recipe
-    return examples(run, recipe.student_sources, recipe.tasks, title="the student", pseudo=pseudo)
+    recipe, sources = run.recipe, run.recipe.student_sources
+    union = examples(run, sources, recipe.tasks, title="the student", pseudo=pseudo)
+    repeated = [
+        part
+        for part, source in zip(union.parts, sources, strict=True)
+        for _ in range(recipe.student.times(source))
+    ]
+    return ConcatenatedExamples(repeated)
 
 
 def examples(

@@ -49,7 +49,8 @@ def artifact(run: Run) -> Artifact:
             "network": recipe.network,
             "tasks": recipe.tasks,
             "sources": sources,
-            "student": {"training": recipe.student.training, "union": recipe.student.union},
+            "student": {"training": recipe.student.training, "union": recipe.student.union}
+            | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {}),
             "start": recipe.student.start.depends_on(recipe.network),
             "loss_weights": recipe.loss_weights(),
             "thresholds": {teacher.name: teacher.threshold for teacher in resolved},

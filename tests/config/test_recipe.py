@@ -278,3 +278,18 @@ def test_what_cannot_be_labeled_is_named(scenes, names, message):
     with pytest.raises(UserError, match=f"teacher 'objects': {message}") as found:
         with_objects(scenes, labels_of=names)
     assert found.value.key == "labels_of"
+
+
+@pytest.mark.parametrize(
+    ("repeats", "message"),
+    [
+        ({"pol": 2}, "repeats names the source 'pol'; did you mean 'pool'"),
+        ({"pool": 0}, r"repeats\['pool'\]=0: expected a whole number of times, at least 1"),
+        ({"pool": 1.5}, r"repeats\['pool'\]=1.5: expected a whole number of times"),
+        (("pool",), "repeats is a tuple, expected a Mapping"),
+    ],
+)
+def test_what_cannot_be_repeated_is_named(scenes, repeats, message):
+    with pytest.raises(UserError, match=f"the student: {message}"):
+        student = dataclasses.replace(scenes.student, repeats=repeats)
+        dataclasses.replace(scenes, student=student)

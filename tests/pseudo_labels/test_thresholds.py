@@ -367,3 +367,17 @@ def test_nothing_can_be_ignored_there(change, why):
 def test_maps_have_no_background_to_hide():
     with pytest.raises(UserError, match="ignore_from=0.3: labels of kind 'map' have no background"):
         segmenter(0.5, ignore_from=0.3)
+
+
+def test_images_of_a_source_come_more_often(pool, tmp_path):
+    before = labeled(recipe_of(pool, detector(0.8)), tmp_path / "run")
+    inputs = student_stage.artifact(before).inputs
+    assert "repeats" not in inputs["student"]
+    student = dataclasses.replace(before.recipe.student, repeats={"pool": 3})
+    run = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, student=student))
+    once, often = (training_set.of_student(one) for one in (before, run))
+    assert [often.image_id(i) for i in range(len(often))] == [
+        once.image_id(i) for i in range(len(once))
+    ] * 3
+    now = student_stage.artifact(run).inputs
+    assert now["student"].pop("repeats") == {"pool": 3} and now == inputs
