@@ -218,7 +218,8 @@ def test_a_killed_worker_of_ray(whole, tmp_path, seed):
 def test_a_killed_driver_of_ray(whole, tmp_path, seed):
     pool = whole / "pool"
     take_teachers(whole, tmp_path)
-    process = start(pool, tmp_path, RAY, seconds=0.02)
+    # The last shards, of ten batches, take 2 s.
+    process = start(pool, tmp_path, RAY, seconds=0.2)
     assert kill(process, random.Random(seed), one_more_shard(tmp_path), 1.0)
     done = {path: path.stat().st_mtime_ns for path in files(tmp_path, "labels-*[0-9]")}
     assert len(done) < 2 * 3
