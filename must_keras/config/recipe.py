@@ -170,11 +170,9 @@ class Recipe:
         for teacher in self.teachers:
             teacher.check_pools([pool.source for pool in self.pools])
             self._check_labels_of(teacher)
-        names = list(dict.fromkeys(pool_name(source) for source in self.student_sources))
-        for name in self.student.repeats:
-            if name not in names:
-                what = f"the student: repeats names the source {name!r}"
-                raise not_allowed(what, name, names, key="repeats")
+        if self.student.repeats:
+            what = "the student: repeats names the source "
+            _check_named(self.student.repeats, self.student_sources, what, key="repeats")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
@@ -192,7 +190,7 @@ class Recipe:
     def _check_names(self, where: str) -> None:
         """Raise UserError where a name cannot be stored, or two are one on some file systems."""
         trained = [t.sets.train.name for t in self.trained_teachers]
-        pools = list(dict.fromkeys(pool_name(pool.source) for pool in self.pools))
+        pools = _names(pool.source for pool in self.pools)
         kinds = {
             "teacher": [t.name for t in self.teachers],
             "transfer": [t.name for t in self.transfers],
@@ -337,10 +335,7 @@ class Recipe:
         if asked is None:
             return
         expect_each(where, teacher, labels_of=str)
-        allowed = list(dict.fromkeys(pool_name(source) for source in self._can_label(teacher)))
-        for name in asked:
-            if name not in allowed:
-                raise not_allowed(f"{where}: labels_of={name!r}", name, allowed, key="labels_of")
+        _check_named(asked, self._can_label(teacher), f"{where}: labels_of=", key="labels_of")
         if not asked:
             raise UserError.of(where, "labels_of", asked, "at least one source is needed")
 
@@ -357,6 +352,19 @@ class Recipe:
         if start in transfer.aligned:
             return transfer.aligned[start]
         return self.start(start).aligned(transfer.task)
+
+
+def _names(sources: Iterable[Source]) -> list[str]:
+    """Return the names of sources in order, that of a pool once for all of its blocks."""
+    return list(dict.fromkeys(map(pool_name, sources)))
+
+
+def _check_named(asked: Iterable[str], sources: Iterable[Source], what: str, *, key: str) -> None:
+    """Raise UserError where a name is of none of some sources; `what` comes before the name."""
+    allowed = _names(sources)
+    for name in asked:
+        if name not in allowed:
+            raise not_allowed(f"{what}{name!r}", name, allowed, key=key)
 
 
 def distinct(sources: Iterable[Source]) -> list[Source]:

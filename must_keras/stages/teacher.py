@@ -1,6 +1,6 @@
 """Stage 1: a specialized teacher for every task, each on the set that is labeled for it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.config.teachers import AnyTeacher, Teacher
@@ -12,9 +12,10 @@ from must_keras.inference import scoring, visualization
 from must_keras.inference.predictor import Predictor
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import PREDICTION_COUNTS
-from must_keras.runs.results import Reliability, TeacherResult
+from must_keras.runs.results import Metrics, Reliability, TeacherResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
+from must_keras.tasks.base import Task
 from must_keras.training import untaught
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
@@ -115,19 +116,13 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     metrics = _measure(scorer, Predictor(model), training.steps, loggers, title)
     trivial = scorer.trivial()
     _print_scores(title, metrics, trivial)
-    artifact.finish(
-        TeacherResult(
-            task=task.name,
-            kind=task.kind,
-            metrics=metrics,
-            trivial=trivial,
-            untaught=list(left_out),
-            parameters=model.count_params(),
-            images_seen=training.images_seen,
-            model_sha256=file_sha256(artifact.model_path),
-            **_counts(teacher, scorer, artifact),
-        )
-    )
+    of_training = {
+        "parameters": model.count_params(),
+        "images_seen": training.images_seen,
+        "model_sha256": file_sha256(artifact.model_path),
+    }
+    counts = _counts(teacher, scorer, artifact)
+    artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))
 
 
 def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
@@ -157,18 +152,20 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
         print(f"{title}: imported labels, made by: {teacher.origin}")
     else:
         print(f"{title}: not scored, no labeled set is given")
-    artifact.finish(
-        TeacherResult(
-            task=task.name,
-            kind=task.kind,
-            metrics=metrics,
-            trivial=trivial,
-            untaught=list(left_out),
-            parameters=None,
-            images_seen=None,
-            model_sha256=None,
-            **counts,
-        )
+    of_training = dict.fromkeys(("parameters", "images_seen", "model_sha256"))
+    artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))
+
+
+def _result(
+    task: Task, metrics: Metrics, trivial: Metrics, left_out: Iterable[str], more: dict[str, Any]
+) -> TeacherResult:
+    return TeacherResult(
+        task=task.name,
+        kind=task.kind,
+        metrics=metrics,
+        trivial=trivial,
+        untaught=list(left_out),
+        **more,
     )
 
 
