@@ -1,18 +1,20 @@
-"""What the programs of this package share: flags, exit status, a quiet import of TensorFlow."""
+"""What the programs of this package share: arguments, exit status, a quiet import of TensorFlow."""
 
+import argparse
 import contextlib
+import dataclasses
 import errno
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
 from must_keras import interruption
-from must_keras.errors import DataError, UserError, nearest
+from must_keras.errors import DataError, UserError, nearest, not_allowed
 
 _RESUME = "re-run the same command to resume"
 # What a user can fix: no space, no permission, a disk that cannot be written.
@@ -42,34 +44,117 @@ def quiet_import() -> Iterator[None]:
             os.close(stderr)
 
 
-def expect_flags_alone(argv: Sequence[str]) -> None:
-    """Raise UserError where a command line has more than flags."""
-    if len(argv) > 1:
-        message = f"unexpected argument {argv[1]!r}: flags have the form --name=value"
-        raise UserError(message, value=argv[1])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A program with arguments of its own: `must-keras NAME ...`.
+
+    Attributes:
+        name: of the program.
+        summary: what it does, a line.
+        add_arguments: adds its arguments to a parser, and imports nothing heavy.
+        main: does its work with the parsed arguments.
+
+    Example:
+        COMMAND = Command(name="replay", summary="...", add_arguments=_arguments, main=main)
+        run_one_of([COMMAND])
+    """
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    main: Callable[[argparse.Namespace], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are errors of one line, and whose options have no abbreviation."""
+
+    def __init__(self, **arguments: Any):
+        super().__init__(**arguments, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+    @property
+    def options(self) -> list[str]:
+        """Names of all options but help, without dashes."""
+        names = (text for action in self._actions for text in action.option_strings)
+        return [name.removeprefix("--") for name in names if name not in ("-h", "--help")]
+
+
+def run_one_of(commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
+    """Run the command that a command line names; return its exit status (see `run`).
+
+    Args:
+        commands: of `must-keras`.
+        argv: the command's name and arguments; None: those of this process.
+    """
+    parser = _Parser(prog="must-keras", description="Multi-Task Self-Training in Keras 3.")
+    parsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for one in commands:
+        one.add_arguments(parsers.add_parser(one.name, help=one.summary, description=one.summary))
+    argv = sys.argv[1:] if argv is None else argv
+    named = {one.name: one for one in commands}
+    if argv and argv[0] in named:
+        return _run(parsers.choices[argv[0]], named[argv[0]], argv[1:])
+    if argv and not argv[0].startswith("-"):
+        error = not_allowed(f"there is no command {argv[0]!r}", argv[0], named)
+        return _end(2, f"error: {error}")
+    # For its help.
+    return _status(lambda: parser.parse_args(argv), ())
+
+
+def run_alone(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run one command as a program of its own; return its exit status (see `run`)."""
+    parser = _Parser(prog=f"python -m must_keras.{command.name}", description=command.summary)
+    command.add_arguments(parser)
+    return _run(parser, command, sys.argv[1:] if argv is None else argv)
+
+
+def _run(parser: _Parser, command: Command, argv: Sequence[str]) -> int:
+    def work() -> None:
+        given, surplus = parser.parse_known_args(argv)
+        for text in surplus:
+            if text.startswith("-"):
+                name = text.partition("=")[0].lstrip("-")
+                raise not_allowed(f"unknown option --{name}", name, parser.options)
+            raise UserError(f"unexpected argument {text!r}", value=text)
+        command.main(given)
+
+    _listen()
+    return _status(work, parser.options)
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Parse the flags, run a program, and exit with its status.
+    """Parse absl's flags, run a program, and exit with its status.
 
     0: done. 2: a user's mistake. 3: data that failed a check. 75 and 130: interrupted by SIGTERM
     or the keyboard; the same command resumes. 1, with a traceback: a bug.
     """
+    _listen()
+
+    def checked(argv: list[str]) -> int:
+        quiet = not flags.FLAGS["verbosity"].present
+        return _status(lambda: main(argv), flags.FLAGS, quiet=quiet)
+
+    app.run(checked, flags_parser=_parse)
+
+
+def _listen() -> None:
     interruption.listen()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    app.run(lambda argv: _status(main, argv), flags_parser=_parse)
 
 
-def _status(main: Callable[[list[str]], None], argv: list[str]) -> int:
-    if not flags.FLAGS["verbosity"].present:
+def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool = True) -> int:
+    """Do some work and return the exit status, with a line on stderr where it is not 0."""
+    if quiet:
         logging.set_verbosity(logging.ERROR)  # TFDS logs every file.
     try:
-        main(argv)
+        work()
     except KeyboardInterrupt:
         return _end(130, f"interrupted; {_RESUME}")
     except (UserError, DataError) as error:
         status = 2 if isinstance(error, UserError) else 3
-        return _end(status, f"error: {_with_flag(str(error), error.key)}")
+        return _end(status, f"error: {_with_option(str(error), error.key, options)}")
     except interruption.Interrupted as error:
         return _end(75, f"interrupted: {error}; {_RESUME}")
     except Exception as error:
@@ -88,10 +173,11 @@ def _end(status: int, message: str) -> int:
     return status
 
 
-def _with_flag(message: str, key: str | None) -> str:
-    """Return a message in which `key=`, of an argument, is written as the flag of that name."""
-    if key not in flags.FLAGS:
+def _with_option(message: str, key: str | None, options: Collection[str]) -> str:
+    """Return a message in which `key=`, of an argument, is written as the option of that name."""
+    if key not in options:
         return message
+    message = re.sub(rf"(?<![\w-]){key}=True\b", f"--{key}", message)
     return re.sub(rf"(?<![\w-]){key}=", f"--{key}=", message)
 
 

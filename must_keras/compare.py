@@ -1,35 +1,40 @@
-"""Several runs as one result: `python -m must_keras.compare RUN RUN... --to=FILE.json`.
+"""Several runs as one result: `must-keras compare RUN RUN... --to=FILE.json`.
 
 Runs of one recipe with different seeds, each with everything that belongs to it:
 
-    python -m must_keras.main --experiment=scenes:seed=0 --workdir=runs/scenes-0
-    python -m must_keras.main --experiment=scenes:seed=1 --workdir=runs/scenes-1
+    must-keras run scenes:seed=0 --workdir=runs/scenes-0
+    must-keras run scenes:seed=1 --workdir=runs/scenes-1
 
 Or runs that differ in one value of the recipe, as a curve: `--over=pool_images`; see
 docs/ablations.md.
 """
 
+import argparse
 import pathlib
-
-from absl import flags
+import sys
 
 from must_keras import command
 from must_keras.errors import UserError
 
-_TO = flags.DEFINE_string("to", None, "A new JSON file for the numbers.")
-_OVER = flags.DEFINE_string(
-    "over", None, "What the runs differ in: pool_images, teachers, or the path of another value in "
-    "run.json's recipe. Curves are saved beside --to, as .png.",
-)  # fmt: skip
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("runs", nargs="+", type=pathlib.Path, help="folders of runs")
+    add("--to", type=pathlib.Path, help="a new JSON file for the numbers")
+    add(
+        "--over",
+        help="what the runs differ in: pool_images, teachers, or the path of another value in "
+        "run.json's recipe; curves are saved beside --to, as .png",
+    )
 
 
-def main(argv: list[str]) -> None:
+def main(given: argparse.Namespace) -> None:
     """Print a table and a verdict for every protocol, and write their numbers."""
     with command.quiet_import():
         from must_keras.analysis import ablation, combined
         from must_keras.json_files import write_json
 
-    over, to = _OVER.value, None if _TO.value is None else pathlib.Path(_TO.value)
+    over, to, folders = given.over, given.to, given.runs
     plot = to.with_suffix(".png") if over and to is not None else None
     if to is not None and plot == to:
         problem = "give a JSON file; curves are saved beside it, as .png"
@@ -37,9 +42,6 @@ def main(argv: list[str]) -> None:
     for path in filter(None, (to, plot)):
         if path.exists():
             raise UserError.of("", "to", to, f"{path} exists; give a new file", path=path)
-    if len(argv) < 2:
-        raise UserError("give the folders of the runs")
-    folders = [pathlib.Path(folder) for folder in argv[1:]]
     if not over:
         found = combined.show(folders)
     else:
@@ -54,10 +56,12 @@ def main(argv: list[str]) -> None:
         write_json(to, found)
 
 
-def run() -> None:
-    """Run the installed command."""
-    command.run(main)
-
+COMMAND = command.Command(
+    name="compare",
+    summary="Compare runs that differ in the seed, or in one value of the recipe.",
+    add_arguments=_arguments,
+    main=main,
+)
 
 if __name__ == "__main__":
-    run()
+    sys.exit(command.run_alone(COMMAND))

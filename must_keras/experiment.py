@@ -67,6 +67,12 @@ def find(name: str) -> pathlib.Path:
     return path
 
 
+def whole(text: str) -> str:
+    """Return a name with arguments as it means the same in every folder: a path in full."""
+    name, colon, arguments = text.partition(":")
+    return f"{find(name)}{colon}{arguments}" if name.endswith(".py") else text
+
+
 def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> Any:
     """Return what a recipe's file returns from `recipe(...)`, called with typed arguments.
 

@@ -1,17 +1,14 @@
-"""Flags to stages: `python -m must_keras.main --experiment=scenes --stage=all`."""
+"""absl's flags to a request: `python -m must_keras.main --experiment=scenes --stage=all`."""
 
-import functools
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 from absl import flags
 
-from must_keras import command, experiment, stages
-from must_keras.errors import UserError, nearest, not_allowed
+from must_keras import command, stages
+from must_keras.errors import UserError, not_allowed
+from must_keras.request import Request
 
-_VIEWS = ("status", "check")
-STAGES = ("all", *stages.NAMES, *_VIEWS)
+STAGES = ("all", *stages.NAMES, "status", "check")
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scenes", "A recipe in experiments/ or the path of your own, with arguments: "
@@ -49,73 +46,32 @@ _STRATEGY = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Make, or view, what the flags ask for."""
     command.expect_flags_alone(argv)
-    stage, only = _STAGE.value, tuple(_ONLY.value)
+    stage = _STAGE.value
     if stage not in STAGES:
         raise not_allowed(f"stage={stage}", stage, STAGES, key="stage")
-    is_checking = _VERIFY.value or _PLAN.value or _DIFF.value
-    if is_checking and stage != "label":
+    if (_VERIFY.value or _PLAN.value or _DIFF.value) and stage != "label":
         raise UserError("--verify, --plan and --diff belong to --stage=label")
-    name, arguments = experiment.parse(_EXPERIMENT.value)
-    experiment.find(name)
-    with command.quiet_import():
-        # TensorFlow is imported from here on.
-        from must_keras.pseudo_labels import checks
-        from must_keras.runs.executor import Executor
-        from must_keras.stages.check import check
-        from must_keras.stages.status import status
-
-        all_stages = stages.load()
-
-    load = functools.partial(experiment.load, name, arguments, data_dir=_DATA_DIR.value)
-    executor = Executor(
-        all_stages,
-        load=load,
-        workdir=pathlib.Path(_WORKDIR.value or experiment.default_workdir(name, arguments)),
-        only=only,
+    request = Request(
+        experiment=_EXPERIMENT.value,
+        workdir=_WORKDIR.value and pathlib.Path(_WORKDIR.value),
+        only=tuple(_ONLY.value),
+        reuse=_REUSE.value and pathlib.Path(_REUSE.value),
         strategy=_STRATEGY.value,
-        reuse=pathlib.Path(_REUSE.value) if _REUSE.value else None,
-        make_labeler=_labeler(
-            _LABEL_ENGINE.value, load, is_needed=stage not in _VIEWS and not is_checking
-        ),
+        label_engine=_LABEL_ENGINE.value,
+        data_dir=_DATA_DIR.value,
     )
     if stage == "status":
-        executor.read(status, new=True, others=True)
+        request.status()
     elif stage == "check":
-        executor.read(lambda run, _: check(run))
+        request.check()
     elif _VERIFY.value:
-        executor.read(lambda run, _: checks.verify(run, only), name=stage)
+        request.verify()
     elif _PLAN.value:
-        executor.read(lambda run, _: checks.print_plan(run, only), name=stage, new=True)
+        request.plan()
     elif _DIFF.value:
-        executor.read(lambda run, _: checks.compare(run, pathlib.Path(_DIFF.value)), name=stage)
+        request.diff(pathlib.Path(_DIFF.value))
     else:
-        executor.make(stage)
-
-
-def _labeler(engine: str, load: Callable[[], Any], *, is_needed: bool) -> Callable[..., Any] | None:
-    """Return what makes labels, see Run.make_labeler; None too where nothing is made.
-
-    Raises:
-        UserError: there is no such engine, or it takes no such argument.
-    """
-    name, arguments = experiment.parse(engine, "label_engine")
-    if name == "local" and not arguments:
-        return None
-    if name != "ray":
-        hint = nearest(engine, ("local", "ray"))
-        raise UserError.of("", "label_engine", engine, hint)
-    workers = arguments.pop("workers", None)
-    if arguments or not (workers is None or (workers.isdecimal() and int(workers))):
-        raise UserError.of("", "label_engine", engine, "allowed are ray and ray:workers=<1 and up>")
-    if not is_needed:
-        return None
-    from must_keras.pseudo_labels import ray_labeler
-    from must_keras.stages.label import writer_of
-
-    ray_labeler.check_installed()
-    return functools.partial(
-        ray_labeler.RayLabeler, writer=writer_of, load=load, workers=workers and int(workers)
-    )
+        request.make(stage)
 
 
 def run() -> None:

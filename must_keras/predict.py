@@ -1,30 +1,34 @@
-"""Predictions for images: `python -m must_keras.predict IMAGES... --model PATH --out DIR`."""
+"""Predictions for images: `must-keras predict IMAGES... --model=PATH --out=DIR`."""
 
+import argparse
 import pathlib
 import sys
-
-from absl import flags
 
 from must_keras import command
 from must_keras.errors import UserError
 from must_keras.inference import image_paths
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "A run's folder (its student), the folder of a teacher or student, a "
-    "model.keras, or, with --trusted, an exported saved_model.",
-)  # fmt: skip
-_TRUSTED = flags.DEFINE_bool(
-    "trusted", False, "Run a SavedModel: it is a program that runs with your rights."
-)
-_OUT = flags.DEFINE_string("out", None, "A new folder for the predictions.")
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("images", nargs="+", help="files, folders or patterns")
+    add(
+        "--model",
+        required=True,
+        help="a run's folder (its student), the folder of a teacher or student, a model.keras, "
+        "or, with --trusted, an exported saved_model",
+    )
+    add("--out", required=True, type=pathlib.Path, help="a new folder for the predictions")
+    add(
+        "--trusted",
+        action="store_true",
+        help="run a SavedModel: it is a program that runs with your rights",
+    )
 
 
-def main(argv: list[str]) -> None:
+def main(given: argparse.Namespace) -> None:
     """Predict the images that the arguments name."""
-    for flag in (_MODEL, _OUT):
-        if not flag.value:
-            raise UserError(f"--{flag.name} is missing", key=flag.name)
-    files = image_paths.find(argv[1:])
+    files = image_paths.find(given.images)
     with command.quiet_import():
         import tensorflow as tf
 
@@ -33,8 +37,8 @@ def main(argv: list[str]) -> None:
         from must_keras.inference.results import Results
         from must_keras.progress import track
 
-    model = Model.load(_MODEL.value, trusted=_TRUSTED.value)
-    results = Results(pathlib.Path(_OUT.value), model.tasks)
+    model = Model.load(given.model, trusted=given.trusted)
+    results = Results(given.out, model.tasks)
     for name, file in track(files.items(), "predict", len(files)):
         try:
             image = read_image(file)
@@ -51,13 +55,15 @@ def main(argv: list[str]) -> None:
     results.close()
     if not results.num_pictures:
         raise UserError(f"none of {len(files)} images could be read")
-    print(f"{results.num_pictures} of {len(files)} images: {_OUT.value}")
+    print(f"{results.num_pictures} of {len(files)} images: {given.out}")
 
 
-def run() -> None:
-    """Run the installed command."""
-    command.run(main)
-
+COMMAND = command.Command(
+    name="predict",
+    summary="Predict images with a trained model: pictures, JSON, COCO files and PNG maps.",
+    add_arguments=_arguments,
+    main=main,
+)
 
 if __name__ == "__main__":
-    run()
+    sys.exit(command.run_alone(COMMAND))

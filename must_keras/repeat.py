@@ -1,14 +1,15 @@
-"""One recipe with several seeds: `python -m must_keras.repeat --experiment=NAME --seeds=0,1,2`.
+"""One recipe with several seeds: `must-keras repeat RECIPE --seeds=0,1,2`.
 
 Each seed is a run of its own, of all stages, in runs/<recipe>-seed<k>, as made by
 
-    python -m must_keras.main --experiment=NAME:seed=K --workdir=runs/NAME-seedK
+    must-keras run NAME:seed=K --workdir=runs/NAME-seedK
 
 Where the first run sweeps learning rates, the others use the chosen ones, if the recipe has an
 argument `rates_from`. Every transfer becomes a line of --to; then the runs are compared as by
-must_keras.compare. Complete artifacts are skipped.
+`must-keras compare`. Complete artifacts are skipped.
 """
 
+import argparse
 import json
 import operator
 import pathlib
@@ -18,8 +19,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from absl import flags
-
 from must_keras import command, experiment
 from must_keras.errors import UserError
 from must_keras.files import replacing
@@ -28,6 +27,8 @@ from must_keras.json_files import json_lines
 # What identifies a transfer run.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
 _cell = operator.itemgetter(*_CELL)
+# Options of a run that each run gets.
+_PASSED = ("strategy", "data_dir", "label_engine")
 _Kept = TypedDict("_Kept", dict.fromkeys((*_CELL, "value"), Any))
 
 
@@ -123,40 +124,35 @@ def _keep(
         temporary.write_text(text + "".join(f"{json.dumps(row)}\n" for row in new))
 
 
-def run() -> None:
-    """Run the command; its flags are defined here, because must_keras.main has some of them."""
-    text = flags.DEFINE_string("experiment", "scenes_benchmark", "As must_keras.main's.")
-    seeds = flags.DEFINE_list(
-        "seeds", ["0", "1", "2"], "Seeds; the first may sweep learning rates."
-    )
-    workdir = flags.DEFINE_string(
-        "workdir", None, "Folders of the runs, before -seed<k>; default is runs/<experiment>."
-    )
-    to = flags.DEFINE_string(
-        "to", None, "A file of JSON lines, to which missing transfers are added, with their commit."
-    )
-    rates_from = flags.DEFINE_string(
-        "rates_from", None, "A complete run, whose learning rates the first seed uses too."
-    )
-    passed = {
-        name: flags.DEFINE_string(name, None, "As must_keras.main's.")
-        for name in ("strategy", "data_dir", "label_engine")
-    }
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("recipe", help="as of `must-keras run`, without a seed")
+    add("--seeds", default="0,1,2", help="by comma; the first may sweep learning rates")
+    add("--workdir", help="folders of the runs, before -seed<k>; default is runs/<recipe>")
+    add("--to", help="a file of JSON lines, to which missing transfers are added")
+    add("--rates_from", help="a complete run, whose learning rates the first seed uses too")
+    for name in _PASSED:
+        add(f"--{name}", help="as of `must-keras run`")
 
-    def main(argv: list[str]) -> None:
-        command.expect_flags_alone(argv)
-        given = [f"--{name}={flag.value}" for name, flag in passed.items() if flag.value]
-        repeat(
-            text.value,
-            seeds.value,
-            workdir=workdir.value,
-            to=to.value,
-            rates_from=rates_from.value,
-            options=given,
-        )
 
-    command.run(main)
+def main(given: argparse.Namespace) -> None:
+    """Make the runs and compare them."""
+    repeat(
+        given.recipe,
+        given.seeds.split(","),
+        workdir=given.workdir,
+        to=given.to,
+        rates_from=given.rates_from,
+        options=[f"--{name}={getattr(given, name)}" for name in _PASSED if getattr(given, name)],
+    )
 
+
+COMMAND = command.Command(
+    name="repeat",
+    summary="Make the same run with several seeds, and compare the runs.",
+    add_arguments=_arguments,
+    main=main,
+)
 
 if __name__ == "__main__":
-    run()
+    sys.exit(command.run_alone(COMMAND))

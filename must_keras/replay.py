@@ -1,25 +1,30 @@
-"""A step whose loss was not finite, computed again: `python -m must_keras.replay FOLDER`."""
+"""A step whose loss was not finite, computed again: `must-keras replay FOLDER`."""
 
+import argparse
 import pathlib
+import sys
 
 from must_keras import command
-from must_keras.errors import UserError
 
 
-def main(argv: list[str]) -> None:
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=pathlib.Path, help="that of the message of the stopped run")
+
+
+def main(given: argparse.Namespace) -> None:
     """Print each image's losses, and the gradient of each part of the network, of a kept step."""
-    if len(argv) != 2:
-        raise UserError("give one folder, that of the message of the stopped run")
     with command.quiet_import():
         from must_keras.training.diagnostics import replay
 
-    print(replay(pathlib.Path(argv[1])))
+    print(replay(given.folder))
 
 
-def run() -> None:
-    """Run the command."""
-    command.run(main)
-
+COMMAND = command.Command(
+    name="replay",
+    summary="Compute a step again whose loss was not finite.",
+    add_arguments=_arguments,
+    main=main,
+)
 
 if __name__ == "__main__":
-    run()
+    sys.exit(command.run_alone(COMMAND))

@@ -106,7 +106,7 @@ def run(home, capsys, **values):
         "strategy": "one",
     }
     with flagsaver.flagsaver(**(settings | values)):
-        status = command._status(main.main, ["main"])
+        status = command._status(lambda: main.main(["main"]), flags.FLAGS)
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
     return status, lines
 

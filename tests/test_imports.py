@@ -15,10 +15,10 @@ PLAIN = (
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
-    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "main",
+    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "request", "main",
 )  # fmt: skip
-# Commands beside main.
-COMMANDS = ("compare", "predict", "repeat", "replay")
+# Programs beside main: the commands of must-keras, and it.
+COMMANDS = ("compare", "predict", "repeat", "replay", "cli")
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."):
     path for path in sorted(PACKAGE.rglob("*.py"))

@@ -74,7 +74,7 @@ MESSAGES = {
     "folder, the folder of its student or of a teacher, a model.keras, or an exported "
     "saved_model": lambda folder: ((folder / "gone-1").mkdir(), Model.load(folder / "gone")),
     "{folder} is a SavedModel, a program that runs with your rights. If you know who made it, set "
-    "trusted=true; or give a run's folder or a model.keras, which are read as data": saved_model,
+    "trusted=True; or give a run's folder or a model.keras, which are read as data": saved_model,
     "{folder} is not empty; give a new folder": lambda folder: (
         (folder / "mine.txt").write_text("mine"), Results(folder, ())
     ),
@@ -107,8 +107,8 @@ def test_messages_of_a_program(error, status, message, capsys):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["main"])
 
-    def fail(argv):
+    def fail():
         raise error
 
-    assert command._status(fail, []) == status
+    assert command._status(fail, flags.FLAGS) == status
     assert capsys.readouterr().err == f"{message}\n"

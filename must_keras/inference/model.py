@@ -91,7 +91,7 @@ class Model:
                     return cls._of_saved_model(folder)
                 problem = (
                     "is a SavedModel, a program that runs with your rights. If you know who made "
-                    "it, set trusted=true; or give a run's folder or a model.keras, which are read "
+                    "it, set trusted=True; or give a run's folder or a model.keras, which are read "
                     "as data"
                 )
                 raise UserError.at(folder, problem, key="trusted", value=trusted)

@@ -43,6 +43,7 @@ class Executor:
         strategy: see training.strategy.make_strategy.
         reuse: the folder of another run whose complete artifacts may be reused.
         make_labeler: see Run.
+        experiment: see Run.
 
     Example:
         Executor(stages.load(), load=lambda: recipe, workdir=path).make("teacher")
@@ -56,6 +57,7 @@ class Executor:
     strategy: str = "auto"
     reuse: pathlib.Path | None = None
     make_labeler: Callable[..., Any] | None = None
+    experiment: str | None = None
 
     # ---- what only reads ------------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class Executor:
             others=other_runs(self.workdir, self.reuse) if others else (),
             strategy=self.strategy,
             make_labeler=self.make_labeler,
+            experiment=self.experiment,
         )
 
     def _chosen(self, run: Run, name: str) -> list[Stage]:

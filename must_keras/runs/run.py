@@ -36,6 +36,8 @@ class Run:
         strategy: the name of the tf.distribute strategy.
         make_labeler: returns what writes pseudo labels, called with (run, teachers); None: this
             process does. See pseudo_labels.labeler.
+        experiment: the recipe as a command line names it, see must_keras.experiment; None for one
+            that no file has.
         stand_ins: {folder of an artifact: the folder in another run that it is read from}, for a
             plan of what would be reused.
 
@@ -50,6 +52,7 @@ class Run:
     others: tuple[pathlib.Path, ...] = ()
     strategy: str = "auto"
     make_labeler: Callable[..., Any] | None = dataclasses.field(default=None, compare=False)
+    experiment: str | None = dataclasses.field(default=None, compare=False)
     stand_ins: dict[pathlib.Path, pathlib.Path] = dataclasses.field(
         default_factory=dict, compare=False, repr=False
     )
@@ -234,6 +237,7 @@ class Run:
             if weights.get(head, {}).get("source") == "learned":
                 weights[head]["final"] = value
         value = {
+            "experiment": self.experiment,
             "recipe": describe(self.recipe, whole=True),
             "seed": self.recipe.seed,
             "strategy": self.strategy,

@@ -1,15 +1,11 @@
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from scipy import stats
 
-from must_keras import compare
+from must_keras import command, compare
 from must_keras.analysis import combined, comparison
 from must_keras.errors import UserError
 
@@ -226,18 +222,16 @@ def test_runs_are_combined(tmp_path):
     assert "| a | top1 | 0.200 | 0.610* |" in combined.table(compared)
 
 
-def test_the_command_prints_and_writes_what_it_finds(tmp_path):
+def test_the_command_prints_and_writes_what_it_finds(tmp_path, capsys):
     folders = [finished_run(tmp_path / str(k), k, 0.6 + 0.01 * k) for k in range(2)]
     path = tmp_path / "c.json"
     words = [*map(str, folders), f"--to={path}"]
-    command = [sys.executable, "-m", "must_keras.compare", *words]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    assert "full-fpn-all" in answer.stdout and "Student vs. random" in answer.stdout
+    assert command.run_alone(compare.COMMAND, words) == 0
+    out = capsys.readouterr().out
+    assert "full-fpn-all" in out and "Student vs. random" in out
     assert json.loads(path.read_text())["full-fpn-all"]["runs"] == 2
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(to=str(path)), pytest.raises(UserError, match=str(path)):
-        compare.main(["compare", *words[:2]])
+    assert command.run_alone(compare.COMMAND, words) == 2
+    assert str(path) in capsys.readouterr().err
 
 
 def test_runs_that_do_not_belong_together_are_refused(tmp_path):
