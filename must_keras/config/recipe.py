@@ -10,7 +10,7 @@ from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
-from must_keras.data.sources import Source, check_not_empty, pool_name
+from must_keras.data.sources import Source, check_not_empty, pool_name, unlisted
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
@@ -368,17 +368,18 @@ def _check_named(asked: Iterable[str], sources: Iterable[Source], what: str, *, 
 
 
 def distinct(sources: Iterable[Source]) -> list[Source]:
-    """Return each source once, in order.
+    """Return each source once, in order; a pool with a list of its files stands for the source.
 
     Raises:
         UserError: two different sources share a name.
     """
     found: dict[str, Source] = {}
     for source in sources:
-        other = found.setdefault(source.name, source)
-        if other is not source and describe(other) != describe(source):
+        one, other = unlisted(source), unlisted(found.get(source.name, source))
+        if other is not one and describe(other) != describe(one):
             raise UserError(
                 f"two different sources of the student are named {source.name!r}: "
                 "a name stands for one source's pseudo-label datasets"
             )
+        found[source.name] = source
     return list(found.values())

@@ -17,7 +17,7 @@ from fakes.results import finish
 from making import check, make, results
 from must_keras import stages
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
-from must_keras.data.sources import FolderPerClass, ImagesOnly
+from must_keras.data.sources import FolderPerClass, ImagesOnly, ListedFiles
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError
 from must_keras.inference.external import ExternalModel
@@ -438,6 +438,25 @@ def test_a_pool_of_the_name_of_a_training_set_is_refused(garden):
     )
     with pytest.raises(UserError, match="two different sources .* 'garden_train'"):
         leakage.sources(recipe)
+
+
+@pytest.mark.parametrize("union", [True, False])
+def test_a_pool_that_is_a_training_set_is_one_source_with_the_list_of_its_files(
+    garden, union, tmp_path
+):
+    pile = with_garden(garden, "trees").teachers[-1].sets.train
+    recipe = with_garden(
+        garden,
+        "trees",
+        student=Student(training=TRAINING, union=union),
+        starts=("random", "student", "supervised"),
+        pools=(Pool(source=pile),),
+    )
+    run = pools.frozen(Run(recipe=recipe, path=tmp_path / "run"), new=True)
+    (listed,) = (pool.source for pool in run.recipe.pools)
+    assert isinstance(listed, ListedFiles)
+    assert leakage.sources(run.recipe) == run.recipe.student_sources == [listed]
+    assert run.recipe.labeled_sources == (listed,)
 
 
 def test_a_teacher_that_learned_from_test_images_is_no_fair_start(garden, capsys):

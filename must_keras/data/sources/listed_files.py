@@ -164,3 +164,8 @@ class ListedFiles(Source):
 def pool_name(source: Source) -> str:
     """Return the pool's own name, of each of its blocks (see runs.pools)."""
     return source.of if isinstance(source, ListedFiles) else source.name
+
+
+def unlisted(source: Source) -> Source:
+    """Return the source whose files a list names, or the source itself where there is no list."""
+    return source.source if isinstance(source, ListedFiles) else source
