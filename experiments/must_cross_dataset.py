@@ -32,13 +32,14 @@ Not known      how long; and whether images of the union that are in a downstrea
 
 from __future__ import annotations
 
-from experiments.paper import teachers
-from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
-from experiments.paper.transfers import NAMES, transfers
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.config.transfers import Mode, Neck
 from must_keras.training.initialization import FromScratch
 from must_keras.training.network import Precision
+
+from .paper import teachers
+from .paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
+from .paper.transfers import NAMES, transfers
 
 
 def recipe(

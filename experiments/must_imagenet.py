@@ -78,13 +78,14 @@ Otherwise      Objects365 is its second release (1.74 million images, the one th
 
 from __future__ import annotations
 
-from experiments.paper import teachers
-from experiments.paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
-from experiments.paper.transfers import NAMES, transfers
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.config.transfers import Mode, Neck
 from must_keras.training.initialization import FromScratch
 from must_keras.training.network import Precision
+
+from .paper import teachers
+from .paper.setting import STUDENT, BackboneName, HeadsName, Setting, resnet
+from .paper.transfers import NAMES, transfers
 
 
 def recipe(

@@ -34,14 +34,15 @@ from __future__ import annotations
 import pathlib
 from typing import Literal
 
-from experiments.paper import teachers
-from experiments.paper.setting import FROM_TRAINED, HeadsName, Setting
-from experiments.paper.transfers import NAMES, transfers
 from must_keras.config.recipe import Pool, Recipe, Student
 from must_keras.config.transfers import Mode, Neck
 from must_keras.modeling.keras_backbone import LEVELS, KerasBackbone
 from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.network import Precision
+
+from .paper import teachers
+from .paper.setting import FROM_TRAINED, HeadsName, Setting
+from .paper.transfers import NAMES, transfers
 
 # The layers that end the stages of keras.applications' networks.
 _STAGES = {

@@ -7,7 +7,7 @@ of its set, with a pyramid that is fresh for all, at the learning rate of three 
 validation. Another seed repeats everything: rendered worlds, teachers, labels, student, baselines
 and transfers; the learning rates are those chosen with the first seed.
 
-Command:   python -m must_keras.repeat --experiment=scenes_benchmark:downstream=final --seeds=0,1,2
+Command:   must-keras repeat scenes_benchmark:downstream=final --seeds=0,1,2
 Five seeds of four starts: docs/transfers.md
 Further:   mode=frozen, shots=20 and neck=fpn, on the same finished parts
 To try:    scale=0.25 takes a quarter of all images and steps; settings are tuned on the dev sets
@@ -25,8 +25,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments import scenes
 from must_keras.config.recipe import Recipe
+
+from . import scenes
 
 
 def recipe(

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import pathlib
@@ -16,7 +17,10 @@ from typing import Any
 from must_keras import naming
 from must_keras.errors import DataError, UserError, not_allowed
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parent.parent / "experiments"
+# An installed package contains the recipes; in a checkout they lie beside it.
+_PACKAGE = "must_keras.recipes"
+_INSTALLED = pathlib.Path(__file__).resolve().parent / "recipes"
+EXPERIMENTS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "experiments"
 # What stands between two commas: quoted texts, which may contain commas, and others.
 _PIECE = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,'"])+""")
 
@@ -130,15 +134,33 @@ def default_workdir(name: str, arguments: Mapping[str, str]) -> pathlib.Path:
 
 
 def _function(path: pathlib.Path) -> Callable[..., Any]:
-    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Dataclasses search their module there.
     with _mistakes_of(path):
-        spec.loader.exec_module(module)
+        module = _own(path) if path.parent == EXPERIMENTS else _other(path)
     function = getattr(module, "recipe", None)
     if not callable(function):
         raise UserError.at(path, "has no function named recipe")
     return function
+
+
+def _own(path: pathlib.Path) -> types.ModuleType:
+    """Import a recipe of must_keras; such recipes import each other relatively."""
+    if _PACKAGE not in sys.modules:
+        package, places = EXPERIMENTS / "__init__.py", [str(EXPERIMENTS)]
+        _load(_PACKAGE, package, submodule_search_locations=places)
+    return importlib.import_module(f"{_PACKAGE}.{path.stem}")
+
+
+def _other(path: pathlib.Path) -> types.ModuleType:
+    """Import a user's recipe, anew each time."""
+    return _load(f"recipe.{path.stem}", path)
+
+
+def _load(name: str, path: pathlib.Path, **options: Any) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, **options)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Dataclasses search their module there.
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextlib.contextmanager

@@ -45,7 +45,9 @@ _STRATEGY = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Make, or view, what the flags ask for."""
-    command.expect_flags_alone(argv)
+    if len(argv) > 1:
+        message = f"unexpected argument {argv[1]!r}: flags have the form --name=value"
+        raise UserError(message, value=argv[1])
     stage = _STAGE.value
     if stage not in STAGES:
         raise not_allowed(f"stage={stage}", stage, STAGES, key="stage")

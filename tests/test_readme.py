@@ -1,21 +1,21 @@
 """What the README says is true: its commands, its links, its tree."""
 
+import argparse
 import pathlib
 import re
 import subprocess
 
 import pytest
 
-from must_keras import experiment, main
+from must_keras import cli, experiment, main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS, REPEATED = (
-    re.findall(
-        rf"(?:^    |`)python -m must_keras\.{module}((?:[^`#\n\\]|\\\n)*)", README, re.MULTILINE
-    )
-    for module in ("main", "repeat")
+COMMANDS = re.findall(
+    r"(?:^    |`)python -m must_keras\.main((?:[^`#\n\\]|\\\n)*)", README, re.MULTILINE
 )
+OF_PROGRAM = re.findall(r"^    must-keras ((?:[^`#\n\\]|\\\n)+)", README, re.MULTILINE)
+PARSERS = {one.name: one.add_arguments for one in cli.COMMANDS}
 
 
 def flags_of(command: str) -> dict[str, str]:
@@ -41,16 +41,20 @@ def test_a_command_of_the_readme_is_understood(command):
     assert experiment.load(name, arguments, data_dir=None).name == name
 
 
-@pytest.mark.parametrize("command", REPEATED)
-def test_a_recipe_that_the_readme_repeats_is_there(command):
-    flags = flags_of(command)
-    assert set(flags) <= {"experiment", "seeds", "to", "workdir", "rates_from"}
-    name, arguments = experiment.parse(flags["experiment"])
-    assert experiment.load(name, arguments | {"seed": "3"}, data_dir=None).seed == 3
+@pytest.mark.parametrize("command", OF_PROGRAM)
+def test_a_command_of_the_program_is_understood(command):
+    words = subprocess.check_output(["sh", "-c", f"printf '%s\n' {command}"], text=True).split()
+    parser = argparse.ArgumentParser()
+    PARSERS[words[0]](parser)
+    given = parser.parse_args(words[1:])
+    if "recipe" in given:
+        name, arguments = experiment.parse(given.recipe)
+        more = {"seed": "3"} if words[0] == "repeat" else {}
+        assert experiment.load(name, arguments | more, data_dir=None).name == name
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) >= 6 and len(REPEATED) >= 2
+    assert len(COMMANDS) >= 6 and len(OF_PROGRAM) >= 6
 
 
 def test_every_file_that_the_readme_names_is_there():

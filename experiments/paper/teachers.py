@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from experiments.paper.setting import CLASSIFICATION, DETECTION, SEGMENTATION, Setting
 from must_keras.config.recipe import ExternalTeacher, Teacher
 from must_keras.data import public_sets
 from must_keras.data.splits import Splits
 from must_keras.inference.external import ExternalModel
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
+
+from .setting import CLASSIFICATION, DETECTION, SEGMENTATION, Setting
 
 # Scores and probabilities from which pseudo labels are used: the paper's.
 THRESHOLD = 0.5

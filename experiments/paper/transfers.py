@@ -11,7 +11,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from experiments.paper.setting import FROM_TRAINED, VIEWS, Setting, Widths
 from must_keras.config.recipe import Aligned, Transfer
 from must_keras.data import public_sets
 from must_keras.data.augmentation import Augmentation
@@ -19,6 +18,8 @@ from must_keras.data.splits import Splits
 from must_keras.errors import UserError, nearest
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
+
+from .setting import FROM_TRAINED, VIEWS, Setting, Widths
 
 # Rates beside the schedule's own: not known, only that rates were swept.
 _SWEEP = (0.25, 1.0, 4.0)

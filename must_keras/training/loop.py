@@ -226,7 +226,7 @@ class _Steps(keras.callbacks.Callback):
             if model.tasks:
                 if bad == [diagnostics.GRADIENT] and not is_multi_worker():
                     bad = diagnostics.heads_of_gradient(evidence) or bad
-                kept = f"; python -m must_keras.replay {evidence} computes the step again"
+                kept = f"; must-keras replay {evidence} computes the step again"
         return diagnostics.NonFiniteLossError(
             f"{folder}: {diagnostics.describe(bad)} is not finite at step {step} of "
             f"{self.training.steps} (images {listed(ids, limit=4)}): try a lower learning rate "

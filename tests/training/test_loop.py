@@ -265,7 +265,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     wanted = r"the loss of kind is not finite at step 1 of 3 \(images painted/\d+, painted/\d+"
     with pytest.raises(diagnostics.NonFiniteLossError, match=wanted) as caught:
         train(model, tmp_path, run, tasks=(KIND,))
-    assert isinstance(caught.value, UserError) and "must_keras.replay" in str(caught.value)
+    assert isinstance(caught.value, UserError) and "must-keras replay" in str(caught.value)
     for value, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(value, variable), "the step was not taken"
     kept = tmp_path / "nonfinite-step-00000001"

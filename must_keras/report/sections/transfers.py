@@ -103,8 +103,8 @@ def _legend(transfer_seeds: int) -> Markup:
         "(1 − random), the closed share of the gap between the random start and a perfect "
         "score. It is averaged over the sets that are scored for every start and whose images "
         "no start was trained on. A confidence interval needs runs of the recipe with other "
-        "seeds: <code>python -m must_keras.repeat</code>, or "
-        "<code>python -m must_keras.compare</code> on finished runs."
+        "seeds: <code>must-keras repeat</code>, or "
+        "<code>must-keras compare</code> on finished runs."
     ).format(seeds if transfer_seeds > 1 else "")
 
 
