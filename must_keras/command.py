@@ -141,7 +141,8 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
 
 def _listen() -> None:
     interruption.listen()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Errors of TensorFlow reach Python; what it writes as such (oneDNN's data types) are none.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool = True) -> int:

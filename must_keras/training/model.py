@@ -100,6 +100,12 @@ class MultiTaskModel(FittedModel):
             return dict(self._fixed_weights)
         return {name: float(value) for name, value in self.learned_weights.factors().items()}
 
+    def call(self, inputs: Inputs, training: bool | None = None, mask: Any = None) -> Any:
+        """Return the heads' predictions: {task name: prediction}."""
+        # Keras warns of inputs whose keys are in another order, as a tf.function passes them.
+        ordered = {key: inputs[key] for key in self.input}
+        return super().call(ordered, training=training, mask=mask)
+
     def losses_by_task(self, y: Targets, y_pred: Mapping[str, Any]) -> Losses:
         """Return each task's loss on this replica: {task name: scalar}.
 
