@@ -74,7 +74,7 @@ class Student:
 
     """
 
-    training: TrainingConfig
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     union: bool = True
     start: Start = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
@@ -131,13 +131,13 @@ class Recipe:
     """
 
     name: str
-    seed: int
-    network: Network
     teachers: tuple[AnyTeacher, ...]
-    pools: tuple[Pool, ...]
-    student: Student
-    transfers: tuple[Transfer, ...]
-    starts: tuple[str, ...]
+    seed: int = 0
+    network: Network = dataclasses.field(default_factory=Network)
+    pools: tuple[Pool, ...] = ()
+    student: Student = dataclasses.field(default_factory=Student)
+    transfers: tuple[Transfer, ...] = ()
+    starts: tuple[str, ...] = ("random", "student")
     rounds: int = 1
     supervised: TrainingConfig | None = None
     selfsup: tuple[SelfSupervised, ...] = ()

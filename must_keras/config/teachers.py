@@ -170,14 +170,21 @@ class AnyTeacher(abc.ABC):
         return self
 
 
+def named_by_task(item: Any, what: str) -> None:
+    """Give a frozen object without a name that of its task, when it is made."""
+    if item.name == "":
+        expect(what, item, task=Task)
+        object.__setattr__(item, "name", item.task.name)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teacher(AnyTeacher):
     """A specialist: one task, trained on the set that is labeled for it.
 
     Attributes:
-        name: names its folder and its pseudo-label datasets.
         task: what it learns; the student has a head for the same task.
         sets: its images.
+        name: names its folder and its pseudo-label datasets; default is the task's name.
         training: its training config.
         threshold: see AnyTeacher.
         ignore_from: see AnyTeacher.
@@ -199,10 +206,10 @@ class Teacher(AnyTeacher):
         )
     """
 
-    name: str
     task: Task
     sets: Splits
-    training: TrainingConfig
+    name: str = ""
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
     labels_of: tuple[str, ...] | None = None
@@ -211,6 +218,7 @@ class Teacher(AnyTeacher):
     is_trained_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        named_by_task(self, "teacher")
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
         expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)

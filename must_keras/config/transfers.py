@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import keras
 
-from must_keras.config.teachers import AnyTeacher
+from must_keras.config.teachers import AnyTeacher, named_by_task
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect, expect_each, nearest
 from must_keras.runs.marks import RUN
@@ -26,9 +26,9 @@ class Transfer:
     """A downstream set that no training run has seen.
 
     Attributes:
-        name: names its folder.
         task: with a fresh head.
         sets: its images.
+        name: names its folder; default is the task's name.
         training: the same budget for every start.
         learning_rates: the better one on validation is taken, for each start; none: training's.
         rates_from: the folder of another run of the recipe, which has chosen: its choice is taken.
@@ -40,15 +40,16 @@ class Transfer:
                  sets=Splits(train=train, validation=validation, test=test), training=training)
     """
 
-    name: str
     task: Task
     sets: Splits
-    training: TrainingConfig
+    name: str = ""
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     learning_rates: tuple[float, ...] = ()
     rates_from: str | None = None
     aligned: Mapping[str, Aligned] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        named_by_task(self, "transfer")
         where = f"transfer {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
         expect(where, self, rates_from=str | None, aligned=Mapping, name=str)

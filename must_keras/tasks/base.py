@@ -197,6 +197,32 @@ class Task(abc.ABC):
                 return task(**{key: given[key] for key in given.keys() & known})
         return None
 
+    @classmethod
+    def of(cls, source: Any, **fields: Any) -> Self:
+        """Return the task for the labels of a source: of their head, with their classes.
+
+        Args:
+            source: a Source with labels of one kind that the task has.
+            fields: further fields, or others in place of those of the source.
+
+        Raises:
+            UserError: the source has no such labels, or those of several heads.
+
+        Example:
+            Detection.of(CocoJson(name="fruit", images=..., annotations=..., head="fruit"))
+        """
+        kinds, spaces = cls.kinds or (cls.kind,), source.label_spaces
+        fitting = [head for head, space in spaces.items() if space.kind in kinds]
+        heads = [fields["name"]] if "name" in fields else fitting
+        if len(heads) != 1 or heads[0] not in fitting:
+            kind, found = " or ".join(kinds), ", ".join(fitting) or "none"
+            problem = f"expected labels of kind {kind} of one head, it has {found}"
+            raise UserError(f"source {source.name!r}: {problem}", allowed=fitting)
+        space = spaces[heads[0]]
+        given = {"name": heads[0], "kind": space.kind, "classes": space.classes}
+        own = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: given[key] for key in given.keys() & own} | fields)
+
     def get_config(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         return dataclasses.asdict(self)

@@ -10,11 +10,13 @@ from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
 from must_keras.training.network import BACKBONE, Precision
-from must_keras.training.optimizers import Cosine, Optimizer, Schedule
+from must_keras.training.optimizers import AdamW, Cosine, Optimizer, Schedule
 from must_keras.training.strategy import local_replicas, num_replicas
 
 # Momenta of running averages in long trainings: BatchNormalization's statistics, and weights.
 _MAX_STATISTICS_MOMENTUM, _MAX_WEIGHTS_MOMENTUM = 0.997, 0.9999
+# Fields that `describe` always returns.
+_ALWAYS = ("steps", "batch", "learning_rate", "optimizer")
 # Fields on which no result depends.
 _NO_INPUTS = ("log_every", "diagnose_every", "save_seconds", "loggers")
 
@@ -50,14 +52,14 @@ class TrainingConfig:
             their files; they receive what metrics.jsonl and TensorBoard receive.
 
     Example:
-        TrainingConfig(steps=1000, batch=16, learning_rate=0.001, optimizer=AdamW(), ema=True)
+        TrainingConfig(steps=4000, batch=32, optimizer=SGD(), learning_rate=0.05, ema=True)
 
     """
 
-    steps: int
-    batch: int
-    learning_rate: float
-    optimizer: Optimizer
+    steps: int = 1000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    optimizer: Optimizer = dataclasses.field(default_factory=AdamW)
     warmup: float = 0.05
     schedule: Schedule = dataclasses.field(default_factory=Cosine)
     clip_norm: float | None = 10.0
@@ -89,13 +91,17 @@ class TrainingConfig:
             )
 
     def describe(self) -> dict[str, Any]:
-        """Return {field: value} of what a result depends on, where it differs from the default."""
+        """Return {field: value} of what a result depends on.
+
+        Of all but the first four, where it differs from the default.
+        """
         found = {}
         for field in dataclasses.fields(self):
             value, default = getattr(self, field.name), field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            if field.name not in _NO_INPUTS and value != default:
+            is_input = field.name not in _NO_INPUTS
+            if field.name in _ALWAYS or (is_input and value != default):
                 found[field.name] = value
         return found
 

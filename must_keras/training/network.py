@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from must_keras.errors import UserError, expect
-from must_keras.modeling.backbone import Backbone
+from must_keras.modeling.backbone import Backbone, ResNet
 from must_keras.modeling.fpn import build_neck
 from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
@@ -34,8 +34,8 @@ class Network:
 
     """
 
-    backbone: Backbone
-    size: int
+    backbone: Backbone = dataclasses.field(default_factory=lambda: ResNet.of_depth(18))
+    size: int = 224
     channels: int = 256
 
     def __post_init__(self) -> None:
