@@ -16,7 +16,7 @@ import numpy as np
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.examples import LabeledExamples, check_labels_head
 from must_keras.data.sources import Source, original_size
-from must_keras.errors import DataError, UserError, not_allowed
+from must_keras.errors import DataError, UserError, not_allowed, warn_once
 from must_keras.tasks.base import Task
 from must_keras.tasks.chosen import Chosen
 from must_keras.tasks.detection import Detection
@@ -197,7 +197,13 @@ def fitted_detection(
         chosen |= _anchor_fields(choose_anchors(found, scale=scale))
     # All of an image's objects can be stored and detected.
     stored = max(Detection.max_stored, fields.get("max_boxes", room.value))
-    regions = fields.get("num_proposals", Detection.num_proposals) * len(classes)
+    proposals = fields.get("num_proposals", Detection.num_proposals)
+    regions, most = proposals * len(classes), int(found.counts.max(initial=0))
+    if most > proposals:
+        warn_once(
+            f"head {name!r}: num_proposals={proposals} regions of an image cannot be those of "
+            f"{most} objects; num_proposals={room.value} can"
+        )
     for field, value in {"max_stored": stored, "max_detections": min(stored, regions)}.items():
         if value != getattr(Detection, field):
             chosen[field] = Chosen(value, f"with room for {room.value} objects")

@@ -160,11 +160,13 @@ def test_given_values_are_kept():
     assert empty == dataclasses.replace(TASK, max_boxes=16, with_masks=False)
 
 
-def test_all_objects_of_an_image_can_be_stored_and_detected():
+def test_all_objects_of_an_image_can_be_stored_and_detected(capsys):
     crowd = Given([objects(*squares(16), *squares(8)), objects(*[(0, 0, 9, 9)] * 150)])
     task = fitted_detection(crowd, name="things", size=64)
     assert task.max_boxes == task.max_stored == task.max_detections == 192
+    assert "num_proposals" not in capsys.readouterr().err
     few = fitted_detection(crowd, name="things", size=64, num_proposals=64)
+    assert "num_proposals=64 regions of an image cannot be those of 150" in capsys.readouterr().err
     assert few.max_stored == 192 and few.max_detections == 128
 
 
