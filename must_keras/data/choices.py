@@ -24,7 +24,7 @@ from must_keras.tasks.detection.anchors import Anchors, best_ious, evenly, fit_a
 from must_keras.tasks.summaries import Framing
 
 # Images whose labels are read, evenly spread over a source.
-MAX_IMAGES = 5000
+MAX_IMAGES = 2000
 # Room beyond the largest number of objects: images that were not read, and those of the pool.
 _HEADROOM, _ROOM_STEP = 1.25, 8
 _MIN_ROOM, _MAX_ROOM = 16, 512
@@ -67,6 +67,8 @@ def read_boxes(
     Raises:
         UserError: the source has no such labels, or one cannot be read.
     """
+    if size < 1:
+        raise UserError.of(f"head {task.name!r}", "size", size, "expected at least 1 pixel")
     check_labels_head(f"head {task.name!r}", source, task)
     # The number of objects is to be found out: none is too many.
     task = dataclasses.replace(task, max_boxes=sys.maxsize)
@@ -102,6 +104,8 @@ def choose_anchors(found: TrainingBoxes, *, scale: float = 1.0) -> Chosen[Anchor
         scale: typical side of a training image relative to the largest that fits the input, as
             `Augmentation.typical_scale`; boxes grow or shrink about their centers.
     """
+    if not scale > 0.0:
+        raise UserError.of("anchors", "scale", scale, "expected a positive number")
     if not len(found.boxes):
         return Chosen(None, "the default, for want of an object of at least one pixel")
     boxes = evenly(found.boxes)
@@ -172,7 +176,7 @@ def fitted_detection(
     max_boxes. What was chosen is printed on stderr, each with its reason.
 
     Args:
-        source: the training set; at most 5,000 of its labels are read, evenly spread.
+        source: the training set; at most 2,000 of its labels are read, evenly spread.
         name: of the head.
         size: sides of the network's input in pixels.
         scale: see `choose_anchors`.

@@ -174,6 +174,10 @@ def test_mistakes_are_named():
     source = Given([objects(*squares(16))])
     with pytest.raises(UserError, match="no field 'max_box'; did you mean 'max_boxes'"):
         fitted_detection(source, name="things", size=64, max_box=3)
+    with pytest.raises(UserError, match="head 'things': size=0: expected at least 1"):
+        fitted_detection(source, name="things", size=0)
+    with pytest.raises(UserError, match="scale=0.0: expected a positive"):
+        fitted_detection(source, name="things", size=64, scale=0.0)
     with pytest.raises(UserError, match="source 'given' labels things, not 'thing'"):
         fitted_detection(source, name="thing", size=64)
     with pytest.raises(UserError, match="does not fit head 'things'"):

@@ -371,11 +371,11 @@ def test_anchors_that_do_not_fit_the_boxes_are_reported(tmp_path, capsys):
     assert warnings_of(tmp_path, capsys, recipe(odd, few)) == []
     (line,) = warnings_of(tmp_path, capsys, recipe(odd, labels))
     assert line.startswith(
-        "warning: teacher 'mine' (train), head 'things': anchors of 4 strides do not fit the boxes"
+        "warning: teacher 'mine' (train), head 'things': anchor_scales=(4.0,) do not fit the boxes"
     )
     # A box of 8 px in anchors of 32 px.
     assert "with a box is 0.06 on average, and below 0.3 for 100% of the boxes" in line
-    assert "Detection(anchor_scales=(1.0,)) reaches 1.00" in line
+    assert "; anchor_scales=(1.0,) reaches 1.00" in line
 
 
 def test_objects_too_small_for_any_anchor_are_reported(tmp_path, capsys):

@@ -206,11 +206,12 @@ class Labels(base.Labels):
             values = f"anchor_scales={fitted.scales}"
             if fitted.ratios != task.anchor_ratios:
                 values += f", anchor_ratios={fitted.ratios}"
-            scales = ", ".join(f"{scale:.3g}" for scale in given.scales)
+            scales = tuple(round(scale, 2) for scale in given.scales)
+            origin = "" if task.anchor_scales else f", the default at {size} px,"
             found.append(
-                f"anchors of {scales} strides do not fit the boxes: their best IoU with a box is "
-                f"{now.mean():.2f} on average, and below {NEGATIVE_IOU} for "
-                f"{(now < NEGATIVE_IOU).mean():.0%} of the boxes; Detection({values}) reaches "
+                f"anchor_scales={scales}{origin} do not fit the boxes: the best anchor's IoU with "
+                f"a box is {now.mean():.2f} on average, and below {NEGATIVE_IOU} for "
+                f"{(now < NEGATIVE_IOU).mean():.0%} of the boxes; {values} reaches "
                 f"{then.mean():.2f} (fitted_detection chooses these values)"
             )
         sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
