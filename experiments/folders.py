@@ -8,7 +8,8 @@ own sets. Those last ones are marked in the report: the student has seen them.
 
 Sections of Ghiasi et al. (2021): cross-dataset training (ground truth where there is some, pseudo
 labels for every other task, uniform sampling over the union). Schedules, sizes and the depth weight
-are this recipe's own.
+are this recipe's own. Anchors, room for objects and mask heads are chosen from the training boxes
+(must_keras.data.choices); until 2026-11-29 they were given by hand, so older runs have other boxes.
 
 Command:   python -m must_keras.main --experiment=folders:data='../shared/data'
 Your own:  python -m must_keras.main --experiment=path/to/mine.py:data=path/to/folders
@@ -31,6 +32,7 @@ import tensorflow_datasets as tfds
 
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
+from must_keras.data.choices import fitted_detection
 from must_keras.data.sources import (
     CocoJson,
     DepthMaps,
@@ -47,7 +49,7 @@ from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import Backbone, EfficientNetLite0, ResNet
 from must_keras.self_supervised import MoCo, SimCLR
-from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks import Classification, Depth, Normals, Segmentation
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromCheckpoint, FromScratch, Start
@@ -155,18 +157,11 @@ def recipe(
     street = _street(root)
     kitchen = _kitchen(root)
     animals = Classification(name="caltech", classes=_classes(caltech, "caltech"))
-    cells = Detection(
-        name="nuclei",
-        classes=_classes(nuclei, "nuclei"),
-        max_boxes=160,
-        max_stored=160,
-        max_detections=160,
-        anchor_scales=(1.0, 2.0),
-        **NARROW_DETECTION | {"num_proposals": 192},
-    )
-    faces = Detection(
-        name="cards", classes=CARDS, max_boxes=16, max_stored=32, max_detections=32,
-        anchor_scales=(2.0,), level_unit=112.0, with_masks=False, **NARROW_DETECTION,
+    detection = functools.partial(fitted_detection, size=size)
+    cells = detection(nuclei.train, name="nuclei", **NARROW_DETECTION | {"num_proposals": 192})
+    faces = detection(
+        cards.train, name="cards", max_stored=32, max_detections=32, level_unit=112.0,
+        **NARROW_DETECTION,
     )  # fmt: skip
     parts = Segmentation(name="street", classes=STREET, **pixels)
     meters = Depth(name="kitchen", **pixels)
@@ -214,14 +209,7 @@ def recipe(
         ),
         transfer(
             "coco_boxes",
-            Detection(
-                name="coco_boxes",
-                classes=_classes(coco, "coco_boxes"),
-                max_boxes=64,
-                anchor_scales=(2.0,),
-                level_unit=112.0,
-                **NARROW_DETECTION,
-            ),
+            detection(coco.train, name="coco_boxes", level_unit=112.0, **NARROW_DETECTION),
             coco,
         ),
         transfer(

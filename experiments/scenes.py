@@ -23,6 +23,7 @@ from typing import Literal
 
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
+from must_keras.data.choices import fitted_detection
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, nearest
@@ -62,6 +63,7 @@ def recipe(
     downstream: Literal["dev", "final"] = "dev",
     weighting: Literal["formula", "equal", "uncertainty"] = "formula",
     depth_weight: float = 1.0,
+    fitted_anchors: bool = False,
     teachers: tuple[str, ...] = TEACHERS,
     pool_times: int = 1,
     box_threshold: float = 0.3,
@@ -100,6 +102,8 @@ def recipe(
         downstream: "dev" sets to look at, "final" sets to score once for a published table.
         weighting: how much each head's loss counts in the student; "formula" is the paper's.
         depth_weight: of the student's loss of depth, beside that; the paper's is not known.
+        fitted_anchors: whether anchors are chosen from the training boxes, which are then rendered
+            before anything else; see data.choices.
         teachers: which of the four; the student has their heads.
         pool_times: the pool has so many times pool_images; a larger one begins with the smaller.
         box_threshold: pseudo boxes of a lower score are dropped.
@@ -154,7 +158,12 @@ def recipe(
         )
 
     def detection(name: str, config: SceneConfig) -> Detection:
-        return Detection(name=name, classes=config.categories, **NARROW_DETECTION)
+        if not fitted_anchors:
+            return Detection(name=name, classes=config.categories, **NARROW_DETECTION)
+        fields = {k: value for k, value in NARROW_DETECTION.items() if k != "anchor_scales"}
+        return fitted_detection(
+            splits(config, "objects", name).train, name=name, size=size, with_masks=True, **fields
+        )
 
     pixels = {"loss_stride": 2, "channels": 32, "num_convs": 2}
 

@@ -135,6 +135,11 @@ class Augmentation:
         """Largest side of an image relative to the largest one that fits the input."""
         return max(self.scale)
 
+    @property
+    def typical_scale(self) -> float:
+        """Median side of an image relative to the largest one that fits the input."""
+        return math.sqrt(self.scale[0] * self.scale[1])
+
     def describe(self) -> dict[str, Any]:
         """Return the fields; without RandAugment, which came later, where it is not used."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -207,6 +212,7 @@ class WholeImages:
 
     mirror: bool = True
     largest_scale: ClassVar[float] = 1.0
+    typical_scale: ClassVar[float] = 1.0
 
     def is_mirrored(self, key: Tensor) -> Tensor:
         """Return whether the image with this key, an int32 scalar, is mirrored: bool."""

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.examples import LabeledExamples
-from must_keras.data.io.images import upright_size
-from must_keras.data.sources import Source, preflight_indices
+from must_keras.data.sources import Source, original_size, preflight_indices
 from must_keras.errors import DataError, UserError, listed
 from must_keras.tasks.base import Task
 from must_keras.tasks.summaries import Framing, Lost
@@ -48,6 +47,7 @@ class LabelContents:
         self._found, self._usable = np.zeros(num_classes), np.zeros(num_classes)
         self._lost: collections.Counter[Lost] = collections.Counter()
         self._total = self._filled = 0
+        self._boxes: list[np.ndarray] = []
         self.unreadable = 0
         self.read = self.labeled = self._empty = 0
 
@@ -66,6 +66,7 @@ class LabelContents:
         self._found += content.found
         self._usable += content.usable
         self._lost.update(content.lost)
+        self._boxes.append(content.boxes)
 
     @property
     def missing_classes(self) -> list[int]:
@@ -133,6 +134,11 @@ class LabelContents:
         if self._total and not (self._has_one_class and self._lost):
             found += self._about_losses()
         return found
+
+    def misfits(self) -> list[str]:
+        """What of the task's values does not fit the boxes, a sentence each."""
+        boxes = np.concatenate([np.zeros((0, 4)), *self._boxes])
+        return self.task.labels.misfits(boxes, self._size)
 
     @property
     def _has_one_class(self) -> bool:
@@ -254,10 +260,8 @@ def _add(
 
 
 def _original(source: Source, index: int) -> tuple[int, int] | None:
-    """(height, width) of an image, from a file's header where it has one; None: unreadable."""
-    file = source.file(index)
+    """(height, width) of an image; None: unreadable."""
     try:
-        height, width = source.image(index).shape[:2] if file is None else upright_size(file)
+        return original_size(source, index)
     except (UserError, DataError):
         return None
-    return height, width

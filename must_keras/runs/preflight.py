@@ -72,6 +72,9 @@ def check_data(run: Run) -> None:
             contents.setdefault(item.title, {})[split] = _check_split(run, item, split)
     for title, found in contents.items():
         _report(title, found)
+        trained = found["train"]
+        for text in trained.misfits():
+            warn(f"{title} (train), head {trained.task.name!r}: {text}")
 
 
 def check_folders(run: Run, stages: Sequence[Stage]) -> None:

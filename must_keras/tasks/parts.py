@@ -79,6 +79,9 @@ class Labels(Part, abc.ABC):
     def missing(self) -> dict[str, np.ndarray]:
         """Return a stored label in which nothing is labeled."""
 
+    has_length: bool = False
+    """Whether values are lengths, which stay as they are where a view enlarges the image."""
+
     def accepts(self, kind: str) -> bool:
         """Return whether ground truth of a kind can serve the head (see `adapt`)."""
         return kind == self.task.kind
@@ -136,6 +139,15 @@ class Labels(Part, abc.ABC):
             stored: of an image that is labeled for the head.
             framing: how large the network receives the image.
         """
+
+    def misfits(self, boxes: np.ndarray, size: int) -> list[str]:
+        """Return what of the task's values does not fit its training boxes, a sentence each.
+
+        Args:
+            boxes: [N, 4], those of `content` of many labels.
+            size: sides of the network's input in pixels.
+        """
+        return []
 
     @property
     def teachable(self) -> tuple[str, ...]:

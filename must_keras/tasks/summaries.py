@@ -13,6 +13,7 @@ from must_keras.ops.masks import paste
 
 # An object's place without a mask: all of its box.
 _WHOLE = np.ones((1, 1), np.uint8)
+_NO_BOXES = np.zeros((0, 4))
 
 
 class Framing(NamedTuple):
@@ -65,6 +66,8 @@ class LabelContent(NamedTuple):
         found: [K] units of each class, [1] where there are no classes; without ignored ones.
         usable: [K] what remains of `found` at the network's input size; below 1: nothing.
         lost: {why: number of units}.
+        boxes: [n, 4] usable objects of at least a pixel a side, in pixels of the input that the
+            whole image fits: a scale of 1.
 
     Example:
         content = Depth(name="far").labels.content({"depth": np.ones((4, 4))}, Framing((4, 4), 64))
@@ -75,6 +78,7 @@ class LabelContent(NamedTuple):
     found: np.ndarray
     usable: np.ndarray
     lost: Mapping[Lost, int]
+    boxes: np.ndarray = _NO_BOXES
 
 
 class Ranking(NamedTuple):

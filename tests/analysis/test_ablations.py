@@ -1,5 +1,7 @@
 """The ablations of the scenes recipe: what each changes, and that it takes all the rest along."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,21 @@ STUDENT = {"student", "export"} | {
 )
 def test_teachers_and_labels_are_those_of_the_default_run(run, tmp_path, arguments, made):
     assert missing(load(**arguments), run, tmp_path / "mine") == made
+
+
+def test_fitted_anchors_are_of_the_detection_tasks_alone(tmp_path):
+    def tasks(**arguments):
+        tiny = {"images": "10", "pool_images": "8", "size": "32"}
+        recipe = experiment.load("scenes", tiny | arguments, data_dir=str(tmp_path))
+        return [*recipe.tasks, *(transfer.task for transfer in recipe.transfers)]
+
+    usual, fitted = tasks(), tasks(fitted_anchors="true")
+    changed = {new.name for old, new in zip(usual, fitted, strict=True) if old != new}
+    assert changed == {"objects", "boxes"}
+    for old, new in zip(usual, fitted, strict=True):
+        if old != new:
+            anchors = {"anchor_scales": new.anchor_scales, "anchor_ratios": new.anchor_ratios}
+            assert dataclasses.replace(old, **anchors) == new
 
 
 def test_rounds_reuse_the_first_student_too(run, tmp_path):

@@ -357,3 +357,34 @@ def test_an_image_that_cannot_be_read_is_skipped_and_many_are_not(tmp_path, caps
     assert err.count("skipped: 0.png cannot be read") == 1 and "no image to learn from" not in err
     with pytest.raises(DataError, match="more than max_unreadable"):
         run(*range(18))
+
+
+def test_anchors_that_do_not_fit_the_boxes_are_reported(tmp_path, capsys):
+    # 80 px of the image are 8 of the network's input, the stride of the finest level.
+    rows = [(80 * y, 80 * x, 80 * y + 80, 80 * x + 80) for y in range(5) for x in range(8)]
+    labels = [objects(*rows, classes=[0, 1, 2, 0] * 10)] * 2
+    fine = dataclasses.replace(THINGS, anchor_scales=(1.0,))
+    assert warnings_of(tmp_path, capsys, recipe(fine, labels)) == []
+    # Too few boxes to judge.
+    odd = dataclasses.replace(THINGS, anchor_scales=(4.0,))
+    few = [objects(*rows[:20], classes=[0, 1, 2, 0] * 5)]
+    assert warnings_of(tmp_path, capsys, recipe(odd, few)) == []
+    (line,) = warnings_of(tmp_path, capsys, recipe(odd, labels))
+    assert line.startswith(
+        "warning: teacher 'mine' (train), head 'things': anchor_scales=(4.0,) do not fit the boxes"
+    )
+    # A box of 8 px in anchors of 32 px.
+    assert "with a box is 0.06 on average, and below 0.3 for 100% of the boxes" in line
+    assert "; anchor_scales=(1.0,) reaches 1.00" in line
+
+
+def test_objects_too_small_for_any_anchor_are_reported(tmp_path, capsys):
+    # 3 px of the network's input between its cells, where the smallest anchors lie.
+    rows = [
+        (80 * y + 65, 80 * x + 65, 80 * y + 95, 80 * x + 95) for y in range(5) for x in range(7)
+    ]
+    labels = [objects(*rows, classes=[0, 1, 2, 0, 1] * 7)] * 2
+    fine = dataclasses.replace(THINGS, anchor_scales=(0.5, 1.0))
+    (line,) = warnings_of(tmp_path, capsys, recipe(fine, labels))
+    assert "100% of the boxes are smaller than 8 px, the finest stride, at 64 px" in line
+    assert "raise the size of the recipe's network" in line

@@ -21,6 +21,7 @@ from must_keras.data.sources.source import (
     LabelSpace,
     Source,
     check_not_empty,
+    original_size,
     preflight_indices,
     without_keys,
 )

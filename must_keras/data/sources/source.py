@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from must_keras.data import names
+from must_keras.data.io.images import upright_size
 from must_keras.errors import UserError, listed, nearest
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Labels
@@ -256,6 +257,17 @@ def preflight_indices(source: Source) -> list[int]:
     count, is_of_files = len(source), len(source) > 0 and source.file(0) is not None
     number = min(_MAX_PREFLIGHT_FILES if is_of_files else _MAX_PREFLIGHT_IMAGES, count)
     return sorted({round(place) for place in np.linspace(0, count - 1, number)})
+
+
+def original_size(source: Source, index: int) -> tuple[int, int]:
+    """Return (height, width) of an upright image, from a file's header where it has one.
+
+    Raises:
+        UserError, DataError: it cannot be read.
+    """
+    file = source.file(index)
+    height, width = source.image(index).shape[:2] if file is None else upright_size(file)
+    return height, width
 
 
 # ---- stored labels from plain values, for sources of all formats --------------------------------

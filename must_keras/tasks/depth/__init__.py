@@ -154,6 +154,11 @@ class Labels(pixel_maps.MapLabels):
     pixel = Spec((), "float32")
     why_unknown = Lost("unknown (0, negative or not finite)")
 
+    @property
+    def has_length(self) -> bool:
+        """Whether depth is in meters."""
+        return self.task.kind == "metric"
+
     def accepts(self, kind: str) -> bool:
         """Return whether kinds match; meters serve a relative head too, as 1 / meters."""
         return kind in ("metric", self.task.kind)

@@ -96,6 +96,8 @@ _COUNTS = (
 class Detection(base.Task):
     """Boxes, classes and masks of objects.
 
+    `must_keras.data.choices.fitted_detection` chooses values that fit the labels of a training set.
+
     Attributes:
         classes: names of the classes, without background.
         max_boxes: room for an image's objects in a batch; truncated ones are ignored and counted.

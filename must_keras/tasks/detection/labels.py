@@ -11,6 +11,9 @@ from must_keras.ops import boxes as box_ops
 from must_keras.ops import masks as mask_ops
 from must_keras.ops.views import View, visible_area, warp_boxes
 from must_keras.tasks import base
+from must_keras.tasks.detection.anchors import Anchors, best_ious, evenly, fit_anchors
+from must_keras.tasks.detection.head import LEVELS
+from must_keras.tasks.detection.loss import NEGATIVE_IOU
 from must_keras.tasks.parts import Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
@@ -24,6 +27,11 @@ _IGNORED = Lost(
     # A fifth of VOC's objects is difficult, and a fifth of KITTI's regions is to be ignored.
     usual=0.5,
 )
+_FINEST_STRIDE = 2 ** int(LEVELS[0][1:])
+# Fewer boxes show little of how anchors fit.
+_ENOUGH_BOXES = 50
+# Worth a warning: a larger mean best IoU with other anchors, a share of boxes without any.
+_WORTHWHILE, _MANY = 0.1, 0.25
 _FLAT = Lost("without an area")
 _FRACTIONS = Lost(
     "within the first pixel of their image and look like fractions of it",
@@ -172,12 +180,49 @@ class Labels(base.Labels):
             inside = kept & (classes >= 0) & (classes < num_classes)
             return np.bincount(classes[inside], minlength=num_classes)
 
+        whole = boxes * np.tile(framing._replace(scale=1.0).visible, 2)
+        seen = (whole[:, 2:] - whole[:, :2] >= _MIN_SIDE - _ROUNDING).all(axis=1)
         return LabelContent(
             total=len(boxes),
             found=count(~ignored),
             usable=count(~(ignored | flat | small)),
             lost={why: int(where.sum()) for why, where in lost.items() if where.any()},
+            boxes=whole[seen & ~ignored],
         )
+
+    def misfits(self, boxes: np.ndarray, size: int) -> list[str]:
+        """Return a sentence on anchors that other ones surpass, and one on objects too small.
+
+        Below an IoU of 0.3 an anchor is a negative of the proposal network, unless no other
+        overlaps the object more.
+        """
+        if len(boxes) < _ENOUGH_BOXES:
+            return []
+        task, boxes = self.task, evenly(boxes)
+        given = Anchors(task.head.scales((size, size)), task.anchor_ratios)
+        fitted, found = fit_anchors(boxes, size=size), []
+        now, then = (best_ious(boxes, anchors, size=size) for anchors in (given, fitted))
+        if then.mean() >= now.mean() + _WORTHWHILE:
+            values = f"anchor_scales={fitted.scales}"
+            if fitted.ratios != task.anchor_ratios:
+                values += f", anchor_ratios={fitted.ratios}"
+            scales = tuple(round(scale, 2) for scale in given.scales)
+            origin = "" if task.anchor_scales else f", the default at {size} px,"
+            found.append(
+                f"anchor_scales={scales}{origin} do not fit the boxes: the best anchor's IoU with "
+                f"a box is {now.mean():.2f} on average, and below {NEGATIVE_IOU} for "
+                f"{(now < NEGATIVE_IOU).mean():.0%} of the boxes; {values} reaches "
+                f"{then.mean():.2f} (fitted_detection chooses these values)"
+            )
+        sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        tiny = (np.maximum(now, then) < NEGATIVE_IOU) & (sides < _FINEST_STRIDE)
+        if tiny.mean() >= _MANY:
+            found.append(
+                f"{tiny.mean():.0%} of the boxes are smaller than {_FINEST_STRIDE} px, the finest "
+                f"stride, at {size} px, and overlap no anchor by an IoU of {NEGATIVE_IOU}: raise "
+                "the size of the recipe's network"
+            )
+        return found
 
     @property
     def teachable(self) -> tuple[str, ...]:
