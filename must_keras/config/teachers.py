@@ -101,7 +101,7 @@ class AnyTeacher(abc.ABC):
 
     @property
     def student_task(self) -> Task:
-        """The task of the labels that the student's head learns from: weighted if asked for."""
+        """The task of the student's labels, which have weights where scores are weights."""
         return dataclasses.replace(self.task, weighted=True) if self.weight_by_score else self.task
 
     def predictor(

@@ -179,7 +179,9 @@ class Task(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"type": type(self).__name__, "version": self.version} | self._told(fields)
+        return {"type": type(self).__name__, "version": self.version} | self._without_default(
+            fields
+        )
 
     def before_reading(self) -> Self:
         """Return the task without fields that count only when its pseudo labels are read.
@@ -203,10 +205,10 @@ class Task(abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         """Return the fields as plain values."""
-        return self._told(dataclasses.asdict(self))
+        return self._without_default(dataclasses.asdict(self))
 
-    def _told(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return fields as they were before there was `weighted`, where it is False."""
+    def _without_default(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return fields without `weighted` where it is False, as before there was this field."""
         return fields if self.weighted else {k: v for k, v in fields.items() if k != "weighted"}
 
     @classmethod

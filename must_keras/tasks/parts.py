@@ -126,7 +126,7 @@ class Labels(Part, abc.ABC):
         """Return each image's number of valid elements, [B] float32; 0 without a label.
 
         Pixels for a map; 1 for a labeled image elsewhere. The weights of a weighted task lower the
-        loss and not this number, except that an element with a weight of 0 is not valid.
+        loss and not this number; a pixel of weight 0 is not counted.
         """
 
     content_unit: ClassVar[str] = "pixel"

@@ -108,6 +108,8 @@ class Head(pixel_maps.MapHead):
     divided by the number of pixels (see Labels.weight) and not by the sum of their weights: less
     certain labels lower the loss instead of only shifting it to the certain ones.
 
+    Reference: CW-BASS (arXiv 2502.15152) weights pixels by confidence as one of its four changes.
+
     Example:
         norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
         Segmentation(name="parts", classes=("wall", "floor")).head.build((64, 64), norm)

@@ -86,9 +86,9 @@ class Labels(base.Labels):
         """
         masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
         is_full = len(masks) == len(has_mask)
+        weight = {"weight": 1.0 - np.float32(stored["ignore"])} if self.task.weighted else {}
         few = masks[has_mask] if is_full and not has_mask.all() else masks
-        ones = np.where(stored["ignore"], np.float32(0), np.float32(1))
-        return ({"weight": ones} if self.task.weighted else {}) | {**stored, "masks": few}
+        return {**weight, **stored, "masks": few}
 
     def num_truncated(self, stored: Stored) -> int:
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.task.max_boxes, 0)

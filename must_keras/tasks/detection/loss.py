@@ -9,7 +9,8 @@ count may be anything finite: their terms are replaced by zero.
 
 Where a label has weights, all terms of an object are multiplied by its weight: those of anchors
 and regions that match it. Terms of background are not, and normalizers stay the task's numbers, so
-that a weight lowers the loss.
+that a weight lowers the loss. Soft Teacher (arXiv 2106.09018) weights background instead, by the
+score that its teacher gives each region as background.
 """
 
 from typing import NamedTuple
