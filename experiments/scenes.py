@@ -69,6 +69,7 @@ def recipe(
     box_threshold: float = 0.3,
     ignore_boxes_from: float | None = None,
     map_threshold: float = 0.5,
+    weight_by_score: bool = False,
     hard_classes: bool = False,
     union: bool = True,
     rounds: int = 1,
@@ -109,6 +110,8 @@ def recipe(
         box_threshold: pseudo boxes of a lower score are dropped.
         ignore_boxes_from: pseudo boxes with a score from this up to the threshold are ignored.
         map_threshold: pixels of pseudo maps of a lower probability are ignored.
+        weight_by_score: whether the loss of each pseudo box, and of each pixel of a pseudo map, is
+            multiplied by its score.
         hard_classes: whether the first class stands for the shapes teacher's distribution.
         union: whether the student also sees the teachers' training sets.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
@@ -189,6 +192,7 @@ def recipe(
             # The paper's 0.5 belongs to a converged teacher; this one is rarely so sure.
             threshold=box_threshold,
             ignore_from=ignore_boxes_from,
+            weight_by_score=weight_by_score,
         ),
         Teacher(
             name="surfaces",
@@ -196,6 +200,7 @@ def recipe(
             sets=splits(rooms, "semantic", "surfaces"),
             training=training(teacher_steps),
             threshold=map_threshold,
+            weight_by_score=weight_by_score,
         ),
         Teacher(
             name="distance",

@@ -42,6 +42,7 @@ class ImportedLabels(AnyTeacher):
         loss_weight: of the student's head, since no rule fits labels of an unknown origin.
         threshold: numbers, see recipe.Teacher. What comes without a score is sure.
         ignore_from: see recipe.Teacher.
+        weight_by_score: the same; labels without scores refuse it.
         sets: a labeled set to score the student's head on; None: there is none.
         pool: the name of the pool that they are of; None: every pool that has images of theirs.
 
@@ -63,6 +64,7 @@ class ImportedLabels(AnyTeacher):
     loss_weight: float
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
+    weight_by_score: bool = False
     sets: Splits | None = None
     pool: str | None = None
     predicts: ClassVar[bool] = False
@@ -71,6 +73,7 @@ class ImportedLabels(AnyTeacher):
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, labels=Source, sets=Splits | None, origin=str)
         expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
+        expect(where, self, weight_by_score=bool)
         if not self.origin.strip():
             raise UserError(f"{where}: origin is empty: say who made the labels, and how")
         check_labels_head(where, self.labels, self.task)

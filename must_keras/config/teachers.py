@@ -38,6 +38,8 @@ class AnyTeacher(abc.ABC):
             for all classes, one for each, or AtPrecision(0.8).
         ignore_from: predictions with a score from this up to the threshold are ignored where they
             would be background (of boxes alone); None: they are background.
+        weight_by_score: whether the student's loss of each pseudo box, or of each pixel of a
+            pseudo map, is multiplied by its score; classes, depth and normals refuse it.
         labels_of: names of the sources that it labels; None: all that it can label.
         loss_weight: of the student's head; None: the student's rule gives it.
         is_trained_here: whether a run trains it.
@@ -55,6 +57,7 @@ class AnyTeacher(abc.ABC):
     sets: Splits | None
     threshold: Threshold | AtPrecision
     ignore_from: float | None
+    weight_by_score: bool
     labels_of: tuple[str, ...] | None = None
     loss_weight: float | None
     is_trained_here: ClassVar[bool] = False
@@ -95,6 +98,11 @@ class AnyTeacher(abc.ABC):
         """Return a pseudo-label dataset of it, to be read at its thresholds."""
         threshold, ignore_from = self.threshold, self.ignore_from
         return PseudoLabels(reader=reader, threshold=threshold, ignore_from=ignore_from)
+
+    @property
+    def student_task(self) -> Task:
+        """The task of the student's labels, which have weights where scores are weights."""
+        return dataclasses.replace(self.task, weighted=True) if self.weight_by_score else self.task
 
     def predictor(
         self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
@@ -188,6 +196,7 @@ class Teacher(AnyTeacher):
         training: its training config.
         threshold: see AnyTeacher.
         ignore_from: see AnyTeacher.
+        weight_by_score: see AnyTeacher.
         labels_of: see AnyTeacher.
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
@@ -212,6 +221,7 @@ class Teacher(AnyTeacher):
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
+    weight_by_score: bool = False
     labels_of: tuple[str, ...] | None = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
@@ -222,6 +232,7 @@ class Teacher(AnyTeacher):
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
         expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)
+        expect(where, self, weight_by_score=bool)
         check_threshold(self)
         if not self.training.steps and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
@@ -272,6 +283,7 @@ class ExternalTeacher(AnyTeacher):
         loss_weight: of the student's head, since no rule fits a training that is not known.
         threshold: see AnyTeacher.
         ignore_from: see AnyTeacher.
+        weight_by_score: see AnyTeacher.
         labels_of: see AnyTeacher.
         sets: a labeled set to score it on; None: it is not scored.
 
@@ -291,6 +303,7 @@ class ExternalTeacher(AnyTeacher):
     loss_weight: float
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
+    weight_by_score: bool = False
     labels_of: tuple[str, ...] | None = None
     sets: Splits | None = None
 
@@ -298,6 +311,7 @@ class ExternalTeacher(AnyTeacher):
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, model=ExternalModel, sets=Splits | None)
         expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
+        expect(where, self, weight_by_score=bool)
         check_threshold(self)
         self.task.external.check_form(self.model.form)
         if self.model.class_ids is not None:

@@ -209,6 +209,11 @@ class ConcatenatedExamples:
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of the labels, which are those of every part."""
+        return self.parts[0].tasks
+
     def locate(self, index: int) -> tuple[LabeledExamples, int]:
         """Return the part that contains an index, and the index within it."""
         part = self._firsts.searchsorted(index, side="right") - 1
@@ -293,7 +298,8 @@ def labeled_shares(counts: Mapping[str, Mapping[str, collections.Counter]]) -> d
 
 def check_label(where: str, task: Task, label: Any) -> None:
     """Raise UserError where a stored label lacks a part, or one is of another shape."""
-    expected = task.labels.stored_spec()
+    specs = task.labels.stored_spec()
+    expected = {key: spec for key, spec in specs.items() if not spec.optional or key in label}
     found = tuple(label) if isinstance(label, Mapping) else (f"a {type(label).__name__}",)
     where = f"{where}: its label of head {task.name!r}"
     if not expected.keys() <= set(found):

@@ -30,7 +30,8 @@ def of_student(run: Run) -> ConcatenatedExamples:
             of_source = pseudo.setdefault(source.name, {})
             of_source[teacher.task.name] = run.resolved(teacher).pseudo_labels(reader)
     recipe, sources = run.recipe, run.recipe.student_sources
-    union = examples(run, sources, recipe.tasks, title="the student", pseudo=pseudo)
+    tasks = [teacher.student_task for teacher in recipe.teachers]
+    union = examples(run, sources, tasks, title="the student", pseudo=pseudo)
     repeated = [
         part
         for part, source in zip(union.parts, sources, strict=True)

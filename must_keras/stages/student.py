@@ -43,6 +43,7 @@ def artifact(run: Run) -> Artifact:
             return None
         resolved = [run.resolved(teacher) for teacher in recipe.teachers]
         ignored = {t.name: t.ignore_from for t in resolved if t.ignore_from is not None}
+        weighted = [t.name for t in resolved if t.weight_by_score]
         return {
             "version": VERSION,
             "seed": recipe.seed,
@@ -55,6 +56,7 @@ def artifact(run: Run) -> Artifact:
             "loss_weights": recipe.loss_weights(),
             "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
             **({"ignore_from": ignored} if ignored else {}),
+            **({"weight_by_score": weighted} if weighted else {}),
             "columns": {
                 "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
             },
@@ -140,7 +142,7 @@ def fit_heads(
     origin = start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
-    feed = InputPipeline(images, tasks, training, size=size, seed=seed)
+    feed = InputPipeline(images, images.tasks, training, size=size, seed=seed)
     loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():

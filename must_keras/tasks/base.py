@@ -115,6 +115,9 @@ class Task(abc.ABC):
 
     Attributes:
         name: the head's name in models, pseudo-label datasets, logs and reports.
+        weighted: whether labels have a "weight" for each object or pixel, by which its loss is
+            multiplied. A teacher's `weight_by_score` sets it for the student's labels; networks
+            and all other labels are those of the task without it.
 
     Example:
         task = Segmentation(name="parts", classes=("wall", "floor"))
@@ -123,6 +126,7 @@ class Task(abc.ABC):
     """
 
     name: str
+    weighted: bool = False
 
     version: ClassVar[int] = 1
     """Raised when the same inputs would give other labels, losses or scores than before."""
@@ -175,7 +179,9 @@ class Task(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"type": type(self).__name__, "version": self.version} | fields
+        return {"type": type(self).__name__, "version": self.version} | self._without_default(
+            fields
+        )
 
     def before_reading(self) -> Self:
         """Return the task without fields that count only when its pseudo labels are read.
@@ -225,7 +231,11 @@ class Task(abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         """Return the fields as plain values."""
-        return dataclasses.asdict(self)
+        return self._without_default(dataclasses.asdict(self))
+
+    def _without_default(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return fields without `weighted` where it is False, as before there was this field."""
+        return fields if self.weighted else {k: v for k, v in fields.items() if k != "weighted"}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

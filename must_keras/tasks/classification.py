@@ -128,6 +128,8 @@ class Records(base.Records):
         Classification(name="kind", classes=("ant", "bee")).records.spec()
     """
 
+    why_unweighted: ClassVar[str | None] = "are whole distributions, soft where a teacher is unsure"
+
     def spec(self) -> dict[str, Spec]:
         return {"classes": Spec((None,), "int32"), "probabilities": Spec((None,), "float32")}
 

@@ -73,7 +73,7 @@ class Labels(Part, abc.ABC):
 
     @abc.abstractmethod
     def stored_spec(self) -> dict[str, Spec]:
-        """Return the keys of a stored label."""
+        """Return the keys of a stored label; `compact` adds an optional one that is absent."""
 
     @abc.abstractmethod
     def missing(self) -> dict[str, np.ndarray]:
@@ -106,7 +106,10 @@ class Labels(Part, abc.ABC):
         raise self.task.error(f"labels of kind {self.task.kind!r} have no classes")
 
     def compact(self, stored: Stored) -> Stored:
-        """Return a stored label without what `warp` never reads; this becomes tensors."""
+        """Return a stored label as it becomes tensors: without what `warp` never reads.
+
+        A label without the optional "weight" of a weighted task has a weight of 1 everywhere.
+        """
         return stored
 
     def num_truncated(self, stored: Stored) -> int:
@@ -125,7 +128,8 @@ class Labels(Part, abc.ABC):
     def weight(self, label: Tensors) -> Tensor:
         """Return each image's number of valid elements, [B] float32; 0 without a label.
 
-        Pixels for a map; 1 for a labeled image elsewhere.
+        Pixels for a map; 1 for a labeled image elsewhere. The weights of a weighted task lower the
+        loss and not this number; a pixel of weight 0 is not counted.
         """
 
     content_unit: ClassVar[str] = "pixel"
@@ -319,6 +323,9 @@ class Records(Part, abc.ABC):
 
     takes_ignore_from: ClassVar[bool] = False
     """Whether `to_label` takes `ignore_from`: what is below the threshold would be background."""
+
+    why_unweighted: ClassVar[str | None] = "have no scores"
+    """What keeps scores from being weights ("labels of this kind ..."); None: they can be."""
 
     @abc.abstractmethod
     def spec(self) -> dict[str, Spec]:

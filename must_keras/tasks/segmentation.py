@@ -10,6 +10,7 @@ from keras import ops
 
 from must_keras.errors import UserError, check_classes
 from must_keras.ops import maps
+from must_keras.ops.views import View, sample
 from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
@@ -18,10 +19,15 @@ from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.visualization import palette
 
 IGNORE = 255
+# The byte of a confidence of 1.
+CERTAIN = 255
 
 
 class Labels(pixel_maps.MapLabels):
     """{"map": [H, W] uint8}, 255 where the class is unknown.
+
+    Labels of a weighted task have "weight" as well, [h, w] uint8 of any size when stored: the
+    factor of each pixel's loss in 255ths, the confidence of a pseudo label.
 
     Example:
         Segmentation(name="parts", classes=("wall", "floor")).labels.missing()
@@ -35,6 +41,39 @@ class Labels(pixel_maps.MapLabels):
         f"if {IGNORE} stands for a class in the files, give the source the value of each class, "
         f"for example values=(0, {IGNORE})",
     )
+
+    def stored_spec(self) -> dict[str, Spec]:
+        weight = {"weight": Spec((None, None), "uint8", optional=True)}
+        return super().stored_spec() | (weight if self.task.weighted else {})
+
+    def missing(self) -> dict[str, np.ndarray]:
+        weight = {"weight": np.zeros((1, 1), np.uint8)} if self.task.weighted else {}
+        return super().missing() | weight
+
+    def compact(self, stored: Stored) -> dict[str, Any]:
+        """Return the label; without weights, one certain pixel stands for all of the image."""
+        weight = {"weight": np.full((1, 1), CERTAIN, np.uint8)} if self.task.weighted else {}
+        return {**weight, **stored}
+
+    def spec(self, size: Size) -> dict[str, Spec]:
+        weight = {"weight": Spec(size, "uint8", optional=True)} if self.task.weighted else {}
+        return super().spec(size) | weight
+
+    def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
+        """Return the nearest pixels, and their weights."""
+        label = super().warp(stored, view)
+        if "weight" not in stored:
+            return label
+        weights = stored["weight"][:, :, None]
+        # Padding has no class: the weight there does not matter.
+        weights = sample(weights, view, interpolation="nearest", fill=CERTAIN)
+        return label | {"weight": weights[:, :, 0]}
+
+    def weight(self, label: Tensors) -> Tensor:
+        if "weight" not in label:
+            return super().weight(label)
+        known = ops.where(label["weight"] > 0, label["map"], IGNORE)
+        return super().weight({"map": known})
 
     def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["map"]), len(self.classes)
@@ -65,6 +104,12 @@ class Labels(pixel_maps.MapLabels):
 class Head(pixel_maps.MapHead):
     """Convolutions on P2, and softmax cross-entropy summed over the pixels that have a class.
 
+    Where a label has weights, each pixel's cross-entropy is multiplied by its own. The sum is
+    divided by the number of pixels (see Labels.weight) and not by the sum of their weights: less
+    certain labels lower the loss instead of only shifting it to the certain ones.
+
+    Reference: CW-BASS (arXiv 2502.15152) weights pixels by confidence as one of its four changes.
+
     Example:
         norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
         Segmentation(name="parts", classes=("wall", "floor")).head.build((64, 64), norm)
@@ -82,6 +127,9 @@ class Head(pixel_maps.MapHead):
         target = ops.where(valid, target, 0)
         log_likelihood = ops.log_softmax(logits, axis=-1)
         entropy = -ops.take_along_axis(log_likelihood, target[..., None], axis=-1)[..., 0]
+        if "weight" in label:
+            weights = maps.at_stride(label["weight"], stride)
+            entropy = entropy * (ops.cast(weights, entropy.dtype) / CERTAIN)
         return ops.sum(ops.where(valid, entropy, ops.zeros_like(entropy)), axis=(1, 2))
 
 
@@ -122,6 +170,7 @@ class Records(pixel_maps.MapRecords):
     """
 
     takes_threshold: ClassVar[bool] = True
+    why_unweighted: ClassVar[str | None] = None
 
     def spec(self) -> dict[str, Spec]:
         return {"map": Spec((), "bytes"), "confidence": Spec((), "bytes")}
@@ -136,14 +185,17 @@ class Records(pixel_maps.MapRecords):
     def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
         """Return the map; pixels under the threshold of their class are ignored.
 
-        All pixels of a class that is dropped are.
+        All pixels of a class that is dropped are. The weight of a pixel is its confidence.
         """
         classes = maps.decode_png(record["map"])
-        if threshold is None:
+        if threshold is None and not self.task.weighted:
             return {"map": classes}
-        pixels = Pixels(classes=classes, confidence=maps.decode_png(record["confidence"]))
-        kept = pixels.kept(self.limits(threshold))
-        return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)}
+        confidence = maps.decode_png(record["confidence"])
+        weight = {"weight": confidence} if self.task.weighted else {}
+        if threshold is None:
+            return {"map": classes} | weight
+        kept = Pixels(classes=classes, confidence=confidence).kept(self.limits(threshold))
+        return {"map": np.where(kept, classes, IGNORE).astype(np.uint8)} | weight
 
     def sketch(self, record: Stored) -> Sketch:
         """Return the pixels, whose certainty is their mean confidence."""

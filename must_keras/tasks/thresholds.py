@@ -267,6 +267,8 @@ def check_threshold(teacher: Any) -> None:
     threshold, where = teacher.threshold, f"teacher {teacher.name!r}"
     if teacher.ignore_from is not None:
         _check_ignore_from(teacher, where)
+    if teacher.weight_by_score:
+        _check_weight_by_score(teacher, where)
     if rule_of(threshold) is None:
         teacher.task.records.check_threshold(threshold)
         return
@@ -292,6 +294,16 @@ def _check_ignore_from(teacher: Any, where: str) -> None:
     if not records.floor <= value < highest:
         allowed = f"expected at least {records.floor:g} and less than the threshold, {highest:g}"
         raise UserError.of(where, "ignore_from", value, allowed)
+
+
+def _check_weight_by_score(teacher: Any, where: str) -> None:
+    """Raise UserError where a teacher's labels have no scores that can be weights."""
+    why = teacher.task.records.why_unweighted
+    if why is not None:
+        problem = f"labels of kind {teacher.task.kind!r} {why}"
+        raise UserError.of(where, "weight_by_score", True, problem)
+    if not teacher.has_scores:
+        raise UserError.of(where, "weight_by_score", True, "its labels have no scores")
 
 
 def chosen_numbers(chosen: dict[str, Choice]) -> list[float]:

@@ -51,6 +51,7 @@ STUDENT = {"student", "export"} | {
         ({"teachers": "surfaces+objects"}, STUDENT),
         ({"box_threshold": "0.5"}, STUDENT),
         ({"map_threshold": "0.7"}, STUDENT),
+        ({"weight_by_score": "true"}, STUDENT),
         ({"hard_classes": "true"}, STUDENT),
         ({"union": "false"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),

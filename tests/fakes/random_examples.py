@@ -30,7 +30,10 @@ ALL = (*FOUR, Normals(name="facing", **PIXELS))
 
 
 class RandomExamples:
-    """Random images; image i is labeled for task t where (i + t) % 3: every task is partly labeled."""
+    """Random images; image i is labeled for task t where (i + t) % 3: every task is partly labeled.
+
+    Labels of weighted tasks have random weights.
+    """
 
     def __init__(self, tasks=ALL, count: int = 12):
         self._tasks, self._count = tasks, count
@@ -45,9 +48,17 @@ class RandomExamples:
         random = np.random.default_rng(index)
         image = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         return image, {
-            t.name: self._label(t, random) if (index + i) % 3 else t.labels.missing()
+            t.name: self._weighted(t, random) if (index + i) % 3 else t.labels.missing()
             for i, t in enumerate(self._tasks)
         }
+
+    def _weighted(self, task, random):
+        label = self._label(task, random)
+        if not task.weighted:
+            return label
+        if isinstance(task, Detection):
+            return label | {"weight": random.random(2).astype(np.float32)}
+        return label | {"weight": random.integers(0, 256, (64, 64), dtype=np.uint8)}
 
     def _label(self, task, random):
         if isinstance(task, Classification):

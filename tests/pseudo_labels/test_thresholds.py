@@ -287,7 +287,7 @@ def test_labels_without_scores_are_refused(pool, tmp_path):
     """One that says so; one that is sure of everything."""
     hard = types.SimpleNamespace(
         name="hard", task=PARTS, sets=grays(), threshold=AtPrecision(0.8), has_scores=False,
-        ignore_from=None,
+        ignore_from=None, weight_by_score=False,
     )  # fmt: skip
     with pytest.raises(UserError, match="'hard' has no scores: a threshold cannot be chosen"):
         check_threshold(hard)

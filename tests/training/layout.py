@@ -4,7 +4,7 @@ python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or 
 TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and the final weights.
 Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
-stochastic depth and diagnostics) or "killed" (two tasks, many steps, a checkpoint after each).
+stochastic depth, diagnostics and labels with weights) or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -39,9 +39,10 @@ from must_keras.training.strategy import is_chief, lost_workers, make_strategy, 
 EVERY_OPTION = {
     "accumulate": 2, "recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10,
 }  # fmt: skip
+WEIGHTED = tuple(dataclasses.replace(t, weighted=t.records.why_unweighted is None) for t in ALL)
 KINDS = {
     "equal": (ALL, 20, 60.0, {"diagnose_every": 0}),
-    "every option": (ALL, 20, 60.0, EVERY_OPTION),
+    "every option": (WEIGHTED, 20, 60.0, EVERY_OPTION),
     "killed": ((KIND, PARTS), 30, 0.0, EVERY_OPTION | {"recompute": False}),
 }
 TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]

@@ -275,7 +275,8 @@ class Head(base.Head):
             classes = ops.maximum(some.classes - 1, 0)
             logits = layer.segment(prediction, some.boxes, classes, counts, **how)
             target = losses.mask_targets(some.boxes, some.index, label, size=logits.shape[-1])
-            total = total + losses.mask_loss(logits, target, counts)
+            weights = losses.object_weights(label, some.index)
+            total = total + losses.mask_loss(logits, target, counts, weights=weights)
         return ops.where(task.labels.weight(label) > 0.0, total, 0.0)
 
     def propose(self, prediction: Any, layer: DetectionHead) -> tuple[Tensor, Tensor]:

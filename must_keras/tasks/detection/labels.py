@@ -46,6 +46,10 @@ class Labels(base.Labels):
     every class. Where a model made the label, "scores" [N] float32 may come with it: only a
     pseudo-label dataset reads them.
 
+    Labels of a weighted task have "weight" [N] float32, the factor of an object's loss: 1 of ground
+    truth, a pseudo label's score. An ignored box with a weight is one that a teacher proposed and a
+    threshold dropped; crowds and the like have 0.
+
     Example:
         Detection(name="objects", classes=("cat", "dog")).labels.missing()
     """
@@ -56,10 +60,11 @@ class Labels(base.Labels):
         return 4 * self.task.mask_region if self.task.with_masks else 1
 
     def stored_spec(self) -> dict[str, Spec]:
-        return _specs(None, None)
+        return _specs(None, None, self.task.weighted)
 
     def missing(self) -> dict[str, np.ndarray]:
-        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in _specs(0, 1).items()}
+        specs = _specs(0, 1, self.task.weighted)
+        return {key: np.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
 
     def check_classes(self, stored: Stored) -> None:
         classes, count = np.asarray(stored["classes"]), len(self.classes)
@@ -73,7 +78,7 @@ class Labels(base.Labels):
         of_none = stored["classes"] < 0
         classes = np.where(of_none, -1, table[stored["classes"]])
         kept = of_none | (classes >= 0)
-        keys = ("boxes", "has_mask", "ignore", "scores")
+        keys = ("boxes", "has_mask", "ignore", "scores", "weight")
         arrays = {key: stored[key][kept] for key in keys if key in stored}
         masks, with_mask = stored["masks"], np.flatnonzero(kept & stored["has_mask"])
         rows = np.flatnonzero(arrays["has_mask"])
@@ -89,7 +94,9 @@ class Labels(base.Labels):
         """
         masks, has_mask = stored["masks"], np.asarray(stored["has_mask"], bool)
         is_full = len(masks) == len(has_mask)
-        return {**stored, "masks": masks[has_mask] if is_full and not has_mask.all() else masks}
+        weight = {"weight": 1.0 - np.float32(stored["ignore"])} if self.task.weighted else {}
+        few = masks[has_mask] if is_full and not has_mask.all() else masks
+        return {**weight, **stored, "masks": few}
 
     def num_truncated(self, stored: Stored) -> int:
         return max(int((~np.asarray(stored["ignore"], bool)).sum()) - self.task.max_boxes, 0)
@@ -101,7 +108,7 @@ class Labels(base.Labels):
         "truncated_boxes" are those without room, and ignored: the last bounds whatever remains.
         """
         boxes = {"truncated_boxes": Spec((self.task.max_boxes, 4), "float32")}
-        return _specs(self.task.max_boxes, self.mask_size) | boxes
+        return _specs(self.task.max_boxes, self.mask_size, self.task.weighted) | boxes
 
     def warp(self, stored: Tensors, view: View) -> dict[str, Tensor]:
         """Return the label of one image seen through a view.
@@ -140,7 +147,11 @@ class Labels(base.Labels):
         else:
             own = ops.take(ops.cast(stored["boxes"], "float32"), kept, axis=0)
             visible = mask_ops.crop_through(masks, own, boxes, view, size=self.mask_size)
-        return {
+        weight = {}
+        if "weight" in stored:
+            weights = ops.cast(stored["weight"], "float32")
+            weight["weight"] = ops.take(ops.where(barely, 0.0, weights), kept)
+        return weight | {
             "boxes": ops.where(exists[:, None], boxes, 0.0),
             "classes": ops.where(exists, ops.take(ops.cast(stored["classes"], "int32"), kept), -1),
             "masks": ops.cast(visible >= 0.5, "uint8"),
@@ -243,9 +254,10 @@ class Labels(base.Labels):
         return np.bincount(classes[classes >= 0], minlength=len(self.classes)).astype(float)
 
 
-def _specs(num_boxes: int | None, mask_size: int | None) -> dict[str, Spec]:
+def _specs(num_boxes: int | None, mask_size: int | None, weighted: bool) -> dict[str, Spec]:
     """Return the keys of a label of some boxes, and of masks of some cells a side."""
-    return {
+    weight = {"weight": Spec((num_boxes,), "float32", optional=True)} if weighted else {}
+    return weight | {
         "boxes": Spec((num_boxes, 4), "float32"),
         "classes": Spec((num_boxes,), "int32"),
         "masks": Spec((num_boxes, mask_size, mask_size), "uint8"),

@@ -6,6 +6,11 @@ not background, but stays positive if it matches a true box, as in pycocotools.
 
 Losses are [B] float32 each, with the task's numbers as normalizers. Targets of rows that do not
 count may be anything finite: their terms are replaced by zero.
+
+Where a label has weights, all terms of an object are multiplied by its weight: those of anchors
+and regions that match it. Terms of background are not, and normalizers stay the task's numbers, so
+that a weight lowers the loss. Soft Teacher (arXiv 2106.09018) weights background instead, by the
+score that its teacher gives each region as background.
 """
 
 from typing import NamedTuple
@@ -107,9 +112,7 @@ def match(boxes: Tensor, label: Tensors, *, area: Tensor | None = None) -> Match
     columns = columns_in_use(is_true(label) | ignored)
     true, ignored = (ops.take(part, columns, axis=1) for part in (is_true(label), ignored))
     objects = ops.take(label["boxes"], columns, axis=1)
-    overlap = ops.where(true[:, None, :], box_ops.iou(boxes, objects), 0.0)
-    highest = ops.max(overlap, axis=1, keepdims=True)
-    best = ops.any((overlap == highest) & (highest > 0.0), axis=2)
+    overlap, best = _overlap(boxes, objects, true)
     crowds = ops.where(ignored[:, :, None], objects, 0.0)
     regions = ops.concatenate([crowds, label["truncated_boxes"]], axis=1)
     inside = boxes if area is None else box_ops.clip(boxes, area[:, None, :])
@@ -120,6 +123,45 @@ def match(boxes: Tensor, label: Tensors, *, area: Tensor | None = None) -> Match
         best=best,
         ignored=covered >= _IGNORED_COVERAGE,
     )
+
+
+def _overlap(boxes: Tensor, objects: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the IoU with each object that exists, [B, A, N], and which boxes are best, [B, A]."""
+    overlap = ops.where(exists[:, None, :], box_ops.iou(boxes, objects), 0.0)
+    highest = ops.max(overlap, axis=1, keepdims=True)
+    return overlap, ops.any((overlap == highest) & (highest > 0.0), axis=2)
+
+
+def near_dropped(anchors: Tensor, label: Tensors) -> Tensor:
+    """Return which anchors would not be negative if a dropped box were an object, [B, A] bool.
+
+    Dropped boxes are those ignored ones that have a weight. As ignored regions they take away only
+    anchors of which at least half lies in them: one of more than twice the box's area would teach
+    that a possible object is background.
+
+    Args:
+        anchors: [A, 4].
+        label: a label with weights.
+    """
+    dropped = ops.cast(label["ignore"], "bool") & (label["weight"] > 0.0)
+    columns = columns_in_use(dropped)
+    dropped, boxes = (ops.take(part, columns, axis=1) for part in (dropped, label["boxes"]))
+    overlap, best = _overlap(anchors, boxes, dropped)
+    return best | (ops.max(overlap, axis=2) >= NEGATIVE_IOU)
+
+
+def object_weights(label: Tensors, index: Tensor, is_object: Tensor | None = None) -> Tensor | None:
+    """Return the weights of matched objects, [B, S]; None of a label without weights.
+
+    Args:
+        label: the label.
+        index: [B, S] int32, the matched objects.
+        is_object: [B, S] bool, elsewhere is background, of weight 1; None: everywhere.
+    """
+    if "weight" not in label:
+        return None
+    weights = take(label["weight"], index)
+    return weights if is_object is None else ops.where(is_object, weights, 1.0)
 
 
 def anchor_roles(matches: Matches) -> tuple[Tensor, Tensor]:
@@ -219,6 +261,13 @@ def _total(terms: Tensor, counts: Tensor) -> Tensor:
     return ops.sum(ops.where(counts, terms, 0.0), axis=tuple(range(1, len(terms.shape))))
 
 
+def _weighted(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """Return terms, [B, S, ...], times the weights of their rows, [B, S]; None: as they are."""
+    if weights is None:
+        return terms
+    return terms * ops.reshape(weights, ops.shape(weights) + (1,) * (len(terms.shape) - 2))
+
+
 def rpn_loss(
     prediction: Tensors, anchors: Tensor, label: Tensors, keys: Tensor, *, count: int
 ) -> Tensor:
@@ -233,14 +282,20 @@ def rpn_loss(
         count: anchors sampled an image, and the normalizer of both sums.
     """
     scores, matches = prediction["scores"], match(anchors, label, area=prediction["area"])
-    positives, negatives = sample_anchors(*anchor_roles(matches), keys, count=count)
-    score_loss = _total(
-        sigmoid_cross_entropy(take(scores, positives.indices), 1.0), positives.chosen
-    ) + _total(sigmoid_cross_entropy(take(scores, negatives.indices), 0.0), negatives.chosen)
-    boxes = take(label["boxes"], take(matches.index, positives.indices))
+    positive, negative = anchor_roles(matches)
+    if "weight" in label:
+        negative = negative & ~near_dropped(anchors, label)
+    positives, negatives = sample_anchors(positive, negative, keys, count=count)
+    index = take(matches.index, positives.indices)
+    weights = object_weights(label, index)
+    found = sigmoid_cross_entropy(take(scores, positives.indices), 1.0)
+    missed = sigmoid_cross_entropy(take(scores, negatives.indices), 0.0)
+    score_loss = _total(_weighted(found, weights), positives.chosen)
+    score_loss = score_loss + _total(missed, negatives.chosen)
+    boxes = take(label["boxes"], index)
     target = box_ops.encode(boxes, ops.take(anchors, positives.indices, axis=0))
     error = huber(take(prediction["deltas"], positives.indices) - target, delta=_RPN_DELTA)
-    return (score_loss + _total(error, positives.chosen)) / count
+    return (score_loss + _total(_weighted(error, weights), positives.chosen)) / count
 
 
 def box_loss(
@@ -261,6 +316,8 @@ def box_loss(
     own = ops.sum(deltas * one_hot[..., None], axis=2)
     error = huber(own - target, delta=_BOX_DELTA)
     is_object = regions.chosen & (regions.classes > 0)
+    weights = object_weights(label, regions.index, is_object)
+    entropy, error = _weighted(entropy, weights), _weighted(error, weights)
     return (_total(entropy, regions.chosen) + _total(error, is_object)) / count
 
 
@@ -278,14 +335,17 @@ def mask_targets(boxes: Tensor, index: Tensor, label: Tensors, *, size: int) -> 
     return ops.cast(seen >= 0.5, seen.dtype)
 
 
-def mask_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+def mask_loss(
+    logits: Tensor, targets: Tensor, counts: Tensor, *, weights: Tensor | None = None
+) -> Tensor:
     """Return cross-entropy, the mean over pixels and then over the regions that count.
 
     Args:
         logits: [B, M, S, S].
         targets: the same, 0 or 1.
         counts: [B, M] bool, foreground regions whose objects have masks.
+        weights: [B, M], of these objects; None: 1.
     """
     entropy = ops.mean(sigmoid_cross_entropy(logits, targets), axis=(2, 3))
     number = ops.sum(ops.cast(counts, entropy.dtype), axis=1)
-    return _total(entropy, counts) / ops.maximum(number, 1.0)
+    return _total(_weighted(entropy, weights), counts) / ops.maximum(number, 1.0)

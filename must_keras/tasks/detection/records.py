@@ -27,6 +27,7 @@ class Records(base.Records):
 
     takes_threshold: ClassVar[bool] = True
     takes_ignore_from: ClassVar[bool] = True
+    why_unweighted: ClassVar[str | None] = None
 
     @property
     def floor(self) -> float:
@@ -92,6 +93,9 @@ class Records(base.Records):
         with a threshold most objects of a class are still positives, but of this class none would
         be, and the head would learn from every image of the pool that its objects are background.
 
+        The weight of an object is its score. A box that is ignored because of its score or its
+        class has its score as well (see loss.near_dropped), other ignored regions 0.
+
         Args:
             record: those of older versions ignore nothing.
             threshold: one for all classes, or one for each; DROPPED for one that is dropped.
@@ -110,15 +114,18 @@ class Records(base.Records):
         boxes = np.asarray(record["boxes"], np.float32).reshape(-1, 4)[keep]
         masks = _masks(record, keep)
         labels, ignored = labels[keep], ignored[keep]
+        weights = np.where(ignore, np.float32(0), scores)[keep]
         scores = scores[~ignore]
         are_above = not len(scores) or scores.min() >= np.float32(limits.min())
         if bool(record["truncated"]) and are_above:
             boxes = np.concatenate([boxes, np.float32([[0, 0, 1, 1]])])
             labels, ignored = np.append(labels, np.int32(-1)), np.append(ignored, True)
+            weights = np.append(weights, np.float32(0))
             masks.append(None)
         has_mask = np.array([mask is not None for mask in masks], bool)
         rows, found = np.flatnonzero(has_mask), [mask for mask in masks if mask is not None]
-        return {
+        weight = {"weight": weights} if self.task.weighted else {}
+        return weight | {
             "boxes": boxes,
             "classes": labels,
             "masks": masks_of_some(len(masks), rows, found, size=int(record["mask_size"])),
