@@ -40,9 +40,9 @@ class Gaussian:
 
         Where all vectors are equal, the covariance is the identity.
         """
-        vectors = np.asarray(vectors, np.float64)
-        mean = vectors.mean(axis=0)
-        centered = vectors - mean
+        centered = np.array(vectors, np.float64)
+        mean = centered.mean(axis=0)
+        centered -= mean  # In place: there may be a hundred thousand vectors.
         num, dims = centered.shape
         covariance = centered.T @ centered / num
         scale = np.trace(covariance) / dims
@@ -51,7 +51,8 @@ class Gaussian:
         squared = float((covariance**2).sum())
         spread = squared - dims * scale**2
         # The sum of |x x^T - S|^2 is that of |x|^4 less N |S|^2.
-        noise = float(((centered**2).sum(axis=1) ** 2).sum() / num**2 - squared / num)
+        lengths = np.einsum("nd,nd->n", centered, centered)
+        noise = float((lengths**2).sum() / num**2 - squared / num)
         # A spread of 0 is that of a multiple of the identity already.
         shrinkage = 1.0 if spread <= noise else max(noise, 0.0) / spread
         # Vectors without noise may leave a direction without any variance.

@@ -51,8 +51,8 @@ def calibrate(run: Run, teacher: Teacher, artifact: Artifact, features: ImageFea
     digest = _save(artifact.folder / DISTANCES, gaussian.distances(validation))
     artifact.finish(
         CalibrationResult(
+            images=len(validation),
             training_images=len(train),
-            validation_images=len(validation),
             shrinkage=gaussian.shrinkage,
             sha256=digest,
         )
@@ -70,17 +70,24 @@ def measure(
         run: the run, with the teachers' calibrations.
         source: the images.
         artifacts: {teacher: what is made}.
-        models: {teacher: its model's features}.
+        models: {teacher: its model's features}; of these and others.
     """
-    fitted = {name: _gaussian(run.calibration(name)) for name in artifacts}
     for artifact in artifacts.values():
         artifact.begin()
-    vectors = _vectors(run, source, {name: models[name] for name in artifacts}, fitted)
+    found = distances_from(run, source, {name: models[name] for name in artifacts})
     for name, artifact in artifacts.items():
-        distances = np.where(np.isnan(vectors[name]), np.inf, vectors[name])
-        digest = _save(artifact.folder / DISTANCES, distances)
-        unreadable = int(np.isinf(distances).sum())
+        digest = _save(artifact.folder / DISTANCES, found[name])
+        unreadable = int(np.isinf(found[name]).sum())
         artifact.finish(DistancesResult(images=len(source), unreadable=unreadable, sha256=digest))
+
+
+def distances_from(
+    run: Run, source: Source, models: Mapping[str, ImageFeatures]
+) -> dict[str, np.ndarray]:
+    """Return {teacher: distances [N] of a source's images}; see `measure`."""
+    fitted = {name: _gaussian(run.calibration(name)) for name in models}
+    found = _vectors(run, source, models, fitted)
+    return {name: np.where(np.isnan(some), np.inf, some) for name, some in found.items()}
 
 
 def _vectors(
@@ -109,23 +116,32 @@ def _readable(vectors: np.ndarray) -> np.ndarray:
 
 def limit(run: Run, teacher: Teacher) -> float:
     """Return the largest distance at which a teacher labels; its calibration is complete."""
-    artifact = run.calibration(teacher.name)
-    return teacher.gate.limit(_load(artifact, artifact.result().validation_images))
+    return teacher.gate.limit(distances_in(run.calibration(teacher.name)))
+
+
+def distances_in(artifact: Artifact) -> np.ndarray:
+    """Return the distances that a complete calibration, or artifact of a source, has: [N]."""
+    shape, remedy = (artifact.result().images,), _remedy(artifact.folder)
+    return read_array(artifact.folder / DISTANCES, _DTYPE, shape, remedy=remedy)
 
 
 def beyond(run: Run, teacher: Teacher, source: Source) -> np.ndarray:
     """Return which images of a source are beyond a teacher's gate: [N] bool.
 
     Raises:
-        UserError: the distances are not measured yet.
-        DataError: a file of distances is damaged, or of another number of images.
+        UserError: the distances are not measured yet, or are of another number of images.
+        DataError: a file of distances is damaged.
     """
     artifact = run.distances(teacher.name, source.name)
     for needed in (run.calibration(teacher.name), artifact):
         if not needed.is_there:
             problem = f"has no distances for the gate of teacher {teacher.name!r}"
             raise UserError.at(needed.folder, f"{problem}: run --stage=label first")
-    return _load(artifact, len(source)) > limit(run, teacher)
+    distances = distances_in(artifact)
+    if len(distances) != len(source):
+        problem = f"has distances of {len(distances)} images, the source has {len(source)}"
+        raise UserError.at(artifact.folder, f"{problem}: run --stage=label first")
+    return distances > limit(run, teacher)
 
 
 def inputs(run: Run) -> dict[str, Any]:
@@ -158,13 +174,15 @@ def counts(run: Run) -> dict[str, dict[str, Any]]:
             continue
         sources = {}
         for source in run.recipe.sources_labeled_by(teacher):
-            if run.distances(teacher.name, source.name).is_there:
+            measured = run.distances(teacher.name, source.name).result()
+            # Those of a source that has changed are measured again by the next label stage.
+            if measured is not None and measured.images == len(source):
                 number = int(beyond(run, teacher, source).sum())
                 sources[source.name] = {"images": len(source), "beyond": number}
         found[teacher.name] = {
             "quantile": teacher.gate.quantile,
             "limit": limit(run, teacher),
-            "validation_images": calibrated.validation_images,
+            "validation_images": calibrated.images,
             "sources": sources,
         }
     return found
@@ -188,12 +206,6 @@ def _save(path: pathlib.Path, distances: np.ndarray) -> str:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, distances.astype(_DTYPE))
     return file_sha256(path)
-
-
-def _load(artifact: Artifact, count: int) -> np.ndarray:
-    return read_array(
-        artifact.folder / DISTANCES, _DTYPE, (count,), remedy=_remedy(artifact.folder)
-    )
 
 
 def _gaussian(artifact: Artifact) -> Gaussian:

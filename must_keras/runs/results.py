@@ -198,14 +198,14 @@ class LeakageResult(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationResult(Result):
-    """The result of a domain gate's calibration; sha256 is that of the distances.
+    """The distances of a teacher's validation images; sha256 is that of their file.
 
     Example:
-        run.calibration("nuclei").result().validation_images
+        run.calibration("nuclei").result().shrinkage
     """
 
+    images: int
     training_images: int
-    validation_images: int
     shrinkage: float
     sha256: str
 
