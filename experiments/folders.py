@@ -30,6 +30,7 @@ from typing import Literal
 import keras
 import tensorflow_datasets as tfds
 
+from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
@@ -89,6 +90,7 @@ def recipe(
     size: int = 128,
     batch: int = 8,
     pool_images: int | None = None,
+    gate: float | None = None,
     teacher_steps: int = 400,
     student_steps: int = 1200,
     transfer_steps: int = 120,
@@ -111,6 +113,8 @@ def recipe(
         size: pixels a side, a multiple of 32.
         batch: images of a training step.
         pool_images: how many of the unlabeled photos are used; none: all.
+        gate: quantile of the validation images' distances beyond which a trained teacher's label of
+            an image is missing (0.99); none: no gate.
         teacher_steps: optimizer steps of each teacher.
         student_steps: optimizer steps of the student.
         transfer_steps: optimizer steps of each transfer.
@@ -166,13 +170,16 @@ def recipe(
     parts = Segmentation(name="street", classes=STREET, **pixels)
     meters = Depth(name="kitchen", **pixels)
     steps = training(teacher_steps)
+    domain_gate = None if gate is None else DomainGate(quantile=gate)
     # A metric depth keeps its meters when the picture grows: do not let it grow.
     unscaled = training(teacher_steps, scale=(1.0, 1.0))
 
     def teacher(
         name: str, task: Task, sets: Splits, run: TrainingConfig = steps, **more
     ) -> Teacher:
-        return Teacher(name=name, task=task, sets=sets, training=run, start=first, **more)
+        return Teacher(
+            name=name, task=task, sets=sets, training=run, start=first, gate=domain_gate, **more
+        )
 
     teachers: tuple[Teacher | ExternalTeacher, ...] = (
         teacher("caltech", animals, caltech),

@@ -21,6 +21,7 @@ import dataclasses
 import pathlib
 from typing import Literal
 
+from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
@@ -65,6 +66,7 @@ def recipe(
     depth_weight: float = 1.0,
     fitted_anchors: bool = False,
     teachers: tuple[str, ...] = TEACHERS,
+    gate: float | None = None,
     pool_times: int = 1,
     box_threshold: float = 0.3,
     ignore_boxes_from: float | None = None,
@@ -106,6 +108,8 @@ def recipe(
         fitted_anchors: whether anchors are chosen from the training boxes, which are then rendered
             before anything else; see data.choices.
         teachers: which of the four; the student has their heads.
+        gate: quantile of the validation images' distances beyond which a teacher's label of an
+            image is missing (0.99); none: no gate.
         pool_times: the pool has so many times pool_images; a larger one begins with the smaller.
         box_threshold: pseudo boxes of a lower score are dropped.
         ignore_boxes_from: pseudo boxes with a score from this up to the threshold are ignored.
@@ -122,6 +126,7 @@ def recipe(
     weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
     first = FromCheckpoint() if checkpoint and student_start == "checkpoint" else FromScratch()
+    domain_gate = None if gate is None else DomainGate(quantile=gate)
     for name in teachers:
         if name not in TEACHERS:
             raise UserError(f"teachers={name}: {nearest(name, TEACHERS)}")
@@ -253,7 +258,11 @@ def recipe(
         name="scenes",
         seed=seed,
         network=Network(backbone=backbone, size=size, channels=64),
-        teachers=tuple(teacher for teacher in every_teacher if teacher.name in teachers),
+        teachers=tuple(
+            dataclasses.replace(teacher, gate=domain_gate)
+            for teacher in every_teacher
+            if teacher.name in teachers
+        ),
         pools=tuple(
             pool(name, pool_images * start, pool_images * end)
             for name, start, end in _blocks(pool_times)

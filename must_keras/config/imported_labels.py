@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
+from must_keras.config.domain_gate import DomainGate, check_gate
 from must_keras.config.teachers import AnyPredictor, AnyTeacher
 from must_keras.data.examples import (
     ReadableExamples,
@@ -43,6 +44,7 @@ class ImportedLabels(AnyTeacher):
         threshold: numbers, see recipe.Teacher. What comes without a score is sure.
         ignore_from: see recipe.Teacher.
         weight_by_score: the same; labels without scores refuse it.
+        gate: see recipe.AnyTeacher.
         sets: a labeled set to score the student's head on; None: there is none.
         pool: the name of the pool that they are of; None: every pool that has images of theirs.
 
@@ -65,6 +67,7 @@ class ImportedLabels(AnyTeacher):
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
     weight_by_score: bool = False
+    gate: DomainGate | None = None
     sets: Splits | None = None
     pool: str | None = None
     predicts: ClassVar[bool] = False
@@ -83,6 +86,7 @@ class ImportedLabels(AnyTeacher):
                 f"{where}: AtPrecision needs a model that predicts from validation images"
             )
         check_threshold(self)
+        check_gate(self)
 
     @property
     def has_scores(self) -> bool:

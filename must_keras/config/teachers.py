@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from must_keras.config.domain_gate import DomainGate, check_gate
 from must_keras.data.examples import PseudoLabels, Records
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
@@ -41,6 +42,8 @@ class AnyTeacher(abc.ABC):
         weight_by_score: whether the student's loss of each pseudo box, or of each pixel of a
             pseudo map, is multiplied by its score; classes, depth and normals refuse it.
         labels_of: names of the sources that it labels; None: all that it can label.
+        gate: where its labels are missing, far from its own training images, which only a teacher
+            that is trained here has; None: nowhere.
         loss_weight: of the student's head; None: the student's rule gives it.
         is_trained_here: whether a run trains it.
         predicts: whether it is a model that predicts from images; False: its labels exist.
@@ -59,6 +62,7 @@ class AnyTeacher(abc.ABC):
     ignore_from: float | None
     weight_by_score: bool
     labels_of: tuple[str, ...] | None = None
+    gate: DomainGate | None = None
     loss_weight: float | None
     is_trained_here: ClassVar[bool] = False
     predicts: ClassVar[bool] = True
@@ -198,6 +202,7 @@ class Teacher(AnyTeacher):
         ignore_from: see AnyTeacher.
         weight_by_score: see AnyTeacher.
         labels_of: see AnyTeacher.
+        gate: see AnyTeacher.
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
 
@@ -223,6 +228,7 @@ class Teacher(AnyTeacher):
     ignore_from: float | None = None
     weight_by_score: bool = False
     labels_of: tuple[str, ...] | None = None
+    gate: DomainGate | None = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
     is_trained_here: ClassVar[bool] = True
@@ -234,6 +240,7 @@ class Teacher(AnyTeacher):
         expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)
         expect(where, self, weight_by_score=bool)
         check_threshold(self)
+        check_gate(self)
         if not self.training.steps and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 
@@ -285,6 +292,7 @@ class ExternalTeacher(AnyTeacher):
         ignore_from: see AnyTeacher.
         weight_by_score: see AnyTeacher.
         labels_of: see AnyTeacher.
+        gate: see AnyTeacher.
         sets: a labeled set to score it on; None: it is not scored.
 
     Raises:
@@ -305,6 +313,7 @@ class ExternalTeacher(AnyTeacher):
     ignore_from: float | None = None
     weight_by_score: bool = False
     labels_of: tuple[str, ...] | None = None
+    gate: DomainGate | None = None
     sets: Splits | None = None
 
     def __post_init__(self) -> None:
@@ -313,6 +322,7 @@ class ExternalTeacher(AnyTeacher):
         expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
         expect(where, self, weight_by_score=bool)
         check_threshold(self)
+        check_gate(self)
         self.task.external.check_form(self.model.form)
         if self.model.class_ids is not None:
             self.task.external.check_class_ids(self.model.class_ids)

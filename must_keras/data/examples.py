@@ -42,6 +42,8 @@ class PseudoLabels:
         reader: of the dataset.
         threshold: see Records.to_label of the task.
         ignore_from: the same; None: the task's labels are read without it.
+        beyond: [N] bool, the images that are too far from the teacher's own, whose labels are
+            missing; None: there are none.
 
     Example:
         PseudoLabels(reader=PseudoLabelReader(folder, source, task), threshold=0.5)
@@ -50,9 +52,15 @@ class PseudoLabels:
     reader: Records
     threshold: Threshold
     ignore_from: float | None = None
+    beyond: np.ndarray | None = None
+
+    def is_missing(self, index: int) -> bool:
+        """Return whether an image has no label of the teacher."""
+        is_beyond = self.beyond is not None and bool(self.beyond[index])
+        return is_beyond or self.reader.is_empty(index)
 
     def label(self, task: Task, index: int) -> Stored:
-        """Return the stored label of an image that has a record."""
+        """Return the stored label of an image whose label is not missing."""
         more = {} if self.ignore_from is None else {"ignore_from": self.ignore_from}
         return task.records.to_label(self.reader.read(index), self.threshold, **more)
 
@@ -140,7 +148,7 @@ class LabeledExamples:
                 kind = self.source.label_spaces[name].kind
                 check_label(self._where(index), task, ground_truth[name])
                 labels[name], origins[name] = task.labels.adapt(ground_truth[name], kind), "true"
-            elif pseudo is not None and not pseudo.reader.is_empty(index):
+            elif pseudo is not None and not pseudo.is_missing(index):
                 labels[name] = pseudo.label(task, index)
                 origins[name] = "pseudo"
             else:

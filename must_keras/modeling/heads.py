@@ -145,11 +145,22 @@ class ImageHead(ConfiguredLayer):
 
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         x, area = (ops.cast(features[key], full()) for key in ("C5", "area"))
-        h, w = x.shape[1:3]
-        rows = _overlaps(h, self.size[0] / h, area[:, 0:1], area[:, 2:3])
-        columns = _overlaps(w, self.size[1] / w, area[:, 1:2], area[:, 3:4])
-        share = rows[:, :, None] * columns[:, None, :]
-        return {"logits": self.last(ops.sum(x * share[..., None], axis=(1, 2)))}
+        return {"logits": self.last(area_mean(x, area, self.size))}
+
+
+def area_mean(x: Tensor, area: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the mean of a level over the cells that are not padding: [B, h, w, C] to [B, C].
+
+    Args:
+        x: [B, h, w, C]; the weight of a cell is its share in the area.
+        area: [B, 4] the image without padding, (ymin, xmin, ymax, xmax) in pixels.
+        size: (H, W) of the input in pixels, to which `area` refers.
+    """
+    h, w = x.shape[1:3]
+    rows = _overlaps(h, size[0] / h, area[:, 0:1], area[:, 2:3])
+    columns = _overlaps(w, size[1] / w, area[:, 1:2], area[:, 3:4])
+    share = rows[:, :, None] * columns[:, None, :]
+    return ops.sum(x * share[..., None], axis=(1, 2))
 
 
 def _overlaps(cells: int, side: float, low: Tensor, high: Tensor) -> Tensor:

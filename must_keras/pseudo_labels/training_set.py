@@ -1,11 +1,12 @@
 """What the student and its baselines learn from: ground truth wins, test images are left out."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.errors import UserError
-from must_keras.pseudo_labels import leakage
+from must_keras.pseudo_labels import gates, leakage
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task
@@ -16,7 +17,8 @@ def of_student(run: Run) -> ConcatenatedExamples:
 
     Raises:
         UserError: a pseudo-label dataset is not complete, a threshold cannot be chosen yet, a
-            source is not compared with the test splits, or nothing is left to learn from.
+            source is not compared with the test splits, distances for a gate are not measured, or
+            nothing is left to learn from.
     """
     pseudo: dict[str, dict[str, PseudoLabels]] = {}
     for teacher in run.recipe.teachers:
@@ -28,7 +30,10 @@ def of_student(run: Run) -> ConcatenatedExamples:
                 )
             reader = PseudoLabelReader(labels.folder, source, teacher.task)
             of_source = pseudo.setdefault(source.name, {})
-            of_source[teacher.task.name] = run.resolved(teacher).pseudo_labels(reader)
+            found = run.resolved(teacher).pseudo_labels(reader)
+            if teacher.gate is not None:
+                found = dataclasses.replace(found, beyond=gates.beyond(run, teacher, source))
+            of_source[teacher.task.name] = found
     recipe, sources = run.recipe, run.recipe.student_sources
     tasks = [teacher.student_task for teacher in recipe.teachers]
     union = examples(run, sources, tasks, title="the student", pseudo=pseudo)

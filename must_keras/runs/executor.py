@@ -184,14 +184,14 @@ class Executor:
             run: its run.
             name: what was asked for: a stage, or "all".
         """
-        self._on_chief(self._make_hidden, stage, run)
+        self._on_chief(self._make_hidden, stage, run, self.only)
         self._on_chief(self._plan_again, stage, run, name)
         further = stage.further(run)
         while inner := self._next(further):
             # Workers on Ray read the pools' lists in the folder that they write to.
             self._on_chief(pools.keep, inner.run)
             for one in inner.stages:
-                self._on_chief(self._make_hidden, one, inner.run)
+                self._on_chief(self._make_hidden, one, inner.run, ())
                 self._make_artifacts(one, inner.run, ())
         self._make_artifacts(stage, run, self.only)
 
@@ -199,12 +199,15 @@ class Executor:
         with self._devices.scope():
             return next(further, None)
 
-    def _make_hidden(self, stage: Stage, run: Run) -> None:
-        """Make the hidden stages that a stage needs."""
-        needed = {need.stage for artifact in stage.artifacts(run) for need in artifact.needs}
+    def _make_hidden(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+        """Make the artifacts of hidden stages that a stage needs."""
+        chosen = _selected(stage, run, only)
+        needed = {need.folder for artifact in chosen for need in artifact.needs}
         for hidden in self.stages:
-            if not hidden.is_shown and hidden.name in needed:
-                self._make_alone(hidden, run, ())
+            artifacts = () if hidden.is_shown else hidden.artifacts(run)
+            found = [artifact for artifact in artifacts if artifact.folder in needed]
+            if found:
+                self._make_alone(hidden, run, found)
 
     def _plan_again(self, stage: Stage, run: Run, name: str) -> None:
         """Plan with what earlier and hidden stages found: inputs that were not known before.
@@ -221,7 +224,7 @@ class Executor:
 
     def _make_artifacts(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
         if not stage.by_all_workers:
-            self._on_chief(self._make_alone, stage, run, only)
+            self._on_chief(lambda: self._make_alone(stage, run, _selected(stage, run, only)))
             return
         found: dict[Artifact, bool] = {}
 
@@ -236,8 +239,7 @@ class Executor:
             self._make_pending(stage, run, artifacts, answers)
             wait_for_all()
 
-    def _make_alone(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
-        artifacts = _selected(stage, run, only)
+    def _make_alone(self, stage: Stage, run: Run, artifacts: Sequence[Artifact]) -> None:
         self._make_pending(stage, run, artifacts, [_is_complete(one) for one in artifacts])
 
     def _make_pending(

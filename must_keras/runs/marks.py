@@ -37,7 +37,7 @@ _CHECKPOINT = r"step-[0-9]+\.npz"
 _COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dataset_info\.json"
 _ARTIFACT = (
     rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
-    rf"model\.keras|answers\.npz|duplicates\.jsonl|quarantine\.jsonl|{_COLUMN}|"
+    rf"model\.keras|answers\.npz|statistics\.npz|distances\.npy|duplicates\.jsonl|quarantine\.jsonl|{_COLUMN}|"
     rf"backbone\.keras|neck\.keras|labels\.json|{_OF_KERAS}"
 )
 # {folder of an artifact: files in it and below it}.

@@ -197,6 +197,33 @@ class LeakageResult(Result):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationResult(Result):
+    """The distances of a teacher's validation images; sha256 is that of their file.
+
+    Example:
+        run.calibration("nuclei").result().shrinkage
+    """
+
+    images: int
+    training_images: int
+    shrinkage: float
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistancesResult(Result):
+    """The distances of a source's images from a teacher's; sha256 is that of their file.
+
+    Example:
+        DistancesResult(images=2000, unreadable=0, sha256=digest)
+    """
+
+    images: int
+    unreadable: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tried(Result):
     """One learning rate of a sweep.
 

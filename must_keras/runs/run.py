@@ -71,6 +71,15 @@ class Run:
         """leaks/<source>/."""
         return self.artifact("leaks", source, result_type=results.LeakageResult)
 
+    def calibration(self, teacher: str) -> Artifact:
+        """gates/<teacher>/calibration/."""
+        return self.artifact("gates", teacher, "calibration", result_type=results.CalibrationResult)
+
+    def distances(self, teacher: str, source: str) -> Artifact:
+        """gates/<teacher>/sources/<source>/."""
+        names = ("gates", teacher, "sources", source)
+        return self.artifact(*names, result_type=results.DistancesResult)
+
     @property
     def student(self) -> Artifact:
         """student/."""

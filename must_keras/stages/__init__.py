@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from must_keras.runs.stage import Stage
 
-_HIDDEN = ("leakage",)
+_HIDDEN = ("leakage", "gate")
 _ORDER = (
-    "teacher", "leakage", "label", "student", "rounds", "supervised", "selfsup", "transfer",
-    "export", "report",
+    "teacher", "leakage", "gate", "label", "student", "rounds", "supervised", "selfsup",
+    "transfer", "export", "report",
 )  # fmt: skip
 NAMES = tuple(name for name in _ORDER if name not in _HIDDEN)
 

@@ -21,6 +21,7 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import LabelsResult, Metrics
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
+from must_keras.stages import gate
 from must_keras.stages import teacher as teacher_stage
 from must_keras.tasks import thresholds
 
@@ -49,7 +50,12 @@ def artifact(run: Run, teacher: AnyTeacher, source: Source) -> Artifact:
         name=f"{teacher.name} for {source.name}",
         group=teacher.name,
         find_inputs=find_inputs,
-        needs=(teacher_stage.artifact(run, teacher), *leakage.artifacts(run)),
+        needs=(
+            teacher_stage.artifact(run, teacher),
+            *leakage.artifacts(run),
+            # The labels are the same without: this stage is where images of pools are looked at.
+            *gate.artifacts(run, [teacher]),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import RoundScores, RoundsResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Further, Stage
-from must_keras.stages import label, leakage, student, teacher
+from must_keras.stages import gate, label, leakage, student, teacher
 from must_keras.tasks.evaluation import find_metric
 from must_keras.training.initialization import FromModel
 from must_keras.training.loggers import read_metrics
@@ -31,6 +31,8 @@ VERSION = 1
 
 # What a round makes, in this order.
 _STAGES = (teacher.STAGE, label.STAGE, student.STAGE)
+# The same with the hidden ones.
+_DECLARED = (leakage.STAGE, teacher.STAGE, gate.STAGE, label.STAGE, student.STAGE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class Rounds(Stage):
     def artifacts(self, run: Run) -> Iterator[Artifact]:
         begun = begun_rounds(run)
         for last, one in itertools.pairwise(begun):
-            for stage in (leakage.STAGE, *_STAGES):
+            for stage in _DECLARED:
                 for artifact in stage.artifacts(one.run):
                     yield artifact.declare(
                         stage=self.name,

@@ -9,13 +9,13 @@ from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
 from must_keras.inference.predictor import Predictor
-from must_keras.pseudo_labels import leakage, training_set
+from must_keras.pseudo_labels import gates, leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
 from must_keras.runs.results import Origins, Scored, StudentResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
-from must_keras.stages import label
+from must_keras.stages import gate, label
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
@@ -35,35 +35,48 @@ VERSION = 3
 def artifact(run: Run) -> Artifact:
     """Declare the student."""
     recipe, sources = run.recipe, run.recipe.student_sources
-    labels = list(label.STAGE.artifacts(run))
+    labels, gated = list(label.STAGE.artifacts(run)), gate.artifacts(run)
 
     def find_inputs() -> dict[str, Any] | None:
         is_known = all(one.is_there for one in labels) and leakage.is_known(run, sources)
+        is_known = is_known and all(one.result_of(one.inputs) for one in gated)
         if not is_known or not all(run.is_resolvable(t) for t in recipe.teachers):
             return None
         resolved = [run.resolved(teacher) for teacher in recipe.teachers]
-        ignored = {t.name: t.ignore_from for t in resolved if t.ignore_from is not None}
-        weighted = [t.name for t in resolved if t.weight_by_score]
-        return {
-            "version": VERSION,
-            "seed": recipe.seed,
-            "network": recipe.network,
-            "tasks": recipe.tasks,
-            "sources": sources,
-            "student": {"training": recipe.student.training, "union": recipe.student.union}
-            | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {}),
-            "start": recipe.student.start.depends_on(recipe.network),
-            "loss_weights": recipe.loss_weights(),
-            "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
-            **({"ignore_from": ignored} if ignored else {}),
-            **({"weight_by_score": weighted} if weighted else {}),
-            "columns": {
-                "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
-            },
-        } | training_set.inputs(run, sources)
+        return (
+            {
+                "version": VERSION,
+                "seed": recipe.seed,
+                "network": recipe.network,
+                "tasks": recipe.tasks,
+                "sources": sources,
+                "student": {"training": recipe.student.training, "union": recipe.student.union}
+                | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {}),
+                "start": recipe.student.start.depends_on(recipe.network),
+                "loss_weights": recipe.loss_weights(),
+                "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
+                "columns": {
+                    "/".join(one.folder.parts[-2:]): one.result().teacher_sha256 for one in labels
+                },
+            }
+            | _options(resolved)
+            | training_set.inputs(run, sources)
+            | gates.inputs(run)
+        )
 
-    needs = (*labels, *leakage.artifacts(run, sources))
+    needs = (*labels, *leakage.artifacts(run, sources), *gated)
     return run.student.declare(stage=Student.name, find_inputs=find_inputs, needs=needs)
+
+
+def _options(teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
+    """Return {option: {teacher: value}} of options of reading their labels that are in use."""
+    found: dict[str, Any] = {}
+    for teacher in teachers:
+        for name in ("ignore_from", "weight_by_score"):
+            value = getattr(teacher, name)
+            if value is not None and value is not False:
+                found.setdefault(name, {})[teacher.name] = value
+    return found
 
 
 class Student(Stage):

@@ -96,6 +96,37 @@ def test_a_hidden_stage_is_made_for_the_stage_that_needs_it(recipe, tmp_path):
     assert made[1:] == [("hidden", "run"), ("second", "run")]
 
 
+class Pair(Fake):
+    """Two artifacts, "one" and "two", each made from those of the same name."""
+
+    def artifacts(self, run):
+        needed = [artifact for stage in self._needs for artifact in stage.artifacts(run)]
+        for name in ("one", "two"):
+            yield run.artifact(self.name, name).declare(
+                stage=self.name,
+                name=name,
+                group=name,
+                find_inputs=lambda: {},
+                needs=tuple(artifact for artifact in needed if artifact.name == name),
+            )
+
+    def make(self, run, pending):
+        super().make(run, pending)
+        self._made[-1] = (self.name, *(artifact.name for artifact in pending))
+
+
+def test_of_a_hidden_stage_only_what_is_needed_is_made(recipe, tmp_path):
+    made = []
+    first = Pair("first", made)
+    hidden = Pair("hidden", made, needs=(first,), is_shown=False)
+    stages = (first, hidden, Pair("second", made, needs=(hidden,)))
+    make(stages, recipe, tmp_path / "run", "first", only=("two",))
+    make(stages, recipe, tmp_path / "run", "second", only=("two",))
+    assert made == [("first", "two"), ("hidden", "two"), ("second", "two")]
+    with pytest.raises(UserError, match="run --stage=first first"):
+        make(stages, recipe, tmp_path / "run", "second")
+
+
 def test_inputs_that_become_known_late_stop_the_run_before_it_learns_from_them(recipe, tmp_path):
     made, known = [], {"value": 1}
 

@@ -6,7 +6,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from must_keras.inference import scoring, visualization
-from must_keras.pseudo_labels import leakage, viewer
+from must_keras.pseudo_labels import gates, leakage, viewer
 from must_keras.report import html
 from must_keras.report.results import RunResults, saved_picture
 
@@ -47,6 +47,8 @@ def datasets(results: RunResults) -> Iterator[Markup]:
     head = ["teacher", "source", "images", "labeled", "size (kB)", "images per second"]
     if rows:
         yield html.table([*head, "quality against ground truth"], rows)
+    for sentence in gates.sentences(results.run):
+        yield html.paragraph(f"{sentence}.")
     yield html.figures(shown)
 
 
