@@ -51,6 +51,8 @@ STUDENT = {"student", "export"} | {
         ({"map_threshold": "0.7"}, STUDENT),
         ({"hard_classes": "true"}, STUDENT),
         ({"union": "false"}, STUDENT),
+        ({"strong_views": "true"}, STUDENT),
+        ({"ground_truth_share": "0.5"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),
         ({"weighting": "uncertainty"}, STUDENT),
         ({"depth_weight": "5"}, STUDENT),
