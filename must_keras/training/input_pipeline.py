@@ -102,7 +102,8 @@ class InputPipeline:
     """Batches as functions of their step; see data.pipeline.training_batches.
 
     Args:
-        examples: images with a stored label for every task.
+        examples: images with a stored label for every task; strong views and a share need their
+            `has_ground_truth`, see data.examples.
         tasks: the heads.
         training: batch, steps and augmentation.
         size: pixels a side.
