@@ -63,7 +63,7 @@ def interleaved(has_ground_truth: np.ndarray, share: float, *, seed: int) -> Ord
         UserError: all images are of one kind.
     """
     kinds = by_ground_truth(has_ground_truth, share)
-    exact = fractions.Fraction(share).limit_denominator(_MAX_DENOMINATOR)
+    exact = fractions.Fraction(float(share)).limit_denominator(_MAX_DENOMINATOR)
     numerator, denominator = exact.as_integer_ratio()
     seeds = [sampling.derived_seed(seed, kind) for kind in ("ground truth", "no ground truth")]
     with tf.device("CPU"):

@@ -50,11 +50,11 @@ def positions(order, start: int, stop: int) -> np.ndarray:
     return np.array([int(index) for index in found])
 
 
-@pytest.mark.parametrize("share", [0.5, 0.3, 1 / 3, 0.8, 0.001, 0.999])
+@pytest.mark.parametrize("share", [np.float32(0.5), 0.3, 1 / 3, 0.8, 0.001, 0.999])
 def test_any_images_in_a_row_have_the_share_rounded_down_or_up(share):
     order, start = interleaved(KNOWN, share, seed=3), 2**31 - 500
     is_known = KNOWN[positions(order, start, start + 1200)]
-    exact = fractions.Fraction(share).limit_denominator(1000)
+    exact = fractions.Fraction(float(share)).limit_denominator(1000)
     wanted = [(p + 1) * exact // 1 - p * exact // 1 for p in range(start, start + 1200)]
     np.testing.assert_array_equal(is_known, np.array(wanted, bool))
     for batch in (1, 7, 16):
@@ -171,4 +171,5 @@ def test_one_kind_alone_has_no_share(known, which):
 def test_a_share_that_is_none(share):
     with pytest.raises(UserError, match=r"the student: ground_truth_share=.*\[0.001, 0.999\]"):
         check_share("the student", share)
-    check_share("the student", None)
+    for allowed in (None, 0.001, 0.5, 0.999, np.float32(0.5)):
+        check_share("the student", allowed)
