@@ -14,13 +14,17 @@ def write_photos(folder: pathlib.Path, count: int) -> pathlib.Path:
     """JPEG files of 480 x 640 pixels, four bits a pixel as COCO's have."""
     folder.mkdir(parents=True)
     for i in range(count):
-        random = np.random.default_rng(i)
-        coarse = random.integers(0, 256, (30, 40, 3)).astype(np.uint8)
-        smooth = _enlarged(coarse, Image.Resampling.BICUBIC)
-        noisy = smooth + random.normal(0.0, 16.0, smooth.shape)
-        picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-        picture.save(folder / f"{i:04}.jpg", quality=90)
+        Image.fromarray(photo(i)).save(folder / f"{i:04}.jpg", quality=90)
     return folder
+
+
+def photo(number: int) -> np.ndarray:
+    """One of these pictures before it is a file, [480, 640, 3] uint8."""
+    random = np.random.default_rng(number)
+    coarse = random.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    smooth = _enlarged(coarse, Image.Resampling.BICUBIC)
+    noisy = smooth + random.normal(0.0, 16.0, smooth.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
 
 
 def write_maps(folder: pathlib.Path, count: int, *, num_classes: int) -> pathlib.Path:

@@ -27,6 +27,7 @@ from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
+from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError, nearest
 from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
@@ -74,6 +75,8 @@ def recipe(
     weight_by_score: bool = False,
     hard_classes: bool = False,
     union: bool = True,
+    strong_views: bool = False,
+    ground_truth_share: float | None = None,
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
@@ -118,6 +121,9 @@ def recipe(
             multiplied by its score.
         hard_classes: whether the first class stands for the shapes teacher's distribution.
         union: whether the student also sees the teachers' training sets.
+        strong_views: whether the student sees strongly changed images where teachers alone labeled.
+        ground_truth_share: share of the student's images that have ground truth; none: all images
+            are equally likely.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
@@ -268,7 +274,12 @@ def recipe(
             for name, start, end in _blocks(pool_times)
         ),
         student=Student(
-            training=student, union=union, start=first, weighting=weightings[weighting]
+            training=student,
+            union=union,
+            start=first,
+            weighting=weightings[weighting],
+            strong_views=StrongViews() if strong_views else None,
+            ground_truth_share=ground_truth_share,
         ),
         transfers=transfers,
         starts=starts,

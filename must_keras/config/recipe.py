@@ -4,13 +4,16 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
+from must_keras.data.ground_truth_share import check_share
 from must_keras.data.sources import Source, check_not_empty, pool_name, unlisted
+from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
@@ -65,9 +68,12 @@ class Student:
         weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
         repeats: {source: how many times each of its images comes in an epoch}; once, where it is
             not named, so that all images are equally likely.
+        strong_views: changes of the images without ground truth, for the student alone.
+        ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
+            0.999] (see data.ground_truth_share); None: all images are equally likely.
 
     Raises:
-        UserError: a value is of another type, or a number of times is not at least 1.
+        UserError: a value is of another type or range.
 
     Example:
         Student(training=training, weighting=Uniform())
@@ -79,11 +85,14 @@ class Student:
     start: Start = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    strong_views: StrongViews | None = None
+    ground_truth_share: float | None = None
 
     def __post_init__(self) -> None:
         where = "the student"
         expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
-        expect(where, self, repeats=Mapping)
+        expect(where, self, repeats=Mapping, strong_views=StrongViews | None)
+        check_share(where, self.ground_truth_share)
         for name, times in self.repeats.items():
             if not isinstance(times, int) or times < 1:
                 problem = "expected a whole number of times, at least 1"
@@ -92,6 +101,11 @@ class Student:
     def times(self, source: Source) -> int:
         """Return how many times each image of a source comes in an epoch."""
         return self.repeats.get(pool_name(source), 1)
+
+    def of_input(self) -> dict[str, Any]:
+        """Return the keyword arguments of `InputPipeline` that are not at their default."""
+        values = {key: getattr(self, key) for key in ("strong_views", "ground_truth_share")}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,13 @@ _MAX_MAGNITUDE = 10.0
 _SHEAR, _TRANSLATION, _DEGREES, _ENHANCEMENT = 0.3, 150 / 331, 30.0, 0.9
 # Pillow's: ITU-R 601's share of each color in light, and the 3 x 3 filter SMOOTH.
 _LUMA = np.array([0.299, 0.587, 0.114])
+# Of (red, green, blue): all three become light.
+GRAY = np.tile(_LUMA, (3, 1))
 _ITSELF = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float64)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+_SAME_HUE = np.eye(3)
+# SimCLR's standard deviations of a blur, in pixels of an input of so many a side.
+_SIGMA, _OF_SIDE = (0.1, 2.0), 224
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,16 +241,53 @@ def _jittered(image: Tensor, key: Tensor, largest: float) -> Tensor:
     change = sampling.uniform(key[None], 3, purpose=_COLOR)[0] * 2.0 - 1.0
 
     def run(image: np.ndarray, change: np.ndarray) -> np.ndarray:
-        saturation, contrast, brightness = 1.0 + largest * change.astype(np.float64)
-        # Towards each pixel's gray; the image's mean does not move.
-        colors = saturation * np.eye(3) + (1.0 - saturation) / 3.0
-        middle = np.full((3, 1), np.mean(cv2.mean(image)[:3]))
-        return cv2.transform(
-            image, brightness * np.hstack([contrast * colors, (1.0 - contrast) * middle])
-        )
+        factors = 1.0 + largest * change.astype(np.float64)
+        return cv2.transform(image, jitter_matrix(image, *factors))
 
     changed = tf.numpy_function(run, [image, change], tf.uint8, stateful=False)
     return tf.ensure_shape(changed, image.shape)
+
+
+def jitter_matrix(
+    image: np.ndarray,
+    saturation: float,
+    contrast: float,
+    brightness: float,
+    *,
+    hue: np.ndarray = _SAME_HUE,
+) -> np.ndarray:
+    """Return [3, 4], one affine map of the colors, (red, green, blue, 1), for four changes.
+
+    Args:
+        image: [H, W, 3] uint8; contrast is about its mean.
+        saturation: factor, 0 and up; 1 changes nothing.
+        contrast: the same.
+        brightness: the same.
+        hue: [3, 3], see `hue_rotation`.
+    """
+    # Towards each pixel's gray; the image's mean does not move.
+    colors = saturation * hue + (1.0 - saturation) / 3.0
+    middle = np.full((3, 1), np.mean(cv2.mean(image)[:3]))
+    return brightness * np.hstack([contrast * colors, (1.0 - contrast) * middle])
+
+
+def hue_rotation(turn: float) -> np.ndarray:
+    """Return [3, 3], the rotation of colors about the axis of grays by `turn` of a circle.
+
+    A third of a circle makes green of red; the mean of the three colors stays.
+    """
+    angle = 2.0 * math.pi * turn
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3.0)
+    return math.cos(angle) * np.eye(3) + (1.0 - math.cos(angle)) / 3.0 + math.sin(angle) * across
+
+
+def blur_sigma(u: Any, *, side: int) -> Any:
+    """Return the standard deviation of a random blur in pixels, at a number in [0, 1).
+
+    It is 0.1 to 2.0 as published for 224 pixels a side (SimCLR, arXiv 2002.05709), and proportional
+    to the side, so that small images keep as many details.
+    """
+    return (_SIGMA[0] + (_SIGMA[1] - _SIGMA[0]) * u) * side / _OF_SIDE
 
 
 # ---- RandAugment's changes -----------------------------------------------------------------------
@@ -305,7 +347,7 @@ def _posterize(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _color(image: np.ndarray, level: float) -> np.ndarray:
-    return _blended(image, level, gray=np.tile(_LUMA, (3, 1)))
+    return _blended(image, level, gray=GRAY)
 
 
 def _contrast(image: np.ndarray, level: float) -> np.ndarray:

@@ -5,11 +5,13 @@ The rule is per image and head, and whole: ground truth is never mixed with a ps
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from must_keras.data.ground_truth_share import by_ground_truth
 from must_keras.data.sources.source import LabelSpace, Source, Stored, unknown_head
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, warn
@@ -120,6 +122,18 @@ class LabeledExamples:
     def origins(self, index: int) -> dict[str, Origin]:
         """Return {head: origin of the image's label}."""
         return self.labels_and_origins(index)[1]
+
+    @functools.cached_property
+    def has_ground_truth(self) -> np.ndarray:
+        """[N] bool: whether each image has ground truth of a task; no label is read.
+
+        A label that turns out to be absent or unreadable counts: see Source.labeled_heads.
+        """
+        heads = self.source.label_spaces.keys() & {task.name for task in self.tasks}
+        if not heads:
+            return np.zeros(len(self), bool)
+        labeled = self.source.labeled_heads
+        return np.array([not heads.isdisjoint(labeled(int(i))) for i in self._places], bool)
 
     def labels_for(self, tasks: Sequence[Task], index: int) -> list[tuple[Task, Stored]]:
         """Return (task, stored label) of some of the tasks, without reading any for the others."""
@@ -237,6 +251,11 @@ class ConcatenatedExamples:
         part, local = self.locate(index)
         return part.image_id(local)
 
+    @property
+    def has_ground_truth(self) -> np.ndarray:
+        """See LabeledExamples.has_ground_truth."""
+        return np.concatenate([part.has_ground_truth for part in self.parts])
+
 
 def count_classes(
     examples: LabeledExamples, task: Task, *, indices: Sequence[int]
@@ -278,17 +297,35 @@ def untaught(
 
 
 def count_origins(
-    examples: ConcatenatedExamples, *, num_examples: int, seed: int
+    examples: ConcatenatedExamples,
+    *,
+    num_examples: int,
+    seed: int,
+    ground_truth_share: float | None = None,
 ) -> dict[str, dict[str, collections.Counter]]:
-    """Return {source: {head: {origin: count}}} of uniformly sampled examples."""
+    """Return {source: {head: {origin: count}}} of randomly sampled examples.
+
+    Args:
+        examples: all examples.
+        num_examples: how many are sampled.
+        seed: of the choice.
+        ground_truth_share: share of them that have ground truth; None: all are equally likely.
+    """
     random = np.random.default_rng(seed)
+    if ground_truth_share is None:
+        indices = random.integers(len(examples), size=num_examples)
+    else:
+        known, others = by_ground_truth(examples.has_ground_truth, ground_truth_share)
+        number = round(num_examples * ground_truth_share)
+        some = random.choice(known, number), random.choice(others, num_examples - number)
+        indices = np.concatenate(some)
     counts = {
         part.source.name: {
             task.name: collections.Counter(true=0, pseudo=0, missing=0) for task in part.tasks
         }
         for part in examples.parts
     }
-    for index in random.integers(len(examples), size=num_examples):
+    for index in indices:
         part, local = examples.locate(int(index))
         for head, origin in part.origins(local).items():
             counts[part.source.name][head][origin] += 1

@@ -33,6 +33,10 @@ TrainingBatch = tuple[dict[str, tf.Tensor], dict[str, Any]]
 # Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
 # label} and the key of its random numbers, an int32 scalar.
 MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], tuple[dict[str, tf.Tensor], Labels]]
+# Returns the example, an int64 scalar, at a position of the endless stream.
+Order = Callable[[tf.Tensor], tf.Tensor]
+# Changes an image [H, W, 3] uint8, given its example and the key of its random numbers.
+Recolor = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Examples(Protocol):
@@ -172,7 +176,14 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
 
 
 def example_at(
-    place: tf.Tensor, *, num_examples: int, seed: int, batch: int, share: int, shares: int
+    place: tf.Tensor,
+    *,
+    num_examples: int,
+    seed: int,
+    batch: int,
+    share: int,
+    shares: int,
+    order: Order | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the example at a place of one machine's stream, and its key of random numbers, int32.
 
@@ -183,12 +194,14 @@ def example_at(
         batch: images of a step, over all machines.
         share: which machine's share of every batch.
         shares: number of machines.
+        order: of the stream; None: `shuffled`.
     """
     own = batch // shares
     position = place // own * batch + share * own + place % own
     stream = sampling.fold(tf.constant([seed], tf.int32), 1)
     key = sampling.fold(sampling.fold(stream, position // 2**31), position % 2**31)[0]
-    return shuffled(position, num_examples=num_examples, seed=seed), key
+    order = order or functools.partial(shuffled, num_examples=num_examples, seed=seed)
+    return order(position), key
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -205,6 +218,8 @@ def training_batches(
     share: int = 0,
     shares: int = 1,
     per_replica: int | None = None,
+    order: Order | None = None,
+    recolor: Recolor | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of optimizer steps `steps`, or one machine's share of them.
 
@@ -218,6 +233,8 @@ def training_batches(
         share: which machine's share of every batch.
         shares: number of machines.
         per_replica: a machine's share comes as batches of so many images; None: as one.
+        order: of the examples; None: `shuffled`.
+        recolor: changes the input "image" after `make_views`; None: it stays.
 
     Returns:
         A dataset of `TrainingBatch`: (inputs, {"labels": {head: label}, "keys": [B] int32}).
@@ -226,10 +243,18 @@ def training_batches(
 
     def build(place: tf.Tensor) -> TrainingBatch:
         index, key = example_at(
-            place, num_examples=number, seed=seed, batch=batch, share=share, shares=shares
+            place,
+            num_examples=number,
+            seed=seed,
+            batch=batch,
+            share=share,
+            shares=shares,
+            order=order,
         )
         image, stored = _read(examples, tasks, index)
         x, labels = make_views(image, stored, key)
+        if recolor is not None:
+            x = x | {"image": recolor(x["image"], index, key)}
         return x, {"labels": labels, "keys": key}
 
     places = tf.data.Dataset.range(steps.start * own, steps.stop * own)

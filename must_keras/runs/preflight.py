@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from must_keras.config.recipe import Pool
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples
+from must_keras.data.ground_truth_share import by_ground_truth
 from must_keras.data.io import notices
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
@@ -44,6 +46,7 @@ def check_data(run: Run) -> None:
     """
     recipe = run.recipe
     recipe.loss_weights()
+    _check_share(run)
     teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():
         for teacher in teachers:
@@ -106,6 +109,14 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
                     "where a stage that is made again deletes it. Nothing was written; move the "
                     "images, or choose another --workdir"
                 )
+
+
+def _check_share(run: Run) -> None:
+    """Raise UserError where a share of ground truth is asked for and all images are of one kind."""
+    recipe, share = run.recipe, run.recipe.student.ground_truth_share
+    if share is not None and not run.student.folder.exists():
+        parts = [LabeledExamples(source, recipe.tasks) for source in recipe.student_sources]
+        by_ground_truth(ConcatenatedExamples(parts).has_ground_truth, share)
 
 
 def _check_split(run: Run, item: _Set, split: str) -> LabelContents:

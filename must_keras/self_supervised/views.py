@@ -11,6 +11,7 @@ from typing import Any
 
 from keras import ops
 
+from must_keras.data.augmentation import blur_sigma
 from must_keras.data.pipeline import MakeViews, sample_image
 from must_keras.ops import Tensor
 from must_keras.ops.sampling import fold, uniform
@@ -20,8 +21,6 @@ from must_keras.ops.views import View
 _CROP, _MIRROR, _JITTER, _ORDER, _CHANCES = 111, 112, 113, 114, 115
 # Of a crop: width by height, and how many are sampled that may not fit.
 _ASPECT, _TRIES = (3 / 4, 4 / 3), 10
-# The paper's standard deviations of the blur, in pixels of an input of so many a side.
-_SIGMA, _OF_SIDE = (0.1, 2.0), 224
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,9 +118,8 @@ def random_crop(
 def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
     """Return an image with colors changed, made gray, blurred: each with its own probability.
 
-    The blur's standard deviation is published for 224 pixels; here it is proportional to the side
-    of the image, so that small images keep as many details. As published, the kernel is a tenth of
-    the side.
+    See `blur_sigma` for the blur's standard deviation; as published, the kernel is a tenth of the
+    side.
 
     Args:
         image: [H, W, 3] float32, [0, 255].
@@ -135,7 +133,7 @@ def distorted(image: Tensor, key: Tensor, views: RandomViews) -> Tensor:
     )
     image = ops.cond(chances[1] < views.gray_share, lambda: gray(image), lambda: image)
     side = min(image.shape[:2])
-    sigma = (_SIGMA[0] + (_SIGMA[1] - _SIGMA[0]) * u[4]) * side / _OF_SIDE
+    sigma = blur_sigma(u[4], side=side)
     radius = max(side // 20, 1)
     return ops.cond(
         chances[2] < views.blur_share, lambda: blur(image, sigma, radius=radius), lambda: image

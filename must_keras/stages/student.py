@@ -51,7 +51,8 @@ def artifact(run: Run) -> Artifact:
                 "tasks": recipe.tasks,
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
-                | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {}),
+                | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {})
+                | recipe.student.of_input(),
                 "start": recipe.student.start.depends_on(recipe.network),
                 "loss_weights": recipe.loss_weights(),
                 "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
@@ -96,11 +97,18 @@ class Student(Stage):
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         images, recipe = training_set.of_student(run), run.recipe
+        student = recipe.student
         if is_chief():
             label.print_choices(run, recipe.teachers)
         for one in pending:
             fit_heads(
-                run, one, images, recipe.student.training, teachers=recipe.teachers, title="student"
+                run,
+                one,
+                images,
+                student.training,
+                teachers=recipe.teachers,
+                title="student",
+                **student.of_input(),
             )
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
@@ -123,6 +131,8 @@ def fit_heads(
     *,
     teachers: Sequence[AnyTeacher],
     title: str,
+    ground_truth_share: float | None = None,
+    **of_input: Any,
 ) -> None:
     """Train one network with the heads of some teachers, score it and complete its artifact.
 
@@ -135,12 +145,15 @@ def fit_heads(
         training: its config.
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
+        ground_truth_share: see InputPipeline.
+        **of_input: further arguments of InputPipeline.
     """
     recipe, size = run.recipe, run.recipe.network.size
     tasks, start = [teacher.task for teacher in teachers], recipe.student.start
     sourced, seed = recipe.loss_weights(), run.seed(title)
     weights = {task.name: sourced[task.name].value for task in tasks}
-    origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed)
+    share = {"ground_truth_share": ground_truth_share}
+    origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
     shares = warned_shares(origins)
     for name, value in weights.items():
         print(
@@ -155,7 +168,7 @@ def fit_heads(
     origin = start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
-    feed = InputPipeline(images, images.tasks, training, size=size, seed=seed)
+    feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **share, **of_input)
     loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from must_keras.data import pipeline
 from must_keras.data.augmentation import WholeImages
+from must_keras.data.ground_truth_share import interleaved
+from must_keras.data.strong_views import StrongViews
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
@@ -100,13 +102,20 @@ class InputPipeline:
     """Batches as functions of their step; see data.pipeline.training_batches.
 
     Args:
-        examples: images with a stored label for every task.
+        examples: images with a stored label for every task; strong views and a share need their
+            `has_ground_truth`, see data.examples.
         tasks: the heads.
         training: batch, steps and augmentation.
         size: pixels a side.
         seed: of order, views and sampling.
         make_views: makes inputs and labels of each image; None: one view with the augmentation.
         cache: features of the examples, in place of their images.
+        strong_views: changes of the images without ground truth; not with a cache.
+        ground_truth_share: share of the images of a batch that have ground truth; None: all images
+            are equally likely; not with a cache.
+
+    Raises:
+        UserError: a share is asked for, and all images have ground truth, or no image has.
 
     Example:
         pipeline = InputPipeline(examples, tasks, training, size=64, seed=0)
@@ -124,11 +133,23 @@ class InputPipeline:
         seed: int,
         make_views: pipeline.MakeViews | None = None,
         cache: FeatureCache | None = None,
+        strong_views: StrongViews | None = None,
+        ground_truth_share: float | None = None,
     ):
-        self._examples, self._training, self._seed = examples, training, seed
+        self._examples, self._training = examples, training
+        order = recolor = None
+        if ground_truth_share is not None:
+            order = interleaved(examples.has_ground_truth, ground_truth_share, seed=seed)
+        if strong_views is not None:
+            recolor = strong_views.unless(examples.has_ground_truth)
         make_batches, augmentation = pipeline.training_batches, training.augmentation
         views = make_views or pipeline.one_view(tasks, size=size, augmentation=augmentation)
-        images = functools.partial(make_batches, examples, tuple(tasks), make_views=views)
+        images = functools.partial(
+            make_batches, examples, tuple(tasks), make_views=views, order=order, recolor=recolor
+        )
+        self._order = order or functools.partial(
+            pipeline.shuffled, num_examples=len(examples), seed=seed
+        )
         batches = images if cache is None else cache.batches
         self._batches = functools.partial(batches, batch=training.batch, seed=seed)
 
@@ -149,10 +170,9 @@ class InputPipeline:
 
     def ids_of(self, step: int) -> list[str]:
         """Return the ids of the images of that batch."""
-        batch, number, seed = self._training.batch, len(self._examples), self._seed
+        batch = self._training.batch
         positions = tf.range(step * batch, (step + 1) * batch, dtype=tf.int64)
-        places = [pipeline.shuffled(p, num_examples=number, seed=seed) for p in positions]
-        return [self._examples.image_id(int(place)) for place in places]
+        return [self._examples.image_id(int(self._order(p))) for p in positions]
 
     def _build(self, first: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         steps, replicas = range(first, self._training.steps), num_replicas()

@@ -54,6 +54,8 @@ STUDENT = {"student", "export"} | {
         ({"weight_by_score": "true"}, STUDENT),
         ({"hard_classes": "true"}, STUDENT),
         ({"union": "false"}, STUDENT),
+        ({"strong_views": "true"}, STUDENT),
+        ({"ground_truth_share": "0.5"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),
         ({"weighting": "uncertainty"}, STUDENT),
         ({"depth_weight": "5"}, STUDENT),

@@ -293,3 +293,16 @@ def test_what_cannot_be_repeated_is_named(scenes, repeats, message):
     with pytest.raises(UserError, match=f"the student: {message}"):
         student = dataclasses.replace(scenes.student, repeats=repeats)
         dataclasses.replace(scenes, student=student)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ground_truth_share": 1.0}, r"ground_truth_share=1.0: expected a number in \[0.001, 0.9"),
+        ({"ground_truth_share": "half"}, "ground_truth_share='half': expected a number"),
+        ({"strong_views": True}, "strong_views is a bool, expected a StrongViews or None"),
+    ],
+)
+def test_what_a_student_cannot_see_is_named(scenes, values, message):
+    with pytest.raises(UserError, match=f"the student: {message}"):
+        dataclasses.replace(scenes.student, **values)

@@ -14,6 +14,7 @@ from making import check, make, results
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Teacher
 from must_keras.data.sources import ImagesOnly, LabelSpace, Source
 from must_keras.data.splits import Splits
+from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.visualization import save
@@ -381,3 +382,16 @@ def test_images_of_a_source_come_more_often(pool, tmp_path):
     ] * 3
     now = student_stage.artifact(run).inputs
     assert now["student"].pop("repeats") == {"pool": 3} and now == inputs
+
+
+def test_views_and_shares_are_inputs_of_the_student_where_they_are_asked_for(pool, tmp_path):
+    before = labeled(recipe_of(pool, detector(0.8)), tmp_path / "run")
+    inputs = student_stage.artifact(before).inputs
+    assert set(inputs["student"]) == {"training", "union"}
+    options = {"strong_views": StrongViews(hue=0.1), "ground_truth_share": 0.5}
+    student = dataclasses.replace(before.recipe.student, **options)
+    run = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, student=student))
+    now = student_stage.artifact(run).inputs
+    assert now["student"].pop("ground_truth_share") == 0.5
+    assert now["student"].pop("strong_views")["hue"] == 0.1
+    assert now == inputs

@@ -301,6 +301,27 @@ def test_a_pool_is_not_read_again_where_the_student_is_begun(tmp_path):
     assert not pool.images_read and not pool.labels_read
 
 
+@pytest.mark.parametrize("union", [True, False])
+def test_a_share_of_ground_truth_needs_images_of_both_kinds(tmp_path, union):
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    given = recipe(THINGS, fine, pools=(Pool(source=Given(THINGS, fine, name="pool")),))
+
+    def check(given, **values):
+        student = dataclasses.replace(given.student, union=union, **values)
+        asked = dataclasses.replace(given, student=student)
+        preflight.check_data(Run(recipe=asked, path=tmp_path / "run"))
+
+    check(given)
+    with pytest.raises(UserError, match="ground_truth_share=0.5: every image of the student has"):
+        check(given, ground_truth_share=0.5)
+    with_pool = recipe(THINGS, fine)
+    if union:
+        check(with_pool, ground_truth_share=0.5)
+    else:
+        with pytest.raises(UserError, match="no image of the student has ground truth; remove it"):
+            check(with_pool, ground_truth_share=0.5)
+
+
 @pytest.mark.parametrize("field", ["source", "truth"])
 def test_labels_of_a_head_that_nobody_has_are_reported(tmp_path, capsys, field):
     fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]

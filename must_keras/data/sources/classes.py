@@ -5,7 +5,7 @@ import csv
 import io
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from must_keras.data import names
@@ -50,6 +50,9 @@ class _Classified(ImageFiles):
             head: class_label(found, len(space.classes))
             for head, space in self.label_spaces.items()
         }
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        return self.label_spaces.keys() if self._files[index] in self._class_of else ()
 
 
 class FolderPerClass(_Classified):

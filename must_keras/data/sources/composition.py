@@ -4,7 +4,7 @@ import abc
 import functools
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class _Composed(Source):
     def labels(self, index: int) -> dict[str, Stored]:
         source, local = self._locate(index)
         return source.labels(local)
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        source, local = self._locate(index)
+        return self.label_spaces.keys() & source.labeled_heads(local)
 
     def describe_reading(self, ids: Sequence[str] | None = None) -> dict[str, Any]:
         return self._sources[0].describe_reading(ids)
@@ -224,6 +228,11 @@ class Joined(_Wrapped):
             if image_id in places:
                 found |= source.labels(places[image_id])
         return found
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        image_id, pairs = self.image_id(index), zip(self._sources, self._places, strict=True)
+        found = [source.labeled_heads(p[image_id]) for source, p in pairs if image_id in p]
+        return set().union(*found)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "joined": [source.describe() for source in self._sources]}

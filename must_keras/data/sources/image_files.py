@@ -5,7 +5,7 @@ import array
 import functools
 import pathlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -378,6 +378,9 @@ class PairedFolders(ImageFiles):
         label = self.read_label(self._label_folder / name)
         self.check_label_size(index, label, self._label_folder / name)
         return {head: {self.label_key: label} for head in self.label_spaces}
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        return () if self._label_names[index] is None else self.label_spaces.keys()
 
     def folders(self) -> frozenset[pathlib.Path]:
         return super().folders() | {self._label_folder}

@@ -3,7 +3,7 @@
 import array
 import functools
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -129,6 +129,10 @@ class ListedFiles(Source):
 
     def labels(self, index: int) -> dict[str, Stored]:
         return {} if self.is_gone(index) else self.source.labels(int(self._places[index]))
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        place = int(self._places[index])
+        return self.source.labeled_heads(place) if place >= 0 else ()
 
     def _why_gone(self, index: int) -> str | None:
         file = self.file(index)

@@ -228,6 +228,13 @@ class Source(abc.ABC):
     def labels(self, index: int) -> dict[str, Stored]:
         """Return {head: stored label} of the heads that are labeled on this image."""
 
+    def labeled_heads(self, index: int) -> Collection[str]:
+        """Return the heads of which an image may have ground truth, without reading its labels.
+
+        Those of `label_spaces`, except where it is known of an image that a label is absent.
+        """
+        return self.label_spaces.keys()
+
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what the images and labels depend on, as plain data and dataclasses.
