@@ -23,6 +23,7 @@ from typing import Literal
 
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
+from must_keras.data.mixing import CutMix, MixUp
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, nearest
@@ -69,6 +70,8 @@ def recipe(
     map_threshold: float = 0.5,
     hard_classes: bool = False,
     union: bool = True,
+    cutmix: float = 0.0,
+    mixup: float = 0.0,
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
@@ -107,6 +110,8 @@ def recipe(
         map_threshold: pixels of pseudo maps of a lower probability are ignored.
         hard_classes: whether the first class stands for the shapes teacher's distribution.
         union: whether the student also sees the teachers' training sets.
+        cutmix: share of the student's images in which a rectangle shows another image.
+        mixup: share of the student's images that are blended with another image, for the classes.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
@@ -233,7 +238,11 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
-    student = training(student_steps, scale=(0.9, 1.1))
+    ways = ((CutMix, cutmix), (MixUp, mixup))
+    student = dataclasses.replace(
+        training(student_steps, scale=(0.9, 1.1)),
+        mixing=tuple(way(probability=share) for way, share in ways if share),
+    )
     unlabeled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",

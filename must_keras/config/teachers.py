@@ -215,6 +215,7 @@ class Teacher(AnyTeacher):
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
         expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)
         check_threshold(self)
+        self.training.check_heads(where, [self.task])
         if not self.training.steps and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 

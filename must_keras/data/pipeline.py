@@ -30,9 +30,14 @@ Labels = dict[str, dict[str, tf.Tensor]]
 # What one step of a network consumes: its inputs, and {"labels": {head: label}, "keys": [B] int32
 # or "index": [B] int64}.
 TrainingBatch = tuple[dict[str, tf.Tensor], dict[str, Any]]
+# What is seen of one example: inputs, and {head: label}.
+Example = tuple[dict[str, tf.Tensor], Labels]
 # Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
 # label} and the key of its random numbers, an int32 scalar.
-MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], tuple[dict[str, tf.Tensor], Labels]]
+MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], Example]
+# Combines an example with its partner, which the second argument reads: see data.mixing. The last
+# is the key of the example's random numbers.
+Mix = Callable[[Example, Callable[[], Example], tf.Tensor], Example]
 
 
 class Examples(Protocol):
@@ -155,6 +160,12 @@ def one_view(
     return make
 
 
+def unlabeled(task: Task, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+    """Return the label of an image of (H, W) pixels in which nothing is labeled."""
+    whole = tf.constant([[1.0 / size[0], 0.0, 0.0], [0.0, 1.0 / size[1], 0.0]])
+    return _warp(task, size, True)(task.labels.missing(), whole)
+
+
 # ---- the order of the stream ---------------------------------------------------------------------
 
 
@@ -199,6 +210,7 @@ def training_batches(
     tasks: Sequence[Task],
     *,
     make_views: MakeViews,
+    mix: Mix | None = None,
     batch: int,
     seed: int,
     steps: range,
@@ -212,6 +224,8 @@ def training_batches(
         examples: images with a stored label for every task.
         tasks: the heads.
         make_views: makes inputs and labels of each example.
+        mix: combines examples with their partners, at the same place of a stream of its own; None:
+            examples stay as they are.
         batch: images of a step, over all machines.
         seed: of order, views and sampling.
         steps: the optimizer steps.
@@ -224,13 +238,19 @@ def training_batches(
     """
     own, number = batch // shares, len(examples)
 
-    def build(place: tf.Tensor) -> TrainingBatch:
+    def see(place: tf.Tensor, seed: int) -> tuple[Example, tf.Tensor]:
         index, key = example_at(
             place, num_examples=number, seed=seed, batch=batch, share=share, shares=shares
         )
         image, stored = _read(examples, tasks, index)
-        x, labels = make_views(image, stored, key)
-        return x, {"labels": labels, "keys": key}
+        return make_views(image, stored, key), key
+
+    def build(place: tf.Tensor) -> TrainingBatch:
+        one, key = see(place, seed)
+        if mix is not None:
+            others = sampling.derived_seed(seed, "partners")
+            one = mix(one, lambda: see(place, others)[0], key)
+        return one[0], {"labels": one[1], "keys": key}
 
     places = tf.data.Dataset.range(steps.start * own, steps.stop * own)
     return _batched(places, build, per_replica or own)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_keras.data import pipeline
+from must_keras.data import mixing, pipeline
 from must_keras.data.augmentation import WholeImages
 from must_keras.progress import track
 from must_keras.tasks.base import Task
@@ -102,11 +102,11 @@ class InputPipeline:
     Args:
         examples: images with a stored label for every task.
         tasks: the heads.
-        training: batch, steps and augmentation.
+        training: batch, steps, augmentation and mixing.
         size: pixels a side.
         seed: of order, views and sampling.
         make_views: makes inputs and labels of each image; None: one view with the augmentation.
-        cache: features of the examples, in place of their images.
+        cache: features of the examples, in place of their images; they are not mixed.
 
     Example:
         pipeline = InputPipeline(examples, tasks, training, size=64, seed=0)
@@ -128,7 +128,8 @@ class InputPipeline:
         self._examples, self._training, self._seed = examples, training, seed
         make_batches, augmentation = pipeline.training_batches, training.augmentation
         views = make_views or pipeline.one_view(tasks, size=size, augmentation=augmentation)
-        images = functools.partial(make_batches, examples, tuple(tasks), make_views=views)
+        mix = mixing.mixer(training.mixing, tasks)
+        images = functools.partial(make_batches, examples, tuple(tasks), make_views=views, mix=mix)
         batches = images if cache is None else cache.batches
         self._batches = functools.partial(batches, batch=training.batch, seed=seed)
 
