@@ -18,12 +18,13 @@ Expected:  the student above the random start on at least five of the six downst
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from typing import Literal
 
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.mixing import CutMix, MixUp
+from must_keras.data.mixing import CopyPaste, CutMix, MixUp
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, nearest
@@ -72,6 +73,7 @@ def recipe(
     union: bool = True,
     cutmix: float = 0.0,
     mixup: float = 0.0,
+    copy_paste: float = 0.0,
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
@@ -112,6 +114,7 @@ def recipe(
         union: whether the student also sees the teachers' training sets.
         cutmix: share of the student's images in which a rectangle shows another image.
         mixup: share of the student's images that are blended with another image, for the classes.
+        copy_paste: share of the student's images that may get objects of another image.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
@@ -238,7 +241,8 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
-    ways = ((CutMix, cutmix), (MixUp, mixup))
+    pasting = functools.partial(CopyPaste, head="objects")
+    ways = ((CutMix, cutmix), (MixUp, mixup), (pasting, copy_paste))
     student = dataclasses.replace(
         training(student_steps, scale=(0.9, 1.1)),
         mixing=tuple(way(probability=share) for way, share in ways if share),

@@ -113,6 +113,11 @@ class LabeledExamples:
         """Return {head: origin of the image's label}."""
         return self.labels_and_origins(index)[1]
 
+    def origin(self, head: str, index: int) -> Origin:
+        """Return the origin of the image's label of one head; the others are not read."""
+        tasks = [task for task in self.tasks if task.name == head]
+        return self.labels_and_origins(index, tasks)[1][head]
+
     def labels_for(self, tasks: Sequence[Task], index: int) -> list[tuple[Task, Stored]]:
         """Return (task, stored label) of some of the tasks, without reading any for the others."""
         labels, _ = self.labels_and_origins(index, tasks)
@@ -223,6 +228,11 @@ class ConcatenatedExamples:
         """See LabeledExamples.image_id."""
         part, local = self.locate(index)
         return part.image_id(local)
+
+    def origin(self, head: str, index: int) -> Origin:
+        """See LabeledExamples.origin."""
+        part, local = self.locate(index)
+        return part.origin(head, local)
 
 
 def count_classes(

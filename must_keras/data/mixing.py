@@ -10,8 +10,10 @@ combined depends on what they mean: see tasks/mixtures.py.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +26,7 @@ from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Size, Tensors
 
 # Purposes of the random numbers that belong to one key.
-_CHOICE, _RECTANGLE, _SHARE = 121, 122, 123
+_CHOICE, _RECTANGLE, _SHARE, _OBJECTS = 121, 122, 123, 124
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,16 @@ class Mixing(abc.ABC):
             where: what is trained, for the message.
             tasks: its heads.
         """
+
+    def fits(self, examples: Any, index: Tensor, partner: Tensor) -> Tensor:
+        """Return whether an example can be mixed with its partner, before that is read: a bool.
+
+        Args:
+            examples: what both are of.
+            index: of the example, an int64 scalar.
+            partner: of its partner.
+        """
+        return tf.constant(True)
 
     @abc.abstractmethod
     def mix(self, one: Example, other: Example, tasks: Sequence[Task], key: Tensor) -> Example:
@@ -136,7 +148,7 @@ class MixUp(Mixing):
         )
         mixed = _replaced(one, ({"image": mean}, {}), where), labels
         is_learned = tf.reduce_any([_is_labeled(task, labels[task.name]) for task in tasks])
-        return tf.nest.map_structure(lambda a, b: tf.where(is_learned, a, b), mixed, one)
+        return _either(is_learned, mixed, one)
 
     def share(self, number: Tensor) -> Tensor:
         """Return the weight of the image of a uniform number in [0, 1): a float32 scalar."""
@@ -148,6 +160,79 @@ class MixUp(Mixing):
         return tf.ensure_shape(tf.numpy_function(run, [number], tf.float32, stateful=False), ())
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CopyPaste(Mixing):
+    """Objects of the partner are pasted into the image; every label has what is in front.
+
+    Of the partner's objects with masks each is pasted with a chance of a half. They keep the place
+    that they have in the partner's view, and are cut to the picture. Boxes and masks of objects
+    behind them are updated: see the `mixtures` of Detection. Under the objects maps and normals are
+    the partner's, and unknown where the partner has none. Depth is unknown there, except meters
+    below those of the image. Other heads, such as classes of images, have no label. The example
+    stays as it is where nothing is pasted.
+
+    Objects of ground truth are pasted into images with ground truth alone, and pseudo labels into
+    images with pseudo labels: a partner of the other kind is not read, and the example stays as it
+    is. The paper also pastes ground truth into images with pseudo labels. It scales images by 0.1
+    to 2; here that is the augmentation's.
+
+    Attributes:
+        head: name of the head whose labels are boxes with masks.
+
+    Reference: arXiv 2012.07177.
+
+    Example:
+        TrainingConfig(..., mixing=(CopyPaste(head="objects"),))
+    """
+
+    head: str
+    probability: float = 0.1
+
+    def check(self, where: str, tasks: Sequence[Task]) -> None:
+        if not any(task.name == self.head and task.mixtures.max_instances for task in tasks):
+            raise _no_head(where, self, f"boxes and masks, here head={self.head!r}", tasks)
+
+    def fits(self, examples: Any, index: Tensor, partner: Tensor) -> Tensor:
+        """Return whether the labels of both have the same origin, true or pseudo."""
+
+        def run(*indices: np.int64) -> np.bool_:
+            one, other = (examples.origin(self.head, int(i)) for i in indices)
+            return np.bool_(one == other != "missing")
+
+        found = tf.numpy_function(run, [index, partner], tf.bool, stateful=False)
+        return tf.ensure_shape(found, ())
+
+    def mix(self, one: Example, other: Example, tasks: Sequence[Task], key: Tensor) -> Example:
+        pasting = next(task for task in tasks if task.name == self.head)
+        (x, labels), (_, others) = one, other
+        size = tuple(x["image"].shape[:2])
+        number, spec = pasting.mixtures.max_instances, pasting.labels.spec(size)
+        chosen = sampling.uniform(key[None], number, purpose=_OBJECTS)[0] < 0.5
+
+        def run(area: np.ndarray, chosen: np.ndarray, *parts: np.ndarray) -> list[np.ndarray]:
+            own, of_other = (
+                dict(zip(spec, some, strict=True))
+                for some in (parts[: len(spec)], parts[len(spec) :])
+            )
+            options = {"chosen": chosen, "area": area, "size": size}
+            found, where = pasting.mixtures.paste_objects(own, of_other, **options)
+            return [where, *(found[key] for key in spec)]
+
+        parts = [label[self.head][key] for label in (labels, others) for key in spec]
+        dtypes = [tf.bool, *(tf.as_dtype(one.dtype) for one in spec.values())]
+        where, *found = tf.numpy_function(run, [x["area"], chosen, *parts], dtypes, stateful=False)
+        where = tf.ensure_shape(where, size)
+        label = dict(zip(spec, found, strict=True))
+
+        def combine(task: Task, own: Tensors, of_other: Tensors) -> Tensors | None:
+            if task is pasting:
+                return label
+            return task.mixtures.pasted_under_objects(own, of_other, where)
+
+        mixed = _replaced(one, other, where), _labels(tasks, one, other, combine)
+        return _either(tf.reduce_any(where), mixed, one)
+
+
 def check_all(where: str, mixings: Sequence[Mixing]) -> None:
     """Raise UserError where the probabilities of mixings add up to more than 1."""
     total = sum(mixing.probability for mixing in mixings)
@@ -156,22 +241,26 @@ def check_all(where: str, mixings: Sequence[Mixing]) -> None:
         raise UserError(f"{where}: mixing: {problem}, more than 1", key="mixing", value=mixings)
 
 
-def mixer(mixings: Sequence[Mixing], tasks: Sequence[Task]) -> pipeline.Mix | None:
+def mixer(mixings: Sequence[Mixing], examples: Any, tasks: Sequence[Task]) -> pipeline.Mix | None:
     """Return what mixes examples with their partners, each in one way at most; None for no way.
 
     Args:
         mixings: the ways.
+        examples: what is mixed, for CopyPaste of `data.examples`, which have origins.
         tasks: the heads.
     """
     if not mixings:
         return None
 
-    def mix(one: Example, see_other: Callable[[], Example], key: Tensor) -> Example:
+    def mix(
+        one: Example, see_other: Callable[[], Example], key: Tensor, indices: tuple[Tensor, Tensor]
+    ) -> Example:
         number = sampling.uniform(key[None], 1, purpose=_CHOICE)[0, 0]
         mixed, low = one, 0.0
         for mixing in mixings:
             high = low + mixing.probability
-            chosen = (number >= low) & (number < high)
+            fits = functools.partial(mixing.fits, examples, *indices)
+            chosen = tf.cond((number >= low) & (number < high), fits, lambda: tf.constant(False))
             mixed = tf.cond(
                 chosen,
                 lambda way=mixing: way.mix(one, see_other(), tasks, key),
@@ -223,6 +312,11 @@ def _labels(
         spec = task.labels.spec(size)
         found[task.name] = {key: tf.ensure_shape(label[key], spec[key].shape) for key in spec}
     return found
+
+
+def _either(condition: Tensor, one: Example, other: Example) -> Example:
+    """Return one example where a bool scalar is True, else the other."""
+    return tf.nest.map_structure(lambda a, b: tf.where(condition, a, b), one, other)
 
 
 def _is_labeled(task: Task, label: Tensors) -> Tensor:

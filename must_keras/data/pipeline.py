@@ -35,9 +35,9 @@ Example = tuple[dict[str, tf.Tensor], Labels]
 # Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
 # label} and the key of its random numbers, an int32 scalar.
 MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], Example]
-# Combines an example with its partner, which the second argument reads: see data.mixing. The last
-# is the key of the example's random numbers.
-Mix = Callable[[Example, Callable[[], Example], tf.Tensor], Example]
+# Combines an example with its partner, which the second argument reads; then the key of the
+# example's random numbers, and the indices of both: see data.mixing.
+Mix = Callable[[Example, Callable[[], Example], tf.Tensor, tuple[tf.Tensor, tf.Tensor]], Example]
 
 
 class Examples(Protocol):
@@ -238,19 +238,22 @@ def training_batches(
     """
     own, number = batch // shares, len(examples)
 
-    def see(place: tf.Tensor, seed: int) -> tuple[Example, tf.Tensor]:
-        index, key = example_at(
+    def at(place: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+        return example_at(
             place, num_examples=number, seed=seed, batch=batch, share=share, shares=shares
         )
+
+    def see(index: tf.Tensor, key: tf.Tensor) -> Example:
         image, stored = _read(examples, tasks, index)
-        return make_views(image, stored, key), key
+        return make_views(image, stored, key)
 
     def build(place: tf.Tensor) -> TrainingBatch:
-        one, key = see(place, seed)
+        index, key = at(place, seed)
+        x, labels = see(index, key)
         if mix is not None:
-            others = sampling.derived_seed(seed, "partners")
-            one = mix(one, lambda: see(place, others)[0], key)
-        return one[0], {"labels": one[1], "keys": key}
+            partner, its_key = at(place, sampling.derived_seed(seed, "partners"))
+            x, labels = mix((x, labels), lambda: see(partner, its_key), key, (index, partner))
+        return x, {"labels": labels, "keys": key}
 
     places = tf.data.Dataset.range(steps.start * own, steps.stop * own)
     return _batched(places, build, per_replica or own)

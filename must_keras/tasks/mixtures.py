@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from must_keras.ops import Tensor
-from must_keras.tasks.parts import Arrays, Part, Tensors
+from must_keras.tasks.parts import Arrays, Part, Size, Tensors
 
 
 class Mixtures(Part):
@@ -24,9 +24,9 @@ class Mixtures(Part):
     """Whether `blended` returns labels."""
 
     @property
-    def has_instances(self) -> bool:
-        """Whether labels are objects with masks, which `paste_objects` pastes."""
-        return False
+    def max_instances(self) -> int:
+        """Objects of a label that `paste_objects` can paste; 0 where labels have no masks."""
+        return 0
 
     def pasted(self, label: Tensors, other: Tensors, where: Tensor) -> Tensors | None:
         """Return the label of an image in which some pixels are those of another.
@@ -56,14 +56,15 @@ class Mixtures(Part):
         return None
 
     def paste_objects(
-        self, label: Arrays, other: Arrays, *, chosen: np.ndarray, area: np.ndarray
+        self, label: Arrays, other: Arrays, *, chosen: np.ndarray, area: np.ndarray, size: Size
     ) -> tuple[Arrays, np.ndarray]:
         """Return a label with objects of another in front, and their pixels, [H, W] bool.
 
         Args:
             label: of the image.
             other: of the other image.
-            chosen: [N] bool, which objects of the other are pasted where they have masks.
+            chosen: [max_instances] bool, which objects of the other are pasted.
             area: [4], the picture without its padding, to which objects are cut.
+            size: (H, W) of both images.
         """
         raise NotImplementedError

@@ -128,7 +128,7 @@ class InputPipeline:
         self._examples, self._training, self._seed = examples, training, seed
         make_batches, augmentation = pipeline.training_batches, training.augmentation
         views = make_views or pipeline.one_view(tasks, size=size, augmentation=augmentation)
-        mix = mixing.mixer(training.mixing, tasks)
+        mix = mixing.mixer(training.mixing, examples, tasks)
         images = functools.partial(make_batches, examples, tuple(tasks), make_views=views, mix=mix)
         batches = images if cache is None else cache.batches
         self._batches = functools.partial(batches, batch=training.batch, seed=seed)

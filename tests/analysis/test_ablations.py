@@ -10,6 +10,7 @@ from must_keras.data.sources import ScenesSource
 from must_keras.errors import UserError
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.runs import plan
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.stages import student, teacher
@@ -54,10 +55,21 @@ STUDENT = {"student", "export"} | {
         ({"weighting": "equal"}, STUDENT),
         ({"weighting": "uncertainty"}, STUDENT),
         ({"depth_weight": "5"}, STUDENT),
+        ({"cutmix": "0.3", "mixup": "0.2", "copy_paste": "0.1"}, STUDENT),
     ],
 )
 def test_teachers_and_labels_are_those_of_the_default_run(run, tmp_path, arguments, made):
     assert missing(load(**arguments), run, tmp_path / "mine") == made
+
+
+def test_without_mixed_images_the_inputs_are_those_of_before():
+    recipe, mixed = load(), load(cutmix="0.3", copy_paste="0.1")
+    assert recipe.student.training.mixing == () and "mixing" not in describe(recipe.supervised)
+    assert [way["type"] for way in describe(mixed.student)["training"]["mixing"]] == [
+        "CutMix", "CopyPaste",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="the student: mixing: CopyPaste needs a head with boxes"):
+        load(copy_paste="0.1", teachers="shapes")
 
 
 def test_rounds_reuse_the_first_student_too(run, tmp_path):

@@ -42,7 +42,7 @@ class Numbered:
 def batches(examples, *mixings, steps=range(4), tasks=(KIND, PARTS), view=STILL, **share):
     found = pipeline.training_batches(
         examples, tasks, make_views=pipeline.one_view(tasks, size=32, augmentation=view),
-        mix=mixer(mixings, tasks), batch=16, seed=3, steps=steps, **share,
+        mix=mixer(mixings, examples, tasks), batch=16, seed=3, steps=steps, **share,
     )  # fmt: skip
     return [tf.nest.map_structure(np.asarray, batch) for batch in found]
 
