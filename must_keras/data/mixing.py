@@ -85,9 +85,9 @@ class CutMix(Mixing):
     """A rectangle of the image shows the partner; labels of pixels are cut likewise.
 
     The rectangle has a uniformly sampled share of the picture's area, the picture's proportions and
-    a uniformly sampled center, and is clipped to the picture. Relative depth keeps the label of the
-    image that shows more valid pixels. Heads with another label than one for every pixel have none
-    for a mixed image; the paper's classes are mixed by area.
+    a uniformly sampled center, and is clipped to the pictures of both. Relative depth keeps the
+    label of the image that shows more valid pixels. Heads with another label than one for every
+    pixel have none for a mixed image; the paper's classes are mixed by area.
 
     Reference: arXiv 1905.04899; Depth Anything (arXiv 2401.10891) mixes pairs of unlabeled images.
 
@@ -101,10 +101,12 @@ class CutMix(Mixing):
 
     def mix(self, one: Example, other: Example, tasks: Sequence[Task], key: Tensor) -> Example:
         numbers = sampling.uniform(key[None], 3, purpose=_RECTANGLE)[0]
-        where = inside(rectangle(one[0]["area"], numbers), one[0]["image"].shape[:2])
-        return _replaced(one, other, where), _labels(
+        size = one[0]["image"].shape[:2]
+        where = inside(rectangle(one[0]["area"], numbers), size) & inside(other[0]["area"], size)
+        labels = _labels(
             tasks, one, other, lambda task, *labels: task.mixtures.pasted(*labels, where)
         )
+        return _either(tf.reduce_any(where), (_replaced(one, other, where), labels), one)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
