@@ -149,7 +149,7 @@ class InputPipeline:
         return next(iter(self._batches(steps=range(step, step + 1))))
 
     def ids_of(self, step: int) -> list[str]:
-        """Return the ids of the images of that batch."""
+        """Return the ids of the images of that batch, without the partners of mixed ones."""
         batch, number, seed = self._training.batch, len(self._examples), self._seed
         positions = tf.range(step * batch, (step + 1) * batch, dtype=tf.int64)
         places = [pipeline.shuffled(p, num_examples=number, seed=seed) for p in positions]
