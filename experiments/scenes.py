@@ -18,6 +18,7 @@ Expected:  the student above the random start on at least five of the six downst
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from typing import Literal
 
@@ -25,6 +26,7 @@ from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
+from must_keras.data.mixing import CopyPaste, CutMix, MixUp
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.data.strong_views import StrongViews
@@ -77,6 +79,9 @@ def recipe(
     union: bool = True,
     strong_views: bool = False,
     ground_truth_share: float | None = None,
+    cutmix: float = 0.0,
+    mixup: float = 0.0,
+    copy_paste: float = 0.0,
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
@@ -124,6 +129,9 @@ def recipe(
         strong_views: whether the student sees strongly changed images where teachers alone labeled.
         ground_truth_share: share of the student's images that have ground truth; none: all images
             are equally likely.
+        cutmix: share of the student's images in which a rectangle shows another image.
+        mixup: share of the student's images that are blended with another image, for the classes.
+        copy_paste: share of the student's images that may get objects of another image.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
@@ -258,7 +266,12 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
-    student = training(student_steps, scale=(0.9, 1.1))
+    pasting = functools.partial(CopyPaste, head="objects")
+    ways = ((CutMix, cutmix), (MixUp, mixup), (pasting, copy_paste))
+    student = dataclasses.replace(
+        training(student_steps, scale=(0.9, 1.1)),
+        mixing=tuple(way(probability=share) for way, share in ways if share),
+    )
     unlabeled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",

@@ -75,6 +75,7 @@ def test_siblings_do_not_import_each_other():
             {
                 "base",
                 "evaluation",
+                "mixtures",
                 "parts",
                 "pixel_maps",
                 "summaries",

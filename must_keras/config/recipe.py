@@ -187,6 +187,12 @@ class Recipe:
         if self.student.repeats:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
+        self.student.training.check_heads("the student", self.tasks)
+        if self.supervised:
+            heads = [teacher.task for teacher in self.labeled_teachers]
+            self.supervised.check_heads("the supervised baseline", heads)
+        for method in self.selfsup:
+            method.training.check_heads(f"self-supervised method {method.name!r}", ())
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):

@@ -241,6 +241,7 @@ class Teacher(AnyTeacher):
         expect(where, self, weight_by_score=bool)
         check_threshold(self)
         check_gate(self)
+        self.training.check_heads(where, [self.task])
         if not self.training.steps and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 

@@ -53,6 +53,7 @@ class Transfer:
         where = f"transfer {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
         expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
+        self.training.check_heads(where, [self.task])
         expect_each(where, self, learning_rates=float)
         for start, value in self.aligned.items():
             if value not in get_args(Aligned):

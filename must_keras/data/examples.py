@@ -135,6 +135,11 @@ class LabeledExamples:
         labeled = self.source.labeled_heads
         return np.array([not heads.isdisjoint(labeled(int(i))) for i in self._places], bool)
 
+    def origin(self, head: str, index: int) -> Origin:
+        """Return the origin of the image's label of one head; the others are not read."""
+        tasks = [task for task in self.tasks if task.name == head]
+        return self.labels_and_origins(index, tasks)[1][head]
+
     def labels_for(self, tasks: Sequence[Task], index: int) -> list[tuple[Task, Stored]]:
         """Return (task, stored label) of some of the tasks, without reading any for the others."""
         labels, _ = self.labels_and_origins(index, tasks)
@@ -255,6 +260,11 @@ class ConcatenatedExamples:
     def has_ground_truth(self) -> np.ndarray:
         """See LabeledExamples.has_ground_truth."""
         return np.concatenate([part.has_ground_truth for part in self.parts])
+
+    def origin(self, head: str, index: int) -> Origin:
+        """See LabeledExamples.origin."""
+        part, local = self.locate(index)
+        return part.origin(head, local)
 
 
 def count_classes(

@@ -30,13 +30,18 @@ Labels = dict[str, dict[str, tf.Tensor]]
 # What one step of a network consumes: its inputs, and {"labels": {head: label}, "keys": [B] int32
 # or "index": [B] int64}.
 TrainingBatch = tuple[dict[str, tf.Tensor], dict[str, Any]]
+# What is seen of one example: inputs, and {head: label}.
+Example = tuple[dict[str, tf.Tensor], Labels]
 # Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
 # label} and the key of its random numbers, an int32 scalar.
-MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], tuple[dict[str, tf.Tensor], Labels]]
+MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], Example]
 # Returns the example, an int64 scalar, at a position of the endless stream.
 Order = Callable[[tf.Tensor], tf.Tensor]
 # Changes an image [H, W, 3] uint8, given its example and the key of its random numbers.
 Recolor = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# Combines an example with its partner, which the second argument reads; then the key of the
+# example's random numbers, and the indices of both: see data.mixing.
+Mix = Callable[[Example, Callable[[], Example], tf.Tensor, tuple[tf.Tensor, tf.Tensor]], Example]
 
 
 class Examples(Protocol):
@@ -159,6 +164,12 @@ def one_view(
     return make
 
 
+def unlabeled(task: Task, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+    """Return the label of an image of (H, W) pixels in which nothing is labeled."""
+    whole = tf.constant([[1.0 / size[0], 0.0, 0.0], [0.0, 1.0 / size[1], 0.0]])
+    return _warp(task, size, True)(task.labels.missing(), whole)
+
+
 # ---- the order of the stream ---------------------------------------------------------------------
 
 
@@ -212,6 +223,7 @@ def training_batches(
     tasks: Sequence[Task],
     *,
     make_views: MakeViews,
+    mix: Mix | None = None,
     batch: int,
     seed: int,
     steps: range,
@@ -227,6 +239,8 @@ def training_batches(
         examples: images with a stored label for every task.
         tasks: the heads.
         make_views: makes inputs and labels of each example.
+        mix: combines examples with their partners, at the same place of a stream of its own; None:
+            examples stay as they are.
         batch: images of a step, over all machines.
         seed: of order, views and sampling.
         steps: the optimizer steps.
@@ -241,8 +255,8 @@ def training_batches(
     """
     own, number = batch // shares, len(examples)
 
-    def build(place: tf.Tensor) -> TrainingBatch:
-        index, key = example_at(
+    def at(place: tf.Tensor, seed: int, order: Order | None) -> tuple[tf.Tensor, tf.Tensor]:
+        return example_at(
             place,
             num_examples=number,
             seed=seed,
@@ -251,10 +265,20 @@ def training_batches(
             shares=shares,
             order=order,
         )
+
+    def see(index: tf.Tensor, key: tf.Tensor) -> Example:
         image, stored = _read(examples, tasks, index)
         x, labels = make_views(image, stored, key)
         if recolor is not None:
             x = x | {"image": recolor(x["image"], index, key)}
+        return x, labels
+
+    def build(place: tf.Tensor) -> TrainingBatch:
+        index, key = at(place, seed, order)
+        x, labels = see(index, key)
+        if mix is not None:
+            partner, its_key = at(place, sampling.derived_seed(seed, "partners"), None)
+            x, labels = mix((x, labels), lambda: see(partner, its_key), key, (index, partner))
         return x, {"labels": labels, "keys": key}
 
     places = tf.data.Dataset.range(steps.start * own, steps.stop * own)

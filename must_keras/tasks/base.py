@@ -16,6 +16,7 @@ import numpy as np
 
 from must_keras.errors import UserError, check_classes
 from must_keras.tasks.evaluation import Metrics
+from must_keras.tasks.mixtures import Mixtures
 from must_keras.tasks.parts import (
     Arrays,
     Head,
@@ -162,6 +163,9 @@ class Task(abc.ABC):
 
     visualization = _own(Visualization)
     """Pictures of labels and predictions."""
+
+    mixtures = _own(Mixtures)
+    """Labels of images that show two."""
 
     external = _own(External)
     """Answers of models that were trained elsewhere."""

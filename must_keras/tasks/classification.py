@@ -79,6 +79,26 @@ class Labels(base.Labels):
         return int(counts.argmax()) if counts.any() else None
 
 
+class Mixtures(base.Mixtures):
+    """The weighted mean of two distributions.
+
+    Example:
+        Classification(name="kind", classes=("ant", "bee")).mixtures.blends  # True
+    """
+
+    blends: ClassVar[bool] = True
+
+    def blended(self, label: Tensors, other: Tensors, share: Tensor) -> Tensors:
+        """Return the mean where both images are labeled, else a missing label.
+
+        `label_smoothing` leaves it unchanged where the two have different classes.
+        """
+        one, two = label["probabilities"], other["probabilities"]
+        labeled = label["labelled"] * other["labelled"]
+        mean = share * one + (1.0 - share) * two
+        return {"probabilities": labeled * mean, "labelled": labeled}
+
+
 class Head(base.Head):
     """Global average pooling of C5 and cross-entropy with the label's distribution.
 
@@ -311,7 +331,7 @@ class Classification(base.Task):
     hard: bool = False
 
     kind: ClassVar[str] = "classes"
-    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
         self.check_distinct()

@@ -245,7 +245,16 @@ class Normals(pixel_maps.MapTask):
     """
 
     kind: ClassVar[str] = "normals"
-    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
+    parts = (
+        Labels,
+        Head,
+        Predictions,
+        Records,
+        Metrics,
+        Visualization,
+        External,
+        pixel_maps.MapMixtures,
+    )
 
 
 def points_away(normals: np.ndarray) -> bool:

@@ -75,6 +75,21 @@ class MapLabels(base.Labels):
         return np.array([len(known)])
 
 
+class MapMixtures(base.Mixtures):
+    """Every pixel keeps the label that it has in its own image.
+
+    Example:
+        Normals(name="surfaces").mixtures.pastes  # True
+    """
+
+    pastes: ClassVar[bool] = True
+
+    def pasted(self, label: Tensors, other: Tensors, where: Tensor) -> Tensors:
+        key = self.task.labels.key
+        where = ops.reshape(where, (*where.shape, *[1] * len(self.task.labels.pixel.shape)))
+        return {key: ops.where(where, other[key], label[key])}
+
+
 class MapHead(base.Head):
     """Convolutions on the fused P2, with a value of some channels for every pixel.
 

@@ -382,7 +382,16 @@ class Segmentation(pixel_maps.MapTask):
     classes: tuple[str, ...]
 
     kind: ClassVar[str] = "map"
-    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
+    parts = (
+        Labels,
+        Head,
+        Predictions,
+        Records,
+        Metrics,
+        Visualization,
+        External,
+        pixel_maps.MapMixtures,
+    )
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)

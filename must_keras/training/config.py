@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from must_keras.data.augmentation import Augmentation, WholeImages
-from must_keras.errors import UserError, expect
+from must_keras.data.mixing import Mixing, check_all
+from must_keras.errors import UserError, expect, expect_each
+from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
@@ -36,6 +38,8 @@ class TrainingConfig:
         clip_norm: largest global norm of the gradients; None: unlimited.
         ema: whether the result is a running average of the weights over the last steps.
         augmentation: views and colors.
+        mixing: ways to combine an image with another one, of which each image gets one at most:
+            see data.mixing; () for none.
         stochastic_depth: probability, [0, 1), with which the backbone's last residual branch is
             dropped; earlier ones are dropped less often: see StochasticDepth.
         accumulate: number of microbatches, computed one after the other to save memory, whose
@@ -65,6 +69,7 @@ class TrainingConfig:
     clip_norm: float | None = 10.0
     ema: bool = False
     augmentation: Augmentation | WholeImages = dataclasses.field(default_factory=Augmentation)
+    mixing: tuple[Mixing, ...] = ()
     stochastic_depth: float = 0.0
     accumulate: int = 1
     precision: Precision | None = None
@@ -85,6 +90,8 @@ class TrainingConfig:
         if not 0.0 <= self.stochastic_depth < 1.0:
             raise UserError(f"stochastic_depth must be in [0, 1), received {self.stochastic_depth}")
         expect("the training", self, optimizer=Optimizer, schedule=Schedule)
+        expect_each("the training", self, mixing=Mixing)
+        check_all("the training", self.mixing)
         if self.precision not in (None, "float32", "mixed_bfloat16"):
             raise UserError(
                 f"precision must be 'float32' or 'mixed_bfloat16', received {self.precision!r}"
@@ -122,6 +129,11 @@ class TrainingConfig:
     def of_model(self) -> dict[str, Any]:
         """Return the keyword arguments of `build_model` that this training determines."""
         return {"norm": self.norm(), "clip_norm": self.clip_norm, "precision": self.precision}
+
+    def check_heads(self, where: str, tasks: Sequence[Task]) -> None:
+        """Raise UserError where a mixing leaves no label for any of the heads that are trained."""
+        for mixing in self.mixing:
+            mixing.check(where, tasks)
 
     def check_devices(self) -> None:
         """Raise UserError where the current distribution strategy cannot run this training."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_keras.data import pipeline
+from must_keras.data import mixing, pipeline
 from must_keras.data.augmentation import WholeImages
 from must_keras.data.ground_truth_share import interleaved
 from must_keras.data.strong_views import StrongViews
@@ -105,11 +105,11 @@ class InputPipeline:
         examples: images with a stored label for every task; strong views and a share need their
             `has_ground_truth`, see data.examples.
         tasks: the heads.
-        training: batch, steps and augmentation.
+        training: batch, steps, augmentation and mixing.
         size: pixels a side.
         seed: of order, views and sampling.
         make_views: makes inputs and labels of each image; None: one view with the augmentation.
-        cache: features of the examples, in place of their images.
+        cache: features of the examples, in place of their images; they are not mixed.
         strong_views: changes of the images without ground truth; not with a cache.
         ground_truth_share: share of the images of a batch that have ground truth; None: all images
             are equally likely; not with a cache.
@@ -144,8 +144,15 @@ class InputPipeline:
             recolor = strong_views.unless(examples.has_ground_truth)
         make_batches, augmentation = pipeline.training_batches, training.augmentation
         views = make_views or pipeline.one_view(tasks, size=size, augmentation=augmentation)
+        mix = mixing.mixer(training.mixing, examples, tasks)
         images = functools.partial(
-            make_batches, examples, tuple(tasks), make_views=views, order=order, recolor=recolor
+            make_batches,
+            examples,
+            tuple(tasks),
+            make_views=views,
+            order=order,
+            recolor=recolor,
+            mix=mix,
         )
         self._order = order or functools.partial(
             pipeline.shuffled, num_examples=len(examples), seed=seed
@@ -169,7 +176,7 @@ class InputPipeline:
         return next(iter(self._batches(steps=range(step, step + 1))))
 
     def ids_of(self, step: int) -> list[str]:
-        """Return the ids of the images of that batch."""
+        """Return the ids of the images of that batch, without the partners of mixed ones."""
         batch = self._training.batch
         positions = tf.range(step * batch, (step + 1) * batch, dtype=tf.int64)
         return [self._examples.image_id(int(self._order(p))) for p in positions]

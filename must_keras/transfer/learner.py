@@ -57,7 +57,8 @@ def learner(
         if is_cached:
             fitted, features = head_model(model, parts), frozen_features(model, parts)
         # Without a gradient there is nothing to recompute.
-        training = dataclasses.replace(training, recompute=False, augmentation=_views(training))
+        views = _views(training)
+        training = dataclasses.replace(training, recompute=False, augmentation=views, mixing=())
     training.compile(fitted)
     predictor = Predictor(model)
     return Learner(

@@ -12,6 +12,7 @@ from must_keras.data.sources import ScenesSource
 from must_keras.errors import UserError
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.runs import plan
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.stages import student, teacher
@@ -59,6 +60,7 @@ STUDENT = {"student", "export"} | {
         ({"weighting": "equal"}, STUDENT),
         ({"weighting": "uncertainty"}, STUDENT),
         ({"depth_weight": "5"}, STUDENT),
+        ({"cutmix": "0.3", "mixup": "0.2", "copy_paste": "0.1"}, STUDENT),
     ],
 )
 def test_teachers_and_labels_are_those_of_the_default_run(run, tmp_path, arguments, made):
@@ -78,6 +80,16 @@ def test_fitted_anchors_are_of_the_detection_tasks_alone(tmp_path):
         if old != new:
             anchors = {"anchor_scales": new.anchor_scales, "anchor_ratios": new.anchor_ratios}
             assert dataclasses.replace(old, **anchors) == new
+
+
+def test_without_mixed_images_the_inputs_are_those_of_before():
+    recipe, mixed = load(), load(cutmix="0.3", copy_paste="0.1")
+    assert recipe.student.training.mixing == () and "mixing" not in describe(recipe.supervised)
+    assert [way["type"] for way in describe(mixed.student)["training"]["mixing"]] == [
+        "CutMix", "CopyPaste",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="the student: mixing: CopyPaste needs a head with boxes"):
+        load(copy_paste="0.1", teachers="shapes")
 
 
 def test_rounds_reuse_the_first_student_too(run, tmp_path):

@@ -102,6 +102,8 @@ def test_a_threshold_moves_without_relabeling(columns):
 def test_without_columns_what_is_not_true_is_missing():
     labeled = LabeledExamples(Partly(), [KIND, PARTS])
     assert labeled.origins(0) == {"kind": "true", "parts": "missing"}
+    both = ConcatenatedExamples([labeled, labeled])
+    assert [both.origin(head, len(labeled)) for head in ("kind", "parts")] == ["true", "missing"]
 
 
 def test_no_truth_of_a_pool_is_left():

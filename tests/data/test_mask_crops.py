@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from must_keras.data.io.coco_segmentations import crop, rasterized
+from must_keras.data.io.coco_segmentations import rasterized
+from must_keras.ops.masks import crop_bitmap as crop
 from must_keras.ops.masks import paste
 
 

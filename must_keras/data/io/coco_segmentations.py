@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from must_keras.data.io.annotation_fields import NUMBERS, Entry, are_finite, shown, whole_numbers
-from must_keras.ops.masks import run_lengths
+from must_keras.ops.masks import crop_bitmap, run_lengths
 
 # Polygons, each [x0, y0, x1, y1, ...] in pixels, or COCO's compressed run lengths.
 Segmentation = list[np.ndarray] | bytes
@@ -138,28 +138,10 @@ def _run_lengths(entry: Entry, value: dict[str, Any], size: tuple[int, int]) -> 
 # ---- crops ---------------------------------------------------------------------------------------
 
 
-def crop(bitmap: np.ndarray, box: Sequence[float], *, size: int) -> np.ndarray:
-    """Return the part of a bitmap in a box, resampled by area: [size, size] uint8, 0 or 1.
-
-    A cell belongs to the object where at least half of its area does; pixel (r, c) covers
-    [r, r + 1) x [c, c + 1).
-
-    Args:
-        bitmap: [h, w], 0 or 1; 0 outside of it.
-        box: (ymin, xmin, ymax, xmax) in the bitmap's pixels, with an area.
-        size: cells a side.
-    """
-    ymin, xmin, ymax, xmax = (float(v) for v in box)
-    rows = _means(bitmap.astype(np.float64), ymin, ymax, size)
-    covered = _means(rows.T, xmin, xmax, size).T
-    # The tolerance: two halves of a sum need not add up to exactly a half.
-    return (covered >= 0.5 - 1e-6).astype(np.uint8)
-
-
 def rasterized(
     segmentation: Segmentation, image_size: tuple[int, int], box: Sequence[float], *, size: int
 ) -> np.ndarray:
-    """Return the part of a segmentation in a box: [size, size] uint8; see `crop`.
+    """Return the part of a segmentation in a box: [size, size] uint8; see `crop_bitmap`.
 
     Of polygons only the box is rasterized, which has the same pixels as the whole image and is
     faster.
@@ -181,18 +163,4 @@ def rasterized(
         runs = coco_mask.merge(coco_mask.frPyObjects(moved, bottom - top, right - left))
         bitmap = coco_mask.decode(runs)
     inner = (box[0] - top, box[1] - left, box[2] - top, box[3] - left)
-    return crop(bitmap, inner, size=size)
-
-
-def _means(values: np.ndarray, start: float, stop: float, size: int) -> np.ndarray:
-    """Return [size, m]: means of `values` [n, m], 0 beyond, over equal parts of start to stop.
-
-    By differences of the running sum; a product with a matrix of weights waits for BLAS's threads.
-    """
-    num_rows = len(values)
-    sums = np.zeros((num_rows + 1, values.shape[1]))
-    np.cumsum(values, axis=0, out=sums[1:])
-    edges = np.clip(np.linspace(start, stop, size + 1), 0, num_rows)
-    whole = np.minimum(edges.astype(np.int64), num_rows - 1)
-    at_edges = sums[whole] + (edges - whole)[:, None] * values[whole]
-    return np.diff(at_edges, axis=0) * (size / (stop - start))
+    return crop_bitmap(bitmap, inner, size=size)

@@ -11,6 +11,7 @@ from must_keras.ops import maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.depth.metrics import Metrics
+from must_keras.tasks.depth.mixtures import Mixtures
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -377,7 +378,7 @@ class Depth(pixel_maps.MapTask):
     # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
     version: ClassVar[int] = 2
     kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
-    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
         super().__post_init__()

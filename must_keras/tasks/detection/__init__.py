@@ -13,6 +13,7 @@ from must_keras.tasks.detection.decoding import External, Predictions
 from must_keras.tasks.detection.head import Head
 from must_keras.tasks.detection.labels import Labels
 from must_keras.tasks.detection.metrics import Metrics
+from must_keras.tasks.detection.mixtures import Mixtures
 from must_keras.tasks.detection.records import Records
 from must_keras.tasks.parts import Arrays
 from must_keras.tasks.visualization import enlarge, enlargement, font, palette
@@ -160,7 +161,7 @@ class Detection(base.Task):
     # 3: masks of a mask head that no label taught are left out.
     version: ClassVar[int] = 3
     kind: ClassVar[str] = "boxes"
-    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External)
+    parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
         self.check_distinct()

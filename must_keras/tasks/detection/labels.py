@@ -18,7 +18,7 @@ from must_keras.tasks.parts import Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost
 
 # Below these a box cut by a view is too little of its object to be learned from.
-_MIN_SHARE, _MIN_SIDE = 0.1, 1.0
+MIN_SHARE, MIN_SIDE = 0.1, 1.0
 # A box of one pixel may be a rounding error smaller.
 _ROUNDING = 1e-4
 _IGNORED = Lost(
@@ -125,7 +125,7 @@ class Labels(base.Labels):
         seen = box_ops.clip(whole, visible_area(view))
         share, sides = box_ops.area(seen), seen[:, 2:] - seen[:, :2]
         exists = share > 0.0
-        barely = (share < _MIN_SHARE * box_ops.area(whole)) | (ops.min(sides, axis=1) < _MIN_SIDE)
+        barely = (share < MIN_SHARE * box_ops.area(whole)) | (ops.min(sides, axis=1) < MIN_SIDE)
         ignore = exists & (barely | ops.cast(stored["ignore"], "bool"))
         true = exists & ~ignore
 
@@ -178,7 +178,7 @@ class Labels(base.Labels):
         ignored = np.asarray(stored["ignore"], bool).reshape(-1)
         sides = boxes[:, 2:] - boxes[:, :2]
         flat = ~ignored & ~(sides > 0).all(axis=1)
-        barely = (sides * framing.visible < _MIN_SIDE - _ROUNDING).any(axis=1)
+        barely = (sides * framing.visible < MIN_SIDE - _ROUNDING).any(axis=1)
         small = ~ignored & ~flat & barely
         # As fractions of the image are where pixels are expected.
         fractions = small & (boxes[:, 2:] * framing.original <= 1.0 + _ROUNDING).all(axis=1)
@@ -192,7 +192,7 @@ class Labels(base.Labels):
             return np.bincount(classes[inside], minlength=num_classes)
 
         whole = boxes * np.tile(framing._replace(scale=1.0).visible, 2)
-        seen = (whole[:, 2:] - whole[:, :2] >= _MIN_SIDE - _ROUNDING).all(axis=1)
+        seen = (whole[:, 2:] - whole[:, :2] >= MIN_SIDE - _ROUNDING).all(axis=1)
         return LabelContent(
             total=len(boxes),
             found=count(~ignored),
