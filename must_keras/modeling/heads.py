@@ -144,12 +144,25 @@ class ImageHead(ConfiguredLayer):
         self.last.build((None, input_shape["C5"][-1]))
 
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        x, area = (ops.cast(features[key], full()) for key in ("C5", "area"))
-        h, w = x.shape[1:3]
-        rows = _overlaps(h, self.size[0] / h, area[:, 0:1], area[:, 2:3])
-        columns = _overlaps(w, self.size[1] / w, area[:, 1:2], area[:, 3:4])
-        share = rows[:, :, None] * columns[:, None, :]
-        return {"logits": self.last(ops.sum(x * share[..., None], axis=(1, 2)))}
+        return {"logits": self.last(mean_over_area(features["C5"], features["area"], self.size))}
+
+
+def mean_over_area(x: Tensor, area: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the mean over cells that are not padding, [B, C] in full precision; 0 without any.
+
+    The weight of a cell is its share in the area.
+
+    Args:
+        x: [B, h, w, C].
+        area: [B, 4] (ymin, xmin, ymax, xmax) in pixels of the input.
+        size: (H, W) of the input in pixels.
+    """
+    x, area = ops.cast(x, full()), ops.cast(area, full())
+    h, w = x.shape[1:3]
+    rows = _overlaps(h, size[0] / h, area[:, 0:1], area[:, 2:3])
+    columns = _overlaps(w, size[1] / w, area[:, 1:2], area[:, 3:4])
+    share = rows[:, :, None] * columns[:, None, :]
+    return ops.sum(x * share[..., None], axis=(1, 2))
 
 
 def _overlaps(cells: int, side: float, low: Tensor, high: Tensor) -> Tensor:
