@@ -22,6 +22,7 @@ import pathlib
 from typing import Literal
 
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.sources import ScenesSource
 from must_keras.data.splits import Splits
@@ -31,6 +32,7 @@ from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.synthetic import SceneConfig
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks.features import Features
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromCheckpoint, FromScratch
 from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
@@ -72,6 +74,9 @@ def recipe(
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
+    feature_teacher: pathlib.Path | None = None,
+    feature_weight: float = 1.0,
+    drop_heads: float = 0.0,
 ) -> Recipe:
     """The recipe.
 
@@ -111,6 +116,11 @@ def recipe(
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
             teachers begin at random.
+        feature_teacher: a .keras file of a backbone whose features the student also predicts in
+            training, such as export/backbone.keras of another run.
+        feature_weight: of the student's loss of these features.
+        drop_heads: probability with which a head of an image takes no part in a step of the
+            student; one with a label always does.
     """
     weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
@@ -233,6 +243,10 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
+    features = ()
+    if feature_teacher:
+        task = Features(name="features", backbone=KerasBackbone(path=feature_teacher))
+        features = (SelfLabeled(task=task, loss_weight=feature_weight),)
     student = training(student_steps, scale=(0.9, 1.1))
     unlabeled = training(student_steps, 1e-3)
     return Recipe(
@@ -245,7 +259,12 @@ def recipe(
             for name, start, end in _blocks(pool_times)
         ),
         student=Student(
-            training=student, union=union, start=first, weighting=weightings[weighting]
+            training=student,
+            union=union,
+            start=first,
+            weighting=weightings[weighting],
+            self_labeled=features,
+            drop_heads=drop_heads,
         ),
         transfers=transfers,
         starts=starts,

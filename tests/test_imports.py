@@ -77,6 +77,7 @@ def test_siblings_do_not_import_each_other():
                 "evaluation",
                 "parts",
                 "pixel_maps",
+                "self_labeled",
                 "summaries",
                 "thresholds",
                 "visualization",

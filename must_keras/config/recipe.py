@@ -4,9 +4,11 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from numbers import Real
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
+from must_keras.config.self_labeled import SelfLabeled
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
@@ -79,11 +81,16 @@ class Student:
     start: Start = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    self_labeled: tuple[SelfLabeled, ...] = ()
+    drop_heads: float = 0.0
 
     def __post_init__(self) -> None:
         where = "the student"
         expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
-        expect(where, self, repeats=Mapping)
+        expect(where, self, repeats=Mapping, drop_heads=Real)
+        expect_each(where, self, self_labeled=SelfLabeled)
+        if not 0.0 <= self.drop_heads < 1.0:
+            raise UserError.of(where, "drop_heads", self.drop_heads, "expected a number in [0, 1)")
         for name, times in self.repeats.items():
             if not isinstance(times, int) or times < 1:
                 problem = "expected a whole number of times, at least 1"
@@ -204,7 +211,7 @@ class Recipe:
         # Only pools of files grow: see runs.pools.
         growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
         naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
-        heads = [task.name for task in self.tasks]
+        heads = [task.name for task in (*self.tasks, *self.student.self_labeled)]
         for head in (*heads, *(t.task.name for t in self.transfers)):
             naming.check_head(head, where)
         naming.check_distinct(heads, where, "heads")
@@ -345,7 +352,8 @@ class Recipe:
         Raises:
             UserError: the weight of a head cannot be known.
         """
-        return self.student.weighting.weights(self.student.training, self.teachers)
+        heads = (*self.teachers, *self.student.self_labeled)
+        return self.student.weighting.weights(self.student.training, heads)
 
     def alignment(self, transfer: Transfer, start: str) -> Aligned:
         """Return how far a start has seen a set: as the transfer declares, else by its task."""

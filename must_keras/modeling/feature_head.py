@@ -41,8 +41,8 @@ class FeatureHead(ConfiguredLayer):
         head = FeatureHead({"C3": 40, "C4": 112, "C5": 1280}, size=(224, 224), name="lite0")
         head(features)["C5"].shape  # (1, 1280)
 
-    Reference: two-layer projections as in AM-RADIO (arXiv 2312.06709, section 3), without its
-    LayerNorm.
+    Reference: two-layer projections as in AM-RADIO (arXiv 2312.06709) and UNIC (arXiv 2408.05088),
+    here with a ReLU and without a normalization.
     """
 
     arguments = ("channels", "size")
