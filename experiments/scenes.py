@@ -24,6 +24,7 @@ from typing import Literal
 
 from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
 from must_keras.data.mixing import CopyPaste, CutMix, MixUp
@@ -36,6 +37,7 @@ from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.synthetic import SceneConfig
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks.features import Features
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromCheckpoint, FromScratch
 from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
@@ -85,6 +87,9 @@ def recipe(
     rounds: int = 1,
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
+    feature_teacher: pathlib.Path | None = None,
+    feature_weight: float = 1.0,
+    drop_heads: float = 0.0,
 ) -> Recipe:
     """The recipe.
 
@@ -136,6 +141,11 @@ def recipe(
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
             teachers begin at random.
+        feature_teacher: a .keras file of a backbone whose features the student also predicts in
+            training, such as export/backbone.keras of another run.
+        feature_weight: of the student's loss of these features.
+        drop_heads: probability with which a head of an image takes no part in a step of the
+            student; one with a label always does.
     """
     weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
@@ -266,6 +276,10 @@ def recipe(
         transfer("depth", "depth", lambda c: Depth(name="depth", **pixels)),
         transfer("normals", "normals", lambda c: Normals(name="normals", **pixels)),
     )
+    features = ()
+    if feature_teacher:
+        task = Features(name="features", backbone=KerasBackbone(path=feature_teacher))
+        features = (SelfLabeled(task=task, loss_weight=feature_weight),)
     pasting = functools.partial(CopyPaste, head="objects")
     ways = ((CutMix, cutmix), (MixUp, mixup), (pasting, copy_paste))
     student = dataclasses.replace(
@@ -293,6 +307,8 @@ def recipe(
             weighting=weightings[weighting],
             strong_views=StrongViews() if strong_views else None,
             ground_truth_share=ground_truth_share,
+            self_labeled=features,
+            drop_heads=drop_heads,
         ),
         transfers=transfers,
         starts=starts,

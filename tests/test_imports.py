@@ -78,6 +78,7 @@ def test_siblings_do_not_import_each_other():
                 "mixtures",
                 "parts",
                 "pixel_maps",
+                "self_labeled",
                 "summaries",
                 "thresholds",
                 "visualization",

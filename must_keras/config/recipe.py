@@ -4,10 +4,12 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
+from must_keras.config.self_labeled import SelfLabeled
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.examples import check_sets
@@ -71,6 +73,10 @@ class Student:
         strong_views: changes of the images without ground truth, for the student alone.
         ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
             0.999] (see data.ground_truth_share); None: all images are equally likely.
+        self_labeled: further tasks, whose labels are computed from the images; their heads take
+            part in the training alone.
+        drop_heads: probability, [0, 1), with which a head of an image is left out of the loss of a
+            step (see training.head_dropping).
 
     Raises:
         UserError: a value is of another type or range.
@@ -87,12 +93,17 @@ class Student:
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
     strong_views: StrongViews | None = None
     ground_truth_share: float | None = None
+    self_labeled: tuple[SelfLabeled, ...] = ()
+    drop_heads: float = 0.0
 
     def __post_init__(self) -> None:
         where = "the student"
         expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
-        expect(where, self, repeats=Mapping, strong_views=StrongViews | None)
+        expect(where, self, repeats=Mapping, strong_views=StrongViews | None, drop_heads=Real)
+        expect_each(where, self, self_labeled=SelfLabeled)
         check_share(where, self.ground_truth_share)
+        if not 0.0 <= self.drop_heads < 1.0:
+            raise UserError.of(where, "drop_heads", self.drop_heads, "expected a number in [0, 1)")
         for name, times in self.repeats.items():
             if not isinstance(times, int) or times < 1:
                 problem = "expected a whole number of times, at least 1"
@@ -102,10 +113,15 @@ class Student:
         """Return how many times each image of a source comes in an epoch."""
         return self.repeats.get(pool_name(source), 1)
 
-    def of_input(self) -> dict[str, Any]:
-        """Return the keyword arguments of `InputPipeline` that are not at their default."""
-        values = {key: getattr(self, key) for key in ("strong_views", "ground_truth_share")}
-        return {key: value for key, value in values.items() if value is not None}
+    def options(self) -> dict[str, Any]:
+        """Return the options of its training that are in use; see stages.student.fit_heads."""
+        found = {
+            "self_labeled": [head.task for head in self.self_labeled],
+            "drop_heads": self.drop_heads,
+            "strong_views": self.strong_views,
+            "ground_truth_share": self.ground_truth_share,
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,7 +240,7 @@ class Recipe:
         # Only pools of files grow: see runs.pools.
         growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
         naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
-        heads = [task.name for task in self.tasks]
+        heads = [task.name for task in (*self.tasks, *self.student.self_labeled)]
         for head in (*heads, *(t.task.name for t in self.transfers)):
             naming.check_head(head, where)
         naming.check_distinct(heads, where, "heads")
@@ -365,7 +381,8 @@ class Recipe:
         Raises:
             UserError: the weight of a head cannot be known.
         """
-        return self.student.weighting.weights(self.student.training, self.teachers)
+        heads = (*self.teachers, *self.student.self_labeled)
+        return self.student.weighting.weights(self.student.training, heads)
 
     def alignment(self, transfer: Transfer, start: str) -> Aligned:
         """Return how far a start has seen a set: as the transfer declares, else by its task."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import TolerantSource
-from must_keras.modeling.heads import area_mean
+from must_keras.modeling.heads import mean_over_area
 from must_keras.progress import track
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
@@ -37,7 +37,7 @@ class ImageFeatures:
         @tf.function(autograph=False)
         def step(image: tf.Tensor, area: tf.Tensor) -> tf.Tensor:
             levels = backbone(tf.cast(image, tf.float32), training=False)
-            means = area_mean(tf.cast(levels[_LEVEL], tf.float32), area, self.size)
+            means = mean_over_area(tf.cast(levels[_LEVEL], tf.float32), area, self.size)
             return tf.math.l2_normalize(means, axis=-1)
 
         self._step = step

@@ -144,18 +144,20 @@ class ImageHead(ConfiguredLayer):
         self.last.build((None, input_shape["C5"][-1]))
 
     def call(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        x, area = (ops.cast(features[key], full()) for key in ("C5", "area"))
-        return {"logits": self.last(area_mean(x, area, self.size))}
+        return {"logits": self.last(mean_over_area(features["C5"], features["area"], self.size))}
 
 
-def area_mean(x: Tensor, area: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the mean of a level over the cells that are not padding: [B, h, w, C] to [B, C].
+def mean_over_area(x: Tensor, area: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the mean over cells that are not padding, [B, C] in full precision; 0 without any.
+
+    The weight of a cell is its share in the area.
 
     Args:
-        x: [B, h, w, C]; the weight of a cell is its share in the area.
-        area: [B, 4] the image without padding, (ymin, xmin, ymax, xmax) in pixels.
-        size: (H, W) of the input in pixels, to which `area` refers.
+        x: [B, h, w, C].
+        area: [B, 4] (ymin, xmin, ymax, xmax) in pixels of the input.
+        size: (H, W) of the input in pixels.
     """
+    x, area = ops.cast(x, full()), ops.cast(area, full())
     h, w = x.shape[1:3]
     rows = _overlaps(h, size[0] / h, area[:, 0:1], area[:, 2:3])
     columns = _overlaps(w, size[1] / w, area[:, 1:2], area[:, 3:4])

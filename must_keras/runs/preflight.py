@@ -51,6 +51,8 @@ def check_data(run: Run) -> None:
     with notices.gathered():
         for teacher in teachers:
             teacher.preflight()
+        for head in () if run.student.folder.exists() else recipe.student.self_labeled:
+            head.task.preflight()
         for pool in recipe.pools:
             _warn_of_unused_heads(pool, run)
             if run.student.folder.exists():

@@ -5,6 +5,7 @@ from typing import Any
 
 from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import ConcatenatedExamples, count_origins, labeled_shares
+from must_keras.data.strong_views import StrongViews
 from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
@@ -16,11 +17,12 @@ from must_keras.runs.results import Origins, Scored, StudentResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
+from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit, save_artifact
-from must_keras.training.model import build_model
+from must_keras.training.model import MultiTaskModel, build_model
 from must_keras.training.strategy import is_chief
 
 # Examples whose label origins are counted.
@@ -52,7 +54,7 @@ def artifact(run: Run) -> Artifact:
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
                 | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {})
-                | recipe.student.of_input(),
+                | recipe.student.options(),
                 "start": recipe.student.start.depends_on(recipe.network),
                 "loss_weights": recipe.loss_weights(),
                 "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
@@ -108,7 +110,7 @@ class Student(Stage):
                 student.training,
                 teachers=recipe.teachers,
                 title="student",
-                **student.of_input(),
+                **student.options(),
             )
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
@@ -131,8 +133,10 @@ def fit_heads(
     *,
     teachers: Sequence[AnyTeacher],
     title: str,
+    self_labeled: Sequence[SelfLabeledTask] = (),
+    drop_heads: float = 0.0,
+    strong_views: StrongViews | None = None,
     ground_truth_share: float | None = None,
-    **of_input: Any,
 ) -> None:
     """Train one network with the heads of some teachers, score it and complete its artifact.
 
@@ -145,30 +149,41 @@ def fit_heads(
         training: its config.
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
-        ground_truth_share: see InputPipeline.
-        **of_input: further arguments of InputPipeline.
+        self_labeled: further tasks, whose heads take part in the training alone.
+        drop_heads: see config.recipe.Student.
+        strong_views: the same.
+        ground_truth_share: the same.
     """
     recipe, size = run.recipe, run.recipe.network.size
     tasks, start = [teacher.task for teacher in teachers], recipe.student.start
     sourced, seed = recipe.loss_weights(), run.seed(title)
-    weights = {task.name: sourced[task.name].value for task in tasks}
+    weights = {task.name: sourced[task.name].value for task in (*tasks, *self_labeled)}
     share = {"ground_truth_share": ground_truth_share}
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
-    shares = warned_shares(origins)
+    shares = {task.name: 1.0 for task in self_labeled} | warned_shares(origins)
     for name, value in weights.items():
         print(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labeled"
         )
-    model = build_model(
-        recipe.network, tasks, seed=seed, loss_weights=weights, **training.of_model()
+    feed = InputPipeline(
+        images, images.tasks, training, size=size, seed=seed, strong_views=strong_views, **share
     )
-    model.learned_weights = recipe.student.weighting.learner(tasks)
+    self_labeled = [task.prepared((size, size), feed.inputs()) for task in self_labeled]
+    model = build_model(
+        recipe.network,
+        tasks,
+        seed=seed,
+        loss_weights=weights,
+        **training.of_model(),
+        self_labeled=self_labeled,
+    )
+    model.learned_weights = recipe.student.weighting.learner((*tasks, *self_labeled))
+    model.drop_heads = drop_heads
     copied = start.apply(model, recipe.network)
     origin = start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
-    feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **share, **of_input)
     loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     trained = model.clean_copy()
     if not is_chief():
@@ -192,9 +207,9 @@ def fit_heads(
     loggers.close()
     artifact.finish(
         StudentResult(
-            loss_weights=model.task_weights,
-            loss_weight_sources={name: sourced[name].source for name in weights},
-            parameters=model.count_params(),
+            loss_weights={task.name: model.task_weights[task.name] for task in tasks},
+            loss_weight_sources={task.name: sourced[task.name].source for task in tasks},
+            parameters=model.count_params() - _parameters_of(model, self_labeled),
             images_seen=training.images_seen,
             model_sha256=file_sha256(artifact.model_path),
             tasks=heads,
@@ -205,6 +220,11 @@ def fit_heads(
             untaught=left_out,
         )
     )
+
+
+def _parameters_of(model: MultiTaskModel, tasks: Sequence[SelfLabeledTask]) -> int:
+    """Return the number of parameters of some heads."""
+    return sum(model.get_layer(task.name).count_params() for task in tasks)
 
 
 def _trivial(

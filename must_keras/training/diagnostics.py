@@ -65,6 +65,7 @@ def measure(model: MultiTaskModel, batch: Any) -> dict[str, float]:
 
 def _of_replica(model: MultiTaskModel, data: Any) -> dict[str, tf.Tensor]:
     x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    y = model.training_targets(x, y)
     counts, losses, gradients = model.valid_counts(y), {}, {}
     kernels = [kernel.value for kernel in shared_kernels(model)]
     zeros = tf.UnconnectedGradients.ZERO

@@ -12,6 +12,7 @@ from keras import ops
 from must_keras.ops.precision import in_full_precision
 from must_keras.tasks.base import Task
 from must_keras.training.layer_calls import StochasticDepth, fuse
+from must_keras.training.network import AnyTask
 from must_keras.training.optimizers import clipping, global_norm, only_where
 from must_keras.training.strategy import is_multi_worker, num_replicas, sum_over_replicas
 
@@ -38,6 +39,7 @@ class FittedModel(keras.Model):
 
     Attributes:
         tasks: {name: task} of the heads; {} of a model without heads.
+        heads: the same, with those that take part in the loss alone.
         accumulate: number of microbatches of a step; image i belongs to microbatch
             i mod `accumulate`.
         stochastic_depth: drops residual branches in training; None: none are dropped.
@@ -54,6 +56,7 @@ class FittedModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         fuse(self)
         self.tasks: dict[str, Task] = {}
+        self.heads: dict[str, AnyTask] = {}
         self.clip_norm = clip_norm
         self.accumulate = 1
         self.stochastic_depth: StochasticDepth | None = None

@@ -4,7 +4,7 @@ Inputs are images, or features that were computed once where they fit into memor
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +20,8 @@ from must_keras.training.strategy import num_replicas
 
 # Bytes of features and labels that a process may keep.
 MAX_CACHE_BYTES = 2 * 2**30
+# More steps than are ever read.
+_ENDLESS = 2**31
 
 
 class FeatureCache:
@@ -174,6 +176,11 @@ class InputPipeline:
     def batch_of(self, step: int) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         """Return the batch, over all replicas, of optimizer step `step` (the first is 0)."""
         return next(iter(self._batches(steps=range(step, step + 1))))
+
+    def inputs(self) -> Iterator[dict[str, tf.Tensor]]:
+        """Yield the inputs of each step, over all replicas, from the first one on; without end."""
+        for x, _ in self._batches(steps=range(_ENDLESS)):
+            yield x
 
     def ids_of(self, step: int) -> list[str]:
         """Return the ids of the images of that batch, without the partners of mixed ones."""

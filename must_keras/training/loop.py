@@ -209,7 +209,7 @@ class _Steps(keras.callbacks.Callback):
     def _diagnose(self, step: int) -> None:
         """Log diagnostics where they are due; their time does not count as that of steps."""
         every, model = self.training.diagnose_every, self.trained
-        is_due = every and step % every == 0 and len(model.tasks) > 1
+        is_due = every and step % every == 0 and len(model.heads) > 1
         if is_due and diagnostics.shared_kernels(model):
             start = time.monotonic()
             self.loggers.scalars(step, "train", diagnostics.measure(model, model.last_batch))

@@ -10,6 +10,8 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.ops.precision import policy
 from must_keras.tasks.base import Task
+from must_keras.tasks.self_labeled import SelfLabeledTask
+from must_keras.training import head_dropping
 from must_keras.training.fitted import FittedModel, Gradients, Inputs, Losses, Targets
 from must_keras.training.loss_weights import LearnedWeights
 from must_keras.training.network import Network, Precision, connect, losses_over, valid_counts
@@ -44,8 +46,13 @@ class MultiTaskModel(FittedModel):
         clip_norm: see FittedModel.
         untaught: {task name: keys of its predictions (Labels.teachable) that no label has taught};
             they are left out of `decode`, and so of everything that the model predicts.
+        self_labeled: tasks whose labels are computed from the inputs; each has an output too. Their
+            heads take part in the loss alone: they predict nothing, and no saved model has them.
 
     Attributes:
+        heads: {name: task} of all outputs: `tasks`, then `self_labeled`.
+        drop_heads: probability with which a training step drops a head of an image (see
+            head_dropping.py).
         learned_weights: learns the weights of the losses, in place of `loss_weights`; set before
             `compile`. A saved model has their values at that time.
 
@@ -65,12 +72,16 @@ class MultiTaskModel(FittedModel):
         loss_weights: Mapping[str, float] | None = None,
         clip_norm: float | None = None,
         untaught: Mapping[str, Sequence[str]] | None = None,
+        self_labeled: Sequence[SelfLabeledTask] = (),
         **kwargs: Any,
     ):
         super().__init__(inputs, outputs, clip_norm, **kwargs)
         self.untaught = untaught or {}
         self.tasks = {task.name: task for task in tasks}
-        self._fixed_weights = {task.name: 1.0 for task in tasks} | dict(loss_weights or {})
+        self.self_labeled = {task.name: task for task in self_labeled}
+        self.heads = {**self.tasks, **self.self_labeled}
+        self.drop_heads = 0.0
+        self._fixed_weights = {name: 1.0 for name in self.heads} | dict(loss_weights or {})
         self.learned_weights: LearnedWeights | None = None
 
     @property
@@ -84,8 +95,8 @@ class MultiTaskModel(FittedModel):
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        losses = (f"{name}_loss" for name in self.tasks)
-        weights = (f"{name}_weight" for name in self.tasks if self.learned_weights)
+        losses = (f"{name}_loss" for name in self.heads)
+        weights = (f"{name}_weight" for name in self.heads if self.learned_weights)
         return (*losses, "gradient_norm", *weights)
 
     @property
@@ -106,6 +117,21 @@ class MultiTaskModel(FittedModel):
         ordered = {key: inputs[key] for key in self.input}
         return super().call(ordered, training=training, mask=mask)
 
+    def targets(self, x: Inputs, y: Targets) -> Targets:
+        """Return the labels of a batch with those that its inputs determine."""
+        if not self.self_labeled:
+            return y
+        tasks = self.self_labeled.items()
+        own = {name: task.labels.label(x, y["keys"]) for name, task in tasks}
+        return {**y, "labels": {**y["labels"], **own}}
+
+    def training_targets(self, x: Inputs, y: Targets) -> Targets:
+        """Return `targets` without the heads that a training step drops."""
+        y = self.targets(x, y)
+        if not self.drop_heads:
+            return y
+        return {**y, "kept": head_dropping.kept(self.heads, y, self.drop_heads)}
+
     def losses_by_task(self, y: Targets, y_pred: Mapping[str, Any]) -> Losses:
         """Return each task's loss on this replica: {task name: scalar}.
 
@@ -116,14 +142,15 @@ class MultiTaskModel(FittedModel):
 
     def valid_counts(self, y: Targets) -> Tensor:
         """Return each task's number of valid elements in the batch of all replicas: [tasks]."""
-        return sum_over_replicas(valid_counts(self.tasks.values(), y))
+        return sum_over_replicas(valid_counts(self.heads.values(), y))
 
     def losses_over(self, y: Targets, y_pred: Mapping[str, Any], counts: Tensor) -> Losses:
         """Return `losses_by_task` of a microbatch, for a batch with so many valid elements."""
-        return losses_over(self, self.tasks.values(), y, y_pred, counts)
+        return losses_over(self, self.heads.values(), y, y_pred, counts)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the weighted sum of the tasks' losses: one replica's term of the global loss."""
+        y = self.targets(x, y)
         counts = self.valid_counts(y)
         return self._weighted(self.losses_over(y, y_pred, counts), counts)
 
@@ -144,6 +171,7 @@ class MultiTaskModel(FittedModel):
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Make one optimizer step on TensorFlow; see FittedModel.optimize."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        y = self.training_targets(x, y)
         counts = self.valid_counts(y)
         losses, pairs = self._gradients(x, y, counts)
         logs = self._summed(losses, counts)
@@ -188,6 +216,7 @@ class MultiTaskModel(FittedModel):
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """Return the losses in inference mode: their means since the metrics were reset."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        y = self.targets(x, y)
         counts = self.valid_counts(y)
         logs = self._summed(self.losses_over(y, self(x, training=False), counts), counts)
         self.add_to_means(logs)
@@ -221,9 +250,14 @@ class MultiTaskModel(FittedModel):
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
     def without_optimizer(self) -> "MultiTaskModel":
-        """Return a model of the same layers, in the same precision, without an optimizer."""
-        options = (self.task_weights, self.clip_norm, self._untaught)
-        return MultiTaskModel(self.input, self.output, [*self.tasks.values()], *options)
+        """Return a model of the same layers, in the same precision, without an optimizer.
+
+        It has no self-labeled heads.
+        """
+        outputs = {name: value for name, value in self.output.items() if name in self.tasks}
+        weights = {name: self.task_weights[name] for name in self.tasks}
+        options = (weights, self.clip_norm, self._untaught)
+        return MultiTaskModel(self.input, outputs, [*self.tasks.values()], *options)
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)
@@ -254,6 +288,7 @@ def build_model(
     loss_weights: Mapping[str, float] | None = None,
     clip_norm: float | None = None,
     precision: Precision | None = None,
+    self_labeled: Sequence[SelfLabeledTask] = (),
 ) -> MultiTaskModel:
     """Return a new network with random weights.
 
@@ -266,6 +301,7 @@ def build_model(
         clip_norm: see MultiTaskModel.
         precision: in which layers compute; weights, predictions and losses are float32 with
             "mixed_bfloat16" too. None: Keras' current policy.
+        self_labeled: prepared tasks; their heads are built after the others.
 
     Raises:
         UserError: the images are too small for this precision.
@@ -283,5 +319,7 @@ def build_model(
         )
     keras.utils.set_random_seed(seed)
     with policy(precision):
-        inputs, outputs = connect(network, tasks, norm)
-        return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm)
+        inputs, outputs = connect(network, (*tasks, *self_labeled), norm)
+        return MultiTaskModel(
+            inputs, outputs, tasks, loss_weights, clip_norm, self_labeled=self_labeled
+        )

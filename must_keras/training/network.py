@@ -13,8 +13,10 @@ from must_keras.modeling.backbone import Backbone, ResNet
 from must_keras.modeling.fpn import build_neck
 from must_keras.ops.precision import full, to_full
 from must_keras.tasks.base import Task
+from must_keras.tasks.self_labeled import SelfLabeledTask
 
 Tensor = Any
+AnyTask = Task | SelfLabeledTask
 BACKBONE, NECK = "backbone", "neck"
 Precision = Literal["float32", "mixed_bfloat16"]
 _PYRAMID = ("P2", "P3", "P4", "P5", "P6", "P7")
@@ -45,7 +47,7 @@ class Network:
 
 
 def connect(
-    network: Network, tasks: Sequence[Task], norm: Mapping[str, Any]
+    network: Network, tasks: Sequence[AnyTask], norm: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Connect new layers with random weights, from symbolic inputs to symbolic outputs.
 
@@ -79,21 +81,29 @@ def connect(
     return {"image": image, "area": area}, outputs
 
 
-def valid_counts(tasks: Iterable[Task], y: Mapping[str, Any]) -> Tensor:
+def valid_counts(tasks: Iterable[AnyTask], y: Mapping[str, Any]) -> Tensor:
     """Return each task's number of valid label elements in a batch: [tasks].
 
     Args:
         tasks: the heads.
-        y: {"labels": {task name: label}, "keys": [B] int32}.
+        y: {"labels": {task name: label}, "keys": [B] int32}; and with dropped heads (see
+            head_dropping.py) {"kept": {task name: [B] bool}}.
     """
     labels = [(task, to_full(y["labels"][task.name])) for task in tasks]
-    counts = [ops.sum(task.labels.weight(label)) for task, label in labels]
+    counts = [ops.sum(_kept(y, task, task.labels.weight(label))) for task, label in labels]
     return ops.stack([ops.cast(count, full()) for count in counts])
+
+
+def _kept(y: Mapping[str, Any], task: AnyTask, values: Tensor) -> Tensor:
+    """Return one value of each image, [B]; 0 for an image of which the head is dropped."""
+    if "kept" not in y:
+        return values
+    return ops.where(y["kept"][task.name], values, ops.zeros_like(values))
 
 
 def losses_over(
     model: keras.Model,
-    tasks: Iterable[Task],
+    tasks: Iterable[AnyTask],
     y: Mapping[str, Any],
     predictions: Mapping[str, Any],
     counts: Tensor,
@@ -110,6 +120,6 @@ def losses_over(
     losses, counts = {}, ops.maximum(counts, 1.0)
     for i, task in enumerate(tasks):
         label, head = to_full(y["labels"][task.name]), model.get_layer(task.name)
-        terms = task.head.loss(label, predictions[task.name], head, y["keys"])
+        terms = _kept(y, task, task.head.loss(label, predictions[task.name], head, y["keys"]))
         losses[task.name] = ops.cast(ops.sum(terms), counts.dtype) / counts[i]
     return losses

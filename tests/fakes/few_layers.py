@@ -27,6 +27,16 @@ class FewLayers(Backbone):
         return levels
 
 
+class Pretrained(FewLayers):
+    """The same with weights of its own: random ones, which are always the same."""
+
+    def checkpoint(self):
+        random = np.random.default_rng(0)
+        shapes = [w.shape for w in self.build((64, 64), {}).get_weights()]
+        kernels, others = (-0.3, 0.3), (0.5, 1.0)
+        return [random.uniform(*(kernels if len(s) == 4 else others), s) for s in shapes]
+
+
 NETWORK = Network(backbone=FewLayers(), size=32, channels=8)
 
 

@@ -4,7 +4,8 @@ python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or 
 TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and the final weights.
 Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
-stochastic depth, diagnostics and labels with weights) or "killed" (two tasks, many steps, a checkpoint after each).
+stochastic depth, dropped heads, a frozen network's features, diagnostics and labels with weights)
+or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fakes.few_layers import Pretrained
 from fakes.random_examples import (
     ALL,
     KIND,
@@ -31,6 +33,8 @@ from must_keras import command
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
 from must_keras.inference.predictor import Predictor
+from must_keras.tasks.features import Features
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty
 from must_keras.training.model import build_model
@@ -54,8 +58,17 @@ RUN = training(
 )  # fmt: skip
 
 
-def build(tasks):
-    options = RUN.of_model() | {"norm": RUN.norm() | {"momentum": 0.9}}
+def features() -> list[Features]:
+    """Return a frozen network's features where every option is used."""
+    if sys.argv[3] != "every option":
+        return []
+    images = InputPipeline(RandomExamples(TASKS), TASKS, RUN, size=SIZE, seed=5).inputs()
+    task = Features(name="seen", backbone=Pretrained(), num_images=8)
+    return [task.prepared((SIZE, SIZE), images)]
+
+
+def build(tasks, own=()):
+    options = RUN.of_model() | {"norm": RUN.norm() | {"momentum": 0.9}, "self_labeled": own}
     network = dataclasses.replace(RESIDUAL if "stochastic_depth" in OPTIONS else NETWORK, size=SIZE)
     return build_model(network, tasks, seed=3, loss_weights={"far": 0.5}, **options)
 
@@ -79,9 +92,11 @@ def means_of_keras(model) -> list[float]:
 
 def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> None:
     index = json.loads(os.environ.get("TF_CONFIG", '{"task": {}}'))["task"].get("index", 0)
-    model = build(TASKS)
+    own = features()
+    model = build(TASKS, own)
+    model.drop_heads = 0.3 if own else 0.0
     if sys.argv[3] != "killed":
-        model.learned_weights = Uncertainty().learner(TASKS)
+        model.learned_weights = Uncertainty().learner((*TASKS, *own))
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"

@@ -61,8 +61,8 @@ def test_every_option_is_equal(tmp_path):
     for layout in ("mirrored0", "worker0"):
         ours, wanted = found[layout]["losses"], found["one0"]["losses"]
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-8)
-        check_numbers(found, layout, "loss_weights", (20, 5))
-        check_numbers(found, layout, "looks", (2, 5 + 5 + 10))
+        check_numbers(found, layout, "loss_weights", (20, 6))
+        check_numbers(found, layout, "looks", (2, 6 + 6 + 15))
 
 
 @pytest.mark.slow

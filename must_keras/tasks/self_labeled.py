@@ -1,0 +1,93 @@
+"""The interface of a self-labeled task: a head whose label is a function of the network's input.
+
+Such a head has no stored labels, no records and no metrics. It shapes the student's backbone while
+it is trained; the saved student is without it.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+from must_keras.ops import Tensor
+from must_keras.tasks.parts import Head, Part, Size, Tensors
+
+
+class SelfLabels(Part, abc.ABC):
+    """Labels that are computed in the training step.
+
+    Example:
+        class Brightness(SelfLabels):
+            def label(self, x, keys):
+                return {"mean": ops.mean(x["image"], axis=(1, 2, 3))}
+
+            def weight(self, label):
+                return ops.ones_like(label["mean"])
+    """
+
+    @abc.abstractmethod
+    def label(self, x: Tensors, keys: Tensor) -> dict[str, Tensor]:
+        """Return the label of a batch, without gradients.
+
+        Args:
+            x: the inputs that the student receives: {"image": [B, H, W, 3], "area": [B, 4]}.
+            keys: [B] int32, the only source of randomness (see ops/sampling.py).
+        """
+
+    @abc.abstractmethod
+    def weight(self, label: Tensors) -> Tensor:
+        """Return each image's number of valid elements, [B] float32: see parts.Labels.weight."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfLabeledTask(abc.ABC):
+    """One head that labels its own input: a name, its labels, and its layer with the loss.
+
+    Attributes:
+        name: the head's name in the network and in logs.
+
+    Example:
+        task = Features(name="lite0", backbone=EfficientNetLite0())
+        task = task.prepared((224, 224), batches)
+        label = task.labels.label(x, keys)
+        task.labels.weight(label)  # [B]
+    """
+
+    name: str
+
+    version: ClassVar[int] = 1
+    """Raised when the same inputs would give other labels or losses than before."""
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> SelfLabels:
+        """The labels and the number of their valid elements."""
+
+    @property
+    @abc.abstractmethod
+    def head(self) -> Head:
+        """The layer that predicts, and its loss."""
+
+    def preflight(self) -> None:  # noqa: B027
+        """Check before a run that the task can be prepared.
+
+        Raises:
+            UserError: what it needs cannot be read.
+        """
+
+    def prepared(self, size: Size, inputs: Iterable[Tensors]) -> Self:
+        """Return the task ready for a training, with what it computes once; here the task itself.
+
+        Args:
+            size: (H, W) of the network's input.
+            inputs: batches of the training's inputs, from the first step on.
+
+        Raises:
+            UserError: what it needs cannot be read.
+        """
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields and the version: what the student depends on."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
+        return {"type": type(self).__name__, "version": self.version} | fields
