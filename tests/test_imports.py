@@ -79,6 +79,7 @@ def test_siblings_do_not_import_each_other():
                 "pixel_maps",
                 "summaries",
                 "thresholds",
+                "typed",
                 "visualization",
             },
         ),
