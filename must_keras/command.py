@@ -28,6 +28,7 @@ def quiet_import() -> Iterator[None]:
 
     Where the import fails, all of it is written.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Of what it writes later, errors alone.
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
@@ -56,7 +57,6 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     or the keyboard; the same command resumes. 1, with a traceback: a bug.
     """
     interruption.listen()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(lambda argv: _status(main, argv), flags_parser=_parse)
 
 

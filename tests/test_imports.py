@@ -15,7 +15,7 @@ PLAIN = (
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
-    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "main",
+    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "api", "main",
 )  # fmt: skip
 # Commands beside main.
 COMMANDS = ("compare", "predict", "repeat", "replay")
@@ -53,6 +53,16 @@ def test_arrows_go_one_way(module):
     for name in imported(MODULES[module]):
         wrong = (module, name) in WRONG
         assert wrong or level(name) <= level(module), f"{module} imports {name}"
+
+
+def test_no_module_imports_the_public_names():
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())) if name else ():
+            if isinstance(node, ast.Import):
+                assert "must_keras" not in [alias.name for alias in node.names], name
+            elif isinstance(node, ast.ImportFrom) and node.module == "must_keras":
+                for alias in node.names:
+                    assert any(one.split(".")[0] == alias.name for one in MODULES), name
 
 
 def test_only_main_loads_experiments():

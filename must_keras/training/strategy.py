@@ -69,6 +69,15 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy(devices[0])
 
 
+def connects_machines(name: str) -> bool:
+    """Return whether the strategy of a name connects several processes; see `make_strategy`.
+
+    Raises:
+        UserError: TF_CONFIG cannot be read.
+    """
+    return name == "multiworker" or (name == "auto" and len(_workers()) > 1)
+
+
 def _multi_worker(workers: Sequence[str]) -> tf.distribute.Strategy:
     print(f"waiting for all of {', '.join(workers)}", file=sys.stderr, flush=True)
     # TensorFlow blocks signals while it waits, and installs a handler of its own.
