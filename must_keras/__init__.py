@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # The same names, for editors; a test compares the two.
-    from must_keras.api import Run, load_model, open_run, run
+    from must_keras.api.making import run
+    from must_keras.api.opened import Run, load_model, open_run
     from must_keras.config.recipe import (
         ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher, Transfer,
     )  # fmt: skip
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 # {module: its public names}
 _MODULES = {
-    "api": ("Run", "load_model", "open_run", "run"),
+    "api.making": ("run",),
+    "api.opened": ("Run", "load_model", "open_run"),
     "config.recipe": (
         "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student", "Teacher", "Transfer",
     ),

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "must_keras"
 # Each entry may import itself and what stands above it: modules, or folders with all they contain.
 PLAIN = (
-    "errors", "files", "json_files", "naming", "pages", "arguments", "arrays", "experiment", "interruption", "progress", "versions",
+    "errors", "files", "json_files", "log", "naming", "pages", "arguments", "arrays", "experiment", "interruption", "progress", "versions",
     "command", "runs.marks", "runs.fingerprint", "runs.results", "runs.artifact",
 )  # fmt: skip
 ORDER = (

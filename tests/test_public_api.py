@@ -3,6 +3,7 @@
 import ast
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -42,6 +43,12 @@ def test_the_public_names_are_these():
         )
     with pytest.raises(AttributeError, match="has no attribute 'Detector'"):
         _ = mk.Detector
+
+
+def test_the_page_uses_public_names():
+    page = (ROOT / "docs" / "python_api.md").read_text()
+    used = set(re.findall(r"\bmk\.(\w+)", page))
+    assert {"run", "open_run", "load_model"} <= used <= NAMES
 
 
 def test_editors_find_the_same_names():

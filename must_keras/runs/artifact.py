@@ -11,6 +11,7 @@ from typing import Any, Self, TypedDict
 from must_keras.errors import DataError, UserError, warn_once
 from must_keras.files import TEMPORARY
 from must_keras.json_files import find_json, read_json, write_json
+from must_keras.log import LOG
 from must_keras.runs import marks
 from must_keras.runs.fingerprint import describe, in_words
 from must_keras.runs.marks import BEGUN, EVIDENCE, FINISHED
@@ -258,7 +259,7 @@ class Artifact:
             evidence.rename(temporary / evidence.name)
         shutil.rmtree(self.folder, ignore_errors=True)
         temporary.rename(self.folder)
-        print(f"{self.folder}: reused from {other}")
+        LOG.info(f"{self.folder}: reused from {other}")
         return True
 
     # ---- its files ------------------------------------------------------------------------------

@@ -1,19 +1,15 @@
-"""The public functions: make a run, open a run's folder, load a model. `must_keras` names them.
+"""Open what is on disk: the folder of a run, or a trained model.
 
-TensorFlow is imported where it is needed: to make a run, and to load a network.
+TensorFlow is imported where it is needed: to load a network.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from must_keras import experiment, interruption, naming, stages
-from must_keras.arguments import as_text
 from must_keras.command import quiet_import
-from must_keras.errors import UserError, nearest, not_allowed
+from must_keras.errors import UserError, nearest
 from must_keras.json_files import find_json, read_json
 from must_keras.runs import results
 from must_keras.runs.artifact import Artifact
@@ -22,97 +18,14 @@ from must_keras.runs.marks import FINISHED, MARKS, RUN
 if TYPE_CHECKING:
     import keras
 
-    from must_keras.config.recipe import Recipe
     from must_keras.inference.model import Model
 
-_STAGES = ("all", *stages.NAMES)
 _REPORT = "report.json"
 # Folders of a run, in the order of the stages.
 _FOLDERS = (
     "teachers", "leaks", "labels", "student", "rounds", "supervised", "selfsup", "transfers",
     "export",
 )  # fmt: skip
-
-
-def run(
-    recipe: "str | os.PathLike[str] | Recipe",
-    workdir: str | os.PathLike[str] | None = None,
-    *,
-    stage: str = "all",
-    only: Sequence[str] = (),
-    strategy: str = "auto",
-    **arguments: Any,
-) -> "Run":
-    """Make what is not complete of a run, and return it; the same call resumes an interrupted one.
-
-    Args:
-        recipe: a name in experiments/, the path of a recipe's file, or a Recipe.
-        workdir: the run's folder; default is runs/<recipe>, and with arguments
-            runs/<recipe>-<8 hexadecimal digits>, as on the command line.
-        stage: "all", or one of "teacher", "label", "student", ...
-        only: names of the teachers, self-supervised methods or transfers to make; empty: all.
-        strategy: "auto", "one", "mirrored" or "tpu". Several machines train together on the
-            command line only.
-        arguments: of the recipe's function, as Python values; `data_dir`, where TFDS keeps its
-            data sets, among them.
-
-    Raises:
-        UserError: a mistake in the call, in the recipe or in its data's folders.
-        DataError: data that failed a check.
-        Interrupted: SIGTERM was received; complete work and the current step are saved.
-
-    Example:
-        run = mk.run("scenes", seed=1, starts=("random", "student"))
-        run.student.metrics["objects"]["box_ap50"]
-    """
-    if stage not in _STAGES:
-        raise not_allowed(f"stage={stage}", stage, _STAGES, key="stage")
-    only = (only,) if isinstance(only, str) else tuple(only)
-    load, default = _loader(recipe, arguments)
-    folder = pathlib.Path(default() if workdir is None else workdir)
-    with quiet_import():
-        from must_keras.runs.executor import Executor
-        from must_keras.training.strategy import connects_machines
-
-        all_stages = stages.load()
-    if connects_machines(strategy):
-        problem = (
-            "several machines train together on the command line only: start `python -m "
-            "must_keras.main --strategy=multiworker` on each of them"
-        )
-        raise UserError.of("", "strategy", strategy, problem)
-    executor = Executor(all_stages, load=load, workdir=folder, only=only, strategy=strategy)
-    with interruption.listening():
-        executor.make(stage)
-    return open_run(folder)
-
-
-def _loader(recipe: Any, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """Return what returns the recipe, and what returns its default workdir."""
-    if isinstance(recipe, str | os.PathLike):
-        name, values = os.fspath(recipe), dict(arguments)
-        data_dir = values.pop("data_dir", None)
-        experiment.find(name)
-        return (
-            functools.partial(experiment.load_with, name, values, data_dir=data_dir),
-            lambda: experiment.default_workdir(name, as_text(values)),
-        )
-    with quiet_import():
-        from must_keras.config.recipe import Recipe
-
-    if not isinstance(recipe, Recipe):
-        problem = "expected a name in experiments/, the path of a recipe's file, or a Recipe"
-        raise UserError.of("", "recipe", recipe, problem)
-    if arguments:
-        key = next(iter(arguments))
-        problem = "a Recipe takes no arguments: change the Recipe itself, or give a name or a path"
-        raise UserError.of("", key, arguments[key], problem)
-
-    def default() -> pathlib.Path:
-        naming.check_name(recipe.name, "no workdir is given, and the recipe's name")
-        return pathlib.Path("runs") / recipe.name
-
-    return lambda: recipe, default
 
 
 def load_model(path: str | os.PathLike[str], *, trusted: bool = False) -> "Model":
