@@ -6,7 +6,7 @@ TensorFlow is imported where it is needed: to load a network.
 import dataclasses
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from must_keras.command import quiet_import
 from must_keras.errors import UserError, nearest
@@ -26,6 +26,12 @@ _FOLDERS = (
     "teachers", "leaks", "labels", "student", "rounds", "supervised", "selfsup", "transfers",
     "export",
 )  # fmt: skip
+
+
+class _Recorded(TypedDict):
+    """What is read of run.json."""
+
+    recipe: dict[str, Any]
 
 
 def load_model(path: str | os.PathLike[str], *, trusted: bool = False) -> "Model":
@@ -106,10 +112,11 @@ class _RunNetwork:
         Raises:
             UserError: it is not complete, or no network of must_keras.
         """
-        if self.is_complete and not self.artifact.model_path.is_file():
+        path = self.artifact.model_path
+        if self.result is not None and not path.is_file():
             problem = "has no network of must_keras: its labels come from elsewhere"
             raise UserError.at(self.path, problem)
-        return load_model(self.result and self.artifact.model_path)
+        return load_model(path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,7 +208,7 @@ class Run:
         A recipe contains code, which no file of a run does: see SECURITY.md.
         """
         remedy = "call mk.run with the same recipe to write it anew"
-        return read_json(self.path / RUN, dict[str, Any], remedy=remedy)["recipe"]
+        return read_json(self.path / RUN, _Recorded, remedy=remedy)["recipe"]
 
     @property
     def teachers(self) -> dict[str, RunTeacher]:
