@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 from must_keras import command, compare, predict, repeat, replay, stages
+from must_keras.api.opened import open_run
 from must_keras.command import Command
 from must_keras.request import Request
 
@@ -49,6 +50,14 @@ def _request(given: argparse.Namespace, **further: str) -> Request:
     return Request.of(given.recipe, **{name: getattr(given, name) for name in names}, **further)
 
 
+def _status(given: argparse.Namespace) -> None:
+    # A folder alone is read as data: what comes next would take its recipe, which is a program.
+    if pathlib.Path(given.recipe).is_dir() and not given.trusted:
+        print(open_run(given.recipe).status())
+    else:
+        _request(given).status()
+
+
 def _run(given: argparse.Namespace) -> None:
     request = _request(given, strategy=given.strategy, label_engine=given.label_engine)
     request.make(given.stage)
@@ -65,7 +74,7 @@ COMMANDS = (
         name="status",
         summary="Print what of a run is complete, and what comes next.",
         add_arguments=_of_recipe,
-        main=lambda given: _request(given).status(),
+        main=_status,
     ),
     Command(
         name="check",

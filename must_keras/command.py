@@ -30,6 +30,8 @@ def quiet_import() -> Iterator[None]:
 
     Where the import fails, all of it is written.
     """
+    # Errors of TensorFlow reach Python; what it writes later as such (oneDNN's types) are none.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
@@ -120,7 +122,7 @@ def _run(parser: _Parser, command: Command, argv: Sequence[str]) -> int:
             raise UserError(f"unexpected argument {text!r}", value=text)
         command.main(given)
 
-    _listen()
+    interruption.listen()
     return _status(work, parser.options)
 
 
@@ -130,19 +132,13 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     0: done. 2: a user's mistake. 3: data that failed a check. 75 and 130: interrupted by SIGTERM
     or the keyboard; the same command resumes. 1, with a traceback: a bug.
     """
-    _listen()
+    interruption.listen()
 
     def checked(argv: list[str]) -> int:
         quiet = not flags.FLAGS["verbosity"].present
         return _status(lambda: main(argv), flags.FLAGS, quiet=quiet)
 
     app.run(checked, flags_parser=_parse)
-
-
-def _listen() -> None:
-    interruption.listen()
-    # Errors of TensorFlow reach Python; what it writes as such (oneDNN's data types) are none.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool = True) -> int:

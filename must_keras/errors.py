@@ -4,12 +4,13 @@ import difflib
 import functools
 import os
 import pathlib
-import sys
 import types
 import typing
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
+
+from must_keras.log import LOG
 
 # Keras puts the cause behind these words, at the end of a message with the layer's whole config.
 _CAUSE = "Exception encountered:"
@@ -145,7 +146,7 @@ def nearest(word: object, allowed: Sequence[str]) -> str:
 
 def warn(message: str) -> None:
     """Print a warning to stderr."""
-    print(f"warning: {message}", file=sys.stderr)
+    LOG.warning(f"warning: {message}")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras import naming
+from must_keras.arguments import checked
 from must_keras.errors import DataError, UserError, not_allowed
 
 # An installed package contains the recipes; in a checkout they lie beside it.
@@ -71,10 +72,22 @@ def find(name: str) -> pathlib.Path:
     return path
 
 
-def whole(text: str) -> str:
-    """Return a name with arguments as it means the same in every folder: a path in full."""
-    name, colon, arguments = text.partition(":")
-    return f"{find(name)}{colon}{arguments}" if name.endswith(".py") else text
+def whole(name: str, arguments: Mapping[str, str]) -> str:
+    """Return a recipe with its arguments as one text that `parse` reads, in any folder.
+
+    Example:
+        >>> whole("scenes", {"seed": "1", "data": "a,b"})
+        "scenes:seed=1,data='a,b'"
+    """
+    path = str(find(name)) if name.endswith(".py") else name
+    pieces = [f"{key}={_quoted(value)}" for key, value in arguments.items()]
+    return ":".join([path, *([",".join(pieces)] if pieces else [])])
+
+
+def _quoted(value: str) -> str:
+    """Return a value with quotes around it where it contains a comma."""
+    quote = '"' if "'" in value else "'"
+    return f"{quote}{value}{quote}" if set(value) & set(",'\"") else value
 
 
 def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> Any:
@@ -92,15 +105,52 @@ def load(name: str, arguments: Mapping[str, str], *, data_dir: str | None) -> An
     Example:
         load("scenes", {"seed": "1"}, data_dir=None).seed  # 1
     """
+    return _called(name, arguments, _from_text, data_dir=data_dir)
+
+
+def load_with(name: str, values: Mapping[str, Any], *, data_dir: str | None) -> Any:
+    """Return what a recipe's file returns from `recipe(...)`, called with Python values.
+
+    Args:
+        name: see `find`.
+        values: {parameter: value of the parameter's type}.
+        data_dir: see `load`.
+
+    Raises:
+        UserError: an argument is unknown or of another type, or the file fails; has the argument
+            as `key`.
+
+    Example:
+        load_with("scenes", {"seed": 1, "starts": ("random", "student")}, data_dir=None).seed  # 1
+    """
+    return _called(name, values, checked, data_dir=data_dir)
+
+
+def _called(
+    name: str,
+    arguments: Mapping[str, Any],
+    convert: Callable[[str, str, Any, inspect.Parameter], Any],
+    *,
+    data_dir: str | None,
+) -> Any:
+    """Return what `recipe(...)` of a file returns.
+
+    Args:
+        name: see `find`.
+        arguments: {parameter: text or value}.
+        convert: called with the recipe's name, a parameter's name, what is given for it, and the
+            parameter; returns its value.
+        data_dir: see `load`.
+    """
     path = find(name)
     function = _function(path)
     signature = inspect.signature(function, eval_str=True)
     allowed = [p for p in signature.parameters if p != "data_dir"]
     values: dict[str, Any] = {}
-    for key, text in arguments.items():
+    for key, given in arguments.items():
         if key not in allowed:
             raise not_allowed(f"recipe {path.stem} has no argument {key!r}", key, allowed, key=key)
-        values[key] = _typed(path.stem, key, text, _annotation(signature.parameters[key]))
+        values[key] = convert(path.stem, key, given, signature.parameters[key])
     if "data_dir" in signature.parameters:
         values["data_dir"] = data_dir
     try:
@@ -182,6 +232,10 @@ def _mistakes_of(path: pathlib.Path) -> Iterator[None]:
         line = f", line {lines[-1]}" if lines else ""
         detail = "".join(f": {text}" for text in str(error).strip().splitlines()[:1])
         raise UserError.at(path, f"{line}: {type(error).__name__}{detail}") from error
+
+
+def _from_text(recipe: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
+    return _typed(recipe, key, text, _annotation(parameter))
 
 
 def _annotation(parameter: inspect.Parameter) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -35,6 +36,37 @@ def listen() -> None:
     A second one ends the process at once.
     """
     signal.signal(signal.SIGTERM, _handle)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Let SIGTERM raise Interrupted within the block; the handler before it returns at its end.
+
+    Only the main thread of a process can receive signals: in another one nothing changes.
+
+    Raises:
+        Interrupted: SIGTERM came, also where a library made another exception of it.
+
+    Example:
+        with listening():
+            executor.make("all")
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    _State.asked = False
+    listen()
+    try:
+        yield
+    except Exception as error:
+        if _State.asked:
+            raise Interrupted(_STOPPED) from error
+        raise
+    finally:
+        _State.asked = False
+        # None: a handler that is not Python's, which cannot be named here.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def stop_listening() -> None:

@@ -46,7 +46,7 @@ def main(given: argparse.Namespace) -> None:
             print(f"skipped: {error}", file=sys.stderr)
             continue
         try:
-            outputs = model.predict(image)
+            outputs = model.predict(image).outputs
         except (MemoryError, tf.errors.ResourceExhaustedError):
             size = f"{image.shape[1]}x{image.shape[0]} (width x height)"
             print(f"skipped: {file}: out of memory for {size} pixels", file=sys.stderr)

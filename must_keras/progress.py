@@ -1,5 +1,6 @@
 """Progress of a run, for a person (a bar in a terminal, lines in a log) and for programs."""
 
+import logging
 import os
 import pathlib
 import sys
@@ -10,6 +11,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from must_keras.json_files import write_json
+from must_keras.log import LOG
 
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 15.0
@@ -36,7 +38,8 @@ class Progress:
         self._title, self._total, self._folder = title, total, folder
         self._step = self._done = done
         self._start = self._last_line = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._is_shown = LOG.isEnabledFor(logging.INFO)
+        self._terminal = self._is_shown and sys.stderr.isatty()
         self._bar = tqdm(
             total=total, initial=done, desc=title, leave=True, disable=not self._terminal
         )
@@ -50,6 +53,8 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
+        if not self._is_shown:
+            return
         if now - self._last_line >= _SECONDS_BETWEEN_LINES or self._step >= self._total:
             self._last_line = now
             each = (now - self._start) / (self._step - self._done)

@@ -134,7 +134,7 @@ class Request:
             strategy=self.strategy,
             reuse=self.reuse,
             make_labeler=_labeler(self.label_engine, load, is_needed=makes),
-            experiment=experiment.whole(self.experiment),
+            experiment=experiment.whole(name, arguments),
         )
 
 

@@ -1,8 +1,10 @@
 import pathlib
 
+import numpy as np
 import pytest
 
 from must_keras import experiment
+from must_keras.arguments import as_text
 from must_keras.errors import UserError
 
 RECIPE = """
@@ -126,3 +128,52 @@ def test_a_file_that_is_no_recipe(tmp_path, text, fact):
     with pytest.raises(UserError, match=fact) as error:
         experiment.load(str(path), {}, data_dir=None)
     assert error.value.path == path and len(str(error.value).splitlines()) == 1
+
+
+# ---- arguments as Python values -----------------------------------------------------------------
+
+VALUES = {
+    "seed": 3, "rate": 1e-3, "big": True, "starts": ("random", "student"), "limit": None,
+    "data": "a,b:c",
+}  # fmt: skip
+
+
+def test_python_values_are_the_same_arguments(recipe):
+    found = experiment.load_with(recipe, VALUES, data_dir="d")
+    assert found == VALUES | {"data_dir": "d"}
+    assert experiment.load(recipe, as_text(VALUES), data_dir="d") == found
+    text = "x:seed=3,rate=0.001,big=true,starts=random+student,limit=none,data='a,b:c'"
+    assert experiment.parse(text)[1] == as_text(VALUES)
+    looser = {"seed": np.int64(3), "rate": 1, "starts": ["a"], "data": pathlib.Path("x")}
+    found = experiment.load_with(recipe, looser, data_dir=None)
+    assert (found["rate"], found["starts"], found["data"]) == (1.0, ("a",), "x")
+    assert type(found["seed"]) is int and as_text(looser)["seed"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("sed", 1, "did you mean 'seed'"),
+        ("seed", "1", "expected int"),
+        ("seed", True, "expected int"),
+        ("big", 1, "expected bool"),
+        ("starts", "random", "expected tuple"),
+        ("starts", (1,), "expected tuple"),
+        ("limit", 1.5, "expected int or None"),
+    ],
+)
+def test_python_values_of_another_type(recipe, key, value, problem):
+    with pytest.raises(UserError, match=problem) as error:
+        experiment.load_with(recipe, {key: value}, data_dir=None)
+    assert error.value.key == key
+
+
+def test_arguments_of_other_types_are_the_recipes_own(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN_TASK.replace("limit=3", "limit: Mine | None = None"))
+    mine, thing = object(), object()
+    found = experiment.load_with(str(path), {"folder": thing, "limit": mine}, data_dir=None)
+    assert found[1] is thing and found[3] is mine
+    with pytest.raises(UserError, match="workdir") as error:
+        as_text({"folder": thing})
+    assert error.value.key == "folder"

@@ -10,12 +10,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "must_keras"
 # Each entry may import itself and what stands above it: modules, or folders with all they contain.
 PLAIN = (
-    "errors", "files", "json_files", "naming", "pages", "arrays", "experiment", "interruption", "progress", "versions",
+    "errors", "files", "json_files", "log", "naming", "pages", "arguments", "arrays", "experiment", "interruption", "progress", "versions",
     "command", "runs.marks", "runs.fingerprint", "runs.results", "runs.artifact",
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
-    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "request", "main",
+    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "api", "request", "main",
 )  # fmt: skip
 # Programs beside main: the commands of must-keras, and it.
 COMMANDS = ("compare", "predict", "repeat", "replay", "cli")
@@ -55,6 +55,16 @@ def test_arrows_go_one_way(module):
         assert wrong or level(name) <= level(module), f"{module} imports {name}"
 
 
+def test_no_module_imports_the_public_names():
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())) if name else ():
+            if isinstance(node, ast.Import):
+                assert "must_keras" not in [alias.name for alias in node.names], name
+            elif isinstance(node, ast.ImportFrom) and node.module == "must_keras":
+                for alias in node.names:
+                    assert any(one.split(".")[0] == alias.name for one in MODULES), name
+
+
 def test_only_main_loads_experiments():
     for path in FILES:
         assert "from experiments" not in path.read_text(), path
@@ -81,6 +91,7 @@ def test_siblings_do_not_import_each_other():
                 "self_labeled",
                 "summaries",
                 "thresholds",
+                "typed",
                 "visualization",
             },
         ),

@@ -97,7 +97,7 @@ def test_it_is_predicted_from_both_files(run, model, tmp_path):
     assert trained.tasks == (Edges(name="edges"),)
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     results = Results(tmp_path / "out", trained.tasks)
-    results.add("noise", tmp_path / "noise.png", image, trained.predict(image))
+    results.add("noise", tmp_path / "noise.png", image, trained.predict(image).outputs)
     results.close()
     line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())
     assert 0 <= line["edges"]["share"] <= 1

@@ -14,6 +14,9 @@ import tensorflow as tf
 
 from must_keras import naming
 from must_keras.errors import DataError, UserError, nearest, reason
+from must_keras.inference import given_images
+from must_keras.inference.given_images import GivenImage
+from must_keras.inference.result import Result
 from must_keras.json_files import read_json
 from must_keras.modeling.fpn import any_size
 from must_keras.modeling.loading import load_model
@@ -39,27 +42,38 @@ class _Head:
 
 
 class Model:
-    """A trained model with its heads.
+    """A trained model with its heads: images of any size in, typed results out.
+
+    It is no keras.Model; `keras_model` is.
 
     Args:
         tasks: of the heads.
         function: predicts one image.
-        path: of the model, for messages.
+        path: of the model.
+        keras_model: the network; None of a SavedModel.
 
     Attributes:
         tasks: of the heads.
+        path: of the model.
 
     Raises:
         UserError: the name of a head cannot be that of a file; has it as `value`.
 
     Example:
         model = Model.load("runs/scenes")
-        model.predict(np.asarray(Image.open("photo.jpg")))["objects"]["boxes"]
+        model.predict("photo.jpg")["objects"].boxes
     """
 
-    def __init__(self, tasks: Sequence[Task], function: Function, *, path: pathlib.Path):
-        self.tasks = tuple(tasks)
-        self._function, self._path = function, path
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        function: Function,
+        *,
+        path: pathlib.Path,
+        keras_model: MultiTaskModel | None = None,
+    ):
+        self.tasks, self.path = tuple(tasks), path
+        self._function, self._keras_model = function, keras_model
         for task in self.tasks:
             naming.check_head(task.name, str(path))
         naming.check_distinct([task.name for task in self.tasks], str(path), "heads")
@@ -114,7 +128,7 @@ class Model:
         function = tf.function(
             lambda images: serve(model, images), input_signature=[images], autograph=False
         )
-        return cls(list(model.tasks.values()), function, path=path)
+        return cls(list(model.tasks.values()), function, path=path, keras_model=model)
 
     @classmethod
     def _of_saved_model(cls, folder: pathlib.Path) -> Self:
@@ -133,24 +147,61 @@ class Model:
             raise UserError.at(folder, problem, remedy=_EXPORT) from error
         return cls(tasks, lambda images: saved.serve(images), path=folder)
 
-    def predict(self, image: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """Return {head: {output: array}} for one image, in its pixels.
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, heads: {', '.join(task.name for task in self.tasks)})"
 
-        Args:
-            image: [H, W, 3] uint8, RGB.
+    @property
+    def keras_model(self) -> MultiTaskModel:
+        """The functional network: `predict`, `fit`, `save` and `export` as Keras has them.
 
         Raises:
-            DataError: the model predicts a head that labels.json does not contain.
+            UserError: the model is a SavedModel, which has no Keras layers; has its `path`.
         """
-        flat = self._function(tf.constant(image[None], tf.uint8))
+        if self._keras_model is None:
+            raise UserError.at(
+                self.path,
+                "is a SavedModel, a program without Keras layers: load the run's folder or a "
+                "model.keras to get the network",
+                key="keras_model",
+            )
+        return self._keras_model
+
+    def predict(self, image: Any) -> Result | list[Result]:
+        """Predict one image, or several.
+
+        Args:
+            image: a path, a Pillow image, or one array [H, W, 3] uint8, RGB: gives a Result. A
+                list of these, a folder with all below it, or a glob gives a list of Results, in
+                order; files of a folder or a glob that cannot be read are skipped with a warning.
+
+        Returns:
+            Each Result holds its image and maps of the image's size: predict many images one by
+            one.
+
+        Raises:
+            UserError: an image cannot be read, or is none; a batch [B, H, W, 3] is given.
+            DataError: the model predicts a head that labels.json does not contain.
+
+        Example:
+            model.predict("photo.jpg")["objects"].class_names  # ("cat", "cat")
+            [result["kind"].top(1) for result in model.predict("photos")]
+        """
+        if given_images.is_several(image):
+            return [self._result(one) for one in given_images.read_several(image)]
+        return self._result(given_images.read(image))
+
+    def _result(self, image: GivenImage) -> Result:
+        flat = self._function(tf.constant(image.pixels[None], tf.uint8))
         outputs: dict[str, dict[str, np.ndarray]] = {task.name: {} for task in self.tasks}
         for key, value in flat.items():
             head, _, output = key.rpartition(".")
             if head not in outputs:
                 problem = f"predicts {key!r}, but labels.json beside it has no head {head!r}"
-                raise DataError.at(self._path, f"{problem}; {_EXPORT}", key=head, remedy=_EXPORT)
+                raise DataError.at(self.path, f"{problem}; {_EXPORT}", key=head, remedy=_EXPORT)
             outputs[head][output] = np.asarray(value)[0]
-        return outputs
+        return Result(
+            image=image.pixels, tasks=self.tasks, outputs=outputs, name=image.name, path=image.path
+        )
 
 
 def _task(name: str, head: _Head, path: pathlib.Path) -> Task:

@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from must_keras.errors import UserError
 from must_keras.inference import visualization
 from must_keras.inference.image_paths import OutputPaths
 from must_keras.json_files import write_json
 from must_keras.tasks.base import Task
-from must_keras.tasks.visualization import enlarge
-
-# Pixels of a visualization of all heads, and of the longer side of one head's part of it.
-_MAX_WIDTH, _MAX_HEIGHT, _MAX_SIDE = 2400, 4800, 4096
 
 Outputs = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -41,7 +36,7 @@ class Results:
 
     Example:
         results = Results(pathlib.Path("out"), model.tasks)
-        results.add("photo.jpg", file, image, model.predict(image))
+        results.add("photo.jpg", file, image, model.predict(image).outputs)
         results.close()
     """
 
@@ -62,12 +57,12 @@ class Results:
         self._paths = OutputPaths(suffix=".png")
         self.num_pictures = 0
 
-    def add(self, name: str, file: pathlib.Path, image: np.ndarray, outputs: Outputs) -> None:
+    def add(self, name: str, file: pathlib.Path | str, image: np.ndarray, outputs: Outputs) -> None:
         """Write the heads' predictions for one image.
 
         Args:
             name: of the image, see `image_paths.find`.
-            file: of the image.
+            file: of the image, or its name where it has none.
             image: [H, W, 3] uint8.
             outputs: {head: prediction} in the image's pixels.
         """
@@ -77,16 +72,9 @@ class Results:
         stored = self._paths.take(name)
         picture = f"pictures/{stored}.png"
         line: dict[str, Any] = {"name": name, "file": str(file), **size, "picture": picture}
-        shrunk = Image.fromarray(image)
-        shrunk.thumbnail((_MAX_SIDE, _MAX_SIDE))
-        small = np.array(shrunk)  # A task may draw into it.
-        row = [visualization.captioned(enlarge(small), name)]
         for task in self._tasks:
             prediction = outputs[task.name]
             line[task.name] = task.predictions.to_json(prediction)
-            reduced = _scaled(task, prediction, (height, width), small.shape[:2])
-            shown = task.visualization.visualize(small, reduced)
-            row.append(visualization.captioned(enlarge(shown), task.name))
             png = task.predictions.map_png(prediction)
             if png is not None:
                 path = f"{task.name}/{stored}.png"
@@ -96,8 +84,7 @@ class Results:
                 objects = self._objects[task.name]
                 for found in task.predictions.coco(prediction, (height, width)):
                     objects.append({"id": len(objects) + 1, "image_id": number} | found)
-        canvas = Image.fromarray(visualization.grid([row]))
-        canvas.thumbnail((_MAX_WIDTH, min(canvas.height, _MAX_HEIGHT)))
+        canvas = visualization.of_heads(image, name, self._tasks, outputs)
         _write(self._folder / picture, visualization.png(np.asarray(canvas)))
         self._lines.write(json.dumps(line) + "\n")
         self.num_pictures = number
@@ -115,24 +102,6 @@ class Results:
                 content = {"images": self._images, "categories": categories}
                 content["annotations"] = self._objects[task.name]
                 write_json(self._folder / f"{task.name}.json", content)
-
-
-def _scaled(
-    task: Task, prediction: Mapping[str, np.ndarray], size: tuple[int, int], small: tuple[int, int]
-) -> Mapping[str, np.ndarray]:
-    """Return a prediction in pixels of a reduced image: a picture takes some bytes a pixel."""
-    if size == small:
-        return prediction
-    scale = _MAX_SIDE / max(size)
-    sides = zip(small, size, strict=True)
-    rows, columns = (((np.arange(new) + 0.5) / new * old).astype(int) for new, old in sides)
-    found = {}
-    for key, value in prediction.items():
-        values = np.asarray(value)
-        if key in task.predictions.per_pixel:
-            values = values[rows][:, columns]
-        found[key] = values * np.float32(scale) if key in task.predictions.coordinates else values
-    return found
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:

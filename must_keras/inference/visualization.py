@@ -11,10 +11,13 @@ from PIL import Image, ImageDraw
 from must_keras.files import replacing
 from must_keras.ops.letterboxing import cut
 from must_keras.tasks.base import Task
+from must_keras.tasks.parts import Arrays, Size
 from must_keras.tasks.visualization import enlarge, font
 
 # Pixels between the pictures of a grid, and of a caption's height.
 _GAP, _CAPTION = 4, 14
+# Pixels of a visualization of all heads, and of the longer side of one head's part of it.
+_MAX_WIDTH, _MAX_HEIGHT, _MAX_SIDE = 2400, 4800, 4096
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -61,6 +64,46 @@ def row(
     pictures = [plain, *(task.visualization.visualize(plain, label) for label in shown)]
     row = [enlarge(picture) for picture in pictures]
     return row if area is None else [cut(p, area, image.shape[:2]) for p in row]
+
+
+def of_heads(
+    image: np.ndarray, name: str, tasks: Sequence[Task], outputs: Mapping[str, Arrays]
+) -> Image.Image:
+    """Return a picture of an image, and beside it a visualization of each head's prediction.
+
+    Args:
+        image: [H, W, 3] uint8.
+        name: of the image, its caption.
+        tasks: of the heads that are shown.
+        outputs: {head: prediction} in the image's pixels.
+    """
+    shrunk = Image.fromarray(image)
+    shrunk.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    small = np.array(shrunk)  # A task may draw into it.
+    row = [captioned(enlarge(small), name)]
+    for task in tasks:
+        reduced = _scaled(task, outputs[task.name], image.shape[:2], small.shape[:2])
+        shown = task.visualization.visualize(small, reduced)
+        row.append(captioned(enlarge(shown), task.name))
+    canvas = Image.fromarray(grid([row]))
+    canvas.thumbnail((_MAX_WIDTH, min(canvas.height, _MAX_HEIGHT)))
+    return canvas
+
+
+def _scaled(task: Task, prediction: Arrays, size: Size, small: Size) -> Arrays:
+    """Return a prediction in pixels of a reduced image: a picture takes some bytes a pixel."""
+    if size == small:
+        return prediction
+    scale = _MAX_SIDE / max(size)
+    sides = zip(small, size, strict=True)
+    rows, columns = (((np.arange(new) + 0.5) / new * old).astype(int) for new, old in sides)
+    found = {}
+    for key, value in prediction.items():
+        values = np.asarray(value)
+        if key in task.predictions.per_pixel:
+            values = values[rows][:, columns]
+        found[key] = values * np.float32(scale) if key in task.predictions.coordinates else values
+    return found
 
 
 def spread(number: int, count: int) -> list[int]:

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import functools
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +17,7 @@ from must_keras.data.pipeline import images_in_sizes
 from must_keras.data.sources import Source, TolerantSource, without_labels
 from must_keras.errors import DataError, UserError
 from must_keras.inference import visualization
+from must_keras.log import LOG
 from must_keras.ops.maps import MAX_STORED_SIDE
 from must_keras.pseudo_labels.store import PseudoLabelWriter
 from must_keras.runs.run import Run
@@ -245,7 +245,7 @@ def _record(
         return teacher.record(source.image_id(index))
     except (UserError, DataError) as error:
         unreadable[index] = str(error)
-        print(f"skipped: {error}", file=sys.stderr)
+        LOG.warning(f"skipped: {error}")
         return None
 
 

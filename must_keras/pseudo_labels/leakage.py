@@ -20,6 +20,7 @@ from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.inference import visualization
 from must_keras.json_files import json_lines, write_json_lines
+from must_keras.log import LOG
 from must_keras.progress import Progress
 from must_keras.pseudo_labels import duplicates
 from must_keras.runs.artifact import Artifact
@@ -80,7 +81,7 @@ def make(run: Run, pending: Sequence[Artifact]) -> None:
     for one in pending:
         one.begin()
         one.finish(_compare(recipe, by_name[one.name], tests, one))
-        print(sentence(one.name, one.result(), see=one.folder / LIST))
+        LOG.info(sentence(one.name, one.result(), see=one.folder / LIST))
 
 
 def sources(recipe: Recipe) -> list[Source]:

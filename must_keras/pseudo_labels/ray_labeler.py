@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import socket
-import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError
+from must_keras.log import LOG
 from must_keras.pseudo_labels.labeler import (
     Labeler,
     Range,
@@ -91,7 +91,7 @@ class RayLabeler(contextlib.AbstractContextManager):
         actor = self._ray.remote(
             num_cpus=each, num_gpus=1 if gpus else 0, max_restarts=0, scheduling_strategy="SPREAD"
         )(_Worker)
-        print(f"Ray: workers: {self._count}, machines: {len(cpus)}, CPUs: {sum(cpus):g}")
+        LOG.info(f"Ray: workers: {self._count}, machines: {len(cpus)}, CPUs: {sum(cpus):g}")
         self._new_worker = lambda: actor.remote(threads)
         names = tuple(teacher.name for teacher in teachers)
         self._work = (load, writer, str(pathlib.Path.cwd()), str(run.path.resolve()), names)
@@ -155,7 +155,7 @@ class RayLabeler(contextlib.AbstractContextManager):
             if time.monotonic() - since > _PATIENCE:
                 since = time.monotonic()
                 if not any(part for _, part in self._asked.values()):
-                    print("no worker has started yet: is the cluster busy?", file=sys.stderr)
+                    LOG.warning("no worker has started yet: is the cluster busy?")
         worker, part = self._asked.pop(done[0])
         try:
             return worker, part, self._ray.get(done[0])
@@ -225,7 +225,7 @@ def _tell_death(source: Source, part: Range | None, deaths: int, error: Exceptio
     why = (named or lines or [type(error).__name__])[-1 if named else 0]
     if deaths == _MOST_DEATHS:
         raise DataError(f"{deaths} workers died {where}: {why}")
-    print(f"a worker died {where} ({why}); another does its work", file=sys.stderr)
+    LOG.warning(f"a worker died {where} ({why}); another does its work")
 
 
 def check_installed() -> None:

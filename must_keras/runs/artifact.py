@@ -10,13 +10,22 @@ from typing import Any, Self, TypedDict
 
 from must_keras.errors import DataError, UserError, warn_once
 from must_keras.files import TEMPORARY
-from must_keras.json_files import find_json, write_json
+from must_keras.json_files import find_json, read_json, write_json
+from must_keras.log import LOG
 from must_keras.runs import marks
 from must_keras.runs.fingerprint import describe, in_words
 from must_keras.runs.marks import BEGUN, EVIDENCE, FINISHED
 from must_keras.runs.results import Result
 
 Inputs = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Position:
+    """The content of progress.json."""
+
+    step: int
+    of: int
 
 
 @functools.cache
@@ -150,6 +159,25 @@ class Artifact:
             return self._reused()  # Another run may have what is asked for now.
         raise UserError.at(self.folder, f"was made {difference}")
 
+    def progress(self) -> str | None:
+        """Return how far its training is, "120 of 800"; None where that is not known.
+
+        Of the trainings of a learning-rate sweep, the last one: "12 of 40 at learning rate 0.01".
+        """
+        found = [self.folder / "progress.json", *self.folder.glob("*/*/progress.json")]
+        found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
+        if not found:
+            return None
+        try:
+            remedy = "the next log step of the training writes it anew"
+            position = read_json(found[-1], _Position, remedy=remedy)
+        except DataError as error:
+            warn_once(str(error))
+            return None
+        is_own = found[-1].parent == self.folder
+        rate = "" if is_own else f" at learning rate {found[-1].parent.name}"
+        return f"{position.step} of {position.of}{rate}"
+
     # ---- making it ------------------------------------------------------------------------------
 
     def begin(self) -> pathlib.Path:
@@ -231,7 +259,7 @@ class Artifact:
             evidence.rename(temporary / evidence.name)
         shutil.rmtree(self.folder, ignore_errors=True)
         temporary.rename(self.folder)
-        print(f"{self.folder}: reused from {other}")
+        LOG.info(f"{self.folder}: reused from {other}")
         return True
 
     # ---- its files ------------------------------------------------------------------------------

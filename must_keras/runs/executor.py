@@ -12,6 +12,7 @@ from must_keras.config.recipe import Recipe
 from must_keras.data.pipeline import errors_of_sources
 from must_keras.errors import UserError, listed, not_allowed
 from must_keras.files import locked
+from must_keras.log import LOG
 from must_keras.runs import plan, pools, preflight
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import check_root
@@ -249,7 +250,7 @@ class Executor:
         complete = list(itertools.compress(artifacts, is_complete))
         pending = [one for one, done in zip(artifacts, is_complete, strict=True) if not done]
         if complete and stage.is_shown and is_chief():
-            print(f"{stage.name}: {_names(complete)} complete (skipped)")
+            LOG.info(f"{stage.name}: {_names(complete)} complete (skipped)")
         for artifact in complete:
             stage.revisit(run, artifact)
         if pending:

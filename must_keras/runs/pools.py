@@ -7,7 +7,6 @@ import json
 import operator
 import pathlib
 import re
-import sys
 from collections.abc import Iterable, Iterator
 
 from must_keras.config.recipe import Pool, Recipe
@@ -15,6 +14,7 @@ from must_keras.data.sources import ListedFile, ListedFiles, Source
 from must_keras.errors import damaged, listed
 from must_keras.files import replacing
 from must_keras.json_files import json_lines
+from must_keras.log import LOG
 from must_keras.progress import track
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
@@ -58,12 +58,12 @@ def keep(run: Run) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, sources)
         for source in sources[max(known, 1) :]:
-            print(f"{name}: {len(source)} new images, {source.name}")
+            LOG.info(f"{name}: {len(source)} new images, {source.name}")
         if _taught(sources, networks):
             continue  # Their labels are read no more: see `report_changes`.
         gone = sum(source.is_missing(i) for source in sources for i in range(len(source)))
         if gone:
-            print(f"{name}: {gone} images are gone or replaced: they have no label any more")
+            LOG.info(f"{name}: {gone} images are gone or replaced: they have no label any more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,10 +183,9 @@ def report_changes(run: Run) -> None:
     for change in changes(run):
         if change.networks:
             names = " and ".join(network.name for network in change.networks)
-            print(
+            LOG.warning(
                 f"note: {change.sentence()}; {names} of this run: trained on the {change.listed} "
-                "images of its list, which stays",
-                file=sys.stderr,
+                "images of its list, which stays"
             )
 
 

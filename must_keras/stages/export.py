@@ -13,6 +13,7 @@ import tensorflow as tf
 from must_keras.errors import DataError
 from must_keras.inference.model import backbone_of, export_saved_model, neck_of, serve
 from must_keras.json_files import write_json
+from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import ExportResult
 from must_keras.runs.run import Run
@@ -90,13 +91,13 @@ def _write(run: Run, artifact: Artifact) -> None:
                 path, serve(model, images), reloaded.serve(images), run.recipe.tasks
             )
     for name, comparison in found.items():
-        print(f"export: {folder}, {name}, reloaded: {comparison}")
+        LOG.info(f"export: {folder}, {name}, reloaded: {comparison}")
     for name, reason in skipped.items():
-        print(f"export: {folder}, {name} not written: {reason}")
+        LOG.info(f"export: {folder}, {name} not written: {reason}")
     _write_labels(run, folder, model.untaught)
     for head, outputs in model.untaught.items():
         for output in outputs:
-            print(f"export: {untaught.sentence(head, output)}")
+            LOG.info(f"export: {untaught.sentence(head, output)}")
     reloaded = {name: dataclasses.asdict(comparison) for name, comparison in found.items()}
     artifact.finish(ExportResult(reloaded=reloaded, skipped=skipped))
 

@@ -12,6 +12,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, warn
 from must_keras.inference import scoring
+from must_keras.log import LOG
 from must_keras.progress import Progress, record
 from must_keras.pseudo_labels import checks, leakage, viewer
 from must_keras.pseudo_labels.labeler import AnyLabeler, Labeler, LabelImporter, pending_ranges
@@ -117,7 +118,7 @@ class Labels(Stage):
         reader = PseudoLabelReader(artifact.folder, source, teacher.task)
         found = checks.measure(run.recipe, teacher, reader)
         artifact.amend(**found)
-        print(f"labels of {artifact.name}: read at another threshold{_scores(found['quality'])}")
+        LOG.info(f"labels of {artifact.name}: read at another threshold{_scores(found['quality'])}")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         for sentence in leakage.of_teachers(run):
@@ -204,7 +205,9 @@ def _print_size(
     sizes = ", ".join(f"{name} {size:.0f}" for name, size in each.items())
     needed = sum(each.values()) * len(source) / 1e9
     free = shutil.disk_usage(next(iter(artifacts.values())).folder).free / 1e9
-    print(f"{source.name}: bytes an image: {sizes}; {needed:.2f} GB in all, {free:.0f} GB are free")
+    LOG.info(
+        f"{source.name}: bytes an image: {sizes}; {needed:.2f} GB in all, {free:.0f} GB are free"
+    )
     if needed > free:
         warn(f"the labels of {source.name} have no room on the disk")
 
@@ -229,9 +232,9 @@ def _finish(
         **checks.measure(run.recipe, teacher, reader),
     )
     artifact.finish(result)
-    print(f"{title}: {labeled} of {len(reader)} images{_scores(result.quality)}")
+    LOG.info(f"{title}: {labeled} of {len(reader)} images{_scores(result.quality)}")
     for output in untaught:
-        print(f"{title}: without {output}, which were never taught")
+        LOG.info(f"{title}: without {output}, which were never taught")
 
 
 def print_choices(run: Run, teachers: Sequence[AnyTeacher]) -> None:
@@ -243,7 +246,7 @@ def print_choices(run: Run, teachers: Sequence[AnyTeacher]) -> None:
         kept = thresholds.chosen_numbers(chosen)
         title = f"thresholds of {teacher.name} at precision {teacher.threshold.value:g}"
         if kept:
-            print(f"{title}: {thresholds.span(kept)}, for {len(kept)} of {len(chosen)} classes")
+            LOG.info(f"{title}: {thresholds.span(kept)}, for {len(kept)} of {len(chosen)} classes")
         if len(kept) < len(chosen):
             warn(f"{title}: {thresholds.dropped(chosen)}")
 

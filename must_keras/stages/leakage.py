@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from must_keras.log import LOG
 from must_keras.pseudo_labels import leakage
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
@@ -30,7 +31,7 @@ class Leakage(Stage):
         """Report the images that a complete comparison leaves out, if there are any."""
         result = artifact.result()
         if result.left_out:
-            print(leakage.sentence(artifact.name, result, see=artifact.folder / leakage.LIST))
+            LOG.info(leakage.sentence(artifact.name, result, see=artifact.folder / leakage.LIST))
 
     def report(self, run: Run) -> dict[str, Any]:
         return {"leaks": leakage.results(run)}

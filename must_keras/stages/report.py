@@ -5,6 +5,7 @@ from typing import Any
 
 from must_keras.analysis import comparison
 from must_keras.json_files import write_json
+from must_keras.log import LOG
 from must_keras.pseudo_labels import viewer
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
@@ -41,11 +42,11 @@ class Report(Stage):
         path = run.path / "report.html"
         report.write(results.RunResults(run=run, report=values), path)
         if values["transfers"]:
-            print("\n".join(transfers.verdicts(values)))
+            LOG.info("\n".join(transfers.verdicts(values)))
         for name, compared in values["comparisons"].items():
             several = f"{name}: " if len(values["comparisons"]) > 1 else ""
-            print("\n".join(f"{several}{text}" for text in comparison.sentences(compared)))
-        print(f"report: {path}")
+            LOG.info("\n".join(f"{several}{text}" for text in comparison.sentences(compared)))
+        LOG.info(f"report: {path}")
 
 
 def collect(run: Run, stages: Sequence[Stage]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from must_keras.errors import UserError, damaged
 from must_keras.files import replacing
+from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import RoundScores, RoundsResult
 from must_keras.runs.run import Run
@@ -97,7 +98,7 @@ class Rounds(Stage):
 
     def further(self, run: Run) -> Iterator[Further]:
         while number := int(broadcast_from_chief(lambda: _next_number(run))):
-            print(f"round {number} of at most {run.recipe.rounds}: the last student labels")
+            LOG.info(f"round {number} of at most {run.recipe.rounds}: the last student labels")
             yield Further(_of(run, number).run, _STAGES)
 
     def artifacts(self, run: Run) -> Iterator[Artifact]:
@@ -139,7 +140,7 @@ class Rounds(Stage):
                 f"the student of round {len(rounds)} is not better on validation than the one "
                 f"before ({means})"
             )
-        print(f"rounds: {stopped}; the best student is that of round {best.number}")
+        LOG.info(f"rounds: {stopped}; the best student is that of round {best.number}")
         origin = best.run.student
         if not origin.model_path.is_file():
             remedy = f"delete {origin.folder} to train it again"

@@ -6,6 +6,7 @@ from typing import Any
 from must_keras.data.sources import without_labels
 from must_keras.errors import damaged
 from must_keras.files import file_sha256
+from must_keras.log import LOG
 from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
@@ -99,7 +100,7 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
     save_artifact(artifact, encoder)
     loggers.close()
     metrics = _last_metrics(artifact)
-    print(f"{method.name}: loss {metrics['loss']:.3f}, accuracy {metrics['accuracy']:.1%}")
+    LOG.info(f"{method.name}: loss {metrics['loss']:.3f}, accuracy {metrics['accuracy']:.1%}")
     artifact.finish(
         SelfSupervisedResult(
             method=type(method).__name__,

@@ -1,26 +1,14 @@
 """`--stage=status`: what `--stage=all` would do with every artifact of a run."""
 
-import dataclasses
 from collections.abc import Sequence
 
-from must_keras.errors import DataError, warn_once
-from must_keras.json_files import read_json
 from must_keras.runs import plan, pools
-from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.plan import Action, Plan, Planned
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 
 _KEEP = Action.KEEP
-
-
-@dataclasses.dataclass(frozen=True)
-class _Position:
-    """The content of progress.json."""
-
-    step: int
-    of: int
 
 
 def status(run: Run, stages: Sequence[Stage]) -> None:
@@ -77,27 +65,11 @@ def _state(item: Planned) -> str:
     if item.action is Action.REUSE:
         return f"{item.action.value} from {item.other}"
     if item.action is Action.RESUME:
-        return _progress(item.artifact)
+        progress = item.artifact.progress()
+        return item.action.value if progress is None else f"begun, {progress}, will be resumed"
     if item.action is _KEEP and item.artifact.inputs is None:
         return f"{item.action.value}; the label stage comes before its check"
     return item.action.value
-
-
-def _progress(artifact: Artifact) -> str:
-    # Of a training, or of the trainings of a learning-rate sweep.
-    found = [artifact.folder / "progress.json", *artifact.folder.glob("*/*/progress.json")]
-    found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        return Action.RESUME.value
-    try:
-        remedy = "the next log step of the training writes it anew"
-        state = read_json(found[-1], _Position, remedy=remedy)
-    except DataError as error:
-        warn_once(str(error))
-        return Action.RESUME.value
-    is_own = found[-1].parent == artifact.folder
-    rate = "" if is_own else f" at learning rate {found[-1].parent.name}"
-    return f"begun, {state.step} of {state.of}{rate}, will be resumed"
 
 
 def _report(run: Run, found: Plan) -> str:

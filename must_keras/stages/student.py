@@ -10,6 +10,7 @@ from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
 from must_keras.inference.predictor import Predictor
+from must_keras.log import LOG
 from must_keras.pseudo_labels import gates, leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import RUN
@@ -162,7 +163,7 @@ def fit_heads(
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
     shares = {task.name: 1.0 for task in self_labeled} | warned_shares(origins)
     for name, value in weights.items():
-        print(
+        LOG.info(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labeled"
         )
@@ -194,7 +195,7 @@ def fit_heads(
         task, step = teacher.task, training.steps
         if teacher.sets is None:
             heads[task.name] = Scored(metrics={}, trivial={})
-            print(f"{title}, {task.name}: not scored, no labeled set is given")
+            LOG.info(f"{title}, {task.name}: not scored, no labeled set is given")
             continue
         outputs = left_out.get(task.name, ())
         scorer = run.scorer(task, teacher.sets, size=size, untaught=outputs)
@@ -203,7 +204,7 @@ def fit_heads(
         scorer.print_warnings(f"{title}, {task.name}")
         trivial = _trivial(run, teacher, scorer, metrics)
         heads[task.name] = Scored(metrics=metrics, trivial=trivial)
-        print(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
+        LOG.info(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
     loggers.close()
     artifact.finish(
         StudentResult(

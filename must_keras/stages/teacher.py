@@ -10,6 +10,7 @@ from must_keras.errors import UserError
 from must_keras.files import file_sha256
 from must_keras.inference import scoring, visualization
 from must_keras.inference.predictor import Predictor
+from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.marks import PREDICTION_COUNTS
 from must_keras.runs.results import Metrics, Reliability, TeacherResult
@@ -69,7 +70,7 @@ class Teachers(Stage):
         teacher, path = run.recipe.teacher(artifact.name), artifact.folder / PREDICTION_COUNTS
         if teacher.rule is None or broadcast_from_chief(path.is_file):
             return
-        print(f"teacher {teacher.name}: its predictions for validation images are counted")
+        LOG.info(f"teacher {teacher.name}: its predictions for validation images are counted")
         # Every process loads it: variables are made by all of them together.
         predictor = teacher.predictor(artifact.model_path)
         if is_chief():
@@ -138,7 +139,7 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
     predictor = teacher.predictor(artifact.model_path) if teacher.predicts else None
     left_out = teacher.unlabeled_outputs(predictor)
     for output, why in left_out.items():
-        print(f"{title}: {output} of head {task.name!r} are not labeled: {why}")
+        LOG.info(f"{title}: {output} of head {task.name!r} are not labeled: {why}")
     if teacher.sets is not None:
         size = teacher.input_size(run.recipe.network)
         scorer = run.scorer(task, teacher.sets, size=size, untaught=left_out)
@@ -149,9 +150,9 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
     if metrics:
         _print_scores(title, metrics, trivial)
     elif teacher.origin is not None:
-        print(f"{title}: imported labels, made by: {teacher.origin}")
+        LOG.info(f"{title}: imported labels, made by: {teacher.origin}")
     else:
-        print(f"{title}: not scored, no labeled set is given")
+        LOG.info(f"{title}: not scored, no labeled set is given")
     of_training = dict.fromkeys(("parameters", "images_seen", "model_sha256"))
     artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))
 
@@ -195,7 +196,7 @@ def _counts(teacher: AnyTeacher, scorer: scoring.Scorer, artifact: Artifact) -> 
 
 
 def _print_scores(title: str, metrics: Mapping, trivial: Mapping) -> None:
-    print(
+    LOG.info(
         f"{title}: {scoring.headline(metrics)} on test "
         f"(trivial baseline: {scoring.headline(trivial)})"
     )

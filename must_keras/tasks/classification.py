@@ -16,6 +16,7 @@ from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBas
 from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.typed import ClassProbabilities
 from must_keras.tasks.visualization import enlarge, font
 
 
@@ -132,6 +133,9 @@ class Predictions(base.Predictions):
 
     def decode(self, prediction: Any, layer: keras.Layer, map_size: Size) -> dict[str, Tensor]:
         return {"probabilities": ops.softmax(ops.cast(prediction["logits"], "float32"))}
+
+    def typed(self, prediction: Arrays, size: Size) -> ClassProbabilities:
+        return ClassProbabilities(**prediction, class_names=self.task.classes)
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"classes": the five most likely ones, {"name", "probability"}}."""

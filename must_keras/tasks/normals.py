@@ -15,6 +15,7 @@ from must_keras.tasks.evaluation import Evaluator, TrivialBaseline, error, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Lost
 from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.typed import NormalMap
 
 # Shorter vectors are no direction: (0, 0, 0) stands for unknown.
 _SHORTEST = 0.1
@@ -87,6 +88,9 @@ class Predictions(pixel_maps.MapPredictions):
 
     def of_values(self, values: Tensor) -> dict[str, Tensor]:
         return {"normals": _direction(values)}
+
+    def typed(self, prediction: Arrays, size: Size) -> NormalMap:
+        return NormalMap(**prediction)
 
     def map_png(self, prediction: Arrays) -> bytes:
         """Return colors: round((n + 1) / 2 * 255)."""

@@ -8,6 +8,7 @@ N boxes, K classes. Boxes are (ymin, xmin, ymax, xmax), half-open. For "stored",
 """
 
 import abc
+import types
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -285,6 +286,17 @@ class Predictions(Part, abc.ABC):
             for key, value in one.items()
             if value.dtype.kind != "f"
         }
+
+    def typed(self, prediction: Arrays, size: Size) -> Any:
+        """Return one image's prediction as users get it: see tasks/typed.py.
+
+        Here an object with the prediction's keys as attributes.
+
+        Args:
+            prediction: of one image, at the image's own size; coordinates in its pixels.
+            size: (height, width) of the image.
+        """
+        return types.SimpleNamespace(**prediction)
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return one image's prediction as plain JSON data; maps as their summary.

@@ -16,6 +16,7 @@ from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBas
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.typed import ClassMap
 from must_keras.tasks.visualization import palette
 
 IGNORE = 255
@@ -148,6 +149,9 @@ class Predictions(pixel_maps.MapPredictions):
             "map": ops.cast(maps.largest(values), "uint8"),
             "confidence": ops.max(ops.softmax(values, axis=-1), axis=-1),
         }
+
+    def typed(self, prediction: Arrays, size: Size) -> ClassMap:
+        return ClassMap(**prediction, class_names=self.task.classes)
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"shares": {class: its share of the pixels}}, the largest first."""

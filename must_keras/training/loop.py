@@ -10,6 +10,7 @@ import keras
 from must_keras import interruption
 from must_keras.errors import DataError, UserError, listed
 from must_keras.files import unshare
+from must_keras.log import LOG
 from must_keras.modeling.loading import load_model
 from must_keras.progress import Progress
 from must_keras.runs.artifact import Artifact
@@ -92,7 +93,7 @@ def fit(
     first, state = (saved.step, saved.state) if saved else (0, {})
     loggers.rewind(state.get("files", {}))
     if is_chief():
-        print(f"{title}: starts from {origin}")
+        LOG.info(f"{title}: starts from {origin}")
     if not training.steps:
         return loggers
     if first == training.steps:

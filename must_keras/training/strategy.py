@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 from must_keras import interruption
 from must_keras.errors import UserError, not_allowed, reason
 from must_keras.interruption import Interrupted
+from must_keras.log import LOG
 
 NAMES = ("auto", "one", "mirrored", "multiworker", "tpu")
 _OF_LOST_WORKERS = (
@@ -69,8 +69,17 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy(devices[0])
 
 
+def connects_machines(name: str) -> bool:
+    """Return whether the strategy of a name connects several processes; see `make_strategy`.
+
+    Raises:
+        UserError: TF_CONFIG cannot be read.
+    """
+    return name == "multiworker" or (name == "auto" and len(_workers()) > 1)
+
+
 def _multi_worker(workers: Sequence[str]) -> tf.distribute.Strategy:
-    print(f"waiting for all of {', '.join(workers)}", file=sys.stderr, flush=True)
+    LOG.warning(f"waiting for all of {', '.join(workers)}")
     # TensorFlow blocks signals while it waits, and installs a handler of its own.
     interruption.stop_listening()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, untaught
 from must_keras.errors import DataError, UserError, warn
+from must_keras.log import LOG
 from must_keras.tasks.base import Task
 from must_keras.training.initialization import Start
 from must_keras.training.model import MultiTaskModel
@@ -65,7 +66,7 @@ def of_start(model: MultiTaskModel, start: Start, *, title: str) -> None:
         return
     tell(title, model.untaught)
     if not model.untaught and not _is_recorded(start):
-        print(
+        LOG.info(
             f"{title}: the folder of {start} does not record which labels taught it; all of its "
             "outputs count as taught"
         )

@@ -14,6 +14,7 @@ from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits, permutation
 from must_keras.errors import UserError
 from must_keras.inference.scoring import Scorer, headline
+from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import TransferResult
 from must_keras.runs.run import Run
@@ -88,7 +89,7 @@ class TransferTrainer:
         metrics = scorer.score(network.predictor, step=step, loggers=loggers, splits=("test",))
         scorer.visualize(network.predictor, step=step, loggers=loggers)
         loggers.close()
-        print(f"{title}: {headline(metrics)}")
+        LOG.info(f"{title}: {headline(metrics)}")
         transfer, protocol = self._transfer, one.protocol
         metric, value = next(iter(metrics.items()))
         result = TransferResult(

@@ -137,7 +137,7 @@ def test_the_exported_model_predicts_the_same(exported, photos, out, tmp_path):
     for name, file in image_paths.find([str(photos)]).items():
         if name != "broken.jpg":
             image = np.asarray(Image.open(file).convert("RGB"))
-            results.add(name, file, image, model.predict(image))
+            results.add(name, file, image, model.predict(image).outputs)
     results.close()
     for found, expected in zip(lines(tmp_path / "out"), lines(out), strict=True):
         assert found["name"] == expected["name"]
@@ -154,7 +154,7 @@ def test_a_photo_that_exif_turns_is_predicted_upright(exported, tmp_path):
     results = Results(tmp_path / "out", exported.tasks)
     for name, file in image_paths.find([str(tmp_path / "photos")]).items():
         image = read_image(file)
-        results.add(name, file, image, exported.predict(image))
+        results.add(name, file, image, exported.predict(image).outputs)
     results.close()
     upright, *turned = lines(tmp_path / "out")
     assert (upright["height"], upright["width"]) == (45, 72) and upright["things"]["objects"]

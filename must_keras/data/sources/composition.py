@@ -3,7 +3,6 @@
 import abc
 import functools
 import pathlib
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from must_keras.data import names
 from must_keras.data.sources.source import LabelSpace, Source, Stored, check_sources, common_spaces
 from must_keras.errors import DataError, UserError, check_classes, nearest
 from must_keras.files import list_sha256
+from must_keras.log import LOG
 
 # Longer lists of images are described by their digest: a run writes them down several times.
 _MAX_DESCRIBED_INDICES = 500_000
@@ -279,7 +279,7 @@ class TolerantSource(_Wrapped):
     def _skip(self, index: int, error: Exception, reasons: dict[int, str]) -> None:
         if index not in reasons:
             reasons[index] = str(error)
-            print(f"skipped: {error}", file=sys.stderr)
+            LOG.warning(f"skipped: {error}")
         skipped, limit = len(self.unreadable.keys() | self._unlabeled.keys()), self._max_skipped
         if limit is not None and skipped > max(1, limit * len(self)):
             raise DataError(

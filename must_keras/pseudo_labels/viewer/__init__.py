@@ -17,6 +17,7 @@ from must_keras.data.sources import Source
 from must_keras.errors import DataError, UserError, warn
 from must_keras.files import replacing
 from must_keras.inference import visualization
+from must_keras.log import LOG
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.pseudo_labels.viewer import disagreement, panels
 from must_keras.runs.run import Run
@@ -50,7 +51,7 @@ def write(run: Run) -> None:
         shown, sampled = shown // 2, sampled // 2
     with replacing(path) as temporary:
         temporary.write_bytes(page)
-    print(f"label viewer: {path}")
+    LOG.info(f"label viewer: {path}")
 
 
 class Place(NamedTuple):

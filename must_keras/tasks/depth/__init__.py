@@ -15,6 +15,7 @@ from must_keras.tasks.depth.mixtures import Mixtures
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
+from must_keras.tasks.typed import DepthMap
 
 # Fewer valid pixels than this do not determine a scale and a shift.
 MIN_PIXELS = 16
@@ -226,6 +227,9 @@ class Predictions(pixel_maps.MapPredictions):
         if self.task.kind == "metric":
             return {"depth": ops.clip(ops.exp(values[..., 0]), NEAREST, FARTHEST)}
         return {"depth": inverse_depth(values[..., 0])}
+
+    def typed(self, prediction: Arrays, size: Size) -> DepthMap:
+        return DepthMap(**prediction, unit=self.task.unit)
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"nearest", "median", "farthest", "unit"}: the 2nd, 50th and 98th percentile."""

@@ -13,6 +13,7 @@ from must_keras.tasks import base
 from must_keras.tasks.base import ClassIds
 from must_keras.tasks.detection.loss import BOX_WEIGHTS
 from must_keras.tasks.parts import Arrays, Size, Tensor, Tensors
+from must_keras.tasks.typed import Objects
 
 _NONE = -float("inf")
 
@@ -152,6 +153,19 @@ class Predictions(base.Predictions):
             shared += int(same.any(1).sum() + same.any(0).sum())
             total += sum(same.shape)
         return {"detections": shared / total if total else 1.0}
+
+    def typed(self, prediction: Arrays, size: Size) -> Objects:
+        """Return the objects, without the room that is left."""
+        kept = np.asarray(prediction["classes"]) >= 0
+        found = {key: np.asarray(value)[kept] for key, value in prediction.items()}
+        return Objects(
+            boxes=found["boxes"],
+            scores=found["scores"],
+            classes=found["classes"],
+            class_names=tuple(self.task.classes[i] for i in found["classes"]),
+            mask_crops=found.get("masks"),
+            image_size=size,
+        )
 
     def to_json(self, prediction: Arrays) -> dict[str, Any]:
         """Return {"objects": [{"class", "score", "box": [ymin, xmin, ymax, xmax] in pixels}]}."""

@@ -1,0 +1,1 @@
+"""The functions and types that users call: `must_keras` names them."""

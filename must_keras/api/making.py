@@ -1,0 +1,150 @@
+"""Make a run from Python: the same work as the command line's, without its flags and exits."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from must_keras import experiment, interruption, naming, stages
+from must_keras.api.opened import Run, open_run
+from must_keras.arguments import as_text
+from must_keras.command import quiet_import
+from must_keras.errors import UserError, not_allowed
+
+if TYPE_CHECKING:
+    from must_keras.config.recipe import Recipe
+
+_STAGES = ("all", *stages.NAMES)
+
+
+def run(
+    recipe: "str | os.PathLike[str] | Recipe",
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    stage: str = "all",
+    only: Sequence[str] = (),
+    strategy: str = "auto",
+    **arguments: Any,
+) -> Run:
+    """Make what is not complete of a run, and return it; the same call resumes an interrupted one.
+
+    Args:
+        recipe: a name in experiments/, the path of a recipe's file, or a Recipe.
+        workdir: the run's folder; default is runs/<recipe>, and with arguments
+            runs/<recipe>-<8 hexadecimal digits>, as on the command line.
+        stage: "all", or one of "teacher", "label", "student", ...
+        only: names of the teachers, self-supervised methods or transfers to make; empty: all.
+        strategy: "auto", "one", "mirrored" or "tpu". Several machines train together on the
+            command line only.
+        arguments: of the recipe's function, as Python values; `data_dir`, where TFDS keeps its
+            data sets, among them.
+
+    Raises:
+        UserError: a mistake in the call, in the recipe or in its data's folders.
+        DataError: data that failed a check.
+        Interrupted: SIGTERM was received; complete work and the current step are saved.
+
+    Example:
+        run = mk.run("scenes", seed=1, starts=("random", "student"))
+        run.student.metrics["objects"]["box_ap50"]
+    """
+    if stage not in _STAGES:
+        raise not_allowed(f"stage={stage}", stage, _STAGES, key="stage")
+    only = (only,) if isinstance(only, str) else tuple(only)
+    named = _named(recipe, arguments)
+    folder = named.workdir() if workdir is None else pathlib.Path(workdir)
+    with quiet_import():
+        from must_keras.runs.executor import Executor
+        from must_keras.training.strategy import connects_machines
+
+        all_stages = stages.load()
+    if connects_machines(strategy):
+        problem = (
+            "several machines train together on the command line only: start `python -m "
+            "must_keras.main --strategy=multiworker` on each of them"
+        )
+        raise UserError.of("", "strategy", strategy, problem)
+    executor = Executor(
+        all_stages,
+        load=named.load,
+        workdir=folder,
+        only=only,
+        strategy=strategy,
+        experiment=named.text(),
+    )
+    with interruption.listening(), _hidden_notices():
+        executor.make(stage)
+    return open_run(folder)
+
+
+@contextlib.contextmanager
+def _hidden_notices() -> Iterator[None]:
+    """Hide absl's warnings, which TFDS gives for every data set, unless the level was changed."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR if before == logging.WARNING else before)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RecipeFile:
+    """A recipe that is named by its file, and the values of its arguments."""
+
+    name: str
+    values: dict[str, Any]
+    data_dir: str | None
+
+    def load(self) -> "Recipe":
+        return experiment.load_with(self.name, self.values, data_dir=self.data_dir)
+
+    def workdir(self) -> pathlib.Path:
+        return experiment.default_workdir(self.name, as_text(self.values))
+
+    def text(self) -> str:
+        return experiment.whole(self.name, as_text(self.values))
+
+
+@dataclasses.dataclass(frozen=True)
+class _RecipeObject:
+    """A recipe that is given as an object."""
+
+    recipe: "Recipe"
+
+    def load(self) -> "Recipe":
+        return self.recipe
+
+    def workdir(self) -> pathlib.Path:
+        naming.check_name(self.recipe.name, "no workdir is given, and the recipe's name")
+        return pathlib.Path("runs") / self.recipe.name
+
+    def text(self) -> None:
+        return None
+
+
+def _named(recipe: Any, arguments: dict[str, Any]) -> _RecipeFile | _RecipeObject:
+    """Return what a caller named as a recipe.
+
+    Raises:
+        UserError: it is none, there is no such recipe, or a Recipe was given arguments.
+    """
+    if isinstance(recipe, str | os.PathLike):
+        name, data_dir = os.fspath(recipe), arguments.get("data_dir")
+        experiment.find(name)
+        values = {key: value for key, value in arguments.items() if key != "data_dir"}
+        return _RecipeFile(name, values, None if data_dir is None else os.fspath(data_dir))
+    with quiet_import():
+        from must_keras.config.recipe import Recipe
+
+    if not isinstance(recipe, Recipe):
+        problem = "expected a name in experiments/, the path of a recipe's file, or a Recipe"
+        raise UserError.of("", "recipe", recipe, problem)
+    for key, value in arguments.items():
+        problem = "a Recipe takes no arguments: change the Recipe itself, or give a name or a path"
+        raise UserError.of("", key, value, problem)
+    return _RecipeObject(recipe)

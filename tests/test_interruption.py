@@ -1,0 +1,50 @@
+"""Handlers of signals that a call from Python installs, and removes again."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from must_keras import interruption
+from must_keras.interruption import Interrupted
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_handler_is_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    for _ in range(2):  # A second run is not stopped by the first one's signal.
+        with pytest.raises(Interrupted), interruption.listening():
+            interruption.stop_if_asked()
+            terminate()
+        assert signal.getsignal(signal.SIGTERM) is before and not interruption.asked()
+    with interruption.listening():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_library_makes_of_it():
+    with pytest.raises(Interrupted) as error, interruption.listening():
+        try:
+            terminate()
+        except Interrupted:
+            raise RuntimeError("the library's own") from None
+    assert isinstance(error.value.__cause__, RuntimeError)
+    with pytest.raises(RuntimeError), interruption.listening():
+        raise RuntimeError("without a signal")
+
+
+def test_another_thread_changes_no_handler():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with interruption.listening():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
