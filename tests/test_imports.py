@@ -15,7 +15,7 @@ PLAIN = (
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
-    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "main",
+    "config", "inspection", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "main",
 )  # fmt: skip
 # Commands beside main.
 COMMANDS = ("compare", "predict", "repeat", "replay")
