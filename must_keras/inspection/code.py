@@ -157,8 +157,9 @@ class Writer:
             pairs = (f"{_quoted(key)}: {self._flat(item)}" for key, item in value.items())
             return f"{{{', '.join(pairs)}}}"
         if isinstance(value, tuple):
-            if value in self.names:
-                return self.names[value]
+            variable = next((name for known, name in self.names.items() if known == value), None)
+            if variable is not None:
+                return variable
             inner = ", ".join(map(self._flat, value))
             return f"({inner},)" if len(value) == 1 else f"({inner})"
         if isinstance(value, os.PathLike):

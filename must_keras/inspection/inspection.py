@@ -247,6 +247,8 @@ def _with_downstream(sets: Sequence[InspectedSet], answers: Answers) -> list[Ins
 
 def _doubts(sets: Sequence[InspectedSet], pools: Sequence[InspectedPool]) -> Iterator[str]:
     """Yield what may be a mistake in the data."""
+    if sets and not pools:
+        yield "no unlabeled images were found: the student learns from the labeled sets alone"
     for one in (*sets, *pools):
         contents = one.contents
         if contents.problems:

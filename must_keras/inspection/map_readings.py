@@ -116,10 +116,11 @@ class _Depth(_Reading):
     def _question(self) -> Question:
         median = self._sample.median
         near, far = _LIKELY_METERS
-        likely = [unit for unit, scale in _UNITS.items() if near <= median * scale <= far]
-        shown = ", ".join(f"{median * scale:.3g} m as {unit}" for unit, scale in _UNITS.items())
+        likely = {u: scale for u, scale in _UNITS.items() if near <= median * scale <= far}
+        units = likely or _UNITS
+        shown = ", ".join(f"{median * scale:.3g} m in {unit}" for unit, scale in units.items())
         text = f"the unit of its depths is not in the files (their median is {median:.6g}: {shown})"
-        return Question(self._place, text, "unit", tuple(likely or _UNITS))
+        return Question(self._place, text, "unit", tuple(units))
 
 
 class _Numbers(_Reading):

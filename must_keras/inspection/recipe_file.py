@@ -20,7 +20,7 @@ from must_keras.data.augmentation import Augmentation
 from must_keras.errors import Path, UserError
 from must_keras.inspection import choices
 from must_keras.inspection.code import Call, Text, Writer
-from must_keras.inspection.inspection import InspectedSet, Inspection, inspect
+from must_keras.inspection.inspection import InspectedPool, InspectedSet, Inspection, inspect
 from must_keras.modeling.backbone import ResNet
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
@@ -28,9 +28,9 @@ from must_keras.training.optimizers import AdamW
 
 # Where a recipe imports names from.
 _HOMES = (
-    "must_keras.config.recipe", "must_keras.data.augmentation", "must_keras.data.sources",
-    "must_keras.data.splits", "must_keras.modeling.backbone", "must_keras.tasks",
-    "must_keras.training.config", "must_keras.training.network", "must_keras.training.optimizers",
+    "must_keras.data.augmentation", "must_keras.data.sources", "must_keras.data.splits",
+    "must_keras.modeling.backbone", "must_keras.tasks", "must_keras.training.config",
+    "must_keras.training.network", "must_keras.training.optimizers", "must_keras.config.recipe",
 )  # fmt: skip
 # Variables of the written file.
 _OWN_NAMES = (
@@ -38,6 +38,20 @@ _OWN_NAMES = (
     "transfer_steps", "training", "recipe", "pathlib", "CPU_DETECTOR",
 )  # fmt: skip
 _WIDTH = 100
+# Before names of must_keras: "mk." once `_imports` is "import must_keras as mk".
+_PREFIX = ""
+_NETWORK = Call(
+    Network, {"backbone": Text(f"{_PREFIX}ResNet.small()"), "size": Text("size"), "channels": 64}
+)
+_TRAINING = Call(
+    TrainingConfig,
+    {
+        "steps": Text("steps"), "batch": Text("batch"), "learning_rate": 2e-3,
+        "optimizer": Call(AdamW),
+        "augmentation": Call(Augmentation, {"scale": Text("scale"), "brightness": 0.2}),
+    },
+)  # fmt: skip
+_STUDENT = Call(Student, {"training": Text("training(student_steps)")})
 
 
 def init(data: Sequence[Path], to: Path) -> None:
@@ -131,12 +145,11 @@ class _Recipe:
         names = [one.name for one in everything]
         self._variables = dict(zip(names, _variables(names), strict=True))
         # Classes that a source is given are written once.
-        self._given = {
-            tuple(value): f"{self._variables[one.name]}_classes"
-            for one in inspection.sets
-            for value in one.split.call.values("classes")
-        }
-        self._writer = Writer(self._root, names=self._given)
+        self._given: dict[tuple[str, ...], str] = {}
+        for one in inspection.sets:
+            for value in one.split.call.values("classes"):
+                self._given.setdefault(value, f"{self._variables[one.name]}_classes")
+        self._writer = Writer(self._root, _PREFIX, self._given)
         self._long_sides = [one.contents.long_side for one in everything]
         self._size = choices.input_size(self._long_sides)
 
@@ -187,47 +200,38 @@ class _Recipe:
         yield f"    batch: int = {choices.BATCH},"
         for parameter, (steps, passes) in self._steps():
             yield f"    {parameter}: int = {steps},  # {passes}"
-        yield ") -> Recipe:"
+        yield f") -> {_PREFIX}Recipe:"
 
     def _classes(self, one: InspectedSet) -> Iterator[str]:
+        own = f"{self._variables[one.name]}_classes"
         for value in dict.fromkeys(one.split.call.values("classes")):
-            start = f"{self._given[value]} = "
-            plain = Writer(self._root)
-            yield f"    {start}{plain.code(value, indent=1, before=len(start), after=0)}"
+            if self._given[value] == own:
+                plain, before = Writer(self._root, _PREFIX), len(own) + 3
+                yield f"    {own} = {plain.code(value, indent=1, before=before, after=0)}"
 
     def _assigned(self, name: str, call: Call) -> str:
         start = f"{self._variables[name]} = "
         return f"    {start}{self._writer.code(call, indent=1, before=len(start), after=0)}"
 
     def _training(self) -> Iterator[str]:
-        augmentation = Call(Augmentation, {"scale": Text("scale"), "brightness": 0.2})
-        call = Call(
-            TrainingConfig,
-            {
-                "steps": Text("steps"), "batch": Text("batch"), "learning_rate": 2e-3,
-                "optimizer": Call(AdamW), "augmentation": augmentation,
-            },
-        )  # fmt: skip
         scale = "scale: tuple[float, float] = (0.8, 1.25)"
         yield ""
-        yield f"    def training(steps: int, {scale}) -> TrainingConfig:"
-        yield f"        return {self._writer.code(call, indent=2, before=7, after=0)}"
+        yield f"    def training(steps: int, {scale}) -> {_PREFIX}TrainingConfig:"
+        yield f"        return {self._writer.code(_TRAINING, indent=2, before=7, after=0)}"
         yield ""
 
     def _returned(self) -> Iterator[str]:
-        pools = tuple(
-            Text(f"Pool(source={self._variables[one.name]})") for one in self._found.pools
-        )
-        yield "    return Recipe("
+        pools = tuple(map(self._pool, self._found.pools))
+        yield f"    return {_PREFIX}Recipe("
         yield f"        name={self._writer.code(self._name)},"
         yield "        seed=0,"
-        yield "        network=Network(backbone=ResNet.small(), size=size, channels=64),"
+        yield f"        network={self._writer.code(_NETWORK)},"
         yield "        teachers=("
         for one in self._teachers:
             yield from self._item(one, self._teacher(one))
         yield "        ),"
         yield f"        pools={self._writer.code(pools, indent=2, before=6)},"
-        yield "        student=Student(training=training(student_steps)),"
+        yield f"        student={self._writer.code(_STUDENT)},"
         if self._transfers:
             yield "        transfers=("
             for one in self._transfers:
@@ -254,6 +258,9 @@ class _Recipe:
         return path.name if path == self._root else path.relative_to(self._root).as_posix()
 
     # ---- their values ---------------------------------------------------------------------------
+
+    def _pool(self, pool: InspectedPool) -> Call:
+        return Call(Pool, {"source": Text(self._variables[pool.name])})
 
     def _task(self, one: InspectedSet) -> Call:
         variable = self._variables[one.name]
@@ -313,16 +320,14 @@ class _Recipe:
         return names[0] if len(names) == 1 else f"{len(names)} heads"
 
     def _targets(self) -> set[Callable[..., Any]]:
-        calls = [one.split.call for one in self._found.sets]
-        calls += [pool.call for pool in self._found.pools]
-        calls += [self._task(one) for one in self._found.sets]
-        found = {target for call in calls for target in call.targets()}
-        found |= {Recipe, Student, Teacher, Network, ResNet, TrainingConfig, AdamW, Augmentation}
-        return (
-            found
-            | ({Transfer} if self._transfers else set())
-            | ({Pool} if self._found.pools else set())
-        )
+        """Return everything of must_keras that the file names."""
+        calls = [_NETWORK, _STUDENT, _TRAINING]
+        calls += [one.split.call for one in self._found.sets]
+        calls += [self._teacher(one) for one in self._teachers]
+        calls += [self._transfer(one) for one in self._transfers]
+        for pool in self._found.pools:
+            calls += [pool.call, self._pool(pool)]
+        return {Recipe, ResNet, *(target for call in calls for target in call.targets())}
 
 
 def _imports(targets: Iterable[Callable[..., Any]]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Folders of every form become a recipe that loads and passes preflight, or a question."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -203,6 +204,15 @@ def test_doubts_are_reported(data):
     of.table(data / "leaves")
     text = "\n".join(inspect(data).warnings)
     assert "have no label" in text
+
+
+def test_names_of_classes_are_text_and_no_code(data, tmp_path):
+    of.coco(data / "fruit")
+    path = data / "fruit/instances.json"
+    path.write_text(path.read_text().replace('"apple"', json.dumps('a\n1/0 #"""\\')))
+    of.classes(data / "trees", names=("it's", 'the "old" one', "naïve 木"))
+    recipe = made(inspect(data), tmp_path)
+    assert recipe.teachers[0].task.classes[0] == 'a\n1/0 #"""\\'
 
 
 def test_a_broken_image_is_reported(data):

@@ -83,7 +83,7 @@ class CocoFiles:
         images = _images(tree, path, names)
         if images is None:
             example = f" (for example {names[0]})" if names else ""
-            text = f"no folder holds the images that it names{example}; was a folder renamed?"
+            text = f"no folder holds the images that it names{example}: name their folder, too"
             found.questions.append(Question(path, text, "kind", ("skip",)))
             return None
         folders = frozenset(images / posixpath.dirname(name.replace("\\", "/")) for name in names)
