@@ -285,6 +285,43 @@ def test_tables_of_boxes_and_other_columns_are_named(data):
     assert one.name == "b"
 
 
+def test_boxes_of_yolo_are_named(data):
+    for file in of.photos(data / "images/train"):
+        path = data / "labels/train" / f"{file[:-4]}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 0.5 0.5 0.25 1e-2\n")
+    found = inspect(data)
+    assert "convert them to COCO JSON" in found.unused[data / "labels/train"]
+    assert len(found.pools[0].source) == 10
+
+
+def test_folders_within_classes_are_a_question_of_meaning(data):
+    for name in ("elm", "fir", "oak"):
+        of.classes(data / name, names=("tree1", "tree2"))
+    found = inspect(data)
+    assert [one.name for one in found.sets] == ["elm", "fir", "oak"]
+    assert f"'{data}:kind=classes'" in str(found)
+    (one,) = inspect([f"{data}:kind=classes"]).sets
+    assert one.splits.train.label_spaces["data"].classes == ("elm", "fir", "oak")
+
+
+def test_labels_within_the_folder_of_images_are_refused(data):
+    of.maps(data / "images", data / "images/masks")
+    found = inspect(data)
+    assert not found.sets and "move them beside" in found.unused[data / "images/masks"]
+
+
+def test_keypoints_beside_boxes_are_ignored(data):
+    of.coco(data)
+    content = json.loads((data / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = [1, 2, 2]
+    (data / "person_keypoints.json").write_text(json.dumps(content))
+    found = inspect(data)
+    assert len(found.sets) == 1
+    assert found.unused[data / "person_keypoints.json"] == "keypoints are ignored"
+
+
 def test_a_source_that_refuses_its_files_is_a_question(data):
     of.maps(data / "street/images", data / "street/labels")
     (data / "street/images/000.jpg").unlink()

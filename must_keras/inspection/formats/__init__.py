@@ -6,9 +6,11 @@ from must_keras.inspection.formats.coco_files import CocoFiles
 from must_keras.inspection.formats.paired_maps import PairedMaps
 from must_keras.inspection.formats.plain_images import PlainImages
 from must_keras.inspection.formats.voc_folders import VocFolders
+from must_keras.inspection.formats.yolo_texts import YoloTexts
 from must_keras.inspection.found import Format
 
 # What has annotation files comes before what folders alone mean; what remains is a pool.
 FORMATS: tuple[Format, ...] = (
-    CocoFiles(), VocFolders(), PairedMaps(), ClassTables(), ClassFolders(), PlainImages()
+    CocoFiles(), VocFolders(), YoloTexts(), PairedMaps(), ClassTables(), ClassFolders(),
+    PlainImages(),
 )  # fmt: skip

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 
 from must_keras.data.sources import FolderPerClass
+from must_keras.errors import listed
 from must_keras.inspection.answers import Answers, Question
 from must_keras.inspection.found import Findings, FoundSet, part
 from must_keras.inspection.kinds import Classes
@@ -20,6 +21,8 @@ _POOL = re.compile(
 _DATE = re.compile(r"(19|20)\d\d([-_.]?\d\d){0,2}|\d{3}[A-Z_]{3,5}", re.IGNORECASE)
 # A larger share of images beside the folders is no stray file.
 _STRAY_SHARE = 0.05
+# So many sets of classes in one folder may be classes with folders in them.
+_MANY_SETS = 3
 
 
 def is_pool_name(name: str) -> bool:
@@ -56,6 +59,7 @@ class ClassFolders:
                 roots[named.key][named.split] = folder.path
         for parts in roots.values():
             place = next(iter(parts.values()))
+            beside = [p for one in roots.values() for p in one.values() if p.parent == place.parent]
             found.sets.append(
                 FoundSet(
                     kind=Classes(),
@@ -64,6 +68,7 @@ class ClassFolders:
                     parts={s: part(FolderPerClass, root=path) for s, path in parts.items()},
                     takes_classes=True,
                     has_order=False,
+                    remarks=_remarks(place, beside) if len(parts) == 1 else (),
                 )
             )
         return found
@@ -105,3 +110,14 @@ def _question(tree: Tree, path: pathlib.Path) -> Question | None:
         )
         return Question(path, text, "kind", ("images",))
     return None
+
+
+def _remarks(place: pathlib.Path, beside: list[pathlib.Path]) -> tuple[str, ...]:
+    """Return what to do where folders of folders may be classes themselves, once for all."""
+    if len(beside) < _MANY_SETS or place != beside[0]:
+        return ()
+    names = listed([path.name for path in beside])
+    return (
+        f"{names} are sets with classes of their own; if they are the classes, add the argument "
+        f"'{place.parent}:kind=classes'",
+    )
