@@ -158,7 +158,7 @@ def inspect(paths: Path | Sequence[Path]) -> Inspection:
     findings, answers = Findings(), request.answers
     for root in request.roots:
         findings.add(_found(root, answers))
-    findings.add(tfds_names.find(request.tfds))
+    findings.add(tfds_names.find(request.tfds, answers))
     questions, warnings = list(findings.questions), []
     sets: list[InspectedSet] = []
     for name, one in zip(names_of(findings.sets, request.roots), findings.sets, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from must_keras import naming
 from must_keras.errors import UserError
+from must_keras.inspection.answers import TFDS
 from must_keras.inspection.found import FoundSet
 from must_keras.inspection.tree import split_of
 
@@ -48,6 +49,8 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 def _base(place: pathlib.Path, roots: Sequence[pathlib.Path]) -> str:
     """Return the nearest name at or above a place that is not generic."""
+    if str(place).startswith(TFDS):
+        return str(place).removeprefix(TFDS)
     root = next((root for root in roots if root in (place, *place.parents)), place)
     below = [pathlib.Path(name).stem for name in place.relative_to(root).parts[::-1]]
     for name in below:

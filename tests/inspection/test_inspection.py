@@ -5,8 +5,10 @@ import pathlib
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core import constants
 
 from fakes import arranged_folders as of
+from fakes import public_datasets
 from must_keras import experiment
 from must_keras.errors import UserError
 from must_keras.inspection import init, inspect, write_recipe
@@ -374,6 +376,18 @@ def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
     assert "tfds build eurosat" in question.text
     with pytest.raises(UserError, match="no dataset 'eurosatt'"):
         inspect("tfds:eurosatt")
+
+
+def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
+    folder = tmp_path / "prepared"
+    public_datasets.cifar100(folder)
+    monkeypatch.setattr(constants, "DATA_DIR", str(folder))
+    found = inspect("tfds:cifar100")
+    assert [(one.name, one.counts) for one in found.sets] == [("cifar100", (11, 1, 6))]
+    recipe = made(found, tmp_path)
+    assert len(recipe.teachers[0].task.classes) == 100
+    (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
+    assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
 
 
 def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypatch):

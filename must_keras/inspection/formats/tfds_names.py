@@ -1,57 +1,85 @@
 """TensorFlow datasets by name."""
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from must_keras.data.sources import TfdsSource, box_reading, class_reading, tfds_builder
 from must_keras.errors import UserError, not_allowed, reason
-from must_keras.inspection.answers import TFDS, Question
+from must_keras.inspection.answers import TFDS, Answers, Question
 from must_keras.inspection.code import Call, Text
 from must_keras.inspection.found import TEST, TRAIN, VALIDATION, WHOLE, Findings, FoundSet, Part
 from must_keras.inspection.kinds import Boxes, Classes, Kind
 
 _SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-Reading = tuple[Kind, Any, str]
+# The feature that most datasets call their label.
+_USUAL = "label"
 
 
-def find(names: Iterable[str]) -> Findings:
+def find(names: Iterable[str], answers: Answers) -> Findings:
     """Return the labeled sets of TFDS datasets that are prepared; nothing is downloaded.
 
+    Args:
+        names: as TFDS has them: "coco/2017".
+        answers: of the user; "class" names the feature that is read, of several.
+
     Raises:
-        UserError: TFDS knows no such dataset.
+        UserError: TFDS knows no such dataset, or it has no such feature.
 
     Example:
-        find(["eurosat"]).sets
+        find(["eurosat"], Answers({})).sets
     """
     found = Findings()
     for name in names:
         place, builder = pathlib.Path(f"{TFDS}{name}"), _builder(name)
-        if not builder.info.splits:
-            text = (
-                f"TFDS knows it, and {builder.data_path} does not exist: prepare it (it may be "
-                f"downloaded) with `tfds build {name}`, and repeat this command"
-            )
-            found.questions.append(Question(place, text))
+        known, stated = _readings(builder), answers.at(place, "class")
+        question = _question(place, name, builder, known)
+        if stated is not None and stated not in known:
+            raise not_allowed(f"{place}:class={stated}", stated, list(known))
+        if question is not None and (stated is None or not builder.info.splits):
+            found.questions.append(question)
             continue
-        reading = _reading(builder)
-        if reading is None:
-            features = ", ".join(builder.info.features)
-            text = (
-                f"of its features ({features}) none is one class, or boxes with classes; write "
-                "its source by hand: box_reading, map_reading and depth_reading"
-            )
-            found.questions.append(Question(place, text))
-            continue
-        kind, function, feature = reading
+        feature = stated or (_USUAL if _USUAL in known else next(iter(known)))
+        kind, function = known[feature]
+        others = [f"'{place}:class={one}'" for one in known if one != feature]
         splits = {_SPLITS[split]: split for split in builder.info.splits if split in _SPLITS}
         if TRAIN not in splits:
             splits = {WHOLE: "+".join(builder.info.splits)}
-        parts = {part: _part(name, split, function, feature) for part, split in splits.items()}
-        found.sets.append(FoundSet(kind=kind, form="TensorFlow dataset", place=place, parts=parts))
+        found.sets.append(
+            FoundSet(
+                kind=kind,
+                form="TensorFlow dataset",
+                place=place,
+                parts={p: _part(name, split, function, feature) for p, split in splits.items()},
+                has_order=False,
+                remarks=(f"{feature} is the label; {others[0]} reads another",) if others else (),
+            )
+        )
     return found
+
+
+def _question(
+    place: pathlib.Path, name: str, builder: tfds.core.DatasetBuilder, known: Mapping[str, Any]
+) -> Question | None:
+    """Return why a dataset cannot be used as it is, or None."""
+    if not builder.info.splits:
+        text = (
+            f"TFDS knows it, and {builder.data_path} does not exist: prepare it (it may be "
+            f"downloaded) with `tfds build {name}`, and repeat this command"
+        )
+        return Question(place, text)
+    if not known:
+        features = ", ".join(builder.info.features)
+        text = (
+            f"of its features ({features}) none is one class, or boxes with classes; write its "
+            "source by hand: box_reading, map_reading and depth_reading"
+        )
+        return Question(place, text)
+    if len(known) > 1 and _USUAL not in known:
+        return Question(place, "which of its features is the label?", "class", tuple(known))
+    return None
 
 
 def _part(name: str, split: str, function: Any, feature: str) -> Part:
@@ -77,14 +105,14 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
         raise UserError(f"TFDS cannot open {name!r}: {reason(error)}") from error
 
 
-def _reading(builder: tfds.core.DatasetBuilder) -> Reading | None:
-    """Return the kind of labels of a dataset, how they are read, and their feature."""
+def _readings(builder: tfds.core.DatasetBuilder) -> dict[str, tuple[Kind, Any]]:
+    """Return {feature: its kind of labels, and the function that reads it}, of boxes if any are."""
+    boxes: dict[str, tuple[Kind, Any]] = {}
+    classes: dict[str, tuple[Kind, Any]] = {}
     for name, feature in builder.info.features.items():
         inner = getattr(feature, "feature", None)
-        is_boxes = isinstance(inner, tfds.features.FeaturesDict) and "bbox" in inner
-        if is_boxes and "label" in inner:
-            return Boxes(), box_reading, name
-    for name, feature in builder.info.features.items():
-        if isinstance(feature, tfds.features.ClassLabel):
-            return Classes(), class_reading, name
-    return None
+        if isinstance(inner, tfds.features.FeaturesDict) and {"bbox", "label"} <= set(inner):
+            boxes[name] = Boxes(), box_reading
+        elif isinstance(feature, tfds.features.ClassLabel):
+            classes[name] = Classes(), class_reading
+    return boxes or classes
