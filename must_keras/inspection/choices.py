@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from must_keras.tasks.detection.head import LEVELS
 _SMALLEST, _LARGEST, _DIVISOR = 64, 256, 32
 # Passes over the training images, and limits of the steps that make them.
 _PASSES = 20
-_TEACHER_STEPS, _STUDENT_STEPS, _TRANSFER_STEPS = (200, 4000), (400, 16_000), (100, 2000)
+TEACHER, STUDENT, TRANSFER = (200, 4000), (400, 16_000), (100, 2000)
 BATCH = 8
 # A box is found by an anchor of a similar side: within a factor of about sqrt(2).
 _OCTAVE = 2.0
@@ -32,23 +33,21 @@ def input_size(long_sides: Sequence[int]) -> int:
     return int(np.clip(_DIVISOR * round(largest / _DIVISOR), _SMALLEST, _LARGEST))
 
 
-def teacher_steps(num_images: int) -> int:
-    """Return the steps for about 20 passes over a teacher's training images."""
-    return _steps(num_images, _TEACHER_STEPS)
+class Steps(NamedTuple):
+    """A number of optimizer steps, and why.
 
+    Example:
+        Steps.of(900, TEACHER).steps  # 2250
+    """
 
-def student_steps(num_images: int) -> int:
-    """Return the steps for about 20 passes over all images of the student."""
-    return _steps(num_images, _STUDENT_STEPS)
+    steps: int
+    reason: str
 
-
-def transfer_steps(num_images: int) -> int:
-    """Return the steps for about 20 passes over a downstream training set."""
-    return _steps(num_images, _TRANSFER_STEPS)
-
-
-def _steps(num_images: int, limits: tuple[int, int]) -> int:
-    return int(np.clip(50 * math.ceil(_PASSES * num_images / BATCH / 50), *limits))
+    @classmethod
+    def of(cls, num_images: int, limits: tuple[int, int]) -> Self:
+        """Return the steps for 20 passes over training images, within limits."""
+        steps = int(np.clip(50 * math.ceil(_PASSES * num_images / BATCH / 50), *limits))
+        return cls(steps, f"{steps * BATCH / num_images:.0f} passes over {num_images} images")
 
 
 def room_for_boxes(most: int) -> int:

@@ -23,6 +23,8 @@ from must_keras.inspection.set_names import names_of, pool_name
 from must_keras.inspection.splitting import Split, split_of_set
 from must_keras.inspection.tree import Tree
 
+# Images of a split below which one image is a tenth of a score.
+_FEW = 10
 _SPLITS = ("train", "validation", "test")
 
 
@@ -262,6 +264,12 @@ def _doubts(sets: Sequence[InspectedSet], pools: Sequence[InspectedPool]) -> Ite
                 "were read have no label; teachers of other sets still label them"
             )
     for one in sets:
+        _, validation, test = one.counts
+        if min(validation, test) < _FEW:
+            yield (
+                f"{one.name}: {validation} validation and {test} test images are so few that a "
+                "score of them is mostly chance"
+            )
         alike = defaultdict(list)
         for name in one.splits.train.label_spaces[one.name].classes:
             alike[names.as_read(name).casefold()].append(name)

@@ -104,8 +104,8 @@ class Boxes:
         low, high = choices.range_of_sides(sides)
         masks = "" if contents.has_masks else "; no box has a mask"
         return (
-            f"At {size} px most boxes are {low:.0f} to {high:.0f} px; an image has at most "
-            f"{contents.most_boxes}{masks}."
+            f"At {size} px most boxes have sides of {low:.0f} to {high:.0f} px; an image has at "
+            f"most {contents.most_boxes}{masks}."
         )
 
 

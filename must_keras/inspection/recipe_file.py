@@ -17,6 +17,7 @@ import numpy as np
 from must_keras import experiment
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
+from must_keras.data.sources import tfds_builder
 from must_keras.errors import Path, UserError
 from must_keras.inspection import choices
 from must_keras.inspection.code import Call, Text, Writer
@@ -195,11 +196,12 @@ class _Recipe:
         yield "def recipe("
         yield "    *,"
         yield f"    data: str = {self._writer.code(os.fspath(self._root))},"
-        yield "    data_dir: str | None = None,"
+        if tfds_builder in self._targets():
+            yield "    data_dir: str | None = None,"
         yield f"    size: int = {self._size},  # {why}"
         yield f"    batch: int = {choices.BATCH},"
-        for parameter, (steps, passes) in self._steps():
-            yield f"    {parameter}: int = {steps},  # {passes}"
+        for parameter, (steps, reason) in self._steps():
+            yield f"    {parameter}: int = {steps},  # {reason}"
         yield f") -> {_PREFIX}Recipe:"
 
     def _classes(self, one: InspectedSet) -> Iterator[str]:
@@ -304,16 +306,14 @@ class _Recipe:
         files = {source.file(index) for source in sources for index in range(len(source))}
         return frozenset(files - {None})
 
-    def _steps(self) -> Iterator[tuple[str, tuple[int, str]]]:
-        usual = int(np.median([one.counts[0] for one in self._teachers]))
-        seen = sum(one.counts[0] for one in self._teachers)
-        seen += sum(len(pool.source) for pool in self._found.pools)
-        passes = "about 20 passes over {} images"
-        yield "teacher_steps", (choices.teacher_steps(usual), passes.format(usual))
-        yield "student_steps", (choices.student_steps(seen), passes.format(seen))
+    def _steps(self) -> Iterator[tuple[str, choices.Steps]]:
+        counts = [one.counts[0] for one in self._teachers]
+        pools = [len(pool.source) for pool in self._found.pools]
+        yield "teacher_steps", choices.Steps.of(int(np.median(counts)), choices.TEACHER)
+        yield "student_steps", choices.Steps.of(sum(counts + pools), choices.STUDENT)
         if self._transfers:
             usual = int(np.median([one.counts[0] for one in self._transfers]))
-            yield "transfer_steps", (choices.transfer_steps(usual), passes.format(usual))
+            yield "transfer_steps", choices.Steps.of(usual, choices.TRANSFER)
 
     def _heads(self) -> str:
         names = [one.name for one in self._teachers]

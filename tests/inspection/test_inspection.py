@@ -307,6 +307,14 @@ def test_folders_within_classes_are_a_question_of_meaning(data):
     assert one.splits.train.label_spaces["data"].classes == ("elm", "fir", "oak")
 
 
+def test_drawings_of_classes_are_no_label_maps(data):
+    for name in ("alpha", "beta", "gamma"):
+        for i in range(6):
+            of.save(data / name / f"{i}.png", np.eye(32, dtype=np.uint8)[i:] * 255)
+    (found,) = inspect(data).sets
+    assert found.found.form == "a folder per class" and found.counts == (12, 2, 4)
+
+
 def test_labels_within_the_folder_of_images_are_refused(data):
     of.maps(data / "images", data / "images/masks")
     found = inspect(data)

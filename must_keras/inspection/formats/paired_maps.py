@@ -19,6 +19,8 @@ _LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", *ARRAYS)
 # Names of folders of photos, where several folders could be the images.
 _PHOTOS = re.compile(r"rgb|image|img|photo|colou?r|picture|jpeg|jpg|left", re.IGNORECASE)
 _MIN_OVERLAP = 0.5
+# More folders side by side are classes, or scenes that have their images elsewhere.
+_MAX_NEAR = 64
 _INSIDE = (
     "labels within the folder of their images, where they would be read as images, too: move them "
     "beside that folder"
@@ -52,13 +54,15 @@ class PairedMaps:
             groups[key].append(pair)
         merged = _merged(tree, groups.values())
         readings = [(parts, _reading(tree, parts, answers)) for parts in merged]
-        kept = {id(parts): (parts, reading) for parts, reading in readings if reading is not None}
+        labels = {pair.labels for parts, r in readings if r is not None for pair in parts.values()}
+        # Labels beside labels are no images: normals beside depths, drawings in folders of classes.
+        kept = {
+            id(parts): (parts, reading)
+            for parts, reading in readings
+            if reading is not None and labels.isdisjoint(one.images for one in parts.values())
+        }
         _drop_doubles(kept, found, answers)
-        labels = {pair.labels for parts, _ in kept.values() for pair in parts.values()}
         for parts, reading in kept.values():
-            # Labels beside labels, such as normals beside depths.
-            if any(pair.images in labels for pair in parts.values()):
-                continue
             inside = [p.labels for p in parts.values() if p.images in p.labels.parents]
             if inside:
                 found.unused |= dict.fromkeys(inside, _INSIDE)
@@ -103,7 +107,8 @@ class _Candidates:
 
     def images_of(self, folder: Folder, names: Collection[str]) -> pathlib.Path | None:
         """Return the folder with images of these names without suffix, or None."""
-        near = {one.path: one for s in self._shapes(folder) for one in self._by_shape[s]}
+        shapes = [self._by_shape[shape] for shape in self._shapes(folder)]
+        near = {one.path: one for group in shapes if len(group) <= _MAX_NEAR for one in group}
         near.pop(folder.path, None)
         fitting = [one for one in near.values() if self._shared(one, names)]
         if len(fitting) > 1:
