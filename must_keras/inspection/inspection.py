@@ -204,7 +204,7 @@ def _reading(place: pathlib.Path, questions: list[Question], warnings: list[str]
         with contextlib.redirect_stderr(printed), notices.gathered():
             yield
     except (UserError, DataError) as error:
-        text = f"it cannot be used as it is: {error}"
+        text = f"it cannot be used as it is ({error}): mend it, or leave it out"
         questions.append(Question(place, text, "kind", ("skip",)))
     lines = printed.getvalue().splitlines()
     warnings += [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
@@ -279,10 +279,20 @@ def _doubts(sets: Sequence[InspectedSet], pools: Sequence[InspectedPool]) -> Ite
                     f"{one.name}: the classes {' and '.join(map(repr, same))} differ in case "
                     "alone and are different classes; Relabeled joins classes"
                 )
+    heads = defaultdict(list)
+    for one in sets:
+        if not one.is_downstream:
+            heads[one.splits.train.label_spaces[one.name]].append(one.name)
+    for same in heads.values():
+        if len(same) > 1:
+            yield (
+                f"{' and '.join(same)} have labels of the same meaning and a head each: "
+                "Concatenated makes one set of them, with one head"
+            )
     sources = {f"{one.name} ({s})": getattr(one.splits, s) for one in sets for s in _SPLITS}
     sources |= {f"{one.name} (pool)": one.source for one in pools}
     for where, count, example in repeated(sources):
         yield (
-            f"{' and '.join(where)}: {count} image{'' if count == 1 else 's'} too many, for others "
-            f"have exactly the same bytes: {example}, for example"
+            f"{' and '.join(where)}: {count} file{' has' if count == 1 else 's have'} exactly the "
+            f"bytes of another one, for example {example}"
         )

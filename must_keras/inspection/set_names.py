@@ -33,7 +33,9 @@ def names_of(sets: Sequence[FoundSet], roots: Sequence[pathlib.Path]) -> list[st
 
 def pool_name(path: pathlib.Path, roots: Sequence[pathlib.Path], taken: Sequence[str]) -> str:
     """Return a name for a folder of unlabeled images."""
-    return distinct([*taken, _as_head(_base(path, roots))])[-1]
+    is_split = bool(split_of(path.name).split)
+    name = _base(path, roots) if is_split else path.resolve().name
+    return distinct([*taken, _as_head(name)])[-1]
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -57,7 +59,7 @@ def _base(place: pathlib.Path, roots: Sequence[pathlib.Path]) -> str:
         if not _GENERIC.fullmatch(name) and not split_of(name).split:
             return name
     own = [name for name in below if not split_of(name).split]
-    return own[-1] if own else root.resolve().name or "data"
+    return own[-1] if len(own) > 1 else root.resolve().name or "data"
 
 
 def _as_head(name: str) -> str:

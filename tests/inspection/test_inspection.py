@@ -202,7 +202,7 @@ def test_doubts_are_reported(data):
     found = inspect(data)
     text = "\n".join(found.warnings)
     assert "'Cat' and 'cat' differ in case" in text
-    assert "exactly the same bytes" in text and str(other) in text
+    assert "exactly the bytes of another" in text and str(other) in text
     of.table(data / "leaves")
     text = "\n".join(inspect(data).warnings)
     assert "have no label" in text
@@ -305,6 +305,13 @@ def test_folders_within_classes_are_a_question_of_meaning(data):
     assert f"'{data}:kind=classes'" in str(found)
     (one,) = inspect([f"{data}:kind=classes"]).sets
     assert one.splits.train.label_spaces["data"].classes == ("elm", "fir", "oak")
+
+
+def test_scenes_of_their_own_are_one_set_by_hand(data):
+    for scene in ("scene1", "scene2", "scene3"):
+        of.depths(data / scene / "rgb", data / scene / "depth")
+    found = inspect([data, f"{data}:unit=millimeters"])
+    assert "scene2 and scene3 have labels of the same meaning" in "\n".join(found.warnings)
 
 
 def test_drawings_of_classes_are_no_label_maps(data):
