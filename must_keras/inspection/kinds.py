@@ -1,6 +1,6 @@
 """What a kind of labels means for a recipe: the task that learns it, with values from the data."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from must_keras.data.sources import LabelSpace
 from must_keras.errors import listed
@@ -27,7 +27,7 @@ class Kind(Protocol):
     """
 
     noun: str
-    teacher: dict[str, Any]
+    teacher: ClassVar[dict[str, Any]]
     keeps_scale: bool
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
@@ -58,7 +58,7 @@ class Classes:
     """
 
     noun = "classes"
-    teacher: dict[str, Any] = {}  # noqa: RUF012 (read only)
+    teacher: ClassVar[dict[str, Any]] = {}
     keeps_scale = False
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
@@ -79,7 +79,7 @@ class Boxes:
     """
 
     noun = "boxes"
-    teacher: dict[str, Any] = {"threshold": 0.5}  # noqa: RUF012
+    teacher: ClassVar[dict[str, Any]] = {"threshold": 0.5}
     keeps_scale = False
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
@@ -112,7 +112,7 @@ class Boxes:
 class _Maps:
     """A number or more for every pixel."""
 
-    teacher: dict[str, Any] = {}  # noqa: RUF012
+    teacher: ClassVar[dict[str, Any]] = {}
     keeps_scale = False
 
     def reasons(self, contents: Contents, size: int) -> str:
@@ -127,7 +127,7 @@ class Maps(_Maps):
     """
 
     noun = "maps"
-    teacher: dict[str, Any] = {"threshold": 0.5}  # noqa: RUF012
+    teacher: ClassVar[dict[str, Any]] = {"threshold": 0.5}
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
         return Call(Segmentation, {"name": name, "classes": classes, **_MAPS})
@@ -145,7 +145,7 @@ class Depths(_Maps):
 
     noun = "depth"
     # The paper's rule has no weight for depth.
-    teacher: dict[str, Any] = {"loss_weight": 1.0}  # noqa: RUF012
+    teacher: ClassVar[dict[str, Any]] = {"loss_weight": 1.0}
     keeps_scale = True
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:

@@ -27,8 +27,8 @@ class Pixels:
     Attributes:
         mode: "numbers" (16 bits and more), "floats", "indices" (of a palette), "gray" or "colors".
         values: sorted distinct values, or colors as red * 65536 + green * 256 + blue, at most 4096.
-        known: sorted values or colors that are neither 0 nor the largest of their type, some of
-            them repeated as often as pixels have them.
+        known: sorted values or colors of a sample of the pixels, without 0 and the largest number
+            of their type, which stand for unknown.
 
     Example:
         Pixels.of(pathlib.Path("a.png")).mode

@@ -10,7 +10,7 @@ from must_keras.data.names import Names, stem
 from must_keras.data.sources import CsvClasses
 from must_keras.errors import not_allowed
 from must_keras.inspection.answers import Answers
-from must_keras.inspection.found import Findings, FoundSet, part
+from must_keras.inspection.found import Findings, FoundSet, Part, part
 from must_keras.inspection.kinds import Classes
 from must_keras.inspection.tree import Tree, split_of
 
@@ -67,7 +67,7 @@ class ClassTables:
         return found
 
 
-def _part(table: _Table):
+def _part(table: _Table) -> Part:
     columns = {"file_column": table.file_column, "class_column": table.class_column}
     return part(CsvClasses, images=table.images, csv_file=table.path, **columns)
 
