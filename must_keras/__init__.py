@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from must_keras.errors import DataError, UserError
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
+    from must_keras.inspection import inspect
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import ResNet
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
@@ -49,6 +50,7 @@ _MODULES = {
     "errors": ("DataError", "UserError"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
+    "inspection": ("inspect",),
     "interruption": ("Interrupted",),
     "modeling.backbone": ("ResNet",),
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation"),

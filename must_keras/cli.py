@@ -45,6 +45,20 @@ def _of_diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("other", type=pathlib.Path, help="another run's labels/<teacher>/<source>")
 
 
+def _of_init(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "data", nargs="+", help="folders, files or tfds:<name>; with answers: PATH:unit=millimeters"
+    )
+    add("--to", type=pathlib.Path, required=True, help="the recipe's file, a new .py")
+
+
+def _init(given: argparse.Namespace) -> None:
+    with command.quiet_import():
+        from must_keras.inspection import init
+    init(given.data, given.to)
+
+
 def _request(given: argparse.Namespace, **further: str) -> Request:
     names = ("workdir", "only", "reuse", "data_dir", "trusted")
     return Request.of(given.recipe, **{name: getattr(given, name) for name in names}, **further)
@@ -64,6 +78,12 @@ def _run(given: argparse.Namespace) -> None:
 
 
 COMMANDS = (
+    Command(
+        name="init",
+        summary="Look at folders of data, print what they contain, and write a recipe for them.",
+        add_arguments=_of_init,
+        main=_init,
+    ),
     Command(
         name="run",
         summary="Make what is not complete of a run; the same command resumes it.",

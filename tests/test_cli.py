@@ -14,7 +14,8 @@ from must_keras.request import Request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = (
-    "run", "status", "check", "plan", "verify", "diff", "predict", "compare", "repeat", "replay",
+    "init", "run", "status", "check", "plan", "verify", "diff", "predict", "compare", "repeat",
+    "replay",
 )  # fmt: skip
 
 

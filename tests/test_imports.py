@@ -15,7 +15,8 @@ PLAIN = (
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
-    "config", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "api", "request", "main",
+    "config", "inspection", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "api", "request",
+    "main",
 )  # fmt: skip
 # Programs beside main: the commands of must-keras, and it.
 COMMANDS = ("compare", "predict", "repeat", "replay", "cli")

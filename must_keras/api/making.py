@@ -106,8 +106,12 @@ class _RecipeFile:
     def workdir(self) -> pathlib.Path:
         return experiment.default_workdir(self.name, as_text(self.values))
 
-    def text(self) -> str:
-        return experiment.whole(self.name, as_text(self.values))
+    def text(self) -> str | None:
+        """Return the recipe as run.json names it; None where a value cannot be written."""
+        try:
+            return experiment.whole(self.name, as_text(self.values))
+        except UserError:
+            return None
 
 
 @dataclasses.dataclass(frozen=True)

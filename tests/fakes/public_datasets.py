@@ -38,10 +38,15 @@ def save(path: pathlib.Path, pixels: np.ndarray, **options) -> None:
 def tfds_sets(data_dir: pathlib.Path) -> None:
     """imagenet2012, cifar100, voc/2007, voc/2012 and nyu_depth_v2, prepared."""
     _prepare("imagenet2012", data_dir, {"train": 12, "validation": 6}, _imagenet)
-    _prepare("cifar100", data_dir, {"train": 12, "test": 6}, _cifar100)
+    cifar100(data_dir)
     _prepare("voc/2007", data_dir, {"train": 8, "validation": 4, "test": 6}, _voc)
     _prepare("voc/2012", data_dir, {"train": 6, "validation": 4}, _voc)
     _prepare("nyu_depth_v2", data_dir, {"train": 10, "validation": 4}, _nyu_depth)
+
+
+def cifar100(data_dir: pathlib.Path) -> None:
+    """cifar100, prepared."""
+    _prepare("cifar100", data_dir, {"train": 12, "test": 6}, _cifar100)
 
 
 def _prepare(name: str, data_dir: pathlib.Path, splits: dict[str, int], example) -> None:

@@ -1,0 +1,99 @@
+"""What a format finds below a folder, before anything of it is read."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from must_keras.inspection.answers import Answers, Question
+from must_keras.inspection.code import Call
+from must_keras.inspection.kinds import Kind
+from must_keras.inspection.tree import Tree
+
+WHOLE, TRAIN, VALIDATION, TEST = "", "train", "validation", "test"
+# (name of the source, head, further arguments) to the call that makes the source.
+Part = Callable[..., Call]
+
+
+def part(target: Callable[..., Any], **arguments: Any) -> Part:
+    """Return the part of a set that a source reads.
+
+    Args:
+        target: the source's class.
+        arguments: its arguments without `name` and `head`.
+    """
+
+    def named(name: str, head: str, **more: Any) -> Call:
+        return Call(target, {"name": name, **arguments, "head": head, **more})
+
+    return named
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoundSet:
+    """A labeled set.
+
+    Attributes:
+        kind: of its labels.
+        form: how it is stored, for a person: "a folder per class".
+        place: folder or file that names it and that answers are about.
+        parts: {"train", "validation", "test", or "" for all of it: its source}.
+        takes_classes: whether its source takes the names of the classes.
+        has_order: whether neighboring images may be frames of a film.
+        remarks: what a person should know, sentences without their full stops.
+
+    Example:
+        FoundSet(kind=Classes(), form="a folder per class", place=pathlib.Path("species"),
+                 parts={"": part(FolderPerClass, root=pathlib.Path("species"))})
+    """
+
+    kind: Kind
+    form: str
+    place: pathlib.Path
+    parts: Mapping[str, Part]
+    takes_classes: bool = False
+    has_order: bool = True
+    remarks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Findings:
+    """What one format found below a root, or all formats together.
+
+    Attributes:
+        sets: labeled sets.
+        pools: folders of images without labels.
+        questions: what only a person can answer.
+        unused: {path: why it is not used}.
+        explained: folders that no other format needs to explain.
+
+    Example:
+        findings = Findings()
+        findings.unused[pathlib.Path("boxes.csv")] = "boxes in CSV are not read"
+    """
+
+    sets: list[FoundSet] = dataclasses.field(default_factory=list)
+    pools: list[pathlib.Path] = dataclasses.field(default_factory=list)
+    questions: list[Question] = dataclasses.field(default_factory=list)
+    unused: dict[pathlib.Path, str] = dataclasses.field(default_factory=dict)
+    explained: set[pathlib.Path] = dataclasses.field(default_factory=set)
+
+    def add(self, other: "Findings") -> None:
+        """Add what another format found."""
+        self.sets += other.sets
+        self.pools += other.pools
+        self.questions += other.questions
+        self.unused |= other.unused
+        self.explained |= other.explained
+
+
+class Format(Protocol):
+    """One way to store labels in folders.
+
+    Example:
+        findings = ClassFolders().find(Tree.of(pathlib.Path("garden")), Answers({}))
+    """
+
+    def find(self, tree: Tree, answers: Answers) -> Findings:
+        """Return what is stored this way among the folders that are not explained so far."""
+        ...

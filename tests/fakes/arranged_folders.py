@@ -1,0 +1,122 @@
+"""Folders of data as people arrange them, made of tiny images."""
+
+import json
+import pathlib
+
+import numpy as np
+import OpenEXR
+from PIL import Image
+
+HEIGHT, WIDTH = 48, 64
+_RANDOM = np.random.default_rng(0)
+
+
+def save(path: pathlib.Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def photo(path: pathlib.Path) -> None:
+    save(path, _RANDOM.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+
+
+def photos(folder: pathlib.Path, count: int = 10, start: int = 0) -> list[str]:
+    for i in range(start, start + count):
+        photo(folder / f"{i:03}.jpg")
+    return [f"{i:03}.jpg" for i in range(start, start + count)]
+
+
+def film(folder: pathlib.Path, count: int = 24) -> None:
+    """Frames of a camera that moves over one scene."""
+    scene = _RANDOM.integers(0, 256, (6, 3 * count, 3), np.uint8)
+    wide = np.kron(scene, np.ones((8, 8, 1), np.uint8))
+    for i in range(count):
+        save(folder / f"a{i:04}.jpg", wide[:, 4 * i : 4 * i + WIDTH])
+
+
+def classes(folder: pathlib.Path, names=("elm", "fir", "oak"), count: int = 6) -> None:
+    for number, name in enumerate(names):
+        photos(folder / name, count, start=count * number)
+
+
+def coco(folder: pathlib.Path, *, images="images", file="instances.json", masks=True, start=0):
+    files = photos(folder / images, start=start)
+    polygon = {"segmentation": [[8, 8, 38, 8, 38, 32, 8, 32]]} if masks else {}
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH}
+            for i, name in enumerate(files)
+        ],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1 + i % 2, "bbox": [8, 8, 30, 24], "iscrowd": 0}
+            | polygon
+            for i in range(len(files))
+        ],
+        "categories": [{"id": 1, "name": "apple"}, {"id": 2, "name": "pear"}],
+    }
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def voc(folder: pathlib.Path) -> None:
+    files = photos(folder / "JPEGImages", 12)
+    (folder / "Annotations").mkdir()
+    box = "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+    for i, file in enumerate(files):
+        name = ("ace", "king")[i % 2]
+        text = f"<annotation><object><name>{name}</name>{box}</object></annotation>"
+        (folder / "Annotations" / f"{file[:-4]}.xml").write_text(text)
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"{file[:-4]}\n" for file in files[:8]))
+    (lists / "test.txt").write_text("".join(f"{file[:-4]}\n" for file in files[8:]))
+
+
+def maps(images: pathlib.Path, labels: pathlib.Path, values=(0, 1, 2), palette=False) -> None:
+    for file in photos(images):
+        found = np.uint8(values)[_RANDOM.integers(0, len(values), (HEIGHT, WIDTH))]
+        picture = Image.fromarray(found)
+        if palette:
+            picture = Image.fromarray(found, mode="P")
+            picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+        labels.mkdir(parents=True, exist_ok=True)
+        picture.save(labels / f"{file[:-4]}.png")
+
+
+def color_maps(images: pathlib.Path, labels: pathlib.Path) -> None:
+    colors = np.uint8([(128, 64, 128), (70, 130, 180), (0, 0, 142)])
+    for file in photos(images):
+        save(labels / f"{file[:-4]}.png", colors[_RANDOM.integers(0, 3, (HEIGHT, WIDTH))])
+
+
+def depths(images: pathlib.Path, labels: pathlib.Path, suffix: str = ".png") -> None:
+    labels.mkdir(parents=True, exist_ok=True)
+    for file in photos(images):
+        meters = _RANDOM.uniform(0.5, 4, (HEIGHT, WIDTH)).astype(np.float32)
+        path = labels / f"{file[:-4]}{suffix}"
+        if suffix == ".png":
+            save(path, (meters * 1000).astype(np.uint16))
+        elif suffix == ".npy":
+            np.save(path, meters)
+        else:
+            header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+            with OpenEXR.File(header, {"Y": meters}) as exr:
+                exr.write(str(path))
+
+
+def instances(images: pathlib.Path, labels: pathlib.Path, most: int) -> None:
+    for number, file in enumerate(photos(images)):
+        counts = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % (most + number)
+        save(labels / f"{file[:-4]}.png", counts.astype(np.uint16))
+
+
+def normals(images: pathlib.Path, labels: pathlib.Path, blue: int = 0) -> None:
+    for file in photos(images):
+        save(labels / f"{file[:-4]}.png", np.full((HEIGHT, WIDTH, 3), (128, 128, blue), np.uint8))
+
+
+def table(folder: pathlib.Path, header: str = "image,species,place") -> None:
+    files = photos(folder / "images", 12)
+    rows = [f"{file},{('elm', 'oak')[i % 2]},{i}" for i, file in enumerate(files[:10])]
+    (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")

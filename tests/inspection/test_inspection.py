@@ -1,0 +1,416 @@
+"""Folders of every form become a recipe that loads and passes preflight, or a question."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from tensorflow_datasets.core import constants
+
+from fakes import arranged_folders as of
+from fakes import public_datasets
+from must_keras import experiment
+from must_keras.errors import UserError
+from must_keras.inspection import init, inspect, write_recipe
+from must_keras.runs import preflight
+from must_keras.runs.run import Run
+
+
+def made(found, tmp_path):
+    """The recipe that an inspection is written as, loaded and checked as a run would."""
+    path = tmp_path / "written.py"
+    write_recipe(found, path)
+    recipe = experiment.load(str(path), {}, data_dir=None)
+    preflight.check_data(Run(recipe=recipe, path=tmp_path / "run"))
+    text = path.read_text()
+    assert max(map(len, text.splitlines())) <= 120
+    return recipe
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
+
+
+# ---- each form alone ----------------------------------------------------------------------------
+
+FORMS = {
+    "class folders": (lambda d: of.classes(d / "trees"), "classes", "trees"),
+    "class folders in splits": (
+        lambda d: [of.classes(d / "trees" / s) for s in ("train", "valid", "test")],
+        "classes",
+        "trees",
+    ),
+    "a table": (lambda d: of.table(d / "leaves"), "classes", "leaves"),
+    "COCO": (lambda d: of.coco(d / "fruit"), "boxes", "fruit"),
+    "COCO without masks": (lambda d: of.coco(d / "fruit", masks=False), "boxes", "fruit"),
+    "COCO's own layout": (
+        lambda d: [
+            of.coco(d / "fruit", images=f"{s}2017", file=f"annotations/instances_{s}2017.json")
+            for s in ("train", "val")
+        ],
+        "boxes",
+        "fruit",
+    ),
+    "COCO beside the images": (
+        lambda d: [
+            of.coco(d / "fruit" / s, images="", file="_annotations.coco.json")
+            for s in ("train", "valid", "test")
+        ],
+        "boxes",
+        "fruit",
+    ),
+    "VOC": (lambda d: of.voc(d / "cards"), "boxes", "cards"),
+    "maps": (lambda d: of.maps(d / "street/images", d / "street/labels"), "map", "street"),
+    "palettes": (
+        lambda d: of.maps(d / "street/images", d / "street/masks", palette=True),
+        "map",
+        "street",
+    ),
+    "masks of 0 and 255": (
+        lambda d: of.maps(d / "skin/images", d / "skin/masks", values=(0, 255)),
+        "map",
+        "skin",
+    ),
+    "colors": (lambda d: of.color_maps(d / "street/images", d / "street/colors"), "map", "street"),
+    "maps in splits": (
+        lambda d: [
+            of.maps(d / "street" / s, d / "street" / f"{s}annot") for s in ("train", "val", "test")
+        ],
+        "map",
+        "street",
+    ),
+    "maps in splits below": (
+        lambda d: [
+            of.maps(d / "street/images" / s, d / "street/labels" / s) for s in ("train", "val")
+        ],
+        "map",
+        "street",
+    ),
+    "scenes": (
+        lambda d: [
+            of.maps(d / "street/images" / s, d / "street/labels" / s) for s in ("city1", "city2")
+        ],
+        "map",
+        "street",
+    ),
+    "normals": (lambda d: of.normals(d / "walls/rgb", d / "walls/normals"), "normals", "walls"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_a_recipe(form, data, tmp_path):
+    make, kind, name = FORMS[form]
+    make(data)
+    found = inspect(data)
+    assert [one.name for one in found.sets] == [name] and not found.questions
+    recipe = made(found, tmp_path)
+    (teacher,) = recipe.teachers
+    assert teacher.name == teacher.task.name == name and teacher.task.kind == kind
+    assert not recipe.pools and not recipe.transfers
+    assert str(data / name) in str(found)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".exr"])
+def test_the_unit_of_depth_is_asked_for(suffix, data, tmp_path):
+    of.depths(data / "far/rgb", data / "far/depth", suffix)
+    found = inspect(data)
+    (question,) = found.questions
+    assert question.key == "unit" and not found.sets
+    unit = "millimeters" if suffix == ".png" else "meters"
+    assert question.answers[0] == f"{data / 'far/depth'}:unit={unit}"
+    with pytest.raises(UserError, match=f"unit of its depths.*{unit}"):
+        write_recipe(found, tmp_path / "asked.py")
+    assert not (tmp_path / "asked.py").exists()
+    recipe = made(inspect([data, question.answers[0]]), tmp_path)
+    (teacher,) = recipe.teachers
+    depth = teacher.sets.train.labels(0)["far"]["depth"]
+    assert 0.4 < np.median(depth) < 4
+
+
+def test_all_forms_together(data, tmp_path):
+    of.classes(data / "species")
+    of.classes(data / "trees", names=("old", "young"), count=10)
+    of.coco(data / "fruit")
+    of.depths(data / "depth/rgb", data / "depth/depth")
+    of.photos(data / "pile/deep")
+    found = inspect([data, f"{data}/depth:unit=millimeters"])
+    recipe = made(found, tmp_path)
+    assert [t.name for t in recipe.teachers] == ["fruit", "depth", "trees"]
+    # The smaller one of two sets of classes is left for a transfer.
+    assert [t.name for t in recipe.transfers] == ["species"]
+    assert [p.source.name for p in recipe.pools] == ["pile"]
+    stated = inspect([data, f"{data}/depth:unit=0.001", f"{data}/fruit:use=transfer"])
+    assert [one.name for one in stated.sets if one.is_downstream] == ["fruit", "species"]
+
+
+# ---- splits -------------------------------------------------------------------------------------
+
+
+def test_given_splits_stay(data):
+    for split, count in (("train", 5), ("val", 4), ("test", 3)):
+        of.classes(data / split, count=count)
+    (found,) = inspect(data).sets
+    assert found.counts == (15, 12, 9) and not found.split.is_carved
+
+
+def test_a_missing_split_is_carved_and_said(data):
+    for split in ("train", "test"):
+        of.classes(data / "trees" / split, count=10)
+    found = inspect(data)
+    assert found.sets[0].counts == (27, 3, 30)
+    assert "no validation split given: 3 images of train" in str(found)
+
+
+def test_lists_give_the_splits(data, tmp_path):
+    of.coco(data / "fruit")
+    for split, names in (("train", "000 001 002"), ("val", "003"), ("test", "004")):
+        (data / "fruit" / f"{split}.txt").write_text("\n".join(names.split()))
+    found = inspect(data)
+    assert found.sets[0].counts == (3, 1, 1)
+    assert made(found, tmp_path).teachers[0].sets.test.image_id(0) == "004.jpg"
+
+
+def test_a_film_is_cut_into_blocks(data, tmp_path):
+    of.film(data / "walk/rgb")
+    for i in range(24):
+        of.save(data / "walk/maps" / f"a{i:04}.png", np.full((48, 64), i % 3, np.uint8))
+    found = inspect(data)
+    assert "a film" in found.sets[0].split.reason
+    sets = made(found, tmp_path).teachers[0].sets
+    ids = [[s.image_id(i) for i in range(len(s))] for s in (sets.train, sets.validation, sets.test)]
+    assert max(ids[0]) < min(ids[1]) <= max(ids[1]) < min(ids[2])
+
+
+def test_a_split_that_lacks_a_class_has_all_classes(data, tmp_path):
+    of.classes(data / "train", count=10)
+    of.classes(data / "test", names=("elm", "oak"))
+    sets = made(inspect(data), tmp_path).teachers[0].sets
+    assert sets.test.label_spaces == sets.train.label_spaces
+    assert sets.test.label_spaces["data"].classes == ("elm", "fir", "oak")
+
+
+# ---- what is in doubt ---------------------------------------------------------------------------
+
+
+def test_doubts_are_reported(data):
+    of.classes(data / "pets", names=("Cat", "cat", "dog"), count=6)
+    one, other = data / "pets/dog/012.jpg", data / "pets/dog/copy.jpg"
+    other.write_bytes(one.read_bytes())
+    (data / "pets/dog/broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    of.photos(data / "photos/a", 3)
+    found = inspect(data)
+    text = "\n".join(found.warnings)
+    assert "'Cat' and 'cat' differ in case" in text
+    assert "exactly the bytes of another" in text and str(other) in text
+    of.table(data / "leaves")
+    text = "\n".join(inspect(data).warnings)
+    assert "have no label" in text
+
+
+def test_names_of_classes_are_text_and_no_code(data, tmp_path):
+    of.coco(data / "fruit")
+    path = data / "fruit/instances.json"
+    path.write_text(path.read_text().replace('"apple"', json.dumps('a\n1/0 #"""\\')))
+    of.classes(data / "trees", names=("it's", 'the "old" one', "naïve 木"))
+    recipe = made(inspect(data), tmp_path)
+    assert recipe.teachers[0].task.classes[0] == 'a\n1/0 #"""\\'
+
+
+def test_a_broken_image_is_reported(data):
+    of.classes(data, count=10)
+    for name in ("elm", "fir", "oak"):
+        for i in range(3):
+            (data / name / f"broken{i}.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    assert "unreadable, the first" in "\n".join(inspect(data).warnings)
+
+
+def test_dates_or_classes_are_asked_for(data, tmp_path):
+    of.classes(data, names=("2023", "2024"))
+    (question,) = inspect(data).questions
+    assert question.values == ("classes", "images")
+    assert [one.name for one in inspect(f"{data}:kind=classes").sets] == ["data"]
+    found = inspect([f"{data}:kind=images"])
+    assert len(found.pools[0].source) == 12
+    with pytest.raises(UserError, match="no labeled set"):
+        write_recipe(found, tmp_path / "none.py")
+
+
+def test_a_stray_image_beside_class_folders_is_asked_about(data):
+    of.classes(data, count=20)
+    of.photo(data / "stray.jpg")
+    (question,) = inspect(data).questions
+    assert "stray.jpg" in question.text
+
+
+def test_photos_beside_sets_are_not_used(data):
+    of.coco(data / "fruit")
+    of.photos(data, 3)
+    found = inspect(data)
+    assert "move them into a folder of their own" in found.unused[data]
+
+
+def test_numbers_of_objects_are_no_labels(data):
+    of.instances(data / "cells/images", data / "cells/ids", most=100)
+    of.instances(data / "few/images", data / "few/ids", most=5)
+    found = inspect(data)
+    assert "instances" in found.unused[data / "cells/ids"] and not found.sets
+    assert [pool.place for pool in found.pools] == [data / "cells/images"]
+    (question,) = found.questions
+    assert question.answers == (f"{data}/few/ids:kind=skip", f"{data}/few/ids:kind=map")
+    assert [one.found.kind.noun for one in inspect([data, question.answers[1]]).sets] == ["maps"]
+
+
+def test_normals_of_another_camera_are_asked_about(data):
+    of.normals(data / "rgb", data / "normals", blue=255)
+    (question,) = inspect(data).questions
+    assert question.values == ("opengl", "directx")
+    (found,) = inspect([data, question.answers[0]]).sets
+    assert found.splits.train.labels(0)[found.name]["normals"][0, 0, 2] < 0
+
+
+def test_unlabeled_test_images_are_no_pool(data):
+    of.photos(data / "train")
+    of.photos(data / "test", 4)
+    found = inspect(data)
+    assert [pool.place for pool in found.pools] == [data / "train"]
+    assert found.unused[data / "test"].startswith("its images are unlabeled")
+
+
+def test_tables_of_boxes_and_other_columns_are_named(data):
+    of.table(data / "a", header="file,xmin,xmax")
+    of.table(data / "b", header="file,sort,place")
+    found = inspect(data)
+    assert "boxes in CSV" in found.unused[data / "a/labels.csv"]
+    assert "sort, place" in found.unused[data / "b/labels.csv"]
+    (one,) = inspect([data, f"{data}/b/labels.csv:class=sort"]).sets
+    assert one.name == "b"
+
+
+def test_boxes_of_yolo_are_named(data):
+    for file in of.photos(data / "images/train"):
+        path = data / "labels/train" / f"{file[:-4]}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 0.5 0.5 0.25 1e-2\n")
+    found = inspect(data)
+    assert "convert them to COCO JSON" in found.unused[data / "labels/train"]
+    assert len(found.pools[0].source) == 10
+
+
+def test_folders_within_classes_are_a_question_of_meaning(data):
+    for name in ("elm", "fir", "oak"):
+        of.classes(data / name, names=("tree1", "tree2"))
+    found = inspect(data)
+    assert [one.name for one in found.sets] == ["elm", "fir", "oak"]
+    assert f"'{data}:kind=classes'" in str(found)
+    (one,) = inspect([f"{data}:kind=classes"]).sets
+    assert one.splits.train.label_spaces["data"].classes == ("elm", "fir", "oak")
+
+
+def test_scenes_of_their_own_are_one_set_by_hand(data):
+    for scene in ("scene1", "scene2", "scene3"):
+        of.depths(data / scene / "rgb", data / scene / "depth")
+    found = inspect([data, f"{data}:unit=millimeters"])
+    assert "scene2 and scene3 have labels of the same meaning" in "\n".join(found.warnings)
+
+
+def test_drawings_of_classes_are_no_label_maps(data):
+    for name in ("alpha", "beta", "gamma"):
+        for i in range(6):
+            of.save(data / name / f"{i}.png", np.eye(32, dtype=np.uint8)[i:] * 255)
+    (found,) = inspect(data).sets
+    assert found.found.form == "a folder per class" and found.counts == (12, 2, 4)
+
+
+def test_labels_within_the_folder_of_images_are_refused(data):
+    of.maps(data / "images", data / "images/masks")
+    found = inspect(data)
+    assert not found.sets and "move them beside" in found.unused[data / "images/masks"]
+
+
+def test_keypoints_beside_boxes_are_ignored(data):
+    of.coco(data)
+    content = json.loads((data / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = [1, 2, 2]
+    (data / "person_keypoints.json").write_text(json.dumps(content))
+    found = inspect(data)
+    assert len(found.sets) == 1
+    assert found.unused[data / "person_keypoints.json"] == "keypoints are ignored"
+
+
+def test_a_source_that_refuses_its_files_is_a_question(data):
+    of.maps(data / "street/images", data / "street/labels")
+    (data / "street/images/000.jpg").unlink()
+    (question,) = inspect(data).questions
+    assert "has no image" in question.text and question.values == ("skip",)
+    found = inspect([data, question.answers[0]])
+    assert not found.sets and not found.questions
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+
+def test_empty_and_absent_folders(data):
+    with pytest.raises(UserError, match="there is no folder"):
+        inspect(data)
+    data.mkdir()
+    with pytest.raises(UserError, match="no image was found"):
+        inspect(data)
+
+
+def test_nothing_is_overwritten(data, tmp_path):
+    of.classes(data)
+    path = tmp_path / "mine.py"
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"mine\.py exists"):
+        init([data], path)
+    assert path.read_text() == "mine"
+    with pytest.raises(UserError, match=r"expected the name of a \.py file"):
+        init([data], tmp_path / "mine.txt")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (":kind=clases", "did you mean 'classes'"),
+        (":knd=classes", "did you mean 'kind'"),
+        (":unit=miles", "meters per count"),
+        (":axes=opengl", "answers no question"),
+    ],
+)
+def test_an_answer_that_answers_nothing(answer, message, data):
+    of.classes(data / "trees")
+    with pytest.raises(UserError, match=message):
+        inspect(f"{data}{answer}")
+
+
+def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
+    of.classes(data)
+    (question,) = inspect([data, "tfds:eurosat"]).questions
+    assert "tfds build eurosat" in question.text
+    with pytest.raises(UserError, match="no dataset 'eurosatt'"):
+        inspect("tfds:eurosatt")
+
+
+def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
+    folder = tmp_path / "prepared"
+    public_datasets.cifar100(folder)
+    monkeypatch.setattr(constants, "DATA_DIR", str(folder))
+    found = inspect("tfds:cifar100")
+    assert [(one.name, one.counts) for one in found.sets] == [("cifar100", (11, 1, 6))]
+    recipe = made(found, tmp_path)
+    assert len(recipe.teachers[0].task.classes) == 100
+    (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
+    assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
+
+
+def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypatch):
+    of.classes(data)
+    monkeypatch.chdir(tmp_path)
+    init(["data"], "trees.py")
+    printed = capsys.readouterr()
+    assert "3 classes (elm, fir, oak)" in printed.out
+    assert "--experiment=trees.py" in printed.out and not printed.err
+    text = pathlib.Path("trees.py").read_text()
+    assert str(data) in text and "no split given" in text
