@@ -9,13 +9,8 @@ from typing import Any, ClassVar
 
 from must_keras.config.domain_gate import DomainGate, check_gate
 from must_keras.config.teachers import AnyPredictor, AnyTeacher
-from must_keras.data.examples import (
-    ReadableExamples,
-    check_label,
-    check_label_spaces,
-    check_labels_head,
-    untaught,
-)
+from must_keras.data.examples import ReadableExamples, untaught
+from must_keras.data.label_checks import check_label, check_label_spaces, check_labels_head
 from must_keras.data.sources import Source, pool_name, preflight_indices, without_keys
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect, not_allowed

@@ -3,26 +3,21 @@
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
-from numbers import Real
-from typing import Any
+from collections.abc import Iterable
 
 from must_keras import naming
 from must_keras.config.imported_labels import ImportedLabels
-from must_keras.config.self_labeled import SelfLabeled
+from must_keras.config.student import Student
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
-from must_keras.data.examples import check_sets
-from must_keras.data.ground_truth_share import check_share
+from must_keras.data.label_checks import check_sets
 from must_keras.data.sources import Source, check_not_empty, pool_name, unlisted
-from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
-from must_keras.training.initialization import FromScratch, Start
-from must_keras.training.loss_weights import ScalingRule, Weight, Weighting
+from must_keras.training.loss_weights import Weight
 from must_keras.training.network import BACKBONE, Network
 
 # With the kinds of teachers, which have a file of their own.
@@ -57,71 +52,6 @@ class Pool:
     def __post_init__(self) -> None:
         expect("a pool", self, source=Source, truth=Source | None)
         check_not_empty(self.source)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Student:
-    """One network with a head for every teacher's task.
-
-    Attributes:
-        training: its training config.
-        union: whether it also trains on the teachers' training sets, with their ground truth.
-        start: initialization of its weights.
-        weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
-        repeats: {source: how many times each of its images comes in an epoch}; once, where it is
-            not named, so that all images are equally likely.
-        strong_views: changes of the images without ground truth, for the student alone.
-        ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
-            0.999] (see data.ground_truth_share); None: all images are equally likely.
-        self_labeled: further tasks, whose labels are computed from the images; their heads take
-            part in the training alone.
-        drop_heads: probability, [0, 1), with which a head of an image is left out of the loss of a
-            step (see training.head_dropping).
-
-    Raises:
-        UserError: a value is of another type or range.
-
-    Example:
-        Student(training=training, weighting=Uniform())
-
-    """
-
-    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    union: bool = True
-    start: Start = dataclasses.field(default_factory=FromScratch)
-    weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
-    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    strong_views: StrongViews | None = None
-    ground_truth_share: float | None = None
-    self_labeled: tuple[SelfLabeled, ...] = ()
-    drop_heads: float = 0.0
-
-    def __post_init__(self) -> None:
-        where = "the student"
-        expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
-        expect(where, self, repeats=Mapping, strong_views=StrongViews | None, drop_heads=Real)
-        expect_each(where, self, self_labeled=SelfLabeled)
-        check_share(where, self.ground_truth_share)
-        if not 0.0 <= self.drop_heads < 1.0:
-            raise UserError.of(where, "drop_heads", self.drop_heads, "expected a number in [0, 1)")
-        for name, times in self.repeats.items():
-            if not isinstance(times, int) or times < 1:
-                problem = "expected a whole number of times, at least 1"
-                raise UserError.of(where, f"repeats[{name!r}]", times, problem)
-
-    def times(self, source: Source) -> int:
-        """Return how many times each image of a source comes in an epoch."""
-        return self.repeats.get(pool_name(source), 1)
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of its training that are in use; see stages.student.fit_heads."""
-        found = {
-            "self_labeled": [head.task for head in self.self_labeled],
-            "drop_heads": self.drop_heads,
-            "strong_views": self.strong_views,
-            "ground_truth_share": self.ground_truth_share,
-        }
-        return {name: value for name, value in found.items() if value}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

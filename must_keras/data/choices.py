@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.examples import LabeledExamples, check_labels_head
+from must_keras.data.examples import LabeledExamples
+from must_keras.data.label_checks import check_labels_head
 from must_keras.data.sources import Source, original_size
 from must_keras.errors import DataError, UserError, not_allowed, warn_once
 from must_keras.tasks.base import Task

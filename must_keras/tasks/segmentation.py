@@ -387,15 +387,9 @@ class Segmentation(pixel_maps.MapTask):
 
     kind: ClassVar[str] = "map"
     parts = (
-        Labels,
-        Head,
-        Predictions,
-        Records,
-        Metrics,
-        Visualization,
-        External,
+        Labels, Head, Predictions, Records, Metrics, Visualization, External,
         pixel_maps.MapMixtures,
-    )
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)
