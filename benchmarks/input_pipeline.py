@@ -12,6 +12,7 @@ of decoding's, and milliseconds an image by part.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pathlib
 import statistics
@@ -68,7 +69,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
                 for path in sorted(folder.glob("photos/*.jpg"))
             ]
         examples = LabeledExamples(source, [task])
-        reader = pipeline._Reader(examples, (task,))
+        read_one = functools.partial(pipeline._read, examples, (task,))
 
         def decode() -> None:
             for paths in files:
@@ -77,7 +78,7 @@ def measure(kind: str, changes: str, size: int) -> dict[str, Any]:
                         np.asarray(image.convert("RGB") if path.suffix == ".jpg" else image)
 
         def read(place: Any) -> Any:
-            return reader.read(place)
+            return read_one(place)
 
         def see(place: Any) -> Any:
             image, stored = read(place)
