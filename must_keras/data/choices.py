@@ -17,6 +17,7 @@ from must_keras.data.augmentation import Augmentation
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.label_checks import check_labels_head
 from must_keras.data.sources import Source, original_size
+from must_keras.data.sources.source import check_sources
 from must_keras.errors import DataError, UserError, not_allowed, warn_once
 from must_keras.tasks.base import Task
 from must_keras.tasks.chosen import Chosen
@@ -189,6 +190,7 @@ def fitted_detection(
     Example:
         fitted_detection(sets.train, name="fruit", size=128, rpn_channels=64)
     """
+    check_sources(f"head {name!r}", [source])
     known = [field.name for field in dataclasses.fields(Detection)]
     for field in fields:
         if field not in known:

@@ -178,6 +178,8 @@ def test_mistakes_are_named():
         fitted_detection(source, name="things", size=0)
     with pytest.raises(UserError, match="scale=0.0: expected a positive"):
         fitted_detection(source, name="things", size=64, scale=0.0)
+    with pytest.raises(UserError, match="head 'things': received 3: expected a source"):
+        fitted_detection(3, name="things", size=64)
     with pytest.raises(UserError, match="source 'given' labels things, not 'thing'"):
         fitted_detection(source, name="thing", size=64)
     with pytest.raises(UserError, match="does not fit head 'things'"):

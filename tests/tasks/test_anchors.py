@@ -1,6 +1,7 @@
 """Anchors that fit boxes: overlaps against the whole grid, and the choice against all options."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -71,13 +72,14 @@ def test_the_choice_is_the_best_of_all_combinations():
     table = {s: best_ious(boxes, Anchors((s,), RATIOS), size=size) for s in SCALES}
     means = {c: np.max([table[s] for s in c], axis=0).mean() for c in options}
     best = {n: max((c for c in options if len(c) == n), key=means.get) for n in (1, 2, 3)}
-    # A further scale has to be worth 0.03.
+    # A further scale has to be worth 0.03, and the largest of those within 0.01 is taken.
     number = 1
     while number < 3 and means[best[number + 1]] >= means[best[number]] + 0.03:
         number += 1
     assert number > 1
     scales, ratios = fit_anchors(boxes, size=size)
-    assert ratios == RATIOS and scales == best[number]
+    good = [c for c in options if len(c) == number and means[c] >= means[best[number]] - 0.01]
+    assert len(good) > 1 and ratios == RATIOS and scales == max(good, key=math.prod)
 
 
 def test_many_boxes_are_thinned_out_evenly():
