@@ -201,14 +201,13 @@ class Executor:
             return next(further, None)
 
     def _make_hidden(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
-        """Make the artifacts of hidden stages that a stage needs."""
+        """Make the hidden stages that a stage needs: of the groups that it makes, or all."""
         chosen = _selected(stage, run, only)
-        needed = {need.folder for artifact in chosen for need in artifact.needs}
+        needed = {need.stage for artifact in chosen for need in artifact.needs}
+        groups = [artifact.group for artifact in chosen]
         for hidden in self.stages:
-            artifacts = () if hidden.is_shown else hidden.artifacts(run)
-            found = [artifact for artifact in artifacts if artifact.folder in needed]
-            if found:
-                self._make_alone(hidden, run, found)
+            if not hidden.is_shown and hidden.name in needed:
+                self._make_alone(hidden, run, groups)
 
     def _plan_again(self, stage: Stage, run: Run, name: str) -> None:
         """Plan with what earlier and hidden stages found: inputs that were not known before.
@@ -225,7 +224,7 @@ class Executor:
 
     def _make_artifacts(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
         if not stage.by_all_workers:
-            self._on_chief(lambda: self._make_alone(stage, run, _selected(stage, run, only)))
+            self._on_chief(self._make_alone, stage, run, only)
             return
         found: dict[Artifact, bool] = {}
 
@@ -240,7 +239,8 @@ class Executor:
             self._make_pending(stage, run, artifacts, answers)
             wait_for_all()
 
-    def _make_alone(self, stage: Stage, run: Run, artifacts: Sequence[Artifact]) -> None:
+    def _make_alone(self, stage: Stage, run: Run, only: Sequence[str]) -> None:
+        artifacts = _selected(stage, run, only)
         self._make_pending(stage, run, artifacts, [_is_complete(one) for one in artifacts])
 
     def _make_pending(

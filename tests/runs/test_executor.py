@@ -115,7 +115,7 @@ class Pair(Fake):
         self._made[-1] = (self.name, *(artifact.name for artifact in pending))
 
 
-def test_of_a_hidden_stage_only_what_is_needed_is_made(recipe, tmp_path):
+def test_of_a_hidden_stage_only_the_selected_groups_are_made(recipe, tmp_path):
     made = []
     first = Pair("first", made)
     hidden = Pair("hidden", made, needs=(first,), is_shown=False)
