@@ -136,7 +136,8 @@ class MultiTaskModel(FittedModel):
         """Return each task's loss on this replica: {task name: scalar}.
 
         The sum over this replica's valid elements is divided by the number of valid elements in the
-        whole batch of all replicas.
+        whole batch of all replicas. Labels of self-labeled tasks must be among those of y: see
+        `targets`.
         """
         return self.losses_over(y, y_pred, self.valid_counts(y))
 
