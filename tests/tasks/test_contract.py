@@ -324,6 +324,12 @@ def test_quality_compares_two_labels(subject):
     assert np.isfinite(next(iter(quality.result().values())))
 
 
+def test_every_prediction_is_typed_for_users(subject):
+    typed = subject.task.predictions.typed(one(subject.outputs, 1), SIZE)
+    named = set(subject.outputs) - {"masks"}  # Pasted into the image when they are read.
+    assert named <= set(vars(typed)), vars(typed).keys()
+
+
 def test_every_label_and_prediction_has_a_picture(subject):
     image = np.full((*SIZE, 3), 90, np.uint8)
     pictures = [
