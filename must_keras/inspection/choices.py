@@ -15,7 +15,7 @@ _PASSES = 20
 TEACHER, STUDENT, TRANSFER = (200, 4000), (400, 16_000), (100, 2000)
 BATCH = 8
 # A box is found by an anchor of a similar side: within a factor of about sqrt(2).
-_OCTAVE = 2.0
+_OCTAVE, _LARGEST_SCALE = 2.0, 8.0
 # Widths of a detector for a CPU; the defaults of Detection are the paper's.
 CPU_DETECTOR = {
     "rpn_channels": 64, "num_candidates": 256, "num_regions": 32, "box_channels": 32,
@@ -55,13 +55,13 @@ def room_for_boxes(most: int) -> int:
     return max(16, 8 * math.ceil(1.25 * most / 8))
 
 
-def range_of_sides(sides: np.ndarray) -> tuple[float, float]:
-    """Return the sides in pixels between which the middle 80 % of all boxes are."""
-    low, high = np.quantile(sides, (0.1, 0.9))
+def range_of_sides(boxes: np.ndarray) -> tuple[float, float]:
+    """Return sqrt(area) between which the middle 80 % of boxes are, [N, 4] in pixels."""
+    low, high = np.quantile(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)), (0.1, 0.9))
     return float(low), float(high)
 
 
-def anchor_scales_for(sides: np.ndarray) -> tuple[float, ...]:
+def anchor_scales_for(boxes: np.ndarray, size: int) -> tuple[float, ...]:
     """Return the sides of square anchors in strides of their level.
 
     The level of the smallest stride has an anchor for the smaller boxes; levels double, so that
@@ -69,13 +69,16 @@ def anchor_scales_for(sides: np.ndarray) -> tuple[float, ...]:
     of one level vary.
 
     Args:
-        sides: sqrt(area) of the boxes in pixels of the network's input.
+        boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels of the network's input.
+        size: sides of the input in pixels.
     """
-    if not len(sides):
+    if not len(boxes):
         return (2.0,)
     stride = 2 ** int(LEVELS[0][1:])
-    low, high = range_of_sides(sides)
-    # Smaller anchors than a stride leave gaps between their neighbors.
-    scale = round(float(np.clip(low * math.sqrt(2) / stride, 1.0, 4.0)) * 4) / 4
+    low, high = range_of_sides(boxes)
+    # Smaller anchors than a stride leave gaps between their neighbors; larger ones than half of the
+    # input belong to higher levels.
+    largest = min(_LARGEST_SCALE, size / 2 / stride)
+    scale = round(float(np.clip(low * math.sqrt(2) / stride, 1.0, largest)) * 4) / 4
     spread = high / max(low, 1.0)
     return (scale,) if spread < _OCTAVE else (scale, round(scale * math.sqrt(2), 2))

@@ -20,8 +20,7 @@ class Contents:
 
     Attributes:
         sizes: [n, 2] (height, width) of the upright images in pixels.
-        box_shares: [b, 2] (height, width) of boxes in pixels of the original, ...
-        box_longest: [b] ... and the longer side of its image.
+        boxes: [b, 4] (ymin, xmin, ymax, xmax), relative to the longer side of their image.
         most_boxes: largest number of boxes of an image.
         has_masks: whether a box has a mask.
         num_read: images in the sample.
@@ -33,8 +32,7 @@ class Contents:
     """
 
     sizes: np.ndarray
-    box_shares: np.ndarray
-    box_longest: np.ndarray
+    boxes: np.ndarray
     most_boxes: int
     has_masks: bool
     num_read: int
@@ -45,7 +43,7 @@ class Contents:
     def of(cls, source: Source, head: str | None) -> "Contents":
         """Read images all over a source, and the labels of a head; None for images alone."""
         sizes: list[tuple[int, int]] = []
-        shares, longest, counts = [np.zeros((0, 2))], [np.zeros(0)], [0]
+        all_boxes, counts = [np.zeros((0, 4))], [0]
         has_masks, unlabeled, problems = False, 0, []
         indices = preflight_indices(source)
         decoded = set(indices[:: max(len(indices) // _MAX_DECODED, 1)])
@@ -59,14 +57,12 @@ class Contents:
             sizes.append(size)
             unlabeled += head is not None and head not in labels
             boxes = _boxes(labels.get(head or "", {}))
-            shares.append((boxes[:, 2:] - boxes[:, :2]) * size)
-            longest.append(np.full(len(boxes), max(size)))
+            all_boxes.append(boxes * (2 * size) / max(size))
             counts.append(len(boxes))
             has_masks |= bool(np.any(labels.get(head or "", {}).get("has_mask", False)))
         return cls(
             sizes=np.array(sizes, np.float64).reshape(-1, 2),
-            box_shares=np.concatenate(shares),
-            box_longest=np.concatenate(longest),
+            boxes=np.concatenate(all_boxes),
             most_boxes=max(counts),
             has_masks=has_masks,
             num_read=len(indices),
@@ -79,9 +75,9 @@ class Contents:
         """The median of the longer sides of the images in pixels; 0 where none could be read."""
         return int(np.median(self.sizes.max(axis=1))) if len(self.sizes) else 0
 
-    def box_sides(self, size: int) -> np.ndarray:
-        """Return sqrt(area) of the boxes in pixels, [b], of images that fit in `size` pixels."""
-        return np.sqrt(self.box_shares.prod(axis=1)) * size / np.maximum(self.box_longest, 1)
+    def boxes_at(self, size: int) -> np.ndarray:
+        """Return the boxes in pixels of a network's input of `size` pixels a side: [b, 4]."""
+        return self.boxes * size
 
 
 def _size(source: Source, index: int, *, decode: bool) -> tuple[int, int]:

@@ -239,12 +239,12 @@ def _with_downstream(sets: Sequence[InspectedSet], answers: Answers) -> list[Ins
         is_settled = any(one.name in downstream for one in same)
         if len(same) > 1 and free and not is_settled:
             downstream.add(min(free, key=lambda one: one.counts[0]).name)
-    if len(downstream) == len(sets):
-        downstream.clear()
-    return [
-        dataclasses.replace(one, is_downstream=one.name in downstream) if downstream else one
-        for one in sets
-    ]
+    if sets and len(downstream) == len(sets):
+        raise UserError(
+            f"use=transfer of every set ({', '.join(sorted(downstream))}) leaves none for a "
+            "teacher: a recipe needs one"
+        )
+    return [dataclasses.replace(one, is_downstream=one.name in downstream) for one in sets]
 
 
 def _doubts(sets: Sequence[InspectedSet], pools: Sequence[InspectedPool]) -> Iterator[str]:

@@ -84,7 +84,7 @@ class Boxes:
 
     def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
         room = choices.room_for_boxes(contents.most_boxes)
-        scales = choices.anchor_scales_for(contents.box_sides(size))
+        scales = choices.anchor_scales_for(contents.boxes_at(size), size)
         masks = {} if contents.has_masks else {"with_masks": False}
         values = {
             "anchor_scales": scales, "max_boxes": room, "max_stored": room, "max_detections": room,
@@ -98,10 +98,10 @@ class Boxes:
         return f"{masks} of {_classes(space)}, at most {contents.most_boxes} an image"
 
     def reasons(self, contents: Contents, size: int) -> str:
-        sides = contents.box_sides(size)
-        if not len(sides):
+        boxes = contents.boxes_at(size)
+        if not len(boxes):
             return ""
-        low, high = choices.range_of_sides(sides)
+        low, high = choices.range_of_sides(boxes)
         masks = "" if contents.has_masks else "; no box has a mask"
         return (
             f"At {size} px most boxes have sides of {low:.0f} to {high:.0f} px; an image has at "

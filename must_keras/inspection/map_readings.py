@@ -1,8 +1,9 @@
 """How the files of a folder are read as labels of pixels, one class for each kind of file."""
 
+import itertools
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from must_keras.data.sources import DepthMaps, LabelMaps, NormalMaps
 from must_keras.errors import UserError
 from must_keras.inspection.answers import Answers, Question
 from must_keras.inspection.found import Findings, FoundSet, part
-from must_keras.inspection.kinds import Depths, Kind, Maps, SurfaceNormals
+from must_keras.inspection.kinds import Depths, Maps, SurfaceNormals
 from must_keras.inspection.pixel_samples import Pixels, Sample
 
 _DEPTH = re.compile(r"depth|(?<![a-z])(dpt|range|distance)(?![a-z])")
@@ -111,7 +112,9 @@ class _Depth(_Reading):
             split: part(DepthMaps, images=one.images, depths=one.labels, depth_scale=scale)
             for split, one in parts.items()
         }
-        found.sets.append(_set(Depths(), "depth maps", self._place, sources))
+        found.sets.append(
+            FoundSet(kind=Depths(), form="depth maps", place=self._place, parts=sources)
+        )
 
     def _question(self) -> Question:
         median = self._sample.median
@@ -184,7 +187,9 @@ class _Normals(_Reading):
             split: part(NormalMaps, images=one.images, normals=one.labels, **more)
             for split, one in parts.items()
         }
-        found.sets.append(_set(SurfaceNormals(), "normal maps", self._place, sources))
+        found.sets.append(
+            FoundSet(kind=SurfaceNormals(), form="normal maps", place=self._place, parts=sources)
+        )
 
 
 class _ValueMap(_Reading):
@@ -201,15 +206,16 @@ class _ValueMap(_Reading):
 
     def add_to(self, found: Findings, parts: Mapping[str, Labels]) -> None:
         values = _distinct(parts)
-        more, remarks = _code_of_values(values, self._names(parts), self._place.name)
+        more, remarks = _code_of_values(values, _class_list(self._place))
         sources = {
             split: part(LabelMaps, images=one.images, maps=one.labels, **more)
             for split, one in parts.items()
         }
-        found.sets.append(_set(Maps(), "label maps", self._place, sources, remarks))
-
-    def _names(self, parts: Mapping[str, Labels]) -> tuple[str, ...]:
-        return _class_list(self._place) or ()
+        found.sets.append(
+            FoundSet(
+                kind=Maps(), form="label maps", place=self._place, parts=sources, remarks=remarks
+            )
+        )
 
 
 class _ColorMap(_Reading):
@@ -234,11 +240,19 @@ class _ColorMap(_Reading):
             split: part(LabelMaps, images=one.images, maps=one.labels, classes=names, colors=colors)
             for split, one in parts.items()
         }
-        found.sets.append(_set(Maps(), "color-coded label maps", self._place, sources, remarks))
+        found.sets.append(
+            FoundSet(
+                kind=Maps(),
+                form="color-coded label maps",
+                place=self._place,
+                parts=sources,
+                remarks=remarks,
+            )
+        )
 
 
 def _code_of_values(
-    values: list[int], names: tuple[str, ...], folder: str
+    values: list[int], names: tuple[str, ...]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return arguments of LabelMaps for the values of maps, and remarks."""
     if set(values) == {0, 255}:
@@ -273,25 +287,11 @@ def _distinct(parts: Mapping[str, Labels]) -> list[int]:
     return sorted(found)
 
 
-def _class_list(place: pathlib.Path) -> tuple[str, ...] | None:
-    for path in _lists(place):
+def _class_list(place: pathlib.Path) -> tuple[str, ...]:
+    """Return the names of classes in a text file beside label files, or ()."""
+    for folder, name in itertools.product((place, place.parent), _CLASS_LISTS):
         try:
-            return read_class_names(path)
+            return read_class_names(folder / name)
         except UserError:
             continue
-    return None
-
-
-def _lists(place: pathlib.Path) -> Iterator[pathlib.Path]:
-    for folder in (place, place.parent, place.parent.parent):
-        yield from (folder / name for name in _CLASS_LISTS if (folder / name).is_file())
-
-
-def _set(
-    kind: Kind,
-    form: str,
-    place: pathlib.Path,
-    parts: Mapping[str, Any],
-    remarks: tuple[str, ...] = (),
-) -> FoundSet:
-    return FoundSet(kind=kind, form=form, place=place, parts=parts, remarks=remarks)
+    return ()

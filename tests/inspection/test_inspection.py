@@ -385,6 +385,12 @@ def test_an_answer_that_answers_nothing(answer, message, data):
         inspect(f"{data}{answer}")
 
 
+def test_a_recipe_needs_a_teacher(data):
+    of.classes(data / "trees")
+    with pytest.raises(UserError, match="leaves none for a teacher"):
+        inspect(f"{data}:use=transfer")
+
+
 def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
     of.classes(data)
     (question,) = inspect([data, "tfds:eurosat"]).questions
