@@ -179,6 +179,8 @@ class CopyPaste(Mixing):
     to 2; here that is the augmentation's.
 
     Attributes:
+        probability: share of the examples that get objects, where the origins match; the default
+            costs at most about a tenth of the input's time.
         head: name of the head whose labels are boxes with masks.
 
     Reference: arXiv 2012.07177.
@@ -188,7 +190,7 @@ class CopyPaste(Mixing):
     """
 
     head: str
-    probability: float = 0.1
+    probability: float = 0.05
 
     def check(self, where: str, tasks: Sequence[Task]) -> None:
         if not any(task.name == self.head and task.mixtures.max_instances for task in tasks):
