@@ -134,7 +134,7 @@ def test_only_the_students_inputs_depend_on_it(folder):
     plain, weighted = runs(folder)
     inputs = student_stage.artifact(plain).inputs
     assert "weight_by_score" not in inputs
-    expected = inputs | {"weight_by_score": ["parts", "things"]}
+    expected = inputs | {"weight_by_score": {"parts": True, "things": True}}
     assert student_stage.artifact(weighted).inputs == expected
     for artifact in student_stage.artifact(weighted).needs:
         assert artifact.is_complete()
