@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import itertools
 import os
 import re
 import sys
@@ -82,6 +83,13 @@ class _Parser(argparse.ArgumentParser):
         names = (text for action in self._actions for text in action.option_strings)
         return [name.removeprefix("--") for name in names if name not in ("-h", "--help")]
 
+    def check_options(self, argv: Sequence[str]) -> None:
+        """Raise UserError where an option is unknown, whatever else is missing."""
+        for text in itertools.takewhile(lambda text: text != "--", argv):
+            name = text.partition("=")[0].removeprefix("--")
+            if text.startswith("--") and name not in (*self.options, "help"):
+                raise not_allowed(f"unknown option --{name}", name, self.options)
+
 
 def run_one_of(commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
     """Run the command that a command line names; return its exit status (see `run`).
@@ -114,15 +122,12 @@ def run_alone(command: Command, argv: Sequence[str] | None = None) -> int:
 
 def _run(parser: _Parser, command: Command, argv: Sequence[str]) -> int:
     def work() -> None:
+        parser.check_options(argv)
         given, surplus = parser.parse_known_args(argv)
-        for text in surplus:
-            if text.startswith("-"):
-                name = text.partition("=")[0].lstrip("-")
-                raise not_allowed(f"unknown option --{name}", name, parser.options)
-            raise UserError(f"unexpected argument {text!r}", value=text)
+        if surplus:
+            raise UserError(f"unexpected argument {surplus[0]!r}", value=surplus[0])
         command.main(given)
 
-    interruption.listen()
     return _status(work, parser.options)
 
 
@@ -132,7 +137,6 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     0: done. 2: a user's mistake. 3: data that failed a check. 75 and 130: interrupted by SIGTERM
     or the keyboard; the same command resumes. 1, with a traceback: a bug.
     """
-    interruption.listen()
 
     def checked(argv: list[str]) -> int:
         quiet = not flags.FLAGS["verbosity"].present
@@ -146,7 +150,8 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
     if quiet:
         logging.set_verbosity(logging.ERROR)  # TFDS logs every file.
     try:
-        work()
+        with interruption.listening():
+            work()
     except KeyboardInterrupt:
         return _end(130, f"interrupted; {_RESUME}")
     except (UserError, DataError) as error:
@@ -155,9 +160,6 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
     except interruption.Interrupted as error:
         return _end(75, f"interrupted: {error}; {_RESUME}")
     except Exception as error:
-        # TensorFlow's own code makes another exception of the one that SIGTERM raises within it.
-        if interruption.asked():
-            return _end(75, f"interrupted: SIGTERM; {_RESUME}")
         outside = _outside(error)
         if outside is None:
             raise

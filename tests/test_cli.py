@@ -85,15 +85,25 @@ def test_a_view_is_asked_of_a_recipe(name, asked):
 
 def test_a_folder_stands_for_the_recipe_that_it_records(asked, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"experiment": "scenes:seed=1", "seed": 1}))
-    assert command.run_one_of(cli.COMMANDS, ["status", str(tmp_path)]) == 0
-    assert asked == [("status", Request(experiment="scenes:seed=1", workdir=tmp_path))]
+    assert command.run_one_of(cli.COMMANDS, ["check", str(tmp_path)]) == 0
+    assert asked == [("check", Request(experiment="scenes:seed=1", workdir=tmp_path))]
 
 
 def test_a_recipe_that_a_folder_names_runs_only_where_it_is_trusted(asked, tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"experiment": "/a/mine.py:x=1"}))
-    assert command.run_one_of(cli.COMMANDS, ["status", str(tmp_path)]) == 2
+    assert command.run_one_of(cli.COMMANDS, ["check", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "/a/mine.py" in line and "set --trusted" in line and not asked
+    assert command.run_one_of(cli.COMMANDS, ["check", str(tmp_path), "--trusted"]) == 0
+    assert asked == [("check", Request(experiment="/a/mine.py:x=1", workdir=tmp_path))]
+
+
+def test_the_status_of_a_folder_is_read_as_data(asked, tmp_path, capsys):
+    recipe = {"teachers": [{"name": "boxes"}]}
+    run = {"experiment": "/a/mine.py:x=1", "recipe": recipe}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert command.run_one_of(cli.COMMANDS, ["status", str(tmp_path)]) == 0
+    assert "teachers/boxes" in capsys.readouterr().out and not asked
     assert command.run_one_of(cli.COMMANDS, ["status", str(tmp_path), "--trusted"]) == 0
     assert asked == [("status", Request(experiment="/a/mine.py:x=1", workdir=tmp_path))]
 

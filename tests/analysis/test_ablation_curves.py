@@ -4,12 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 from scipy import stats
 
-from must_keras import compare
+from must_keras import command, compare
 from must_keras.analysis import ablation
 from must_keras.errors import UserError
 
@@ -189,21 +187,17 @@ def test_the_command_draws_what_it_writes(tmp_path, capsys):
     folders = [
         finish(tmp_path / str(n), recipe(0, TEACHERS[:n]), values(0.3 + 0.1 * n)) for n in (1, 2)
     ]
-    flags.FLAGS.mark_as_parsed()
-    words = ["compare", *map(str, folders)]
-    with flagsaver.flagsaver(over="teachers", to=str(tmp_path / "c.json")):
-        compare.main(words)
-        assert "| teachers | metric | 1 | 2 |" in capsys.readouterr().out
-        found = json.loads((tmp_path / "c.json").read_text())
-        assert found["over"] == "teachers"
-        points = found["protocols"]["full-fpn-all"]["sets"]["a"]["starts"]["student"]
-        assert [point["values"] for point in points] == [{"0": 0.4}, {"0": 0.5}]
-        assert Image.open(tmp_path / "c.png").format == "PNG"
-        (tmp_path / "c.json").unlink()
-        with pytest.raises(UserError, match="c.png exists"):
-            compare.main(words)
-    with (
-        flagsaver.flagsaver(over="teachers", to=str(tmp_path / "d.png")),
-        pytest.raises(UserError, match="give a JSON file"),
-    ):
-        compare.main(words)
+    words = [*map(str, folders), "--over=teachers"]
+    path = tmp_path / "c.json"
+    assert command.run_alone(compare.COMMAND, [*words, f"--to={path}"]) == 0
+    assert "| teachers | metric | 1 | 2 |" in capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert found["over"] == "teachers"
+    points = found["protocols"]["full-fpn-all"]["sets"]["a"]["starts"]["student"]
+    assert [point["values"] for point in points] == [{"0": 0.4}, {"0": 0.5}]
+    assert Image.open(tmp_path / "c.png").format == "PNG"
+    path.unlink()
+    assert command.run_alone(compare.COMMAND, [*words, f"--to={path}"]) == 2
+    assert "c.png exists" in capsys.readouterr().err
+    assert command.run_alone(compare.COMMAND, [*words, f"--to={tmp_path / 'd.png'}"]) == 2
+    assert "give a JSON file" in capsys.readouterr().err
