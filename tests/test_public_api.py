@@ -21,14 +21,14 @@ from must_keras.runs.artifact import Artifact
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
-    "run", "open_run", "load_model", "inspect", "Run", "Model", "UserError", "DataError", "Interrupted",
+    "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
     "FromCheckpoint",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
     "NormalMaps", "ImagesOnly", "TfdsSource",
-    "Splits", "carve_validation", "split_by_fraction", "split_sequence",
+    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
 }  # fmt: skip
 
 
