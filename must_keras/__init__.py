@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         CocoJson, CsvClasses, DepthMaps, FolderPerClass, ImagesOnly, LabelMaps, NormalMaps, Source,
         TfdsSource, VocXml,
     )  # fmt: skip
-    from must_keras.data.splits import Splits, carve_validation, split_by_fraction, split_sequence
+    from must_keras.data.splits import (
+        Splits, carve_validation, split_by_fraction, split_by_lists, split_sequence,
+    )  # fmt: skip
     from must_keras.errors import DataError, UserError
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
-    from must_keras.inspection import inspect
+    from must_keras.inspection import inspect, write_recipe
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import ResNet
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
@@ -46,11 +48,13 @@ _MODULES = {
         "CocoJson", "CsvClasses", "DepthMaps", "FolderPerClass", "ImagesOnly", "LabelMaps",
         "NormalMaps", "Source", "TfdsSource", "VocXml",
     ),
-    "data.splits": ("Splits", "carve_validation", "split_by_fraction", "split_sequence"),
+    "data.splits": (
+        "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
+    ),
     "errors": ("DataError", "UserError"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
-    "inspection": ("inspect",),
+    "inspection": ("inspect", "write_recipe"),
     "interruption": ("Interrupted",),
     "modeling.backbone": ("ResNet",),
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation"),

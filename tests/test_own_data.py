@@ -152,9 +152,24 @@ def garden(home):
     return home / "garden.py"
 
 
+def test_the_shortest_recipe_is_one(home, monkeypatch):
+    monkeypatch.chdir(home)
+    (code,) = blocks("shortest")
+    pathlib.Path("shortest.py").write_text(code)
+    recipe = experiment.load("shortest.py", {"data": "garden"}, data_dir=None)
+    assert [(t.name, t.task.kind) for t in recipe.teachers] == [
+        ("fruit", "boxes"), ("species", "classes"),
+    ]  # fmt: skip
+    assert recipe.teacher("species").task.classes == ("elm", "fir", "oak")
+    assert [pool.source.name for pool in recipe.pools] == ["pile"]
+    lines = code.splitlines()
+    assert len(lines) <= 20 and [line for line in lines if "import" in line] == lines[:1]
+
+
 def commands() -> list[str]:
-    whole = PAGE.replace("\\\n", " ")
-    return re.findall(r"^    python (-m must_keras\.[^\n]*)", whole, re.MULTILINE)
+    """The commands of the page from the run on, without the program's name."""
+    whole = PAGE[PAGE.index("## 3. The run") :].replace("\\\n", " ")
+    return re.findall(r"^    must-keras ([^\n]*)", whole, re.MULTILINE)
 
 
 def test_the_recipe_is_one(garden, home, monkeypatch):
@@ -173,7 +188,8 @@ def test_the_commands_take_a_newcomer_to_a_report(garden, home):
             found = next((home / "runs").glob("garden-*")).relative_to(home)
             tiny = tiny.replace("runs/garden-<8 digits>", str(found))
         answer = subprocess.run(
-            [sys.executable, *tiny.split()], cwd=home, capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "must_keras.cli", *tiny.split()],
+            cwd=home, capture_output=True, text=True, check=False,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
         )  # fmt: skip
         assert answer.returncode == 0, f"{tiny}\n{answer.stderr[-3000:]}"

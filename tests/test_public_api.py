@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import must_keras as mk
-from fakes import tiny_run
+from fakes import arranged_folders, tiny_run
 from fakes.results import finish
 from must_keras import experiment
 from must_keras.arguments import as_text
@@ -21,14 +21,14 @@ from must_keras.runs.artifact import Artifact
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
-    "run", "open_run", "load_model", "inspect", "Run", "Model", "UserError", "DataError", "Interrupted",
+    "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
     "FromCheckpoint",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
     "NormalMaps", "ImagesOnly", "TfdsSource",
-    "Splits", "carve_validation", "split_by_fraction", "split_sequence",
+    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
 }  # fmt: skip
 
 
@@ -214,3 +214,22 @@ def test_from_folders_to_predictions(tmp_path):
     model = mk.load_model(tmp_path / "one" / "teachers" / "trees")
     assert model.keras_model.size == (32, 32)
     assert set(run.backbone().output) == {"C2", "C3", "C4", "C5"}
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_the_page(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "python_api.md").read_text()
+    (code,) = re.findall(r"```python folders\n(.*?)```", page, re.DOTALL)
+    assert len(list(filter(None, code.splitlines()))) <= 10
+    monkeypatch.chdir(tmp_path)
+    arranged_folders.coco(tmp_path / "garden/fruit")
+    arranged_folders.depths(tmp_path / "garden/depth/rgb", tmp_path / "garden/depth/depth")
+    arranged_folders.photos(tmp_path / "garden/pile", 4)
+    arranged_folders.photo(tmp_path / "photo.jpg")
+    # Every stage runs, and nothing is learned.
+    exec(
+        code.replace('"garden.py")\nprint', '"garden.py", teacher_steps=2, student_steps=2)\nprint')
+    )
+    assert "COCO JSON" in capsys.readouterr().out
+    assert set(mk.open_run(next((tmp_path / "runs").iterdir())).teachers) == {"fruit", "depth"}
+    assert (tmp_path / "photo.png").is_file()

@@ -167,6 +167,33 @@ def choose_scale(
     return Chosen(scale, "labels change with the image, or not at all")
 
 
+def choose_detection(
+    found: TrainingBoxes, num_classes: int, *, scale: float = 1.0, **fields: Any
+) -> dict[str, Chosen]:
+    """Return the fields of a detection task that follow from the training boxes, with reasons.
+
+    Args:
+        found: the training boxes.
+        num_classes: number of the task's classes.
+        scale: see `choose_anchors`.
+        fields: those that are given; they are left out.
+
+    Example:
+        choose_detection(found, 1)["max_boxes"].value  # 16
+    """
+    room = choose_max_boxes(found)
+    chosen: dict[str, Chosen] = {"max_boxes": room, "with_masks": choose_with_masks(found)}
+    if not {"anchor_scales", "anchor_ratios"} & fields.keys():
+        chosen |= _anchor_fields(choose_anchors(found, scale=scale))
+    # All of an image's objects can be stored and detected.
+    stored = max(Detection.max_stored, fields.get("max_boxes", room.value))
+    regions = fields.get("num_proposals", Detection.num_proposals) * num_classes
+    for field, value in {"max_stored": stored, "max_detections": min(stored, regions)}.items():
+        if value != getattr(Detection, field):
+            chosen[field] = Chosen(value, f"with room for {room.value} objects")
+    return {field: choice for field, choice in chosen.items() if field not in fields}
+
+
 def fitted_detection(
     source: Source, *, name: str, size: int, scale: float = 1.0, **fields: Any
 ) -> Detection:
@@ -198,23 +225,15 @@ def fitted_detection(
             raise not_allowed(what, field, known, key=field)
     classes = fields.get("classes", source.label_spaces[name].classes)
     found = read_boxes(source, Detection(name=name, classes=classes), size=size)
-    room = choose_max_boxes(found)
-    chosen: dict[str, Chosen] = {"max_boxes": room, "with_masks": choose_with_masks(found)}
-    if not {"anchor_scales", "anchor_ratios"} & fields.keys():
-        chosen |= _anchor_fields(choose_anchors(found, scale=scale))
-    # All of an image's objects can be stored and detected.
-    stored = max(Detection.max_stored, fields.get("max_boxes", room.value))
     proposals = fields.get("num_proposals", Detection.num_proposals)
-    regions, most = proposals * len(classes), int(found.counts.max(initial=0))
+    most = int(found.counts.max(initial=0))
     if most > proposals:
+        room = choose_max_boxes(found).value
         warn_once(
             f"head {name!r}: num_proposals={proposals} regions of an image cannot be those of "
-            f"{most} objects; num_proposals={room.value} can"
+            f"{most} objects; num_proposals={room} can"
         )
-    for field, value in {"max_stored": stored, "max_detections": min(stored, regions)}.items():
-        if value != getattr(Detection, field):
-            chosen[field] = Chosen(value, f"with room for {room.value} objects")
-    chosen = {field: choice for field, choice in chosen.items() if field not in fields}
+    chosen = choose_detection(found, len(classes), scale=scale, **fields)
     for field, choice in chosen.items():
         _tell(f"head {name!r}: {field}={choice.value!r}: {choice.reason}")
     values = {field: choice.value for field, choice in chosen.items()}

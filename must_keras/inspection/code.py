@@ -1,6 +1,7 @@
 """Calls that are both made and written: a value of a recipe, and the text that stands for it."""
 
 import dataclasses
+import inspect
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,9 @@ class Call:
         target: what is called; written by its name.
         arguments: keyword arguments; "**" unpacks a mapping.
         positional: what comes before them.
+        by: the class method that is called; "" for the target itself.
         then: a method without arguments, called on the result.
+        module: what imports the target; "" where it is a public name of must_keras.
 
     Example:
         call = Call(ImagesOnly, {"name": "photos", "root": pathlib.Path("garden/photos")})
@@ -47,13 +50,16 @@ class Call:
     target: Callable[..., Any]
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positional: Sequence[Any] = ()
+    by: str = ""
     then: str = ""
+    module: str = ""
 
     def evaluate(self) -> Any:
         """Return the result of the call."""
         named = {key: _evaluated(value) for key, value in self.arguments.items()}
         unpacked = named.pop("**", {})
-        found = self.target(*map(_evaluated, self.positional), **unpacked, **named)
+        function = getattr(self.target, self.by) if self.by else self.target
+        found = function(*map(_evaluated, self.positional), **unpacked, **named)
         return getattr(found, self.then)() if self.then else found
 
     def values(self, key: str) -> Iterator[Any]:
@@ -65,14 +71,30 @@ class Call:
             if isinstance(value, Call):
                 yield from value.values(key)
 
-    def targets(self) -> Iterator[Callable[..., Any]]:
-        """Yield everything that is called."""
-        yield self.target
+    @property
+    def name(self) -> str:
+        """What is called, as a recipe names it."""
+        prefix, method = "" if self.module else "mk.", f".{self.by}" if self.by else ""
+        return f"{prefix}{self.target.__name__}{method}"
+
+    def imports(self) -> Iterator[tuple[str, str]]:
+        """Yield (module, name) of what a recipe imports for the call and the calls within."""
+        if self.module:
+            yield self.module, self.name
         for value in (*self.positional, *self.arguments.values()):
-            values = value.values() if isinstance(value, Mapping) else (value,)
-            for one in values:
+            for one in value.values() if isinstance(value, Mapping) else (value,):
                 if isinstance(one, Call):
-                    yield from one.targets()
+                    yield from one.imports()
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The arguments that differ from the defaults of what is called."""
+        defaults = {n: p.default for n, p in inspect.signature(self.target).parameters.items()}
+        return {
+            name: value
+            for name, value in self.arguments.items()
+            if type(value) is not type(defaults.get(name)) or value != defaults[name]
+        }
 
 
 def _evaluated(value: Any) -> Any:
@@ -86,16 +108,14 @@ class Writer:
     """The text of values in a recipe's file, at most 100 characters a line.
 
     Attributes:
-        root: the folder, an absolute path, that the recipe's variable `root` stands for.
-        prefix: before every name of must_keras: "mk.", where that is what is imported.
+        root: the folder, an absolute path, that the recipe's variable `data` stands for.
         names: {tuple: the variable that has its value}.
 
     Example:
-        Writer(pathlib.Path("garden")).code(pathlib.Path("garden/depth"))  # 'root / "depth"'
+        Writer(pathlib.Path("garden")).code(pathlib.Path("garden/depth"))  # 'f"{data}/depth"'
     """
 
     root: pathlib.Path
-    prefix: str = ""
     names: Mapping[tuple[Any, ...], str] = dataclasses.field(default_factory=dict)
 
     def code(self, value: Any, *, indent: int = 0, before: int = 0, after: int = 1) -> str:
@@ -113,9 +133,9 @@ class Writer:
             return line
         if isinstance(value, Call):
             end = f").{value.then}()" if value.then else ")"
-            start = f"{self.prefix}{value.target.__name__}("
+            start = f"{value.name}("
             items = [("", item) for item in value.positional]
-            items += [_keyword(key, item) for key, item in value.arguments.items()]
+            items += [_keyword(key, item) for key, item in value.stated.items()]
         elif isinstance(value, Mapping):
             start, end = "{", "}"
             items = [(f"{_quoted(key)}: ", item) for key, item in value.items()]
@@ -148,11 +168,11 @@ class Writer:
             return value.text
         if isinstance(value, Call):
             items = [self._flat(item) for item in value.positional]
-            for key, item in value.arguments.items():
+            for key, item in value.stated.items():
                 start, _ = _keyword(key, item)
                 items.append(f"{start}{self._flat(item)}")
             then = f".{value.then}()" if value.then else ""
-            return f"{self.prefix}{value.target.__name__}({', '.join(items)}){then}"
+            return f"{value.name}({', '.join(items)}){then}"
         if isinstance(value, Mapping):
             pairs = (f"{_quoted(key)}: {self._flat(item)}" for key, item in value.items())
             return f"{{{', '.join(pairs)}}}"
@@ -164,7 +184,8 @@ class Writer:
             return f"({inner},)" if len(value) == 1 else f"({inner})"
         if isinstance(value, os.PathLike):
             below = pathlib.Path(os.path.abspath(value)).relative_to(self.root).as_posix()
-            return "root" if below == "." else f"root / {_quoted(below)}"
+            braced = below.replace("{", "{{").replace("}", "}}")
+            return "data" if below == "." else f"f{_quoted(f'{{data}}/{braced}')}"
         return _quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -24,7 +24,9 @@ def part(target: Callable[..., Any], **arguments: Any) -> Part:
     """
 
     def named(name: str, head: str, **more: Any) -> Call:
-        return Call(target, {"name": name, **arguments, "head": head, **more})
+        # By default labels are for the head of the source's name.
+        named_head = {} if head == name else {"head": head}
+        return Call(target, {"name": name, **arguments, **named_head, **more})
 
     return named
 

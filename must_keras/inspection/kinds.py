@@ -1,17 +1,25 @@
 """What a kind of labels means for a recipe: the task that learns it, with values from the data."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from must_keras.data.sources import LabelSpace
+from must_keras.data.choices import choose_detection, choose_max_boxes, read_boxes
+from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import listed
-from must_keras.inspection import choices
-from must_keras.inspection.code import Call, Text
 from must_keras.inspection.contents import Contents
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks.base import Task
+from must_keras.tasks.chosen import Chosen
 
-# Pixels that count towards a loss are every fourth one: a CPU's share of the paper's head.
-_MAPS = {"loss_stride": 4, "channels": 64, "num_convs": 2}
 _MAX_NAMES = 6
+# Widths for a CPU, as those of the recipe's network; the defaults of the tasks are the paper's.
+_CPU_MAPS = {"channels": 64, "num_convs": 2}
+_CPU_DETECTION = {
+    "rpn_channels": 64, "num_candidates": 256, "num_regions": 32, "box_channels": 32,
+    "box_units": 128, "mask_channels": 32,
+}  # fmt: skip
+_MIN_PROPOSALS = 64
+_THRESHOLD = Chosen(0.5, "pseudo labels with a lower score are dropped")
 
 
 class Kind(Protocol):
@@ -19,34 +27,29 @@ class Kind(Protocol):
 
     Attributes:
         noun: for tables: "boxes".
-        teacher: further arguments of its teacher.
-        keeps_scale: whether an enlarged image would contradict its labels.
+        task: the class of the task that learns them.
+        teacher: further arguments of its teacher, with reasons.
 
     Example:
-        Classes().task("species", Text("species.train..."), contents, 128)
+        Boxes().fields(source, "fruit", 256)["max_boxes"].reason
     """
 
     noun: str
-    teacher: ClassVar[dict[str, Any]]
-    keeps_scale: bool
+    task: type[Task]
+    teacher: ClassVar[Mapping[str, Chosen[Any]]]
 
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        """Return the call that makes the task.
+    def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
+        """Return fields of the task, beside those that the labels give, with reasons or "".
 
         Args:
-            name: of the head.
-            classes: names of its classes, as a recipe writes them.
-            contents: of its training set.
+            source: the training set.
+            head: of its labels.
             size: sides of the network's input in pixels.
         """
         ...
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         """Return what the labels are, for a person: "3 classes (elm, fir, oak)"."""
-        ...
-
-    def reasons(self, contents: Contents, size: int) -> str:
-        """Return why the task has the values that it has, a comment; "" where it has none."""
         ...
 
 
@@ -58,79 +61,59 @@ class Classes:
     """
 
     noun = "classes"
-    teacher: ClassVar[dict[str, Any]] = {}
-    keeps_scale = False
+    task = Classification
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {}
 
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        return Call(Classification, {"name": name, "classes": classes})
+    def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
+        return {}
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return _classes(space)
-
-    def reasons(self, contents: Contents, size: int) -> str:
-        return ""
 
 
 class Boxes:
     """Boxes, some of which may have masks.
 
     Example:
-        Boxes().task("fruit", classes, contents, 256)
+        Boxes().fields(source, "fruit", 256)["anchor_scales"].value
     """
 
     noun = "boxes"
-    teacher: ClassVar[dict[str, Any]] = {"threshold": 0.5}
-    keeps_scale = False
+    task = Detection
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {"threshold": _THRESHOLD}
 
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        room = choices.room_for_boxes(contents.most_boxes)
-        scales = choices.anchor_scales_for(contents.boxes_at(size), size)
-        masks = {} if contents.has_masks else {"with_masks": False}
-        values = {
-            "anchor_scales": scales, "max_boxes": room, "max_stored": room, "max_detections": room,
-            "num_proposals": max(64, 2 * room),
-        }  # fmt: skip
-        narrow = Text("CPU_DETECTOR", choices.CPU_DETECTOR)
-        return Call(Detection, {"name": name, "classes": classes} | values | masks | {"**": narrow})
+    def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
+        found = read_boxes(source, Detection.of(source, name=head), size=size)
+        # Half of the regions may be near-duplicates of others.
+        proposals = max(_MIN_PROPOSALS, 2 * choose_max_boxes(found).value)
+        narrow = _CPU_DETECTION | {"num_proposals": proposals}
+        num_classes = len(source.label_spaces[head].classes)
+        return choose_detection(found, num_classes, **narrow) | _unexplained(narrow)
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         masks = "boxes and masks" if contents.has_masks else "boxes"
         return f"{masks} of {_classes(space)}, at most {contents.most_boxes} an image"
 
-    def reasons(self, contents: Contents, size: int) -> str:
-        boxes = contents.boxes_at(size)
-        if not len(boxes):
-            return ""
-        low, high = choices.range_of_sides(boxes)
-        masks = "" if contents.has_masks else "; no box has a mask"
-        return (
-            f"At {size} px most boxes have sides of {low:.0f} to {high:.0f} px; an image has at "
-            f"most {contents.most_boxes}{masks}."
-        )
-
 
 class _Maps:
     """A number or more for every pixel."""
 
-    teacher: ClassVar[dict[str, Any]] = {}
-    keeps_scale = False
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {}
 
-    def reasons(self, contents: Contents, size: int) -> str:
-        return ""
+    def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
+        return _unexplained(_CPU_MAPS)
 
 
 class Maps(_Maps):
     """A class for every pixel.
 
     Example:
-        Maps().task("street", classes, contents, 256)
+        Maps().teacher["threshold"].value  # 0.5
     """
 
     noun = "maps"
-    teacher: ClassVar[dict[str, Any]] = {"threshold": 0.5}
-
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        return Call(Segmentation, {"name": name, "classes": classes, **_MAPS})
+    task = Segmentation
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {"threshold": _THRESHOLD}
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return f"maps of {_classes(space)}"
@@ -140,16 +123,14 @@ class Depths(_Maps):
     """Meters for every pixel.
 
     Example:
-        Depths().teacher  # {"loss_weight": 1.0}
+        Depths().teacher["loss_weight"].value  # 1.0
     """
 
     noun = "depth"
-    # The paper's rule has no weight for depth.
-    teacher: ClassVar[dict[str, Any]] = {"loss_weight": 1.0}
-    keeps_scale = True
-
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        return Call(Depth, {"name": name, **_MAPS})
+    task = Depth
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {
+        "loss_weight": Chosen(1.0, "the paper's rule has no weight for depth")
+    }
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return "depth in meters"
@@ -163,12 +144,15 @@ class SurfaceNormals(_Maps):
     """
 
     noun = "normals"
-
-    def task(self, name: str, classes: Text, contents: Contents, size: int) -> Call:
-        return Call(Normals, {"name": name, **_MAPS})
+    task = Normals
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return "surface normals"
+
+
+def _unexplained(values: Mapping[str, Any]) -> dict[str, Chosen[Any]]:
+    """Return values without reasons of their own: the recipe's network has the comment."""
+    return {field: Chosen(value, "") for field, value in values.items()}
 
 
 def _classes(space: LabelSpace) -> str:

@@ -13,6 +13,7 @@ from must_keras.data.names import as_read
 from must_keras.data.sources import DepthMaps, LabelMaps, NormalMaps
 from must_keras.errors import UserError
 from must_keras.inspection.answers import Answers, Question
+from must_keras.inspection.code import Text
 from must_keras.inspection.found import Findings, FoundSet, part
 from must_keras.inspection.kinds import Depths, Maps, SurfaceNormals
 from must_keras.inspection.pixel_samples import Pixels, Sample
@@ -108,8 +109,10 @@ class _Depth(_Reading):
         if scale is None:
             found.questions.append(self._question())
             return
+        # What a person states is written, a default too.
+        stated = Text(repr(scale), scale)
         sources = {
-            split: part(DepthMaps, images=one.images, depths=one.labels, depth_scale=scale)
+            split: part(DepthMaps, images=one.images, depths=one.labels, depth_scale=stated)
             for split, one in parts.items()
         }
         found.sets.append(

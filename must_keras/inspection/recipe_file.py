@@ -1,58 +1,44 @@
 """The recipe that an inspection is written as: a short file that is made to be edited."""
 
+import collections
 import contextlib
+import dataclasses
 import functools
-import importlib
 import io
 import keyword
 import os
 import pathlib
 import re
+import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from must_keras import experiment
-from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.config.recipe import Pool, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.sources import tfds_builder
+from must_keras.data.choices import choose_scale
 from must_keras.errors import Path, UserError
-from must_keras.inspection import choices
+from must_keras.inspection import budget
+from must_keras.inspection.answers import TFDS
 from must_keras.inspection.code import Call, Text, Writer
 from must_keras.inspection.inspection import InspectedPool, InspectedSet, Inspection, inspect
 from must_keras.modeling.backbone import ResNet
+from must_keras.tasks.chosen import Chosen
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
-from must_keras.training.optimizers import AdamW
 
-# Where a recipe imports names from.
-_HOMES = (
-    "must_keras.data.augmentation", "must_keras.data.sources", "must_keras.data.splits",
-    "must_keras.modeling.backbone", "must_keras.tasks", "must_keras.training.config",
-    "must_keras.training.network", "must_keras.training.optimizers", "must_keras.config.recipe",
-)  # fmt: skip
 # Variables of the written file.
 _OWN_NAMES = (
-    "data", "data_dir", "root", "size", "batch", "teacher_steps", "student_steps",
-    "transfer_steps", "training", "recipe", "pathlib", "CPU_DETECTOR",
+    "mk", "recipe", "data", "data_dir", "size", "teacher_steps", "student_steps", "transfer_steps",
+    "training", "metric",
 )  # fmt: skip
 _WIDTH = 100
-# Before names of must_keras: "mk." once `_imports` is "import must_keras as mk".
-_PREFIX = ""
 _NETWORK = Call(
-    Network, {"backbone": Text(f"{_PREFIX}ResNet.small()"), "size": Text("size"), "channels": 64}
+    Network, {"backbone": Call(ResNet, by="small"), "size": Text("size"), "channels": 64}
 )
-_TRAINING = Call(
-    TrainingConfig,
-    {
-        "steps": Text("steps"), "batch": Text("batch"), "learning_rate": 2e-3,
-        "optimizer": Call(AdamW),
-        "augmentation": Call(Augmentation, {"scale": Text("scale"), "brightness": 0.2}),
-    },
-)  # fmt: skip
-_STUDENT = Call(Student, {"training": Text("training(student_steps)")})
 
 
 def init(data: Sequence[Path], to: Path) -> None:
@@ -72,7 +58,7 @@ def init(data: Sequence[Path], to: Path) -> None:
     found = inspect(data)
     print(found)
     write_recipe(found, to)
-    print(f"\nwrote {to}; edit it, and run: python -m must_keras.main --experiment={to}")
+    print(f"\nwrote {to}; edit it, and run: must-keras run {shlex.quote(os.fspath(to))}")
 
 
 def write_recipe(inspection: Inspection, to: Path) -> None:
@@ -145,111 +131,130 @@ class _Recipe:
         everything = (*inspection.sets, *inspection.pools)
         names = [one.name for one in everything]
         self._variables = dict(zip(names, _variables(names), strict=True))
-        # Classes that a source is given are written once.
-        self._given: dict[tuple[str, ...], str] = {}
+        self._size = budget.choose_size([one.contents.long_side for one in everything])
+        self._learned = {one.name: _Learned.of(one, self._size.value) for one in inspection.sets}
+        # Classes that several sources are given are written once.
+        self._classes: dict[tuple[str, ...], str] = {}
         for one in inspection.sets:
-            for value in one.split.call.values("classes"):
-                self._given.setdefault(value, f"{self._variables[one.name]}_classes")
-        self._writer = Writer(self._root, _PREFIX, self._given)
-        self._long_sides = [one.contents.long_side for one in everything]
-        self._size = choices.input_size(self._long_sides)
+            for value, count in collections.Counter(one.split.call.values("classes")).items():
+                if count > 1:
+                    self._classes.setdefault(value, f"{self._variables[one.name]}_classes")
+        self._writer = Writer(self._root, self._classes)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the file; one may be several."""
         yield from self._head()
         yield from self._parameters()
-        yield "    root = pathlib.Path(data)"
         for one in self._found.sets:
             text = f"{self._shown(one.found.place)} ({one.found.form}): {one.labels}"
             yield from _comment(f"{text}; {one.split.reason}.", indent=1)
-            yield from self._classes(one)
-            yield self._assigned(one.name, one.split.call)
+            yield from self._shared_classes(one)
+            yield self._assigned(self._variables[one.name], one.split.call)
         for pool in self._found.pools:
             text = f"{self._shown(pool.place)}: {len(pool.source)} images without labels."
             yield from _comment(text, indent=1)
-            yield self._assigned(pool.name, pool.call)
-        yield from self._training()
+            yield self._assigned(self._variables[pool.name], pool.call)
+        yield from self._trainings()
         yield from self._returned()
 
     def _head(self) -> Iterator[str]:
-        run = f"python -m must_keras.main --experiment={self._name}.py"
-        short = ",".join(f"{name}=4" for name, _ in self._steps())
+        run = f"must-keras run {self._name}.py"
+        short = ",".join(f"{name}=4" for name in self._steps)
         yield f'"""One student for {self._heads()}: written by `must-keras init`, to be edited.'
         yield ""
         yield f"Run it: {run}"
         yield f"Try it: {run}:{short}"
         yield '"""'
         yield ""
-        yield "import pathlib"
-        yield ""
-        yield from _imports(self._targets())
-        if any(one.found.kind.noun == "boxes" for one in self._found.sets):
-            yield ""
-            yield "# Narrow enough for a CPU; leave it out for the widths of the paper."
-            yield f"CPU_DETECTOR = {self._writer.code(choices.CPU_DETECTOR, before=15, after=0)}"
+        yield "import must_keras as mk"
+        further = {found for one in self._found.sets for found in one.split.call.imports()}
+        yield from (f"from {module} import {name}" for module, name in sorted(further))
         yield ""
         yield ""
 
     def _parameters(self) -> Iterator[str]:
-        # Images may be smaller, or larger than a CPU trains on in minutes.
-        why = f"multiple of 32; images have up to {max(self._long_sides)} px, more costs more"
         yield "def recipe("
         yield "    *,"
-        yield f"    data: str = {self._writer.code(os.fspath(self._root))},"
-        if tfds_builder in self._targets():
+        if self._found.roots:
+            yield f"    data: str = {self._writer.code(os.fspath(self._root))},"
+        if any(str(one.found.place).startswith(TFDS) for one in self._found.sets):
             yield "    data_dir: str | None = None,"
-        yield f"    size: int = {self._size},  # {why}"
-        yield f"    batch: int = {choices.BATCH},"
-        for parameter, (steps, reason) in self._steps():
-            yield f"    {parameter}: int = {steps},  # {reason}"
-        yield f") -> {_PREFIX}Recipe:"
+        for parameter, (value, reason) in {"size": self._size, **self._steps}.items():
+            yield f"    {parameter}: int = {value},  # {reason}"
+        yield ") -> mk.Recipe:"
 
-    def _classes(self, one: InspectedSet) -> Iterator[str]:
+    def _shared_classes(self, one: InspectedSet) -> Iterator[str]:
         own = f"{self._variables[one.name]}_classes"
-        for value in dict.fromkeys(one.split.call.values("classes")):
-            if self._given[value] == own:
-                plain, before = Writer(self._root, _PREFIX), len(own) + 3
+        for value, variable in self._classes.items():
+            if variable == own:
+                plain, before = Writer(self._root), len(own) + 3
                 yield f"    {own} = {plain.code(value, indent=1, before=before, after=0)}"
 
-    def _assigned(self, name: str, call: Call) -> str:
-        start = f"{self._variables[name]} = "
+    def _assigned(self, variable: str, call: Call) -> str:
+        start = f"{variable} = "
         return f"    {start}{self._writer.code(call, indent=1, before=len(start), after=0)}"
 
-    def _training(self) -> Iterator[str]:
-        scale = "scale: tuple[float, float] = (0.8, 1.25)"
-        yield ""
-        yield f"    def training(steps: int, {scale}) -> {_PREFIX}TrainingConfig:"
-        yield f"        return {self._writer.code(_TRAINING, indent=2, before=7, after=0)}"
-        yield ""
+    def _trainings(self) -> Iterator[str]:
+        scales = {
+            _training_of(scale): scale
+            for scale in (self._learned[one.name].scale for one in self._teachers)
+        }
+        for variable, scale in sorted(scales.items(), reverse=True):
+            if scale.value != Augmentation.scale:
+                yield from _comment(f"{variable}: {scale.reason}.", indent=1)
+            yield self._assigned(variable, _training("teacher_steps", scale))
 
     def _returned(self) -> Iterator[str]:
         pools = tuple(map(self._pool, self._found.pools))
-        yield f"    return {_PREFIX}Recipe("
+        student = Call(
+            Student, {"training": Call(TrainingConfig, {"steps": Text("student_steps")})}
+        )
+        yield "    return mk.Recipe("
         yield f"        name={self._writer.code(self._name)},"
-        yield "        seed=0,"
+        yield "        # Narrow enough for a CPU, as the heads are; the defaults are the paper's."
         yield f"        network={self._writer.code(_NETWORK)},"
         yield "        teachers=("
         for one in self._teachers:
-            yield from self._item(one, self._teacher(one))
+            scale = self._learned[one.name].scale
+            more = {name: choice.value for name, choice in one.found.kind.teacher.items()}
+            training = Text(_training_of(scale))
+            yield from self._item(one, Teacher, training, one.found.kind.teacher, more)
         yield "        ),"
-        yield f"        pools={self._writer.code(pools, indent=2, before=6)},"
-        yield f"        student={self._writer.code(_STUDENT)},"
+        if pools:
+            yield f"        pools={self._writer.code(pools, indent=2, before=6)},"
+        yield f"        student={self._writer.code(student)},"
         if self._transfers:
             yield "        transfers=("
             for one in self._transfers:
-                yield from self._item(one, self._transfer(one))
+                # Of the same images the student has seen other labels.
+                seen = {"aligned": {"student": "images"}} if _files(one) & self._seen else {}
+                scale = self._learned[one.name].scale
+                changed = {"scale": scale} if scale.value != Augmentation.scale else {}
+                yield from self._item(
+                    one, Transfer, _training("transfer_steps", scale), changed, seen
+                )
             yield "        ),"
         else:
             yield from _comment(
                 "The student has seen every labeled set; one more would be a Transfer.", indent=2
             )
-            yield "        transfers=(),"
-        yield '        starts=("random", "student"),'
         yield "    )"
 
-    def _item(self, one: InspectedSet, call: Call) -> Iterator[str]:
-        reason = one.found.kind.reasons(one.contents, self._size)
-        yield from _comment(reason, indent=3) if reason else ()
+    def _item(
+        self,
+        one: InspectedSet,
+        target: type[Teacher] | type[Transfer],
+        training: Text | Call,
+        reasons: Mapping[str, Chosen[Any]],
+        more: Mapping[str, Any],
+    ) -> Iterator[str]:
+        """Yield the reasons of a teacher's or transfer's values, and the call that makes it."""
+        task = self._task(one)
+        fields = self._learned[one.name].fields
+        stated = {name: fields[name] for name in task.stated}
+        yield from _reasons(stated | reasons, indent=3)
+        sets = Text(self._variables[one.name])
+        call = Call(target, {"task": task, "sets": sets, "training": training, **more})
         yield f"            {self._writer.code(call, indent=3)},"
 
     def _shown(self, place: pathlib.Path) -> str:
@@ -265,38 +270,9 @@ class _Recipe:
         return Call(Pool, {"source": Text(self._variables[pool.name])})
 
     def _task(self, one: InspectedSet) -> Call:
-        variable = self._variables[one.name]
-        given = self._given.get(one.splits.train.label_spaces[one.name].classes)
-        classes = Text(given or f'{variable}.train.label_spaces["{one.name}"].classes')
-        return one.found.kind.task(one.name, classes, one.contents, self._size)
-
-    def _teacher(self, one: InspectedSet) -> Call:
-        # Meters do not grow with an image.
-        unscaled = ", scale=(1.0, 1.0)" if one.found.kind.keeps_scale else ""
-        return Call(
-            Teacher,
-            {
-                "name": one.name,
-                "task": self._task(one),
-                "sets": Text(self._variables[one.name]),
-                "training": Text(f"training(teacher_steps{unscaled})"),
-                **one.found.kind.teacher,
-            },
-        )
-
-    def _transfer(self, one: InspectedSet) -> Call:
-        # Of the same images the student has seen other labels.
-        seen = {"aligned": {"student": "images"}} if _files(one) & self._seen else {}
-        return Call(
-            Transfer,
-            {
-                "name": one.name,
-                "task": self._task(one),
-                "sets": Text(self._variables[one.name]),
-                "training": Text("training(transfer_steps)"),
-                **seen,
-            },
-        )
+        source = Text(f"{self._variables[one.name]}.train")
+        values = {name: choice.value for name, choice in self._learned[one.name].fields.items()}
+        return Call(one.found.kind.task, values, positional=(source,), by="of")
 
     @functools.cached_property
     def _seen(self) -> frozenset[pathlib.Path | None]:
@@ -306,47 +282,57 @@ class _Recipe:
         files = {source.file(index) for source in sources for index in range(len(source))}
         return frozenset(files - {None})
 
-    def _steps(self) -> Iterator[tuple[str, choices.Steps]]:
+    @functools.cached_property
+    def _steps(self) -> dict[str, Chosen[int]]:
         counts = [one.counts[0] for one in self._teachers]
         pools = [len(pool.source) for pool in self._found.pools]
-        yield "teacher_steps", choices.Steps.of(int(np.median(counts)), choices.TEACHER)
-        yield "student_steps", choices.Steps.of(sum(counts + pools), choices.STUDENT)
+        found = {
+            "teacher_steps": budget.choose_steps(int(np.median(counts)), budget.TEACHER),
+            "student_steps": budget.choose_steps(sum(counts + pools), budget.STUDENT),
+        }
         if self._transfers:
             usual = int(np.median([one.counts[0] for one in self._transfers]))
-            yield "transfer_steps", choices.Steps.of(usual, choices.TRANSFER)
+            found["transfer_steps"] = budget.choose_steps(usual, budget.TRANSFER)
+        return found
 
     def _heads(self) -> str:
         names = [one.name for one in self._teachers]
         return names[0] if len(names) == 1 else f"{len(names)} heads"
 
-    def _targets(self) -> set[Callable[..., Any]]:
-        """Return everything of must_keras that the file names."""
-        calls = [_NETWORK, _STUDENT, _TRAINING]
-        calls += [one.split.call for one in self._found.sets]
-        calls += [self._teacher(one) for one in self._teachers]
-        calls += [self._transfer(one) for one in self._transfers]
-        for pool in self._found.pools:
-            calls += [pool.call, self._pool(pool)]
-        return {Recipe, ResNet, *(target for call in calls for target in call.targets())}
+
+@dataclasses.dataclass(frozen=True)
+class _Learned:
+    """What is chosen for the training on a set: fields of its task, and the scale of its images."""
+
+    fields: dict[str, Chosen[Any]]
+    scale: Chosen[tuple[float, float]]
+
+    @classmethod
+    def of(cls, one: InspectedSet, size: int) -> "_Learned":
+        kind, source = one.found.kind, one.splits.train
+        scale = choose_scale(kind.task.of(source, name=one.name))
+        return cls(kind.fields(source, one.name, size), scale)
 
 
-def _imports(targets: Iterable[Callable[..., Any]]) -> Iterator[str]:
-    """Yield the lines that import what a recipe calls: one function, one place to change."""
-    by_home: dict[str, list[str]] = {}
-    for target in targets:
-        name = target.__name__
-        home = next(h for h in _HOMES if getattr(importlib.import_module(h), name, None) is target)
-        by_home.setdefault(home, []).append(name)
-    for home in sorted(by_home):
-        names = sorted(by_home[home], key=lambda name: (name[0].islower(), name))
-        line = f"from {home} import {', '.join(names)}"
-        if len(line) <= _WIDTH:
-            yield line
-        else:
-            inner = textwrap.wrap(", ".join(names), _WIDTH - 5)
-            yield f"from {home} import ("
-            yield from (f"    {text}" for text in inner)
-            yield ")"
+def _training_of(scale: Chosen[tuple[float, float]]) -> str:
+    """Return the variable with the training of teachers whose images have a scale."""
+    return "training" if scale.value == Augmentation.scale else "metric"
+
+
+def _training(steps: str, scale: Chosen[tuple[float, float]]) -> Call:
+    augmentation = Call(Augmentation, {"scale": scale.value})
+    changed = {"augmentation": augmentation} if augmentation.stated else {}
+    return Call(TrainingConfig, {"steps": Text(steps), **changed})
+
+
+def _reasons(choices: Mapping[str, Chosen[Any]], *, indent: int) -> Iterator[str]:
+    """Yield comments: the values that have a reason, and the reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, choice in choices.items():
+        by_reason.setdefault(choice.reason, []).append(name)
+    for reason, names in by_reason.items():
+        if reason:
+            yield from _comment(f"{', '.join(names)}: {reason}.", indent=indent)
 
 
 def _variables(names: Sequence[str]) -> list[str]:

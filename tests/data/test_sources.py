@@ -613,6 +613,25 @@ def test_no_head_means_no_truth(animals, street, coco, voc, tmp_path):
         assert source.image(0).ndim == 3 and source.image_id(0)
 
 
+def test_labels_are_for_the_head_of_the_sources_name(animals, street, coco, voc, tmp_path):
+    save(street / "maps" / "1.png", MAP)
+    images = {"name": "own", "images": street / "images"}
+    for source in (
+        FolderPerClass(name="own", root=animals),
+        read_coco(coco, tmp_path, head=""),
+        VocXml(name="own", root=voc, split="train"),
+        LabelMaps(maps=street / "maps", classes=("a",), **images),
+        DepthMaps(depths=street / "maps", **images),
+        NormalMaps(normals=street / "maps", **images),
+    ):
+        assert list(source.label_spaces) == [source.name]
+    named = FolderPerClass(name="own", root=animals, head="own")
+    assert FolderPerClass(name="own", root=animals).describe() == named.describe()
+    with pytest.raises(UserError, match="its head cannot be named 'my photos'") as error:
+        FolderPerClass(name="my photos", root=animals)
+    assert error.value.value == "my photos"
+
+
 def test_views_of_a_source(animals):
     whole = FolderPerClass(name="a", root=animals, head="animal")
     part = Subset(whole, [3, 0], name="part")

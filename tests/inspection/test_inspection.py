@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from must_keras.errors import UserError
 from must_keras.inspection import init, inspect, write_recipe
 from must_keras.runs import preflight
 from must_keras.runs.run import Run
+from must_keras.training.config import TrainingConfig
 
 
 def made(found, tmp_path):
@@ -407,8 +409,54 @@ def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
     assert [(one.name, one.counts) for one in found.sets] == [("cifar100", (11, 1, 6))]
     recipe = made(found, tmp_path)
     assert len(recipe.teachers[0].task.classes) == 100
+    text = (tmp_path / "written.py").read_text()
+    assert "from must_keras.data.sources import class_reading\n" in text
+    assert "data_dir: str | None = None" in text and "{data}" not in text
     (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
     assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
+
+
+def test_three_sets_are_a_short_recipe(data, tmp_path):
+    of.classes(data / "species")
+    of.coco(data / "fruit")
+    of.depths(data / "far/rgb", data / "far/depth")
+    of.photos(data / "pile")
+    recipe = made(inspect([data, f"{data}/far:unit=millimeters"]), tmp_path)
+    text = (tmp_path / "written.py").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    assert len(lines) <= 55, text
+    assert re.findall(r"^(?:import|from) .*", text, re.M) == ["import must_keras as mk"]
+    # Heads, names of teachers and everything that equals a default are left out.
+    for given in (
+        "head=",
+        "seed=",
+        "starts=",
+        "batch=",
+        "validation=0.1",
+        "with_masks",
+        "pools=()",
+    ):
+        assert given not in text, given
+    fruit = recipe.teacher("fruit").task
+    assert fruit.max_boxes == 16 and f"anchor_scales={fruit.anchor_scales}" in text
+    assert "# max_boxes: at most 1 objects are in one of " in text
+    far, species = recipe.teacher("far"), recipe.teacher("species")
+    assert far.training.augmentation.scale == (1.0, 1.0) and "depth_scale=0.001" in text
+    assert species.training == TrainingConfig(steps=200) and species.task.name == "species"
+
+
+def test_metric_depth_is_not_scaled_in_a_transfer_either(data, tmp_path):
+    of.depths(data / "far/rgb", data / "far/depth")
+    of.depths(data / "near/rgb", data / "near/depth")
+    recipe = made(inspect([data, f"{data}:unit=millimeters"]), tmp_path)
+    (transfer,) = recipe.transfers
+    assert transfer.training.augmentation.scale == (1.0, 1.0)
+
+
+def test_names_of_folders_are_text_and_no_code(data, tmp_path):
+    of.classes(data / 'it\'s {data} "now"')
+    recipe = made(inspect(data), tmp_path)
+    assert len(recipe.teachers[0].sets.train) == 12
 
 
 def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypatch):
@@ -417,6 +465,6 @@ def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypat
     init(["data"], "trees.py")
     printed = capsys.readouterr()
     assert "3 classes (elm, fir, oak)" in printed.out
-    assert "--experiment=trees.py" in printed.out and not printed.err
+    assert "must-keras run trees.py" in printed.out and not printed.err
     text = pathlib.Path("trees.py").read_text()
     assert str(data) in text and "no split given" in text

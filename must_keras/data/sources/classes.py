@@ -25,7 +25,7 @@ class _Classified(ImageFiles):
     Args:
         class_of: {file: index of its class}; other files are not labeled.
         classes: names in the order of the indices.
-        head: the head that the classes label; None for images alone.
+        head: the head that the classes label, "" or None: see `spaces`.
         arguments: see ImageFiles.
     """
 
@@ -39,7 +39,7 @@ class _Classified(ImageFiles):
         **arguments: Any,
     ):
         self._class_of = class_of
-        label_spaces = spaces(head, LabelSpace("classes", tuple(classes)))
+        label_spaces = spaces(head, LabelSpace("classes", tuple(classes)), name=arguments["name"])
         super().__init__(label_spaces=label_spaces, **arguments)
 
     def labels(self, index: int) -> dict[str, Stored]:
@@ -63,7 +63,7 @@ class FolderPerClass(_Classified):
     Args:
         name: of the source.
         root: the folder of the classes' folders.
-        head: the head that its classes label; None for images alone.
+        head: the head that its classes label; default: the source's name; None: images alone.
         classes: names in the order of the indices, folders or not; None: the folders, sorted. Give
             them where a set may lack a class that another split has.
         bits: bits that are used of pixels with more than 8; see images.read_image.
@@ -81,7 +81,7 @@ class FolderPerClass(_Classified):
         *,
         name: str,
         root: Path,
-        head: str | None,
+        head: str | None = "",
         classes: Sequence[str] | None = None,
         bits: int | None = None,
     ):
@@ -128,7 +128,7 @@ class CsvClasses(_Classified):
         name: of the source.
         images: the images' folder.
         csv_file: the table; a picture without a row is not labeled.
-        head: the head that the classes label; None for images alone.
+        head: the head that the classes label; default: the source's name; None: images alone.
         classes: names in the order of the indices; None: those in the file, sorted.
         file_column: names a picture by its path relative to `images`.
         class_column: names its class; empty: not labeled.
@@ -148,7 +148,7 @@ class CsvClasses(_Classified):
         name: str,
         images: Path,
         csv_file: Path,
-        head: str | None,
+        head: str | None = "",
         classes: Sequence[str] | None = None,
         file_column: str = "file",
         class_column: str = "class",

@@ -55,7 +55,7 @@ class CocoJson(BoxFiles):
         name: of the source.
         images: the folder of the images' "file_name".
         annotations: the JSON file; polygons and run lengths of both kinds.
-        head: the head that the boxes label; None for images alone.
+        head: the head that the boxes label; default: the source's name; None: images alone.
         results: a JSON list of {"image_id", "category_id", "bbox", "score"}, with "segmentation"
             as run lengths beside "bbox" or instead of it; it takes the place of the annotations
             of that file. An image without a result has no object.
@@ -78,7 +78,7 @@ class CocoJson(BoxFiles):
         name: str,
         images: Path,
         annotations: Path,
-        head: str | None,
+        head: str | None = "",
         results: Path | None = None,
         bits: int | None = None,
     ):
@@ -104,7 +104,7 @@ class CocoJson(BoxFiles):
             found = _results(self._of_boxes)
         self._read_objects(found, places, categories)
         self.has_scores = head is not None and bool(np.any(self._scores != 1.0))
-        label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
+        label_spaces = spaces(head, LabelSpace("boxes", categories.classes), name=name)
         super().__init__(name=name, root=root, files=files, bits=bits, label_spaces=label_spaces)
 
     def _read_objects(

@@ -55,7 +55,7 @@ class CocoPanoptic(ImageFiles):
         images: the folder of the images' "file_name": train2017.
         maps: the folder of the annotations' "file_name": panoptic_train2017, unpacked.
         annotations: the JSON file: panoptic_train2017.json.
-        head: the head that the maps label; None for images alone.
+        head: the head that the maps label; default: the source's name; None: images alone.
 
     Raises:
         UserError: a file is not readable, does not fit the others, or has more than 255 classes.
@@ -65,7 +65,9 @@ class CocoPanoptic(ImageFiles):
                      annotations="panoptic_train2017.json", head="segments")
     """
 
-    def __init__(self, *, name: str, images: Path, maps: Path, annotations: Path, head: str | None):
+    def __init__(
+        self, *, name: str, images: Path, maps: Path, annotations: Path, head: str | None = ""
+    ):
         root, self._maps = existing_folder(images), existing_folder(maps)
         self._path = pathlib.Path(annotations)
         pictures = _pictures(self._path, root)
@@ -83,7 +85,7 @@ class CocoPanoptic(ImageFiles):
             _take_segments(picture, entry, indices)
         self._pictures = list(pictures.values())
         files = [picture.file for picture in self._pictures]
-        label_spaces = spaces(head, LabelSpace("map", categories.classes))
+        label_spaces = spaces(head, LabelSpace("map", categories.classes), name=name)
         super().__init__(name=name, root=root, files=files, label_spaces=label_spaces)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path] | None:
@@ -176,7 +178,7 @@ class Objects365(BoxFiles):
         name: of the source.
         images: the folder of the patches.
         annotations: the JSON file.
-        head: the head that the boxes label; None for images alone.
+        head: the head that the boxes label; default: the source's name; None: images alone.
 
     Attributes:
         num_absent: images of the file that are not in the folder.
@@ -190,7 +192,7 @@ class Objects365(BoxFiles):
                    head="objects")
     """
 
-    def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None):
+    def __init__(self, *, name: str, images: Path, annotations: Path, head: str | None = ""):
         root, self._path = existing_folder(images), pathlib.Path(annotations)
         ids, written, sizes = array.array("q"), [], []
         # Millions of images have a few thousand sizes: each is kept once.
@@ -226,7 +228,7 @@ class Objects365(BoxFiles):
         self._sizes = [sizes[i] or upright_size(root / files[i]) for i in kept]
         places = dict.fromkeys(ids, -1) | {ids[i]: place for place, i in enumerate(kept)}
         self._read_boxes(places, categories.indices, [written[i] for i in kept])
-        label_spaces = spaces(head, LabelSpace("boxes", categories.classes))
+        label_spaces = spaces(head, LabelSpace("boxes", categories.classes), name=name)
         super().__init__(name=name, root=root, files=image_files, label_spaces=label_spaces)
 
     def _read_boxes(

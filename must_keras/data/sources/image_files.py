@@ -309,7 +309,7 @@ class PairedFolders(ImageFiles):
         name: of the source.
         images: the images' folder.
         labels: the labels' folder.
-        head: the head that they label; None for images alone.
+        head: the head that they label; default: the source's name; None: images alone.
         space: the label space.
         bits: see images.read_image.
 
@@ -338,14 +338,18 @@ class PairedFolders(ImageFiles):
         name: str,
         images: Path,
         labels: Path,
-        head: str | None,
+        head: str | None = "",
         space: LabelSpace,
         bits: int | None = None,
     ):
         root, self._label_folder = folders.existing_folder(images), folders.existing_folder(labels)
         files = folders.picture_files(root)
         super().__init__(
-            name=name, root=root, files=files, label_spaces=spaces(head, space), bits=bits
+            name=name,
+            root=root,
+            files=files,
+            label_spaces=spaces(head, space, name=name),
+            bits=bits,
         )
         label_files = folders.picture_files(labels, self.label_suffixes)
         label_names = by_stem(self._label_folder, label_files)

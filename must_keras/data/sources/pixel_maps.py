@@ -29,7 +29,7 @@ class LabelMaps(PairedFolders):
         name: of the source.
         images: the images' folder.
         maps: the maps' folder; an image without a map is not labeled.
-        head: the head that the maps label; None for images alone.
+        head: the head that the maps label; default: the source's name; None: images alone.
         classes: names, at most 255.
         values: the value of each class in the files, in the order of `classes`; None: 0, 1, ...
         ignore: additional values, of pixels that nobody labeled; 255 is one unless it is a class.
@@ -54,7 +54,7 @@ class LabelMaps(PairedFolders):
         name: str,
         images: Path,
         maps: Path,
-        head: str | None,
+        head: str | None = "",
         classes: Sequence[str],
         values: Sequence[int] | None = None,
         ignore: Sequence[int] = (),
@@ -99,7 +99,7 @@ class DepthMaps(PairedFolders):
         name: of the source.
         images: the images' folder.
         depths: the depths' folder; an image without a depth is not labeled.
-        head: the head that they label, in meters; None for images alone.
+        head: the head that they label, in meters; default: the source's name; None: images alone.
         depth_scale: meters per count: 0.001 where the files count millimeters; 1 / 5000 in TUM's,
             1 / 256 in KITTI's; 1 where floats are meters.
         unknown: numbers, as in the files, that stand for unknown besides those that are not finite
@@ -124,7 +124,7 @@ class DepthMaps(PairedFolders):
         name: str,
         images: Path,
         depths: Path,
-        head: str | None,
+        head: str | None = "",
         depth_scale: float = 0.001,
         unknown: Sequence[float] | None = None,
         bits: int | None = None,
@@ -187,7 +187,7 @@ class NormalMaps(PairedFolders):
         name: of the source.
         images: the images' folder.
         normals: the normals' folder; an image without normals is not labeled.
-        head: the head that they label; None for images alone.
+        head: the head that they label; default: the source's name; None: images alone.
         axes: of the files: "camera"; "opengl", with Y up and Z towards the camera, in which most
             pixels are light blue; "directx", with Y down and Z towards the camera.
         unknown: additional (R, G, B) that stand for unknown.
@@ -209,7 +209,7 @@ class NormalMaps(PairedFolders):
         name: str,
         images: Path,
         normals: Path,
-        head: str | None,
+        head: str | None = "",
         axes: Axes = "camera",
         unknown: Sequence[Color] = (),
         bits: int | None = None,

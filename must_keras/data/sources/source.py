@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from must_keras import naming
 from must_keras.data import names
 from must_keras.data.io.images import upright_size
 from must_keras.errors import UserError, listed, nearest
@@ -90,11 +91,22 @@ def unknown_head(name: str, heads: Collection[str], head: str) -> str:
     return f"{text}; {nearest(head, tuple(heads))}" if heads else text
 
 
-def spaces(head: str | None, space: LabelSpace) -> dict[str, LabelSpace]:
-    """Return the label spaces of a source whose labels are for one head, or None for no head."""
+def spaces(head: str | None, space: LabelSpace, *, name: str) -> dict[str, LabelSpace]:
+    """Return the label spaces of a source whose labels are for one head.
+
+    Args:
+        head: its name, "" for the source's own; None for no head.
+        space: of the labels.
+        name: of the source.
+
+    Raises:
+        UserError: the source's name cannot be that of a head.
+    """
     if head is not None and not isinstance(head, str):
         raise UserError.of("", "head", head, "expected the name of a head, or None")
-    return {} if head is None else {head: space}
+    if head == "":
+        naming.check_head(name, f"source {name!r}: without head=...", "its head")
+    return {} if head is None else {head or name: space}
 
 
 def common_spaces(sources: Sequence["Source"]) -> dict[str, LabelSpace]:

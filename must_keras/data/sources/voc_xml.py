@@ -54,7 +54,7 @@ class VocXml(BoxFiles):
         root: the folder.
         split: the file in ImageSets/Main without its suffix: "train"; images are in its order.
             None: every annotated image, sorted.
-        head: the head that the boxes label; None for images alone.
+        head: the head that the boxes label; default: the source's name; None: images alone.
         classes: names in the order of the indices; None: all that the annotations of any split
             name, sorted.
         bits: bits that are used of pixels with more than 8; see images.read_image.
@@ -75,7 +75,7 @@ class VocXml(BoxFiles):
         name: str,
         root: Path,
         split: str | None,
-        head: str | None,
+        head: str | None = "",
         classes: Sequence[str] | None = None,
         bits: int | None = None,
     ):
@@ -128,7 +128,7 @@ class VocXml(BoxFiles):
                 notes.add(_OTHER_IMAGE, f"{xml}: <filename> is {written!r}")
         self._table.sort()
         notes.warn(self._folder)
-        label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)))
+        label_spaces = spaces(head, LabelSpace("boxes", tuple(classes)), name=name)
         super().__init__(name=name, root=images, files=files, label_spaces=label_spaces, bits=bits)
 
     def stated_size(self, index: int) -> tuple[tuple[int, int], pathlib.Path]:
