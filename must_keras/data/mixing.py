@@ -1,8 +1,8 @@
 """Mixing of two examples: one seen through its view, a partner through the partner's own.
 
-Every example has a partner, another example of the same stream: a function of seed and position, as
-the example itself. It is read where a number from the example's key selects a mixing, so that the
-cost is proportional to the probability.
+Every example has a partner, at the same position of the same order with another seed: with a share
+of ground truth both have it, or neither has. The partner is read where a number from the example's
+key selects a mixing, so that the cost is proportional to the probability.
 
 A mixing changes the image within its picture, and labels. Padding stays padding. How labels are
 combined depends on what they mean: see tasks/mixtures.py.
