@@ -260,18 +260,20 @@ def mixer(mixings: Sequence[Mixing], examples: Any, tasks: Sequence[Task]) -> pi
         one: Example, see_other: Callable[[], Example], key: Tensor, indices: tuple[Tensor, Tensor]
     ) -> Example:
         number = sampling.uniform(key[None], 1, purpose=_CHOICE)[0, 0]
-        mixed, low = one, 0.0
+        is_chosen, low = [], 0.0
         for mixing in mixings:
             high = low + mixing.probability
             fits = functools.partial(mixing.fits, examples, *indices)
-            chosen = tf.cond((number >= low) & (number < high), fits, lambda: tf.constant(False))
-            mixed = tf.cond(
-                chosen,
-                lambda way=mixing: way.mix(one, see_other(), tasks, key),
-                lambda found=mixed: found,
-            )
+            is_in = (number >= low) & (number < high)
+            is_chosen.append(tf.cond(is_in, fits, lambda: tf.constant(False)))
             low = high
-        return mixed
+
+        def mixed() -> Example:
+            other = see_other()
+            ways = [functools.partial(m.mix, one, other, tasks, key) for m in mixings]
+            return tf.switch_case(tf.argmax(is_chosen, output_type=tf.int32), ways)
+
+        return tf.cond(tf.reduce_any(is_chosen), mixed, lambda: one)
 
     return mix
 
