@@ -72,8 +72,8 @@ class Student:
     def on_ground_truth(self, training: TrainingConfig) -> Self:
         """Return how a network that learns from ground truth alone is trained to compare with it.
 
-        It has the student's initialization and weighting, and none of the other options, which
-        are about pseudo labels or about the student alone.
+        It has the student's initialization and weighting, and none of the other options: those of
+        pseudo labels have no meaning there, and the rest is the student's alone.
 
         Args:
             training: its training config.

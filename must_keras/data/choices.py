@@ -19,6 +19,7 @@ from must_keras.data.label_checks import check_labels_head
 from must_keras.data.sources import Source, original_size
 from must_keras.data.sources.source import check_sources
 from must_keras.errors import DataError, UserError, not_allowed, warn_once
+from must_keras.log import LOG
 from must_keras.tasks.base import Task
 from must_keras.tasks.chosen import Chosen
 from must_keras.tasks.detection import Detection
@@ -175,7 +176,7 @@ def fitted_detection(
     Chosen are, where `fields` does not name them: the classes of the source, anchor_scales and
     anchor_ratios (`choose_anchors`), max_boxes (`choose_max_boxes`), with_masks
     (`choose_with_masks`), and max_stored and max_detections: at least their defaults, and
-    max_boxes. What was chosen is printed on stderr, each with its reason.
+    max_boxes. What was chosen is logged, each with its reason.
 
     Args:
         source: the training set; at most 2,000 of its labels are read, evenly spread.
@@ -216,7 +217,7 @@ def fitted_detection(
             chosen[field] = Chosen(value, f"with room for {room.value} objects")
     chosen = {field: choice for field, choice in chosen.items() if field not in fields}
     for field, choice in chosen.items():
-        _tell(f"head {name!r}: {field}={choice.value!r}: {choice.reason}")
+        _report(f"head {name!r}: {field}={choice.value!r}: {choice.reason}")
     values = {field: choice.value for field, choice in chosen.items()}
     return Detection(**{"name": name, "classes": classes} | values | fields)
 
@@ -232,6 +233,6 @@ def _anchor_fields(choice: Chosen[Anchors | None]) -> dict[str, Chosen]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _tell(message: str) -> None:
-    """Print what was chosen on stderr, only once in a process."""
-    print(message, file=sys.stderr)
+def _report(message: str) -> None:
+    """Log what was chosen, once in a process; on stderr, beside the output of any command."""
+    LOG.warning(message)

@@ -172,6 +172,7 @@ def caught(run):
     recipe, images = run.recipe, training_set.of_student(run)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr(student_stage, "fit", fit)
+        patch.setattr(student_stage, "_NUM_COUNTED_EXAMPLES", 20)
         student_stage.fit_heads(
             run, run.student, images, recipe.student, teachers=recipe.teachers, title="student"
         )
@@ -183,10 +184,15 @@ def batch(caught):
     return caught[1].batch_of(0)
 
 
-def test_batches_have_the_share_and_all_labels(run, caught, batch):
-    (model, feed), (_, y) = caught, batch
+def test_the_model_has_all_heads_and_the_input_the_share(caught):
+    model, feed = caught
     assert list(model.heads) == ["kind", "things", "parts", "seen"]
+    assert set(model.task_weights) == set(model.heads) and model.learned_weights is not None
     assert sum(name.startswith("painted/") for name in feed.ids_of(0)) == 2, "a quarter"
+
+
+def test_batches_have_all_labels(run, batch):
+    _, y = batch
     for task in training_set.of_student(run).tasks:
         label, spec = y["labels"][task.name], task.labels.spec(SIZE)
         assert {k: (v.shape, v.dtype.name) for k, v in label.items()} == {
@@ -194,7 +200,6 @@ def test_batches_have_the_share_and_all_labels(run, caught, batch):
         }
 
 
-@pytest.mark.slow
 def test_a_step_is_finite_and_is_replayed_as_it_was(caught, batch, tmp_path):
     (model, feed), (x, y) = caught, batch
     targets = model.training_targets(x, y)
