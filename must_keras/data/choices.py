@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import sys
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from must_keras.data.sources.source import check_sources
 from must_keras.errors import DataError, UserError, not_allowed, warn_once
 from must_keras.log import LOG
 from must_keras.tasks.base import Task
-from must_keras.tasks.chosen import Chosen
 from must_keras.tasks.detection import Detection
 from must_keras.tasks.detection.anchors import Anchors, best_ious, evenly, fit_anchors
 from must_keras.tasks.summaries import Framing
@@ -32,6 +31,23 @@ MAX_IMAGES = 2000
 _HEADROOM, _ROOM_STEP = 1.25, 8
 _MIN_ROOM, _MAX_ROOM = 16, 512
 _UNSCALED = (1.0, 1.0)
+
+Value = TypeVar("Value")
+
+
+class Chosen(NamedTuple, Generic[Value]):
+    """A value that was chosen from data, with the reason.
+
+    Attributes:
+        value: for a field of a recipe.
+        reason: one line for a log, or a comment beside the value.
+
+    Example:
+        Chosen(16, "the largest number of objects is 5").value  # 16
+    """
+
+    value: Value
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class Mixing(abc.ABC):
 
     @abc.abstractmethod
     def check(self, where: str, tasks: Sequence[Task]) -> None:
-        """Raise UserError where none of the heads can learn from mixed images.
+        """Raise UserError where no head can learn from mixed images, or one from no image at all.
 
         Args:
             where: what is trained, for the message.
@@ -96,8 +96,13 @@ class CutMix(Mixing):
     """
 
     def check(self, where: str, tasks: Sequence[Task]) -> None:
-        if not any(task.mixtures.pastes for task in tasks):
+        unlabeled = [task for task in tasks if not task.mixtures.pastes]
+        if len(unlabeled) == len(tasks):
             raise _no_head(where, self, "a label for every pixel", tasks)
+        if unlabeled and self.probability == 1.0:
+            problem = f"leaves no label to {_named(unlabeled)}: choose a lower probability"
+            message = f"{where}: mixing: CutMix(probability=1.0) {problem}"
+            raise UserError(message, key="mixing", value=self)
 
     def mix(self, one: Example, other: Example, tasks: Sequence[Task], key: Tensor) -> Example:
         numbers = sampling.uniform(key[None], 3, purpose=_RECTANGLE)[0]
@@ -333,6 +338,10 @@ def _is_labeled(task: Task, label: Tensors) -> Tensor:
 
 def _no_head(where: str, mixing: Mixing, needed: str, tasks: Sequence[Task]) -> UserError:
     """Return the error for a mixing from which no head can learn."""
-    heads = ", ".join(f"{task.name} ({task.kind})" for task in tasks) or "none"
-    message = f"{where}: mixing: {type(mixing).__name__} needs a head with {needed}; heads: {heads}"
+    name, heads = type(mixing).__name__, _named(tasks) or "none"
+    message = f"{where}: mixing: {name} needs a head with {needed}; heads: {heads}"
     return UserError(message, key="mixing", value=mixing)
+
+
+def _named(tasks: Sequence[Task]) -> str:
+    return ", ".join(f"{task.name} ({task.kind})" for task in tasks)

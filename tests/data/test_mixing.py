@@ -274,6 +274,10 @@ def test_a_training_depends_on_mixing_where_there_is_any():
             "teacher 'x': mixing: CutMix needs a head with a label for every pixel; heads: kind",
         ),
         (
+            lambda: training(mixing=(CutMix(probability=1.0),)).check_heads("it", [KIND, PARTS]),
+            r"it: mixing: CutMix\(probability=1.0\) leaves no label to kind \(classes\): choose a",
+        ),
+        (
             lambda: training(mixing=(MixUp(),)).check_heads("the student", [PARTS]),
             "the student: mixing: MixUp needs a head with classes of images; heads: parts",
         ),
