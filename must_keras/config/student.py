@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.ground_truth_share import check_share
@@ -69,9 +69,21 @@ class Student:
         """Return how many times each image of a source comes in an epoch."""
         return self.repeats.get(pool_name(source), 1)
 
+    def on_ground_truth(self, training: TrainingConfig) -> Self:
+        """Return how a network that learns from ground truth alone is trained to compare with it.
+
+        It has the student's initialization and weighting, and none of the other options: those of
+        pseudo labels have no meaning there, and the rest is the student's alone.
+
+        Args:
+            training: its training config.
+        """
+        return type(self)(training=training, start=self.start, weighting=self.weighting)
+
     def options(self) -> dict[str, Any]:
-        """Return the options of its training that are in use; see stages.student.fit_heads."""
+        """Return the options that are in use: what its weights depend on beside the others."""
         found = {
+            "repeats": self.repeats,
             "self_labeled": [head.task for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import sys
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from must_keras.data.label_checks import check_labels_head
 from must_keras.data.sources import Source, original_size
 from must_keras.data.sources.source import check_sources
 from must_keras.errors import DataError, UserError, not_allowed, warn_once
+from must_keras.log import LOG
 from must_keras.tasks.base import Task
-from must_keras.tasks.chosen import Chosen
 from must_keras.tasks.detection import Detection
 from must_keras.tasks.detection.anchors import Anchors, best_ious, evenly, fit_anchors
 from must_keras.tasks.summaries import Framing
@@ -31,6 +31,23 @@ MAX_IMAGES = 2000
 _HEADROOM, _ROOM_STEP = 1.25, 8
 _MIN_ROOM, _MAX_ROOM = 16, 512
 _UNSCALED = (1.0, 1.0)
+
+Value = TypeVar("Value")
+
+
+class Chosen(NamedTuple, Generic[Value]):
+    """A value that was chosen from data, with the reason.
+
+    Attributes:
+        value: for a field of a recipe.
+        reason: one line for a log, or a comment beside the value.
+
+    Example:
+        Chosen(16, "the largest number of objects is 5").value  # 16
+    """
+
+    value: Value
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,7 +219,7 @@ def fitted_detection(
     Chosen are, where `fields` does not name them: the classes of the source, anchor_scales and
     anchor_ratios (`choose_anchors`), max_boxes (`choose_max_boxes`), with_masks
     (`choose_with_masks`), and max_stored and max_detections: at least their defaults, and
-    max_boxes. What was chosen is printed on stderr, each with its reason.
+    max_boxes. What was chosen is logged, each with its reason.
 
     Args:
         source: the training set; at most 2,000 of its labels are read, evenly spread.
@@ -235,7 +252,7 @@ def fitted_detection(
         )
     chosen = choose_detection(found, len(classes), scale=scale, **fields)
     for field, choice in chosen.items():
-        _tell(f"head {name!r}: {field}={choice.value!r}: {choice.reason}")
+        _report(f"head {name!r}: {field}={choice.value!r}: {choice.reason}")
     values = {field: choice.value for field, choice in chosen.items()}
     return Detection(**{"name": name, "classes": classes} | values | fields)
 
@@ -251,6 +268,6 @@ def _anchor_fields(choice: Chosen[Anchors | None]) -> dict[str, Chosen]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _tell(message: str) -> None:
-    """Print what was chosen on stderr, only once in a process."""
-    print(message, file=sys.stderr)
+def _report(message: str) -> None:
+    """Log what was chosen, once in a process; on stderr, beside the output of any command."""
+    LOG.warning(message)

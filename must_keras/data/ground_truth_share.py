@@ -45,19 +45,20 @@ def by_ground_truth(has_ground_truth: np.ndarray, share: float) -> tuple[np.ndar
     return known, others
 
 
-def interleaved(has_ground_truth: np.ndarray, share: float, *, seed: int) -> Order:
+def interleaved(has_ground_truth: np.ndarray, share: float) -> Order:
     """Return the order in which a share of the images has ground truth.
 
     Position p is one of ground truth where floor((p + 1) share) > floor(p share): as evenly spread
     as possible. Any n images in a row, so a batch, a microbatch or a replica's part of it, contain
     n * share images with ground truth, rounded down or up; over the steps the share is exact. The
-    images of either kind come in an endless stream of their own, shuffled anew in every epoch.
+    images of either kind come in an endless stream of their own, shuffled anew in every epoch. The
+    kind at a position is the same with every seed, so that an image and the partner that it is
+    mixed with are of one kind.
 
     Args:
         has_ground_truth: [N] bool, of each image.
         share: of the positions, [0.001, 0.999]; taken to the nearest fraction whose denominator is
             at most 1000.
-        seed: of the two streams.
 
     Raises:
         UserError: all images are of one kind.
@@ -65,19 +66,21 @@ def interleaved(has_ground_truth: np.ndarray, share: float, *, seed: int) -> Ord
     kinds = by_ground_truth(has_ground_truth, share)
     exact = fractions.Fraction(float(share)).limit_denominator(_MAX_DENOMINATOR)
     numerator, denominator = exact.as_integer_ratio()
-    seeds = [sampling.derived_seed(seed, kind) for kind in ("ground truth", "no ground truth")]
     with tf.device("CPU"):
         known, others = (tf.constant(kind, tf.int64) for kind in kinds)
 
-    def order(position: tf.Tensor) -> tf.Tensor:
+    def order(position: tf.Tensor, seed: int) -> tf.Tensor:
         before = position * numerator // denominator
         is_known = (position + 1) * numerator // denominator > before
-        found = [
-            tf.gather(kind, shuffled(place, num_examples=len(rows), seed=own))
-            for kind, rows, place, own in zip(
-                (known, others), kinds, (before, position - before), seeds, strict=True
-            )
-        ]
-        return tf.where(is_known, *found)
+
+        def row(rows: tf.Tensor, place: tf.Tensor, kind: str) -> tf.Tensor:
+            own = sampling.derived_seed(seed, kind)
+            return tf.gather(rows, shuffled(place, num_examples=len(rows), seed=own))
+
+        return tf.where(
+            is_known,
+            row(known, before, "ground truth"),
+            row(others, position - before, "no ground truth"),
+        )
 
     return order

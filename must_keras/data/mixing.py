@@ -1,8 +1,8 @@
 """Mixing of two examples: one seen through its view, a partner through the partner's own.
 
-Every example has a partner, another example of the same stream: a function of seed and position, as
-the example itself. It is read where a number from the example's key selects a mixing, so that the
-cost is proportional to the probability.
+Every example has a partner, at the same position of the same order with another seed: with a share
+of ground truth both have it, or neither has. The partner is read where a number from the example's
+key selects a mixing, so that the cost is proportional to the probability.
 
 A mixing changes the image within its picture, and labels. Padding stays padding. How labels are
 combined depends on what they mean: see tasks/mixtures.py.
@@ -51,7 +51,7 @@ class Mixing(abc.ABC):
 
     @abc.abstractmethod
     def check(self, where: str, tasks: Sequence[Task]) -> None:
-        """Raise UserError where none of the heads can learn from mixed images.
+        """Raise UserError where no head can learn from mixed images, or one from no image at all.
 
         Args:
             where: what is trained, for the message.
@@ -96,8 +96,13 @@ class CutMix(Mixing):
     """
 
     def check(self, where: str, tasks: Sequence[Task]) -> None:
-        if not any(task.mixtures.pastes for task in tasks):
+        unlabeled = [task for task in tasks if not task.mixtures.pastes]
+        if len(unlabeled) == len(tasks):
             raise _no_head(where, self, "a label for every pixel", tasks)
+        if unlabeled and self.probability == 1.0:
+            problem = f"leaves no label to {_named(unlabeled)}: choose a lower probability"
+            message = f"{where}: mixing: CutMix(probability=1.0) {problem}"
+            raise UserError(message, key="mixing", value=self)
 
     def mix(self, one: Example, other: Example, tasks: Sequence[Task], key: Tensor) -> Example:
         numbers = sampling.uniform(key[None], 3, purpose=_RECTANGLE)[0]
@@ -260,18 +265,20 @@ def mixer(mixings: Sequence[Mixing], examples: Any, tasks: Sequence[Task]) -> pi
         one: Example, see_other: Callable[[], Example], key: Tensor, indices: tuple[Tensor, Tensor]
     ) -> Example:
         number = sampling.uniform(key[None], 1, purpose=_CHOICE)[0, 0]
-        mixed, low = one, 0.0
+        is_chosen, low = [], 0.0
         for mixing in mixings:
             high = low + mixing.probability
             fits = functools.partial(mixing.fits, examples, *indices)
-            chosen = tf.cond((number >= low) & (number < high), fits, lambda: tf.constant(False))
-            mixed = tf.cond(
-                chosen,
-                lambda way=mixing: way.mix(one, see_other(), tasks, key),
-                lambda found=mixed: found,
-            )
+            is_in = (number >= low) & (number < high)
+            is_chosen.append(tf.cond(is_in, fits, lambda: tf.constant(False)))
             low = high
-        return mixed
+
+        def mixed() -> Example:
+            other = see_other()
+            ways = [functools.partial(m.mix, one, other, tasks, key) for m in mixings]
+            return tf.switch_case(tf.argmax(is_chosen, output_type=tf.int32), ways)
+
+        return tf.cond(tf.reduce_any(is_chosen), mixed, lambda: one)
 
     return mix
 
@@ -331,6 +338,10 @@ def _is_labeled(task: Task, label: Tensors) -> Tensor:
 
 def _no_head(where: str, mixing: Mixing, needed: str, tasks: Sequence[Task]) -> UserError:
     """Return the error for a mixing from which no head can learn."""
-    heads = ", ".join(f"{task.name} ({task.kind})" for task in tasks) or "none"
-    message = f"{where}: mixing: {type(mixing).__name__} needs a head with {needed}; heads: {heads}"
+    name, heads = type(mixing).__name__, _named(tasks) or "none"
+    message = f"{where}: mixing: {name} needs a head with {needed}; heads: {heads}"
     return UserError(message, key="mixing", value=mixing)
+
+
+def _named(tasks: Sequence[Task]) -> str:
+    return ", ".join(f"{task.name} ({task.kind})" for task in tasks)

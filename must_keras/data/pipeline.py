@@ -35,8 +35,8 @@ Example = tuple[dict[str, tf.Tensor], Labels]
 # Makes the inputs and {head: label} of one example from the image [h, w, 3] uint8, {head: stored
 # label} and the key of its random numbers, an int32 scalar.
 MakeViews = Callable[[tf.Tensor, Mapping[str, Any], tf.Tensor], Example]
-# Returns the example, an int64 scalar, at a position of the endless stream.
-Order = Callable[[tf.Tensor], tf.Tensor]
+# Returns the example, an int64 scalar, at a position of the endless stream with a seed.
+Order = Callable[[tf.Tensor, int], tf.Tensor]
 # Changes an image [H, W, 3] uint8, given its example and the key of its random numbers.
 Recolor = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 # Combines an example with its partner, which the second argument reads; then the key of the
@@ -186,6 +186,11 @@ def shuffled(position: tf.Tensor, *, num_examples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(place, key, num_examples - 1)
 
 
+def uniform_order(num_examples: int) -> Order:
+    """Return the order in which all of so many examples are equally likely: see `shuffled`."""
+    return lambda position, seed: shuffled(position, num_examples=num_examples, seed=seed)
+
+
 def example_at(
     place: tf.Tensor,
     *,
@@ -211,8 +216,8 @@ def example_at(
     position = place // own * batch + share * own + place % own
     stream = sampling.fold(tf.constant([seed], tf.int32), 1)
     key = sampling.fold(sampling.fold(stream, position // 2**31), position % 2**31)[0]
-    order = order or functools.partial(shuffled, num_examples=num_examples, seed=seed)
-    return order(position), key
+    order = order or uniform_order(num_examples)
+    return order(position, seed), key
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -239,8 +244,8 @@ def training_batches(
         examples: images with a stored label for every task.
         tasks: the heads.
         make_views: makes inputs and labels of each example.
-        mix: combines examples with their partners, at the same place of a stream of its own; None:
-            examples stay as they are.
+        mix: combines examples with their partners, at the same place of a stream with another seed
+            and the same order; None: examples stay as they are.
         batch: images of a step, over all machines.
         seed: of order, views and sampling.
         steps: the optimizer steps.
@@ -255,7 +260,7 @@ def training_batches(
     """
     own, number = batch // shares, len(examples)
 
-    def at(place: tf.Tensor, seed: int, order: Order | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def at(place: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
         return example_at(
             place,
             num_examples=number,
@@ -274,10 +279,10 @@ def training_batches(
         return x, labels
 
     def build(place: tf.Tensor) -> TrainingBatch:
-        index, key = at(place, seed, order)
+        index, key = at(place, seed)
         x, labels = see(index, key)
         if mix is not None:
-            partner, its_key = at(place, sampling.derived_seed(seed, "partners"), None)
+            partner, its_key = at(place, sampling.derived_seed(seed, "partners"))
             x, labels = mix((x, labels), lambda: see(partner, its_key), key, (index, partner))
         return x, {"labels": labels, "keys": key}
 

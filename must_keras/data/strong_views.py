@@ -19,7 +19,7 @@ from must_keras.ops import Tensor, sampling
 from must_keras.ops.letterboxing import PADDING_COLOR
 
 # Purpose of the random numbers that belong to one key: of colors, and of each rectangle.
-_STRONG, _OF_COLORS, _OF_CUTOUT = 121, 8, 5
+_STRONG, _OF_COLORS, _OF_CUTOUT = 104, 8, 5
 # Largest ratio of a rectangle's sides.
 _ASPECT = 3.0
 

@@ -7,6 +7,7 @@ from typing import Any
 from must_keras.config.teachers import Teacher
 from must_keras.data.sources import Source, without_labels
 from must_keras.inference.image_features import ImageFeatures
+from must_keras.log import LOG
 from must_keras.modeling.loading import load_model
 from must_keras.pseudo_labels import gates
 from must_keras.runs.artifact import Artifact
@@ -97,7 +98,7 @@ class Gates(Stage):
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         for sentence in gates.sentences(run):
-            print(sentence)
+            LOG.info(sentence)
 
     def report(self, run: Run) -> dict[str, Any]:
         found = gates.counts(run)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from must_keras.config.student import Student as StudentConfig
 from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import ConcatenatedExamples, count_origins, labeled_shares
-from must_keras.data.strong_views import StrongViews
 from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
@@ -20,7 +20,6 @@ from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
-from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import MultiTaskModel, build_model
@@ -54,7 +53,6 @@ def artifact(run: Run) -> Artifact:
                 "tasks": recipe.tasks,
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
-                | ({"repeats": recipe.student.repeats} if recipe.student.repeats else {})
                 | recipe.student.options(),
                 "start": recipe.student.start.depends_on(recipe.network),
                 "loss_weights": recipe.loss_weights(),
@@ -100,19 +98,10 @@ class Student(Stage):
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         images, recipe = training_set.of_student(run), run.recipe
-        student = recipe.student
         if is_chief():
             label.print_choices(run, recipe.teachers)
         for one in pending:
-            fit_heads(
-                run,
-                one,
-                images,
-                student.training,
-                teachers=recipe.teachers,
-                title="student",
-                **student.options(),
-            )
+            fit_heads(run, one, images, recipe.student, teachers=recipe.teachers, title="student")
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # It may have learned its loss weights. A round within a run has no run.json of its own.
@@ -130,36 +119,29 @@ def fit_heads(
     run: Run,
     artifact: Artifact,
     images: ConcatenatedExamples,
-    training: TrainingConfig,
+    student: StudentConfig,
     *,
     teachers: Sequence[AnyTeacher],
     title: str,
-    self_labeled: Sequence[SelfLabeledTask] = (),
-    drop_heads: float = 0.0,
-    strong_views: StrongViews | None = None,
-    ground_truth_share: float | None = None,
 ) -> None:
     """Train one network with the heads of some teachers, score it and complete its artifact.
 
-    Loss weights, their weighting and the start are the student's.
+    The loss weights are those of the recipe's student.
 
     Args:
         run: the run.
         artifact: what is made.
         images: what it learns from.
-        training: its config.
+        student: how it is trained.
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
-        self_labeled: further tasks, whose heads take part in the training alone.
-        drop_heads: see config.recipe.Student.
-        strong_views: the same.
-        ground_truth_share: the same.
     """
-    recipe, size = run.recipe, run.recipe.network.size
-    tasks, start = [teacher.task for teacher in teachers], recipe.student.start
+    recipe, size, training = run.recipe, run.recipe.network.size, student.training
+    tasks = [teacher.task for teacher in teachers]
+    self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
     sourced, seed = recipe.loss_weights(), run.seed(title)
     weights = {task.name: sourced[task.name].value for task in (*tasks, *self_labeled)}
-    share = {"ground_truth_share": ground_truth_share}
+    share = {"ground_truth_share": student.ground_truth_share}
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
     shares = {task.name: 1.0 for task in self_labeled} | warned_shares(origins)
     for name, value in weights.items():
@@ -167,9 +149,8 @@ def fit_heads(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labeled"
         )
-    feed = InputPipeline(
-        images, images.tasks, training, size=size, seed=seed, strong_views=strong_views, **share
-    )
+    options = {"strong_views": student.strong_views} | share
+    feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **options)
     self_labeled = [task.prepared((size, size), feed.inputs()) for task in self_labeled]
     model = build_model(
         recipe.network,
@@ -179,10 +160,10 @@ def fit_heads(
         **training.of_model(),
         self_labeled=self_labeled,
     )
-    model.learned_weights = recipe.student.weighting.learner((*tasks, *self_labeled))
-    model.drop_heads = drop_heads
-    copied = start.apply(model, recipe.network)
-    origin = start.tell(copied)
+    model.learned_weights = student.weighting.learner((*tasks, *self_labeled))
+    model.drop_heads = student.drop_heads
+    copied = student.start.apply(model, recipe.network)
+    origin = student.start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
     loggers = fit(artifact, model, feed, training, title=title, origin=origin)

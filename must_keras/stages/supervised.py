@@ -40,7 +40,8 @@ class Supervised(Stage):
     """The baseline, where a transfer starts from it.
 
     Heads, loss weights and start are the student's; a head without ground truth in any source, as
-    that of an external teacher, is left out.
+    that of an external teacher, is left out. The student's options are those of its pseudo labels
+    or its own: see `Student.on_ground_truth`.
 
     Example:
         Supervised().is_wanted(run)  # whether "supervised" is among the recipe's starts
@@ -62,8 +63,9 @@ class Supervised(Stage):
         images = training_set.examples(
             run, recipe.labeled_sources, tasks, title="the supervised baseline"
         )
+        student = recipe.student.on_ground_truth(recipe.supervised)
         for one in pending:
-            fit_heads(run, one, images, recipe.supervised, teachers=teachers, title="supervised")
+            fit_heads(run, one, images, student, teachers=teachers, title="supervised")
 
     def report(self, run: Run) -> dict[str, Any]:
         return {"supervised": run.supervised.result() if self.is_wanted(run) else None}

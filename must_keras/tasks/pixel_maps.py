@@ -76,7 +76,7 @@ class MapLabels(base.Labels):
 
 
 class MapMixtures(base.Mixtures):
-    """Every pixel keeps the label that it has in its own image.
+    """Every pixel keeps the label that it has in its own image, with its weight.
 
     Example:
         Normals(name="surfaces").mixtures.pastes  # True
@@ -85,9 +85,11 @@ class MapMixtures(base.Mixtures):
     pastes: ClassVar[bool] = True
 
     def pasted(self, label: Tensors, other: Tensors, where: Tensor) -> Tensors:
-        key = self.task.labels.key
-        where = ops.reshape(where, (*where.shape, *[1] * len(self.task.labels.pixel.shape)))
-        return {key: ops.where(where, other[key], label[key])}
+        def combined(own: Tensor, others: Tensor) -> Tensor:
+            rest = [1] * (len(own.shape) - len(where.shape))
+            return ops.where(ops.reshape(where, (*where.shape, *rest)), others, own)
+
+        return {key: combined(label[key], other[key]) for key in label}
 
 
 class MapHead(base.Head):

@@ -25,7 +25,7 @@ from must_keras.runs.marks import EVIDENCE
 from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth
 from must_keras.training.model import MultiTaskModel
-from must_keras.training.network import BACKBONE
+from must_keras.training.network import BACKBONE, of_kept
 from must_keras.training.strategy import sum_over_replicas
 
 LOSS_SHARE, GRADIENT_SHARE, COSINE = "_loss_share", "_gradient_share", "_cosine"
@@ -157,6 +157,8 @@ def keep_step(
     arrays = {f"x/{key}": value for key, value in x.items()} | {"keys": y["keys"]}
     for head, label in y["labels"].items():
         arrays |= {f"labels/{head}/{key}": value for key, value in label.items()}
+    heads_of_images = model.training_targets(x, y).get("kept", {})
+    arrays |= {f"kept/{head}": heads_of_images[head] for head in y["labels"] if heads_of_images}
     with replacing(kept / _BATCH) as path, path.open("wb") as file:
         np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
     unshare(kept / _MODEL)
@@ -219,7 +221,7 @@ class _Step:
 
 
 def replay(kept: pathlib.Path) -> Replayed:
-    """Compute a kept step's losses and gradients again.
+    """Compute a kept step's losses and gradients again, without self-labeled heads.
 
     Args:
         kept: the folder that `keep_step` returned.
@@ -245,8 +247,9 @@ def replay(kept: pathlib.Path) -> Replayed:
         losses, weights = {}, {}
         for name, task in model.tasks.items():
             label, head = y["labels"][name], model.get_layer(name)
-            losses[name] = task.head.loss(label, predictions[name], head, y["keys"])
-            weights[name] = task.labels.weight(label)
+            terms = task.head.loss(label, predictions[name], head, y["keys"])
+            losses[name] = of_kept(y, task, terms)
+            weights[name] = of_kept(y, task, task.labels.weight(label))
         sums = {name: tf.reduce_sum(value) for name, value in losses.items()}
         total = model.compute_loss(x, y, predictions)
     variables = [v.value for v in model.trainable_variables]
@@ -271,6 +274,7 @@ def heads_of_gradient(kept: pathlib.Path) -> list[str]:
 def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
     x: dict[str, tf.Tensor] = {}
     labels: dict[str, dict[str, tf.Tensor]] = {}
+    heads_of_images: dict[str, tf.Tensor] = {}
     arrays = read_arrays(path, remedy=_REMEDY)
     if "keys" not in arrays:
         raise damaged(path, "it has no 'keys'", remedy=_REMEDY)
@@ -280,7 +284,10 @@ def _read(path: pathlib.Path) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
             x[rest[0]] = tf.constant(array)
         elif kind == "labels" and len(rest) == 2:
             labels.setdefault(rest[0], {})[rest[1]] = tf.constant(array)
-    return x, {"labels": labels, "keys": tf.constant(arrays["keys"])}
+        elif kind == "kept" and len(rest) == 1:
+            heads_of_images[rest[0]] = tf.constant(array)
+    kept = {"kept": heads_of_images} if heads_of_images else {}
+    return x, {"labels": labels, "keys": tf.constant(arrays["keys"])} | kept
 
 
 def _norm(gradients: Sequence[Any]) -> float:

@@ -69,6 +69,10 @@ class FittedModel(keras.Model):
         """Names of what a training step returns beside "loss"."""
         raise NotImplementedError
 
+    def training_targets(self, x: Mapping[str, Tensor], y: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a training step learns from a batch; here all that the batch has."""
+        return y
+
     def without_optimizer(self) -> keras.Model:
         """Return a model of the same layers, in the same precision, without an optimizer."""
         raise NotImplementedError

@@ -138,10 +138,10 @@ class InputPipeline:
         strong_views: StrongViews | None = None,
         ground_truth_share: float | None = None,
     ):
-        self._examples, self._training = examples, training
-        order = recolor = None
+        self._examples, self._training, self._seed = examples, training, seed
+        order, recolor = pipeline.uniform_order(len(examples)), None
         if ground_truth_share is not None:
-            order = interleaved(examples.has_ground_truth, ground_truth_share, seed=seed)
+            order = interleaved(examples.has_ground_truth, ground_truth_share)
         if strong_views is not None:
             recolor = strong_views.unless(examples.has_ground_truth)
         make_batches, augmentation = pipeline.training_batches, training.augmentation
@@ -156,9 +156,7 @@ class InputPipeline:
             recolor=recolor,
             mix=mix,
         )
-        self._order = order or functools.partial(
-            pipeline.shuffled, num_examples=len(examples), seed=seed
-        )
+        self._order = order
         batches = images if cache is None else cache.batches
         self._batches = functools.partial(batches, batch=training.batch, seed=seed)
 
@@ -186,7 +184,8 @@ class InputPipeline:
         """Return the ids of the images of that batch, without the partners of mixed ones."""
         batch = self._training.batch
         positions = tf.range(step * batch, (step + 1) * batch, dtype=tf.int64)
-        return [self._examples.image_id(int(self._order(p))) for p in positions]
+        places = [self._order(position, self._seed) for position in positions]
+        return [self._examples.image_id(int(place)) for place in places]
 
     def _build(self, first: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         steps, replicas = range(first, self._training.steps), num_replicas()

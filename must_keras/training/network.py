@@ -90,12 +90,18 @@ def valid_counts(tasks: Iterable[AnyTask], y: Mapping[str, Any]) -> Tensor:
             head_dropping.py) {"kept": {task name: [B] bool}}.
     """
     labels = [(task, to_full(y["labels"][task.name])) for task in tasks]
-    counts = [ops.sum(_kept(y, task, task.labels.weight(label))) for task, label in labels]
+    counts = [ops.sum(of_kept(y, task, task.labels.weight(label))) for task, label in labels]
     return ops.stack([ops.cast(count, full()) for count in counts])
 
 
-def _kept(y: Mapping[str, Any], task: AnyTask, values: Tensor) -> Tensor:
-    """Return one value of each image, [B]; 0 for an image of which the head is dropped."""
+def of_kept(y: Mapping[str, Any], task: AnyTask, values: Tensor) -> Tensor:
+    """Return one value of each image, [B]; 0 for an image of which the head is dropped.
+
+    Args:
+        y: see `valid_counts`.
+        task: the head.
+        values: [B].
+    """
     if "kept" not in y:
         return values
     return ops.where(y["kept"][task.name], values, ops.zeros_like(values))
@@ -120,6 +126,6 @@ def losses_over(
     losses, counts = {}, ops.maximum(counts, 1.0)
     for i, task in enumerate(tasks):
         label, head = to_full(y["labels"][task.name]), model.get_layer(task.name)
-        terms = _kept(y, task, task.head.loss(label, predictions[task.name], head, y["keys"]))
+        terms = of_kept(y, task, task.head.loss(label, predictions[task.name], head, y["keys"]))
         losses[task.name] = ops.cast(ops.sum(terms), counts.dtype) / counts[i]
     return losses

@@ -47,7 +47,7 @@ def learner(
 
     Args:
         model: with one task.
-        training: its values; where parts are frozen images are seen whole.
+        training: its values; where parts are frozen images are seen whole, and not mixed.
         parts: of "backbone", "neck"; none: everything is trained.
         is_cached: whether the features of frozen parts are computed beforehand.
     """

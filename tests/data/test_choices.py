@@ -132,7 +132,7 @@ def test_metric_depth_is_not_scaled():
 
 
 def test_a_task_has_the_chosen_values_as_plain_numbers(capsys):
-    choices._tell.cache_clear()
+    choices._report.cache_clear()
     # 16 px at 64 px: boxes of 30 px in images of 120.
     label = objects(*squares(16) * 120 / 64)
     task = fitted_detection(Given([label] * 3), name="things", size=64, rpn_channels=64)

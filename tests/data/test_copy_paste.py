@@ -127,6 +127,21 @@ def test_objects_without_room_are_ignored():
     np.testing.assert_array_equal(again["truncated_boxes"], wanted)
 
 
+def test_objects_keep_their_weights():
+    """The true objects come first, and what is ignored because it is hidden has no weight."""
+    hidden, apart = [0, 0, 4, 4], [12, 12, 14, 14]
+    label = objects([4, 4, 12, 12], hidden, apart, has_mask=[True, False, False])
+    label["weight"] = np.float32([0.9, 0.8, 0.3, 0])
+    # A box that a threshold dropped is ignored, with its score.
+    label["ignore"][2] = True
+    other = objects([0, 0, 6, 4]) | {"weight": np.float32([0.7, 0, 0, 0])}
+    found, _ = pasted(label, other)
+    wanted = [[4, 4, 12, 12], [0, 0, 6, 4], hidden, apart]
+    np.testing.assert_array_equal(found["boxes"], wanted)
+    assert found["ignore"].tolist() == [False, False, True, True]
+    np.testing.assert_array_equal(found["weight"], np.float32([0.9, 0.7, 0, 0.3]))
+
+
 def random_label(random, first):
     low = random.uniform(0, 10, (3, 2))
     boxes = np.concatenate([low, low + random.uniform(2, 6, (3, 2))], axis=1).astype(np.float32)

@@ -45,14 +45,14 @@ class Numbered(Source):
         return {"name": self.name}
 
 
-def positions(order, start: int, stop: int) -> np.ndarray:
-    found = tf.data.Dataset.range(start, stop).map(order)
+def positions(order, start: int, stop: int, *, seed: int = 3) -> np.ndarray:
+    found = tf.data.Dataset.range(start, stop).map(lambda position: order(position, seed))
     return np.array([int(index) for index in found])
 
 
 @pytest.mark.parametrize("share", [np.float32(0.5), 0.3, 1 / 3, 0.8, 0.001, 0.999])
 def test_any_images_in_a_row_have_the_share_rounded_down_or_up(share):
-    order, start = interleaved(KNOWN, share, seed=3), 2**31 - 500
+    order, start = interleaved(KNOWN, share), 2**31 - 500
     is_known = KNOWN[positions(order, start, start + 1200)]
     exact = fractions.Fraction(float(share)).limit_denominator(1000)
     wanted = [(p + 1) * exact // 1 - p * exact // 1 for p in range(start, start + 1200)]
@@ -65,16 +65,16 @@ def test_any_images_in_a_row_have_the_share_rounded_down_or_up(share):
 
 
 def test_each_kind_is_an_endless_shuffled_stream_of_its_own():
-    found = positions(interleaved(KNOWN, 0.4, seed=3), 0, 120)
+    found = positions(interleaved(KNOWN, 0.4), 0, 120)
     for kind in (KNOWN, ~KNOWN):
         stream, count = found[kind[found]], int(kind.sum())
         epochs = stream[: len(stream) // count * count].reshape(-1, count)
         assert len(epochs) > 5
         np.testing.assert_array_equal(np.sort(epochs, axis=1), [np.flatnonzero(kind)] * len(epochs))
         assert len({tuple(epoch) for epoch in epochs}) > 4, "in other orders"
-    assert (found != positions(interleaved(KNOWN, 0.4, seed=4), 0, 120)).any()
+    assert (found != positions(interleaved(KNOWN, 0.4), 0, 120, seed=4)).any()
     # An eager position, in the middle, is the same.
-    assert int(interleaved(KNOWN, 0.4, seed=3)(tf.constant(77, tf.int64))) == found[77]
+    assert int(interleaved(KNOWN, 0.4)(tf.constant(77, tf.int64), 3)) == found[77]
 
 
 def union() -> ConcatenatedExamples:
@@ -111,7 +111,7 @@ def test_no_share_is_the_plain_order():
 
 
 def test_two_machines_and_a_resumed_training_see_the_same():
-    options = {"num_examples": 12, "seed": 5, "batch": 8, "order": interleaved(KNOWN, 0.3, seed=5)}
+    options = {"num_examples": 12, "seed": 5, "batch": 8, "order": interleaved(KNOWN, 0.3)}
 
     def examples(steps: range, *, share: int = 0, shares: int = 1) -> np.ndarray:
         """Return (index, key) of every image of some steps: [steps, images, 2]."""
@@ -126,6 +126,23 @@ def test_two_machines_and_a_resumed_training_see_the_same():
     np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)
     # Each machine has its share of the share: of 80 images, 24.
     assert [int(KNOWN[half[..., 0]].sum()) for half in halves] == [24, 24]
+
+
+def test_images_and_the_partners_that_they_are_mixed_with_are_of_one_kind():
+    def mix(one, see_other, key, indices):
+        return one[0] | {"pair": tf.stack(indices)}, one[1]
+
+    images = union()
+    batches = pipeline.training_batches(
+        images, [KIND], batch=8, seed=5, steps=range(3), mix=mix,
+        make_views=pipeline.one_view([KIND], size=32, augmentation=Augmentation()),
+        order=interleaved(images.has_ground_truth, 0.5),
+    )  # fmt: skip
+    pairs = np.concatenate([x["pair"].numpy() for x, _ in batches])
+    kinds = images.has_ground_truth[pairs]
+    assert kinds[:, 0].sum() == 12
+    np.testing.assert_array_equal(kinds[:, 0], kinds[:, 1])
+    assert (pairs[:, 0] != pairs[:, 1]).mean() > 0.7
 
 
 def test_origins_are_counted_as_the_share_samples_them():
@@ -164,7 +181,7 @@ def test_who_has_ground_truth_is_known_without_reading_a_label():
 def test_one_kind_alone_has_no_share(known, which):
     problem = f"ground_truth_share=0.5: {which} image of the student has ground truth; remove it"
     with pytest.raises(UserError, match=problem):
-        interleaved(known, 0.5, seed=0)
+        interleaved(known, 0.5)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 0.0009, float("nan"), "half", True])

@@ -1,5 +1,7 @@
 """Mixed examples: CutMix and MixUp; copy-paste has a file of its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,6 +81,18 @@ def test_pixels_keep_the_label_of_their_image():
     up, right = (np.tile(np.float32(v), (2, 2, 1)) for v in ([0, 1, 0], [1, 0, 0]))
     found = Normals(name="n").mixtures.pasted({"normals": up}, {"normals": right}, where)
     np.testing.assert_array_equal(found["normals"], np.where(where[..., None], right, up))
+
+
+def test_pixels_keep_the_weight_of_their_image():
+    where = np.array([[True, False], [False, True]])
+    one, two = (
+        {"map": np.full((2, 2), value, np.uint8), "weight": np.uint8([[weight] * 2] * 2)}
+        for value, weight in ((0, 255), (1, 130))
+    )
+    parts = dataclasses.replace(PARTS, weighted=True)
+    found = parts.mixtures.pasted(one, two, where)
+    assert np.asarray(found["map"]).tolist() == [[1, 0], [0, 1]]
+    assert np.asarray(found["weight"]).tolist() == [[130, 255], [255, 130]]
 
 
 ONE = {"depth": np.float32([[1, 2], [0, 4]])}
@@ -258,6 +272,10 @@ def test_a_training_depends_on_mixing_where_there_is_any():
         (
             lambda: training(mixing=(CutMix(),)).check_heads("teacher 'x'", [KIND]),
             "teacher 'x': mixing: CutMix needs a head with a label for every pixel; heads: kind",
+        ),
+        (
+            lambda: training(mixing=(CutMix(probability=1.0),)).check_heads("it", [KIND, PARTS]),
+            r"it: mixing: CutMix\(probability=1.0\) leaves no label to kind \(classes\): choose a",
         ),
         (
             lambda: training(mixing=(MixUp(),)).check_heads("the student", [PARTS]),

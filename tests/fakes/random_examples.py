@@ -32,7 +32,8 @@ ALL = (*FOUR, Normals(name="facing", **PIXELS))
 class RandomExamples:
     """Random images; image i is labeled for task t where (i + t) % 3: every task is partly labeled.
 
-    Labels of weighted tasks have random weights.
+    Labels of weighted tasks have random weights. Those of every third image are ground truth, those
+    of the others pseudo labels.
     """
 
     def __init__(self, tasks=ALL, count: int = 12):
@@ -43,6 +44,16 @@ class RandomExamples:
 
     def image_id(self, index):
         return f"painted/{index}"
+
+    @property
+    def has_ground_truth(self):
+        return np.arange(self._count) % 3 == 0
+
+    def origin(self, head, index):
+        place = [task.name for task in self._tasks].index(head)
+        if not (index + place) % 3:
+            return "missing"
+        return "true" if self.has_ground_truth[index] else "pseudo"
 
     def load(self, index):
         random = np.random.default_rng(index)
@@ -96,7 +107,8 @@ def artifact_in(folder) -> Artifact:
     return Artifact(folder=folder, find_inputs=lambda: {"test": 1})
 
 
-def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS)):
-    """Fit a model on random images."""
-    pipeline = InputPipeline(RandomExamples(tasks), tasks, run, size=model.size[0], seed=seed)
+def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS), **options):
+    """Fit a model on random images, with further options of their InputPipeline."""
+    examples, options = RandomExamples(tasks), {"size": model.size[0], "seed": seed} | options
+    pipeline = InputPipeline(examples, tasks, run, **options)
     fit(artifact_in(folder), model, pipeline, run, title="test", origin="scratch").close()

@@ -4,8 +4,8 @@ python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or 
 TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and the final weights.
 Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
-stochastic depth, dropped heads, a frozen network's features, diagnostics and labels with weights)
-or "killed" (two tasks, many steps, a checkpoint after each).
+stochastic depth, dropped heads, a frozen network's features, diagnostics, labels with weights,
+mixed images, strong views and a share of ground truth) or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -31,7 +31,9 @@ from fakes.random_examples import (
 )
 from must_keras import command
 from must_keras.data.augmentation import Augmentation
+from must_keras.data.mixing import CopyPaste, CutMix, MixUp
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
+from must_keras.data.strong_views import StrongViews
 from must_keras.inference.predictor import Predictor
 from must_keras.tasks.features import Features
 from must_keras.training.input_pipeline import InputPipeline
@@ -43,10 +45,16 @@ from must_keras.training.strategy import is_chief, lost_workers, make_strategy, 
 EVERY_OPTION = {
     "accumulate": 2, "recompute": True, "stochastic_depth": 0.2, "diagnose_every": 10,
 }  # fmt: skip
+MIXED = {
+    "mixing": (
+        CutMix(probability=0.15), MixUp(probability=0.15),
+        CopyPaste(head="things", probability=0.3),
+    )
+}  # fmt: skip
 WEIGHTED = tuple(dataclasses.replace(t, weighted=t.records.why_unweighted is None) for t in ALL)
 KINDS = {
     "equal": (ALL, 20, 60.0, {"diagnose_every": 0}),
-    "every option": (WEIGHTED, 20, 60.0, EVERY_OPTION),
+    "every option": (WEIGHTED, 20, 60.0, EVERY_OPTION | MIXED),
     "killed": ((KIND, PARTS), 30, 0.0, EVERY_OPTION | {"recompute": False}),
 }
 TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]
@@ -58,11 +66,17 @@ RUN = training(
 )  # fmt: skip
 
 
+OF_INPUT = {}
+if sys.argv[3] == "every option":
+    OF_INPUT = {"strong_views": StrongViews(), "ground_truth_share": 0.5}
+
+
 def features() -> list[Features]:
     """Return a frozen network's features where every option is used."""
     if sys.argv[3] != "every option":
         return []
-    images = InputPipeline(RandomExamples(TASKS), TASKS, RUN, size=SIZE, seed=5).inputs()
+    examples, options = RandomExamples(TASKS), {"size": SIZE, "seed": 5} | OF_INPUT
+    images = InputPipeline(examples, TASKS, RUN, **options).inputs()
     task = Features(name="seen", backbone=Pretrained(), num_images=8)
     return [task.prepared((SIZE, SIZE), images)]
 
@@ -100,7 +114,7 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"
-    train(model, work, RUN, tasks=TASKS)
+    train(model, work, RUN, tasks=TASKS, **OF_INPUT)
     if layout != "worker" and sys.argv[3] != "killed":
         small = build([KIND])
         RUN.compile(small)

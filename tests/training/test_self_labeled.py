@@ -10,6 +10,8 @@ from keras import ops
 from fakes.few_layers import Pretrained
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, artifact_in, training
 from must_keras import interruption
+from must_keras.data.mixing import CutMix, MixUp
+from must_keras.data.strong_views import StrongViews
 from must_keras.modeling.feature_head import ChannelStatistics, teacher_features
 from must_keras.modeling.heads import ImageHead
 from must_keras.tasks import parts, self_labeled
@@ -54,8 +56,8 @@ class Brightness(self_labeled.SelfLabeledTask):
 BRIGHT = Brightness(name="bright")
 
 
-def pipeline_of(run):
-    return InputPipeline(RandomExamples(TASKS), TASKS, run, size=64, seed=5)
+def pipeline_of(run, **options):
+    return InputPipeline(RandomExamples(TASKS), TASKS, run, size=64, seed=5, **options)
 
 
 def build(run, tasks=TASKS, own=(BRIGHT,), seed=3):
@@ -130,13 +132,14 @@ def test_the_teacher_is_no_part_of_the_model():
 
 
 RUN = training(
-    6, batch=4, learning_rate=0.01, optimizer=AdamW(), accumulate=2, ema=True, save_seconds=0.0
-)
+    6, batch=4, learning_rate=0.01, optimizer=AdamW(), accumulate=2, ema=True, save_seconds=0.0,
+    mixing=(CutMix(probability=0.3), MixUp(probability=0.3)),
+)  # fmt: skip
 
 
 def fitted(folder, run=RUN, seed=3, drop_heads=0.5):
-    """Train with features and dropped heads; return the weights of the model."""
-    pipeline = pipeline_of(run)
+    """Train with features, dropped heads and options of the input; return the model's weights."""
+    pipeline = pipeline_of(run, strong_views=StrongViews(), ground_truth_share=0.5)
     task = Features(name="seen", backbone=Pretrained(), num_images=4)
     model = build(run, own=(task.prepared((64, 64), pipeline.inputs()),), seed=seed)
     model.drop_heads = drop_heads

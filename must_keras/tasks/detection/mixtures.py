@@ -12,7 +12,7 @@ from must_keras.tasks.parts import Arrays, Size
 # A box without a mask is ignored where more of it than this is hidden.
 _MAX_HIDDEN = 0.5
 # One row for each object.
-_KEYS = ("boxes", "classes", "masks", "has_mask", "ignore")
+_KEYS = ("boxes", "classes", "masks", "has_mask", "ignore", "weight")
 
 Window = tuple[slice, slice]
 
@@ -37,7 +37,8 @@ class Mixtures(base.Mixtures):
         of an object that is cut or hidden in part becomes that of its visible pixels; below 10 %
         of them, or a pixel a side, it is ignored; without any it is gone. An object without a mask
         keeps its box, and is ignored where more than half of it is hidden. Ignored regions stay.
-        Objects beyond the room of a label are ignored, the pasted ones first.
+        Objects beyond the room of a label are ignored, the pasted ones first. Objects keep their
+        weights, except for those that are ignored now, which have 0.
 
         Args:
             label: of the image.
@@ -96,7 +97,7 @@ def _pixels(label: Arrays, index: int, window: Window) -> np.ndarray:
 
 def _behind(label: Arrays, index: int, where: np.ndarray) -> dict[str, Any] | None:
     """Return what is seen of an object, a row of each key, behind some pixels; None: nothing."""
-    row = {key: label[key][index] for key in _KEYS}
+    row = {key: label[key][index] for key in _keys_of(label)}
     window = _window(row["boxes"], where.shape)
     hiding = where[window]
     if row["ignore"] or not hiding.any():
@@ -104,7 +105,7 @@ def _behind(label: Arrays, index: int, where: np.ndarray) -> dict[str, Any] | No
     if not row["has_mask"]:
         box = _in_box(row["boxes"], window)
         hidden = np.count_nonzero(hiding & box) / max(np.count_nonzero(box), 1)
-        return row | {"ignore": hidden > _MAX_HIDDEN}
+        return _ignored(row) if hidden > _MAX_HIDDEN else row
     whole = _pixels(label, index, window)
     visible = whole & ~hiding
     number, before = np.count_nonzero(visible), np.count_nonzero(whole)
@@ -122,7 +123,19 @@ def _behind(label: Arrays, index: int, where: np.ndarray) -> dict[str, Any] | No
     mask &= mask_ops.crop_bitmap(~hiding, box, size=side)
     barely = number < MIN_SHARE * before or (box[2:] - box[:2]).min() < MIN_SIDE
     box = box + np.array([part.start for part in window] * 2, np.float32)
-    return row | {"boxes": box, "masks": mask, "ignore": barely}
+    row = row | {"boxes": box, "masks": mask}
+    return _ignored(row) if barely else row
+
+
+def _keys_of(label: Arrays) -> list[str]:
+    """Return the keys with a row for each object: "weight" is that of weighted tasks alone."""
+    return [key for key in _KEYS if key in label]
+
+
+def _ignored(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is ignored, as a crowd is: no threshold dropped it."""
+    weight = {"weight": np.float32(0)} if "weight" in row else {}
+    return row | {"ignore": True} | weight
 
 
 def _bounds(pixels: np.ndarray) -> np.ndarray:
@@ -138,12 +151,12 @@ def _label_of(objects: list[dict[str, Any]], label: Arrays) -> Arrays:
     """
     slots = len(label["classes"])
     objects = sorted(objects, key=lambda row: bool(row["ignore"]))
-    found = {key: np.zeros_like(label[key]) for key in _KEYS} | {
+    found = {key: np.zeros_like(label[key]) for key in _keys_of(label)} | {
         "classes": np.full_like(label["classes"], -1)
     }
     for place, row in enumerate(objects[:slots]):
-        for key in _KEYS:
-            found[key][place] = row[key]
+        for key, value in row.items():
+            found[key][place] = value
     more = [row["boxes"] for row in objects[slots:]]
     return dict(label) | found | {"truncated_boxes": _with_more(label["truncated_boxes"], more)}
 
