@@ -68,8 +68,7 @@ class CocoJson(BoxFiles):
         UserError: the file is not readable, or an entry does not fit: which one, and why.
 
     Example:
-        CocoJson(name="fruit", images="fruit/images", annotations="fruit/instances.json",
-                 head="fruit")
+        CocoJson(name="fruit", images="fruit/images", annotations="fruit/instances.json")
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class DepthMaps(PairedFolders):
             than 2 cm or farther than 1 km, as in another unit.
 
     Example:
-        DepthMaps(name="far", images="rgb", depths="depth", head="far", depth_scale=1 / 5000)
+        DepthMaps(name="far", images="rgb", depths="depth", depth_scale=1 / 5000)
     """
 
     label_key = "depth"
