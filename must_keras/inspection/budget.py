@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from must_keras.tasks.chosen import Chosen
+from must_keras.data.choices import Chosen
 from must_keras.training.config import TrainingConfig
 
 # Sides of the network's input in pixels, multiples of 32.

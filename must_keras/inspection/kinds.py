@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from must_keras.data.choices import choose_detection, choose_max_boxes, read_boxes
+from must_keras.data.choices import Chosen, choose_detection, choose_max_boxes, read_boxes
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import listed
 from must_keras.inspection.contents import Contents
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.base import Task
-from must_keras.tasks.chosen import Chosen
 
 _MAX_NAMES = 6
 # Widths for a CPU, as those of the recipe's network; the defaults of the tasks are the paper's.

@@ -19,14 +19,13 @@ import numpy as np
 from must_keras import experiment
 from must_keras.config.recipe import Pool, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
-from must_keras.data.choices import choose_scale
+from must_keras.data.choices import Chosen, choose_scale
 from must_keras.errors import Path, UserError
 from must_keras.inspection import budget
 from must_keras.inspection.answers import TFDS
 from must_keras.inspection.code import Call, Text, Writer
 from must_keras.inspection.inspection import InspectedPool, InspectedSet, Inspection, inspect
 from must_keras.modeling.backbone import ResNet
-from must_keras.tasks.chosen import Chosen
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
 
