@@ -6,7 +6,7 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from must_keras.data import names
 from must_keras.data.io.folders import SUFFIXES, Path
@@ -40,6 +40,31 @@ class Splits:
         expect("Splits", self, train=Source, validation=Source, test=Source)
         for source in (self.train, self.validation, self.test):
             check_not_empty(source)
+
+    @classmethod
+    def with_test(
+        cls,
+        train: Source,
+        test: Source,
+        *,
+        validation: int,
+        seed: int = 0,
+        group: Group | None = None,
+    ) -> Self:
+        """Return a set whose test images are given: validation is carved out of training.
+
+        Args:
+            train: the training set; the rest of it keeps its name.
+            test: the test set.
+            validation: number of validation images; see `carve_validation`.
+            seed: the same.
+            group: the same.
+
+        Example:
+            Splits.with_test(photos, other_photos, validation=50)
+        """
+        parts = carve_validation(train, count=validation, seed=seed, group=group)
+        return cls(train=parts.train, validation=parts.validation, test=test)
 
 
 class Carved(NamedTuple):

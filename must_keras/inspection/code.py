@@ -36,10 +36,9 @@ class Call:
 
     Attributes:
         target: what is called; written by its name.
-        arguments: keyword arguments; "**" unpacks a mapping.
+        arguments: keyword arguments.
         positional: what comes before them.
         by: the class method that is called; "" for the target itself.
-        then: a method without arguments, called on the result.
         module: what imports the target; "" where it is a public name of must_keras.
 
     Example:
@@ -51,16 +50,13 @@ class Call:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positional: Sequence[Any] = ()
     by: str = ""
-    then: str = ""
     module: str = ""
 
     def evaluate(self) -> Any:
         """Return the result of the call."""
         named = {key: _evaluated(value) for key, value in self.arguments.items()}
-        unpacked = named.pop("**", {})
         function = getattr(self.target, self.by) if self.by else self.target
-        found = function(*map(_evaluated, self.positional), **unpacked, **named)
-        return getattr(found, self.then)() if self.then else found
+        return function(*map(_evaluated, self.positional), **named)
 
     def values(self, key: str) -> Iterator[Any]:
         """Yield the values of an argument, here and in the calls within."""
@@ -132,10 +128,9 @@ class Writer:
         if len(line) <= room or not isinstance(value, Call | Mapping | tuple):
             return line
         if isinstance(value, Call):
-            end = f").{value.then}()" if value.then else ")"
-            start = f"{value.name}("
+            start, end = f"{value.name}(", ")"
             items = [("", item) for item in value.positional]
-            items += [_keyword(key, item) for key, item in value.stated.items()]
+            items += [(f"{key}=", item) for key, item in value.stated.items()]
         elif isinstance(value, Mapping):
             start, end = "{", "}"
             items = [(f"{_quoted(key)}: ", item) for key, item in value.items()]
@@ -168,11 +163,8 @@ class Writer:
             return value.text
         if isinstance(value, Call):
             items = [self._flat(item) for item in value.positional]
-            for key, item in value.stated.items():
-                start, _ = _keyword(key, item)
-                items.append(f"{start}{self._flat(item)}")
-            then = f".{value.then}()" if value.then else ""
-            return f"{value.name}({', '.join(items)}){then}"
+            items += [f"{key}={self._flat(item)}" for key, item in value.stated.items()]
+            return f"{value.name}({', '.join(items)})"
         if isinstance(value, Mapping):
             pairs = (f"{_quoted(key)}: {self._flat(item)}" for key, item in value.items())
             return f"{{{', '.join(pairs)}}}"
@@ -187,10 +179,6 @@ class Writer:
             braced = below.replace("{", "{{").replace("}", "}}")
             return "data" if below == "." else f"f{_quoted(f'{{data}}/{braced}')}"
         return _quoted(value) if isinstance(value, str) else repr(value)
-
-
-def _keyword(key: str, item: Any) -> tuple[str, Any]:
-    return ("**" if key == "**" else f"{key}="), item
 
 
 def _quoted(text: Any) -> str:

@@ -14,8 +14,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from must_keras import experiment
 from must_keras.config.recipe import Pool, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
@@ -286,12 +284,12 @@ class _Recipe:
         counts = [one.counts[0] for one in self._teachers]
         pools = [len(pool.source) for pool in self._found.pools]
         found = {
-            "teacher_steps": budget.choose_steps(int(np.median(counts)), budget.TEACHER),
+            "teacher_steps": budget.choose_steps(max(counts), budget.TEACHER),
             "student_steps": budget.choose_steps(sum(counts + pools), budget.STUDENT),
         }
         if self._transfers:
-            usual = int(np.median([one.counts[0] for one in self._transfers]))
-            found["transfer_steps"] = budget.choose_steps(usual, budget.TRANSFER)
+            largest = max(one.counts[0] for one in self._transfers)
+            found["transfer_steps"] = budget.choose_steps(largest, budget.TRANSFER)
         return found
 
     def _heads(self) -> str:

@@ -5,13 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from must_keras.data.sources import Source
-from must_keras.data.splits import (
-    Splits,
-    carve_validation,
-    split_by_fraction,
-    split_by_lists,
-    split_sequence,
-)
+from must_keras.data.splits import Splits, split_by_fraction, split_by_lists, split_sequence
 from must_keras.errors import UserError
 from must_keras.inspection.code import Call
 from must_keras.inspection.found import TEST, TRAIN, VALIDATION, WHOLE, FoundSet
@@ -86,16 +80,14 @@ def _carved(parts: dict[str, Call], sources: Mapping[str, Source], found: FoundS
     arrangement = _arrangement(sources[first], found)
     count = max(1, round(_VALIDATION * len(sources[first])))
     group = {} if arrangement.group is None else {"group": arrangement.group}
-    carved = Call(
-        carve_validation, {"count": count, "seed": 0, **group}, positional=(train,), then="_asdict"
-    )
+    split = Call(Splits, {"validation": count, **group}, positional=(train, test), by="with_test")
     why = f" ({arrangement.reason})" if group else ""
     taken = f"{count} images of {first} for validation, at random{why}"
     if second == TEST:
         text = f"no validation split given: {taken}"
     else:
         text = f"no test split given: {second} is for tests, {taken}"
-    return Split(Call(Splits, {"**": carved, "test": test}), text, is_carved=True)
+    return Split(split, text, is_carved=True)
 
 
 def _split_whole(call: Call, source: Source, found: FoundSet) -> Split:
