@@ -40,7 +40,8 @@ class AnyTeacher(abc.ABC):
         ignore_from: predictions with a score from this up to the threshold are ignored where they
             would be background (of boxes alone); None: they are background.
         weight_by_score: whether the student's loss of each pseudo box, or of each pixel of a
-            pseudo map, is multiplied by its score; classes, depth and normals refuse it.
+            pseudo map, is multiplied by its score (see tasks/detection/loss.py and, for maps, the
+            head of Segmentation); classes, depth and normals refuse it.
         labels_of: names of the sources that it labels; None: all that it can label.
         gate: where its labels are missing, far from its own training images, which only a teacher
             that is trained here has; None: nowhere.
