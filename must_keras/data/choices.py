@@ -151,7 +151,8 @@ def choose_max_boxes(found: TrainingBoxes) -> Chosen[int]:
     room = math.ceil(_HEADROOM * most / _ROOM_STEP) * _ROOM_STEP
     room = min(max(room, _MIN_ROOM), _MAX_ROOM)
     images = len(found.counts)
-    return Chosen(room, f"at most {most} objects are in one of {images:,} images, and headroom")
+    objects = "object is" if most == 1 else "objects are"
+    return Chosen(room, f"at most {most} {objects} in one of {images:,} images, and headroom")
 
 
 def choose_with_masks(found: TrainingBoxes) -> Chosen[bool]:
