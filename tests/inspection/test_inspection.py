@@ -439,7 +439,7 @@ def test_three_sets_are_a_short_recipe(data, tmp_path):
         assert given not in text, given
     fruit = recipe.teacher("fruit").task
     assert fruit.max_boxes == 16 and f"anchor_scales={fruit.anchor_scales}" in text
-    assert "# max_boxes: at most 1 objects are in one of " in text
+    assert "# max_boxes: at most 1 object is in one of " in text
     far, species = recipe.teacher("far"), recipe.teacher("species")
     assert far.training.augmentation.scale == (1.0, 1.0) and "depth_scale=0.001" in text
     assert species.training == TrainingConfig(steps=200) and species.task.name == "species"
