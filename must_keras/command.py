@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import itertools
+import logging
 import os
 import re
 import sys
@@ -12,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
 from must_keras import interruption
 from must_keras.errors import DataError, UserError, nearest, not_allowed
@@ -45,6 +47,10 @@ def quiet_import() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    # Its warnings count traces of functions, of which each network has its own.
+    logger = logging.getLogger("tensorflow")
+    if logger.level in (logging.NOTSET, logging.WARNING):
+        logger.setLevel(logging.ERROR)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +154,7 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
 def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool = True) -> int:
     """Do some work and return the exit status, with a line on stderr where it is not 0."""
     if quiet:
-        logging.set_verbosity(logging.ERROR)  # TFDS logs every file.
+        absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs every file.
     try:
         with interruption.listening():
             work()
