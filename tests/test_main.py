@@ -42,6 +42,11 @@ def test_the_names_of_stages_are_those_that_the_stages_have():
     assert ("all", *shown, "status", "check") == main.STAGES
 
 
+def test_the_folders_of_stages_are_those_that_the_stages_have():
+    found = {stage.name: stage.folder or stage.name for stage in stages.load()}
+    assert list(found.items()) == list(stages.FOLDERS.items())
+
+
 def test_help_imports_nothing_heavy():
     start = time.monotonic()
     answer = subprocess.run(

@@ -8,6 +8,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from must_keras import stages
 from must_keras.command import quiet_import
 from must_keras.errors import UserError, nearest
 from must_keras.json_files import find_json, read_json
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from must_keras.inference.model import Model
 
 _REPORT = "report.json"
-# Folders of a run, in the order of the stages.
-_FOLDERS = (
-    "teachers", "leaks", "labels", "student", "rounds", "supervised", "selfsup", "transfers",
-    "export",
-)  # fmt: skip
 
 
 class _Recorded(TypedDict):
@@ -278,8 +274,8 @@ class Run:
 
 
 def _place(folder: pathlib.Path, root: pathlib.Path) -> tuple[int, pathlib.Path]:
-    first = folder.relative_to(root).parts[0]
-    return (_FOLDERS.index(first) if first in _FOLDERS else len(_FOLDERS), folder)
+    first, folders = folder.relative_to(root).parts[0], list(stages.FOLDERS.values())
+    return (folders.index(first) if first in folders else len(folders), folder)
 
 
 def _state(folder: pathlib.Path) -> str:

@@ -7,13 +7,16 @@ if TYPE_CHECKING:
     from must_keras.runs.stage import Stage
 
 _HIDDEN = ("leakage", "gate")
-_ORDER = (
-    "teacher", "leakage", "gate", "label", "student", "rounds", "supervised", "selfsup",
-    "transfer", "export", "report",
-)  # fmt: skip
-NAMES = tuple(name for name in _ORDER if name not in _HIDDEN)
+FOLDERS = {
+    "teacher": "teachers", "leakage": "leaks", "gate": "gates", "label": "labels",
+    "student": "student", "rounds": "rounds", "supervised": "supervised", "selfsup": "selfsup",
+    "transfer": "transfers", "export": "export", "report": "report",
+}  # fmt: skip
+"""{stage: the folder of a run in which its artifacts are}, in order, before any is imported."""
+
+NAMES = tuple(name for name in FOLDERS if name not in _HIDDEN)
 
 
 def load() -> tuple["Stage", ...]:
     """Import all stages, and TensorFlow with them."""
-    return tuple(importlib.import_module(f"{__name__}.{name}").STAGE for name in _ORDER)
+    return tuple(importlib.import_module(f"{__name__}.{name}").STAGE for name in FOLDERS)
