@@ -45,7 +45,7 @@ from must_keras.data.sources import (
     Subset,
     VocXml,
 )
-from must_keras.data.splits import Splits, carve_validation, contiguous_blocks, permutation
+from must_keras.data.splits import Splits, contiguous_blocks, permutation
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel
 from must_keras.modeling.backbone import Backbone, EfficientNetLite0, ResNet
@@ -294,19 +294,13 @@ def _classes(sets: Splits, head: str) -> tuple[str, ...]:
     return tuple(sets.train.label_spaces[head].classes)
 
 
-def _carved(train: Source, test: Source, *, count: int, seed: int) -> Splits:
-    """Validation images are taken out of the training set; the test set stays as it is."""
-    parts = carve_validation(train, count=count, seed=seed)
-    return Splits(train=parts.train, validation=parts.validation, test=test)
-
-
 def _caltech(root: pathlib.Path, seed: int) -> Splits:
     """A folder per class, below train/ and test/."""
     train, test = (
         FolderPerClass(name=f"caltech{end}", root=root / "cls_caltech101_a" / part, head="caltech")
         for part, end in (("train", ""), ("test", "_test"))
     )
-    return _carved(train, test, count=100, seed=seed)
+    return Splits.with_test(train, test, validation=100, seed=seed)
 
 
 def _nuclei(root: pathlib.Path, seed: int) -> Splits:
@@ -321,7 +315,7 @@ def _nuclei(root: pathlib.Path, seed: int) -> Splits:
         )
         for part, end in (("train", ""), ("val", "_test"))
     )
-    return _carved(train, test, count=24, seed=seed)
+    return Splits.with_test(train, test, validation=24, seed=seed)
 
 
 def _cards(root: pathlib.Path) -> Splits:
@@ -391,7 +385,7 @@ def _cifar(root: pathlib.Path, seed: int) -> Splits:
     )
     few = Subset(train, sorted(permutation(train, seed=seed)[:1100]), name="cifar10")
     some = Subset(test, sorted(permutation(test, seed=seed)[:500]), name="cifar10_test")
-    return _carved(few, some, count=100, seed=seed)
+    return Splits.with_test(few, some, validation=100, seed=seed)
 
 
 def _coco(root: pathlib.Path, seed: int) -> Splits:
@@ -406,4 +400,4 @@ def _coco(root: pathlib.Path, seed: int) -> Splits:
         )
         for part, end in (("train", ""), ("val", "_test"))
     )
-    return _carved(train, test, count=12, seed=seed)
+    return Splits.with_test(train, test, validation=12, seed=seed)

@@ -32,6 +32,19 @@ def as_read(name: str) -> str:
     return " ".join(_IDLE_JOINER.sub("", text).split())
 
 
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that read the same whatever their case, in groups of two or more.
+
+    Example:
+        >>> alike(["cat", "dog", "Cat"])
+        [['cat', 'Cat']]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(as_read(name).casefold(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def is_text(name: str) -> bool:
     """Return whether a name can be stored as text and shown in a line.
 

@@ -42,7 +42,7 @@ from must_keras.data.sources import (
     depth_reading,
     tfds_builder,
 )
-from must_keras.data.splits import Group, Splits, carve_validation, listed, permutation
+from must_keras.data.splits import Group, Splits, listed, permutation
 from must_keras.errors import UserError
 
 # Classes of VOC's label maps: the values of SegmentationClass's pixels from 0 on. 255, the rim of
@@ -279,8 +279,7 @@ def carved(
         UserError: one of the parts would be empty.
     """
     count = max(1, min(max_validation, len(train) // _ONE_IN))
-    parts = carve_validation(train, count=count, seed=seed, group=group)
-    return Splits(train=parts.train, validation=parts.validation, test=test)
+    return Splits.with_test(train, test, validation=count, seed=seed, group=group)
 
 
 def limited(source: Source, *, max_images: int, seed: int) -> Source:

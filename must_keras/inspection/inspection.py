@@ -270,15 +270,11 @@ def _doubts(sets: Sequence[InspectedSet], pools: Sequence[InspectedPool]) -> Ite
                 f"{one.name}: {validation} validation and {test} test images are so few that a "
                 "score of them is mostly chance"
             )
-        alike = defaultdict(list)
-        for name in one.splits.train.label_spaces[one.name].classes:
-            alike[names.as_read(name).casefold()].append(name)
-        for same in alike.values():
-            if len(same) > 1:
-                yield (
-                    f"{one.name}: the classes {' and '.join(map(repr, same))} differ in case "
-                    "alone and are different classes; Relabeled joins classes"
-                )
+        for same in names.alike(one.splits.train.label_spaces[one.name].classes):
+            yield (
+                f"{one.name}: the classes {' and '.join(map(repr, same))} differ in case "
+                "alone and are different classes; Relabeled joins classes"
+            )
     heads = defaultdict(list)
     for one in sets:
         if not one.is_downstream:

@@ -174,6 +174,11 @@ class Run:
         chosen = teacher.rule.choose(counts, lowest=teacher.task.records.floor)
         return dict(zip(teacher.task.classes, chosen, strict=True))
 
+    def weights_sha256(self, teacher: AnyTeacher) -> str | None:
+        """Return the digest of what a teacher predicts with; None before it is there."""
+        made = self.teacher(teacher.name)
+        return teacher.sha256(made.model_path) if made.is_there else None
+
     def is_resolvable(self, teacher: AnyTeacher) -> bool:
         """Return whether a teacher's thresholds are given, or can be chosen."""
         path = self.teacher(teacher.name).folder / PREDICTION_COUNTS

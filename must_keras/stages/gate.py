@@ -31,8 +31,7 @@ def _of(run: Run, teacher: Teacher) -> Iterator[Artifact]:
 
     @functools.cache
     def common() -> dict[str, Any] | None:
-        made = run.teacher(teacher.name)
-        sha256 = teacher.sha256(made.model_path) if made.is_there else None
+        sha256 = run.weights_sha256(teacher)
         if sha256 is None:
             return None
         # Not the quantile, which is applied when the distances are read.

@@ -35,8 +35,7 @@ def artifact(run: Run, teacher: AnyTeacher, source: Source) -> Artifact:
 
     def find_inputs() -> dict[str, Any] | None:
         # Not the threshold, which is applied when the labels are read.
-        recipe, made = run.recipe, run.teacher(teacher.name)
-        sha256 = teacher.sha256(made.model_path) if made.is_there else None
+        recipe, sha256 = run.recipe, run.weights_sha256(teacher)
         if sha256 is None:
             return None
         return {

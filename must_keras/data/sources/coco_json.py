@@ -1,7 +1,6 @@
 """Images with boxes and instance masks, annotated in COCO's JSON."""
 
 import array
-import collections
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -183,15 +182,11 @@ def _categories(path: pathlib.Path, content: Any) -> Categories:
             f"{path}: the ids of its categories are of two kinds, {shown(kinds[int])} (a number) "
             f"and {shown(kinds[str])}: write all as numbers"
         )
-    alike = collections.defaultdict(list)
-    for name in categories.names.values():
-        alike[names.as_read(name).casefold()].append(name)
-    for same in alike.values():
-        if len(same) > 1:
-            warn(
-                f"{path}: the categories {few(same)} differ in case or spaces alone and are "
-                "different classes; Relabeled joins classes"
-            )
+    for same in names.alike(categories.names.values()):
+        warn(
+            f"{path}: the categories {few(same)} differ in case or spaces alone and are "
+            "different classes; Relabeled joins classes"
+        )
     return categories
 
 
