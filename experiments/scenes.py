@@ -23,6 +23,7 @@ import pathlib
 from typing import Literal
 
 from must_keras.config.domain_gate import DomainGate
+from must_keras.config.episodes import Episodes
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
 from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
@@ -62,7 +63,7 @@ def recipe(
     images: int = 2000,
     starts: tuple[str, ...] = ("random", "teacher-shapes", "student"),
     neck: Literal["fpn", "backbone"] = "fpn",
-    mode: Literal["full", "frozen"] = "full",
+    mode: Literal["full", "frozen", "episodes"] = "full",
     shots: tuple[int | None, ...] = (None,),
     learning_rates: tuple[float, ...] = (),
     rates_from: str | None = None,
@@ -109,7 +110,8 @@ def recipe(
             alone), "simclr" and "moco" (no labels), or "all"; baselines draw as many images as the
             student, and are trained where they are named.
         neck: whether transfers take the pyramid along.
-        mode: "frozen" trains heads alone on features that stay as they are.
+        mode: "frozen" trains heads alone on features that stay as they are; "episodes" draws
+            few-shot episodes of the downstream sets with classes, and omits all others.
         shots: how many labeled images transfers see, of each class for classification, in all
             for other tasks; several give a curve (10+20+none), none is all.
         learning_rates: of the transfers, the better one on validation for each start and set
@@ -280,6 +282,8 @@ def recipe(
     if feature_teacher:
         task = Features(name="features", backbone=KerasBackbone(path=feature_teacher))
         features = (SelfLabeled(task=task, loss_weight=feature_weight),)
+    if mode == "episodes":
+        transfers = tuple(t for t in transfers if isinstance(t.task, Classification))
     pasting = functools.partial(CopyPaste, head="objects")
     ways = ((CutMix, cutmix), (MixUp, mixup), (pasting, copy_paste))
     student = dataclasses.replace(
@@ -319,6 +323,7 @@ def recipe(
         neck=neck,
         mode=mode,
         shots=shots,
+        episodes=Episodes(ways=4),  # The downstream set has four classes.
     )
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 
 from must_keras import naming
+from must_keras.config.episodes import Episodes
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.student import Student
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
@@ -77,6 +78,7 @@ class Recipe:
         neck: see Protocol.
         mode: see Protocol.
         shots: numbers of labeled images of transfers, one protocol each: see Protocol.
+        episodes: of the mode "episodes".
         evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
             or the training and scoring on a labeled set.
@@ -105,13 +107,14 @@ class Recipe:
     neck: Neck = "fpn"
     mode: Mode = "full"
     shots: tuple[int | None, ...] = (None,)
+    episodes: Episodes = dataclasses.field(default_factory=Episodes)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         expect(where, self, network=Network, student=Student, starts=tuple | list)
-        expect(where, self, supervised=TrainingConfig | None)
+        expect(where, self, supervised=TrainingConfig | None, episodes=Episodes)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
         expect_each(where, self, **kinds, selfsup=SelfSupervised)
         self._check_names(where)
@@ -141,6 +144,8 @@ class Recipe:
             method.training.check_heads(f"self-supervised method {method.name!r}", ())
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
+        for transfer in self.transfers if self.mode == "episodes" else ():
+            transfer.check_episodes(self.episodes)
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
             raise UserError(
                 f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
@@ -252,7 +257,8 @@ class Recipe:
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         """The rules of the transfers; every set is transferred to by each of them."""
-        return tuple(Protocol(mode=self.mode, neck=self.neck, shots=s) for s in self.shots)
+        common = {"mode": self.mode, "neck": self.neck, "episodes": self.episodes}
+        return tuple(Protocol(shots=shots, **common) for shots in self.shots)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import keras
 
+from must_keras.config.episodes import Episodes
 from must_keras.config.teachers import AnyTeacher, named_by_task
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect, expect_each, nearest
@@ -17,7 +18,7 @@ from must_keras.training.initialization import FromCheckpoint, copy_parts
 from must_keras.training.network import BACKBONE, NECK, Network
 
 Aligned = Literal["none", "task", "images", "set"]
-Mode = Literal["full", "frozen"]
+Mode = Literal["full", "frozen", "episodes"]
 Neck = Literal["fpn", "backbone"]
 
 
@@ -67,6 +68,19 @@ class Transfer:
         if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
             raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
 
+    def check_episodes(self, episodes: Episodes) -> None:
+        """Raise UserError where the set cannot be drawn into episodes."""
+        where, num_classes = f"transfer {self.name!r}", self.task.labels.num_groups
+        if num_classes < episodes.ways:
+            raise UserError(
+                f"{where}: mode=episodes needs ways={episodes.ways} classes, and the "
+                f"{self.task.kind} task {self.task.name!r} has {num_classes}; take a set of "
+                "classes, or lower ways"
+            )
+        if self.learning_rates:
+            problem = "mode=episodes has no learning rate to choose; leave them out"
+            raise UserError.of(where, "learning_rates", self.learning_rates, problem)
+
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates to choose from."""
@@ -80,10 +94,12 @@ class Protocol:
     Attributes:
         mode: "full" trains all weights; "frozen" leaves those of the backbone, and of a pyramid
             that is copied, as they are: the head alone learns, on whole images and, where the
-            augmentation mirrors, their mirror images.
+            augmentation mirrors, their mirror images. "episodes" trains nothing on the set: its
+            test images are drawn into few-shot episodes on features of the backbone.
         neck: "fpn" copies the pyramid too where the start has one; "backbone" never does.
         shots: labeled images of each class for classification, in all for other tasks, and at
             most as many again for choosing a learning rate; None: all that there are.
+        episodes: how those of the mode "episodes" are drawn, which needs shots.
 
     Example:
         >>> str(Protocol(mode="frozen", shots=5))
@@ -93,21 +109,36 @@ class Protocol:
     mode: Mode = "full"
     neck: Neck = "fpn"
     shots: int | None = None
+    episodes: Episodes = dataclasses.field(default_factory=Episodes)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("full", "frozen"):
-            raise UserError.of("", "mode", self.mode, "allowed are full, frozen")
+        if self.mode not in get_args(Mode):
+            allowed = f"allowed are {', '.join(get_args(Mode))}"
+            raise UserError.of("", "mode", self.mode, allowed)
         if self.neck not in ("fpn", "backbone"):
             raise UserError.of("", "neck", self.neck, "allowed are fpn, backbone")
         if self.shots is not None and self.shots < 1:
             raise UserError.of("", "shots", self.shots, "at least 1, or none for all")
+        if self.has_episodes and self.shots is None:
+            raise UserError.of("", "shots", None, "mode=episodes needs a number of images a class")
 
     def __str__(self) -> str:
         """Return the name of the folder of its transfer runs."""
         return f"{self.mode}-{self.neck}-{'all' if self.shots is None else self.shots}"
 
+    @property
+    def has_episodes(self) -> bool:
+        """Whether the set is drawn into episodes."""
+        return self.mode == "episodes"
+
     def title(self) -> str:
         """Return the rules as text for people."""
+        if self.has_episodes:
+            one = self.episodes
+            return (
+                f"{one.count} episodes: {one.ways} ways, {self.shots} shots, {one.queries} queries "
+                f"a class, {one.learner} on frozen features"
+            )
         mode = {"full": "full fine-tuning", "frozen": "frozen backbone"}[self.mode]
         shots = "all images" if self.shots is None else f"{self.shots} shots"
         neck = "pyramid copied where there is one" if self.neck == "fpn" else "fresh pyramid"
@@ -116,7 +147,8 @@ class Protocol:
     def differs(self) -> dict[str, Any]:
         """Return what a transfer run depends on beyond full fine-tuning on all images."""
         usual = {"mode": "full", "shots": None}
-        return {name: found for name in usual if (found := getattr(self, name)) != usual[name]}
+        found = {name: value for name in usual if (value := getattr(self, name)) != usual[name]}
+        return found | ({"episodes": self.episodes} if self.has_episodes else {})
 
 
 @dataclasses.dataclass(frozen=True)

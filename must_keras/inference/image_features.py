@@ -13,15 +13,14 @@ from must_keras.progress import track
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
 
-# Of C2 to C5 the level that separates other images best: see docs/labeling.md.
-_LEVEL = "C4"
-
 
 class ImageFeatures:
-    """C4 of a model's backbone, averaged over the cells that are not padding, of length 1.
+    """A level of a model's backbone, averaged over the cells that are not padding.
 
     Args:
         model: the model.
+        level: of C2 to C5; C4 separates images of another kind best: see docs/labeling.md.
+        unit_length: whether vectors are scaled to the length 1.
 
     Example:
         vectors = ImageFeatures(model)(x)  # [B, C] float32 of {"image", "area"}
@@ -31,14 +30,14 @@ class ImageFeatures:
 
     """
 
-    def __init__(self, model: MultiTaskModel):
+    def __init__(self, model: MultiTaskModel, *, level: str = "C4", unit_length: bool = True):
         backbone, self.size = model.get_layer(BACKBONE), model.size
 
         @tf.function(autograph=False)
         def step(image: tf.Tensor, area: tf.Tensor) -> tf.Tensor:
             levels = backbone(tf.cast(image, tf.float32), training=False)
-            means = mean_over_area(tf.cast(levels[_LEVEL], tf.float32), area, self.size)
-            return tf.math.l2_normalize(means, axis=-1)
+            means = mean_over_area(tf.cast(levels[level], tf.float32), area, self.size)
+            return tf.math.l2_normalize(means, axis=-1) if unit_length else means
 
         self._step = step
 

@@ -240,6 +240,30 @@ class Tried(Result):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodesResult(Result):
+    """What the mean over episodes stands for.
+
+    Attributes:
+        count: number of episodes.
+        ways: classes of each.
+        queries: scored images of each class.
+        learner: what learned in each.
+        low: the lower end of the mean's 95 % interval over episodes, which is none over trainings.
+        high: the upper end.
+
+    Example:
+        EpisodesResult(count=600, ways=5, queries=15, learner="linear", low=0.42, high=0.44)
+    """
+
+    count: int
+    ways: int
+    queries: int
+    learner: str
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransferResult(Result):
     """The result of a transfer run; the value is that of the first metric.
 
@@ -270,6 +294,7 @@ class TransferResult(Result):
     git_commit: str | None
     sweep: list[Tried] | None = None
     validation_images: int | None = None
+    episodes: EpisodesResult | None = None
 
     def __post_init__(self) -> None:
         if self.sweep and self.validation_images is None:

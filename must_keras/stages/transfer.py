@@ -11,6 +11,7 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.training.loop import load_artifact
+from must_keras.transfer.episode_scorer import EpisodeScorer
 from must_keras.transfer.grid import transfer_runs
 from must_keras.transfer.trainer import TransferTrainer
 
@@ -35,7 +36,8 @@ class Transfers(Stage):
         artifacts = {artifact.folder: artifact for artifact in pending}
         models: dict[str, keras.Model] = {}
         for transfer in run.recipe.transfers:
-            trainer = TransferTrainer(run, transfer)
+            of_set = EpisodeScorer if run.recipe.mode == "episodes" else TransferTrainer
+            trainer = of_set(run, transfer)
             for one in transfer_runs(run, transfer):
                 artifact, origin = artifacts.get(one.read(run).folder), one.origin(run)
                 if artifact is None:

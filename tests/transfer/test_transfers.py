@@ -10,6 +10,7 @@ import pytest
 from fakes.random_examples import NETWORK
 from fakes.results import finish
 from making import make
+from must_keras.config.episodes import Episodes
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
 from must_keras.config.transfers import Protocol
 from must_keras.data.sources import LabelSpace, Source
@@ -150,6 +151,35 @@ def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(run):
 def test_what_is_used_is_depended_on(run, changes):
     other = asking(run, **changes)
     assert all_of(run)[0].artifact(run).inputs != all_of(other)[0].artifact(other).inputs
+
+
+def episodes_of(run, **changes) -> Run:
+    rules = Episodes(ways=2, queries=2, count=8, learner="centroid")
+    return asking(run, mode="episodes", episodes=rules, **({"shots": (1,)} | changes))
+
+
+def test_a_set_is_drawn_into_the_same_episodes_for_all_starts(run):
+    found = rows(episodes_of(run, shots=(1, 2)))
+    assert [(row["start"], row["shots"]) for row in found] == [
+        (start, shots) for shots in (1, 2) for start in ("random", "student")
+    ]
+    # Its features tell dark from light images.
+    trained = found[1]
+    assert (trained["metric"], trained["value"], trained["trivial"]) == ("top1", 1.0, 0.5)
+    assert (trained["images"], trained["steps"], trained["copied"]) == (2, 0, ["backbone"])
+    assert trained["episodes"] == {
+        "count": 8, "ways": 2, "queries": 2, "learner": "centroid", "low": 1.0, "high": 1.0,
+    }  # fmt: skip
+    assert found[0]["copied"] == [] and found[0]["episodes"]["low"] < found[0]["value"]
+
+
+def test_what_episodes_cannot_have_is_refused(run):
+    with pytest.raises(UserError, match=r"shots=None: mode=episodes needs"):
+        episodes_of(run, shots=(None,))
+    with pytest.raises(UserError, match=r"transfer 'shades': .* the normals task 'facing' has 1"):
+        asking(run, FACING, mode="episodes", shots=(1,))
+    with pytest.raises(UserError, match=r"'shades': learning_rates=.* no learning rate to choose"):
+        episodes_of(run, learning_rates=(0.1, 0.01))
 
 
 def test_fresh_weights_belong_to_run_set_and_seed(run):

@@ -61,6 +61,12 @@ def overview(results: RunResults) -> Iterator[Markup]:
     yield Markup('<div class="flow">\n{}</div>\n').format(Markup("<i>→</i>\n").join(boxes))
 
 
+_EPISODES = (
+    "± is the 95 % interval of the mean over the episodes, which are the same for all starts. It "
+    "is no interval over trainings: the same start trained with another seed can be farther away."
+)
+
+
 def protocols(results: RunResults) -> Iterator[Markup]:
     """Yield a table and the comparison of starts of every protocol, and low-shot curves.
 
@@ -74,6 +80,8 @@ def protocols(results: RunResults) -> Iterator[Markup]:
     for name, rows in comparison.by_protocol(transfers).items():
         yield html.heading(titles.get(name, name))
         yield _table(results, rows, compared[name])
+        if any(row.get("episodes") for row in rows):
+            yield html.paragraph(_EPISODES)
         yield html.bullets(comparison.sentences(compared[name]))
         yield _sweeps(rows)
     yield html.charts(_low_shot(transfers))
@@ -233,6 +241,9 @@ def _cell(rows: Rows, is_best: bool, several: bool, gain: float | None) -> html.
     text = html.number(statistics.fmean(values))
     if len(values) > 1:
         text += f" ± {html.number(statistics.stdev(values))}"
+    episodes = rows[0].get("episodes")
+    if episodes and len(rows) == 1:
+        text += f" ± {html.number((episodes['high'] - episodes['low']) / 2.0)}"
     if several:
         text += f" ({len(values)})"
     first = rows[0]
