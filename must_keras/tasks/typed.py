@@ -56,6 +56,32 @@ class ClassProbabilities:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TagProbabilities:
+    """How likely an image has each tag.
+
+    Attributes:
+        tags: [K] float32, the probability of each tag, in [0, 1].
+        class_names: the name of each of the K tags.
+
+    Example:
+        >>> found = TagProbabilities(
+        ...     tags=np.float32([0.25, 0.75]), class_names=("beach", "people")
+        ... )
+        >>> found.above(0.5)
+        [RankedClass(class_name='people', probability=0.75)]
+    """
+
+    tags: np.ndarray
+    class_names: tuple[str, ...]
+
+    def above(self, threshold: float = 0.5) -> list[RankedClass]:
+        """Return the tags with at least this probability, the most likely first."""
+        order = np.argsort(-self.tags, kind="stable")
+        found = [RankedClass(self.class_names[i], float(self.tags[i])) for i in order]
+        return [one for one in found if one.probability >= threshold]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Objects:
     """The objects of an image, by descending score.
 

@@ -12,10 +12,11 @@ from must_keras.data.sources import (
     class_reading,
     depth_reading,
     map_reading,
+    tags_reading,
     tfds_builder,
 )
 from must_keras.errors import UserError
-from must_keras.tasks import Classification, Depth, Detection, Segmentation
+from must_keras.tasks import Classification, Depth, Detection, Segmentation, Tags
 
 ROOMS = tuple(f"class {i}" for i in range(1, 151))
 
@@ -62,6 +63,7 @@ CASES = {
     "voc/2007": (lambda b: box_reading(b), Detection, 20),
     "cifar100": (lambda b: class_reading(b, "label"), Classification, 100),
     "imagenet2012": (lambda b: class_reading(b), Classification, 1000),
+    "bigearthnet/rgb": (lambda b: tags_reading(b), Tags, 43),
     "nyu_depth_v2": (lambda b: depth_reading(b), Depth, 0),
     "scene_parse150": (
         lambda b: map_reading(b, "annotation", classes=ROOMS, values=range(1, 151), ignore=(0,)),

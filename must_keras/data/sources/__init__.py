@@ -25,12 +25,14 @@ from must_keras.data.sources.source import (
     preflight_indices,
     without_keys,
 )
+from must_keras.data.sources.tags import CsvTags
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
     class_reading,
     depth_reading,
     map_reading,
+    tags_reading,
     tfds_builder,
     tfds_folder,
 )

@@ -1,22 +1,15 @@
 """Images with one class each: a folder for every class, or a table beside the images."""
 
-import codecs
-import csv
-import io
 import pathlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from must_keras.data import names
-from must_keras.data.io.annotation_fields import shown
 from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
-from must_keras.data.io.text_files import decoded, read_bytes
+from must_keras.data.io.tables import Table
 from must_keras.data.sources.image_files import ImageFiles
 from must_keras.data.sources.source import LabelSpace, Stored, class_label, spaces
 from must_keras.errors import UserError, check_classes, not_allowed
-
-_DELIMITERS = (",", ";", "\t")
 
 
 class _Classified(ImageFiles):
@@ -156,10 +149,11 @@ class CsvClasses(_Classified):
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
-        rows = _read(self._csv, file_column, class_column)
+        columns = (file_column, class_column)
+        rows = Table(self._csv, columns).rows(columns)
         known = names.Names(files)
         row_of: dict[str, tuple[int, str]] = {}
-        for number, text, class_name in rows:
+        for number, (text, class_name) in rows:
             where = f"{self._csv}, line {number}"
             try:
                 file = known.find(text)
@@ -170,7 +164,7 @@ class CsvClasses(_Classified):
             if file in row_of:
                 other = row_of[file][0]
                 raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
-            row_of[file] = (number, class_name)
+            row_of[file] = (number, class_name.strip())
         named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
@@ -195,51 +189,3 @@ class CsvClasses(_Classified):
     def describe_content(self) -> dict[str, Any]:
         table = {"csv": label_digest(self._csv.parent, [self._csv.name])}
         return super().describe_content() | table
-
-
-def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:
-    """Return (line number, file, class) of every row."""
-    data = read_bytes(path)
-    # Spreadsheets write UTF-8, or UTF-16 with its mark.
-    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = decoded(path, data, "utf-16" if is_wide else "utf-8-sig")
-    wanted = (file_column, class_column)
-    headers = {delimiter: _header(path, text, delimiter) for delimiter in _DELIMITERS}
-    # Where none has both columns, the messages are about commas.
-    delimiter = next((d for d, names_ in headers.items() if {*wanted} <= {*names_}), ",")
-    columns = headers[delimiter]
-    for column in wanted:
-        if len(columns) == 1 and column not in columns:
-            raise UserError(
-                f"{path} has one column, {columns[0]!r}: expected columns separated by commas, "
-                f"semicolons or tabs, and {file_column!r} and {class_column!r} in the first line"
-            )
-        if column not in columns:
-            raise not_allowed(f"{path} has no column {column!r}", column, columns)
-        if columns.count(column) > 1:
-            raise UserError(f"{path} has {columns.count(column)} columns {column!r}, expected one")
-    places = [columns.index(column) for column in wanted]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    found = []
-    try:
-        next(rows)
-        for row in rows:
-            # Empty cells behind the last column are what spreadsheets write.
-            if any(row) and (len(row) < len(columns) or any(row[len(columns) :])):
-                raise UserError(
-                    f"{path}, line {rows.line_num}: {len(row)} fields, expected {len(columns)} as "
-                    f"in the first line ({shown(row)})"
-                )
-            if any(row):
-                found.append((rows.line_num, row[places[0]], row[places[1]].strip()))
-    except csv.Error as error:
-        raise UserError.at(path, f", line {rows.line_num}: not CSV: {error}") from None
-    return found
-
-
-def _header(path: pathlib.Path, text: str, delimiter: str) -> list[str]:
-    first = re.split(r"\r\n|\r|\n", text, maxsplit=1)[:1]
-    try:
-        return [name.strip() for name in next(csv.reader(first, delimiter=delimiter), [])]
-    except csv.Error as error:
-        raise UserError.at(path, f", line 1: not CSV: {error}") from None

@@ -145,6 +145,25 @@ def class_reading(builder: Builder, feature: str = "label") -> Reading:
     return Reading(LabelSpace("classes", names), read)
 
 
+def tags_reading(builder: Builder, feature: str = "labels") -> Reading:
+    """Any number of tags an image: a sequence of classes, which names all that the image has.
+
+    Raises:
+        UserError: there is no such feature, or it is no sequence of classes.
+    """
+    inner = getattr(_feature(builder, builder.info.features, feature), "feature", None)
+    if not isinstance(inner, tfds.features.ClassLabel):
+        raise UserError(f"{builder.info.full_name}: feature {feature!r} is no sequence of classes")
+    classes = tuple(inner.names)
+
+    def read(example: Example) -> Stored:
+        has = np.zeros(len(classes), np.float32)
+        has[np.asarray(example[feature], np.int64)] = 1.0
+        return {"tags": has}
+
+    return Reading(LabelSpace("tags", classes), read)
+
+
 def box_reading(
     builder: Builder, feature: str = "objects", *, box: str = "bbox", label: str = "label"
 ) -> Reading:

@@ -1,0 +1,180 @@
+"""Images with tags: a table beside the images."""
+
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from must_keras.data import names
+from must_keras.data.io.folders import Path, existing_folder, label_digest, picture_files
+from must_keras.data.io.tables import Table
+from must_keras.data.sources.image_files import ImageFiles
+from must_keras.data.sources.source import LabelSpace, Stored, spaces
+from must_keras.errors import UserError, check_classes, not_allowed
+from must_keras.tasks.tags import UNKNOWN
+
+# Cells of a tag's own column.
+_CELLS = {"": UNKNOWN, "-1": UNKNOWN, "0": 0.0, "1": 1.0}
+
+
+class CsvTags(ImageFiles):
+    """The pictures of a folder, and a CSV file with the tags of some of them.
+
+    The table has a column for each tag, with 1 where the image has it, 0 where it has not, and
+    nothing or -1 where that is unknown; or one column with the names of all tags of the image.
+    Names are compared as people read them: see `names.Names`.
+
+    Args:
+        name: of the source.
+        images: the images' folder.
+        csv_file: the table; a picture without a row is not labeled.
+        head: the head that the tags label; default: the source's name; None: images alone.
+        classes: names of the tags in the order of the indices; None: the columns beside
+            `file_column`, in their order, or the names in `tags_column`, sorted.
+        file_column: names a picture by its path relative to `images`.
+        suffix: what pictures' names end with and the table leaves out (".jpg").
+        tags_column: the column with all tags of the image; None: a column for each.
+        separator: between the tags of that column.
+        no_tag: what that column says where the image has none, beside nothing.
+        bits: bits that are used of pixels with more than 8; see images.read_image.
+
+    Raises:
+        UserError: the file cannot be read or lacks a column; a row names no picture, one that was
+            named before, or no tag; a cell is no value.
+
+    Example:
+        CsvTags(name="scene", images="photos", csv_file="scene.csv", tags_column="tags")
+    """
+
+    searches_root = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        images: Path,
+        csv_file: Path,
+        head: str | None = "",
+        classes: Sequence[str] | None = None,
+        file_column: str = "file",
+        suffix: str = "",
+        tags_column: str | None = None,
+        separator: str = "|",
+        no_tag: str = "",
+        bits: int | None = None,
+    ):
+        root, self._csv = existing_folder(images), pathlib.Path(csv_file)
+        files = picture_files(root)
+        if classes is not None:
+            check_classes(f"source {name!r}", classes)
+        of_tag = classes if tags_column is None and classes is not None else ()
+        table = Table(self._csv, [c for c in (file_column, tags_column, *of_tag) if c is not None])
+        if tags_column is None:
+            classes, rows = self._columns(table, file_column, classes)
+        else:
+            columns = (file_column, tags_column)
+            words = [
+                (line, file, [word.strip() for word in cell.split(separator)])
+                for line, (file, cell) in table.rows(columns)
+            ]
+            without = {"", names.as_read(no_tag)}
+            classes, rows = self._lists(words, classes, without)
+        if not classes:
+            raise UserError.at(self._csv, "names no tag")
+        self._tags = self._by_file(rows, names.Names(files), suffix, root)
+        label_spaces = spaces(head, LabelSpace("tags", classes), name=name)
+        super().__init__(name=name, root=root, files=files, label_spaces=label_spaces, bits=bits)
+
+    def _columns(
+        self, table: Table, file_column: str, classes: Sequence[str] | None
+    ) -> tuple[tuple[str, ...], list[tuple[int, str, np.ndarray]]]:
+        """Return the tags and (line, file, [K] values) of a table with a column for each tag."""
+        found = tuple(c for c in table.columns if c != file_column) if classes is None else classes
+
+        def value(line: int, column: str, cell: str) -> float:
+            text = cell.strip().removesuffix(".0")
+            if text not in _CELLS:
+                raise UserError(
+                    f"{self._csv}, line {line}: {column!r} is {cell!r}; allowed are 1, 0, and "
+                    "nothing or -1 for unknown"
+                )
+            return _CELLS[text]
+
+        rows = [
+            (
+                line,
+                cells[0],
+                np.float32([value(line, c, x) for c, x in zip(found, cells[1:], strict=True)]),
+            )
+            for line, cells in table.rows((file_column, *found))
+        ]
+        return tuple(found), rows
+
+    def _lists(
+        self,
+        rows: Sequence[tuple[int, str, Sequence[str]]],
+        classes: Sequence[str] | None,
+        without: Collection[str],
+    ) -> tuple[tuple[str, ...], list[tuple[int, str, np.ndarray]]]:
+        """Return the tags and (line, file, [K] values) of rows that list the image's tags."""
+        listed = [
+            (line, file, [word for word in words if names.as_read(word) not in without])
+            for line, file, words in rows
+        ]
+        if classes is None:
+            every = sorted({word for _, _, words in listed for word in words}, reverse=True)
+            # One spelling of those that read the same.
+            classes = sorted({names.as_read(word): word for word in every}.values())
+        known = names.Names(classes)
+
+        def value(line: int, words: Sequence[str]) -> np.ndarray:
+            has = np.zeros(len(classes), np.float32)
+            for word in words:
+                index = known.index_in(word, classes)
+                if index is None:
+                    raise not_allowed(f"{self._csv}, line {line}: no tag {word!r}", word, classes)
+                has[index] = 1.0
+            return has
+
+        return tuple(classes), [(line, file, value(line, words)) for line, file, words in listed]
+
+    def _by_file(
+        self,
+        rows: Sequence[tuple[int, str, np.ndarray]],
+        known: names.Names,
+        suffix: str,
+        root: pathlib.Path,
+    ) -> dict[str, np.ndarray]:
+        """Return {picture: [K] values}; of rows in which nothing is known, none."""
+        lines: dict[str, int] = {}
+        found: dict[str, np.ndarray] = {}
+        for line, text, has in rows:
+            where = f"{self._csv}, line {line}"
+            try:
+                file = known.find(text + suffix)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+            if file is None:
+                problem = f"{where}: there is no picture {text + suffix!r} in {root}"
+                raise UserError(problem, path=root)
+            if file in lines:
+                problem = f"{where}: {text!r} is also on line {lines[file]}: a picture has one row"
+                raise UserError(problem)
+            lines[file] = line
+            if (has != UNKNOWN).any():
+                found[file] = has
+        if not found:
+            raise UserError.at(self._csv, "all tags are unknown: no picture is labeled")
+        return found
+
+    def labels(self, index: int) -> dict[str, Stored]:
+        found = self._tags.get(self._files[index])
+        return {} if found is None else {head: {"tags": found} for head in self.label_spaces}
+
+    def labeled_heads(self, index: int) -> Collection[str]:
+        return self.label_spaces.keys() if self._files[index] in self._tags else ()
+
+    def describe_content(self) -> dict[str, Any]:
+        table: Mapping[str, Any] = {"csv": label_digest(self._csv.parent, [self._csv.name])}
+        return super().describe_content() | table
