@@ -40,10 +40,12 @@ from must_keras.synthetic import SceneConfig
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.tasks.features import Features
 from must_keras.training.config import TrainingConfig
+from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.initialization import FromCheckpoint, FromScratch
 from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
+from must_keras.training.random_weights import RandomWeights
 
 TEACHERS = ("shapes", "objects", "surfaces", "distance")
 
@@ -68,7 +70,7 @@ def recipe(
     learning_rates: tuple[float, ...] = (),
     rates_from: str | None = None,
     downstream: Literal["dev", "final"] = "dev",
-    weighting: Literal["formula", "equal", "uncertainty"] = "formula",
+    weighting: Literal["formula", "equal", "uncertainty", "dynamic", "random"] = "formula",
     depth_weight: float = 1.0,
     fitted_anchors: bool = False,
     teachers: tuple[str, ...] = TEACHERS,
@@ -149,7 +151,13 @@ def recipe(
         drop_heads: probability with which a head of an image takes no part in a step of the
             student; one with a label always does.
     """
-    weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
+    weightings = {
+        "formula": ScalingRule(),
+        "equal": Uniform(),
+        "uncertainty": Uncertainty(),
+        "dynamic": DynamicAverage(),
+        "random": RandomWeights(),
+    }
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
     first = FromCheckpoint() if checkpoint and student_start == "checkpoint" else FromScratch()
     domain_gate = None if gate is None else DomainGate(quantile=gate)

@@ -48,7 +48,7 @@ class Head(Protocol):
 
 
 class LearnedWeights(keras.Layer):
-    """Weights that are trained with the network; its variables are saved with the network's.
+    """Weights that change in training; its variables are saved with the network's.
 
     Variables of one axis are not decayed (see optimizers.py).
 
@@ -64,12 +64,20 @@ class LearnedWeights(keras.Layer):
         raise NotImplementedError
 
     def penalty(self, labeled: Mapping[str, Tensor]) -> Tensor:
-        """Return the term of the loss that keeps weights from vanishing: a scalar.
+        """Return the term of the loss that keeps weights from vanishing, a scalar; here none.
 
         Args:
             labeled: {head: 1.0 where the batch has a label for it, else 0.0}.
         """
-        raise NotImplementedError
+        return 0.0
+
+    def update(self, losses: Mapping[str, Tensor], labeled: Mapping[str, Tensor]) -> None:
+        """Take in the losses of a step, after its weights were used; here nothing is done.
+
+        Args:
+            losses: {head: loss of the batch of all replicas}, scalars.
+            labeled: as in `penalty`.
+        """
 
 
 class Weighting(abc.ABC):

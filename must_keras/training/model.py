@@ -160,7 +160,7 @@ class MultiTaskModel(FittedModel):
         total = sum(self.weighted_losses(losses).values())
         if self.learned_weights is None:
             return total
-        labeled = {n: ops.cast(counts[i] > 0.0, counts.dtype) for i, n in enumerate(losses)}
+        labeled = _labeled(losses, counts)
         return total + self.learned_weights.penalty(labeled) / (num_replicas() * shares)
 
     def weighted_losses(self, losses: Losses) -> Losses:
@@ -179,6 +179,8 @@ class MultiTaskModel(FittedModel):
         if self.learned_weights is not None:
             factors = self.learned_weights.factors()
             logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
+            summed = {name: logs[f"{name}_loss"] for name in losses}
+            self.learned_weights.update(summed, _labeled(losses, counts))
         return self.optimize(pairs, logs)
 
     def _summed(self, losses: Losses, counts: Tensor) -> dict[str, Tensor]:
@@ -278,6 +280,11 @@ class MultiTaskModel(FittedModel):
         network = keras.saving.deserialize_keras_object(config.pop("network"), custom_objects)
         tasks = [keras.saving.deserialize_keras_object(t) for t in config.pop("tasks")]
         return cls(network.input, network.output, tasks, **config)
+
+
+def _labeled(losses: Losses, counts: Tensor) -> Losses:
+    """Return {head: 1.0 where the batch has a label for it, else 0.0}."""
+    return {name: ops.cast(counts[i] > 0.0, counts.dtype) for i, name in enumerate(losses)}
 
 
 def build_model(

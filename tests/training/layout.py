@@ -4,7 +4,7 @@ python layout.py FOLDER DTYPE KIND LAYOUT...: the layouts are one, mirrored, or 
 TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and the final weights.
 Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
-stochastic depth, dropped heads, a frozen network's features, diagnostics, labels with weights,
+stochastic depth, dropped heads, weights by a dynamic average, a frozen network's features, diagnostics, labels with weights,
 mixed images, strong views and a share of ground truth) or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
@@ -36,6 +36,7 @@ from must_keras.data.pipeline import evaluation_batches, one_view, training_batc
 from must_keras.data.strong_views import StrongViews
 from must_keras.inference.predictor import Predictor
 from must_keras.tasks.features import Features
+from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty
@@ -110,7 +111,8 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
     model = build(TASKS, own)
     model.drop_heads = 0.3 if own else 0.0
     if sys.argv[3] != "killed":
-        model.learned_weights = Uncertainty().learner((*TASKS, *own))
+        weighting = DynamicAverage(window=4) if own else Uncertainty()
+        model.learned_weights = weighting.learner((*TASKS, *own))
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"
