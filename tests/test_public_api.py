@@ -138,7 +138,7 @@ def executed(monkeypatch):
 
     def make(self, stage):
         recipe = self.load()
-        found.append((recipe, self.workdir, stage, self.only, self.strategy))
+        found.append((recipe, self.workdir, stage, self.only, self.strategy, self.reuse))
         self.workdir.mkdir(parents=True, exist_ok=True)
         write_json(self.workdir / "run.json", {"recipe": {}})
 
@@ -149,12 +149,13 @@ def executed(monkeypatch):
 def test_arguments_are_those_of_the_command_line(executed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"seed": 3, "starts": ("random", "student")}
-    run = mk.run("scenes", stage="student", only="a", strategy="one", data_dir="d", **arguments)
+    chosen = {"stage": "student", "only": "a", "strategy": "one", "reuse": "r"}
+    run = mk.run("scenes", data_dir="d", **chosen, **arguments)
     recipe, workdir, *rest = executed.pop()
     assert recipe.seed == 3 and recipe.starts == ("random", "student")
     _, text = experiment.parse("scenes:starts=random+student,seed=3")
     assert run.path == workdir == experiment.default_workdir("scenes", text)
-    assert rest == ["student", ("a",), "one"]
+    assert rest == ["student", ("a",), "one", pathlib.Path("r")]
     assert mk.run("scenes").path == pathlib.Path("runs/scenes")
     assert mk.run("scenes", "mine", **arguments).path == pathlib.Path("mine")
     assert as_text(arguments) == text

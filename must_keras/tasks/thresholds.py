@@ -168,7 +168,7 @@ class PredictionCounts:
         Raises:
             DataError: the file is missing, damaged, or contains something else.
         """
-        remedy = "delete it, then run --stage=teacher to count the predictions again"
+        remedy = 'delete it, then run stage="teacher" to count the predictions again'
         arrays = read_arrays(path, remedy=remedy)
         for name in _ARRAYS:
             if name not in arrays or arrays[name].dtype != np.int64:
