@@ -23,12 +23,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
     "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
-    "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
-    "FromCheckpoint",
-    "Classification", "Detection", "Segmentation", "Depth", "Normals",
-    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
-    "NormalMaps", "ImagesOnly", "TfdsSource",
-    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
+    "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
+    "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
+    "TrainingConfig", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
+    "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "MoCo", "SimCLR",
+    "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",
+    "Classification", "Detection", "Segmentation", "Depth", "Normals", "fitted_detection",
+    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "CocoPanoptic", "VocXml", "LabelMaps",
+    "DepthMaps", "NormalMaps", "ImagesOnly", "Concatenated", "Joined", "Relabeled",
+    "TfdsSource", "tfds_builder", "class_reading", "box_reading", "map_reading", "depth_reading",
+    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
+    "split_sequence",
 }  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def test_a_missing_split_is_carved_and_said(data):
         of.classes(data / "trees" / split, count=10)
     found = inspect(data)
     assert found.sets[0].counts == (27, 3, 30)
-    assert "no validation split given: 3 images of train" in str(found)
+    assert "no validation split given: 3 images of train, sampled at random" in str(found)
 
 
 def test_lists_give_the_splits(data, tmp_path):
@@ -410,8 +410,9 @@ def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
     recipe = made(found, tmp_path)
     assert len(recipe.teachers[0].task.classes) == 100
     text = (tmp_path / "written.py").read_text()
-    assert "from must_keras.data.sources import class_reading\n" in text
+    assert re.findall(r"^(?:import|from) .*", text, re.M) == ["import must_keras as mk"]
     assert "data_dir: str | None = None" in text and "{data}" not in text
+    assert 'train="train", test="test", validation=1,' in text
     (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
     assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
 
@@ -445,6 +446,42 @@ def test_three_sets_are_a_short_recipe(data, tmp_path):
     assert species.training == TrainingConfig(steps=200) and species.task.name == "species"
 
 
+def test_three_sets_in_folders_of_splits_are_a_short_recipe(data, tmp_path):
+    for split in ("train", "valid", "test"):
+        of.classes(data / "species" / split)
+        of.coco(data / "fruit", images=split, file=f"annotations/instances_{split}.json")
+        of.maps(data / "street" / split, data / "street" / f"{split}annot")
+    found = inspect(data)
+    recipe = made(found, tmp_path)
+    text = (tmp_path / "written.py").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    assert len(lines) <= 60, text
+    assert "head=" not in text and text.count("instances_") == 1 and text.count("classes=") == 1
+    # What is written is what was inspected.
+    for one in found.sets:
+        sets = recipe.teacher(one.name).sets
+        for split in ("train", "validation", "test"):
+            written, inspected = getattr(sets, split), getattr(one.splits, split)
+            assert written.describe() == inspected.describe()
+            assert written.label_spaces == inspected.label_spaces
+
+
+def test_splits_that_differ_in_more_than_a_word_are_written_out(data, tmp_path):
+    of.coco(data / "fruit", images="photos", file="annotations/instances_train.json")
+    of.coco(data / "fruit", images="later", file="annotations/instances_val.json", start=20)
+    recipe = made(inspect(data), tmp_path)
+    assert 'head="fruit"' in (tmp_path / "written.py").read_text()
+    assert recipe.teachers[0].sets.test.name == "fruit_test"
+
+
+def test_several_detectors_share_their_widths(data, tmp_path):
+    of.coco(data / "fruit")
+    of.voc(data / "cards")
+    recipe = made(inspect([data, f"{data}:use=teacher"]), tmp_path)
+    assert (tmp_path / "written.py").read_text().count("rpn_channels") == 1
+    assert [teacher.task.rpn_channels for teacher in recipe.teachers] == [64, 64]
+
+
 def test_metric_depth_is_not_scaled_in_a_transfer_either(data, tmp_path):
     of.depths(data / "far/rgb", data / "far/depth")
     of.depths(data / "near/rgb", data / "near/depth")
@@ -455,8 +492,11 @@ def test_metric_depth_is_not_scaled_in_a_transfer_either(data, tmp_path):
 
 def test_names_of_folders_are_text_and_no_code(data, tmp_path):
     of.classes(data / 'it\'s {data} "now"')
-    recipe = made(inspect(data), tmp_path)
-    assert len(recipe.teachers[0].sets.train) == 12
+    for split in ("train", "val", "test"):
+        of.classes(data / "{split}" / f"{split}{{0}}")
+    recipe = made(inspect([data, f"{data}:use=teacher"]), tmp_path)
+    counts = {teacher.name: len(teacher.sets.train) for teacher in recipe.teachers}
+    assert counts == {"it_s_data_now": 12, "split": 18}
 
 
 def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypatch):

@@ -13,7 +13,6 @@ from must_keras.inspection.code import Call, Text
 from must_keras.inspection.found import TEST, TRAIN, VALIDATION, WHOLE, Findings, FoundSet, Part
 from must_keras.inspection.kinds import Boxes, Classes, Kind
 
-_SOURCES = "must_keras.data.sources"
 _SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 # The feature that most datasets call their label.
 _USUAL = "label"
@@ -85,10 +84,10 @@ def _question(
 
 def _part(name: str, split: str, function: Any, feature: str) -> Part:
     data_dir = Text("data_dir", None)
-    builder = Call(tfds_builder, positional=(name, data_dir), module=_SOURCES)
+    builder = Call(tfds_builder, positional=(name, data_dir))
 
     def named(source: str, head: str, **more: Any) -> Call:
-        labels = {head: Call(function, positional=(builder, feature), module=_SOURCES)}
+        labels = {head: Call(function, positional=(builder, feature))}
         arguments = {"name": source, "builder": builder, "split": split, "labels": labels}
         return Call(TfdsSource, arguments | more)
 
