@@ -92,7 +92,7 @@ class UserError(_LocatedError):
     """A user's mistake; `command` prints its message alone and exits with status 2.
 
     Example:
-        error = UserError.of("the network", "size", 0, "expected at least 1")
+        error = mk.UserError.of("the network", "size", 0, "expected at least 1")
         str(error), error.key  # ("the network: size=0: expected at least 1", "size")
     """
 
@@ -101,7 +101,7 @@ class DataError(_LocatedError):
     """Data that failed a check; `command` prints its message alone and exits with status 3.
 
     Example:
-        DataError.at("a.csv", ": line 3 is empty").path.name  # "a.csv"
+        mk.DataError.at("a.csv", ": line 3 is empty").path.name  # "a.csv"
     """
 
 

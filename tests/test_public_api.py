@@ -1,6 +1,7 @@
 """`import must_keras as mk`: its names, and runs made, opened and used from Python."""
 
 import ast
+import inspect
 import json
 import pathlib
 import re
@@ -49,6 +50,14 @@ def test_the_public_names_are_these():
         )
     with pytest.raises(AttributeError, match="has no attribute 'Detector'"):
         _ = mk.Detector
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_examples_use_public_names_alone(name):
+    _, found, example = inspect.cleandoc(getattr(mk, name).__doc__).partition("Example:\n")
+    used = set(re.findall(r"\bmk\.(\w+)", example))
+    assert found and used and used <= NAMES
+    assert not re.findall(rf"(?<![\w.])(?:{'|'.join(NAMES)})[(]", example), example
 
 
 def test_the_page_uses_public_names():

@@ -235,7 +235,7 @@ def fitted_detection(
         UserError: the source has no labels for such a head, or a field is not one of Detection's.
 
     Example:
-        fitted_detection(sets.train, name="fruit", size=128, rpn_channels=64)
+        mk.fitted_detection(sets.train, name="fruit", size=128, rpn_channels=64)
     """
     check_sources(f"head {name!r}", [source])
     known = [field.name for field in dataclasses.fields(Detection)]

@@ -30,7 +30,7 @@ class Splits:
         UserError: one of them has no image.
 
     Example:
-        Splits(train=photos, validation=more_photos, test=other_photos)
+        mk.Splits(train=photos, validation=more_photos, test=other_photos)
     """
 
     train: Source
@@ -62,7 +62,7 @@ class Splits:
             group: the same.
 
         Example:
-            Splits.with_test(photos, other_photos, validation=50)
+            mk.Splits.with_test(photos, other_photos, validation=50)
         """
         parts = carve_validation(train, count=validation, seed=seed, group=group)
         return cls(train=parts.train, validation=parts.validation, test=test)
@@ -102,6 +102,9 @@ def carve_validation(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        train, validation = mk.carve_validation(source, count=100, seed=0)
     """
     groups: dict[str, list[int]] = {}
     for index in range(len(source)):
@@ -129,6 +132,9 @@ def split_by_lists(source: Source, *, train: Path, validation: Path, test: Path)
 
     Raises:
         UserError: see `listed`; or an image is in two lists.
+
+    Example:
+        mk.split_by_lists(source, train="train.txt", validation="val.txt", test="test.txt")
     """
     paths = zip((train, validation, test), _ENDS, strict=True)
     parts = {path: listed(source, path, name=f"{source.name}{end}") for path, end in paths}
@@ -237,8 +243,8 @@ def split_by_name(
             a part is empty.
 
     Example:
-        split_by_name(
-            lambda split: FolderPerClass(name="species", root=f"species/{split}"),
+        mk.split_by_name(
+            lambda split: mk.FolderPerClass(name="species", root=f"species/{split}"),
             train="train", validation="val", test="test",
         )
     """
@@ -280,6 +286,9 @@ def split_by_fraction(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        mk.split_by_fraction(source, test=0.2, group=lambda image: image.rpartition("/")[0])
     """
     rest = carve_validation(
         source, count=_count(source, test, "test"), seed=seed, group=group, end="_test"
@@ -302,6 +311,9 @@ def split_sequence(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        mk.split_sequence(frames, test=0.2, gap=8)
     """
     counts = [_count(source, test, "test"), _count(source, validation, "validation")]
     train = len(source) - sum(counts) - 2 * gap

@@ -75,7 +75,7 @@ def write_recipe(inspection: Inspection, to: Path) -> None:
         UserError: a question is open, nothing is labeled, or the file exists.
 
     Example:
-        write_recipe(inspect("garden"), "garden.py")
+        mk.write_recipe(mk.inspect("garden"), "garden.py")
     """
     path = pathlib.Path(to)
     _check_new(path)

@@ -213,7 +213,7 @@ class AtPrecision:
             Pixels of an image are similar: a map's precision is that of few images.
 
     Example:
-        Teacher(name="boxes", task=task, sets=sets, training=training, threshold=AtPrecision(0.8))
+        mk.Teacher(task=task, sets=sets, training=training, threshold=mk.AtPrecision(0.8))
 
     """
 

@@ -56,7 +56,7 @@ class TrainingConfig:
             their files; they receive what metrics.jsonl and TensorBoard receive.
 
     Example:
-        TrainingConfig(steps=4000, batch=32, optimizer=SGD(), learning_rate=0.05, ema=True)
+        mk.TrainingConfig(steps=4000, batch=32, optimizer=mk.SGD(), learning_rate=0.05, ema=True)
 
     """
 

@@ -73,7 +73,7 @@ class FolderPerClass(_Classified):
             class, or reads like another.
 
     Example:
-        FolderPerClass(name="species", root="leaves")
+        mk.FolderPerClass(name="species", root="leaves")
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class CsvClasses(_Classified):
             named before, or no class.
 
     Example:
-        CsvClasses(name="tags", images="photos", csv_file="tags.csv")
+        mk.CsvClasses(name="tags", images="photos", csv_file="tags.csv")
     """
 
     def __init__(
