@@ -52,6 +52,15 @@ def split_of(path: str) -> Named:
     return Named(key, split)
 
 
+def split_named(word: str) -> str:
+    """Return the split that a word alone names, or "".
+
+    Example:
+        split_named("Valid")  # "validation"
+    """
+    return _SPLIT_WORDS.get(word.lower(), "")
+
+
 def split_words(path: str, split: str) -> list[str]:
     """Return the words for a split in a path, as they are written.
 

@@ -164,6 +164,43 @@ def test_a_missing_split_is_carved_and_said(data):
     assert "no validation split given: 3 images of train, sampled at random" in str(found)
 
 
+def test_a_column_of_a_table_gives_the_splits(data, tmp_path):
+    names = ["Train"] * 6 + ["valid"] * 2 + ["test"] * 2
+    table = of.table(data / "leaves", further={"usage": names + [""] * 2})
+    found = inspect(data)
+    assert found.sets[0].counts == (6, 2, 2) and not found.sets[0].split.is_carved
+    assert "rows without a usage (2) are not used" in str(found)
+    sets = made(found, tmp_path).teachers[0].sets
+    assert [sets.validation.image_id(i) for i in range(2)] == ["006.jpg", "007.jpg"]
+    assert sets.test.label_spaces == sets.train.label_spaces
+    text = (tmp_path / "written.py").read_text()
+    assert 'split_column="usage", split=split' in text and 'train="Train"' in text
+    assert inspect([data, f"{table}:split=none"]).sets[0].split.is_carved
+
+
+@pytest.mark.parametrize(
+    ("further", "text", "answers"),
+    [
+        ({"fold": [str(i % 5) for i in range(12)]},
+         "its column fold has the values 0, 1, 2 and 2 more, and splits are called", ["none"]),
+        ({"subset": ["train"] * 12}, "has the values train, and", ["none"]),
+        ({"split": ["train", "test", "TEST"] * 4}, "has the values TEST, test, train", ["none"]),
+        ({"a": ["train", "test"] * 6, "b": ["test", "train"] * 6},
+         "which of its columns a, b names the splits?", ["a", "b", "none"]),
+    ],
+)  # fmt: skip
+def test_a_column_that_may_name_the_splits_is_asked_about(further, text, answers, data):
+    table = of.table(data / "leaves", further=further)
+    found = inspect(data)
+    (question,) = found.questions
+    assert text in question.text and not found.sets and not found.pools
+    assert question.answers == tuple(f"{table}:split={answer}" for answer in answers)
+    (one,) = inspect([data, question.answers[0]]).sets
+    assert one.split.is_carved
+    with pytest.raises(UserError, match="did you mean"):
+        inspect([data, f"{table}:split={next(iter(further))}s"])
+
+
 def test_lists_give_the_splits(data, tmp_path):
     of.coco(data / "fruit")
     for split, names in (("train", "000 001 002"), ("val", "003"), ("test", "004")):

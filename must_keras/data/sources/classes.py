@@ -121,7 +121,7 @@ class FolderPerClass(_Classified):
 class CsvClasses(_Classified):
     """The pictures of a folder, and a CSV file with a header and the class of some of them.
 
-    Columns are separated by commas, semicolons or tabs, whichever gives both columns. Names are
+    Columns are separated by commas, semicolons or tabs, whichever gives all columns. Names are
     compared as people read them: see `names.Names`.
 
     Args:
@@ -132,11 +132,14 @@ class CsvClasses(_Classified):
         classes: names in the order of the indices; None: those in the file, sorted.
         file_column: names a picture by its path relative to `images`.
         class_column: names its class; empty: not labeled.
+        split_column: names the split of a picture, where `split` is given.
+        split: the pictures whose rows have this text in `split_column`, and no others; the classes
+            are those of all rows. None: all pictures.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
         UserError: the file cannot be read or lacks a column; a row names no picture, one that was
-            named before, or no class.
+            named before, or no class; no row is of the split.
 
     Example:
         mk.CsvClasses(name="tags", images="photos", csv_file="tags.csv")
@@ -152,14 +155,18 @@ class CsvClasses(_Classified):
         classes: Sequence[str] | None = None,
         file_column: str = "file",
         class_column: str = "class",
+        split_column: str = "split",
+        split: str | None = None,
         bits: int | None = None,
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
-        rows = _read(self._csv, file_column, class_column)
+        columns = (file_column, class_column, *(() if split is None else (split_column,)))
+        rows = _read(self._csv, columns)
         known = names.Names(files)
         row_of: dict[str, tuple[int, str]] = {}
-        for number, text, class_name in rows:
+        split_of: dict[str, str] = {}
+        for number, (text, class_name, *rest) in rows:
             where = f"{self._csv}, line {number}"
             try:
                 file = known.find(text)
@@ -171,6 +178,14 @@ class CsvClasses(_Classified):
                 other = row_of[file][0]
                 raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
             row_of[file] = (number, class_name)
+            if rest:
+                split_of[file] = rest[0]
+        if split is not None:
+            files = [file for file in files if split_of.get(file) == split]
+            if not files:
+                found = sorted(set(split_of.values()))
+                where = f"{self._csv}, column {split_column!r}: no picture is of split={split}"
+                raise not_allowed(where, split, found, key="split")
         named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)
@@ -197,22 +212,21 @@ class CsvClasses(_Classified):
         return super().describe_content() | table
 
 
-def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple[int, str, str]]:
-    """Return (line number, file, class) of every row."""
+def _read(path: pathlib.Path, wanted: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Return (line number, values of the columns) of every row; the first column names a file."""
     data = read_bytes(path)
     # Spreadsheets write UTF-8, or UTF-16 with its mark.
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = decoded(path, data, "utf-16" if is_wide else "utf-8-sig")
-    wanted = (file_column, class_column)
     headers = {delimiter: _header(path, text, delimiter) for delimiter in _DELIMITERS}
-    # Where none has both columns, the messages are about commas.
+    # Where none has all columns, the messages are about commas.
     delimiter = next((d for d, names_ in headers.items() if {*wanted} <= {*names_}), ",")
     columns = headers[delimiter]
     for column in wanted:
         if len(columns) == 1 and column not in columns:
             raise UserError(
                 f"{path} has one column, {columns[0]!r}: expected columns separated by commas, "
-                f"semicolons or tabs, and {file_column!r} and {class_column!r} in the first line"
+                f"semicolons or tabs, and {' and '.join(map(repr, wanted))} in the first line"
             )
         if column not in columns:
             raise not_allowed(f"{path} has no column {column!r}", column, columns)
@@ -231,7 +245,8 @@ def _read(path: pathlib.Path, file_column: str, class_column: str) -> list[tuple
                     f"in the first line ({shown(row)})"
                 )
             if any(row):
-                found.append((rows.line_num, row[places[0]], row[places[1]].strip()))
+                file, *others = (row[place] for place in places)
+                found.append((rows.line_num, [file, *map(str.strip, others)]))
     except csv.Error as error:
         raise UserError.at(path, f", line {rows.line_num}: not CSV: {error}") from None
     return found
