@@ -12,7 +12,7 @@ from fakes import arranged_folders as of
 from fakes import public_datasets
 from must_keras import experiment
 from must_keras.errors import UserError
-from must_keras.inspection import init, inspect, write_recipe
+from must_keras.inspection import init, inspect, recipe_text, write_recipe
 from must_keras.runs import preflight
 from must_keras.runs.run import Run
 from must_keras.training.config import TrainingConfig
@@ -430,6 +430,13 @@ def test_a_recipe_needs_a_teacher(data):
         inspect(f"{data}:use=transfer")
 
 
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """The folder where TFDS keeps its datasets."""
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path / "prepared"))
+    return tmp_path / "prepared"
+
+
 def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
     of.classes(data)
     (question,) = inspect([data, "tfds:eurosat"]).questions
@@ -438,10 +445,8 @@ def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
         inspect("tfds:eurosatt")
 
 
-def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
-    folder = tmp_path / "prepared"
-    public_datasets.cifar100(folder)
-    monkeypatch.setattr(constants, "DATA_DIR", str(folder))
+def test_tfds_names_that_are_prepared(prepared, tmp_path):
+    public_datasets.cifar100(prepared)
     found = inspect("tfds:cifar100")
     assert [(one.name, one.counts) for one in found.sets] == [("cifar100", (11, 1, 6))]
     recipe = made(found, tmp_path)
@@ -452,6 +457,39 @@ def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
     assert 'train="train", test="test", validation=1,' in text
     (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
     assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
+
+
+def test_depths_of_tfds_have_a_unit_that_is_asked_for(prepared):
+    public_datasets.nyu_depth(prepared)
+    (question,) = inspect("tfds:nyu_depth_v2").questions
+    assert question.answers[0] == "tfds:nyu_depth_v2:unit=meters"
+    found = inspect(question.answers[0])
+    assert [(one.found.kind.noun, one.counts) for one in found.sets] == [("depth", (2, 1, 2))]
+    depth = found.sets[0].splits.train.labels(0)["nyu_depth_v2"]["depth"]
+    assert 1 <= depth.min() <= 3 and depth.max() == 4
+    assert "depth_scale=1.0" in recipe_text(found, name="rooms")
+
+
+def test_maps_of_tfds_are_labels_too(prepared, tmp_path):
+    public_datasets.pets(prepared)
+    found = inspect("tfds:oxford_iiit_pet")
+    assert found.sets[0].found.kind.noun == "classes" and "segmentation_mask'" in str(found)
+    found = inspect("tfds:oxford_iiit_pet:class=segmentation_mask")
+    assert "names of its 3 classes are not known" in str(found)
+    (teacher,) = made(found, tmp_path).teachers
+    assert teacher.task.kind == "map" and len(teacher.task.classes) == 3
+    label = teacher.sets.train.labels(0)["oxford_iiit_pet"]["map"]
+    assert (label[0, 0], label[9, 11], label[20, 20]) == (1, 2, 0)
+    assert "values=(1, 2, 3)" in (tmp_path / "written.py").read_text()
+    with pytest.raises(UserError, match="did you mean 'segmentation_mask'"):
+        inspect("tfds:oxford_iiit_pet:class=segmentation")
+
+
+def test_the_image_of_tfds_may_have_another_name(prepared):
+    public_datasets.lost_and_found(prepared)
+    found = inspect("tfds:lost_and_found")
+    assert 'image="image_left"' in recipe_text(found, name="road")
+    assert found.sets[0].splits.train.image(0).shape == (1024, 2048, 3)
 
 
 def test_three_sets_are_a_short_recipe(data, tmp_path):
