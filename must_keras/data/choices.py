@@ -152,7 +152,9 @@ def choose_max_boxes(found: TrainingBoxes) -> Chosen[int]:
     room = min(max(room, _MIN_ROOM), _MAX_ROOM)
     images = len(found.counts)
     objects = "object is" if most == 1 else "objects are"
-    return Chosen(room, f"at most {most} {objects} in one of {images:,} images; a quarter more")
+    return Chosen(
+        room, f"at most {most} {objects} in one of {images:,} images; the rest is headroom"
+    )
 
 
 def choose_with_masks(found: TrainingBoxes) -> Chosen[bool]:

@@ -18,7 +18,7 @@ from must_keras import experiment
 from must_keras.config.recipe import Pool, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import Chosen, choose_scale
-from must_keras.errors import Path, UserError
+from must_keras.errors import Path, UserError, listed
 from must_keras.inspection import budget
 from must_keras.inspection.answers import TFDS
 from must_keras.inspection.code import Call, Text, Writer
@@ -60,6 +60,12 @@ def init(data: Sequence[Path], to: Path) -> None:
     _check_new(pathlib.Path(to))
     found = inspect(data)
     print(found)
+    if found.questions:
+        count = len(found.questions)
+        are_open = "the question above is" if count == 1 else f"the {count} questions above are"
+        raise UserError(
+            f"{are_open} open, and nothing was written: repeat the command with answers"
+        )
     write_recipe(found, to)
     print(f"\nwrote {to}; edit it, and run: must-keras run {shlex.quote(os.fspath(to))}")
 
@@ -163,7 +169,11 @@ class _Recipe:
     def _head(self) -> Iterator[str]:
         run = f"must-keras run {self._name}.py"
         short = ",".join(f"{name}=4" for name in self._steps)
-        yield f'"""One student for {self._heads()}: written by `must-keras init`, to be edited.'
+        names = [one.name for one in self._teachers]
+        yield from textwrap.wrap(
+            f'"""One student for {listed(names)}: written by `must-keras init`, made to be edited.',
+            _WIDTH,
+        )
         yield ""
         yield f"Run it: {run}"
         yield f"Try it: {run}:{short}"
@@ -237,7 +247,9 @@ class _Recipe:
             yield "        ),"
         else:
             yield from _comment(
-                "The student has seen every labeled set; one more would be a Transfer.", indent=2
+                "No transfers: the student has seen every labeled set; a further one can be an "
+                "mk.Transfer.",
+                indent=2,
             )
         yield "    )"
 
@@ -305,10 +317,6 @@ class _Recipe:
             largest = max(one.counts[0] for one in self._transfers)
             found["transfer_steps"] = budget.choose_steps(largest, budget.TRANSFER)
         return found
-
-    def _heads(self) -> str:
-        names = [one.name for one in self._teachers]
-        return names[0] if len(names) == 1 else f"{len(names)} heads"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -583,3 +583,12 @@ def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypat
     assert "must-keras run trees.py" in printed.out and not printed.err
     text = pathlib.Path("trees.py").read_text()
     assert str(data) in text and "no split given" in text
+
+
+def test_init_states_open_questions_once(data, tmp_path, capsys):
+    of.depths(data / "far/rgb", data / "far/depth")
+    of.depths(data / "near/rgb", data / "near/depth")
+    with pytest.raises(UserError, match="the 2 questions above are open, and nothing was written"):
+        init([data], tmp_path / "asked.py")
+    assert capsys.readouterr().out.count("near/depth:unit=millimeters") == 1
+    assert not (tmp_path / "asked.py").exists()
