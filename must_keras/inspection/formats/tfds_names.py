@@ -59,7 +59,7 @@ def _add(found: Findings, name: str, builder: tfds.core.DatasetBuilder, answers:
     if not info.splits:
         text = (
             f"TFDS knows it, and {builder.data_path} does not exist: prepare it (it may be "
-            f"downloaded) with `tfds build {name}`, and repeat this command"
+            f"downloaded) with `tfds build {name}`, then inspect it again"
         )
         found.questions.append(Question(place, text))
         return
