@@ -13,55 +13,87 @@ if TYPE_CHECKING:
     # The same names, for editors; a test compares the two.
     from must_keras.api.making import run
     from must_keras.api.opened import Run, load_model, open_run
+    from must_keras.config.domain_gate import DomainGate
+    from must_keras.config.episodes import Episodes
     from must_keras.config.recipe import (
         ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher, Transfer,
     )  # fmt: skip
-    from must_keras.data.augmentation import Augmentation
+    from must_keras.config.self_labeled import SelfLabeled
+    from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
+    from must_keras.data.choices import fitted_detection
+    from must_keras.data.mixing import CopyPaste, CutMix, MixUp
     from must_keras.data.sources import (
-        CocoJson, CsvClasses, DepthMaps, FolderPerClass, ImagesOnly, LabelMaps, NormalMaps, Source,
-        TfdsSource, VocXml,
+        CocoJson, CocoPanoptic, Concatenated, CsvClasses, CsvTags, DepthMaps, FolderPerClass,
+        ImagesOnly, Joined, LabelMaps, NormalMaps, Relabeled, Source, TfdsSource, VocXml,
+        box_reading, class_reading, depth_reading, map_reading, tags_reading, tfds_builder,
     )  # fmt: skip
     from must_keras.data.splits import (
-        Splits, carve_validation, split_by_fraction, split_by_lists, split_sequence,
+        Splits, carve_validation, split_by_fraction, split_by_lists, split_by_name, split_sequence,
     )  # fmt: skip
+    from must_keras.data.strong_views import StrongViews
     from must_keras.errors import DataError, UserError
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
     from must_keras.inspection import inspect, write_recipe
     from must_keras.interruption import Interrupted
-    from must_keras.modeling.backbone import ResNet
-    from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+    from must_keras.modeling.backbone import EfficientNetLite0, ResNet
+    from must_keras.modeling.keras_backbone import KerasBackbone
+    from must_keras.self_supervised import MoCo, SimCLR
+    from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, Tags
+    from must_keras.tasks.features import Features
+    from must_keras.tasks.thresholds import AtPrecision
     from must_keras.training.config import TrainingConfig
-    from must_keras.training.initialization import FromCheckpoint
+    from must_keras.training.dynamic_weights import DynamicAverage
+    from must_keras.training.initialization import (
+        FromBackbone, FromCheckpoint, FromModel, FromScratch,
+    )  # fmt: skip
+    from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
     from must_keras.training.network import Network
-    from must_keras.training.optimizers import SGD, AdamW
+    from must_keras.training.optimizers import SGD, AdamW, Cosine, Steps
+    from must_keras.training.random_weights import RandomWeights
 
 # {module: its public names}
 _MODULES = {
     "api.making": ("run",),
     "api.opened": ("Run", "load_model", "open_run"),
+    "config.domain_gate": ("DomainGate",),
+    "config.episodes": ("Episodes",),
     "config.recipe": (
         "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student", "Teacher", "Transfer",
     ),
-    "data.augmentation": ("Augmentation",),
+    "config.self_labeled": ("SelfLabeled",),
+    "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),
+    "data.choices": ("fitted_detection",),
+    "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
     "data.sources": (
-        "CocoJson", "CsvClasses", "DepthMaps", "FolderPerClass", "ImagesOnly", "LabelMaps",
-        "NormalMaps", "Source", "TfdsSource", "VocXml",
+        "CocoJson", "CocoPanoptic", "Concatenated", "CsvClasses", "CsvTags", "DepthMaps",
+        "FolderPerClass", "ImagesOnly", "Joined", "LabelMaps", "NormalMaps", "Relabeled", "Source",
+        "TfdsSource", "VocXml", "box_reading", "class_reading", "depth_reading", "map_reading",
+        "tags_reading", "tfds_builder",
     ),
     "data.splits": (
-        "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
+        "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
+        "split_sequence",
     ),
+    "data.strong_views": ("StrongViews",),
     "errors": ("DataError", "UserError"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
     "inspection": ("inspect", "write_recipe"),
     "interruption": ("Interrupted",),
-    "modeling.backbone": ("ResNet",),
-    "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation"),
+    "modeling.backbone": ("EfficientNetLite0", "ResNet"),
+    "modeling.keras_backbone": ("KerasBackbone",),
+    "self_supervised": ("MoCo", "SimCLR"),
+    "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation", "Tags"),
+    "tasks.features": ("Features",),
+    "tasks.thresholds": ("AtPrecision",),
     "training.config": ("TrainingConfig",),
-    "training.initialization": ("FromCheckpoint",),
+    "training.dynamic_weights": ("DynamicAverage",),
+    "training.initialization": ("FromBackbone", "FromCheckpoint", "FromModel", "FromScratch"),
+    "training.loss_weights": ("ScalingRule", "Uncertainty", "Uniform"),
     "training.network": ("Network",),
-    "training.optimizers": ("AdamW", "SGD"),
+    "training.optimizers": ("AdamW", "Cosine", "SGD", "Steps"),
+    "training.random_weights": ("RandomWeights",),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _MODULES.items() for name in names}
 

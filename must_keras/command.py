@@ -5,9 +5,11 @@ import contextlib
 import dataclasses
 import errno
 import itertools
+import json
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +20,10 @@ from absl import logging as absl_logging
 
 from must_keras import interruption
 from must_keras.errors import DataError, UserError, nearest, not_allowed
+from must_keras.log import formatted
 
+# Arguments of a run that messages name; every program prints them as flags of `must-keras run`.
+OF_RUNS = ("stage", "only", "workdir", "reuse", "strategy")
 _RESUME = "re-run the same command to resume"
 # What a user can fix: no space, no permission, a disk that cannot be written.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -156,13 +161,14 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
     if quiet:
         absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs every file.
     try:
-        with interruption.listening():
+        with interruption.listening(), formatted(_Flags()):
             work()
     except KeyboardInterrupt:
         return _end(130, f"interrupted; {_RESUME}")
     except (UserError, DataError) as error:
         status = 2 if isinstance(error, UserError) else 3
-        return _end(status, f"error: {_with_option(str(error), error.key, options)}")
+        message = as_flags(_with_option(str(error), error.key, options))
+        return _end(status, f"error: {message}")
     except interruption.Interrupted as error:
         return _end(75, f"interrupted: {error}; {_RESUME}")
     except Exception as error:
@@ -176,6 +182,30 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
 def _end(status: int, message: str) -> int:
     print(message, file=sys.stderr)
     return status
+
+
+def as_flags(message: str) -> str:
+    """Return a message in which the arguments of a run are written as flags.
+
+    Args:
+        message: of the library; it states arguments as `errors.argument` does, or `workdir` alone.
+
+    Example:
+        >>> as_flags('run stage="all", reuse="a b" in another `workdir`')
+        "run --stage=all '--reuse=a b' in another --workdir"
+    """
+    names = "|".join(OF_RUNS)
+    # Between two arguments of Python there is a comma, between two flags there is none.
+    stated = rf'(?<!\w)({names})=("(?:[^"\\]|\\.)*")(?:,(?= (?:{names})="))?'
+    message = re.sub(stated, lambda m: shlex.quote(f"--{m[1]}={json.loads(m[2])}"), message)
+    return re.sub(rf"`({names})`", r"--\1", message)
+
+
+class _Flags(logging.Formatter):
+    """Formats messages for somebody at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_flags(super().format(record))
 
 
 def _with_option(message: str, key: str | None, options: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import json
 import os
 import pathlib
 import types
@@ -26,7 +27,8 @@ class _LocatedError(Exception):
 
     Args:
         message: one clear line: what failed, where, the value received, what is allowed, what to
-            do next. It names arguments; `command` makes flags of those that its program has.
+            do next. It names arguments as Python has them, stage="label" (see `argument`) or
+            `workdir`; a command line prints the flags of these names: see `command.as_flags`.
 
     Attributes:
         path: of the file that the error is about, or None.
@@ -90,7 +92,7 @@ class UserError(_LocatedError):
     """A user's mistake; `command` prints its message alone and exits with status 2.
 
     Example:
-        error = UserError.of("the network", "size", 0, "expected at least 1")
+        error = mk.UserError.of("the network", "size", 0, "expected at least 1")
         str(error), error.key  # ("the network: size=0: expected at least 1", "size")
     """
 
@@ -99,7 +101,7 @@ class DataError(_LocatedError):
     """Data that failed a check; `command` prints its message alone and exits with status 3.
 
     Example:
-        DataError.at("a.csv", ": line 3 is empty").path.name  # "a.csv"
+        mk.DataError.at("a.csv", ": line 3 is empty").path.name  # "a.csv"
     """
 
 
@@ -135,6 +137,20 @@ def not_allowed(what: str, value: object, allowed: Iterable[object], **fields: A
     allowed = list(allowed)
     message = f"{what}; {nearest(value, list(map(str, allowed)))}"
     return UserError(message, value=value, allowed=allowed, **fields)
+
+
+def argument(name: str, value: Path) -> str:
+    """Return an argument of a run as messages state it, which a command line prints as a flag.
+
+    Args:
+        name: of the argument.
+        value: a text or a path.
+
+    Example:
+        >>> argument("stage", "label")
+        'stage="label"'
+    """
+    return f"{name}={json.dumps(os.fspath(value), ensure_ascii=False)}"
 
 
 def nearest(word: object, allowed: Sequence[str]) -> str:

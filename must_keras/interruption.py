@@ -17,8 +17,8 @@ class Interrupted(BaseException):
 
     Example:
         try:
-            executor.make("student")
-        except Interrupted as error:
+            mk.run("scenes")
+        except mk.Interrupted as error:
             print(f"resume it later: {error}")
     """
 

@@ -8,8 +8,10 @@ as with any logger:
     log.addHandler(logging.FileHandler("a.log"))   # to a file too
 """
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 
 class _Printed(logging.Handler):
@@ -24,4 +26,16 @@ LOG = logging.getLogger("must_keras")
 LOG.setLevel(logging.INFO)
 # The root logger's handlers would print the same again.
 LOG.propagate = False
-LOG.addHandler(_Printed())
+_PRINTED = _Printed()
+LOG.addHandler(_PRINTED)
+
+
+@contextlib.contextmanager
+def formatted(formatter: logging.Formatter) -> Iterator[None]:
+    """Print messages as a formatter returns them."""
+    before = _PRINTED.formatter
+    _PRINTED.setFormatter(formatter)
+    try:
+        yield
+    finally:
+        _PRINTED.setFormatter(before)

@@ -69,14 +69,14 @@ class Request:
         path = folder / RUN
         if not path.is_file():
             raise UserError.at(folder, f"is no folder of a run: it has no {RUN}")
-        recorded = read_json(path, _Recorded, remedy="give the recipe and --workdir").experiment
+        recorded = read_json(path, _Recorded, remedy="give the recipe and `workdir`").experiment
         if recorded is None:
-            raise UserError.at(path, "does not name its recipe; give the recipe and --workdir")
+            raise UserError.at(path, "does not name its recipe; give the recipe and `workdir`")
         file = experiment.parse(recorded)[0]
         if file.endswith(".py") and not trusted:
             problem = (
                 f"names the recipe {file}, a program that runs with your rights. If the run is "
-                "yours, set trusted=True; or give the recipe and workdir"
+                "yours, set trusted=True; or give the recipe and `workdir`"
             )
             raise UserError.at(path, problem, key="trusted", value=trusted)
         return cls(experiment=recorded, **options | {"workdir": folder})

@@ -3,19 +3,29 @@
 A message has what failed, where, the value received, what is allowed, and what to do next.
 """
 
+import argparse
+import ast
+import pathlib
+import re
+
 import pytest
 from absl import flags
 
-from must_keras import command, experiment, interruption, main, naming
+from must_keras import cli, command, experiment, interruption, main, naming
 from must_keras.data.io.images import read_image
 from must_keras.data.sources import CocoJson
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, argument
 from must_keras.inference.external import ExternalModel
 from must_keras.inference.model import Model
 from must_keras.inference.results import Results
 from must_keras.json_files import json_lines, read_json
+from must_keras.log import LOG
 from must_keras.training.strategy import make_strategy
+
+PACKAGE = pathlib.Path(main.__file__).parent
+# What has flags of its own.
+PROGRAMS = ("cli", "command", "compare", "main", "predict", "repeat")
 
 
 def model(**changed):
@@ -94,6 +104,7 @@ def test_messages_of_the_library(message, tmp_path):
     [
         (UserError.of("", "workdir", "x", "it is a file"), 2,
          "error: --workdir='x': it is a file"),
+        (UserError(f'run {argument("stage", "label")} first'), 2, "error: run --stage=label first"),
         (DataError("a.csv: line 3 is empty"), 3, "error: a.csv: line 3 is empty"),
         (KeyboardInterrupt(), 130, "interrupted; re-run the same command to resume"),
         (interruption.Interrupted("SIGTERM at step 3 of 9, which is saved"), 75,
@@ -112,3 +123,57 @@ def test_messages_of_a_program(error, status, message, capsys):
 
     assert command._status(fail, flags.FLAGS) == status
     assert capsys.readouterr().err == f"{message}\n"
+
+
+# ---- arguments and flags ------------------------------------------------------------------------
+
+
+def test_the_library_names_no_flags():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).with_suffix("").as_posix() in PROGRAMS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and re.search(r"(?<![\w-])--[a-z]", node.value):
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}")
+    assert not found
+
+
+def test_the_arguments_of_a_run_are_flags_of_both_programs():
+    parser = argparse.ArgumentParser()
+    next(one for one in cli.COMMANDS if one.name == "run").add_arguments(parser)
+    known = {text for action in parser._actions for text in action.option_strings}
+    assert {f"--{name}" for name in command.OF_RUNS} <= known
+    assert set(command.OF_RUNS) <= {f.name for f in flags.FLAGS.get_flags_for_module(main)}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ('run stage="label" first', "run --stage=label first"),
+        (f"{argument('workdir', 'a b')}, {argument('reuse', '../a')}, which is read",
+         "'--workdir=a b' --reuse=../a, which is read"),
+        (argument("reuse", 'say "é"\\'), "'--reuse=say \"é\"\\'"),
+        ("choose another `workdir`, or the same `only`", "choose another --workdir, or the same --only"),
+        # Other arguments, and folders of such names.
+        ('task="label", by `size`', 'task="label", by `size`'),
+        ("/a/stage=3/workdir: stage=3", "/a/stage=3/workdir: stage=3"),
+    ],
+)  # fmt: skip
+def test_programs_print_arguments_as_flags(message, shown):
+    assert command.as_flags(message) == shown
+
+
+def test_what_a_run_reports_names_flags_in_a_program_alone(capsys):
+    def report():
+        LOG.info('next: stage="label"')
+        LOG.warning("warning: choose another `workdir`")
+
+    assert command._status(report, ()) == 0
+    report()
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["next: --stage=label", 'next: stage="label"']
+    assert err.splitlines() == [
+        "warning: choose another --workdir", "warning: choose another `workdir`",
+    ]  # fmt: skip

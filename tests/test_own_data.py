@@ -88,6 +88,8 @@ def home(tmp_path_factory):
         save(
             home / "street" / "maps" / f"{i}.png", np.where(classes == 2, 11, classes).astype("u1")
         )
+    for i in range(6):
+        photo(home / "parts" / ("train", "val", "test")[i % 3] / ("oak", "elm")[i % 2] / f"{i}.jpg")
     save(home / "photo_maps" / "3.png", np.zeros((HEIGHT, WIDTH), np.uint8))
     (home / "classes.txt").write_text("elm\nfir\noak\n")
     (home / "tags.csv").write_text("file,species\n0.jpg,oak\n1.jpg,elm\n")

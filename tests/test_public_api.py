@@ -1,6 +1,7 @@
 """`import must_keras as mk`: its names, and runs made, opened and used from Python."""
 
 import ast
+import inspect
 import json
 import pathlib
 import re
@@ -23,12 +24,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
     "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
-    "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
-    "FromCheckpoint",
-    "Classification", "Detection", "Segmentation", "Depth", "Normals",
-    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
-    "NormalMaps", "ImagesOnly", "TfdsSource",
-    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
+    "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
+    "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
+    "TrainingConfig", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
+    "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "MoCo", "SimCLR",
+    "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",
+    "Classification", "Detection", "Segmentation", "Depth", "Normals", "fitted_detection",
+    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "CocoPanoptic", "VocXml", "LabelMaps",
+    "DepthMaps", "NormalMaps", "ImagesOnly", "Concatenated", "Joined", "Relabeled",
+    "TfdsSource", "tfds_builder", "class_reading", "box_reading", "map_reading", "depth_reading",
+    "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
+    "split_sequence", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
 }  # fmt: skip
 
 
@@ -44,6 +50,14 @@ def test_the_public_names_are_these():
         )
     with pytest.raises(AttributeError, match="has no attribute 'Detector'"):
         _ = mk.Detector
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_examples_use_public_names_alone(name):
+    _, found, example = inspect.cleandoc(getattr(mk, name).__doc__).partition("Example:\n")
+    used = set(re.findall(r"\bmk\.(\w+)", example))
+    assert found and used and used <= NAMES
+    assert not re.findall(rf"(?<![\w.])(?:{'|'.join(NAMES)})[(]", example), example
 
 
 def test_the_page_uses_public_names():
@@ -138,7 +152,7 @@ def executed(monkeypatch):
 
     def make(self, stage):
         recipe = self.load()
-        found.append((recipe, self.workdir, stage, self.only, self.strategy))
+        found.append((recipe, self.workdir, stage, self.only, self.strategy, self.reuse))
         self.workdir.mkdir(parents=True, exist_ok=True)
         write_json(self.workdir / "run.json", {"recipe": {}})
 
@@ -149,12 +163,13 @@ def executed(monkeypatch):
 def test_arguments_are_those_of_the_command_line(executed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"seed": 3, "starts": ("random", "student")}
-    run = mk.run("scenes", stage="student", only="a", strategy="one", data_dir="d", **arguments)
+    chosen = {"stage": "student", "only": "a", "strategy": "one", "reuse": "r"}
+    run = mk.run("scenes", data_dir="d", **chosen, **arguments)
     recipe, workdir, *rest = executed.pop()
     assert recipe.seed == 3 and recipe.starts == ("random", "student")
     _, text = experiment.parse("scenes:starts=random+student,seed=3")
     assert run.path == workdir == experiment.default_workdir("scenes", text)
-    assert rest == ["student", ("a",), "one"]
+    assert rest == ["student", ("a",), "one", pathlib.Path("r")]
     assert mk.run("scenes").path == pathlib.Path("runs/scenes")
     assert mk.run("scenes", "mine", **arguments).path == pathlib.Path("mine")
     assert as_text(arguments) == text

@@ -93,7 +93,7 @@ def _check_complete(sides: Mapping[pathlib.Path, Sequence[Mapping[str, Any]]]) -
             name, start, *_ = sorted(missing, key=str)[0]
             raise UserError(
                 f"{folder} has no complete transfer run to {name} from {start}, which another run "
-                "has: complete it and its report, or give both runs the same --only"
+                "has: complete it and its report, or give both runs the same `only`"
             )
 
 
@@ -147,7 +147,7 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
         DataError: it is missing or damaged.
     """
-    return read_json(folder / _REPORT, _Report, remedy="run its --stage=report again")
+    return read_json(folder / _REPORT, _Report, remedy='run its stage="report" again')
 
 
 def table(compared: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ def run(
     *,
     stage: str = "all",
     only: Sequence[str] = (),
+    reuse: str | os.PathLike[str] | None = None,
     strategy: str = "auto",
     **arguments: Any,
 ) -> Run:
@@ -38,6 +39,7 @@ def run(
             runs/<recipe>-<8 hexadecimal digits>, as on the command line.
         stage: "all", or one of "teacher", "label", "student", ...
         only: names of the teachers, self-supervised methods or transfers to make; empty: all.
+        reuse: the folder of another run, whose complete and equal artifacts are reused.
         strategy: "auto", "one", "mirrored" or "tpu". Several machines train together on the
             command line only.
         arguments: of the recipe's function, as Python values; `data_dir`, where TFDS keeps its
@@ -50,7 +52,7 @@ def run(
 
     Example:
         run = mk.run("scenes", seed=1, starts=("random", "student"))
-        run.student.metrics["objects"]["box_ap50"]
+        mk.run.student.metrics["objects"]["box_ap50"]
     """
     if stage not in _STAGES:
         raise not_allowed(f"stage={stage}", stage, _STAGES, key="stage")
@@ -64,8 +66,8 @@ def run(
         all_stages = stages.load()
     if connects_machines(strategy):
         problem = (
-            "several machines train together on the command line only: start `python -m "
-            "must_keras.main --strategy=multiworker` on each of them"
+            "several machines train together on the command line only: start `must-keras run` "
+            "with this strategy on each of them"
         )
         raise UserError.of("", "strategy", strategy, problem)
     executor = Executor(
@@ -73,6 +75,7 @@ def run(
         load=named.load,
         workdir=folder,
         only=only,
+        reuse=None if reuse is None else pathlib.Path(reuse),
         strategy=strategy,
         experiment=named.text(),
     )

@@ -244,7 +244,7 @@ class Run:
     def status(self) -> Status:
         """Return how far each artifact in the folder is; `print` gives a line for each.
 
-        What a run with a changed recipe would do is another question: `--stage=status`.
+        What a run with a changed recipe would do is another question: `must-keras status`.
         """
         marked = {file.parent for mark in MARKS for file in self.path.rglob(mark)}
         named = [teacher.path for teacher in self.teachers.values()] + [self.student.path]

@@ -29,7 +29,7 @@ class DomainGate:
         UserError: the quantile is no number within (0, 1].
 
     Example:
-        Teacher(name="nuclei", task=task, sets=sets, training=training, gate=DomainGate())
+        mk.Teacher(name="nuclei", task=task, sets=sets, training=training, gate=mk.DomainGate())
 
     Reference: A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
     Attacks (arXiv 1807.03888). Here there is one mean for all training images, since most tasks

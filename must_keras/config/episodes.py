@@ -21,7 +21,7 @@ class Episodes:
             "centroid" takes the class whose mean labeled feature is nearest.
 
     Example:
-        Recipe(..., mode="episodes", shots=(1, 5), episodes=Episodes(ways=5, queries=15))
+        mk.Recipe(..., mode="episodes", shots=(1, 5), episodes=mk.Episodes(ways=5, queries=15))
 
     Reference: A Broader Study of Cross-Domain Few-Shot Learning (arXiv 1912.07200): 5 ways, 15
     queries, 600 episodes, a linear layer.

@@ -47,10 +47,16 @@ class ImportedLabels(AnyTeacher):
         UserError: they are of another kind or of other classes than the task.
 
     Example:
-        ImportedLabels(name="elsewhere", task=Detection(name="fruit", classes=("apple", "pear")),
-                      labels=CocoJson(name="found", images="pile", annotations="pile.json",
-                                      results="yolo.json", head="fruit"),
-                      origin="YOLO11 of Ultralytics 8.3, run on 3 May", loss_weight=1.0)
+        mk.ImportedLabels(
+            name="elsewhere",
+            task=mk.Detection(name="fruit", classes=("apple", "pear")),
+            labels=mk.CocoJson(
+                name="found", images="pile", annotations="pile.json", results="yolo.json",
+                head="fruit",
+            ),
+            origin="YOLO11 of Ultralytics 8.3, run on 3 May",
+            loss_weight=1.0,
+        )
 
     """
 

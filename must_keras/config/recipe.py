@@ -43,7 +43,7 @@ class Pool:
         truth: the same images with ground truth for the report alone, which a renderer has.
 
     Example:
-        Pool(source=ImagesOnly(name="photos", root="photos"))
+        mk.Pool(source=mk.ImagesOnly(name="photos", root="photos"))
 
     """
 
@@ -87,8 +87,8 @@ class Recipe:
         UserError: a value is of another type or range, names clash, or a set does not fit its task.
 
     Example:
-        Recipe(name="mine", seed=0, network=network, teachers=(teacher,), pools=(pool,),
-               student=Student(training=training), transfers=(), starts=("random", "student"))
+        mk.Recipe(name="mine", seed=0, network=network, teachers=(teacher,), pools=(pool,),
+                  student=mk.Student(training=training), transfers=(), starts=("random", "student"))
 
     """
 

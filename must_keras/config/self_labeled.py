@@ -22,8 +22,8 @@ class SelfLabeled:
         UserError: a value is of another type or range.
 
     Example:
-        task = Features(name="lite0", backbone=EfficientNetLite0())
-        Student(training=training, self_labeled=(SelfLabeled(task=task, loss_weight=1.0),))
+        task = mk.Features(name="lite0", backbone=mk.EfficientNetLite0())
+        mk.Student(training=training, self_labeled=(mk.SelfLabeled(task=task, loss_weight=1.0),))
     """
 
     task: SelfLabeledTask

@@ -38,7 +38,7 @@ class Student:
         UserError: a value is of another type or range.
 
     Example:
-        Student(training=training, weighting=Uniform())
+        mk.Student(training=training, weighting=mk.Uniform())
 
     """
 

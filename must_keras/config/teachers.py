@@ -211,12 +211,12 @@ class Teacher(AnyTeacher):
         UserError: a value is of another type, or training.steps=0 without weights to keep.
 
     Example:
-        Teacher(
+        mk.Teacher(
             name="shapes",
-            task=Classification(name="shapes", classes=("box", "ball")),
-            sets=Splits(train=train, validation=validation, test=test),
-            training=TrainingConfig(
-                steps=800, batch=32, learning_rate=1e-3, optimizer=AdamW()
+            task=mk.Classification(name="shapes", classes=("box", "ball")),
+            sets=mk.Splits(train=train, validation=validation, test=test),
+            training=mk.TrainingConfig(
+                steps=800, batch=32, learning_rate=1e-3, optimizer=mk.AdamW()
             ),
         )
     """
@@ -301,9 +301,9 @@ class ExternalTeacher(AnyTeacher):
         UserError: a value is of another type, or the task cannot read the model's outputs.
 
     Example:
-        ExternalTeacher(
-            name="depth", task=Depth(name="distance"), loss_weight=1.0,
-            model=ExternalModel(path="midas", size=256, form="relative_inverse"),
+        mk.ExternalTeacher(
+            name="depth", task=mk.Depth(name="distance"), loss_weight=1.0,
+            model=mk.ExternalModel(path="midas", size=256, form="relative_inverse"),
         )
     """
 

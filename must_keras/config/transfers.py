@@ -37,8 +37,11 @@ class Transfer:
             task need not be given (see Recipe.alignment).
 
     Example:
-        Transfer(name="flowers", task=Classification(name="flowers", classes=("rose", "tulip")),
-                 sets=Splits(train=train, validation=validation, test=test), training=training)
+        mk.Transfer(
+            task=mk.Classification(name="flowers", classes=("rose", "tulip")),
+            sets=mk.Splits(train=train, validation=validation, test=test),
+            training=training,
+        )
     """
 
     task: Task

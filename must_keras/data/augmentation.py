@@ -52,7 +52,7 @@ class RandAugment:
     Reference: arXiv 1909.13719.
 
     Example:
-        Augmentation(rand_augment=RandAugment(layers=2, magnitude=5.0))
+        mk.Augmentation(rand_augment=mk.RandAugment(layers=2, magnitude=5.0))
     """
 
     layers: int = 2
@@ -127,7 +127,7 @@ class Augmentation:
         rand_augment: more changes, geometric ones among them, or None.
 
     Example:
-        TrainingConfig(..., augmentation=Augmentation(scale=(0.5, 2.0), brightness=0.2))
+        mk.TrainingConfig(..., augmentation=mk.Augmentation(scale=(0.5, 2.0), brightness=0.2))
     """
 
     scale: tuple[float, float] = (0.8, 1.25)
@@ -212,7 +212,7 @@ class WholeImages:
         mirror: whether half of the images are mirrored left to right.
 
     Example:
-        TrainingConfig(..., augmentation=WholeImages(mirror=False))
+        mk.TrainingConfig(..., augmentation=mk.WholeImages(mirror=False))
     """
 
     mirror: bool = True

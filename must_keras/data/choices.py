@@ -152,7 +152,9 @@ def choose_max_boxes(found: TrainingBoxes) -> Chosen[int]:
     room = min(max(room, _MIN_ROOM), _MAX_ROOM)
     images = len(found.counts)
     objects = "object is" if most == 1 else "objects are"
-    return Chosen(room, f"at most {most} {objects} in one of {images:,} images, and headroom")
+    return Chosen(
+        room, f"at most {most} {objects} in one of {images:,} images; the rest is headroom"
+    )
 
 
 def choose_with_masks(found: TrainingBoxes) -> Chosen[bool]:
@@ -181,7 +183,9 @@ def choose_scale(
         (0.5, 2.0)
     """
     if task.labels.has_length:
-        return Chosen(_UNSCALED, f"labels in {task.unit} contradict images of another scale")
+        return Chosen(
+            _UNSCALED, f"labels in {task.unit} are wrong for an enlarged or reduced image"
+        )
     return Chosen(scale, "labels change with the image, or not at all")
 
 
@@ -208,7 +212,7 @@ def choose_detection(
     regions = fields.get("num_proposals", Detection.num_proposals) * num_classes
     for field, value in {"max_stored": stored, "max_detections": min(stored, regions)}.items():
         if value != getattr(Detection, field):
-            chosen[field] = Chosen(value, f"with room for {room.value} objects")
+            chosen[field] = Chosen(value, f"with room for max_boxes={room.value} objects")
     return {field: choice for field, choice in chosen.items() if field not in fields}
 
 
@@ -233,7 +237,7 @@ def fitted_detection(
         UserError: the source has no labels for such a head, or a field is not one of Detection's.
 
     Example:
-        fitted_detection(sets.train, name="fruit", size=128, rpn_channels=64)
+        mk.fitted_detection(sets.train, name="fruit", size=128, rpn_channels=64)
     """
     check_sources(f"head {name!r}", [source])
     known = [field.name for field in dataclasses.fields(Detection)]

@@ -92,7 +92,7 @@ class CutMix(Mixing):
     Reference: arXiv 1905.04899; Depth Anything (arXiv 2401.10891) mixes pairs of unlabeled images.
 
     Example:
-        TrainingConfig(..., mixing=(CutMix(probability=0.5),))
+        mk.TrainingConfig(..., mixing=(mk.CutMix(probability=0.5),))
     """
 
     def check(self, where: str, tasks: Sequence[Task]) -> None:
@@ -129,7 +129,7 @@ class MixUp(Mixing):
     Reference: arXiv 1710.09412.
 
     Example:
-        TrainingConfig(..., mixing=(MixUp(probability=0.5, alpha=0.2),))
+        mk.TrainingConfig(..., mixing=(mk.MixUp(probability=0.5, alpha=0.2),))
     """
 
     alpha: float = 1.0
@@ -191,7 +191,7 @@ class CopyPaste(Mixing):
     Reference: arXiv 2012.07177.
 
     Example:
-        TrainingConfig(..., mixing=(CopyPaste(head="objects"),))
+        mk.TrainingConfig(..., mixing=(mk.CopyPaste(head="objects"),))
     """
 
     head: str

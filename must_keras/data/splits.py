@@ -13,6 +13,7 @@ from must_keras.data.io.folders import SUFFIXES, Path
 from must_keras.data.io.text_files import read_lines
 from must_keras.data.names import stem
 from must_keras.data.sources import Source, Subset, check_not_empty
+from must_keras.data.sources.source import check_sources
 from must_keras.errors import UserError, expect, nearest
 
 # Image id to the name of its group: images of one group stay together.
@@ -29,7 +30,7 @@ class Splits:
         UserError: one of them has no image.
 
     Example:
-        Splits(train=photos, validation=more_photos, test=other_photos)
+        mk.Splits(train=photos, validation=more_photos, test=other_photos)
     """
 
     train: Source
@@ -61,7 +62,7 @@ class Splits:
             group: the same.
 
         Example:
-            Splits.with_test(photos, other_photos, validation=50)
+            mk.Splits.with_test(photos, other_photos, validation=50)
         """
         parts = carve_validation(train, count=validation, seed=seed, group=group)
         return cls(train=parts.train, validation=parts.validation, test=test)
@@ -101,6 +102,9 @@ def carve_validation(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        train, validation = mk.carve_validation(source, count=100, seed=0)
     """
     groups: dict[str, list[int]] = {}
     for index in range(len(source)):
@@ -128,6 +132,9 @@ def split_by_lists(source: Source, *, train: Path, validation: Path, test: Path)
 
     Raises:
         UserError: see `listed`; or an image is in two lists.
+
+    Example:
+        mk.split_by_lists(source, train="train.txt", validation="val.txt", test="test.txt")
     """
     paths = zip((train, validation, test), _ENDS, strict=True)
     parts = {path: listed(source, path, name=f"{source.name}{end}") for path, end in paths}
@@ -210,6 +217,56 @@ def _bare(name: str) -> str:
     return stem(name) if name.lower().endswith(SUFFIXES) else name
 
 
+def split_by_name(
+    make: Callable[[str], Source],
+    *,
+    train: str,
+    validation: str | int,
+    test: str,
+    seed: int = 0,
+    group: Group | None = None,
+) -> Splits:
+    """Return a set that is stored in parts, each with a name: of a folder, a file, or a split.
+
+    Args:
+        make: called with the name of a part, returns its source. All have the name of the set,
+            and so its head; the validation and test images are renamed, "street_validation".
+        train: name of the training part.
+        validation: name of the validation part; or a number of images that are carved out of
+            training, where no part is for validation (see `carve_validation`).
+        test: name of the test part.
+        seed: see `carve_validation`.
+        group: see `carve_validation`.
+
+    Raises:
+        UserError: two parts have one name, what is made is no source, parts label other heads, or
+            a part is empty.
+
+    Example:
+        mk.split_by_name(
+            lambda split: mk.FolderPerClass(name="species", root=f"species/{split}"),
+            train="train", validation="val", test="test",
+        )
+    """
+    named = [name for name in (train, validation, test) if isinstance(name, str)]
+    if len(set(named)) < len(named):
+        raise UserError(f"split_by_name: two of the parts {', '.join(named)} have one name")
+    parts = {name: make(name) for name in named}
+    check_sources("split_by_name", list(parts.values()))
+    heads = {name: ", ".join(source.label_spaces) for name, source in parts.items()}
+    if len(set(heads.values())) > 1:
+        found = "; ".join(f"{name}: {text or 'none'}" for name, text in heads.items())
+        raise UserError(f"split_by_name: its parts label other heads ({found}): name them alike")
+    tests = _renamed(parts[test], _ENDS[2])
+    if not isinstance(validation, str):
+        return Splits.with_test(parts[train], tests, validation=validation, seed=seed, group=group)
+    return Splits(train=parts[train], validation=_renamed(parts[validation], _ENDS[1]), test=tests)
+
+
+def _renamed(source: Source, end: str) -> Subset:
+    return Subset(source, range(len(source)), name=f"{source.name}{end}")
+
+
 def split_by_fraction(
     source: Source,
     *,
@@ -229,6 +286,9 @@ def split_by_fraction(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        mk.split_by_fraction(source, test=0.2, group=lambda image: image.rpartition("/")[0])
     """
     rest = carve_validation(
         source, count=_count(source, test, "test"), seed=seed, group=group, end="_test"
@@ -251,6 +311,9 @@ def split_sequence(
 
     Raises:
         UserError: one of the parts would be empty.
+
+    Example:
+        mk.split_sequence(frames, test=0.2, gap=8)
     """
     counts = [_count(source, test, "test"), _count(source, validation, "validation")]
     train = len(source) - sum(counts) - 2 * gap

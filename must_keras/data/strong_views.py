@@ -62,7 +62,7 @@ class StrongViews:
     teacher and student the same view instead; here labels are made once, of whole images.
 
     Example:
-        Student(training=training, strong_views=StrongViews(gray_share=0.0, cutouts=1))
+        mk.Student(training=training, strong_views=mk.StrongViews(gray_share=0.0, cutouts=1))
 
     """
 

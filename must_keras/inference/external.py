@@ -53,8 +53,8 @@ class ExternalModel:
             and `value`.
 
     Example:
-        ExternalModel(model="midas.keras", size=256, form="relative_inverse",
-                      offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
+        mk.ExternalModel(model="midas.keras", size=256, form="relative_inverse",
+                         offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
     """
 
     model: str | os.PathLike[str] | Callable[[tf.Tensor], Any]

@@ -60,7 +60,7 @@ class Model:
         UserError: the name of a head cannot be that of a file; has it as `value`.
 
     Example:
-        model = Model.load("runs/scenes")
+        model = mk.Model.load("runs/scenes")
         model.predict("photo.jpg")["objects"].boxes
     """
 

@@ -17,7 +17,7 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "axes": ("camera", "opengl", "directx"),
     "use": ("teacher", "transfer"),
 }
-_KEYS = (*_ALLOWED, "unit", "class")
+_KEYS = (*_ALLOWED, "unit", "class", "split")
 _ANSWER = re.compile(r"(?P<path>.+):(?P<pairs>\w+=[^:]*)\Z", re.DOTALL)
 # A name that TFDS may know.
 TFDS = "tfds:"

@@ -24,7 +24,9 @@ def choose_size(long_sides: Sequence[int]) -> Chosen[int]:
     largest = max(long_sides, default=0) or _MAX_SIZE
     size = int(np.clip(_DIVISOR * round(largest / _DIVISOR), _MIN_SIZE, _MAX_SIZE))
     # Images may be smaller, or larger than a CPU trains on in minutes.
-    return Chosen(size, f"multiple of 32; images have up to {largest} px, more costs more")
+    return Chosen(
+        size, f"px, a multiple of 32; images have up to {largest}; a larger size takes longer"
+    )
 
 
 def choose_steps(num_images: int, limits: tuple[int, int]) -> Chosen[int]:

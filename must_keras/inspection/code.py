@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _WIDTH, _INDENT = 100, "    "
+# The parameter of the functions that are written.
+_WORD = "split"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,11 @@ class Call:
     """A call of a function or class of must_keras, with arguments that may be calls again.
 
     Attributes:
-        target: what is called; written by its name.
+        target: what is called, a public name of must_keras.
         arguments: keyword arguments.
         positional: what comes before them.
+        spread: a variable with further keyword arguments, or None.
         by: the class method that is called; "" for the target itself.
-        module: what imports the target; "" where it is a public name of must_keras.
 
     Example:
         call = Call(ImagesOnly, {"name": "photos", "root": pathlib.Path("garden/photos")})
@@ -49,12 +51,13 @@ class Call:
     target: Callable[..., Any]
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positional: Sequence[Any] = ()
+    spread: Text | None = None
     by: str = ""
-    module: str = ""
 
     def evaluate(self) -> Any:
         """Return the result of the call."""
         named = {key: _evaluated(value) for key, value in self.arguments.items()}
+        named |= {} if self.spread is None else self.spread.evaluate()
         function = getattr(self.target, self.by) if self.by else self.target
         return function(*map(_evaluated, self.positional), **named)
 
@@ -64,23 +67,21 @@ class Call:
             if name == key:
                 yield value
         for value in (*self.positional, *self.arguments.values()):
-            if isinstance(value, Call):
+            if isinstance(value, Call | Function):
                 yield from value.values(key)
 
     @property
     def name(self) -> str:
         """What is called, as a recipe names it."""
-        prefix, method = "" if self.module else "mk.", f".{self.by}" if self.by else ""
-        return f"{prefix}{self.target.__name__}{method}"
+        method = f".{self.by}" if self.by else ""
+        return f"mk.{self.target.__name__}{method}"
 
-    def imports(self) -> Iterator[tuple[str, str]]:
-        """Yield (module, name) of what a recipe imports for the call and the calls within."""
-        if self.module:
-            yield self.module, self.name
-        for value in (*self.positional, *self.arguments.values()):
-            for one in value.values() if isinstance(value, Mapping) else (value,):
-                if isinstance(one, Call):
-                    yield from one.imports()
+    @property
+    def items(self) -> list[tuple[str, Any]]:
+        """What a recipe writes between the parentheses: (what is before a value, the value)."""
+        found = [("", value) for value in self.positional]
+        found += [(f"{key}=", value) for key, value in self.stated.items()]
+        return found if self.spread is None else [*found, ("**", self.spread)]
 
     @property
     def stated(self) -> dict[str, Any]:
@@ -93,10 +94,62 @@ class Call:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """A text or a path, of which a `Function` fills in a word.
+
+    Attributes:
+        pieces: before, between and after the places of the word.
+        is_path: whether it is an absolute path.
+
+    Example:
+        Pattern(("/street/", "/images"), is_path=True).filled("val")  # /street/val/images
+    """
+
+    pieces: tuple[str, ...]
+    is_path: bool = False
+
+    def filled(self, word: str) -> str | pathlib.Path:
+        """Return the text or path with a word."""
+        text = word.join(self.pieces)
+        return pathlib.Path(text) if self.is_path else text
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function from a word to a call: `lambda split: mk.VocXml(..., split=split)`.
+
+    Attributes:
+        body: the call, some of whose arguments are patterns.
+
+    Example:
+        root = Pattern(("/leaves/", ""), is_path=True)
+        Function(Call(FolderPerClass, {"name": "leaves", "root": root})).evaluate()("train")
+    """
+
+    body: Call
+
+    def evaluate(self) -> Callable[[str], Any]:
+        """Return the function."""
+
+        def made(word: str) -> Any:
+            filled = {
+                key: value.filled(word) if isinstance(value, Pattern) else value
+                for key, value in self.body.arguments.items()
+            }
+            return dataclasses.replace(self.body, arguments=filled).evaluate()
+
+        return made
+
+    def values(self, key: str) -> Iterator[Any]:
+        """Yield the values of an argument in the body: see `Call.values`."""
+        return self.body.values(key)
+
+
 def _evaluated(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _evaluated(one) for key, one in value.items()}
-    return value.evaluate() if isinstance(value, Call | Text) else value
+    return value.evaluate() if isinstance(value, Call | Function | Text) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,19 +171,21 @@ class Writer:
         """Return the expression of a value.
 
         Args:
-            value: plain data, a path, a `Text` or a `Call`.
+            value: plain data, a path, a `Text`, a `Call` or a `Function`.
             indent: levels of the line that the expression begins in.
             before: characters before it in its line.
             after: characters after it, such as a comma.
         """
         line = self._flat(value)
         room = _WIDTH - len(_INDENT) * indent - before - after
-        if len(line) <= room or not isinstance(value, Call | Mapping | tuple):
+        if len(line) <= room or not isinstance(value, Call | Function | Mapping | tuple):
             return line
+        if isinstance(value, Function):
+            start = f"lambda {_WORD}: "
+            before += len(start)
+            return start + self.code(value.body, indent=indent, before=before, after=after)
         if isinstance(value, Call):
-            start, end = f"{value.name}(", ")"
-            items = [("", item) for item in value.positional]
-            items += [(f"{key}=", item) for key, item in value.stated.items()]
+            start, end, items = f"{value.name}(", ")", value.items
         elif isinstance(value, Mapping):
             start, end = "{", "}"
             items = [(f"{_quoted(key)}: ", item) for key, item in value.items()]
@@ -161,10 +216,11 @@ class Writer:
         """Return the expression in one line, however long."""
         if isinstance(value, Text):
             return value.text
+        if isinstance(value, Function):
+            return f"lambda {_WORD}: {self._flat(value.body)}"
         if isinstance(value, Call):
-            items = [self._flat(item) for item in value.positional]
-            items += [f"{key}={self._flat(item)}" for key, item in value.stated.items()]
-            return f"{value.name}({', '.join(items)})"
+            inner = ", ".join(f"{start}{self._flat(item)}" for start, item in value.items)
+            return f"{value.name}({inner})"
         if isinstance(value, Mapping):
             pairs = (f"{_quoted(key)}: {self._flat(item)}" for key, item in value.items())
             return f"{{{', '.join(pairs)}}}"
@@ -174,11 +230,25 @@ class Writer:
                 return variable
             inner = ", ".join(map(self._flat, value))
             return f"({inner},)" if len(value) == 1 else f"({inner})"
+        if isinstance(value, Pattern) and not any(value.pieces):
+            return _WORD
+        if isinstance(value, Pattern):
+            text = f"{{{_WORD}}}".join(map(_braced, value.pieces))
+            return f"f{_quoted(self._in_data(text) if value.is_path else text)}"
         if isinstance(value, os.PathLike):
-            below = pathlib.Path(os.path.abspath(value)).relative_to(self.root).as_posix()
-            braced = below.replace("{", "{{").replace("}", "}}")
-            return "data" if below == "." else f"f{_quoted(f'{{data}}/{braced}')}"
+            text = self._in_data(_braced(pathlib.Path(os.path.abspath(value)).as_posix()))
+            return "data" if text == "{data}" else f"f{_quoted(text)}"
         return _quoted(value) if isinstance(value, str) else repr(value)
+
+    def _in_data(self, path: str) -> str:
+        """Return the text of an absolute path with the variable `data` for the root."""
+        root = _braced(self.root.as_posix())
+        return f"{{data}}{path.removeprefix(root.removesuffix('/'))}"
+
+
+def _braced(text: str) -> str:
+    """Return text for an f-string."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _quoted(text: Any) -> str:

@@ -39,7 +39,7 @@ class FoundSet:
         kind: of its labels.
         form: how it is stored, for a person: "a folder per class".
         place: folder or file that names it and that answers are about.
-        parts: {"train", "validation", "test", or "" for all of it: its source}.
+        parts: {"train", "validation", "test", or "" for all of it: its source}, in this order.
         takes_classes: whether its source takes the names of the classes.
         has_order: whether neighboring images may be frames of a film.
         remarks: what a person should know, sentences without their full stops.
@@ -56,6 +56,11 @@ class FoundSet:
     takes_classes: bool = False
     has_order: bool = True
     remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        order = (WHOLE, TRAIN, VALIDATION, TEST)
+        ordered = {split: self.parts[split] for split in order if split in self.parts}
+        object.__setattr__(self, "parts", ordered)
 
 
 @dataclasses.dataclass

@@ -153,7 +153,7 @@ def inspect(paths: Path | Sequence[Path]) -> Inspection:
         UserError: there is no such folder, it contains no image, or an answer answers nothing.
 
     Example:
-        found = inspect(["garden", "garden/depth:unit=millimeters"])
+        found = mk.inspect(["garden", "garden/depth:unit=millimeters"])
         print(found)
     """
     request = Request.of([paths] if isinstance(paths, str | pathlib.Path) else paths)

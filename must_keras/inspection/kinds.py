@@ -11,13 +11,8 @@ from must_keras.tasks import Classification, Depth, Detection, Normals, Segmenta
 from must_keras.tasks.base import Task
 
 _MAX_NAMES = 6
-# Widths for a CPU, as those of the recipe's network; the defaults of the tasks are the paper's.
-_CPU_MAPS = {"channels": 64, "num_convs": 2}
-_CPU_DETECTION = {
-    "rpn_channels": 64, "num_candidates": 256, "num_regions": 32, "box_channels": 32,
-    "box_units": 128, "mask_channels": 32,
-}  # fmt: skip
 _MIN_PROPOSALS = 64
+_PROPOSALS = "at least twice max_boxes: half of the regions may be near-duplicates of others"
 _THRESHOLD = Chosen(0.5, "pseudo labels with a lower score are dropped")
 
 
@@ -28,6 +23,7 @@ class Kind(Protocol):
         noun: for tables: "boxes".
         task: the class of the task that learns them.
         teacher: further arguments of its teacher, with reasons.
+        widths: fields of the task for a CPU, as the recipe's network; the defaults are the paper's.
 
     Example:
         Boxes().fields(source, "fruit", 256)["max_boxes"].reason
@@ -36,9 +32,10 @@ class Kind(Protocol):
     noun: str
     task: type[Task]
     teacher: ClassVar[Mapping[str, Chosen[Any]]]
+    widths: ClassVar[Mapping[str, int]]
 
     def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
-        """Return fields of the task, beside those that the labels give, with reasons or "".
+        """Return fields of the task that are chosen, beside those that the labels give.
 
         Args:
             source: the training set.
@@ -62,6 +59,7 @@ class Classes:
     noun = "classes"
     task = Classification
     teacher: ClassVar[Mapping[str, Chosen[Any]]] = {}
+    widths: ClassVar[Mapping[str, int]] = {}
 
     def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
         return {}
@@ -80,14 +78,17 @@ class Boxes:
     noun = "boxes"
     task = Detection
     teacher: ClassVar[Mapping[str, Chosen[Any]]] = {"threshold": _THRESHOLD}
+    widths: ClassVar[Mapping[str, int]] = {
+        "rpn_channels": 64, "num_candidates": 256, "num_regions": 32, "box_channels": 32,
+        "box_units": 128, "mask_channels": 32,
+    }  # fmt: skip
 
     def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
         found = read_boxes(source, Detection.of(source, name=head), size=size)
-        # Half of the regions may be near-duplicates of others.
         proposals = max(_MIN_PROPOSALS, 2 * choose_max_boxes(found).value)
-        narrow = _CPU_DETECTION | {"num_proposals": proposals}
         num_classes = len(source.label_spaces[head].classes)
-        return choose_detection(found, num_classes, **narrow) | _unexplained(narrow)
+        chosen = choose_detection(found, num_classes, num_proposals=proposals)
+        return chosen | {"num_proposals": Chosen(proposals, _PROPOSALS)}
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         masks = "boxes and masks" if contents.has_masks else "boxes"
@@ -98,9 +99,10 @@ class _Maps:
     """A number or more for every pixel."""
 
     teacher: ClassVar[Mapping[str, Chosen[Any]]] = {}
+    widths: ClassVar[Mapping[str, int]] = {"channels": 64, "num_convs": 2}
 
     def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
-        return _unexplained(_CPU_MAPS)
+        return {}
 
 
 class Maps(_Maps):
@@ -147,11 +149,6 @@ class SurfaceNormals(_Maps):
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return "surface normals"
-
-
-def _unexplained(values: Mapping[str, Any]) -> dict[str, Chosen[Any]]:
-    """Return values without reasons of their own: the recipe's network has the comment."""
-    return {field: Chosen(value, "") for field, value in values.items()}
 
 
 def _classes(space: LabelSpace) -> str:

@@ -1,9 +1,10 @@
 """How the files of a folder are read as labels of pixels, one class for each kind of file."""
 
+import contextlib
 import itertools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from must_keras.data.sources import DepthMaps, LabelMaps, NormalMaps
 from must_keras.errors import UserError
 from must_keras.inspection.answers import Answers, Question
 from must_keras.inspection.code import Text
-from must_keras.inspection.found import Findings, FoundSet, part
+from must_keras.inspection.found import Findings, FoundSet, Part, part
 from must_keras.inspection.kinds import Depths, Maps, SurfaceNormals
 from must_keras.inspection.pixel_samples import Pixels, Sample
 
@@ -31,22 +32,78 @@ _UNITS = {
     "meters": 1.0,
 }
 _CLASS_LISTS = ("classes.txt", "labels.txt", "class_names.txt", "names.txt")
-# Of so many files all values are collected.
-_MAX_FILES = 512
+# Of so many labels of a part all values are collected.
+MAX_LABELS = 512
 _NO_CLASS = re.compile(r"un-?label(l?ed)?|void|ignored?|unknown|unannotated|don'?t.?care")
 _MIN_DIRECTIONS = 0.9
 
 
-class Labels(NamedTuple):
-    """The folders of one part of a set, and its label files.
+class Labels(Protocol):
+    """The labels of pixels of one part of a set, wherever they are stored.
+
+    Attributes:
+        labels: place of the labels, for messages.
 
     Example:
-        Labels(pathlib.Path("rgb"), pathlib.Path("depth"), files)
+        labels = FolderLabels(pathlib.Path("rgb"), pathlib.Path("depth"), files)
+        labels.depths(depth_scale=0.001)
+    """
+
+    @property
+    def labels(self) -> pathlib.Path: ...
+
+    def pixels(self) -> Iterator[Pixels]:
+        """Yield the pixels of the labels, or of many of them."""
+        ...
+
+    def class_names(self, place: pathlib.Path) -> tuple[str, ...]:
+        """Return the names of the classes where they are known, else (); `place` is the set's."""
+        ...
+
+    def maps(self, **arguments: Any) -> Part:
+        """Return the part of label maps, with these arguments of its source or reading."""
+        ...
+
+    def depths(self, **arguments: Any) -> Part:
+        """Return the part of depth maps, see `maps`."""
+        ...
+
+    def normals(self, **arguments: Any) -> Part:
+        """Return the part of normal maps, see `maps`."""
+        ...
+
+
+class FolderLabels(NamedTuple):
+    """Label files in a folder, beside a folder of their images.
+
+    Example:
+        FolderLabels(pathlib.Path("rgb"), pathlib.Path("depth"), files)
     """
 
     images: pathlib.Path
     labels: pathlib.Path
     files: tuple[pathlib.Path, ...]
+
+    def pixels(self) -> Iterator[Pixels]:
+        for file in self.files[:: max(len(self.files) // MAX_LABELS, 1)]:
+            with contextlib.suppress(UserError):
+                yield Pixels.of(file)
+
+    def class_names(self, place: pathlib.Path) -> tuple[str, ...]:
+        """Return the names in a text file beside the labels."""
+        for folder, name in itertools.product((place, place.parent), _CLASS_LISTS):
+            with contextlib.suppress(UserError):
+                return read_class_names(folder / name)
+        return ()
+
+    def maps(self, **arguments: Any) -> Part:
+        return part(LabelMaps, images=self.images, maps=self.labels, **arguments)
+
+    def depths(self, **arguments: Any) -> Part:
+        return part(DepthMaps, images=self.images, depths=self.labels, **arguments)
+
+    def normals(self, **arguments: Any) -> Part:
+        return part(NormalMaps, images=self.images, normals=self.labels, **arguments)
 
 
 class MapReading(Protocol):
@@ -111,10 +168,7 @@ class _Depth(_Reading):
             return
         # What a person states is written, a default too.
         stated = Text(repr(scale), scale)
-        sources = {
-            split: part(DepthMaps, images=one.images, depths=one.labels, depth_scale=stated)
-            for split, one in parts.items()
-        }
+        sources = {split: one.depths(depth_scale=stated) for split, one in parts.items()}
         found.sets.append(
             FoundSet(kind=Depths(), form="depth maps", place=self._place, parts=sources)
         )
@@ -186,10 +240,7 @@ class _Normals(_Reading):
             found.questions.append(Question(self._place, text, "axes", ("opengl", "directx")))
             return
         more = {} if axes in (None, "camera") else {"axes": axes}
-        sources = {
-            split: part(NormalMaps, images=one.images, normals=one.labels, **more)
-            for split, one in parts.items()
-        }
+        sources = {split: one.normals(**more) for split, one in parts.items()}
         found.sets.append(
             FoundSet(kind=SurfaceNormals(), form="normal maps", place=self._place, parts=sources)
         )
@@ -209,11 +260,9 @@ class _ValueMap(_Reading):
 
     def add_to(self, found: Findings, parts: Mapping[str, Labels]) -> None:
         values = _distinct(parts)
-        more, remarks = _code_of_values(values, _class_list(self._place))
-        sources = {
-            split: part(LabelMaps, images=one.images, maps=one.labels, **more)
-            for split, one in parts.items()
-        }
+        names = next(iter(parts.values())).class_names(self._place)
+        more, remarks = _code_of_values(values, names)
+        sources = {split: one.maps(**more) for split, one in parts.items()}
         found.sets.append(
             FoundSet(
                 kind=Maps(), form="label maps", place=self._place, parts=sources, remarks=remarks
@@ -239,10 +288,7 @@ class _ColorMap(_Reading):
         colors = tuple((code >> 16, code >> 8 & 255, code & 255) for code in codes)
         names = tuple(f"color_{red}_{green}_{blue}" for red, green, blue in colors)
         remarks = (f"names of its {len(colors)} colors are not known: name them in the recipe",)
-        sources = {
-            split: part(LabelMaps, images=one.images, maps=one.labels, classes=names, colors=colors)
-            for split, one in parts.items()
-        }
+        sources = {split: one.maps(classes=names, colors=colors) for split, one in parts.items()}
         found.sets.append(
             FoundSet(
                 kind=Maps(),
@@ -279,22 +325,9 @@ def _code_of_values(
 
 
 def _distinct(parts: Mapping[str, Labels]) -> list[int]:
-    """Return all values or colors of the label files, or of many of them."""
-    files = [file for one in parts.values() for file in one.files]
+    """Return all values or colors of the labels, or of many of them."""
     found: set[int] = set()
-    for file in files[:: max(len(files) // _MAX_FILES, 1)]:
-        try:
-            found |= set(np.unique(Pixels.of(file).values).astype(np.int64).tolist())
-        except UserError:
-            continue
+    for one in parts.values():
+        for pixels in one.pixels():
+            found |= set(np.unique(pixels.values).astype(np.int64).tolist())
     return sorted(found)
-
-
-def _class_list(place: pathlib.Path) -> tuple[str, ...]:
-    """Return the names of classes in a text file beside label files, or ()."""
-    for folder, name in itertools.product((place, place.parent), _CLASS_LISTS):
-        try:
-            return read_class_names(folder / name)
-        except UserError:
-            continue
-    return ()

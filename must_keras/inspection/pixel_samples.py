@@ -58,10 +58,13 @@ class Pixels:
             codes = triples[..., 0] << 16 | triples[..., 1] << 8 | triples[..., 2]
             return cls._of("colors", codes)
         numbers = read_numbers(path)
+        return cls._of("indices", numbers) if mode == "P" else cls.of_numbers(numbers)
+
+    @classmethod
+    def of_numbers(cls, numbers: np.ndarray) -> "Pixels":
+        """Return the pixels of [H, W] numbers that are no indices of a palette."""
         if numbers.dtype.kind == "f":
             return cls._of("floats", numbers)
-        if mode == "P":
-            return cls._of("indices", numbers)
         return cls._of("gray" if numbers.dtype.itemsize == 1 else "numbers", numbers)
 
     @classmethod

@@ -18,11 +18,12 @@ from must_keras import experiment
 from must_keras.config.recipe import Pool, Student, Teacher, Transfer
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import Chosen, choose_scale
-from must_keras.errors import Path, UserError
+from must_keras.errors import Path, UserError, listed
 from must_keras.inspection import budget
 from must_keras.inspection.answers import TFDS
 from must_keras.inspection.code import Call, Text, Writer
 from must_keras.inspection.inspection import InspectedPool, InspectedSet, Inspection, inspect
+from must_keras.inspection.kinds import Boxes
 from must_keras.modeling.backbone import ResNet
 from must_keras.training.config import TrainingConfig
 from must_keras.training.network import Network
@@ -30,8 +31,13 @@ from must_keras.training.network import Network
 # Variables of the written file.
 _OWN_NAMES = (
     "mk", "recipe", "data", "data_dir", "size", "teacher_steps", "student_steps", "transfer_steps",
-    "training", "metric",
+    "split", "narrow", "training", "unscaled", "fine_tuning", "fine_tuning_unscaled",
 )  # fmt: skip
+# {steps: variables of the trainings with scaled and with unscaled images}.
+_TRAININGS = {
+    "teacher_steps": ("training", "unscaled"),
+    "transfer_steps": ("fine_tuning", "fine_tuning_unscaled"),
+}
 _WIDTH = 100
 _NETWORK = Call(
     Network, {"backbone": Call(ResNet, by="small"), "size": Text("size"), "channels": 64}
@@ -54,6 +60,12 @@ def init(data: Sequence[Path], to: Path) -> None:
     _check_new(pathlib.Path(to))
     found = inspect(data)
     print(found)
+    if found.questions:
+        count = len(found.questions)
+        are_open = "the question above is" if count == 1 else f"the {count} questions above are"
+        raise UserError(
+            f"{are_open} open, and nothing was written: repeat the command with answers"
+        )
     write_recipe(found, to)
     print(f"\nwrote {to}; edit it, and run: must-keras run {shlex.quote(os.fspath(to))}")
 
@@ -69,7 +81,7 @@ def write_recipe(inspection: Inspection, to: Path) -> None:
         UserError: a question is open, nothing is labeled, or the file exists.
 
     Example:
-        write_recipe(inspect("garden"), "garden.py")
+        mk.write_recipe(mk.inspect("garden"), "garden.py")
     """
     path = pathlib.Path(to)
     _check_new(path)
@@ -151,21 +163,23 @@ class _Recipe:
             text = f"{self._shown(pool.place)}: {len(pool.source)} images without labels."
             yield from _comment(text, indent=1)
             yield self._assigned(self._variables[pool.name], pool.call)
-        yield from self._trainings()
+        yield from self._shared()
         yield from self._returned()
 
     def _head(self) -> Iterator[str]:
         run = f"must-keras run {self._name}.py"
         short = ",".join(f"{name}=4" for name in self._steps)
-        yield f'"""One student for {self._heads()}: written by `must-keras init`, to be edited.'
+        names = [one.name for one in self._teachers]
+        yield from textwrap.wrap(
+            f'"""One student for {listed(names)}: written by `must-keras init`, made to be edited.',
+            _WIDTH,
+        )
         yield ""
         yield f"Run it: {run}"
         yield f"Try it: {run}:{short}"
         yield '"""'
         yield ""
         yield "import must_keras as mk"
-        further = {found for one in self._found.sets for found in one.split.call.imports()}
-        yield from (f"from {module} import {name}" for module, name in sorted(further))
         yield ""
         yield ""
 
@@ -187,19 +201,25 @@ class _Recipe:
                 plain, before = Writer(self._root), len(own) + 3
                 yield f"    {own} = {plain.code(value, indent=1, before=before, after=0)}"
 
-    def _assigned(self, variable: str, call: Call) -> str:
+    def _assigned(self, variable: str, value: Any) -> str:
         start = f"{variable} = "
-        return f"    {start}{self._writer.code(call, indent=1, before=len(start), after=0)}"
+        return f"    {start}{self._writer.code(value, indent=1, before=len(start), after=0)}"
 
-    def _trainings(self) -> Iterator[str]:
-        scales = {
-            _training_of(scale): scale
-            for scale in (self._learned[one.name].scale for one in self._teachers)
-        }
-        for variable, scale in sorted(scales.items(), reverse=True):
-            if scale.value != Augmentation.scale:
-                yield from _comment(f"{variable}: {scale.reason}.", indent=1)
-            yield self._assigned(variable, _training("teacher_steps", scale))
+    def _shared(self) -> Iterator[str]:
+        """Yield the variables of what several teachers or transfers have."""
+        if self._is_narrow_shared:
+            text = "narrow: detection heads for a CPU; the defaults are the paper's."
+            yield from _comment(text, indent=1)
+            yield self._assigned("narrow", Boxes.widths)
+        for steps, sets in (("teacher_steps", self._teachers), ("transfer_steps", self._transfers)):
+            scales = {
+                _training_of(steps, scale): scale
+                for scale in (self._learned[one.name].scale for one in sets)
+            }
+            for variable, scale in sorted(scales.items()):
+                if scale.value != Augmentation.scale:
+                    yield from _comment(f"{variable}: {scale.reason}.", indent=1)
+                yield self._assigned(variable, _training(steps, scale))
 
     def _returned(self) -> Iterator[str]:
         pools = tuple(map(self._pool, self._found.pools))
@@ -212,10 +232,8 @@ class _Recipe:
         yield f"        network={self._writer.code(_NETWORK)},"
         yield "        teachers=("
         for one in self._teachers:
-            scale = self._learned[one.name].scale
             more = {name: choice.value for name, choice in one.found.kind.teacher.items()}
-            training = Text(_training_of(scale))
-            yield from self._item(one, Teacher, training, one.found.kind.teacher, more)
+            yield from self._item(one, Teacher, "teacher_steps", one.found.kind.teacher, more)
         yield "        ),"
         if pools:
             yield f"        pools={self._writer.code(pools, indent=2, before=6)},"
@@ -225,15 +243,13 @@ class _Recipe:
             for one in self._transfers:
                 # Of the same images the student has seen other labels.
                 seen = {"aligned": {"student": "images"}} if _files(one) & self._seen else {}
-                scale = self._learned[one.name].scale
-                changed = {"scale": scale} if scale.value != Augmentation.scale else {}
-                yield from self._item(
-                    one, Transfer, _training("transfer_steps", scale), changed, seen
-                )
+                yield from self._item(one, Transfer, "transfer_steps", {}, seen)
             yield "        ),"
         else:
             yield from _comment(
-                "The student has seen every labeled set; one more would be a Transfer.", indent=2
+                "No transfers: the student has seen every labeled set; a further one can be an "
+                "mk.Transfer.",
+                indent=2,
             )
         yield "    )"
 
@@ -241,16 +257,17 @@ class _Recipe:
         self,
         one: InspectedSet,
         target: type[Teacher] | type[Transfer],
-        training: Text | Call,
+        steps: str,
         reasons: Mapping[str, Chosen[Any]],
         more: Mapping[str, Any],
     ) -> Iterator[str]:
         """Yield the reasons of a teacher's or transfer's values, and the call that makes it."""
         task = self._task(one)
         fields = self._learned[one.name].fields
-        stated = {name: fields[name] for name in task.stated}
+        stated = {name: fields[name] for name in task.stated if name in fields}
         yield from _reasons(stated | reasons, indent=3)
         sets = Text(self._variables[one.name])
+        training = Text(_training_of(steps, self._learned[one.name].scale))
         call = Call(target, {"task": task, "sets": sets, "training": training, **more})
         yield f"            {self._writer.code(call, indent=3)},"
 
@@ -268,8 +285,17 @@ class _Recipe:
 
     def _task(self, one: InspectedSet) -> Call:
         source = Text(f"{self._variables[one.name]}.train")
+        kind = one.found.kind
         values = {name: choice.value for name, choice in self._learned[one.name].fields.items()}
-        return Call(one.found.kind.task, values, positional=(source,), by="of")
+        is_shared = self._is_narrow_shared and kind.widths == Boxes.widths
+        spread = Text("narrow", kind.widths) if is_shared else None
+        values |= {} if is_shared else kind.widths
+        return Call(kind.task, values, positional=(source,), spread=spread, by="of")
+
+    @property
+    def _is_narrow_shared(self) -> bool:
+        """Whether the many widths of detectors are written once, for several of them."""
+        return sum(one.found.kind.widths == Boxes.widths for one in self._found.sets) > 1
 
     @functools.cached_property
     def _seen(self) -> frozenset[pathlib.Path | None]:
@@ -292,10 +318,6 @@ class _Recipe:
             found["transfer_steps"] = budget.choose_steps(largest, budget.TRANSFER)
         return found
 
-    def _heads(self) -> str:
-        names = [one.name for one in self._teachers]
-        return names[0] if len(names) == 1 else f"{len(names)} heads"
-
 
 @dataclasses.dataclass(frozen=True)
 class _Learned:
@@ -311,9 +333,10 @@ class _Learned:
         return cls(kind.fields(source, one.name, size), scale)
 
 
-def _training_of(scale: Chosen[tuple[float, float]]) -> str:
-    """Return the variable with the training of teachers whose images have a scale."""
-    return "training" if scale.value == Augmentation.scale else "metric"
+def _training_of(steps: str, scale: Chosen[tuple[float, float]]) -> str:
+    """Return the variable of a training with so many steps, whose images have a scale."""
+    scaled, unscaled = _TRAININGS[steps]
+    return scaled if scale.value == Augmentation.scale else unscaled
 
 
 def _training(steps: str, scale: Chosen[tuple[float, float]]) -> Call:

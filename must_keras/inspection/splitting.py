@@ -5,15 +5,22 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from must_keras.data.sources import Source
-from must_keras.data.splits import Splits, split_by_fraction, split_by_lists, split_sequence
+from must_keras.data.splits import (
+    Splits,
+    split_by_fraction,
+    split_by_lists,
+    split_by_name,
+    split_sequence,
+)
 from must_keras.errors import UserError
 from must_keras.inspection.code import Call
-from must_keras.inspection.found import TEST, TRAIN, VALIDATION, WHOLE, FoundSet
+from must_keras.inspection.found import TEST, TRAIN, VALIDATION, FoundSet
+from must_keras.inspection.functions import joined_calls
 from must_keras.inspection.sequences import Arrangement, arrangement_of
 
 _VALIDATION, _TEST = 0.1, 0.2
-# Ends of the names of one, two or three parts.
-_ENDS = (("",), ("", "_test"), ("", "_validation", "_test"))
+# Ends of the names of sources.
+_ENDS = {TRAIN: "", VALIDATION: "_validation", TEST: "_test"}
 _LISTS = {
     TRAIN: ("train.txt",),
     VALIDATION: ("val.txt", "valid.txt", "validation.txt"),
@@ -46,47 +53,67 @@ def split_of_set(found: FoundSet, name: str) -> Split:
     Raises:
         UserError: a part cannot be read, or parts do not fit each other.
     """
-    parts = _calls(found, name)
-    sources = {split: call.evaluate() for split, call in parts.items()}
+    sources = {split: call.evaluate() for split, call in _calls(found, name).items()}
     spaces = {source.label_spaces[name] for source in sources.values()}
+    more: dict[str, Any] = {}
     if len(spaces) > 1 and found.takes_classes:
         # A split may lack a class.
-        classes = tuple(sorted({c for space in spaces for c in space.classes}))
-        parts = _calls(found, name, classes=classes)
-        sources = {split: call.evaluate() for split, call in parts.items()}
-    if len(parts) == 1:
-        ((call, source),) = zip(parts.values(), sources.values(), strict=True)
-        return _split_whole(call, source, found)
-    if len(parts) == 3:
-        return Split(
-            Call(Splits, parts), "the splits are those of the folders or lists", is_carved=False
-        )
-    return _carved(parts, sources, found)
+        more["classes"] = tuple(sorted({c for space in spaces for c in space.classes}))
+        sources = {split: call.evaluate() for split, call in _calls(found, name, **more).items()}
+    if len(sources) == 1:
+        (call,) = _calls(found, name, **more).values()
+        return _split_whole(call, next(iter(sources.values())), found)
+    if len(sources) == 3:
+        text = "the splits are given"
+        return Split(_split_of_parts(found, name, {}, more), text, is_carved=False)
+    return _carved(sources, found, name, more)
 
 
 def _calls(found: FoundSet, name: str, **more: Any) -> dict[str, Call]:
-    order = (WHOLE, TRAIN, VALIDATION, TEST)
-    parts = {split: found.parts[split] for split in order if split in found.parts}
-    ends = _ENDS[len(parts) - 1]
-    return {
-        split: part(f"{name}{end}", name, **more)
-        for (split, part), end in zip(parts.items(), ends, strict=True)
+    """Return {split: the call that makes its source}, all of the set's name."""
+    return {split: part(name, name, **more) for split, part in found.parts.items()}
+
+
+def _split_of_parts(
+    found: FoundSet, name: str, carving: Mapping[str, Any], more: Mapping[str, Any]
+) -> Call:
+    """Return the call that makes splits of two or three given parts, the last one for tests.
+
+    Args:
+        found: the set.
+        name: of the set.
+        carving: where no part is for validation: how such images are carved out of training.
+        more: arguments of the sources.
+    """
+    uses = (TRAIN, TEST) if carving else (TRAIN, VALIDATION, TEST)
+    joined = joined_calls(_calls(found, name, **more))
+    if joined is not None:
+        words = dict(zip(uses, joined.words.values(), strict=True))
+        return Call(split_by_name, {**words, **carving}, positional=(joined.function,))
+    parts = {
+        use: part(f"{name}{_ENDS[use]}", name, **more)
+        for use, part in zip(uses, found.parts.values(), strict=True)
     }
+    if carving:
+        return Call(Splits, carving, positional=tuple(parts.values()), by="with_test")
+    return Call(Splits, parts)
 
 
-def _carved(parts: dict[str, Call], sources: Mapping[str, Source], found: FoundSet) -> Split:
+def _carved(
+    sources: Mapping[str, Source], found: FoundSet, name: str, more: Mapping[str, Any]
+) -> Split:
     """Two parts are given: validation images come from the first, the second is for tests."""
-    (first, train), (second, test) = parts.items()
+    first, second = sources
     arrangement = _arrangement(sources[first], found)
     count = max(1, round(_VALIDATION * len(sources[first])))
     group = {} if arrangement.group is None else {"group": arrangement.group}
-    split = Call(Splits, {"validation": count, **group}, positional=(train, test), by="with_test")
+    split = _split_of_parts(found, name, {"validation": count, **group}, more)
     why = f" ({arrangement.reason})" if group else ""
-    taken = f"{count} images of {first} for validation, at random{why}"
+    taken = f"{count} images of {first}, sampled at random{why}, are for validation"
     if second == TEST:
         text = f"no validation split given: {taken}"
     else:
-        text = f"no test split given: {second} is for tests, {taken}"
+        text = f"no test split given: {second} is for tests; {taken}"
     return Split(split, text, is_carved=True)
 
 

@@ -52,6 +52,25 @@ def split_of(path: str) -> Named:
     return Named(key, split)
 
 
+def split_named(word: str) -> str:
+    """Return the split that a word alone names, or "".
+
+    Example:
+        split_named("Valid")  # "validation"
+    """
+    return _SPLIT_WORDS.get(word.lower(), "")
+
+
+def split_words(path: str, split: str) -> list[str]:
+    """Return the words for a split in a path, as they are written.
+
+    Example:
+        split_words("cells/Val/instances_val.json", "validation")  # ["Val", "val"]
+    """
+    words = (found[1] for found in _SPLIT.finditer(path))
+    return [word for word in words if _SPLIT_WORDS[word.lower()] == split]
+
+
 @dataclasses.dataclass(frozen=True)
 class Folder:
     """The files of one folder, without those of the folders in it.

@@ -120,7 +120,7 @@ class ResNet(Backbone):
             channels) or "basic_block" (two of 3x3; the first stage must have 64 filters).
 
     Example:
-        ResNet.of_depth(50).build((512, 512), {"momentum": 0.997})
+        mk.ResNet.of_depth(50).build((512, 512), {"momentum": 0.997})
 
     Reference: Deep Residual Learning for Image Recognition (arXiv 1512.03385), with the stride in
     a block's first convolution.
@@ -231,7 +231,7 @@ class EfficientNetLite0(Backbone):
         weights: path of a .pth file; None: that of the installed package.
 
     Example:
-        Network(backbone=EfficientNetLite0(), size=224)
+        mk.Network(backbone=mk.EfficientNetLite0(), size=224)
 
     """
 

@@ -32,7 +32,7 @@ class KerasBackbone(Backbone):
         colors: order of the model's input channels.
 
     Example:
-        KerasBackbone(path="export/backbone.keras")
+        mk.KerasBackbone(path="export/backbone.keras")
 
     """
 

@@ -140,7 +140,7 @@ def write_quarantine(teacher: AnyTeacher, reader: PseudoLabelReader) -> int:
 
 
 def verify(run: Run, only: Sequence[str] = ()) -> None:
-    """Read every complete dataset back; the next `--stage=label` makes broken shards again.
+    """Read every complete dataset back; the next label stage makes broken shards again.
 
     Args:
         run: the run.
@@ -164,7 +164,7 @@ def verify(run: Run, only: Sequence[str] = ()) -> None:
             print(f"{labels.folder}: {len(source)} records, as they were written")
     if broken:
         raise DataError(
-            f"{broken} pseudo-label datasets are broken, see above: --stage=label makes those "
+            f'{broken} pseudo-label datasets are broken, see above: stage="label" makes those '
             "shards again"
         )
 
@@ -230,7 +230,7 @@ def print_plan(run: Run, only: Sequence[str] = ()) -> None:
     teachers = {teacher.name: teacher for teacher, _, _ in datasets}
     for name in teachers:
         if not run.teacher(name).is_there:
-            raise UserError(f"teacher {name!r} is not complete: run --stage=teacher first")
+            raise UserError(f'teacher {name!r} is not complete: run stage="teacher" first')
     labeler = Labeler(run, [teacher for teacher in teachers.values() if teacher.predicts])
     hours = 0.0
     for source in recipe.student_sources:

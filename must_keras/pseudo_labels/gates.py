@@ -136,11 +136,11 @@ def beyond(run: Run, teacher: Teacher, source: Source) -> np.ndarray:
     for needed in (run.calibration(teacher.name), artifact):
         if not needed.is_there:
             problem = f"has no distances for the gate of teacher {teacher.name!r}"
-            raise UserError.at(needed.folder, f"{problem}: run --stage=label first")
+            raise UserError.at(needed.folder, f'{problem}: run stage="label" first')
     distances = distances_in(artifact)
     if len(distances) != len(source):
         problem = f"has distances of {len(distances)} images, the source has {len(source)}"
-        raise UserError.at(artifact.folder, f"{problem}: run --stage=label first")
+        raise UserError.at(artifact.folder, f'{problem}: run stage="label" first')
     return distances > limit(run, teacher)
 
 

@@ -121,7 +121,7 @@ def left_out(run: Run, found: Sequence[Source]) -> dict[str, dict[int, str]]:
         if result is None:
             raise UserError(
                 f"{name} has not been compared with the test splits of the transfers as they are "
-                "now: run --stage=label first (complete labels stay)"
+                'now: run stage="label" first (complete labels stay)'
             )
         if result.left_out:
             images[name] = _listed(compared, result.left_out)

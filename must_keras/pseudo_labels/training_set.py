@@ -26,7 +26,7 @@ def of_student(run: Run) -> ConcatenatedExamples:
             if not labels.is_there:
                 raise UserError.at(
                     labels.folder,
-                    f"has no complete labels of teacher {teacher.name!r}: run --stage=label first",
+                    f'has no complete labels of teacher {teacher.name!r}: run stage="label" first',
                 )
             reader = PseudoLabelReader(labels.folder, source, teacher.task)
             of_source = pseudo.setdefault(source.name, {})

@@ -48,7 +48,7 @@ class Artifact:
         result_type: of its result; dict for an artifact that is not declared by its stage.
         stage: the name of the stage that makes it.
         name: of the artifact within its stage, for people.
-        group: what `--only` selects it by; "" where it cannot.
+        group: what `only` selects it by; "" where it cannot.
         find_inputs: returns what it is made from, or None while one of its needs is not complete.
         needs: the artifacts that it is made from.
         is_renewed: whether its stage makes it again by itself once it is outdated.
@@ -277,7 +277,7 @@ class Artifact:
             raise UserError.at(
                 self.folder,
                 f"contains unfinished work that was begun {difference}. Undo the change to resume "
-                f"it, choose another --workdir, or delete {self.folder} to start it afresh",
+                f"it, choose another `workdir`, or delete {self.folder} to start it afresh",
             )
 
     def _finished(self, folder: pathlib.Path) -> dict[str, Any] | None:

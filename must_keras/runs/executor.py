@@ -10,7 +10,7 @@ from typing import Any
 
 from must_keras.config.recipe import Recipe
 from must_keras.data.pipeline import errors_of_sources
-from must_keras.errors import UserError, listed, not_allowed
+from must_keras.errors import UserError, argument, listed, not_allowed
 from must_keras.files import locked
 from must_keras.log import LOG
 from must_keras.runs import plan, pools, preflight
@@ -74,7 +74,7 @@ class Executor:
 
         Args:
             view: called with the run and its stages.
-            name: of the stage whose artifacts `--only` selects; "all" for those of every stage.
+            name: of the stage whose artifacts `only` selects; "all" for those of every stage.
             new: whether its pools are as a run would list them now.
             others: whether other runs are searched for what is reusable; new images are not read.
         """
@@ -137,7 +137,7 @@ class Executor:
             chosen = [stage for stage in shown if stage.name == name]
             if not chosen[0].is_wanted(run):
                 raise UserError(
-                    f"--stage={name}: no transfer of this recipe starts from it; "
+                    f"{argument('stage', name)}: no transfer of this recipe starts from it; "
                     f"starts are {', '.join(run.recipe.start_names)}"
                 )
         self._check_only(run, chosen)
@@ -158,7 +158,9 @@ class Executor:
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--workdir={run.path} cannot be made: {error.strerror}") from None
+            raise UserError(
+                f"{argument('workdir', run.path)} cannot be made: {error.strerror}"
+            ) from None
 
     def _prepare(self, run: Run, name: str) -> None:
         """Reuse what other runs have, and record what this one is.
@@ -268,7 +270,7 @@ class Executor:
 
 
 def _selected(stage: Stage, run: Run, only: Sequence[str]) -> list[Artifact]:
-    """Return the artifacts of a stage that `--only` selects; all, where it names none of them."""
+    """Return the artifacts of a stage that `only` selects; all, where it names none of them."""
     artifacts = list(stage.artifacts(run))
     return [artifact for artifact in artifacts if artifact.group in only] or artifacts
 
@@ -277,12 +279,13 @@ def _is_complete(artifact: Artifact) -> bool:
     """Return whether an artifact is complete; if need be, reuse another run's."""
     for need in artifact.needs:
         if need.stage != artifact.stage and not need.is_there:
-            raise UserError.at(need.folder, f"is not complete: run --stage={need.stage} first")
+            first = argument("stage", need.stage)
+            raise UserError.at(need.folder, f"is not complete: run {first} first")
     return artifact.is_complete()
 
 
 def _groups(run: Run, stages: Sequence[Stage]) -> list[str]:
-    """Return the names by which `--only` selects artifacts of some stages."""
+    """Return the names by which `only` selects artifacts of some stages."""
     wanted = (stage for stage in stages if stage.is_wanted(run))
     groups = (artifact.group for stage in wanted for artifact in stage.artifacts(run))
     return [group for group in dict.fromkeys(groups) if group]

@@ -4,7 +4,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from must_keras.errors import DataError, UserError
+from must_keras.errors import DataError, UserError, argument
 from must_keras.files import LOCK, TEMPORARY
 from must_keras.json_files import find_json
 
@@ -71,8 +71,8 @@ def check_root(root: pathlib.Path) -> None:
     )
     if foreign and not _is_run(root):
         raise UserError(
-            f"--workdir={root} is no folder of a run, and not empty: it contains {foreign[0]!r}. "
-            "Nothing was written; choose a new folder"
+            f"{argument('workdir', root)} is no folder of a run, and not empty: it contains "
+            f"{foreign[0]!r}. Nothing was written; choose a new folder"
         )
 
 
@@ -95,7 +95,7 @@ def check_own(folder: pathlib.Path) -> None:
     if foreign is not None:
         raise UserError(
             f"{folder} contains {str(foreign.relative_to(folder))!r}, which no run has written: "
-            "move it, or choose another --workdir"
+            "move it, or choose another `workdir`"
         )
 
 

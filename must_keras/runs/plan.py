@@ -8,7 +8,7 @@ import pathlib
 import shlex
 from collections.abc import Iterator, Sequence
 
-from must_keras.errors import UserError
+from must_keras.errors import UserError, argument
 from must_keras.runs import pools
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
@@ -210,10 +210,11 @@ def _blocked(items: Sequence[Planned], run: Run) -> str | None:
         made_by = stages.get(first.without)
         # Another stage does not need what is blocked, and so can run alone.
         is_alone = made_by not in (None, first.artifact.stage)
-        ways = f"Make that alone again by --stage={made_by}, choose" if is_alone else "Choose"
+        by = argument("stage", made_by or "")
+        ways = f"Make that alone again by {by}, choose" if is_alone else "Choose"
     return (
-        f"{first.artifact.folder} {first.why}. {ways} another --workdir "
-        f"({_flag('reuse', run.path)} takes along what stays the same), or delete what must be "
+        f"{first.artifact.folder} {first.why}. {ways} another `workdir` "
+        f"({argument('reuse', run.path)} takes along what stays the same), or delete what must be "
         f"made again: {folders}"
     )
 
@@ -226,19 +227,17 @@ def _grown(grown: Sequence[pools.Change], run: Run) -> str:
     old = root if root.name not in ("", "..") else root.resolve()
     free = (old.with_name(f"{old.name}-{number}") for number in itertools.count(2))
     new = next(path for path in free if not path.exists())
+    changed = ", ".join(
+        (argument("stage", "all"), argument("workdir", new), argument("reuse", root))
+    )
     return (
         f"{_sentences(grown)} after {names} of {root} had been "
         "trained; nothing was changed. To label what is new and to train anew, run the same "
-        f"command with --stage=all {_flag('workdir', new)} {_flag('reuse', root)}, which takes "
-        "along the teachers and their labels; to keep this run, take the new images out of the "
-        "pool again, and put replaced or renamed ones back. --stage=transfer, export, report and "
-        "check work on this run as it is"
+        f"again with {changed}, which takes along the teachers and their labels; to keep this run, "
+        "take the new images out of the pool again, and put replaced or renamed ones back. The "
+        "stages transfer, export and report work on this run as it is"
     )
 
 
 def _sentences(grown: Sequence[pools.Change]) -> str:
     return " and ".join(change.sentence() for change in grown)
-
-
-def _flag(name: str, path: pathlib.Path) -> str:
-    return shlex.quote(f"--{name}={path}")

@@ -11,7 +11,7 @@ from must_keras.data.ground_truth_share import by_ground_truth
 from must_keras.data.io import notices
 from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError, nearest, warn
+from must_keras.errors import DataError, UserError, argument, nearest, warn
 from must_keras.inference.visualization import spread
 from must_keras.progress import track
 from must_keras.runs.label_contents import LabelContents, count
@@ -94,22 +94,22 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
         sources += [getattr(transfer.sets, split) for split in _SPLITS]
     for pool in recipe.pools:
         sources += filter(None, (pool.source, pool.truth))
-    root, inside = run.path, run.path.resolve()
+    given, inside = argument("workdir", run.path), run.path.resolve()
     own = [inside / name for name in {stage.folder or stage.name for stage in stages} | {"pools"}]
     for source in {id(source): source for source in sources}.values():
         for folder in sorted(source.folders()):
             path = folder.resolve()
             if path in (inside, *inside.parents):
                 raise UserError(
-                    f"--workdir={root} is in {folder}, the folder of source {source.name!r}: the "
-                    "run's own pictures would lie among its images. Nothing was written; choose a "
-                    "--workdir elsewhere"
+                    f"{given} is in {folder}, the folder of source {source.name!r}: the run's own "
+                    "pictures would lie among its images. Nothing was written; choose a `workdir` "
+                    "elsewhere"
                 )
             if any(stage in (path, *path.parents) for stage in own):
                 raise UserError(
-                    f"{folder}, the folder of source {source.name!r}, is in --workdir={root}, "
+                    f"{folder}, the folder of source {source.name!r}, is in {given}, "
                     "where a stage that is made again deletes it. Nothing was written; move the "
-                    "images, or choose another --workdir"
+                    "images, or choose another `workdir`"
                 )
 
 

@@ -10,7 +10,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
-from must_keras.errors import DataError, UserError, damaged, warn_once
+from must_keras.errors import DataError, UserError, argument, damaged, warn_once
 from must_keras.inference.scoring import Scorer, labeled
 from must_keras.json_files import find_json, write_json
 from must_keras.ops.sampling import derived_seed
@@ -148,7 +148,7 @@ class Run:
             raise damaged(
                 path,
                 f"it counts {len(counts)} classes, the task has {expected}",
-                remedy="delete it, then run --stage=teacher to count the predictions again",
+                remedy='delete it, then run stage="teacher" to count the predictions again',
             )
         return counts
 
@@ -164,7 +164,7 @@ class Run:
         if counts is None or not self.teacher(teacher.name).is_there:
             raise UserError(
                 f"{where} is not complete, or its predictions on validation images are not counted "
-                "yet: run --stage=teacher first"
+                'yet: run stage="teacher" first'
             )
         if counts.all_certain:
             raise UserError(
@@ -269,7 +269,7 @@ def other_runs(path: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.
         UserError: `reuse` is no run's folder.
     """
     if reuse is not None and not (reuse / RUN).is_file():
-        raise UserError(f"--reuse={reuse} is no folder of a run: it has no {RUN}")
+        raise UserError(f"{argument('reuse', reuse)} is no folder of a run: it has no {RUN}")
     siblings = []
     if path.resolve().parent.name == "runs":
         siblings = sorted(other.parent for other in path.resolve().parent.glob(f"*/{RUN}"))

@@ -26,13 +26,13 @@ class Stage(abc.ABC):
     the processes of a strategy do, seconds, and the values of report.json.
 
     Attributes:
-        name: what `--stage` names, and the key of its seconds.
+        name: what `stage` names, and the key of its seconds.
         folder: the folder of a run in which its artifacts are; "" for one of its name.
         by_all_workers: whether all processes of a strategy make its artifacts together; otherwise
             the chief does, and the others wait.
         reads_pools: whether it labels the pools or trains on them, so that a pool that has grown
             behind complete networks stops it.
-        is_shown: whether `--stage` can name it; otherwise it is made for the stages that need it.
+        is_shown: whether `stage` can name it; otherwise it is made for the stages that need it.
 
     Example:
         >>> class Histogram(Stage):
@@ -76,7 +76,7 @@ class Stage(abc.ABC):
         """
 
     def is_wanted(self, run: Run) -> bool:
-        """Return whether `--stage=all` includes it: where the recipe has a use for it."""
+        """Return whether `stage="all"` includes it: where the recipe has a use for it."""
         return True
 
     def further(self, run: Run) -> Iterator[Further]:

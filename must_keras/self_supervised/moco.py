@@ -48,7 +48,8 @@ class MoCo(SelfSupervised):
         queue: number of keys for a large set, rounded down to whole batches.
 
     Example:
-        MoCo(training=TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=SGD()))
+        training = mk.TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=mk.SGD())
+        mk.MoCo(training=training)
 
     """
 

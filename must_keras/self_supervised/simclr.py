@@ -32,7 +32,8 @@ class SimCLR(SelfSupervised):
         temperature: of the softmax; 0.1 is the best of the paper's table 5, and its default.
 
     Example:
-        SimCLR(training=TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=SGD()))
+        training = mk.TrainingConfig(steps=1000, batch=64, learning_rate=0.01, optimizer=mk.SGD())
+        mk.SimCLR(training=training)
 
     """
 

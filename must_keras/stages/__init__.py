@@ -1,4 +1,4 @@
-"""The stages of the method, a file each, in order; `--stage` names them."""
+"""The stages of the method, a file each, in order; `stage` names them."""
 
 import importlib
 from typing import TYPE_CHECKING

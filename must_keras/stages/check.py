@@ -1,4 +1,4 @@
-"""`--stage=check`: the origin of the labels of 1,000 student examples."""
+"""The check of a run: the origin of the labels of 1,000 student examples."""
 
 import json
 

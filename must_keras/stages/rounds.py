@@ -130,7 +130,7 @@ class Rounds(Stage):
         rounds, artifact = begun_rounds(run), pending[-1]
         if artifact.inputs is None:
             folder = rounds[-1].run.student.folder
-            raise UserError.at(folder, "is not complete: run --stage=student first")
+            raise UserError.at(folder, 'is not complete: run stage="student" first')
         best = rounds[-1] if _improves(rounds) else rounds[-2]
         if best is rounds[-1]:
             stopped = f"all {len(rounds)} rounds are made"

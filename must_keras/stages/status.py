@@ -1,7 +1,9 @@
-"""`--stage=status`: what `--stage=all` would do with every artifact of a run."""
+"""The status of a run: what `stage="all"` would do with every artifact of a run."""
 
 from collections.abc import Sequence
 
+from must_keras.errors import argument
+from must_keras.log import LOG
 from must_keras.runs import plan, pools
 from must_keras.runs.marks import FINISHED
 from must_keras.runs.plan import Action, Plan, Planned
@@ -34,15 +36,15 @@ def status(run: Run, stages: Sequence[Stage]) -> None:
     if report != _KEEP.value:
         following.append("report")
     if not following and found.obstacle is None:
-        print("all stages are complete")
+        LOG.info("all stages are complete")
     if following and not (coming and coming[0].action is Action.BLOCK):
-        print(f"next: --stage={following[0]}")
+        LOG.info(f"next: {argument('stage', following[0])}")
     if found.obstacle is not None:
-        print(f"--stage=all stops: {found.obstacle}")
+        LOG.info(f'stage="all" stops: {found.obstacle}')
 
 
 def _print(stage: str, name: str, state: str) -> None:
-    print(f"{stage:<9} {name:<40} {state}")
+    LOG.info(f"{stage:<9} {name:<40} {state}")
 
 
 def _print_pools(run: Run) -> None:
@@ -51,7 +53,7 @@ def _print_pools(run: Run) -> None:
         sentence = change.sentence().removeprefix(f"pool {change.name} ")
         names = " and ".join(network.name for network in change.networks)
         if change.stops:
-            sentence += ": --stage=all stops, see below"
+            sentence += ': stage="all" stops, see below'
         elif names:
             sentence += f": {names} trained without these changes"
         elif change.gone:

@@ -326,7 +326,7 @@ class Classification(base.Task):
         hard: whether a pseudo label is the teacher's first class instead of its distribution.
 
     Example:
-        Classification(name="species", classes=("ant", "bee"), label_smoothing=0.1)
+        mk.Classification(name="species", classes=("ant", "bee"), label_smoothing=0.1)
     """
 
     classes: tuple[str, ...]

@@ -131,7 +131,7 @@ class Features(self_labeled.SelfLabeledTask):
         UserError: a value is of another type or range, or the backbone has no checkpoint.
 
     Example:
-        Features(name="lite0", backbone=EfficientNetLite0())
+        mk.Features(name="lite0", backbone=mk.EfficientNetLite0())
 
     Reference: AM-RADIO (arXiv 2312.06709) for cosine, smooth L1 and projections, UNIC (arXiv
     2408.05088) for standardized teachers. Here the statistics are fixed before the first step, so

@@ -245,7 +245,7 @@ class Normals(pixel_maps.MapTask):
         num_convs: how many of them.
 
     Example:
-        Normals(name="surfaces", loss_stride=8)
+        mk.Normals(name="surfaces", loss_stride=8)
     """
 
     kind: ClassVar[str] = "normals"

@@ -380,7 +380,7 @@ class Segmentation(pixel_maps.MapTask):
         num_convs: how many of them.
 
     Example:
-        Segmentation(name="parts", classes=("wall", "floor"), loss_stride=8)
+        mk.Segmentation(name="parts", classes=("wall", "floor"), loss_stride=8)
     """
 
     classes: tuple[str, ...]

@@ -334,7 +334,7 @@ class Tags(base.Task):
         classes: names of the tags, in the order of the indices.
 
     Example:
-        Tags(name="findings", classes=("edema", "effusion", "fracture"))
+        mk.Tags(name="findings", classes=("edema", "effusion", "fracture"))
     """
 
     classes: tuple[str, ...]

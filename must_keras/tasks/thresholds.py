@@ -168,7 +168,7 @@ class PredictionCounts:
         Raises:
             DataError: the file is missing, damaged, or contains something else.
         """
-        remedy = "delete it, then run --stage=teacher to count the predictions again"
+        remedy = 'delete it, then run stage="teacher" to count the predictions again'
         arrays = read_arrays(path, remedy=remedy)
         for name in _ARRAYS:
             if name not in arrays or arrays[name].dtype != np.int64:
@@ -213,7 +213,7 @@ class AtPrecision:
             Pixels of an image are similar: a map's precision is that of few images.
 
     Example:
-        Teacher(name="boxes", task=task, sets=sets, training=training, threshold=AtPrecision(0.8))
+        mk.Teacher(task=task, sets=sets, training=training, threshold=mk.AtPrecision(0.8))
 
     """
 

@@ -56,7 +56,7 @@ class TrainingConfig:
             their files; they receive what metrics.jsonl and TensorBoard receive.
 
     Example:
-        TrainingConfig(steps=4000, batch=32, optimizer=SGD(), learning_rate=0.05, ema=True)
+        mk.TrainingConfig(steps=4000, batch=32, optimizer=mk.SGD(), learning_rate=0.05, ema=True)
 
     """
 
@@ -143,12 +143,12 @@ class TrainingConfig:
             raise UserError(
                 f"batch={self.batch} cannot be split over {replicas} replicas{microbatches}: "
                 f"choose a multiple of {replicas * self.accumulate}"
-                + (", or --strategy=one" if replicas > 1 else "")
+                + (', or strategy="one"' if replicas > 1 else "")
             )
         if self.jit_compile and replicas > 1:
             raise UserError(
                 f"jit_compile=True is for one device, and {local_replicas()} of {replicas} "
-                "replicas are here: remove it, or choose --strategy=one"
+                'replicas are here: remove it, or choose strategy="one"'
             )
 
     def compile(self, model: FittedModel) -> None:

@@ -33,7 +33,7 @@ class DynamicAverage(Weighting):
         UserError: a value is not positive.
 
     Example:
-        Student(training=training, weighting=DynamicAverage(window=100))
+        mk.Student(training=training, weighting=mk.DynamicAverage(window=100))
 
     Reference: End-to-End Multi-Task Learning with Attention (arXiv 1803.10704), equation 7.
     """

@@ -71,7 +71,7 @@ class FromScratch(Start):
     """Random weights.
 
     Example:
-        Student(training=training, start=FromScratch())
+        mk.Student(training=training, start=mk.FromScratch())
 
     """
 
@@ -90,7 +90,7 @@ class FromCheckpoint(Start):
     """The checkpoint of the network's backbone: see Backbone.checkpoint.
 
     Example:
-        Student(training=training, start=FromCheckpoint())
+        mk.Student(training=training, start=mk.FromCheckpoint())
 
     """
 
@@ -144,7 +144,7 @@ class FromModel(_FromFile):
         path: of the file.
 
     Example:
-        Student(training=training, start=FromModel("runs/mine/student/model.keras"))
+        mk.Student(training=training, start=mk.FromModel("runs/mine/student/model.keras"))
 
     """
 
@@ -180,7 +180,7 @@ class FromBackbone(_FromFile):
         path: of the file.
 
     Example:
-        Student(training=training, start=FromBackbone("runs/mine/export/backbone.keras"))
+        mk.Student(training=training, start=mk.FromBackbone("runs/mine/export/backbone.keras"))
 
     """
 

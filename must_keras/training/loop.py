@@ -128,7 +128,7 @@ def _chiefs_newest(checkpoints: Checkpoints) -> Checkpoint | None:
     except DataError as error:
         raise UserError(
             f"the chief has a checkpoint of step {step} that cannot be read here: all machines "
-            f"need the same --workdir ({error})"
+            f"need the same `workdir` ({error})"
         ) from None
 
 

@@ -117,7 +117,7 @@ class ScalingRule(Weighting):
     teacher's training. The paper gives depth a number of its own, which is not published.
 
     Example:
-        Student(training=training, weighting=ScalingRule())
+        mk.Student(training=training, weighting=mk.ScalingRule())
 
     """
 
@@ -142,7 +142,7 @@ class Uniform(Weighting):
     """A weight of 1 for every head, whatever `loss_weight` its teacher has.
 
     Example:
-        Student(training=training, weighting=Uniform())
+        mk.Student(training=training, weighting=mk.Uniform())
 
     """
 
@@ -164,7 +164,7 @@ class Uncertainty(Weighting):
     teacher's `loss_weight` is not used.
 
     Example:
-        Student(training=training, weighting=Uncertainty())
+        mk.Student(training=training, weighting=mk.Uncertainty())
 
     Reference: arXiv 1705.07115, equations 7 and 10.
     """

@@ -32,7 +32,7 @@ class Network:
         channels: width of the feature pyramid.
 
     Example:
-        Network(backbone=ResNet.of_depth(50), size=512)
+        mk.Network(backbone=mk.ResNet.of_depth(50), size=512)
 
     """
 

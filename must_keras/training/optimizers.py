@@ -141,8 +141,8 @@ class Cosine(Schedule):
     """Half a cosine down to zero.
 
     Example:
-        TrainingConfig(
-            steps=1000, batch=16, learning_rate=0.1, optimizer=SGD(), schedule=Cosine()
+        mk.TrainingConfig(
+            steps=1000, batch=16, learning_rate=0.1, optimizer=mk.SGD(), schedule=mk.Cosine()
         )
 
     """
@@ -161,8 +161,8 @@ class Steps(Schedule):
         factor: of each fall, (0, 1].
 
     Example:
-        TrainingConfig(
-            steps=90_000, batch=16, learning_rate=0.02, optimizer=SGD(), schedule=Steps()
+        mk.TrainingConfig(
+            steps=90_000, batch=16, learning_rate=0.02, optimizer=mk.SGD(), schedule=mk.Steps()
         )
 
     """
@@ -313,7 +313,7 @@ class AdamW(Optimizer):
         weight_decay: share of a kernel that a step at a learning rate of 1 subtracts.
 
     Example:
-        TrainingConfig(steps=1000, batch=16, learning_rate=0.001, optimizer=AdamW())
+        mk.TrainingConfig(steps=1000, batch=16, learning_rate=0.001, optimizer=mk.AdamW())
 
     """
 
@@ -332,7 +332,7 @@ class SGD(Optimizer):
         weight_decay: share of a kernel that a step at a learning rate of 1 subtracts.
 
     Example:
-        TrainingConfig(steps=1000, batch=256, learning_rate=0.32, optimizer=SGD())
+        mk.TrainingConfig(steps=1000, batch=256, learning_rate=0.32, optimizer=mk.SGD())
 
     """
 

@@ -24,7 +24,7 @@ class RandomWeights(Weighting):
     heads K, as other weights do. A teacher's `loss_weight` is not used.
 
     Example:
-        Student(training=training, weighting=RandomWeights())
+        mk.Student(training=training, weighting=mk.RandomWeights())
 
     Reference: Reasonable Effectiveness of Random Weighting (arXiv 2111.10603).
     """

@@ -797,6 +797,31 @@ def test_rows_of_a_table_name_pictures_and_classes_as_people_do(tmp_path):
         CsvClasses(name="c", images=tmp_path / "photos", csv_file=tmp_path / "t.csv", head="h")
 
 
+def test_a_column_of_a_table_names_splits(tmp_path):
+    for i in range(4):
+        save(tmp_path / "photos" / f"{i}.png", picture())
+    table = tmp_path / "t.csv"
+    table.write_text("file,class,part\n0.png,oak,Train\n1.png,elm,val\n2.png,, val\n")
+
+    def source(split, column="part"):
+        return CsvClasses(
+            name="c", images=tmp_path / "photos", csv_file=table, split_column=column, split=split
+        )
+
+    train, validation = source("Train"), source("val")
+    assert [train.image_id(0), len(train)] == ["0.png", 1]
+    assert [validation.image_id(i) for i in range(len(validation))] == ["1.png", "2.png"]
+    assert train.label_spaces["c"].classes == validation.label_spaces["c"].classes == ("elm", "oak")
+    assert validation.labels(0)["c"]["probabilities"].argmax() == 0 and not validation.labels(1)
+    assert train.describe() != validation.describe()
+    with pytest.raises(UserError, match=r"no picture is of split=train; did you mean 'Train'") as e:
+        source("train")
+    assert e.value.key == "split"
+    with pytest.raises(UserError, match="has no column 'split'"):
+        source("train", column="split")
+    assert len(CsvClasses(name="c", images=tmp_path / "photos", csv_file=table)) == 4
+
+
 def test_label_maps_belong_to_images_that_read_the_same(tmp_path):
     images = (f"{NFD}.jpg", "b\u00a0c.jpg", "d.jpg", "IMG.01")
     for name in images[:3]:

@@ -3,7 +3,7 @@ import collections
 import numpy as np
 import pytest
 
-from must_keras.data.sources import Source
+from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.splits import (
     Splits,
     carve_validation,
@@ -12,6 +12,7 @@ from must_keras.data.splits import (
     permutation,
     split_by_fraction,
     split_by_lists,
+    split_by_name,
     split_sequence,
 )
 from must_keras.errors import UserError
@@ -202,3 +203,44 @@ def test_a_line_that_may_mean_two_images_is_an_error(tmp_path):
     (tmp_path / "list.txt").write_text("a b.jpg\n")
     with pytest.raises(UserError, match=r"list\.txt, line 1: .*may mean .*xa0"):
         listed(Named(["a\u00a0b.jpg", "a\u202fb.jpg"]), tmp_path / "list.txt", name="some")
+
+
+# ---- parts with names ---------------------------------------------------------------------------
+
+
+class Labeled(Named):
+    def __init__(self, split, head="named"):
+        super().__init__([f"{split}/{i}" for i in range(10)])
+        self.label_spaces = {head: LabelSpace("metric")}
+
+
+def test_parts_with_names_have_one_head():
+    sets = split_by_name(Labeled, train="training", validation="val", test="test")
+    parts = (sets.train, sets.validation, sets.test)
+    assert [part.image_id(3) for part in parts] == ["training/3", "val/3", "test/3"]
+    assert [part.name for part in parts] == ["named", "named_validation", "named_test"]
+    assert all([*part.label_spaces] == ["named"] and len(part) == 10 for part in parts)
+
+
+def test_validation_images_without_a_part_are_carved_out_of_training():
+    sets = split_by_name(Labeled, train="train", validation=3, test="test", seed=1)
+    carved = carve_validation(Labeled("train"), count=3, seed=1)
+    assert (ids(sets.train), ids(sets.validation)) == (ids(carved.train), ids(carved.validation))
+    whole = split_by_name(
+        Labeled, train="train", validation=1, test="test", group=lambda name: name[-1] < "5"
+    )
+    assert len(whole.train) == len(whole.validation) == 5
+
+
+@pytest.mark.parametrize(
+    ("make", "validation", "message"),
+    [
+        (Labeled, "train", "two of the parts train, train, test have one name"),
+        (lambda split: split, "val", "received 'train': expected a source"),
+        (lambda split: Labeled(split, head=split), "val", r"other heads \(train: train; val: val;"),
+        (Labeled, 10, "leave 0 for training"),
+    ],
+)
+def test_parts_that_do_not_fit(make, validation, message):
+    with pytest.raises(UserError, match=message):
+        split_by_name(make, train="train", validation=validation, test="test")

@@ -116,7 +116,14 @@ def normals(images: pathlib.Path, labels: pathlib.Path, blue: int = 0) -> None:
         save(labels / f"{file[:-4]}.png", np.full((HEIGHT, WIDTH, 3), (128, 128, blue), np.uint8))
 
 
-def table(folder: pathlib.Path, header: str = "image,species,place") -> None:
+def table(folder: pathlib.Path, header: str = "image,species,place", further=None) -> pathlib.Path:
+    """A CSV of the classes of ten of twelve images, or of all, with {further column: values}."""
     files = photos(folder / "images", 12)
-    rows = [f"{file},{('elm', 'oak')[i % 2]},{i}" for i, file in enumerate(files[:10])]
-    (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    rows = [f"{file},{('elm', 'oak')[i % 2]},{i}" for i, file in enumerate(files)]
+    rows = rows if further else rows[:10]
+    for column, values in (further or {}).items():
+        header += f",{column}"
+        rows = [f"{row},{value}" for row, value in zip(rows, values, strict=True)]
+    path = folder / "labels.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path

@@ -49,6 +49,21 @@ def cifar100(data_dir: pathlib.Path) -> None:
     _prepare("cifar100", data_dir, {"train": 12, "test": 6}, _cifar100)
 
 
+def nyu_depth(data_dir: pathlib.Path) -> None:
+    """nyu_depth_v2, prepared."""
+    _prepare("nyu_depth_v2", data_dir, {"train": 3, "validation": 2}, _nyu_depth)
+
+
+def pets(data_dir: pathlib.Path) -> None:
+    """oxford_iiit_pet, prepared."""
+    _prepare("oxford_iiit_pet", data_dir, {"train": 12, "test": 4}, _pet)
+
+
+def lost_and_found(data_dir: pathlib.Path) -> None:
+    """lost_and_found, prepared."""
+    _prepare("lost_and_found", data_dir, {"train": 3, "test": 2}, _lost_and_found)
+
+
 def _prepare(name: str, data_dir: pathlib.Path, splits: dict[str, int], example) -> None:
     """Lets TFDS's own builder write examples of ours: its features check and encode them."""
     builder = tfds.builder(name, data_dir=str(data_dir))
@@ -83,6 +98,23 @@ def _imagenet(index: int) -> dict:
 def _cifar100(index: int) -> dict:
     label = index % 100
     return {"id": f"{index}", "image": photo(index, 32, 32), "label": label, "coarse_label": 3}
+
+
+def _pet(index: int) -> dict:
+    mask = np.full((HEIGHT, WIDTH, 1), 2, np.uint8)
+    mask[8:30, 10:40] = 3
+    mask[10:28, 12:38] = 1
+    return {
+        "image": _jpeg(photo(index)), "label": index % 37, "species": index % 2,
+        "file_name": f"{index}.jpg", "segmentation_mask": mask, "head_bbox": tfds.features.BBox(ymin=0.1, xmin=0.1, ymax=0.5, xmax=0.5),
+    }  # fmt: skip
+
+
+def _lost_and_found(index: int) -> dict:
+    mask = np.zeros((1024, 2048, 1), np.uint8)
+    mask[500:] = 1
+    image = np.full((1024, 2048, 3), index % 256, np.uint8)
+    return {"image_left": image, "segmentation_label": mask, "image_id": "a"}
 
 
 def _voc(index: int) -> dict:

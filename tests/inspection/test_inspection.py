@@ -12,7 +12,7 @@ from fakes import arranged_folders as of
 from fakes import public_datasets
 from must_keras import experiment
 from must_keras.errors import UserError
-from must_keras.inspection import init, inspect, write_recipe
+from must_keras.inspection import init, inspect, recipe_text, write_recipe
 from must_keras.runs import preflight
 from must_keras.runs.run import Run
 from must_keras.training.config import TrainingConfig
@@ -161,7 +161,44 @@ def test_a_missing_split_is_carved_and_said(data):
         of.classes(data / "trees" / split, count=10)
     found = inspect(data)
     assert found.sets[0].counts == (27, 3, 30)
-    assert "no validation split given: 3 images of train" in str(found)
+    assert "no validation split given: 3 images of train, sampled at random" in str(found)
+
+
+def test_a_column_of_a_table_gives_the_splits(data, tmp_path):
+    names = ["Train"] * 6 + ["valid"] * 2 + ["test"] * 2
+    table = of.table(data / "leaves", further={"usage": names + [""] * 2})
+    found = inspect(data)
+    assert found.sets[0].counts == (6, 2, 2) and not found.sets[0].split.is_carved
+    assert "rows without a usage (2) are not used" in str(found)
+    sets = made(found, tmp_path).teachers[0].sets
+    assert [sets.validation.image_id(i) for i in range(2)] == ["006.jpg", "007.jpg"]
+    assert sets.test.label_spaces == sets.train.label_spaces
+    text = (tmp_path / "written.py").read_text()
+    assert 'split_column="usage", split=split' in text and 'train="Train"' in text
+    assert inspect([data, f"{table}:split=none"]).sets[0].split.is_carved
+
+
+@pytest.mark.parametrize(
+    ("further", "text", "answers"),
+    [
+        ({"fold": [str(i % 5) for i in range(12)]},
+         "its column fold has the values 0, 1, 2 and 2 more, and splits are called", ["none"]),
+        ({"subset": ["train"] * 12}, "has the values train, and", ["none"]),
+        ({"split": ["train", "test", "TEST"] * 4}, "has the values TEST, test, train", ["none"]),
+        ({"a": ["train", "test"] * 6, "b": ["test", "train"] * 6},
+         "which of its columns a, b names the splits?", ["a", "b", "none"]),
+    ],
+)  # fmt: skip
+def test_a_column_that_may_name_the_splits_is_asked_about(further, text, answers, data):
+    table = of.table(data / "leaves", further=further)
+    found = inspect(data)
+    (question,) = found.questions
+    assert text in question.text and not found.sets and not found.pools
+    assert question.answers == tuple(f"{table}:split={answer}" for answer in answers)
+    (one,) = inspect([data, question.answers[0]]).sets
+    assert one.split.is_carved
+    with pytest.raises(UserError, match="did you mean"):
+        inspect([data, f"{table}:split={next(iter(further))}s"])
 
 
 def test_lists_give_the_splits(data, tmp_path):
@@ -393,6 +430,13 @@ def test_a_recipe_needs_a_teacher(data):
         inspect(f"{data}:use=transfer")
 
 
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """The folder where TFDS keeps its datasets."""
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path / "prepared"))
+    return tmp_path / "prepared"
+
+
 def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
     of.classes(data)
     (question,) = inspect([data, "tfds:eurosat"]).questions
@@ -401,19 +445,51 @@ def test_a_tfds_name_that_is_not_prepared_is_a_question(data):
         inspect("tfds:eurosatt")
 
 
-def test_tfds_names_that_are_prepared(tmp_path, monkeypatch):
-    folder = tmp_path / "prepared"
-    public_datasets.cifar100(folder)
-    monkeypatch.setattr(constants, "DATA_DIR", str(folder))
+def test_tfds_names_that_are_prepared(prepared, tmp_path):
+    public_datasets.cifar100(prepared)
     found = inspect("tfds:cifar100")
     assert [(one.name, one.counts) for one in found.sets] == [("cifar100", (11, 1, 6))]
     recipe = made(found, tmp_path)
     assert len(recipe.teachers[0].task.classes) == 100
     text = (tmp_path / "written.py").read_text()
-    assert "from must_keras.data.sources import class_reading\n" in text
+    assert re.findall(r"^(?:import|from) .*", text, re.M) == ["import must_keras as mk"]
     assert "data_dir: str | None = None" in text and "{data}" not in text
+    assert 'train="train", test="test", validation=1,' in text
     (coarse,) = inspect("tfds:cifar100:class=coarse_label").sets
     assert len(coarse.splits.train.label_spaces["cifar100"].classes) == 20
+
+
+def test_depths_of_tfds_have_a_unit_that_is_asked_for(prepared):
+    public_datasets.nyu_depth(prepared)
+    (question,) = inspect("tfds:nyu_depth_v2").questions
+    assert question.answers[0] == "tfds:nyu_depth_v2:unit=meters"
+    found = inspect(question.answers[0])
+    assert [(one.found.kind.noun, one.counts) for one in found.sets] == [("depth", (2, 1, 2))]
+    depth = found.sets[0].splits.train.labels(0)["nyu_depth_v2"]["depth"]
+    assert 1 <= depth.min() <= 3 and depth.max() == 4
+    assert "depth_scale=1.0" in recipe_text(found, name="rooms")
+
+
+def test_maps_of_tfds_are_labels_too(prepared, tmp_path):
+    public_datasets.pets(prepared)
+    found = inspect("tfds:oxford_iiit_pet")
+    assert found.sets[0].found.kind.noun == "classes" and "segmentation_mask'" in str(found)
+    found = inspect("tfds:oxford_iiit_pet:class=segmentation_mask")
+    assert "names of its 3 classes are not known" in str(found)
+    (teacher,) = made(found, tmp_path).teachers
+    assert teacher.task.kind == "map" and len(teacher.task.classes) == 3
+    label = teacher.sets.train.labels(0)["oxford_iiit_pet"]["map"]
+    assert (label[0, 0], label[9, 11], label[20, 20]) == (1, 2, 0)
+    assert "values=(1, 2, 3)" in (tmp_path / "written.py").read_text()
+    with pytest.raises(UserError, match="did you mean 'segmentation_mask'"):
+        inspect("tfds:oxford_iiit_pet:class=segmentation")
+
+
+def test_the_image_of_tfds_may_have_another_name(prepared):
+    public_datasets.lost_and_found(prepared)
+    found = inspect("tfds:lost_and_found")
+    assert 'image="image_left"' in recipe_text(found, name="road")
+    assert found.sets[0].splits.train.image(0).shape == (1024, 2048, 3)
 
 
 def test_three_sets_are_a_short_recipe(data, tmp_path):
@@ -445,6 +521,42 @@ def test_three_sets_are_a_short_recipe(data, tmp_path):
     assert species.training == TrainingConfig(steps=200) and species.task.name == "species"
 
 
+def test_three_sets_in_folders_of_splits_are_a_short_recipe(data, tmp_path):
+    for split in ("train", "valid", "test"):
+        of.classes(data / "species" / split)
+        of.coco(data / "fruit", images=split, file=f"annotations/instances_{split}.json")
+        of.maps(data / "street" / split, data / "street" / f"{split}annot")
+    found = inspect(data)
+    recipe = made(found, tmp_path)
+    text = (tmp_path / "written.py").read_text()
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    assert len(lines) <= 60, text
+    assert "head=" not in text and text.count("instances_") == 1 and text.count("classes=") == 1
+    # What is written is what was inspected.
+    for one in found.sets:
+        sets = recipe.teacher(one.name).sets
+        for split in ("train", "validation", "test"):
+            written, inspected = getattr(sets, split), getattr(one.splits, split)
+            assert written.describe() == inspected.describe()
+            assert written.label_spaces == inspected.label_spaces
+
+
+def test_splits_that_differ_in_more_than_a_word_are_written_out(data, tmp_path):
+    of.coco(data / "fruit", images="photos", file="annotations/instances_train.json")
+    of.coco(data / "fruit", images="later", file="annotations/instances_val.json", start=20)
+    recipe = made(inspect(data), tmp_path)
+    assert 'head="fruit"' in (tmp_path / "written.py").read_text()
+    assert recipe.teachers[0].sets.test.name == "fruit_test"
+
+
+def test_several_detectors_share_their_widths(data, tmp_path):
+    of.coco(data / "fruit")
+    of.voc(data / "cards")
+    recipe = made(inspect([data, f"{data}:use=teacher"]), tmp_path)
+    assert (tmp_path / "written.py").read_text().count("rpn_channels") == 1
+    assert [teacher.task.rpn_channels for teacher in recipe.teachers] == [64, 64]
+
+
 def test_metric_depth_is_not_scaled_in_a_transfer_either(data, tmp_path):
     of.depths(data / "far/rgb", data / "far/depth")
     of.depths(data / "near/rgb", data / "near/depth")
@@ -455,8 +567,11 @@ def test_metric_depth_is_not_scaled_in_a_transfer_either(data, tmp_path):
 
 def test_names_of_folders_are_text_and_no_code(data, tmp_path):
     of.classes(data / 'it\'s {data} "now"')
-    recipe = made(inspect(data), tmp_path)
-    assert len(recipe.teachers[0].sets.train) == 12
+    for split in ("train", "val", "test"):
+        of.classes(data / "{split}" / f"{split}{{0}}")
+    recipe = made(inspect([data, f"{data}:use=teacher"]), tmp_path)
+    counts = {teacher.name: len(teacher.sets.train) for teacher in recipe.teachers}
+    assert counts == {"it_s_data_now": 12, "split": 18}
 
 
 def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypatch):
@@ -468,3 +583,12 @@ def test_init_prints_the_table_and_the_command(data, tmp_path, capsys, monkeypat
     assert "must-keras run trees.py" in printed.out and not printed.err
     text = pathlib.Path("trees.py").read_text()
     assert str(data) in text and "no split given" in text
+
+
+def test_init_states_open_questions_once(data, tmp_path, capsys):
+    of.depths(data / "far/rgb", data / "far/depth")
+    of.depths(data / "near/rgb", data / "near/depth")
+    with pytest.raises(UserError, match="the 2 questions above are open, and nothing was written"):
+        init([data], tmp_path / "asked.py")
+    assert capsys.readouterr().out.count("near/depth:unit=millimeters") == 1
+    assert not (tmp_path / "asked.py").exists()

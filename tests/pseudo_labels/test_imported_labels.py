@@ -247,7 +247,7 @@ def test_verify_diff_plan_and_status(home, capsys):
     assert "precision50: 1.0000" in said and "recall50: 1.0000" in said
     status(run, stages.load())
     said = capsys.readouterr().out
-    assert "detector for photos" in said and "next: --stage=student" in said
+    assert "detector for photos" in said and 'next: stage="student"' in said
     shard = sorted(run.labels("detector", "photos").folder.glob("labels-*"))[1]
     shard.write_bytes(shard.read_bytes()[:-5] + b"wrong")
     with pytest.raises(DataError, match="1 pseudo-label datasets are broken"):

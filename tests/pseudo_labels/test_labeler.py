@@ -249,7 +249,7 @@ def test_two_datasets_are_compared(pool, tmp_path, capsys):
 
 def test_a_plan_writes_nothing(pool, tmp_path, capsys):
     run = Run(recipe=recipe_of(pool), path=tmp_path / "run")
-    with pytest.raises(UserError, match="'light' is not complete: run --stage=teacher"):
+    with pytest.raises(UserError, match="'light' is not complete: run stage=.teacher"):
         checks.print_plan(run)
     make("teacher", run)
     before = sorted(run.path.rglob("*"))

@@ -193,8 +193,8 @@ def test_a_transfer_that_is_added_is_compared_and_a_complete_student_must_be_mad
     status(two, stages.load())
     lines = capsys.readouterr().out.splitlines()
     assert ["leakage", "pile", "outdated,"] in [line.split()[:3] for line in lines]
-    assert not [line for line in lines if line.startswith("--stage=all stops")]
-    with pytest.raises(UserError, match="pile has not been compared .*--stage=label"):
+    assert not [line for line in lines if line.startswith('stage="all" stops')]
+    with pytest.raises(UserError, match='pile has not been compared .*stage="label"'):
         training_set.of_student(two)
     make("label", two)
     assert [e["index"] for e in entries(two)] == [*IN_TREES, *IN_HOUSES]
@@ -223,7 +223,7 @@ def test_the_run_stops_before_a_student_that_saw_a_test_image_is_used(data, monk
     assert after == ["student", "transfer", "export", "report"]
     everything("trees")
     assert len(after) == 8
-    with pytest.raises(UserError, match=r"\(08.png\) .*--reuse=.* delete .*run/student"):
+    with pytest.raises(UserError, match=r"\(08.png\) .*reuse=.* delete .*run/student"):
         everything("trees", "houses")
     folder = data / "run" / "student"
     assert len(after) == 8 and (folder / "finished.json").is_file()

@@ -204,7 +204,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_a_dictionary():
 @pytest.mark.parametrize("num_shards", [1, 3, 5])
 def test_an_interrupted_column_is_continued_to_the_same_bytes(num_shards, tmp_path, whole):
     write(tmp_path, max_shards=num_shards)
-    with pytest.raises(UserError, match=r"no ledger.json: run --stage=label"):
+    with pytest.raises(UserError, match=r'no ledger.json: run stage="label"'):
         PseudoLabelReader(tmp_path, Images(), DETECTION)
     (tmp_path / "labels-train.tfrecord-00004-of-00005.tmp").write_bytes(b"half")
     writer = writer_of(tmp_path)

@@ -81,7 +81,7 @@ def test_stages_are_made_in_order_and_once(recipe, tmp_path, capsys):
 def test_a_stage_does_not_run_before_what_it_needs(recipe, tmp_path):
     made = []
     first = Fake("first", made)
-    with pytest.raises(UserError, match="run --stage=first first"):
+    with pytest.raises(UserError, match='run stage="first" first'):
         make((first, Fake("second", made, needs=(first,))), recipe, tmp_path / "run", "second")
     assert not made
 
@@ -123,7 +123,7 @@ def test_of_a_hidden_stage_only_the_selected_groups_are_made(recipe, tmp_path):
     make(stages, recipe, tmp_path / "run", "first", only=("two",))
     make(stages, recipe, tmp_path / "run", "second", only=("two",))
     assert made == [("first", "two"), ("hidden", "two"), ("second", "two")]
-    with pytest.raises(UserError, match="run --stage=first first"):
+    with pytest.raises(UserError, match='run stage="first" first'):
         make(stages, recipe, tmp_path / "run", "second")
 
 

@@ -14,6 +14,7 @@ from fakes.photos import picture
 from fakes.public_datasets import save
 from fakes.results import finish
 from must_keras import stages
+from must_keras.command import as_flags
 from must_keras.config.recipe import ExternalTeacher, Pool, Recipe, Student, Transfer
 from must_keras.data.sources import FolderPerClass, ImagesOnly
 from must_keras.data.splits import Splits
@@ -150,7 +151,7 @@ class CommandLine:
         before = files(self.folder)
         lines = self("status", **more).splitlines()
         assert files(self.folder) == before
-        ends = re.compile("next:|all stages|--stage=all stops:")
+        ends = re.compile('next:|all stages|stage="all" stops:')
         end = next(i for i, line in enumerate(lines) if ends.match(line))
         return {(x[:9].strip(), x[10:50].strip()): x[51:] for x in lines[:end]}, lines[end:]
 
@@ -182,7 +183,7 @@ def test_a_finished_run_stops_before_it_labels_what_is_new(run, data):
     for stage in STOPPED:
         message = run.refused(stage)
         assert "pool pile grew by 2 images (a.png, z.png)" in message
-        assert f"--workdir={run.folder}-2 --reuse={run.folder}" in message
+        assert f'workdir="{run.folder}-2", reuse="{run.folder}"' in message
     for stage in FREE:
         assert "note: pool pile grew by 2 images" in run(stage)
     assert [path.name for path in (run.folder / "labels" / "light").iterdir()] == ["pile"]
@@ -201,7 +202,7 @@ def test_status_states_what_all_would_do(run, data):
     assert states["label", "light for pile"] == "complete"
     assert states["report", ""] != "complete"
     assert "grew by 2 images" in states["pool", "pile"]
-    assert end == f"--stage=all stops: {run.refused('all')}"
+    assert end == f'stage="all" stops: {run.refused("all")}'
 
 
 def test_when_the_new_images_are_removed_everything_is_finished_again(run, data):
@@ -219,7 +220,7 @@ def test_when_the_new_images_are_removed_everything_is_finished_again(run, data)
 
 def test_the_way_out_that_the_message_names_labels_only_what_is_new(run, data):
     grow(data)
-    words = shlex.split(run.refused("label").replace(",", " "))
+    words = shlex.split(as_flags(run.refused("label")).replace(",", " "))
     flags = dict(word[2:].split("=", 1) for word in words if word.startswith("--work"))
     folder = pathlib.Path(flags["workdir"])
     states, _ = run.status(folder=folder, reuse=run.folder)
@@ -240,7 +241,7 @@ def test_the_way_out_that_the_message_names_labels_only_what_is_new(run, data):
     # Both go on growing, each in its own way.
     grow(data, names=("later.png",))
     assert "grew by 3 images" in run.refused("all")
-    with pytest.raises(UserError, match=r"grew by 1 image \(later.png\).*--workdir=\S*run-2-2 "):
+    with pytest.raises(UserError, match=r"grew by 1 image \(later.png\).*workdir=\S*run-2-2\W"):
         run("all", folder=folder)
 
 
@@ -295,7 +296,7 @@ def test_a_student_that_has_begun_is_finished_on_its_list(run, data):
     student.begin()
     grow(data)
     states, end = run.status()
-    assert states["student", ""] == "begun, will be resumed" and end == ["next: --stage=student"]
+    assert states["student", ""] == "begun, will be resumed" and end == ['next: stage="student"']
     assert "student trained without these changes" in states["pool", "pile"]
     assert "note: pool pile grew by 2 images" in run("all")
     assert json.loads((student.folder / "finished.json").read_text())["inputs"] == made_from
@@ -311,7 +312,7 @@ def test_before_the_student_new_images_are_labeled_where_they_are(run, data, mon
         patched.setattr("must_keras.data.sources.listed_files.file_sha256", None)  # It reads none.
         states, end = run.status()
     assert states["label", "light for pile_block2"] == "not begun, will be made"
-    assert end == ["next: --stage=label"]
+    assert end == ['next: stage="label"']
     assert "labels of light for pile_block2: 2 of 2" in run("label")
     for name in ("a.png", "z.png"):
         (data / "pile" / name).unlink()
@@ -359,7 +360,7 @@ def test_status_reads_no_file_of_a_pool_without_a_list(data, capsys, monkeypatch
     monkeypatch.setattr("must_keras.data.sources.listed_files.file_sha256", None)
     states, end = CommandLine(data, capsys).status()
     assert states["label", "light for pile"] == "not begun, will be made"
-    assert end == ["next: --stage=teacher"]
+    assert end == ['next: stage="teacher"']
 
 
 def test_unfinished_work_of_another_recipe_stops_with_its_way_out(run):
@@ -369,14 +370,14 @@ def test_unfinished_work_of_another_recipe_stops_with_its_way_out(run):
     assert "unfinished work that was begun with student.training.steps = 2" in states["student", ""]
     message = run.refused("all", steps=3)
     assert end.endswith(message)
-    assert "Undo the change" in message and f"--reuse={run.folder} " in message
+    assert "Undo the change" in message and f'reuse="{run.folder}" ' in message
     assert f" {run.folder / 'student'}" in message.split("delete what must be made again:")[1]
 
 
 def test_a_path_with_a_space_is_quoted_in_the_command(run, data):
     run.folder = run.folder.rename(data.parent / "my run")
     grow(data)
-    words = shlex.split(run.refused("all").replace(",", " "))
+    words = shlex.split(as_flags(run.refused("all")).replace(",", " "))
     assert f"--workdir={run.folder}-2" in words and f"--reuse={run.folder}" in words
 
 
@@ -386,7 +387,7 @@ def test_labels_that_are_begun_are_resumed_if_they_are_of_the_same_teacher(run):
     column = run.folder / "labels" / "light" / "pile"
     (column / "finished.json").unlink()
     states, end = run.status()
-    assert end == ["next: --stage=label"]
+    assert end == ['next: stage="label"']
     assert states["label", "light for pile"] == "begun, 4 of 4, will be resumed"
     started = json.loads((column / "started.json").read_text())
     started["recipe"]["size"] = 32
@@ -400,8 +401,8 @@ def test_lost_labels_of_a_finished_run_are_made_again_alone(run):
     before = files(run.folder)
     shutil.rmtree(run.folder / "labels" / "light" / "pile")
     states, (following, stops) = run.status()
-    assert "was made without" in states["student", ""] and following == "next: --stage=label"
-    assert "Make that alone again by --stage=label" in stops
+    assert "was made without" in states["student", ""] and following == 'next: stage="label"'
+    assert 'Make that alone again by stage="label"' in stops
     run("label")
     assert run.status()[0]["student", ""] == "complete"
     run("all")
@@ -411,7 +412,7 @@ def test_lost_labels_of_a_finished_run_are_made_again_alone(run):
 
 def test_the_stage_that_makes_a_lost_artifact_again_is_named_where_it_runs(run):
     shutil.rmtree(run.folder / "student")
-    assert "Make that alone again by --stage=student" in run.refused("all")
+    assert 'Make that alone again by stage="student"' in run.refused("all")
     run("student")
     run("all")
     assert run.status()[1] == FINISHED

@@ -70,7 +70,7 @@ def sources(photos):
 def test_a_run_in_a_folder_of_images(recipe, photos, tmp_path):
     for source in sources(photos):
         for root in (photos / "run", photos / "runs" / "x", photos, photos / "b" / "run"):
-            with pytest.raises(UserError, match=r"--workdir=.*photos.* is in .*photos.*'photos'"):
+            with pytest.raises(UserError, match=r"workdir=.*photos.* is in .*photos.*'photos'"):
                 check(recipe, source, root)
             assert not (photos / "run").exists()
         check(recipe, source, tmp_path / "run")
@@ -110,7 +110,7 @@ def test_images_in_a_folder_that_a_stage_empties(recipe, photos, tmp_path):
         inside = tmp_path / "run" / stage / "images"
         shutil.copytree(photos, inside)
         source = ImagesOnly(name="inside", root=inside)
-        with pytest.raises(UserError, match=r"images.*source 'inside', is in --workdir=.*run"):
+        with pytest.raises(UserError, match=r"images.*source 'inside', is in workdir=.*run"):
             check(recipe, source, tmp_path / "run")
         check(recipe, source, tmp_path / "elsewhere")
     shutil.copytree(photos, tmp_path / "run" / "data")

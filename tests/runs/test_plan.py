@@ -68,7 +68,7 @@ def test_a_stage_minds_what_it_makes_and_reads(run):
     for name in ("teacher", "label"):
         of(run, name).check()
     with pytest.raises(
-        UserError, match=r"student was made without .*labels/shapes/pool\. .*--stage=label, choose"
+        UserError, match=r'student was made without .*labels/shapes/pool\. .*stage="label", choose'
     ):
         of(run, "student").check()
 
@@ -150,7 +150,7 @@ def test_the_way_out_of_a_grown_pool_is_named_for_a_run_in_the_current_folder(
         ),
     )  # fmt: skip
     monkeypatch.setattr(pools, "changes", lambda run: [grown])
-    assert re.search(rf"--workdir={tmp_path}/run-2\b", of(run).obstacle)
+    assert re.search(rf'workdir="{tmp_path}/run-2"', of(run).obstacle)
 
 
 @pytest.mark.parametrize("name", ["supervised", "selfsup"])

@@ -10,7 +10,7 @@ from must_keras.runs.run import Run
 from must_keras.stages import student
 from must_keras.stages.status import status
 
-ENDS = re.compile("next:|all stages|--stage=all stops:")
+ENDS = re.compile('next:|all stages|stage="all" stops:')
 HASH = re.compile(r"[0-9a-f]{16}")
 
 
@@ -43,26 +43,26 @@ def test_everything_is_complete(run, state_of):
 def test_nothing_is_begun(recipe, tmp_path, state_of):
     states, end = state_of(Run(recipe=recipe, path=tmp_path / "new"))
     assert set(states.values()) == {"not begun, will be made"}
-    assert end == ["next: --stage=teacher"]
+    assert end == ['next: stage="teacher"']
     assert not (tmp_path / "new").exists()
 
 
 def test_what_a_hidden_stage_has_to_make_is_the_next_shown_stage_s(run, state_of):
     next(iter(leakage.artifacts(run))).folder.joinpath("finished.json").unlink()
-    assert state_of(run)[1][0] == "next: --stage=label"
+    assert state_of(run)[1][0] == 'next: stage="label"'
 
 
 def test_a_report_is_needed_and_as_new_as_the_artifacts(run, state_of):
     (run.path / "report.html").unlink()
     states, end = state_of(run)
-    assert states["report", ""] == "not begun, will be made" and end == ["next: --stage=report"]
+    assert states["report", ""] == "not begun, will be made" and end == ['next: stage="report"']
     (run.path / "report.html").write_text("")
     made = (run.export.folder / "finished.json").stat()
     for name in ("report.json", "report.html"):
         os.utime(run.path / name, ns=(made.st_atime_ns, made.st_mtime_ns - 1))
     states, end = state_of(run)
     assert states["report", ""].startswith("older than an artifact")
-    assert end == ["next: --stage=report"]
+    assert end == ['next: stage="report"']
 
 
 def test_an_artifact_of_another_recipe_is_named_with_what_differs(run, longer, state_of):
@@ -84,7 +84,7 @@ def test_what_was_made_from_another_teacher_or_student_is_not_complete(run, stat
     assert first[0] == "label" and first[1].startswith(name)
     assert "before the weights of the teacher" in again(states)[first]
     assert {"student", "transfer", "export"} <= {stage for stage, _ in again(states)}
-    assert reason.startswith("--stage=all stops:") and not HASH.search(reason)
+    assert reason.startswith('stage="all" stops:') and not HASH.search(reason)
 
     run.teacher(name).model_path.write_text(name)
     finish(student.artifact(run), parameters=2)
@@ -99,7 +99,7 @@ def test_missing_pseudo_labels_come_before_the_student(run, state_of):
     assert states["label", "shapes for pool"] == "not begun, will be made"
     labels = run.labels("shapes", "pool").folder
     assert again(states)["student", ""].endswith(f"it was made without {labels}")
-    assert end[0] == "next: --stage=label" and "Make that alone again by --stage=label" in end[1]
+    assert end[0] == 'next: stage="label"' and 'Make that alone again by stage="label"' in end[1]
 
 
 def test_the_progress_of_begun_work(recipe, tmp_path, state_of):
@@ -108,4 +108,4 @@ def test_the_progress_of_begun_work(recipe, tmp_path, state_of):
     (folder / "progress.json").write_text('{"pid": 1, "step": 20, "of": 50}')
     states, end = state_of(run)
     assert states["teacher", "shapes"] == "begun, 20 of 50, will be resumed"
-    assert end == ["next: --stage=teacher"]
+    assert end == ['next: stage="teacher"']

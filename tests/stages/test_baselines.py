@@ -117,7 +117,7 @@ def test_what_is_complete_is_not_made_again(whole, capsys):
     status(whole.recipe, whole.path)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["supervised", "complete"] in lines and ["selfsup", "moco", "complete"] in lines
-    assert ["next:", "--stage=teacher"] in lines
+    assert ["next:", 'stage="teacher"'] in lines
 
 
 def test_what_is_changed_is_named_with_what_was_made_from_it(data, whole):

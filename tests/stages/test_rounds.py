@@ -338,5 +338,5 @@ def test_without_a_transfer_that_starts_from_them_there_are_no_rounds(data, tmp_
     assert not rounds.STAGE.is_wanted(Run(recipe=idle, path=tmp_path))
     items = plan.of(Run(recipe=idle, path=tmp_path), STAGES).items
     assert "rounds" not in {item.artifact.stage for item in items}
-    with pytest.raises(UserError, match="--stage=rounds: no transfer of this recipe"):
+    with pytest.raises(UserError, match='stage="rounds": no transfer of this recipe'):
         make("rounds", idle, tmp_path / "run")

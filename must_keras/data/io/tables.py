@@ -71,6 +71,8 @@ class Table:
     def rows(self, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
         """Return (line number, the values of some columns) of every row that is not empty.
 
+        The first column names a file, whose spaces stay; those around other values do not.
+
         Raises:
             UserError: a row has another number of fields than the first line.
         """
@@ -89,7 +91,8 @@ class Table:
                         f"{count} as in the first line ({shown(row)})"
                     )
                 if any(row):
-                    found.append((reader.line_num, [row[place] for place in places]))
+                    file, *others = (row[place] for place in places)
+                    found.append((reader.line_num, [file, *map(str.strip, others)]))
         except csv.Error as error:
             where = f", line {reader.line_num}: not CSV: {error}"
             raise UserError.at(self._path, where) from None

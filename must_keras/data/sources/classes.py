@@ -66,7 +66,7 @@ class FolderPerClass(_Classified):
             class, or reads like another.
 
     Example:
-        FolderPerClass(name="species", root="leaves")
+        mk.FolderPerClass(name="species", root="leaves")
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class FolderPerClass(_Classified):
 class CsvClasses(_Classified):
     """The pictures of a folder, and a CSV file with a header and the class of some of them.
 
-    Columns are separated by commas, semicolons or tabs, whichever gives both columns. Names are
+    Columns are separated by commas, semicolons or tabs, whichever gives all columns. Names are
     compared as people read them: see `names.Names`.
 
     Args:
@@ -125,14 +125,17 @@ class CsvClasses(_Classified):
         classes: names in the order of the indices; None: those in the file, sorted.
         file_column: names a picture by its path relative to `images`.
         class_column: names its class; empty: not labeled.
+        split_column: names the split of a picture, where `split` is given.
+        split: the pictures whose rows have this text in `split_column`, and no others; the classes
+            are those of all rows. None: all pictures.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
         UserError: the file cannot be read or lacks a column; a row names no picture, one that was
-            named before, or no class.
+            named before, or no class; no row is of the split.
 
     Example:
-        CsvClasses(name="tags", images="photos", csv_file="tags.csv")
+        mk.CsvClasses(name="tags", images="photos", csv_file="tags.csv")
     """
 
     def __init__(
@@ -145,15 +148,18 @@ class CsvClasses(_Classified):
         classes: Sequence[str] | None = None,
         file_column: str = "file",
         class_column: str = "class",
+        split_column: str = "split",
+        split: str | None = None,
         bits: int | None = None,
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
-        columns = (file_column, class_column)
+        columns = (file_column, class_column, *(() if split is None else (split_column,)))
         rows = Table(self._csv, columns).rows(columns)
         known = names.Names(files)
         row_of: dict[str, tuple[int, str]] = {}
-        for number, (text, class_name) in rows:
+        split_of: dict[str, str] = {}
+        for number, (text, class_name, *rest) in rows:
             where = f"{self._csv}, line {number}"
             try:
                 file = known.find(text)
@@ -164,7 +170,15 @@ class CsvClasses(_Classified):
             if file in row_of:
                 other = row_of[file][0]
                 raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
-            row_of[file] = (number, class_name.strip())
+            row_of[file] = (number, class_name)
+            if rest:
+                split_of[file] = rest[0]
+        if split is not None:
+            files = [file for file in files if split_of.get(file) == split]
+            if not files:
+                found = sorted(set(split_of.values()))
+                where = f"{self._csv}, column {split_column!r}: no picture is of split={split}"
+                raise not_allowed(where, split, found, key="split")
         named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)

@@ -67,7 +67,7 @@ class CocoJson(BoxFiles):
         UserError: the file is not readable, or an entry does not fit: which one, and why.
 
     Example:
-        CocoJson(name="fruit", images="fruit/images", annotations="fruit/instances.json")
+        mk.CocoJson(name="fruit", images="fruit/images", annotations="fruit/instances.json")
     """
 
     def __init__(

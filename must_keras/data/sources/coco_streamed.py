@@ -61,8 +61,8 @@ class CocoPanoptic(ImageFiles):
         UserError: a file is not readable, does not fit the others, or has more than 255 classes.
 
     Example:
-        CocoPanoptic(name="coco", images="train2017", maps="panoptic_train2017",
-                     annotations="panoptic_train2017.json", head="segments")
+        mk.CocoPanoptic(name="coco", images="train2017", maps="panoptic_train2017",
+                        annotations="panoptic_train2017.json", head="segments")
     """
 
     def __init__(

@@ -119,7 +119,7 @@ class Concatenated(_Composed):
         UserError: two sources share a name, or their label spaces of a head differ.
 
     Example:
-        Concatenated([spring, autumn], name="species")
+        mk.Concatenated([spring, autumn], name="species")
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
@@ -189,10 +189,10 @@ class Joined(_Wrapped):
         UserError: two sources label the same head, or one has an image that the first has not.
 
     Example:
-        Joined([ImagesOnly(name="photos", root="photos"),
-                CsvClasses(name="tags", images="photos", csv_file="tags.csv", head="tags"),
-                LabelMaps(name="maps", images="photos", maps="maps", head="street",
-                          classes=CLASSES)], name="photos")
+        mk.Joined([mk.ImagesOnly(name="photos", root="photos"),
+                   mk.CsvClasses(name="tags", images="photos", csv_file="tags.csv", head="tags"),
+                   mk.LabelMaps(name="maps", images="photos", maps="maps", head="street",
+                                classes=CLASSES)], name="photos")
     """
 
     def __init__(self, sources: Sequence[Source], *, name: str):
@@ -336,8 +336,8 @@ class Relabeled(_Wrapped):
             `classes` has no class there: the set cannot be labeled for such a head.
 
     Example:
-        Relabeled(coco, head="animals", classes=("pet", "horse"),
-                  mapping={"cat": "pet", "dog": "pet", "horse": "horse"})
+        mk.Relabeled(coco, head="animals", classes=("pet", "horse"),
+                     mapping={"cat": "pet", "dog": "pet", "horse": "horse"})
     """
 
     def __init__(

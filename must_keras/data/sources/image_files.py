@@ -279,7 +279,7 @@ class ImagesOnly(ImageFiles):
         UserError: there is no such folder, or no picture in it.
 
     Example:
-        Pool(source=ImagesOnly(name="photos", root="photos"))
+        mk.Pool(source=mk.ImagesOnly(name="photos", root="photos"))
     """
 
     searches_root = True

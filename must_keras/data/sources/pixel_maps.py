@@ -42,8 +42,8 @@ class LabelMaps(PairedFolders):
             a palette in another order.
 
     Example:
-        LabelMaps(name="camvid", images="train", maps="trainannot", head="street",
-                  classes=CLASSES, ignore=(11,))
+        mk.LabelMaps(name="camvid", images="train", maps="trainannot", head="street",
+                     classes=CLASSES, ignore=(11,))
     """
 
     label_key = "map"
@@ -112,7 +112,7 @@ class DepthMaps(PairedFolders):
             than 2 cm or farther than 1 km, as in another unit.
 
     Example:
-        DepthMaps(name="far", images="rgb", depths="depth", depth_scale=1 / 5000)
+        mk.DepthMaps(name="far", images="rgb", depths="depth", depth_scale=1 / 5000)
     """
 
     label_key = "depth"
@@ -198,7 +198,7 @@ class NormalMaps(PairedFolders):
             normals point away from the camera, so that its axes are others.
 
     Example:
-        NormalMaps(name="rooms", images="rgb", normals="normals", head="normals", axes="opengl")
+        mk.NormalMaps(name="rooms", images="rgb", normals="normals", head="normals", axes="opengl")
     """
 
     label_key = "normals"

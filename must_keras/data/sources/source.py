@@ -187,7 +187,7 @@ class Source(abc.ABC):
         has_scores: whether objects come with scores of a model that found them.
 
     Example:
-        class Halves(Source):
+        class Halves(mk.Source):
             def __init__(self, count):
                 self.name, self._count = "halves", count
                 self.label_spaces = {"light": LabelSpace("classes", ("dark", "bright"))}

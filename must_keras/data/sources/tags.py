@@ -44,7 +44,7 @@ class CsvTags(ImageFiles):
             named before, or no tag; a cell is no value.
 
     Example:
-        CsvTags(name="scene", images="photos", csv_file="scene.csv", tags_column="tags")
+        mk.CsvTags(name="scene", images="photos", csv_file="scene.csv", tags_column="tags")
     """
 
     searches_root = True

@@ -52,6 +52,9 @@ def tfds_builder(name: str, data_dir: str | None = None) -> Builder:
 
     Raises:
         UserError: TFDS knows no such data set, or it could not be prepared.
+
+    Example:
+        builder = mk.tfds_builder("coco/2017")
     """
     short = name.split("/")[0].split(":")[0]
     folder = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / short
@@ -135,6 +138,9 @@ def class_reading(builder: Builder, feature: str = "label") -> Reading:
 
     Raises:
         UserError: there is no such feature, or it is no class.
+
+    Example:
+        mk.class_reading(mk.tfds_builder("cifar100"), "coarse_label")
     """
     names = _names(builder, builder.info.features, feature)
 
@@ -150,6 +156,9 @@ def tags_reading(builder: Builder, feature: str = "labels") -> Reading:
 
     Raises:
         UserError: there is no such feature, or it is no sequence of classes.
+
+    Example:
+        mk.tags_reading(mk.tfds_builder("bigearthnet/rgb"))
     """
     inner = getattr(_feature(builder, builder.info.features, feature), "feature", None)
     if not isinstance(inner, tfds.features.ClassLabel):
@@ -177,6 +186,9 @@ def box_reading(
 
     Raises:
         UserError: there is no such feature, or it is not of that kind.
+
+    Example:
+        mk.box_reading(mk.tfds_builder("coco/2017"), "objects")
     """
     parts = _feature(builder, builder.info.features, feature)
     inner = getattr(parts, "feature", None)
@@ -225,6 +237,11 @@ def map_reading(
 
     Raises:
         UserError: there is no such feature; or a class has no value, or a value two meanings.
+
+    Example:
+        builder = mk.tfds_builder("oxford_iiit_pet")
+        mk.map_reading(builder, "segmentation_mask", classes=("pet", "background", "border"),
+                       values=(1, 2, 3))
     """
     _feature(builder, builder.info.features, feature)
     check_classes(builder.info.full_name, classes)
@@ -254,6 +271,9 @@ def depth_reading(
     Raises:
         UserError: there is no such feature. Reading raises it where the median is nearer than 2 cm
             or farther than 1 km: it looks like another unit.
+
+    Example:
+        mk.depth_reading(mk.tfds_builder("nyu_depth_v2"), "depth")
     """
     _feature(builder, builder.info.features, feature)
     where = f"{builder.info.full_name}, feature {feature!r}"

@@ -38,9 +38,9 @@ class TfdsSource(Source):
         UserError: the data set is not prepared, or its files are no TFRecord files.
 
     Example:
-        builder = tfds_builder("cifar100")
-        TfdsSource(name="cifar", builder=builder, split="train[:80%]",
-                   labels={"things": class_reading(builder, "label")})
+        builder = mk.tfds_builder("cifar100")
+        mk.TfdsSource(name="cifar", builder=builder, split="train[:80%]",
+                      labels={"things": mk.class_reading(builder, "label")})
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class VocXml(BoxFiles):
         UserError: a file is missing, unreadable, or names something that is not there.
 
     Example:
-        VocXml(name="voc", root="VOC2012", split="train", head="objects")
+        mk.VocXml(name="voc", root="VOC2012", split="train", head="objects")
     """
 
     def __init__(

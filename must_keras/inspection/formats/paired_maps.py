@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from must_keras.data.names import stem
 from must_keras.inspection.answers import Answers
 from must_keras.inspection.found import WHOLE, Findings
-from must_keras.inspection.map_readings import Labels, MapReading, reading_of
+from must_keras.inspection.map_readings import FolderLabels, MapReading, reading_of
 from must_keras.inspection.pixel_samples import Sample
 from must_keras.inspection.tree import ARRAYS, Folder, Tree, split_of
 
@@ -77,8 +77,8 @@ class PairedMaps:
         return found
 
 
-def _labels(pair: _Pair) -> Labels:
-    return Labels(pair.images, pair.labels, pair.files)
+def _labels(pair: _Pair) -> FolderLabels:
+    return FolderLabels(pair.images, pair.labels, pair.files)
 
 
 class _Candidates:

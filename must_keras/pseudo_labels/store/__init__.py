@@ -80,7 +80,7 @@ class PseudoLabelReader:
         self.ledger = layout.load_ledger(self.folder)
         if self.ledger is None:
             raise UserError.at(
-                self.folder, f"has no {layout.LEDGER}: run --stage=label until it is finished"
+                self.folder, f'has no {layout.LEDGER}: run stage="label" until it is finished'
             )
         self._specs = dict(task.records.spec())
         entries, count = [], self.ledger["shards"][0]["count"]
@@ -146,7 +146,7 @@ class PseudoLabelReader:
         if len(source) != len(self):
             raise UserError(
                 f"{self.folder} has labels of {len(self)} images, the source has {len(source)}: "
-                "choose another --workdir, or delete that folder to label again"
+                "choose another `workdir`, or delete that folder to label again"
             )
         first = 0
         for entries in self._records.entries:
@@ -154,7 +154,7 @@ class PseudoLabelReader:
             if index is not None:
                 raise UserError(
                     f"{self.folder}: record {index} is not of image {source.image_id(index)!r}; "
-                    "the source's images or their order changed: choose another --workdir, or "
+                    "the source's images or their order changed: choose another `workdir`, or "
                     "delete that folder to label again"
                 )
             first += len(entries)
@@ -346,7 +346,7 @@ class PseudoLabelWriter:
         for field in sorted(was.keys() | inputs.keys()):
             if was.get(field) != inputs.get(field):
                 raise UserError(
-                    f"{self._folder} was begun with another {field}: choose another --workdir, "
+                    f"{self._folder} was begun with another {field}: choose another `workdir`, "
                     "or delete that folder to label again"
                 )
 

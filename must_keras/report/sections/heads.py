@@ -177,7 +177,7 @@ def threshold_sentences(teacher: AnyTeacher, results: RunResults) -> Iterator[st
     if not teacher.task.records.takes_threshold:
         return
     if not results.run.is_resolvable(teacher):
-        yield "The thresholds are not chosen yet: run --stage=teacher to count the predictions."
+        yield "The thresholds are not chosen yet: run the teacher stage to count the predictions."
         return
     chosen = results.run.choices(teacher)
     if chosen is not None:
@@ -198,7 +198,7 @@ def threshold_sentences(teacher: AnyTeacher, results: RunResults) -> Iterator[st
     elif _is_outdated(teacher, results):
         yield (
             "The statistics of the pseudo labels are those of another threshold: run "
-            "--stage=label to update them."
+            "the label stage to update them."
         )
 
 

@@ -374,7 +374,7 @@ class Depth(pixel_maps.MapTask):
         num_convs: how many of them.
 
     Example:
-        Depth(name="distance", kind="relative_inverse")
+        mk.Depth(name="distance", kind="relative_inverse")
     """
 
     kind: Literal["metric", "relative_inverse"] = "metric"

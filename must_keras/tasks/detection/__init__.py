@@ -127,7 +127,7 @@ class Detection(base.Task):
         max_detections: detections of an image.
 
     Example:
-        Detection(name="objects", classes=("cat", "dog"), with_masks=False)
+        mk.Detection(name="objects", classes=("cat", "dog"), with_masks=False)
     """
 
     classes: tuple[str, ...]

@@ -191,4 +191,5 @@ def _masks(record: Stored, places: np.ndarray) -> list[np.ndarray | None]:
     try:
         return [decode_rle(code, (size, size)) if code else None for code in codes]
     except ValueError as error:
-        raise DataError(f"a stored mask is damaged: {error}; check the labels: --verify") from None
+        remedy = "check the labels with `must-keras verify`"
+        raise DataError(f"a stored mask is damaged: {error}; {remedy}") from None
