@@ -79,7 +79,17 @@ def test_the_verdict_counts_only_sets_whose_images_nobody_was_trained_on():
     verdict = transfers.verdict(rows)
     assert "from random weights on 1 of 2 downstream sets" in verdict
     assert "2 sets are left out" in verdict and verdict.count("seen, half") == 1
-    assert "one run" in verdict and "significant" in verdict
+    (_, last) = transfers.verdicts({"transfers": rows})
+    assert last == comparison.ONE_RUN and "interval" in last
+
+
+def test_several_protocols_state_once_that_this_is_one_run(tmp_path):
+    rows = [row("a", start, 0.2) | {"shots": n} for n in (5, 10) for start in ("random", "student")]
+    found = transfers.verdicts({"transfers": rows})
+    assert len(found) == 3 and [text.count("one run") for text in found] == [0, 0, 1]
+    page = tmp_path / "report.html"
+    report.write(results(tmp_path, rows), page)
+    assert page.read_text().count("one run") == 1
 
 
 def test_a_teacher_that_was_trained_on_the_images_is_not_compared_with():
