@@ -174,6 +174,14 @@ class Task(abc.ABC):
         """Return the error for a user's mistake: the head's name, then the problem."""
         return UserError(f"{self.name}: {problem}")
 
+    def meaning(self) -> dict[str, Any]:
+        """Return {"kind", "unit", "classes"}: what the numbers of its files mean.
+
+        Example:
+            Depth(name="distance").meaning()  # {"kind": "metric", "unit": "m", "classes": []}
+        """
+        return {"kind": self.kind, "unit": self.unit, "classes": list(self.labels.classes)}
+
     def check_distinct(self) -> None:
         """Raise UserError where the classes are not a tuple of distinct names."""
         check_classes(self.name, self.classes)
