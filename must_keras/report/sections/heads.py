@@ -279,9 +279,7 @@ def _predictions(teacher: AnyTeacher, results: RunResults) -> Markup:
         shown["student"] = visualization.columns(grids[1], 3)[2]
     row = [visualization.captioned(picture, text) for text, picture in shown.items()]
     caption = f"{teacher.task.name} on validation images: {', '.join(shown)}"
-    if teacher.task.visualization.legend:
-        caption += f"; {teacher.task.visualization.legend}"
-    return html.photo(Image.fromarray(visualization.grid([row])), caption)
+    return html.task_photo(Image.fromarray(visualization.grid([row])), caption, teacher.task)
 
 
 def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) -> Iterator[Figure]:

@@ -43,7 +43,8 @@ def datasets(results: RunResults) -> Iterator[Markup]:
         rows.append([name, source, *counts, speed, metrics or "no ground truth"])
         what = "image, ground truth, pseudo label" if quality else "image, pseudo label"
         if picture := results.picture(part, teacher.task):
-            shown.append(html.photo(picture, f"{teacher.name} on {source}: {what}"))
+            caption = f"{teacher.name} on {source}: {what}"
+            shown.append(html.task_photo(picture, caption, teacher.task))
     head = ["teacher", "source", "images", "labeled", "size (kB)", "images per second"]
     if rows:
         yield html.table([*head, "quality against ground truth"], rows)
@@ -113,16 +114,16 @@ def samples(results: RunResults) -> Iterator[Markup]:
             max_unreadable=recipe.max_unreadable,
             limit=_SAMPLES,
         ).take(1)
+        number = min(_SAMPLES, len(splits.train), recipe.evaluation_batch)
+        truth = [visualization.take(y["labels"][task.name], i) for i in range(number)]
         row = [
             picture
-            for i in range(min(_SAMPLES, len(splits.train), recipe.evaluation_batch))
+            for i, label in enumerate(truth)
             for picture in visualization.row(
-                task,
-                x["image"][i].numpy(),
-                visualization.take(y["labels"][task.name], i),
-                area=x["area"][i].numpy(),
+                task, x["image"][i].numpy(), label, area=x["area"][i].numpy()
             )
         ]
         grid = Image.fromarray(visualization.grid([row]))
-        shown.append(html.photo(grid, f"{name}: training images and ground truth"))
+        caption = f"{name}: training images and ground truth"
+        shown.append(html.task_photo(grid, caption, task, *truth))
     yield html.figures(shown)

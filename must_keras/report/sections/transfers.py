@@ -119,7 +119,7 @@ def downstream_predictions(results: RunResults) -> Iterator[Markup]:
             continue
         picture = results.picture(one.read(results.run), one.transfer.task)
         caption = f"{one.transfer.name} from {one.start.name}: image, ground truth, prediction"
-        shown += [html.photo(picture, caption)] if picture else []
+        shown += [html.task_photo(picture, caption, one.transfer.task)] if picture else []
     yield html.figures(shown)
 
 
