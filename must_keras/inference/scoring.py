@@ -141,11 +141,9 @@ class Scorer:
     ) -> dict[str, float | None]:
         """Log the metrics of each split, and return those of the last one.
 
-        They are logged under the metric's name, or "<head>_<metric>" where the model has several
-        heads.
+        See Logger.metrics for the names under which they are logged.
         """
-        name = self._task.name
-        prefix = f"{name}_" if len(predictor.heads) > 1 else ""
+        name, is_only = self._task.name, len(predictor.heads) == 1
         metrics: dict[str, float] = {}
         for split in splits:
             tracked = _tracked(self._batches(split), f"{name} on {split}")
@@ -155,7 +153,7 @@ class Scorer:
                     self._count(predicted)
                 evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
             metrics, self.warnings = evaluator.result(), evaluator.warnings()
-            loggers.scalars(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
+            loggers.metrics(step, split, name, metrics, is_only=is_only)
         return finite(metrics)
 
     def trivial(self) -> dict[str, float | None]:

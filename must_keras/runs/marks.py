@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import zipfile
 from collections.abc import Iterator
 
 from must_keras.errors import DataError, UserError
@@ -16,6 +17,7 @@ RUN = "run.json"
 # In a teacher's folder: its scored predictions on validation images.
 PREDICTION_COUNTS = "answers.npz"
 CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
 # Files of further loggers (TrainingConfig.loggers).
 LOGGERS = "loggers"
 # Files of a stage under names of its own, in an artifact's folder.
@@ -33,7 +35,7 @@ _OF_SYSTEMS = re.compile(
 _UNFINISHED = rf"(?:(?:\.[0-9a-f]{{8}})?{re.escape(TEMPORARY)})?"
 # Keras writes and reads weights beside a model's file where memory is scarce.
 _OF_KERAS = r"tmp[a-z0-9_]{8}"
-_CHECKPOINT = r"step-[0-9]+\.npz"
+_CHECKPOINT = r"step-([0-9]+)\.npz"
 _COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dataset_info\.json"
 _ARTIFACT = (
     rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
@@ -120,6 +122,16 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
             path.unlink(missing_ok=True)
     if not any(checkpoints.iterdir()):
         checkpoints.rmdir()
+
+
+def newest_checkpoint(folder: pathlib.Path) -> int | None:
+    """Return the step of the newest checkpoint in an artifact's folder that is a whole file.
+
+    The arrays in it are not read. None without any.
+    """
+    names = (re.fullmatch(_CHECKPOINT, path.name) for path in (folder / CHECKPOINTS).glob("*.npz"))
+    steps = {int(name[1]): folder / CHECKPOINTS / name[0] for name in names if name}
+    return next((k for k in sorted(steps, reverse=True) if zipfile.is_zipfile(steps[k])), None)
 
 
 def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:

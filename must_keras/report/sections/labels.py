@@ -1,6 +1,7 @@
 """The sections of the report on data: pseudo-label datasets, label sources, leakage, samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
@@ -54,24 +55,63 @@ def datasets(results: RunResults) -> Iterator[Markup]:
 
 
 def label_origins(results: RunResults) -> Iterator[Markup]:
-    """Yield how many of the student's labels are ground truth, pseudo labels, or missing.
+    """Yield how many of the student's labels are ground truth, pseudo labels, missing, or empty.
 
     Example:
         list(label_origins(RunResults(run=run, report=report)))
     """
-    student = results.report["student"]
+    student, counts = results.report["student"], results.report.get("label_counts")
     if not student:
         return
-    kinds = {"true": "ground truth", "pseudo": "pseudo", "missing": "missing"}
+    if counts:
+        yield _label_counts(counts, list(student["tasks"]))
+    origins = {
+        source: [_origins(heads[head]) for head in student["tasks"]]
+        for source, heads in student["origins"].items()
+    }
+    table = html.table(["source", *student["tasks"]], [[k, *texts] for k, texts in origins.items()])
+    sampled = "Labels of 1,000 images, sampled as the student's batches are."
+    content = table + html.paragraph(sampled)
+    yield html.folded("As the student's batches have them", content) if counts else content
+
+
+_ORIGINS = {"true": "ground truth", "pseudo": "pseudo", "missing": "missing"}
+
+
+def _origins(counts: Mapping[str, int]) -> str:
+    """Return the numbers of a head's labels in words, those that are not 0."""
+    found = [f"{counts[kind]:,} {name}" for kind, name in _ORIGINS.items() if counts[kind]]
+    if counts.get("empty"):
+        found.append(f"{counts['empty']:,} of them empty")
+    return ", ".join(found) or "–"
+
+
+def _label_counts(counts: Mapping[str, Any], heads: Sequence[str]) -> Markup:
     rows = []
-    for source, heads in student["origins"].items():
-        counts = [
-            [(heads[head][k], name) for k, name in kinds.items()] for head in student["tasks"]
-        ]
-        texts = [", ".join(f"{n} {name}" for n, name in of_head if n) for of_head in counts]
-        rows.append([source, *(text or "–" for text in texts)])
-    yield html.table(["source", *student["tasks"]], rows)
-    yield html.paragraph("Labels of 1,000 images, sampled as the student's batches are.")
+    for source, found in counts.items():
+        texts = [_origins(found["heads"][head]) for head in heads]
+        rows.append([source, found["images"], found["read"], *texts])
+    return html.table(["source", "images", "images read", *heads], rows) + html.paragraph(
+        "The student's images by the origin of their label, of those that were read for this "
+        "report, evenly spread over each source. Empty: a label that contains nothing, such as an "
+        "image without any object above the threshold."
+    )
+
+
+def odd_sets(results: RunResults) -> Iterator[Markup]:
+    """Yield the images of labeled sets without a label, and the pools that repeat training images.
+
+    Example:
+        list(odd_sets(RunResults(run=run, report=report)))
+    """
+    rows = []
+    for source, found in (results.report.get("odd_sets") or {}).items():
+        copies = ", ".join(f"{number:,} of {name}" for name, number in found["copies"].items())
+        missing = ", ".join(f"{number:,} of {head}" for head, number in found["unlabeled"].items())
+        rows.append([source, found["images"], missing or None, copies or None])
+    if rows:
+        head = ["source", "images", "without a label", "also training images of a teacher"]
+        yield html.table(head, rows)
 
 
 def left_out_images(results: RunResults) -> Iterator[Markup]:
