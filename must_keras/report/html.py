@@ -110,7 +110,7 @@ def photo(picture: Image.Image, caption: str, swatches: Sequence[Swatch] = ()) -
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, format="JPEG", quality=88)
     image = _image("jpeg", buffer.getvalue(), caption)
-    figure = Markup("<figure><figcaption>{}</figcaption>{}{}</figure>\n")
+    figure = Markup('<figure class="photo"><figcaption>{}</figcaption>{}{}</figure>\n')
     return figure.format(caption, image, legend(swatches))
 
 

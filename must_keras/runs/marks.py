@@ -1,5 +1,6 @@
 """Which files of a run's folder the run has written: nothing else is emptied or overwritten."""
 
+import hashlib
 import pathlib
 import re
 import zipfile
@@ -24,6 +25,8 @@ LOGGERS = "loggers"
 FILES = "files"
 # Begins the names of folders of steps that were not finite.
 EVIDENCE = "nonfinite-step-"
+# A model card: see `signed`.
+CARD = "README.md"
 # A folder with one of these files is an artifact of ours, which may be emptied.
 MARKS = (FINISHED, BEGUN, STARTED)
 
@@ -52,6 +55,9 @@ _BELOW = {
     "saved_model": r".*",
     "pools": r".*\.jsonl",
 }
+_SIGNATURE = (
+    "<!-- Written by must_keras, which writes it again unless the text above is changed: {} -->"
+)
 _WEIGHTS = re.compile(r"model\.weights\.h5")
 
 
@@ -124,6 +130,21 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
         checkpoints.rmdir()
 
 
+def signed(text: str) -> str:
+    """Return a text with a last line, a comment of Markdown, by which `is_signed` recognizes it."""
+    return f"{text}{_SIGNATURE.format(hashlib.sha256(text.encode()).hexdigest())}\n"
+
+
+def is_signed(path: pathlib.Path) -> bool:
+    """Return whether a file is as a run has written it: `signed`, and not changed by a person."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    body = text[: text.rstrip("\n").rfind("\n") + 1]
+    return text == signed(body)
+
+
 def newest_checkpoint(folder: pathlib.Path) -> int | None:
     """Return the step of the newest checkpoint in an artifact's folder that is a whole file.
 
@@ -151,8 +172,13 @@ def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
                 yield from _unlike(path, _WEIGHTS)
             elif not path.name.startswith(EVIDENCE):
                 yield from _foreign(path)
-        elif not (is_artifact and is_own_file(path.name)):
+        elif not (is_artifact and (is_own_file(path.name) or _is_card(path))):
             yield path
+
+
+def _is_card(path: pathlib.Path) -> bool:
+    """Return whether a file is a model card that no person has changed."""
+    return path.name == CARD and is_signed(path)
 
 
 def _unlike(folder: pathlib.Path, pattern: re.Pattern[str]) -> Iterator[pathlib.Path]:

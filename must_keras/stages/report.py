@@ -33,7 +33,7 @@ class Report(Stage):
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # matplotlib is slow to import.
         from must_keras import report
-        from must_keras.report import findings, results
+        from must_keras.report import findings, model_card, results
         from must_keras.report.sections import transfers
 
         # The thresholds may have moved since the labels were made.
@@ -42,6 +42,7 @@ class Report(Stage):
         write_json(run.path / "report.json", values)
         path = run.path / "report.html"
         report.write(results.RunResults(run=run, report=values), path)
+        model_card.write(run, values)
         for found in values["shortfalls"]:
             warn("\n".join((shortfalls.sentence(found), *shortfalls.advice(found))))
         if values["transfers"]:

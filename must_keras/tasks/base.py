@@ -141,6 +141,9 @@ class Task(abc.ABC):
     unit: ClassVar[str] = ""
     """The unit of stored values, "" without one."""
 
+    hub_task: ClassVar[str] = ""
+    """What hubs of models call the task, "" where they have no name for it."""
+
     @property
     @abc.abstractmethod
     def parts(self) -> tuple[type[Part], ...]:

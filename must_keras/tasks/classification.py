@@ -336,6 +336,7 @@ class Classification(base.Task):
     hard: bool = False
 
     kind: ClassVar[str] = "classes"
+    hub_task: ClassVar[str] = "image-classification"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:

@@ -374,8 +374,7 @@ class Segmentation(pixel_maps.MapTask):
 
     Attributes:
         classes: names, in the order of the values; at most 255.
-        loss_stride: pixels between two that the loss reads; logits are resized to that
-            resolution. 4 is the head's own.
+        loss_stride: pixels between two that the loss reads; 4 is the head's own resolution.
         channels: of the head's hidden convolutions.
         num_convs: how many of them.
 
@@ -386,6 +385,7 @@ class Segmentation(pixel_maps.MapTask):
     classes: tuple[str, ...]
 
     kind: ClassVar[str] = "map"
+    hub_task: ClassVar[str] = "image-segmentation"
     parts = (
         Labels, Head, Predictions, Records, Metrics, Visualization, External,
         pixel_maps.MapMixtures,

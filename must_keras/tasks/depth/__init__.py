@@ -356,6 +356,7 @@ class Depth(pixel_maps.MapTask):
     # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
     version: ClassVar[int] = 2
     kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
+    hub_task: ClassVar[str] = "depth-estimation"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:

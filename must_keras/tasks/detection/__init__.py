@@ -89,6 +89,7 @@ class Detection(base.Task):
     # 3: masks of a mask head that no label taught are left out.
     version: ClassVar[int] = 3
     kind: ClassVar[str] = "boxes"
+    hub_task: ClassVar[str] = "object-detection"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
