@@ -80,8 +80,8 @@ class Recipe:
         evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
             or the training and scoring on a labeled set.
-        data_licenses: {source: the license of its data}, as model cards state it; that of a training
-            set is also that of its other splits, where they have none. None: nothing is stated.
+        data_licenses: {source: the license of its data}, which model cards state; a training set's
+            is also that of its other splits, where they have none. None: nothing is stated.
 
     Raises:
         UserError: a value is of another type or range, names clash, or a set does not fit its task.
