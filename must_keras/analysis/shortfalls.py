@@ -11,10 +11,11 @@ from must_keras.tasks.evaluation import find_metric
 
 Kind = Literal["not_above_trivial", "far_below_teacher"]
 
+# Gains over the trivial baseline, of what a perfect score would gain: a smaller one of the student
+# is none, and a teacher with a smaller one teaches little itself.
+_NO_GAIN, _WEAK_TEACHER = 0.01, 0.05
 # A student's head that keeps less of what its teacher gains over the trivial baseline is far below.
 _KEPT_GAIN = 0.5
-# A teacher that gains less, of what a perfect score would, teaches little itself.
-_WEAK_TEACHER = 0.05
 # Fewer labeled images, or a smaller share of all, are few.
 _FEW_IMAGES, _LOW_SHARE = 200, 0.25
 # Pseudo labels of another domain: so many times fewer or more per image than in the teacher's own
@@ -51,9 +52,11 @@ class Evidence:
         student: its value of that metric on test.
         teacher: the same of its teacher.
         trivial: the same of the trivial baseline.
+        has_objects: whether its labels are objects.
         training_images: number of the teacher's training images.
         labeled_share: share of the student's images that have a label of the head.
-        true_frequencies: {class: amount} an image in the teacher's own set.
+        true_frequencies: {class: objects, images or shares of the pixels} an image in the
+            teacher's own set.
         pseudo_frequencies: the same in the pseudo labels.
         empty_share: share of the pseudo labels that contain no object.
         true_empty_share: the same of ground truth.
@@ -74,6 +77,7 @@ class Evidence:
     student: float | None
     teacher: float | None
     trivial: float | None
+    has_objects: bool = False
     training_images: int | None = None
     labeled_share: float | None = None
     true_frequencies: Mapping[str, float] | None = None
@@ -127,7 +131,7 @@ def kind_of(evidence: Evidence) -> Kind | None:
     gain = _gain(evidence, evidence.student)
     if gain is None:
         return None
-    if gain <= 0.0:
+    if gain <= _NO_GAIN * _room(evidence):
         return "not_above_trivial"
     of_teacher = _gain(evidence, evidence.teacher)
     is_far = of_teacher is not None and gain < _KEPT_GAIN * of_teacher
@@ -156,7 +160,10 @@ def sentence(found: Mapping) -> str:
     value = f"{found['metric']} is {found['student']:.3f}"
     trivial = f"the trivial baseline, {found['trivial']:.3f}"
     if found["kind"] == "not_above_trivial":
-        return f"The student's head {found['head']!r} is not above {trivial}: {value}."
+        better = find_metric(found["metric"]).signed
+        is_above = better(found["student"]) > better(found["trivial"])
+        how = "hardly" if is_above else "not"
+        return f"The student's head {found['head']!r} is {how} above {trivial}: {value}."
     return (
         f"The student's head {found['head']!r} is far below its teacher: {value}, its teacher's "
         f"{found['teacher']:.3f}, {trivial}."
@@ -182,6 +189,12 @@ def _gain(evidence: Evidence, value: float | None) -> float | None:
     return signed(value) - signed(evidence.trivial)
 
 
+def _room(evidence: Evidence) -> float:
+    """Return what a perfect score gains over the trivial baseline."""
+    is_share = find_metric(evidence.metric).is_share
+    return 1.0 - evidence.trivial if is_share else abs(evidence.trivial)
+
+
 # ---- causes --------------------------------------------------------------------------------------
 
 
@@ -194,12 +207,14 @@ def _inverted(evidence: Evidence) -> Cause | None:
     return Cause("inverted_depth", text, "check which way the teacher's depth is stored")
 
 
+def _is_weak(evidence: Evidence) -> bool:
+    """Return whether the teacher is known to gain little over the trivial baseline."""
+    gain = _gain(evidence, evidence.teacher)
+    return gain is not None and gain <= _WEAK_TEACHER * _room(evidence)
+
+
 def _weak_teacher(evidence: Evidence) -> Cause | None:
-    gain, metric = _gain(evidence, evidence.teacher), find_metric(evidence.metric)
-    if gain is None:
-        return None
-    room = 1.0 - evidence.trivial if metric.is_share else abs(evidence.trivial)
-    if gain > _WEAK_TEACHER * room:
+    if not _is_weak(evidence):
         return None
     text = (
         f"its teacher is hardly better than the trivial baseline ({evidence.teacher:.3f} and "
@@ -235,9 +250,9 @@ def _other_domain(evidence: Evidence) -> Cause | None:
         f"the images that its teacher labeled are of another domain than the teacher's own: "
         f"{' and '.join(texts)}"
     )
-    threshold = "" if evidence.threshold is None else f" than {evidence.threshold:g}"
-    lower = f", another threshold{threshold}" if evidence.empty_share is not None else ""
-    advice = f"a pool that is more like the teacher's images, gate=DomainGate(){lower}"
+    advice = "a pool that is more like the teacher's images, or gate=DomainGate()"
+    if evidence.threshold is not None:
+        advice += f", or another threshold than {evidence.threshold:g}"
     return Cause("other_domain", text, advice)
 
 
@@ -247,9 +262,10 @@ def _other_labels(evidence: Evidence) -> Iterator[str]:
     if total and of_pseudo:
         ratio = of_pseudo / total
         if not 1.0 / _OTHER_AMOUNT < ratio < _OTHER_AMOUNT:
-            yield (
-                f"its pseudo labels have {of_pseudo:.2g} per image, its ground truth {total:.2g}"
-            )
+            found, usual = f"{of_pseudo:.2g} objects per image", f"{total:.2g}"
+            if not evidence.has_objects:
+                found, usual = f"a class for {of_pseudo:.0%} of the pixels", f"for {total:.0%}"
+            yield f"its pseudo labels have {found}, its ground truth {usual}"
         classes = true.keys() | pseudo.keys()
         distance = 0.5 * sum(
             abs(true.get(k, 0.0) / total - pseudo.get(k, 0.0) / of_pseudo) for k in classes
@@ -265,7 +281,8 @@ def _other_labels(evidence: Evidence) -> Iterator[str]:
     if empty is not None and empty > usual + _MORE_EMPTY:
         yield f"{empty:.0%} of its pseudo labels have no object, of ground truth {usual:.0%}"
     quality, own = _gain(evidence, evidence.quality), _gain(evidence, evidence.teacher)
-    if quality is not None and own is not None and quality < _KEPT_QUALITY * own:
+    is_known = quality is not None and own is not None and not _is_weak(evidence)
+    if is_known and quality < _KEPT_QUALITY * own:
         yield (
             f"{evidence.metric} of its pseudo labels on the pool is {evidence.quality:.3f}, on its "
             f"own set {evidence.teacher:.3f}"

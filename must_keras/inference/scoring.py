@@ -185,12 +185,14 @@ class Scorer:
         task = self._task
         predicted = next(self._predicted(predictor, self._batches("shown")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
-        rows = []
+        rows, colored = [], []
         for i, image in enumerate(predicted.x["image"]):
             shown = (visualization.take(labels, i), visualization.take(outputs, i))
             rows.append(visualization.row(task, image, *shown, area=predicted.x["area"][i]))
+            colored += shown
         picture = visualization.grid(rows)
-        loggers.image(step, "validation", task.name, picture)
+        explained = visualization.with_swatches(picture, task.visualization.swatches(*colored))
+        loggers.image(step, "validation", task.name, explained)
         visualization.save(loggers.folder / "pictures" / f"{task.name}.png", picture)
 
     def _count(self, predicted: Predicted) -> None:

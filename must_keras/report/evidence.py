@@ -65,6 +65,7 @@ def of_head(
         student=scored.metrics[metric],
         teacher=own.metrics.get(metric) if own else None,
         trivial=scored.trivial.get(metric),
+        has_objects=teacher.task.predictions.has_objects,
         training_images=len(teacher.sets.train) if teacher.is_trained_here else None,
         labeled_share=share,
         true_frequencies=_per_image(known.class_counts, known.counted) if known else None,

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Parts of an artifact's inputs that are data.
-_DATA = ("sets", "sources", "columns", "left_out", "gates")
+# Parts of an artifact's inputs that are data, or results of other artifacts.
+_DATA = ("sets", "sources", "columns", "left_out", "gates", "made_from")
 _DIGEST = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 # A longer text is no value to compare.
 _MAX_LENGTH = 100
@@ -16,7 +16,7 @@ Value = bool | int | float | str
 def hyperparameters(inputs: Mapping[str, Any]) -> dict[str, Value]:
     """Return {"training.optimizer.momentum": 0.9}: the plain values, under their paths.
 
-    Data, digests, and lists of anything but plain values are left out.
+    Data, digests, and lists of anything but numbers are left out.
 
     Args:
         inputs: plain data, see Artifact.inputs.
@@ -36,10 +36,8 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]
             yield from _flat(value, f"{name}.")
         elif isinstance(value, Value) and not _is_odd(value):
             yield name, value
-        elif isinstance(value, list) and value and all(isinstance(v, Value) for v in value):
-            text = ", ".join(map(str, value))
-            if not _is_odd(text):
-                yield name, text
+        elif isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
+            yield name, ", ".join(map(str, value))
 
 
 def _is_odd(value: Value) -> bool:

@@ -70,10 +70,11 @@ class Logger(abc.ABC):
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:  # noqa: B027
         """Log an image, [H, W, 3] uint8 RGB; the default discards it."""
 
-    def inputs(self, values: Mapping[str, Any]) -> None:  # noqa: B027
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:  # noqa: B027
         """Log, before the first step, what the artifact is made from; the default discards it.
 
         Args:
+            title: of the training: "student".
             values: plain data, see Artifact.inputs: what of the recipe its result depends on.
         """
 
@@ -129,9 +130,9 @@ class Loggers(Logger):
         for logger in self._loggers:
             logger.metrics(step, split, head, _finite(values), is_only=is_only)
 
-    def inputs(self, values: Mapping[str, Any]) -> None:
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:
         for logger in self._loggers:
-            logger.inputs(values)
+            logger.inputs(title, values)
 
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:
         for logger in self._loggers:
@@ -251,13 +252,13 @@ class TensorBoardLogger(FileLogger):
     ) -> None:
         super().metrics(step, split, head, values, is_only=False)
 
-    def inputs(self, values: Mapping[str, Any]) -> None:
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:
         import tensorflow as tf
         from tensorboard.plugins.hparams import api
 
         with self._writer("").as_default(step=0):
             tf.summary.text("recipe", f"```json\n{json.dumps(values, indent=2)}\n```")
-            api.hparams(hyperparameters(values))
+            api.hparams(hyperparameters(values), trial_id=title)
 
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:
         import tensorflow as tf

@@ -95,7 +95,7 @@ def fit(
     if is_chief():
         LOG.info(f"{title}: starts from {origin}")
         if not first:
-            loggers.inputs(artifact.inputs or {})
+            loggers.inputs(title, artifact.inputs or {})
     if not training.steps:
         return loggers
     if first == training.steps:

@@ -15,6 +15,8 @@ NONE = Evidence(head="objects", metric="box_ap50", student=0.05, teacher=0.5, tr
     ("metric", "student", "teacher", "trivial", "kind"),
     [
         ("box_ap50", 0.0, 0.5, 0.0, "not_above_trivial"),
+        ("box_ap50", 0.009, 0.003, 0.0, "not_above_trivial"),  # A hundredth is no gain.
+        ("box_ap50", 0.011, 0.003, 0.0, None),
         ("top1", 0.1, 0.9, 0.16, "not_above_trivial"),
         ("top1", 0.5, 0.9, 0.16, "far_below_teacher"),  # 0.34 of 0.74 is less than a half.
         ("top1", 0.54, 0.9, 0.16, None),
@@ -65,6 +67,18 @@ def test_a_cause_is_concluded_from_numbers_and_names_them(cause, numbers, fact):
     assert line.startswith("Likely because ") and "To try: " in line and fact in line
 
 
+def test_a_weak_teacher_is_no_evidence_of_another_domain():
+    weak = dataclasses.replace(NONE, student=0.0, teacher=0.01, trivial=0.02, quality=0.0)
+    assert [one.name for one in find(weak).likely] == ["weak_teacher"]
+
+
+def test_amounts_are_named_by_their_unit():
+    amounts = {"true_frequencies": {"a": 1.0}, "pseudo_frequencies": {"a": 0.31}}
+    for has_objects, words in ((True, "0.31 objects per image"), (False, "for 31% of the pixels")):
+        given = dataclasses.replace(NONE, has_objects=has_objects, **amounts)
+        assert words in find(given).likely[0].text
+
+
 def test_numbers_without_a_cause():
     """Numbers as those of a run in which the head learned as it should point to nothing."""
     usual = Evidence(
@@ -86,3 +100,5 @@ def test_what_is_said_of_a_shortfall():
     assert "'objects'" in text and "0.050" in text and "0.500" in text and "far below" in text
     below = find(dataclasses.replace(NONE, student=0.0, teacher=None)).describe()
     assert "is not above the trivial baseline, 0.000: box_ap50 is 0.000." in sentence(below)
+    hardly = find(dataclasses.replace(NONE, student=0.004)).describe()
+    assert "is hardly above the trivial baseline, 0.000: box_ap50 is 0.004." in sentence(hardly)

@@ -164,13 +164,16 @@ def test_a_metric_has_one_tag_in_tensorboard_and_its_name_elsewhere(tmp_path):
 
 def test_what_an_artifact_is_made_from_is_a_text_and_hyperparameters(tmp_path):
     loggers = Loggers(tmp_path)
-    loggers.inputs({"seed": 3, "training": {"learning_rate": 0.25}, "sets": {"name": "few"}})
+    loggers.inputs(
+        "student", {"seed": 3, "training": {"learning_rate": 0.25}, "sets": {"name": "few"}}
+    )
     loggers.close()
     found = events(tmp_path / "tensorboard")
     (text,) = found.Tensors("recipe")
     assert '"learning_rate": 0.25' in text.tensor_proto.string_val[0].decode()
     content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     start = HParamsPluginData.FromString(content).session_start_info
+    assert start.group_name == "student"
     assert {name: value.number_value for name, value in start.hparams.items()} == {
         "seed": 3,
         "training.learning_rate": 0.25,
@@ -183,7 +186,7 @@ def test_hyperparameters_are_plain_values_without_data_and_digests():
     inputs = {
         "version": 2, "network": {"size": 64, "norm": None}, "sources": [{"name": "pool"}],
         "columns": {"a/b": "x"}, "digest": "0" * 64, "scales": [0.5, 2], "tasks": [{"name": "a"}],
-        "text": "long " * 40, "student": {"union": True, "optimizer": {"type": "SGD"}}, "none": [],
+        "text": "long " * 40, "classes": ["a", "b"], "student": {"union": True, "optimizer": {"type": "SGD"}}, "none": [],
     }  # fmt: skip
     assert hyperparameters(inputs) == {
         "version": 2, "network.size": 64, "scales": "0.5, 2", "student.union": True,
