@@ -116,7 +116,7 @@ def test_a_run_that_is_not_complete(tmp_path):
     write_json(teacher.folder / "progress.json", {"pid": 1, "step": 3, "of": 9})
     opened = mk.open_run(tmp_path)
     assert list(opened.status()) == [
-        ("teachers/fruit", "not made"), ("teachers/leaves", "begun, 3 of 9"),
+        ("teachers/fruit", "not made"), ("teachers/leaves", "begun, 3 of 9, will be resumed"),
         ("student", "not made"), ("report.json", "not made"),
     ]  # fmt: skip
     for read, path in (

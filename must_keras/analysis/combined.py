@@ -118,6 +118,8 @@ def show(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, Any]]:
         if len(verdicts) > 1:
             print("Each interval stands alone: of twenty such verdicts one may be chance.")
         print()
+    if compared and all(found["runs"] == 1 for found in compared.values()):
+        print(f"{comparison.ONE_RUN}\n")
     return compared
 
 

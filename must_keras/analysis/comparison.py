@@ -16,8 +16,15 @@ from scipy.special import stdtrit
 
 from must_keras.tasks.evaluation import find_metric
 
-# Values of report.json; pages and tables have words of their own (see `sentences`).
-Verdict = Literal["helps", "does not help", "cannot be told from noise", "cannot be compared"]
+# Values of report.json; pages and tables have words of their own (see `sentences`). "unclear": the
+# interval contains zero, or one run has none. "unknown": there is no set to compare on.
+Verdict = Literal["helps", "hurts", "unclear", "unknown"]
+
+ONE_RUN = (
+    "This is one run, so no difference has a confidence interval: that needs runs of the recipe "
+    "with other seeds, each with teachers and a student of its own (must-keras repeat, or "
+    "must-keras compare for runs that are complete)."
+)
 
 _CONFIDENCE = 0.95
 # How much of a downstream set a start was trained on, from the least to the most.
@@ -141,6 +148,8 @@ def of_every_run(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def sentences(comparison: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each start that the student is compared with.
 
+    Of one run no difference has an interval: see ONE_RUN.
+
     Args:
         comparison: as `compare` returns it.
 
@@ -148,7 +157,7 @@ def sentences(comparison: Mapping[str, Any]) -> list[str]:
         >>> rows = [{"set": "a", "metric": "top1", "aligned": "none"} | row for row in (
         ...     {"start": "random", "value": 0.2}, {"start": "student", "value": 0.6})]
         >>> sentences(compare(rows))
-        ['Student vs. random: +0.500 mean normalized gain over 1 set (one run: no interval).']
+        ['Student vs. random: +0.500 mean normalized gain over 1 set.']
     """
     found = []
     for start, by_sets in comparison["differences"].items():
@@ -167,7 +176,7 @@ def _described(difference: Mapping[str, Any]) -> str:
     mean = f"{difference['mean']:+.3f} mean normalized gain over {plural(number, 'set')}"
     low, high = difference["low"], difference["high"]
     if low is None:
-        return f"{mean} (one run: no interval)"
+        return mean
     verdict = "not significant (95 % interval contains zero)"
     if low > 0.0 or high < 0.0:
         verdict = f"significantly {'better' if low > 0.0 else 'worse'}"
@@ -269,7 +278,7 @@ class Table:
         sets, runs = self.common(pair, key), self.runs_of(pair)
         if not sets:
             nothing = {"mean": None, "low": None, "high": None, "count": 0}
-            return nothing | {"sets": [], "verdict": "cannot be compared"}
+            return nothing | {"sets": [], "verdict": "unknown"}
         found = t_interval(
             [self.mean_gain(run, student, sets) - self.mean_gain(run, other, sets) for run in runs]
         )
@@ -286,8 +295,8 @@ def _verdict(difference: Interval) -> Verdict:
     if difference.low is not None and difference.low > 0.0:
         return "helps"
     if difference.high is not None and difference.high < 0.0:
-        return "does not help"
-    return "cannot be told from noise"
+        return "hurts"
+    return "unclear"
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

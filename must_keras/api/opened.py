@@ -155,7 +155,8 @@ class ArtifactState(NamedTuple):
 
     Attributes:
         artifact: its folder in the run's, "teachers/shapes".
-        state: "complete", "begun, 120 of 800", "not made".
+        state: "complete", "not made", or "begun, 120 of 800, will be resumed from the checkpoint of
+            step 100".
 
     Example:
         >>> ArtifactState("student", "begun, 120 of 800").state
@@ -283,5 +284,8 @@ def _state(folder: pathlib.Path) -> str:
         return "complete"
     if not any((folder / mark).is_file() for mark in MARKS):
         return "not made"
-    progress = Artifact(folder=folder).progress()
-    return "begun" if progress is None else f"begun, {progress}"
+    artifact = Artifact(folder=folder)
+    progress = artifact.progress()
+    if progress is None:
+        return "begun"
+    return f"begun, {progress}, {artifact.resumption()}"

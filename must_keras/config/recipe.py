@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from must_keras import naming
 from must_keras.config.episodes import Episodes
@@ -82,6 +82,8 @@ class Recipe:
         evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
             or the training and scoring on a labeled set.
+        data_licenses: {source: the license of its data}, which model cards state; a training set's
+            is also that of its other splits, where they have none. None: nothing is stated.
 
     Raises:
         UserError: a value is of another type or range, names clash, or a set does not fit its task.
@@ -110,6 +112,7 @@ class Recipe:
     episodes: Episodes = dataclasses.field(default_factory=Episodes)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
+    data_licenses: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
@@ -133,6 +136,10 @@ class Recipe:
         for teacher in self.teachers:
             teacher.check_pools([pool.source for pool in self.pools])
             self._check_labels_of(teacher)
+        if self.data_licenses is not None:
+            expect(where, self, data_licenses=Mapping)
+            what = f"{where}: data_licenses names the source "
+            _check_named(self.data_licenses, self.sources, what, key="data_licenses")
         if self.student.repeats:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
@@ -277,6 +284,14 @@ class Recipe:
         """Those for whose heads a source has ground-truth labels: "supervised" has these heads."""
         heads = {head for source in self.labeled_sources for head in source.label_spaces}
         return tuple(teacher for teacher in self.teachers if teacher.task.name in heads)
+
+    @property
+    def sources(self) -> list[Source]:
+        """Every source of labeled sets and pools, each once, in the order of the recipe."""
+        splits = [item.sets for item in (*self.teachers, *self.transfers) if item.sets is not None]
+        found = [source for sets in splits for source in (sets.train, sets.validation, sets.test)]
+        found += [pool.source for pool in self.pools]
+        return list({source.name: source for source in found}.values())
 
     @property
     def student_sources(self) -> list[Source]:

@@ -13,6 +13,9 @@ from must_keras.inference.image_paths import OutputPaths
 from must_keras.json_files import write_json
 from must_keras.tasks.base import Task
 
+# No head has a name with a dot, so none has this file.
+_CLASSES = "predictions.classes.json"
+
 Outputs = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -23,6 +26,7 @@ class Results:
         pictures/<name>.png    the image and a visualization of every head
         <head>/<name>.png      maps: classes, millimeters, normals
         <head>.json            objects, in COCO's format with scores
+        predictions.classes.json   {head: {"kind", "unit", "classes"}}: k in a map is classes[k]
 
     Where file systems take two names for one, or cannot store one, the file has another name: a
     line of predictions.jsonl contains the paths.
@@ -90,11 +94,12 @@ class Results:
         self.num_pictures = number
 
     def close(self) -> None:
-        """Write the COCO files; without any image, delete predictions.jsonl."""
+        """Write the COCO files and the class names; without any image, delete predictions.jsonl."""
         self._lines.close()
         if not self.num_pictures:
             (self._folder / "predictions.jsonl").unlink()
             return
+        write_json(self._folder / _CLASSES, {task.name: task.meaning() for task in self._tasks})
         for task in self._tasks:
             if task.name in self._objects:
                 classes = enumerate(task.labels.classes, 1)

@@ -141,11 +141,9 @@ class Scorer:
     ) -> dict[str, float | None]:
         """Log the metrics of each split, and return those of the last one.
 
-        They are logged under the metric's name, or "<head>_<metric>" where the model has several
-        heads.
+        See Logger.metrics for the names under which they are logged.
         """
-        name = self._task.name
-        prefix = f"{name}_" if len(predictor.heads) > 1 else ""
+        name, is_only = self._task.name, len(predictor.heads) == 1
         metrics: dict[str, float] = {}
         for split in splits:
             tracked = _tracked(self._batches(split), f"{name} on {split}")
@@ -155,7 +153,7 @@ class Scorer:
                     self._count(predicted)
                 evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
             metrics, self.warnings = evaluator.result(), evaluator.warnings()
-            loggers.scalars(step, split, {f"{prefix}{k}": v for k, v in metrics.items()})
+            loggers.metrics(step, split, name, metrics, is_only=is_only)
         return finite(metrics)
 
     def trivial(self) -> dict[str, float | None]:
@@ -187,12 +185,14 @@ class Scorer:
         task = self._task
         predicted = next(self._predicted(predictor, self._batches("shown")))
         labels, outputs = predicted.y["labels"][task.name], predicted.outputs[task.name]
-        rows = []
+        rows, colored = [], []
         for i, image in enumerate(predicted.x["image"]):
             shown = (visualization.take(labels, i), visualization.take(outputs, i))
             rows.append(visualization.row(task, image, *shown, area=predicted.x["area"][i]))
+            colored += shown
         picture = visualization.grid(rows)
-        loggers.image(step, "validation", task.name, picture)
+        explained = visualization.with_swatches(picture, task.visualization.swatches(*colored))
+        loggers.image(step, "validation", task.name, explained)
         visualization.save(loggers.folder / "pictures" / f"{task.name}.png", picture)
 
     def _count(self, predicted: Predicted) -> None:

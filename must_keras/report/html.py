@@ -10,7 +10,13 @@ from PIL import Image
 
 from must_keras.analysis import curves
 from must_keras.pages import data_uri
+from must_keras.tasks.base import Task
 from must_keras.tasks.evaluation import find_metric
+from must_keras.tasks.parts import Arrays
+from must_keras.tasks.visualization import Swatch
+
+# A longer legend opens on a click.
+_MAX_SWATCHES = 30
 
 # Of a table: a whole number has separators, another number three decimals, None is a dash.
 Value = str | int | float | None
@@ -99,12 +105,40 @@ def charts(found: Iterable[Figure]) -> Markup:
     return figures(Markup("<figure>{}</figure>\n").format(image) for image in images)
 
 
-def photo(picture: Image.Image, caption: str) -> Markup:
-    """Return a picture as a figure with a caption."""
+def photo(picture: Image.Image, caption: str, swatches: Sequence[Swatch] = ()) -> Markup:
+    """Return a picture as a figure with a caption, and below it the names of its colors."""
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, format="JPEG", quality=88)
     image = _image("jpeg", buffer.getvalue(), caption)
-    return Markup("<figure><figcaption>{}</figcaption>{}</figure>\n").format(caption, image)
+    figure = Markup('<figure class="photo"><figcaption>{}</figcaption>{}{}</figure>\n')
+    return figure.format(caption, image, legend(swatches))
+
+
+def task_photo(picture: Image.Image, caption: str, task: Task, *shown: Arrays) -> Markup:
+    """Return a picture of a head's labels or predictions, with what its colors mean.
+
+    Args:
+        picture: of them.
+        caption: of the picture.
+        task: the head.
+        shown: each of one image, whose colors are named; none: all colors are.
+    """
+    seen = task.visualization
+    if seen.legend:
+        caption = f"{caption}; {seen.legend}"
+    return photo(picture, caption, seen.swatches(*shown))
+
+
+def legend(swatches: Sequence[Swatch]) -> Markup:
+    """Return names beside their colors, folded where there are many; "" without any."""
+    if not swatches:
+        return Markup("")
+    one = Markup('<span><i class="swatch" style="background:#{}"></i>{}</span>')
+    names = (one.format(bytes(swatch.color).hex(), swatch.name) for swatch in swatches)
+    found = Markup('<div class="legend">{}</div>\n').format(Markup("\n").join(names))
+    if len(swatches) <= _MAX_SWATCHES:
+        return found
+    return folded(f"colors of the {len(swatches)} classes", found)
 
 
 def _image(kind: str, data: bytes, text: str) -> Markup:

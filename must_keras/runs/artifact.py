@@ -164,19 +164,37 @@ class Artifact:
 
         Of the trainings of a learning-rate sweep, the last one: "12 of 40 at learning rate 0.01".
         """
-        found = [self.folder / "progress.json", *self.folder.glob("*/*/progress.json")]
-        found = sorted((p for p in found if p.is_file()), key=lambda path: path.stat().st_mtime_ns)
-        if not found:
+        path = self._newest_progress()
+        if path is None:
             return None
         try:
             remedy = "the next log step of the training writes it anew"
-            position = read_json(found[-1], _Position, remedy=remedy)
+            position = read_json(path, _Position, remedy=remedy)
         except DataError as error:
             warn_once(str(error))
             return None
-        is_own = found[-1].parent == self.folder
-        rate = "" if is_own else f" at learning rate {found[-1].parent.name}"
+        is_own = path.parent == self.folder
+        rate = "" if is_own else f" at learning rate {path.parent.name}"
         return f"{position.step} of {position.of}{rate}"
+
+    def resumption(self) -> str:
+        """Return from where interrupted work of it resumes, to follow "begun, ".
+
+        A training, which has metrics, resumes from the newest checkpoint that is a whole file.
+        """
+        path = self._newest_progress()
+        if path is None or not (path.parent / marks.METRICS).is_file():
+            return "will be resumed"
+        step = marks.newest_checkpoint(path.parent)
+        if step is None:
+            return "without a checkpoint: will start from step 0"
+        return f"will be resumed from the checkpoint of step {step}"
+
+    def _newest_progress(self) -> pathlib.Path | None:
+        """Return the newest progress.json of its trainings; None without any."""
+        found = [self.folder / "progress.json", *self.folder.glob("*/*/progress.json")]
+        there = [path for path in found if path.is_file()]
+        return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     # ---- making it ------------------------------------------------------------------------------
 

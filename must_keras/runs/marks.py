@@ -1,7 +1,9 @@
 """Which files of a run's folder the run has written: nothing else is emptied or overwritten."""
 
+import hashlib
 import pathlib
 import re
+import zipfile
 from collections.abc import Iterator
 
 from must_keras.errors import DataError, UserError, argument
@@ -16,12 +18,15 @@ RUN = "run.json"
 # In a teacher's folder: its scored predictions on validation images.
 PREDICTION_COUNTS = "answers.npz"
 CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
 # Files of further loggers (TrainingConfig.loggers).
 LOGGERS = "loggers"
 # Files of a stage under names of its own, in an artifact's folder.
 FILES = "files"
 # Begins the names of folders of steps that were not finite.
 EVIDENCE = "nonfinite-step-"
+# A model card: see `signed`.
+CARD = "README.md"
 # A folder with one of these files is an artifact of ours, which may be emptied.
 MARKS = (FINISHED, BEGUN, STARTED)
 
@@ -33,7 +38,7 @@ _OF_SYSTEMS = re.compile(
 _UNFINISHED = rf"(?:(?:\.[0-9a-f]{{8}})?{re.escape(TEMPORARY)})?"
 # Keras writes and reads weights beside a model's file where memory is scarce.
 _OF_KERAS = r"tmp[a-z0-9_]{8}"
-_CHECKPOINT = r"step-[0-9]+\.npz"
+_CHECKPOINT = r"step-([0-9]+)\.npz"
 _COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dataset_info\.json"
 _ARTIFACT = (
     rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
@@ -50,6 +55,9 @@ _BELOW = {
     "saved_model": r".*",
     "pools": r".*\.jsonl",
 }
+_SIGNATURE = (
+    "<!-- Written by must_keras, which writes it again unless the text above is changed: {} -->"
+)
 _WEIGHTS = re.compile(r"model\.weights\.h5")
 
 
@@ -122,6 +130,31 @@ def remove_checkpoints(folder: pathlib.Path) -> None:
         checkpoints.rmdir()
 
 
+def signed(text: str) -> str:
+    """Return a text with a last line, a comment of Markdown, by which `is_signed` recognizes it."""
+    return f"{text}{_SIGNATURE.format(hashlib.sha256(text.encode()).hexdigest())}\n"
+
+
+def is_signed(path: pathlib.Path) -> bool:
+    """Return whether a file is as a run has written it: `signed`, and not changed by a person."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    body = text[: text.rstrip("\n").rfind("\n") + 1]
+    return text == signed(body)
+
+
+def newest_checkpoint(folder: pathlib.Path) -> int | None:
+    """Return the step of the newest checkpoint in an artifact's folder that is a whole file.
+
+    The arrays in it are not read. None without any.
+    """
+    names = (re.fullmatch(_CHECKPOINT, path.name) for path in (folder / CHECKPOINTS).glob("*.npz"))
+    steps = {int(name[1]): folder / CHECKPOINTS / name[0] for name in names if name}
+    return next((k for k in sorted(steps, reverse=True) if zipfile.is_zipfile(steps[k])), None)
+
+
 def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Files of a folder and of those below it that no run has written, in order.
 
@@ -139,8 +172,13 @@ def _foreign(folder: pathlib.Path) -> Iterator[pathlib.Path]:
                 yield from _unlike(path, _WEIGHTS)
             elif not path.name.startswith(EVIDENCE):
                 yield from _foreign(path)
-        elif not (is_artifact and is_own_file(path.name)):
+        elif not (is_artifact and (is_own_file(path.name) or _is_card(path))):
             yield path
+
+
+def _is_card(path: pathlib.Path) -> bool:
+    """Return whether a file is a model card that no person has changed."""
+    return path.name == CARD and is_signed(path)
 
 
 def _unlike(folder: pathlib.Path, pattern: re.Pattern[str]) -> Iterator[pathlib.Path]:

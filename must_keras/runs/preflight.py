@@ -13,7 +13,9 @@ from must_keras.data.sources import Source, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, argument, nearest, warn
 from must_keras.inference.visualization import spread
+from must_keras.log import LOG
 from must_keras.progress import track
+from must_keras.runs import set_counts
 from must_keras.runs.label_contents import LabelContents, count
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
@@ -75,6 +77,7 @@ def check_data(run: Run) -> None:
         contents: dict[str, dict[str, LabelContents]] = {}
         for item, split in track(pairs, "preflight", len(pairs)):
             contents.setdefault(item.title, {})[split] = _check_split(run, item, split)
+    _report_counts(run, items)
     for title, found in contents.items():
         _report(title, found)
         trained = found["train"]
@@ -167,6 +170,19 @@ def _warn_of_unused_heads(pool: Pool, run: Run) -> None:
             f"pool {pool.source.name!r} has labels of head {head!r}, which are not used: "
             f"the student has no such head; {nearest(head, known)}"
         )
+
+
+def _report_counts(run: Run, items: Sequence[_Set]) -> None:
+    """Report images without a label, and pools that repeat training images."""
+    counts = {}
+    for item, split in itertools.product(items, _SPLITS):
+        source = getattr(item.sets, split)
+        counts[source.name] = set_counts.of_labeled(source, item.task.name)
+    for pool in () if run.student.folder.exists() else run.recipe.pools:
+        counts[pool.source.name] = set_counts.of_pool(pool.source, run.recipe)
+    for name, found in counts.items():
+        for sentence in set_counts.sentences(name, found):
+            LOG.info(sentence)
 
 
 def _read_images(source: Source) -> None:

@@ -201,7 +201,7 @@ def _write_labels(run: Run, folder: pathlib.Path, left_out: Mapping[str, Sequenc
         left_out: {head: outputs that no label taught}; the SavedModel does not have them.
     """
     value = {
-        task.name: {"kind": task.kind, "unit": task.unit, "classes": list(task.labels.classes)}
+        task.name: task.meaning()
         | ({"untaught": list(left_out[task.name])} if left_out.get(task.name) else {})
         for task in run.recipe.tasks
     }

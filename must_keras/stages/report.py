@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from must_keras.analysis import comparison
+from must_keras.analysis import comparison, shortfalls
+from must_keras.errors import warn
 from must_keras.json_files import write_json
 from must_keras.log import LOG
 from must_keras.pseudo_labels import viewer
@@ -32,15 +33,18 @@ class Report(Stage):
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # matplotlib is slow to import.
         from must_keras import report
-        from must_keras.report import results
+        from must_keras.report import findings, model_card, results
         from must_keras.report.sections import transfers
 
         # The thresholds may have moved since the labels were made.
         viewer.write(run)
-        values = collect(run, stages)
+        values = collect(run, stages) | findings.of(run)
         write_json(run.path / "report.json", values)
         path = run.path / "report.html"
         report.write(results.RunResults(run=run, report=values), path)
+        model_card.write(run, values)
+        for found in values["shortfalls"]:
+            warn("\n".join((shortfalls.sentence(found), *shortfalls.advice(found))))
         if values["transfers"]:
             LOG.info("\n".join(transfers.verdicts(values)))
         for name, compared in values["comparisons"].items():

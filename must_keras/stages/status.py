@@ -68,7 +68,8 @@ def _state(item: Planned) -> str:
         return f"{item.action.value} from {item.other}"
     if item.action is Action.RESUME:
         progress = item.artifact.progress()
-        return item.action.value if progress is None else f"begun, {progress}, will be resumed"
+        done = "begun" if progress is None else f"begun, {progress}"
+        return f"{done}, {item.artifact.resumption()}"
     if item.action is _KEEP and item.artifact.inputs is None:
         return f"{item.action.value}; the label stage comes before its check"
     return item.action.value

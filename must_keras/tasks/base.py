@@ -141,6 +141,9 @@ class Task(abc.ABC):
     unit: ClassVar[str] = ""
     """The unit of stored values, "" without one."""
 
+    hub_task: ClassVar[str] = ""
+    """What hubs of models call the task, "" where they have no name for it."""
+
     @property
     @abc.abstractmethod
     def parts(self) -> tuple[type[Part], ...]:
@@ -173,6 +176,14 @@ class Task(abc.ABC):
     def error(self, problem: str) -> UserError:
         """Return the error for a user's mistake: the head's name, then the problem."""
         return UserError(f"{self.name}: {problem}")
+
+    def meaning(self) -> dict[str, Any]:
+        """Return {"kind", "unit", "classes"}: what the numbers of its files mean.
+
+        Example:
+            Depth(name="distance").meaning()  # {"kind": "metric", "unit": "m", "classes": []}
+        """
+        return {"kind": self.kind, "unit": self.unit, "classes": list(self.labels.classes)}
 
     def check_distinct(self) -> None:
         """Raise UserError where the classes are not a tuple of distinct names."""

@@ -17,7 +17,7 @@ from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Ten
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.typed import ClassProbabilities
-from must_keras.tasks.visualization import enlarge, font
+from must_keras.tasks.visualization import enlarge, font, letter_size
 
 
 class Labels(base.Labels):
@@ -280,17 +280,18 @@ class Visualization(base.Visualization):
         """Return the three most likely classes over the darkened image, enlarged for the text."""
         picture = Image.fromarray(enlarge(image))
         canvas = Image.blend(picture, Image.new("RGB", picture.size), 0.45)
-        pen = ImageDraw.Draw(canvas)
+        pen, letter = ImageDraw.Draw(canvas), letter_size(canvas.height, canvas.width)
         probabilities = np.asarray(shown["probabilities"])
         for line, index in enumerate(np.argsort(-probabilities)[:3]):
             probability = float(probabilities[index])
             if probability < 0.01:
                 continue
-            top = 8 + 22 * line
-            end = 6 + probability * max(0, canvas.width - 12)
-            pen.rectangle((6, top + 14, end, top + 17), fill=(255, 200, 60))
+            left, top = 0.6 * letter, (0.8 + 2.2 * line) * letter
+            end = left + probability * max(0, canvas.width - 2 * left)
+            bar = (left, top + 1.4 * letter, end, top + 1.7 * letter)
+            pen.rectangle(bar, fill=(255, 200, 60))
             text = f"{self.task.classes[index]} {probability:.2f}"
-            pen.text((6, top), text, fill=(255, 255, 255), font=font())
+            pen.text((left, top), text, fill=(255, 255, 255), font=font(letter))
         return np.asarray(canvas)
 
 
@@ -335,6 +336,7 @@ class Classification(base.Task):
     hard: bool = False
 
     kind: ClassVar[str] = "classes"
+    hub_task: ClassVar[str] = "image-classification"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:

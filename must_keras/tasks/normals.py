@@ -16,11 +16,20 @@ from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Lost
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.typed import NormalMap
+from must_keras.tasks.visualization import Swatch
 
 # Shorter vectors are no direction: (0, 0, 0) stands for unknown.
 _SHORTEST = 0.1
 # Of a level camera, the normals of floor, ceiling and walls beside it have no Z but rounding.
 _MIN_FORWARD = 0.05
+# What a legend shows: X is right, Y down, Z forward.
+_DIRECTIONS = {
+    "faces the camera": (0, 0, -1),
+    "right": (1, 0, 0),
+    "left": (-1, 0, 0),
+    "up": (0, -1, 0),
+    "down": (0, 1, 0),
+}
 _DEGREES = (11.25, 22.5, 30.0)
 
 
@@ -218,6 +227,11 @@ class Visualization(base.Visualization):
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
         """Return each axis from -1 to 1 as red, green and blue."""
         return as_colors(np.asarray(shown["normals"]))
+
+    def swatches(self, *shown: Arrays) -> list[Swatch]:
+        """Return the five directions that a visible surface can face, whatever is shown."""
+        colors = as_colors(np.array([list(_DIRECTIONS.values())], np.float32))[0].tolist()
+        return [Swatch(*one) for one in zip(_DIRECTIONS, map(tuple, colors), strict=True)]
 
 
 class External(pixel_maps.MapExternal):

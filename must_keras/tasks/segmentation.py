@@ -17,7 +17,7 @@ from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.typed import ClassMap
-from must_keras.tasks.visualization import palette
+from must_keras.tasks.visualization import Swatch, class_swatches, palette
 
 IGNORE = 255
 # The byte of a confidence of 1.
@@ -328,11 +328,11 @@ class Visualization(base.Visualization):
     """A color for each class.
 
     Example:
-        image = np.zeros((64, 64, 3), np.uint8)
-        Segmentation(name="parts", classes=("wall", "floor")).visualization.visualize(
-            image, {"map": np.zeros((64, 64), np.uint8)}
-        )
+        Segmentation(name="parts", classes=("wall", "floor")).visualization.swatches()
     """
+
+    def swatches(self, *shown: Arrays) -> list[Swatch]:
+        return class_swatches(self.task.classes, [one["map"] for one in shown] or None)
 
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
         """Return the map in colors over the gray image, black where it is ignored.
@@ -374,8 +374,7 @@ class Segmentation(pixel_maps.MapTask):
 
     Attributes:
         classes: names, in the order of the values; at most 255.
-        loss_stride: pixels between two that the loss reads; logits are resized to that
-            resolution. 4 is the head's own.
+        loss_stride: pixels between two that the loss reads; 4 is the head's own resolution.
         channels: of the head's hidden convolutions.
         num_convs: how many of them.
 
@@ -386,6 +385,7 @@ class Segmentation(pixel_maps.MapTask):
     classes: tuple[str, ...]
 
     kind: ClassVar[str] = "map"
+    hub_task: ClassVar[str] = "image-segmentation"
     parts = (
         Labels, Head, Predictions, Records, Metrics, Visualization, External,
         pixel_maps.MapMixtures,

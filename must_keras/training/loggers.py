@@ -17,9 +17,10 @@ import numpy as np
 from must_keras.errors import damaged, warn_once
 from must_keras.files import unshare
 from must_keras.json_files import appended_lines, short
-from must_keras.runs.marks import LOGGERS
+from must_keras.runs.marks import LOGGERS, METRICS
+from must_keras.training.hyperparameters import hyperparameters
 
-_METRICS, _TENSORBOARD = "metrics.jsonl", "tensorboard"
+_TENSORBOARD = "tensorboard"
 
 
 class Logger(abc.ABC):
@@ -49,8 +50,33 @@ class Logger(abc.ABC):
             values: {name: value}.
         """
 
+    def metrics(
+        self, step: int, split: str, head: str, values: Mapping[str, float], *, is_only: bool
+    ) -> None:
+        """Log the finite metrics of a head.
+
+        Here as `scalars`: under their names, or as "<head>_<name>" where there are several heads.
+
+        Args:
+            step: number of optimizer steps so far.
+            split: "validation" or "test".
+            head: its name.
+            values: {metric: value}.
+            is_only: whether the model has no other head.
+        """
+        prefix = "" if is_only else f"{head}_"
+        self.scalars(step, split, {f"{prefix}{name}": value for name, value in values.items()})
+
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:  # noqa: B027
         """Log an image, [H, W, 3] uint8 RGB; the default discards it."""
+
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:  # noqa: B027
+        """Log, before the first step, what the artifact is made from; the default discards it.
+
+        Args:
+            title: of the training: "student".
+            values: plain data, see Artifact.inputs: what of the recipe its result depends on.
+        """
 
     def sizes(self) -> dict[str, int]:
         """Return what `rewind` needs: {name of a file in the artifact's folder: bytes}."""
@@ -95,9 +121,18 @@ class Loggers(Logger):
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Log the finite ones of some numbers."""
-        finite = {key: float(v) for key, v in values.items() if math.isfinite(v)}
         for logger in self._loggers:
-            logger.scalars(step, split, finite)
+            logger.scalars(step, split, _finite(values))
+
+    def metrics(
+        self, step: int, split: str, head: str, values: Mapping[str, float], *, is_only: bool
+    ) -> None:
+        for logger in self._loggers:
+            logger.metrics(step, split, head, _finite(values), is_only=is_only)
+
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:
+        for logger in self._loggers:
+            logger.inputs(title, values)
 
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:
         for logger in self._loggers:
@@ -113,6 +148,10 @@ class Loggers(Logger):
     def close(self) -> None:
         for logger in self._loggers:
             logger.close()
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items() if math.isfinite(value)}
 
 
 class FileLogger(Logger):
@@ -164,12 +203,12 @@ class JsonLinesLogger(FileLogger):
     """
 
     def __init__(self, folder: pathlib.Path):
-        super().__init__(folder, _METRICS)
+        super().__init__(folder, METRICS)
         self._is_begun = False
 
     def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / _METRICS
+        path = self.folder / METRICS
         try:
             if not self._is_begun:
                 unshare(path)
@@ -185,8 +224,12 @@ class JsonLinesLogger(FileLogger):
 class TensorBoardLogger(FileLogger):
     """Writes TensorBoard's event files, in a folder for each split.
 
+    A metric has one tag for teachers, students and transfers: "<head>_<metric>". What the artifact
+    is made from is a text, "recipe", and the hyperparameters of its session in the HPARAMS tab.
+
     Args:
-        folder: the artifact's folder; the files are in tensorboard/<split>/.
+        folder: the artifact's folder; the files are in tensorboard/<split>/, and in tensorboard/
+            those of the session.
 
     Example:
         TensorBoardLogger(pathlib.Path("runs/mine/student")).scalars(20, "train", {"loss": 0.7})
@@ -203,6 +246,19 @@ class TensorBoardLogger(FileLogger):
         with self._writer(split).as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+
+    def metrics(
+        self, step: int, split: str, head: str, values: Mapping[str, float], *, is_only: bool
+    ) -> None:
+        super().metrics(step, split, head, values, is_only=False)
+
+    def inputs(self, title: str, values: Mapping[str, Any]) -> None:
+        import tensorflow as tf
+        from tensorboard.plugins.hparams import api
+
+        with self._writer("").as_default(step=0):
+            tf.summary.text("recipe", f"```json\n{json.dumps(values, indent=2)}\n```")
+            api.hparams(hyperparameters(values), trial_id=title)
 
     def image(self, step: int, split: str, name: str, image: np.ndarray) -> None:
         import tensorflow as tf
@@ -222,7 +278,7 @@ class TensorBoardLogger(FileLogger):
     def _writer(self, split: str) -> Any:
         import tensorflow as tf
 
-        if split not in self._writers:
+        if split not in self._writers:  # "" is the whole session.
             path = self.folder / _TENSORBOARD / split
             self._writers[split] = tf.summary.create_file_writer(str(path))
         return self._writers[split]
@@ -272,7 +328,7 @@ def read_metrics(
         losses = [row.values["loss"] for row in rows]
 
     """
-    path, remedy = folder / _METRICS, remedy or f"delete {folder} to train it again"
+    path, remedy = folder / METRICS, remedy or f"delete {folder} to train it again"
     rows = []
     for line in appended_lines(path, _Line, remedy=remedy) if path.exists() else ():
         row = MetricsRow(line.pop("step"), line.pop("split"), line)

@@ -94,6 +94,8 @@ def fit(
     loggers.rewind(state.get("files", {}))
     if is_chief():
         LOG.info(f"{title}: starts from {origin}")
+        if not first:
+            loggers.inputs(title, artifact.inputs or {})
     if not training.steps:
         return loggers
     if first == training.steps:

@@ -86,6 +86,7 @@ class TransferTrainer:
         if tried:
             # A process that was killed here may have written them before.
             loggers.rewind({})
+            loggers.inputs(title, artifact.inputs or {})
         metrics = scorer.score(network.predictor, step=step, loggers=loggers, splits=("test",))
         scorer.visualize(network.predictor, step=step, loggers=loggers)
         loggers.close()

@@ -40,13 +40,23 @@ def test_images_without_labels_are_left_out(found):
 
 def test_every_head_has_a_panel_in_its_own_form(found):
     forms = [set(panel) - {"certainty"} for panel in found["images"][0]["panels"]]
-    assert forms == [{"answers"}, {"regions"}, {"pixels"}, {"picture"}, {"picture"}]
+    assert forms == [{"answers"}, {"regions"}, {"pixels"}, {"picture", "bar"}, {"picture"}]
     assert found["images"][1]["panels"][0]["answers"] == [[0, 0.6], [1, 0.4]]
     regions = found["images"][0]["panels"][1]["regions"]
     np.testing.assert_allclose(unpacked(regions["boxes"], "<f4")[:4], labeled_run.LEFT, atol=1e-6)
     assert unpacked(regions["classes"], "<u2").tolist() == [0, 0]
     assert [unpacked(m, "u1").tolist() for m in regions["masks"]] == [[255, 255]] * 2
     assert regions["sides"] == [4, 4]
+
+
+def test_colors_are_explained_beside_the_pictures_that_have_them(found):
+    far = found["images"][0]["panels"][3]
+    assert len(far["bar"]["ticks"]) == 3 and all(t.endswith(" m") for t in far["bar"]["ticks"])
+    assert far["bar"]["colors"][0] > far["bar"]["colors"][-1], "near is yellow, far is blue"
+    named = [[swatch["name"] for swatch in head["swatches"]] for head in found["heads"]]
+    assert named[2] == list(found["heads"][2]["classes"]) and "faces the camera" in named[4]
+    colors = [swatch["color"] for swatch in found["heads"][2]["swatches"]]
+    assert colors == found["heads"][2]["colors"] and named[0] == named[3] == []
 
 
 def test_all_scores_of_the_sample_are_there(found):

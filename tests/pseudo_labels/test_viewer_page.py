@@ -90,6 +90,23 @@ def test_the_share_of_kept_pixels_follows_the_threshold(path, opened, fragment, 
     assert f"{kept} of the pixels kept" not in text.split('id="images"')[0]
 
 
+def test_a_panel_names_the_colors_that_it_shows(path, opened):
+    def legends(fragment):
+        shown = opened(path, fragment).split('id="images"')[1]
+        return [
+            re.findall(r"</i>(\w+)<", one)
+            for one in re.findall(r'class="legend">(.*?)</small>', shown)
+        ]
+
+    maps = [names for names in legends("#page.order=certainty.kind") if "camera" not in names]
+    # Sky and lawn are kept in all images but the fourth; above 0.8 only lawn is.
+    assert sum("sky" in names for names in maps) == 4
+    maps = legends("#page.order=certainty.kind&parts=0.8")
+    assert not any("sky" in names for names in maps)
+    text = opened(path)
+    assert text.count('class="scale"') == 5 and " m</span>" in text
+
+
 def test_boxes_in_question_are_dashed_and_their_images_marked(path, opened):
     text = opened(path, "#page.order=disagreement")
     # The most first; of equal ones in the order of the pool.

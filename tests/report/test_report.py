@@ -15,11 +15,13 @@ from must_keras.config.transfers import Protocol
 from must_keras.data.sources import FolderPerClass
 from must_keras.data.splits import Splits
 from must_keras.inference import visualization
+from must_keras.report import html
 from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
 from must_keras.report.sections import heads, labels, transfers
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Segmentation
+from must_keras.tasks.visualization import palette
 
 SCORED = {"metrics": {"top1": 0.75, "rmse": 12.25}, "trivial": {"top1": 0.25, "rmse": None}}
 
@@ -79,7 +81,17 @@ def test_the_verdict_counts_only_sets_whose_images_nobody_was_trained_on():
     verdict = transfers.verdict(rows)
     assert "from random weights on 1 of 2 downstream sets" in verdict
     assert "2 sets are left out" in verdict and verdict.count("seen, half") == 1
-    assert "one run" in verdict and "significant" in verdict
+    (_, last) = transfers.verdicts({"transfers": rows})
+    assert last == comparison.ONE_RUN and "interval" in last
+
+
+def test_several_protocols_state_once_that_this_is_one_run(tmp_path):
+    rows = [row("a", start, 0.2) | {"shots": n} for n in (5, 10) for start in ("random", "student")]
+    found = transfers.verdicts({"transfers": rows})
+    assert len(found) == 3 and [text.count("one run") for text in found] == [0, 0, 1]
+    page = tmp_path / "report.html"
+    report.write(results(tmp_path, rows), page)
+    assert page.read_text().count("one run") == 1
 
 
 def test_a_teacher_that_was_trained_on_the_images_is_not_compared_with():
@@ -354,6 +366,63 @@ def test_where_the_students_labels_come_from(tmp_path):
         ["source", "h", "g"],
         ["pool", "7 pseudo, 3 missing", "10 ground truth"],
     ]
+
+
+def test_how_many_labels_are_of_each_origin_and_empty(tmp_path):
+    of_h = {"true": 0, "pseudo": 500, "missing": 12, "empty": 100}
+    counts = {"pool": {"images": 3000, "read": 512, "heads": {"h": of_h}}}
+    origins = {"pool": {"h": {"true": 0, "pseudo": 7, "missing": 3}}}
+    student = {"origins": origins, "tasks": {"h": {}}}
+    whole = results(tmp_path, student=student, label_counts=counts)
+    found = pages.section(labels.label_origins, whole)
+    assert pages.rows(next(found.iter("table"))) == [
+        ["source", "images", "images read", "h"],
+        ["pool", "3,000", "512", "500 pseudo, 12 missing, 100 of them empty"],
+    ]
+    (sampled,) = found.iter("details")
+    assert pages.rows(sampled)[1] == ["pool", "7 pseudo, 3 missing"]
+
+
+def test_sets_with_anything_odd_are_rows(tmp_path):
+    odd = {
+        "rooms": {"images": 400, "unlabeled": {"parts": 12}, "copies": {}},
+        "pool": {"images": 3000, "unlabeled": {}, "copies": {"rooms": 40}},
+    }
+    found = pages.section(labels.odd_sets, results(tmp_path, odd_sets=odd))
+    assert pages.rows(found)[1:] == [
+        ["rooms", "400", "12 of parts", "–"],
+        ["pool", "3,000", "–", "40 of rooms"],
+    ]
+    assert pages.section(labels.odd_sets, results(tmp_path)).find("table") is None
+
+
+def test_a_head_that_learned_little_stands_at_the_top(tmp_path):
+    cause = {"name": "few_labels", "text": "its teacher has 60 training images", "advice": "label"}
+    short = {
+        "head": "h", "kind": "not_above_trivial", "metric": "top1", "student": 0.1, "teacher": 0.9,
+        "trivial": 0.16, "likely": [cause],
+    }  # fmt: skip
+    report.write(results(tmp_path, shortfalls=[short]), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.index("is not above the trivial baseline") < text.index('<p class="verdict">')
+    found = pages.parse(text)
+    assert pages.texts(found, "li") == [
+        "Likely because its teacher has 60 training images. To try: label."
+    ]
+
+
+def test_the_legend_of_a_picture_has_the_colors_of_the_classes(tmp_path):
+    task = Segmentation(name="street", classes=("road", "sky"))
+    figure = pages.section(lambda _: [html.task_photo(Image.new("RGB", (9, 9)), "c", task)], None)
+    swatches = [one.get("style") for one in figure.iter("i")]
+    expected = [f"background:#{bytes(color).hex()}" for color in palette(2)]
+    assert swatches == expected and "road" in pages.text(figure)
+    many = Segmentation(name="street", classes=tuple(f"c{k}" for k in range(40)))
+    figure = pages.section(lambda _: [html.task_photo(Image.new("RGB", (9, 9)), "c", many)], None)
+    assert next(figure.iter("details")) is not None
+    shown = {"map": np.uint8([[1, 255]])}
+    (name,) = [s.name for s in task.visualization.swatches(shown)]
+    assert name == "sky"
 
 
 def test_samples_are_a_few_training_images_with_their_ground_truth(tmp_path):

@@ -1,10 +1,12 @@
 import os
 import re
 
+import numpy as np
 import pytest
 
 from fakes.results import finish
 from must_keras import stages
+from must_keras.api.opened import open_run
 from must_keras.pseudo_labels import leakage
 from must_keras.runs.run import Run
 from must_keras.stages import student
@@ -109,3 +111,23 @@ def test_the_progress_of_begun_work(recipe, tmp_path, state_of):
     states, end = state_of(run)
     assert states["teacher", "shapes"] == "begun, 20 of 50, will be resumed"
     assert end == ['next: stage="teacher"']
+
+
+def test_the_checkpoint_from_which_a_training_resumes(recipe, tmp_path, state_of):
+    run = Run(recipe=recipe, path=tmp_path)
+    folder = run.teacher("shapes").begin()
+    (folder / "progress.json").write_text('{"pid": 1, "step": 20, "of": 50}')
+    (folder / "metrics.jsonl").write_text("")
+    (state,) = [s for k, s in state_of(run)[0].items() if k == ("teacher", "shapes")]
+    assert state == "begun, 20 of 50, without a checkpoint: will start from step 0"
+    (folder / "checkpoints").mkdir()
+    for step in (10, 15):
+        np.savez(folder / "checkpoints" / f"step-{step:08d}.npz", state="{}")
+    torn = folder / "checkpoints" / "step-00000020.npz"
+    torn.write_bytes((folder / "checkpoints" / "step-00000015.npz").read_bytes()[:40])
+    state = state_of(run)[0]["teacher", "shapes"]
+    assert state == "begun, 20 of 50, will be resumed from the checkpoint of step 15"
+    run.record()
+    assert f"teachers/shapes {state}".split() in [
+        line.split() for line in str(open_run(tmp_path).status()).splitlines()
+    ]

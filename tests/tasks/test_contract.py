@@ -348,6 +348,15 @@ def test_every_label_and_prediction_has_a_picture(subject):
     assert labeled.shape == missing.shape and (labeled != missing).any()
 
 
+def test_a_legend_is_of_what_a_picture_shows(subject):
+    seen, nothing = subject.task.visualization, one(subject.label("missing"), 0)
+    for shown in (one(subject.label("whole"), 0), nothing, one(subject.outputs, 1)):
+        assert set(seen.swatches(shown)) <= set(seen.swatches())
+        bar = seen.color_bar(shown)
+        assert bar is None or (bar.colors.dtype == np.uint8 and len(bar.ticks) == 3)
+    assert seen.color_bar(nothing) is None, "nothing has no scale"
+
+
 def test_a_sketch_has_forms_that_a_page_can_show(subject):
     for record in subject.records:
         sketch = subject.task.records.sketch(record)

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, training
 from must_keras import interruption
@@ -14,6 +16,7 @@ from must_keras.inference.predictor import Predictor
 from must_keras.inference.scoring import Scorer
 from must_keras.runs.artifact import Artifact
 from must_keras.training import loop
+from must_keras.training.hyperparameters import hyperparameters
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Logger, Loggers, read_metrics
 from must_keras.training.loop import fit
@@ -127,7 +130,7 @@ def test_a_third_logger_receives_everything_and_survives_a_resume(tmp_path, monk
     assert {"kind_loss", "parts_loss", "loss", "images_per_second"} <= set(rows[0].values)
     assert "kind_top1" in rows[-1].values and rows[3].values["loss"] < 99.0
     events = sorted(p.parent.name for p in artifact.folder.rglob("*.tfevents.*"))
-    assert set(events) == {"train", "validation", "test"}
+    assert set(events) == {"train", "validation", "test", "tensorboard"}
     artifact.begin()  # Its file is the run's own.
     assert [path.name for path in artifact.folder.iterdir()] == ["begun.json"]
 
@@ -142,6 +145,53 @@ def test_numbers_that_are_not_finite_are_not_logged(tmp_path):
     loggers.scalars(1, "test", {"a": float("nan"), "b": np.float32(0.5), "c": float("inf")})
     loggers.close()
     assert read_metrics(tmp_path) == [(1, "test", {"b": 0.5})] and memory.lines() == ["1 test b"]
+
+
+def events(folder):
+    found = EventAccumulator(str(folder))
+    return found.Reload()
+
+
+def test_a_metric_has_one_tag_in_tensorboard_and_its_name_elsewhere(tmp_path):
+    for name, is_only in (("teacher", True), ("student", False)):
+        loggers = Loggers(tmp_path / name)
+        loggers.metrics(4, "test", "kind", {"top1": 0.5, "top5": float("nan")}, is_only=is_only)
+        loggers.close()
+        assert events(tmp_path / name / "tensorboard" / "test").Tags()["tensors"] == ["kind_top1"]
+    names = [read_metrics(tmp_path / name)[0].values for name in ("teacher", "student")]
+    assert names == [{"top1": 0.5}, {"kind_top1": 0.5}]
+
+
+def test_what_an_artifact_is_made_from_is_a_text_and_hyperparameters(tmp_path):
+    loggers = Loggers(tmp_path)
+    loggers.inputs(
+        "student", {"seed": 3, "training": {"learning_rate": 0.25}, "sets": {"name": "few"}}
+    )
+    loggers.close()
+    found = events(tmp_path / "tensorboard")
+    (text,) = found.Tensors("recipe")
+    assert '"learning_rate": 0.25' in text.tensor_proto.string_val[0].decode()
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = HParamsPluginData.FromString(content).session_start_info
+    assert start.group_name == "student"
+    assert {name: value.number_value for name, value in start.hparams.items()} == {
+        "seed": 3,
+        "training.learning_rate": 0.25,
+    }
+    Loggers(tmp_path).rewind({})
+    assert not list(tmp_path.rglob("*.tfevents.*"))
+
+
+def test_hyperparameters_are_plain_values_without_data_and_digests():
+    inputs = {
+        "version": 2, "network": {"size": 64, "norm": None}, "sources": [{"name": "pool"}],
+        "columns": {"a/b": "x"}, "digest": "0" * 64, "scales": [0.5, 2], "tasks": [{"name": "a"}],
+        "text": "long " * 40, "classes": ["a", "b"], "student": {"union": True, "optimizer": {"type": "SGD"}}, "none": [],
+    }  # fmt: skip
+    assert hyperparameters(inputs) == {
+        "version": 2, "network.size": 64, "scales": "0.5, 2", "student.union": True,
+        "student.optimizer.type": "SGD",
+    }  # fmt: skip
 
 
 def test_without_a_folder_nothing_is_logged(tmp_path, monkeypatch):

@@ -118,6 +118,7 @@ class Head:
             "kind": task.kind,
             "unit": task.unit,
             "legend": task.visualization.legend,
+            "swatches": panels.swatches(task),
             "untaught": [untaught.note("The teacher's", part) for part in self.untaught],
             "classes": self.classes,
             "colors": ["#" + bytes(color).hex() for color in palette(len(self.classes))],

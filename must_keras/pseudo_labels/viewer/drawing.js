@@ -2,6 +2,7 @@
 
 const MASK = 0.35, MAP = 0.7, DARK = 0.6; // opacities
 const MAX_WIDE_NAMES = 12; // boxes
+const MAX_SWATCHES = 8; // of a panel's legend
 
 function picture(uri) {
   return new Promise((loaded, failed) => {
@@ -43,11 +44,11 @@ function drawPixels(context, head, pixels) {
   const { canvas: above, context: ink } = layer({}, pixels.width, pixels.height);
   const colors = head.colors.map(rgb), lowest = head.classes.map((_, k) => lowestByte(head, k));
   const out = ink.createImageData(pixels.width, pixels.height);
-  let kept = 0;
+  const counts = new Array(colors.length).fill(0);
   for (let i = 0; i < out.data.length; i += 4) {
     const k = pixels.bytes[i];
     const keep = k < colors.length && pixels.bytes[i + 1] >= lowest[k];
-    kept += keep;
+    if (keep) counts[k]++;
     out.data.set(keep ? [...colors[k], 255 * MAP] : [0, 0, 0, 255 * DARK], i);
   }
   ink.putImageData(out, 0, 0);
@@ -56,7 +57,9 @@ function drawPixels(context, head, pixels) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.globalCompositeOperation = "source-over";
   context.drawImage(above, 0, 0, canvas.width, canvas.height);
-  return { short: `${percent(kept / (pixels.width * pixels.height))} of the pixels kept` };
+  const order = counts.map((_, k) => k).filter((k) => counts[k]).sort((a, b) => counts[b] - counts[a]);
+  const swatches = order.map((k) => ({ name: className(head, k), color: head.colors[k] }));
+  return { short: `${percent(sum(counts) / (pixels.width * pixels.height))} of the pixels kept`, swatches };
 }
 
 function drawMask(context, region, color, [x, y, w, h]) {
@@ -118,6 +121,21 @@ function drawNames(context, head, regions, dot) {
   }
 }
 
+/** Return names beside their colors; of many, the first. */
+function makeLegend(swatches) {
+  const shown = swatches.slice(0, MAX_SWATCHES), rest = swatches.length - shown.length;
+  const legend = element("span", { class: "legend" }, ...shown.map(({ name, color }) =>
+    element("span", {}, element("i", { class: "swatch", style: `background:${color}` }), name)));
+  if (rest > 0) legend.append(element("span", {}, `and ${rest} more`));
+  return legend;
+}
+
+/** Return the scale of a picture: its colors, and the values at both ends and in the middle. */
+function makeBar({ colors, ticks }) {
+  const strip = element("span", { class: "strip", style: `background:linear-gradient(to right,${colors.join()})` });
+  return element("span", { class: "scale" }, strip, ...ticks.map((tick) => element("span", {}, tick)));
+}
+
 /** Draw a head's labels of an image at the current threshold. */
 function drawPanel(image, place) {
   const head = heads[place], panel = image.panels[place], { canvas } = panel ?? {};
@@ -132,8 +150,10 @@ function drawPanel(image, place) {
     const doubtful = new Set(disputed(image).filter((d) => d.pair.objects === place).map((d) => d.region.place));
     notes.push(drawRegions(context, head, panel.regions, doubtful));
   }
-  if (!notes.length) notes.push({ short: head.legend });
+  if (!notes.length) notes.push({ short: panel.bar ? "" : head.legend, long: panel.bar ? head.legend : "", swatches: head.swatches });
   const label = notes.flatMap(({ short, long }) => [short, long]).filter(Boolean).join(", ");
   canvas.setAttribute("aria-label", `${head.name} of ${image.name}: ${label}`);
-  panel.note.textContent = notes.map(({ short }) => short).join(", ");
+  const swatches = notes.flatMap((note) => note.swatches ?? []);
+  panel.note.replaceChildren(...panel.bar ? [makeBar(panel.bar)] : [], notes.map(({ short }) => short).filter(Boolean).join(", "));
+  if (swatches.length) panel.note.append(makeLegend(swatches));
 }

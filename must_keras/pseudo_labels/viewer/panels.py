@@ -120,8 +120,22 @@ def panel(
     if sketch.pixels is not None:
         found["pixels"] = _pixels(sketch.pixels)
     if len(found) == 1:
-        found["picture"] = jpeg(_visualization(task, record, threshold, image))
+        label = _label(task, record, threshold, image.shape[:2])
+        found["picture"] = jpeg(task.visualization.visualize(image, label))
+        bar = task.visualization.color_bar(label)
+        if bar is not None:
+            found["bar"] = {"colors": [_css(color) for color in bar.colors], "ticks": bar.ticks}
     return found
+
+
+def swatches(task: Task) -> list[dict[str, str]]:
+    """Return [{"name", "color"}] of the colors with a name in a head's pictures."""
+    found = task.visualization.swatches()
+    return [{"name": swatch.name, "color": _css(swatch.color)} for swatch in found]
+
+
+def _css(color: Any) -> str:
+    return "#" + bytes(np.asarray(color, np.uint8)).hex()
 
 
 def _regions(regions: Regions) -> dict[str, Any]:
@@ -149,14 +163,12 @@ def _pixels(pixels: Pixels) -> str:
     return data_uri("png", encode_png(np.ascontiguousarray(both[rows][:, columns])))
 
 
-def _visualization(
-    task: Task, record: dict[str, Any], threshold: Threshold, image: np.ndarray
-) -> np.ndarray:
-    size = image.shape[:2]
+def _label(
+    task: Task, record: dict[str, Any], threshold: Threshold, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Return a record as the label of an image of (height, width) pixels."""
     stored = {
         key: tf.constant(value) for key, value in task.records.to_label(record, threshold).items()
     }
     label = task.labels.warp(stored, letterbox(tf.constant(size), size))
-    return task.visualization.visualize(
-        image, {key: np.asarray(value) for key, value in label.items()}
-    )
+    return {key: np.asarray(value) for key, value in label.items()}

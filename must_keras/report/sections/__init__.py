@@ -4,6 +4,7 @@ from must_keras.report.sections import heads, labels, transfers
 
 # (heading, function that yields the HTML), in their order; a section without any is left out.
 SECTIONS = (
+    ("", heads.learned_little),
     ("", transfers.conclusion),
     ("", transfers.overview),
     ("Transfer runs: the same budget from every start", transfers.protocols),
@@ -13,6 +14,7 @@ SECTIONS = (
     ("Each head", heads.each_head),
     ("Pseudo-label datasets", labels.datasets),
     ("Where the student's labels come from", labels.label_origins),
+    ("Images without a label, and images that repeat", labels.odd_sets),
     ("Data leakage: training images that are also in test splits", labels.left_out_images),
     ("Training curves", heads.training_curves),
     ("Downstream predictions", transfers.downstream_predictions),

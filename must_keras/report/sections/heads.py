@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from must_keras.analysis import curves
+from must_keras.analysis import curves, shortfalls
 from must_keras.config.recipe import AnyTeacher
 from must_keras.inference import visualization
 from must_keras.report import html
@@ -26,6 +26,18 @@ from must_keras.training.diagnostics import COSINE, GRADIENT_SHARE, LOSS_SHARE
 # Thresholds between two points of the curves.
 _STEP = 0.01
 _TRUE, _PSEUDO = "ground truth", "pseudo labels"
+
+
+def learned_little(results: RunResults) -> Iterator[Markup]:
+    """Yield the heads of the student that learned little, each with likely causes.
+
+    Example:
+        list(learned_little(RunResults(run=run, report=report)))
+    """
+    for found in results.report.get("shortfalls") or ():
+        causes = html.bullets(shortfalls.advice(found))
+        template = Markup('<div class="concern">{}{}</div>\n')
+        yield template.format(shortfalls.sentence(found), causes)
 
 
 def scores(results: RunResults) -> Iterator[Markup]:
@@ -279,9 +291,7 @@ def _predictions(teacher: AnyTeacher, results: RunResults) -> Markup:
         shown["student"] = visualization.columns(grids[1], 3)[2]
     row = [visualization.captioned(picture, text) for text, picture in shown.items()]
     caption = f"{teacher.task.name} on validation images: {', '.join(shown)}"
-    if teacher.task.visualization.legend:
-        caption += f"; {teacher.task.visualization.legend}"
-    return html.photo(Image.fromarray(visualization.grid([row])), caption)
+    return html.task_photo(Image.fromarray(visualization.grid([row])), caption, teacher.task)
 
 
 def _charts(teacher: AnyTeacher, result: dict[str, Any], results: RunResults) -> Iterator[Figure]:

@@ -1,6 +1,7 @@
 """The sections of the report on data: pseudo-label datasets, label sources, leakage, samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
@@ -43,7 +44,8 @@ def datasets(results: RunResults) -> Iterator[Markup]:
         rows.append([name, source, *counts, speed, metrics or "no ground truth"])
         what = "image, ground truth, pseudo label" if quality else "image, pseudo label"
         if picture := results.picture(part, teacher.task):
-            shown.append(html.photo(picture, f"{teacher.name} on {source}: {what}"))
+            caption = f"{teacher.name} on {source}: {what}"
+            shown.append(html.task_photo(picture, caption, teacher.task))
     head = ["teacher", "source", "images", "labeled", "size (kB)", "images per second"]
     if rows:
         yield html.table([*head, "quality against ground truth"], rows)
@@ -53,24 +55,63 @@ def datasets(results: RunResults) -> Iterator[Markup]:
 
 
 def label_origins(results: RunResults) -> Iterator[Markup]:
-    """Yield how many of the student's labels are ground truth, pseudo labels, or missing.
+    """Yield how many of the student's labels are ground truth, pseudo labels, missing, or empty.
 
     Example:
         list(label_origins(RunResults(run=run, report=report)))
     """
-    student = results.report["student"]
+    student, counts = results.report["student"], results.report.get("label_counts")
     if not student:
         return
-    kinds = {"true": "ground truth", "pseudo": "pseudo", "missing": "missing"}
+    if counts:
+        yield _label_counts(counts, list(student["tasks"]))
+    origins = {
+        source: [_origins(heads[head]) for head in student["tasks"]]
+        for source, heads in student["origins"].items()
+    }
+    table = html.table(["source", *student["tasks"]], [[k, *texts] for k, texts in origins.items()])
+    sampled = "Labels of 1,000 images, sampled as the student's batches are."
+    content = table + html.paragraph(sampled)
+    yield html.folded("As the student's batches have them", content) if counts else content
+
+
+_ORIGINS = {"true": "ground truth", "pseudo": "pseudo", "missing": "missing"}
+
+
+def _origins(counts: Mapping[str, int]) -> str:
+    """Return the numbers of a head's labels in words, those that are not 0."""
+    found = [f"{counts[kind]:,} {name}" for kind, name in _ORIGINS.items() if counts[kind]]
+    if counts.get("empty"):
+        found.append(f"{counts['empty']:,} of them empty")
+    return ", ".join(found) or "–"
+
+
+def _label_counts(counts: Mapping[str, Any], heads: Sequence[str]) -> Markup:
     rows = []
-    for source, heads in student["origins"].items():
-        counts = [
-            [(heads[head][k], name) for k, name in kinds.items()] for head in student["tasks"]
-        ]
-        texts = [", ".join(f"{n} {name}" for n, name in of_head if n) for of_head in counts]
-        rows.append([source, *(text or "–" for text in texts)])
-    yield html.table(["source", *student["tasks"]], rows)
-    yield html.paragraph("Labels of 1,000 images, sampled as the student's batches are.")
+    for source, found in counts.items():
+        texts = [_origins(found["heads"][head]) for head in heads]
+        rows.append([source, found["images"], found["read"], *texts])
+    return html.table(["source", "images", "images read", *heads], rows) + html.paragraph(
+        "The student's images by the origin of their label, of those that were read for this "
+        "report, evenly spread over each source. Empty: a label that contains nothing, such as an "
+        "image without any object above the threshold."
+    )
+
+
+def odd_sets(results: RunResults) -> Iterator[Markup]:
+    """Yield the images of labeled sets without a label, and the pools that repeat training images.
+
+    Example:
+        list(odd_sets(RunResults(run=run, report=report)))
+    """
+    rows = []
+    for source, found in (results.report.get("odd_sets") or {}).items():
+        copies = ", ".join(f"{number:,} of {name}" for name, number in found["copies"].items())
+        missing = ", ".join(f"{number:,} of {head}" for head, number in found["unlabeled"].items())
+        rows.append([source, found["images"], missing or None, copies or None])
+    if rows:
+        head = ["source", "images", "without a label", "also training images of a teacher"]
+        yield html.table(head, rows)
 
 
 def left_out_images(results: RunResults) -> Iterator[Markup]:
@@ -113,16 +154,16 @@ def samples(results: RunResults) -> Iterator[Markup]:
             max_unreadable=recipe.max_unreadable,
             limit=_SAMPLES,
         ).take(1)
+        number = min(_SAMPLES, len(splits.train), recipe.evaluation_batch)
+        truth = [visualization.take(y["labels"][task.name], i) for i in range(number)]
         row = [
             picture
-            for i in range(min(_SAMPLES, len(splits.train), recipe.evaluation_batch))
+            for i, label in enumerate(truth)
             for picture in visualization.row(
-                task,
-                x["image"][i].numpy(),
-                visualization.take(y["labels"][task.name], i),
-                area=x["area"][i].numpy(),
+                task, x["image"][i].numpy(), label, area=x["area"][i].numpy()
             )
         ]
         grid = Image.fromarray(visualization.grid([row]))
-        shown.append(html.photo(grid, f"{name}: training images and ground truth"))
+        caption = f"{name}: training images and ground truth"
+        shown.append(html.task_photo(grid, caption, task, *truth))
     yield html.figures(shown)

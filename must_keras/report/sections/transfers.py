@@ -110,9 +110,7 @@ def _legend(transfer_seeds: int) -> Markup:
         "the weights that are not copied.{} The normalized gain is (value − random) / "
         "(1 − random), the closed share of the gap between the random start and a perfect "
         "score. It is averaged over the sets that are scored for every start and whose images "
-        "no start was trained on. A confidence interval needs runs of the recipe with other "
-        "seeds: <code>must-keras repeat</code>, or "
-        "<code>must-keras compare</code> on finished runs."
+        "no start was trained on."
     ).format(seeds if transfer_seeds > 1 else "")
 
 
@@ -129,20 +127,26 @@ def downstream_predictions(results: RunResults) -> Iterator[Markup]:
             continue
         picture = results.picture(one.read(results.run), one.transfer.task)
         caption = f"{one.transfer.name} from {one.start.name}: image, ground truth, prediction"
-        shown += [html.photo(picture, caption)] if picture else []
+        shown += [html.task_photo(picture, caption, one.transfer.task)] if picture else []
     yield html.figures(shown)
 
 
 def verdicts(report: Mapping[str, Any]) -> list[str]:
-    """Return one verdict on all transfer runs, or one for each of several protocols."""
+    """Return one verdict on all transfer runs, or one for each of several protocols, and how sure.
+
+    The last sentence, of any number of protocols, states what a confidence interval needs.
+    """
     found = comparison.by_protocol(report["transfers"])
     if len(found) < 2:
-        return [verdict(report["transfers"])]
-    return [f"{name}: {verdict(rows)}" for name, rows in found.items()]
+        texts = [verdict(report["transfers"])]
+    else:
+        texts = [f"{name}: {verdict(rows)}" for name, rows in found.items()]
+    starts = {row["start"] for row in report["transfers"]}
+    return [*texts, comparison.ONE_RUN] if "student" in starts and len(starts) > 1 else texts
 
 
 def verdict(rows: Rows) -> str:
-    """Return how the student compares with the other starts, what is left out, and how sure it is.
+    """Return how the student compares with the other starts, and what is left out.
 
     Args:
         rows: transfer runs of one protocol. A set counts only where neither the student nor the
@@ -175,15 +179,6 @@ def verdict(rows: Rows) -> str:
         found = ["The student cannot be compared with another start on any downstream set."]
     found += _left_out(by_student, "", "the student")
     found += _left_out(by_rival, " of the comparison with the teachers", "a teacher")
-    if better:
-        seeds = max(collections.Counter((row["set"], row["start"]) for row in rows).values())
-        trial = (
-            f"The {seeds} transfer seeds share one student and its teachers, so they are one run"
-        )
-        found.append(
-            f"{trial if seeds > 1 else 'This is one run'}: whether a difference is significant "
-            "needs runs with other seeds."
-        )
     return " ".join(found) or "There is no transfer run from the student to compare."
 
 

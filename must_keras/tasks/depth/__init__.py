@@ -12,6 +12,7 @@ from must_keras.ops.views import View, sample
 from must_keras.tasks import base, pixel_maps
 from must_keras.tasks.depth.metrics import Metrics
 from must_keras.tasks.depth.mixtures import Mixtures
+from must_keras.tasks.depth.visualization import Visualization
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Lost, Sketch
 from must_keras.tasks.thresholds import Threshold
@@ -306,33 +307,6 @@ class Records(pixel_maps.MapRecords):
         return Sketch(surface=np.where(valid, values, np.nan).astype(np.float32))
 
 
-class Visualization(base.Visualization):
-    """A color for each distance.
-
-    Example:
-        image = np.zeros((64, 64, 3), np.uint8)
-        Depth(name="distance").visualization.visualize(
-            image, {"depth": np.ones((64, 64), np.float32)}
-        )
-    """
-
-    legend: ClassVar[str] = "near is yellow, far is blue"
-
-    def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
-        """Return near in yellow and far in blue; black where depth is unknown."""
-        from matplotlib import colormaps
-
-        depth = np.asarray(shown["depth"], np.float64)
-        valid = np.isfinite(depth) & (depth > 0)
-        nearness = np.where(valid, depth, 1.0)
-        nearness = 1.0 / nearness if self.task.kind == "metric" else nearness
-        if valid.any():
-            low, high = np.percentile(nearness[valid], (2, 98))
-            nearness = np.clip((nearness - low) / max(high - low, 1e-9), 0, 1)
-        colors = (255 * colormaps["cividis"](nearness)[..., :3]).astype(np.uint8)
-        return np.where(valid[..., None], colors, 0).astype(np.uint8)
-
-
 class External(base.External):
     """[B, h, w] or [B, h, w, 1]; meters serve a relative head as 1 / meters.
 
@@ -382,6 +356,7 @@ class Depth(pixel_maps.MapTask):
     # 2: a relative head is invariant to a positive scale alone, in the loss and in the metrics.
     version: ClassVar[int] = 2
     kinds: ClassVar[tuple[str, ...]] = ("metric", "relative_inverse")
+    hub_task: ClassVar[str] = "depth-estimation"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
