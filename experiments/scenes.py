@@ -23,7 +23,7 @@ import pathlib
 from typing import Literal
 
 from must_keras.config.domain_gate import DomainGate
-from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.config.recipe import Labeler, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
@@ -85,6 +85,7 @@ def recipe(
     mixup: float = 0.0,
     copy_paste: float = 0.0,
     rounds: int = 1,
+    labelers: tuple[int, ...] = (),
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
     feature_teacher: pathlib.Path | None = None,
@@ -138,6 +139,8 @@ def recipe(
         mixup: share of the student's images that are blended with another image, for the classes.
         copy_paste: share of the student's images that may get objects of another image.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
+        labelers: depths of ResNets (18, 34, 50, ...) that are the students of the first rounds, and
+            label for the next one; needs more rounds, and "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
             teachers begin at random.
@@ -315,6 +318,10 @@ def recipe(
         supervised=student,
         selfsup=(SimCLR(training=unlabeled, start=first), MoCo(training=unlabeled, start=first)),
         rounds=rounds,
+        labelers=tuple(
+            Labeler(network=Network(backbone=ResNet.of_depth(depth), size=size, channels=64))
+            for depth in labelers
+        ),
         transfer_seeds=transfer_seeds,
         neck=neck,
         mode=mode,

@@ -25,11 +25,12 @@ _SPLITS = ("train", "validation", "test")
 
 
 class _Set(NamedTuple):
-    """A labeled set of a teacher or a transfer, and the largest scale of its training images."""
+    """A labeled set of a teacher or a transfer, and how large its training images are at most."""
 
     title: str
     task: Task
     sets: Splits
+    size: int
     scale: float
 
 
@@ -61,8 +62,15 @@ def check_data(run: Run) -> None:
                 _check_pool(pool, run)
             else:
                 _read_images(pool.source)
+        size = recipe.network.size
         items = [
-            _Set(f"teacher {t.name!r}", t.task, t.sets, t.largest_scale())
+            _Set(
+                f"teacher {t.name!r}",
+                t.task,
+                t.sets,
+                (t.network or recipe.network).size,
+                t.largest_scale(),
+            )
             for t in teachers
             if t.sets is not None
         ]
@@ -70,7 +78,7 @@ def check_data(run: Run) -> None:
             if not (run.path / "transfers" / t.name).exists():
                 # Whole images where no weight is trained.
                 scale = t.training.augmentation.largest_scale if recipe.mode == "full" else 1.0
-                items.append(_Set(f"transfer {t.name!r}", t.task, t.sets, scale))
+                items.append(_Set(f"transfer {t.name!r}", t.task, t.sets, size, scale))
         pairs = list(itertools.product(items, _SPLITS))
         contents: dict[str, dict[str, LabelContents]] = {}
         for item, split in track(pairs, "preflight", len(pairs)):
@@ -130,7 +138,7 @@ def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
     source, task, recipe = getattr(item.sets, split), item.task, run.recipe
     scale = item.scale if split == "train" else 1.0
     readable = TolerantSource(source, max_skipped=recipe.max_unreadable)
-    found = count(readable, [task], size=recipe.network.size, scale=scale)[task.name]
+    found = count(readable, [task], size=item.size, scale=scale)[task.name]
     if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {item.title}): nothing to learn for head "
@@ -149,7 +157,8 @@ def _check_pool(pool: Pool, run: Run) -> None:
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
-    counted = count(source, tasks, size=recipe.network.size, scale=scale)
+    size = recipe.first_student.network.size
+    counted = count(source, tasks, size=size, scale=scale)
     for head, found in counted.items():
         if found.is_lost and found.is_certain:
             raise UserError(

@@ -122,6 +122,9 @@ class StudentResult(Result):
 class RoundScores(Result):
     """The scores of one self-training round's student.
 
+    Attributes:
+        parameters: of the student, where students have different networks.
+
     Example:
         run.rounds.result().rounds[0].mean
     """
@@ -130,6 +133,7 @@ class RoundScores(Result):
     validation: Counts
     mean: float | None
     test: dict[str, Metrics]
+    parameters: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

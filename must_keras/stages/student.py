@@ -1,5 +1,6 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from must_keras.training import untaught
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.network import Network
 from must_keras.training.strategy import is_chief
 
 # Examples whose label origins are counted.
@@ -36,7 +38,7 @@ VERSION = 3
 
 def artifact(run: Run) -> Artifact:
     """Declare the student."""
-    recipe, sources = run.recipe, run.recipe.student_sources
+    recipe, sources, first = run.recipe, run.recipe.student_sources, run.recipe.first_student
     labels, gated = list(label.STAGE.artifacts(run)), gate.artifacts(run)
 
     def find_inputs() -> dict[str, Any] | None:
@@ -49,12 +51,12 @@ def artifact(run: Run) -> Artifact:
             {
                 "version": VERSION,
                 "seed": recipe.seed,
-                "network": recipe.network,
+                "network": first.network,
                 "tasks": recipe.tasks,
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
                 | recipe.student.options(),
-                "start": recipe.student.start.depends_on(recipe.network),
+                "start": first.start.depends_on(first.network),
                 "loss_weights": recipe.loss_weights(),
                 "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
                 "columns": {
@@ -97,11 +99,13 @@ class Student(Stage):
         yield artifact(run)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
-        images, recipe = training_set.of_student(run), run.recipe
+        images, recipe, first = training_set.of_student(run), run.recipe, run.recipe.first_student
+        student = dataclasses.replace(recipe.student, start=first.start)
+        named = {"network": first.network, "teachers": recipe.teachers, "title": self.name}
         if is_chief():
             label.print_choices(run, recipe.teachers)
         for one in pending:
-            fit_heads(run, one, images, recipe.student, teachers=recipe.teachers, title="student")
+            fit_heads(run, one, images, student, **named)
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # It may have learned its loss weights. A round within a run has no run.json of its own.
@@ -121,6 +125,7 @@ def fit_heads(
     images: ConcatenatedExamples,
     student: StudentConfig,
     *,
+    network: Network,
     teachers: Sequence[AnyTeacher],
     title: str,
 ) -> None:
@@ -133,10 +138,11 @@ def fit_heads(
         artifact: what is made.
         images: what it learns from.
         student: how it is trained.
+        network: its network.
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
     """
-    recipe, size, training = run.recipe, run.recipe.network.size, student.training
+    recipe, size, training = run.recipe, network.size, student.training
     tasks = [teacher.task for teacher in teachers]
     self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
     sourced, seed = recipe.loss_weights(), run.seed(title)
@@ -153,7 +159,7 @@ def fit_heads(
     feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **options)
     self_labeled = [task.prepared((size, size), feed.inputs()) for task in self_labeled]
     model = build_model(
-        recipe.network,
+        network,
         tasks,
         seed=seed,
         loss_weights=weights,
@@ -162,7 +168,7 @@ def fit_heads(
     )
     model.learned_weights = student.weighting.learner((*tasks, *self_labeled))
     model.drop_heads = student.drop_heads
-    copied = student.start.apply(model, recipe.network)
+    copied = student.start.apply(model, network)
     origin = student.start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)

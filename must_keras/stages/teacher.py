@@ -90,8 +90,9 @@ STAGE = Teachers()
 def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     recipe, task, training = run.recipe, teacher.task, teacher.training
     title, seed = f"teacher {teacher.name}", run.seed("teacher", teacher.name)
-    model = build_model(recipe.network, [task], seed=seed, **training.of_model())
-    parts = teacher.start.apply(model, recipe.network)
+    network = teacher.network or recipe.network
+    model = build_model(network, [task], seed=seed, **training.of_model())
+    parts = teacher.start.apply(model, network)
     if not training.steps and task.name not in parts:
         raise UserError(
             f"{title}: {teacher.start} has no head {task.name!r} of the same kind and values "
@@ -102,7 +103,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     if training.steps:
         untaught.find(model, images, copied=parts, title=title)
         training.compile(model)
-        feed = InputPipeline(images, [task], training, size=recipe.network.size, seed=seed)
+        feed = InputPipeline(images, [task], training, size=network.size, seed=seed)
         loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     else:
         untaught.of_start(model, teacher.start, title=title)
@@ -112,8 +113,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     if not is_chief():
         return
     save_artifact(artifact, trained)
-    size = recipe.network.size
-    scorer = run.scorer(task, teacher.sets, size=size, untaught=left_out)
+    scorer = run.scorer(task, teacher.sets, size=network.size, untaught=left_out)
     metrics = _measure(scorer, Predictor(model), training.steps, loggers, title)
     trivial = scorer.trivial()
     _print_scores(title, metrics, trivial)

@@ -8,8 +8,10 @@ import pytest
 from fakes.few_layers import NETWORK
 from fakes.results import finish
 from must_keras import experiment, stages
+from must_keras.config.recipe import Labeler
 from must_keras.data.sources import ScenesSource
 from must_keras.errors import UserError
+from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.runs import plan
 from must_keras.runs.fingerprint import describe
@@ -103,6 +105,29 @@ def test_rounds_reuse_the_first_student_too(run, tmp_path):
     made = missing(twice, run, tmp_path / "mine")
     assert "student" not in made and not any(name.startswith("teachers/") for name in made)
     assert {"rounds/2/teachers/shapes", "rounds/2/student", "rounds"} <= made
+
+
+def test_inputs_are_those_of_before_where_no_labeler_is_named(run):
+    """A labeler with the recipe's own network and start is the same first student."""
+    plain = student.artifact(run).inputs
+    own = Labeler(network=run.recipe.network, start=run.recipe.student.start)
+    changes = {"labelers": (own,), "rounds": 2, "starts": ("random", "rounds")}
+    same = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **changes))
+    assert student.artifact(same).inputs == plain
+    other = Labeler(network=dataclasses.replace(run.recipe.network, size=96), start=FromScratch())
+    changed = dataclasses.replace(same.recipe, labelers=(other,))
+    found = student.artifact(dataclasses.replace(run, recipe=changed)).inputs
+    assert found["network"].pop("size") == 96 and plain["network"].pop("size") == 64
+    assert found == plain
+
+
+def test_labelers_are_named_by_their_depth():
+    twice = load(labelers="34+18", rounds="3", starts="random+rounds")
+    backbones = [labeler.network.backbone for labeler in twice.labelers]
+    assert backbones == [ResNet.of_depth(34), ResNet.of_depth(18)]
+    assert twice.first_student == twice.labelers[0] and load().first_student.network.size == 64
+    with pytest.raises(UserError, match="published ResNets have 18"):
+        load(labelers="7", rounds="2", starts="random+rounds")
 
 
 def test_a_larger_pool_reuses_the_labels_of_the_smaller_one(run, tmp_path):

@@ -105,6 +105,19 @@ def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
     assert scenes.alignment(seen, "student") == "set"
 
 
+def test_a_teacher_with_a_network_of_its_own_is_no_start(scenes):
+    large = dataclasses.replace(scenes.network, size=96)
+    first = dataclasses.replace(scenes.teachers[0], network=large)
+    assert first.input_size(scenes.network) == 96
+    teachers = (first, *scenes.teachers[1:])
+    recipe = dataclasses.replace(scenes, teachers=teachers, starts=("all",))
+    assert "teacher-shapes" not in recipe.start_names and "student" in recipe.start_names
+    with pytest.raises(UserError, match="starts=teacher-shapes: the teacher has a network of its"):
+        dataclasses.replace(scenes, teachers=teachers)
+    with pytest.raises(UserError, match="network is a str, expected a Network or None"):
+        dataclasses.replace(first, network="resnet")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -173,9 +173,8 @@ def caught(run):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr(student_stage, "fit", fit)
         patch.setattr(student_stage, "_NUM_COUNTED_EXAMPLES", 20)
-        student_stage.fit_heads(
-            run, run.student, images, recipe.student, teachers=recipe.teachers, title="student"
-        )
+        named = {"network": RESIDUAL, "teachers": recipe.teachers, "title": "student"}
+        student_stage.fit_heads(run, run.student, images, recipe.student, **named)
     return caught["model"], caught["feed"]
 
 

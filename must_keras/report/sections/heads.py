@@ -98,11 +98,12 @@ def rounds(results: RunResults) -> Iterator[Markup]:
     if not found:
         return
     heads = [teacher.task.name for teacher, _ in results.teachers()]
-    rows = []
+    rows, sizes = [], ["parameters"] if results.recipe.labelers else []
     for made in found["rounds"]:
         mean = html.Cell(made["mean"], "best" if made["round"] == found["best"] else "")
-        rows.append([made["round"], mean, *(made["validation"].get(name) for name in heads)])
-    yield html.table(["round", "mean on validation", *heads], rows)
+        size = [made.get(name) for name in sizes]
+        rows.append([made["round"], *size, mean, *(made["validation"].get(n) for n in heads)])
+    yield html.table(["round", *sizes, "mean on validation", *heads], rows)
     yield html.paragraph(
         "First metric of each head on the teachers' validation splits. The start “rounds” is "
         f"the student of round {found['best']}: {found['stopped']}."
