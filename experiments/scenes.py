@@ -57,6 +57,7 @@ def recipe(
     pool_images: int = 3000,
     teacher_steps: int = 400,
     student_steps: int = 800,
+    student_epochs: float | None = None,
     transfer_steps: int = 100,
     transfer_seeds: int = 1,
     images: int = 2000,
@@ -102,7 +103,9 @@ def recipe(
         batch: images of a training step.
         pool_images: how many images the teachers label.
         teacher_steps: optimizer steps of a teacher of maps; the others follow.
-        student_steps: optimizer steps of the student.
+        student_steps: optimizer steps of the student and of the baselines.
+        student_epochs: passes of the student over its images, in place of its steps; the baselines
+            keep theirs.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
         images: labeled training images of the largest teacher's set; the others follow.
@@ -289,6 +292,7 @@ def recipe(
         training(student_steps, scale=(0.9, 1.1)),
         mixing=tuple(way(probability=share) for way, share in ways if share),
     )
+    length = {} if student_epochs is None else {"steps": None, "epochs": student_epochs}
     unlabeled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",
@@ -304,7 +308,7 @@ def recipe(
             for name, start, end in _blocks(pool_times)
         ),
         student=Student(
-            training=student,
+            training=dataclasses.replace(student, **length),
             union=union,
             start=first,
             weighting=weightings[weighting],

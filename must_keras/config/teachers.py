@@ -252,7 +252,7 @@ class Teacher(AnyTeacher):
         check_threshold(self)
         check_gate(self)
         self.training.check_heads(where, [self.task])
-        if not self.training.steps and not self.start.has_heads:
+        if self.training.keeps_weights and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 
     def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
@@ -270,7 +270,7 @@ class Teacher(AnyTeacher):
 
     @property
     def resumes(self) -> bool:
-        return self.training.steps > 0
+        return not self.training.keeps_weights
 
     def predictor(
         self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
@@ -289,7 +289,7 @@ class Teacher(AnyTeacher):
         return self.training.augmentation.largest_scale
 
     def replaced_by(self, start: Start, network: Network | None) -> Self:
-        training = dataclasses.replace(self.training, steps=0)
+        training = dataclasses.replace(self.training, steps=0, epochs=None)
         return dataclasses.replace(self, start=start, training=training, network=network)
 
 

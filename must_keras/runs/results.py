@@ -54,6 +54,9 @@ class Reliability(Result):
 class TeacherResult(Result):
     """The result of a teacher; what only a training has is None for others.
 
+    Attributes:
+        steps: of its training, where the recipe gives epochs.
+
     Example:
         run.teacher("shapes").result().metrics["top1"]
     """
@@ -69,6 +72,7 @@ class TeacherResult(Result):
     parameters: int | None
     images_seen: int | None
     model_sha256: str | None
+    steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class StudentResult(Result):
         tasks: {head: its scores}.
         origins: {source: {head: origins of its labels}}.
         untaught: {head: its outputs that no label taught}.
+        steps: of its training, where the recipe gives epochs.
 
     Raises:
         ValueError: a part has no value of a head that another part has.
@@ -108,6 +113,7 @@ class StudentResult(Result):
     tasks: dict[str, Scored]
     origins: dict[str, dict[str, Origins]]
     untaught: dict[str, list[str]]
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         parts = {name: getattr(self, name) for name in ("tasks", "loss_weights")}
@@ -153,6 +159,9 @@ class RoundsResult(StudentResult):
 class SelfSupervisedResult(Result):
     """The result of a self-supervised method.
 
+    Attributes:
+        steps: of its training, where the recipe gives epochs.
+
     Example:
         run.self_supervised("simclr").result().metrics["accuracy"]
     """
@@ -163,6 +172,7 @@ class SelfSupervisedResult(Result):
     images: int
     images_seen: int
     model_sha256: str
+    steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

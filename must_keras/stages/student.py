@@ -142,7 +142,8 @@ def fit_heads(
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
     """
-    recipe, size, training = run.recipe, network.size, student.training
+    recipe, size = run.recipe, network.size
+    training = student.training.for_images(len(images), title=title)
     tasks = [teacher.task for teacher in teachers]
     self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
     sourced, seed = recipe.loss_weights(), run.seed(title)
@@ -206,6 +207,7 @@ def fit_heads(
                 for source, heads in origins.items()
             },
             untaught=left_out,
+            steps=training.steps if student.training.epochs else None,
         )
     )
 

@@ -88,8 +88,10 @@ STAGE = Teachers()
 
 
 def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
-    recipe, task, training = run.recipe, teacher.task, teacher.training
+    recipe, task = run.recipe, teacher.task
     title, seed = f"teacher {teacher.name}", run.seed("teacher", teacher.name)
+    images = run.labeled(teacher.sets.train, task)
+    training = teacher.training.for_images(len(images), title=title)
     network = teacher.network or recipe.network
     model = build_model(network, [task], seed=seed, **training.of_model())
     parts = teacher.start.apply(model, network)
@@ -99,7 +101,6 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
             f"(it has {', '.join(parts)}), and with steps=0 a new one would stay untrained"
         )
     origin = teacher.start.tell(parts)
-    images = run.labeled(teacher.sets.train, task)
     if training.steps:
         untaught.find(model, images, copied=parts, title=title)
         training.compile(model)
@@ -121,6 +122,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(artifact.model_path),
+        "steps": training.steps if teacher.training.epochs else None,
     }
     counts = _counts(teacher, scorer, artifact)
     artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))

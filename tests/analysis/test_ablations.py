@@ -57,6 +57,7 @@ STUDENT = {"student", "export"} | {
         ({"weight_by_score": "true"}, STUDENT),
         ({"hard_classes": "true"}, STUDENT),
         ({"union": "false"}, STUDENT),
+        ({"student_epochs": "2"}, STUDENT),
         ({"strong_views": "true"}, STUDENT),
         ({"ground_truth_share": "0.5"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),
@@ -156,6 +157,14 @@ def test_a_larger_pool_begins_with_the_smaller_one():
 def test_the_students_budget_is_the_same_whatever_the_pool():
     trainings = [load(pool_times=times).student.training for times in ("1", "4", "16")]
     assert trainings[0] == trainings[1] == trainings[2]
+
+
+def test_epochs_are_the_students_alone():
+    recipe = load(student_epochs="2.5")
+    student, default = recipe.student.training, load()
+    assert (student.epochs, student.steps) == (2.5, None)
+    assert dataclasses.replace(student, epochs=None, steps=800) == default.student.training
+    assert recipe.supervised == default.supervised and recipe.selfsup == default.selfsup
 
 
 def test_blocks_of_rendered_images_continue_each_other(tmp_path):
