@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import pathlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import Labeler, Pool, Recipe, Student, Teacher, Transfer
@@ -153,6 +155,7 @@ def recipe(
         drop_heads: probability with which a head of an image takes no part in a step of the
             student; one with a label always does.
     """
+    given = dict(locals())
     weightings = {"formula": ScalingRule(), "equal": Uniform(), "uncertainty": Uncertainty()}
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
     first = FromCheckpoint() if checkpoint and student_start == "checkpoint" else FromScratch()
@@ -160,6 +163,7 @@ def recipe(
     for name in teachers:
         if name not in TEACHERS:
             raise UserError(f"teachers={name}: {nearest(name, TEACHERS)}")
+    _check_used(given)
 
     def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
         return SceneConfig(
@@ -333,6 +337,19 @@ def recipe(
     )
 
 
+def _check_used(given: Mapping[str, Any]) -> None:
+    """Raise UserError where an argument has no effect without another one."""
+    needs = {"feature_weight": "feature_teacher", "student_start": "checkpoint"}
+    missing = {name: need for name, need in needs.items() if given[need] is None}
+    for name, names in _TEACHERS_OF.items():
+        if not set(names) & set(given["teachers"]):
+            missing[name] = f"teachers={' or '.join(names)}"
+    defaults = inspect.signature(recipe).parameters
+    for name, need in missing.items():
+        if given[name] != defaults[name].default:
+            raise UserError.of("", name, given[name], f"it has no effect without {need}; remove it")
+
+
 def _blocks(times: int) -> list[tuple[str, int, int]]:
     """(name, start, end) of a pool's parts: the first part, up to 4 times it, 16 times, ...
 
@@ -346,6 +363,13 @@ def _blocks(times: int) -> list[tuple[str, int, int]]:
     names = ("pool", *(f"pool_block{i}" for i in range(2, len(ends))))
     return list(zip(names, ends[:-1], ends[1:], strict=True))
 
+
+# {argument: the teachers of which one is needed for it}.
+_TEACHERS_OF = {
+    "hard_classes": ("shapes",), "box_threshold": ("objects",), "ignore_boxes_from": ("objects",),
+    "map_threshold": ("surfaces",), "weight_by_score": ("objects", "surfaces"),
+    "depth_weight": ("distance",),
+}  # fmt: skip
 
 # Which of the student's heads each feature of a rendered scene is the ground truth of.
 TRUTH = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}

@@ -126,6 +126,7 @@ class Recipe:
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
                         f"{nearest(start, tuple(self._starts))}"
                     )
+            transfer.check_mode(self.mode)
         for kind, items in {"teacher": self.teachers, "transfer": self.transfers}.items():
             for item in items:
                 check_sets(f"{kind} {item.name!r}", item.sets, item.task)
@@ -138,6 +139,7 @@ class Recipe:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self.student.training.check_heads("the student", self.tasks)
+        self.student.check_dropping(len(self.teachers))
         if self.supervised:
             heads = [teacher.task for teacher in self.labeled_teachers]
             self.supervised.check_heads("the supervised baseline", heads)

@@ -92,6 +92,12 @@ class Student:
                 problem = "expected a whole number of times, at least 1"
                 raise UserError.of(where, f"repeats[{name!r}]", times, problem)
 
+    def check_dropping(self, num_teachers: int) -> None:
+        """Raise UserError where heads are to be dropped, and there is one alone, which is kept."""
+        if self.drop_heads and num_teachers + len(self.self_labeled) < 2:
+            problem = "there is one head, which is always kept; remove it"
+            raise UserError.of("the student", "drop_heads", self.drop_heads, problem)
+
     def times(self, source: Source) -> int:
         """Return how many times each image of a source comes in an epoch."""
         return self.repeats.get(pool_name(source), 1)

@@ -67,6 +67,14 @@ class Transfer:
         if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
             raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
 
+    def check_mode(self, mode: Mode) -> None:
+        """Raise UserError where an option of the training would have no effect in a mode."""
+        for name in ("mixing", "stochastic_depth") if mode == "frozen" else ():
+            value = getattr(self.training, name)
+            if value:
+                problem = "mode='frozen' trains a head alone, on whole images; remove one of them"
+                raise UserError.of(f"transfer {self.name!r}", name, value, problem)
+
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates to choose from."""

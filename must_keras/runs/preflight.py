@@ -47,7 +47,7 @@ def check_data(run: Run) -> None:
     """
     recipe = run.recipe
     recipe.loss_weights()
-    _check_share(run)
+    _check_kinds(run)
     teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():
         for teacher in teachers:
@@ -121,12 +121,21 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
                 )
 
 
-def _check_share(run: Run) -> None:
-    """Raise UserError where a share of ground truth is asked for and all images are of one kind."""
-    recipe, share = run.recipe, run.recipe.student.ground_truth_share
-    if share is not None and not run.student.folder.exists():
-        parts = [LabeledExamples(source, recipe.tasks) for source in recipe.student_sources]
-        by_ground_truth(ConcatenatedExamples(parts).has_ground_truth, share)
+def _check_kinds(run: Run) -> None:
+    """Raise UserError where an option is for one kind of images, and there is none of it.
+
+    A share of ground truth needs images with it and images without, strong views the latter.
+    """
+    recipe, student = run.recipe, run.recipe.student
+    share, strong_views = student.ground_truth_share, student.strong_views
+    if (share is None and strong_views is None) or run.student.folder.exists():
+        return
+    parts = [LabeledExamples(source, recipe.tasks) for source in recipe.student_sources]
+    has_ground_truth = ConcatenatedExamples(parts).has_ground_truth
+    if share is not None:
+        by_ground_truth(has_ground_truth, share)
+    if strong_views is not None:
+        strong_views.unless(has_ground_truth)
 
 
 def _check_split(run: Run, item: _Set, split: str) -> LabelContents:

@@ -218,6 +218,11 @@ def test_a_checkpoint_is_a_start_and_teachers_do_without_it(tmp_path):
         ({"box_threshold": "0.01"}, "0.05"),
         ({"rounds": "0"}, "rounds=0"),
         ({"starts": "rounds"}, "starts=rounds"),
+        ({"feature_weight": "2"}, "feature_weight=2.0: it has no effect without feature_teacher"),
+        ({"student_start": "random"}, "student_start='random': .* without checkpoint"),
+        ({"hard_classes": "true", "teachers": "objects"}, "without teachers=shapes"),
+        ({"weight_by_score": "true", "teachers": "shapes"}, "teachers=objects or surfaces"),
+        ({"drop_heads": "0.5", "teachers": "shapes"}, "drop_heads=0.5: there is one head, which"),
     ],
 )
 def test_impossible_values_are_said(arguments, message):
