@@ -97,6 +97,7 @@ class StudentResult(Result):
         origins: {source: {head: origins of its labels}}.
         untaught: {head: its outputs that no label taught}.
         steps: of its training, where the recipe gives epochs.
+        self_labeled: {self-labeled head: its scores}, where there are such heads with metrics.
 
     Raises:
         ValueError: a part has no value of a head that another part has.
@@ -114,6 +115,7 @@ class StudentResult(Result):
     origins: dict[str, dict[str, Origins]]
     untaught: dict[str, list[str]]
     steps: int | None = None
+    self_labeled: dict[str, Scored] | None = None
 
     def __post_init__(self) -> None:
         parts = {name: getattr(self, name) for name in ("tasks", "loss_weights")}

@@ -10,6 +10,7 @@ from must_keras.data.examples import ConcatenatedExamples, count_origins, labele
 from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
+from must_keras.inference import self_labeled as self_labeled_scoring
 from must_keras.inference.predictor import Predictor
 from must_keras.log import LOG
 from must_keras.pseudo_labels import gates, leakage, training_set
@@ -21,7 +22,9 @@ from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
+from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import MultiTaskModel, build_model
 from must_keras.training.network import Network
@@ -193,6 +196,7 @@ def fit_heads(
         trivial = _trivial(run, teacher, scorer, metrics)
         heads[task.name] = Scored(metrics=metrics, trivial=trivial)
         LOG.info(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
+    own = _score_self_labeled(run, model, teachers, training, loggers, title)
     loggers.close()
     artifact.finish(
         StudentResult(
@@ -208,8 +212,34 @@ def fit_heads(
             },
             untaught=left_out,
             steps=training.steps if student.training.epochs else None,
+            self_labeled=own or None,
         )
     )
+
+
+def _score_self_labeled(
+    run: Run,
+    model: MultiTaskModel,
+    teachers: Sequence[AnyTeacher],
+    training: TrainingConfig,
+    loggers: Loggers,
+    title: str,
+) -> dict[str, Scored]:
+    """Return {self-labeled head with metrics: its scores} on the images of the teachers' sets."""
+    sets, found = [teacher.sets for teacher in teachers if teacher.sets is not None], {}
+    shared = {"batch": run.recipe.evaluation_batch, "max_unreadable": run.recipe.max_unreadable}
+    for name, task in model.self_labeled.items():
+        if task.metrics is None:
+            continue
+        scored = self_labeled_scoring.score(
+            model, task, sets, step=training.steps, loggers=loggers, **shared
+        )
+        LOG.info(
+            f"{title}, {name}: {scoring.headline(scored.metrics)} on test "
+            f"(trivial baseline: {scoring.headline(scored.trivial)})"
+        )
+        found[name] = scored
+    return found
 
 
 def _parameters_of(model: MultiTaskModel, tasks: Sequence[SelfLabeledTask]) -> int:

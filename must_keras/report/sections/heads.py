@@ -49,6 +49,11 @@ def scores(results: RunResults) -> Iterator[Markup]:
             values = [one.get("metrics", {}).get(metric) for one in scored]
             rows.append([name, html.metric_title(metric), trivial, *values, weight])
             name = weight = ""  # Once for each head.
+    for name, one in (found.get("student", {}).get("self_labeled") or {}).items():
+        for metric, value in one["metrics"].items():
+            values = [one["trivial"][metric], None, value, *[None] * (len(models) - 1)]
+            rows.append([name, html.metric_title(metric), *values, None])
+            name = ""
     if not rows:
         return
     head = ["head", "metric", "trivial baseline", "teacher", *models, "loss weight"]
