@@ -103,7 +103,7 @@ def rounds(results: RunResults) -> Iterator[Markup]:
     if not found:
         return
     heads = [teacher.task.name for teacher, _ in results.teachers()]
-    rows, sizes = [], ["parameters"] if results.recipe.labelers else []
+    rows, sizes = [], ["parameters"] if "parameters" in found["rounds"][0] else []
     for made in found["rounds"]:
         mean = html.Cell(made["mean"], "best" if made["round"] == found["best"] else "")
         size = [made.get(name) for name in sizes]
