@@ -47,11 +47,13 @@ class Export(Stage):
 
     def artifacts(self, run: Run) -> Iterator[Artifact]:
         def find_inputs() -> dict[str, Any] | None:
-            result = _origin(run).result()
+            result = _exported(run).result()
             return None if result is None else {"version": VERSION, "student": result}
 
+        of_rounds = run.recipe.labelers
+        needs = (rounds.best_student(run) if of_rounds else student.artifact(run),)
         yield run.export.declare(
-            stage=self.name, find_inputs=find_inputs, needs=(_origin(run),), restarts=True
+            stage=self.name, find_inputs=find_inputs, needs=needs, restarts=True
         )
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
@@ -62,14 +64,14 @@ class Export(Stage):
 STAGE = Export()
 
 
-def _origin(run: Run) -> Artifact:
-    """Return the declared artifact of the student that is exported."""
-    return rounds.best_student(run) if run.recipe.labelers else student.artifact(run)
+def _exported(run: Run) -> Artifact:
+    """Return the artifact of the student that is exported, to read."""
+    return run.rounds if run.recipe.labelers else run.student
 
 
 def _write(run: Run, artifact: Artifact) -> None:
     """Write the files, reload all of them and compare them with the student."""
-    folder, model = artifact.begin(), load_artifact(_origin(run))
+    folder, model = artifact.begin(), load_artifact(_exported(run))
     height, width = model.size
     random = np.random.default_rng(0)
     square = random.integers(0, 256, (2, height, width, 3)).astype("float32")
