@@ -28,6 +28,7 @@ Expected:  nothing that was measured: see there
 The paper's    the three sets, ground-truth labels first, uniform sampling over the union
 Not known      how long; and whether images of the union that are in a downstream test split were
                left out: here they are
+Options        as must_imagenet.py: ours are off
 """
 
 from __future__ import annotations

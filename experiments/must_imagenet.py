@@ -71,6 +71,12 @@ Not known      every number of steps: ImageNet's 90 epochs of ResNet classificat
                tasks/depth. Which MiDaS, and whether it was fine-tuned, on which sources differ: it
                is used as it is. Which classes of COCO: its panoptic 133 are taken. The transfers'
                sets and metrics are remembered and unverified, their steps and rates this project's.
+Options        ours, all off: mixed images, strong views, a share of ground truth, repeated images,
+               features of a frozen network, dropped heads (docs/training.md), ignored boxes, scores
+               as weights, domain gates, labels of some sources alone, thresholds by precision
+               (docs/labeling.md), fitted anchors, self-training rounds and labelers, epochs
+               (docs/ablations.md). Learned loss weights are the paper's on JFT, as far as
+               remembered, and off. Ours and on: test images of the downstream sets are left out
 Otherwise      Objects365 is its second release (1.74 million images, the one that can be
                downloaded), classes are learned at 640 px too, and CIFAR-100's 32 pixels are made
                640: a network has one size here.

@@ -27,6 +27,7 @@ A proxy        the student's batch, rate and weight decay: those of segmentation
                trained backbone
 Not known      the paper's images, steps and rates of this experiment: images and steps are taken
                from must_imagenet.py. Teachers begin from scratch, which the paper says of its own.
+Options        as must_imagenet.py: ours are off
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ is this recipe's own: the paper's value is not known.
 Command:   python -m must_keras.main
 Arguments: python -m must_keras.main --experiment=scenes:seed=1,student_steps=800
 Baselines: --experiment=scenes:starts=random+student+supervised+simclr+moco
-Ablations: docs/ablations.md
+Ablations: docs/ablations.md, which names the options that are the paper's
 Hardware:  two CPU cores, 2 GB of memory, no GPU
 Time:      about 12 minutes
 Expected:  the student above the random start on at least five of the six downstream sets
@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import pathlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from must_keras.config.domain_gate import DomainGate
 from must_keras.config.episodes import Episodes
-from must_keras.config.recipe import Pool, Recipe, Student, Teacher, Transfer
+from must_keras.config.recipe import Labeler, Pool, Recipe, Student, Teacher, Transfer
 from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
@@ -60,6 +62,7 @@ def recipe(
     pool_images: int = 3000,
     teacher_steps: int = 400,
     student_steps: int = 800,
+    student_epochs: float | None = None,
     transfer_steps: int = 100,
     transfer_seeds: int = 1,
     images: int = 2000,
@@ -88,6 +91,7 @@ def recipe(
     mixup: float = 0.0,
     copy_paste: float = 0.0,
     rounds: int = 1,
+    labelers: tuple[int, ...] = (),
     checkpoint: pathlib.Path | None = None,
     student_start: Literal["checkpoint", "random"] = "checkpoint",
     feature_teacher: pathlib.Path | None = None,
@@ -104,7 +108,9 @@ def recipe(
         batch: images of a training step.
         pool_images: how many images the teachers label.
         teacher_steps: optimizer steps of a teacher of maps; the others follow.
-        student_steps: optimizer steps of the student.
+        student_steps: optimizer steps of the student and of the baselines.
+        student_epochs: passes of the student over its images, in place of its steps; the baselines
+            keep theirs.
         transfer_steps: optimizer steps of each transfer.
         transfer_seeds: how often each transfer is repeated.
         images: labeled training images of the largest teacher's set; the others follow.
@@ -142,6 +148,8 @@ def recipe(
         mixup: share of the student's images that are blended with another image, for the classes.
         copy_paste: share of the student's images that may get objects of another image.
         rounds: how many students at most, each labeling for the next; "rounds" among the starts.
+        labelers: depths of ResNets (18, 34, 50, ...) that are the students of the first rounds, and
+            label for the next one; needs more rounds, and "rounds" among the starts.
         checkpoint: a .keras file of a backbone, which all networks then have; it is a start, too.
         student_start: where the student and its baselines begin, where there is a checkpoint;
             teachers begin at random.
@@ -151,6 +159,7 @@ def recipe(
         drop_heads: probability with which a head of an image takes no part in a step of the
             student; one with a label always does.
     """
+    given = dict(locals())
     weightings = {
         "formula": ScalingRule(),
         "equal": Uniform(),
@@ -164,6 +173,7 @@ def recipe(
     for name in teachers:
         if name not in TEACHERS:
             raise UserError(f"teachers={name}: {nearest(name, TEACHERS)}")
+    _check_used(given)
 
     def config(family: str, train: int, validation: int, test: int) -> SceneConfig:
         return SceneConfig(
@@ -298,6 +308,7 @@ def recipe(
         training(student_steps, scale=(0.9, 1.1)),
         mixing=tuple(way(probability=share) for way, share in ways if share),
     )
+    length = {} if student_epochs is None else {"steps": None, "epochs": student_epochs}
     unlabeled = training(student_steps, 1e-3)
     return Recipe(
         name="scenes",
@@ -313,7 +324,7 @@ def recipe(
             for name, start, end in _blocks(pool_times)
         ),
         student=Student(
-            training=student,
+            training=dataclasses.replace(student, **length),
             union=union,
             start=first,
             weighting=weightings[weighting],
@@ -327,12 +338,29 @@ def recipe(
         supervised=student,
         selfsup=(SimCLR(training=unlabeled, start=first), MoCo(training=unlabeled, start=first)),
         rounds=rounds,
+        labelers=tuple(
+            Labeler(network=Network(backbone=ResNet.of_depth(depth), size=size, channels=64))
+            for depth in labelers
+        ),
         transfer_seeds=transfer_seeds,
         neck=neck,
         mode=mode,
         shots=shots,
         episodes=Episodes(ways=4),  # The downstream set has four classes.
     )
+
+
+def _check_used(given: Mapping[str, Any]) -> None:
+    """Raise UserError where an argument has no effect without another one."""
+    needs = {"feature_weight": "feature_teacher", "student_start": "checkpoint"}
+    missing = {name: need for name, need in needs.items() if given[need] is None}
+    for name, names in _TEACHERS_OF.items():
+        if not set(names) & set(given["teachers"]):
+            missing[name] = f"teachers={' or '.join(names)}"
+    defaults = inspect.signature(recipe).parameters
+    for name, need in missing.items():
+        if given[name] != defaults[name].default:
+            raise UserError.of("", name, given[name], f"it has no effect without {need}; remove it")
 
 
 def _blocks(times: int) -> list[tuple[str, int, int]]:
@@ -348,6 +376,13 @@ def _blocks(times: int) -> list[tuple[str, int, int]]:
     names = ("pool", *(f"pool_block{i}" for i in range(2, len(ends))))
     return list(zip(names, ends[:-1], ends[1:], strict=True))
 
+
+# {argument: the teachers of which one is needed for it}.
+_TEACHERS_OF = {
+    "hard_classes": ("shapes",), "box_threshold": ("objects",), "ignore_boxes_from": ("objects",),
+    "map_threshold": ("surfaces",), "weight_by_score": ("objects", "surfaces"),
+    "depth_weight": ("distance",),
+}  # fmt: skip
 
 # Which of the student's heads each feature of a rendered scene is the ground truth of.
 TRUTH = {"class": "shapes", "objects": "objects", "semantic": "surfaces", "depth": "distance"}

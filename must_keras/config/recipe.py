@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from must_keras import naming
 from must_keras.config.episodes import Episodes
 from must_keras.config.imported_labels import ImportedLabels
-from must_keras.config.student import Student
+from must_keras.config.student import Labeler, Student
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.label_checks import check_sets
@@ -23,8 +23,8 @@ from must_keras.training.network import BACKBONE, Network
 
 # With the kinds of teachers, which have a file of their own.
 __all__ = (
-    "Aligned", "AnyTeacher", "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student",
-    "Teacher", "Transfer", "distinct",
+    "Aligned", "AnyTeacher", "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe",
+    "Student", "Teacher", "Transfer", "distinct",
 )  # fmt: skip
 
 # Names of starts that no self-supervised method can have.
@@ -62,7 +62,8 @@ class Recipe:
     Attributes:
         name: of the run, in its report.
         seed: of initial weights, order, views and sampling.
-        network: backbone and pyramid of teachers, student and transfers.
+        network: backbone and pyramid of the student and the transfers, and of teachers without
+            one of their own.
         teachers: one for every head of the student.
         pools: what the teachers label.
         student: the student and its training.
@@ -71,6 +72,8 @@ class Recipe:
             "rounds", "supervised", a self-supervised method's name: what transfers start from.
         rounds: largest number of students, each of which replaces the trained teachers for the
             next; see stages.rounds. 1: the student alone.
+        labelers: the students of the first rounds, which have networks of their own; `student`
+            comes after them. Its later rounds alone end where one is not better.
         supervised: training config of the fully supervised baseline, or None to skip it.
         selfsup: methods that pretrain the backbone on the student's images without labels. Of
             these, of `rounds` and of `supervised`, what is not among `starts` is not trained.
@@ -103,6 +106,7 @@ class Recipe:
     transfers: tuple[Transfer, ...] = ()
     starts: tuple[str, ...] = ("random", "student")
     rounds: int = 1
+    labelers: tuple[Labeler, ...] = ()
     supervised: TrainingConfig | None = None
     selfsup: tuple[SelfSupervised, ...] = ()
     transfer_seeds: int = 1
@@ -119,7 +123,7 @@ class Recipe:
         expect(where, self, network=Network, student=Student, starts=tuple | list)
         expect(where, self, supervised=TrainingConfig | None, episodes=Episodes)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
-        expect_each(where, self, **kinds, selfsup=SelfSupervised)
+        expect_each(where, self, **kinds, selfsup=SelfSupervised, labelers=Labeler)
         self._check_names(where)
         for transfer in self.transfers:
             for start in transfer.aligned:
@@ -128,6 +132,7 @@ class Recipe:
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
                         f"{nearest(start, tuple(self._starts))}"
                     )
+            transfer.check_mode(self.mode)
         for kind, items in {"teacher": self.teachers, "transfer": self.transfers}.items():
             for item in items:
                 check_sets(f"{kind} {item.name!r}", item.sets, item.task)
@@ -144,6 +149,7 @@ class Recipe:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self.student.training.check_heads("the student", self.tasks)
+        self.student.check_dropping(len(self.teachers))
         if self.supervised:
             heads = [teacher.task for teacher in self.labeled_teachers]
             self.supervised.check_heads("the supervised baseline", heads)
@@ -163,7 +169,20 @@ class Recipe:
         allowed = (*self._starts, "all")
         for start in self.starts:
             if start not in allowed:
-                raise UserError(f"starts={start}: {nearest(start, allowed)}")
+                why = self._other_networks.get(start) or nearest(start, allowed)
+                raise UserError(f"starts={start}: {why}")
+        if self.labelers:
+            self._check_labelers(where)
+
+    def _check_labelers(self, where: str) -> None:
+        """Raise UserError where the last labeler labels for no student."""
+        count = len(self.labelers)
+        if self.rounds <= count:
+            problem = f"at least {count + 1} are needed: `labelers` are the students of {count}"
+            raise UserError.of(where, "rounds", self.rounds, problem)
+        if "rounds" not in self.start_names:
+            problem = "with labelers the student is that of the rounds: add 'rounds'"
+            raise UserError.of(where, "starts", self.starts, problem)
 
     def _check_names(self, where: str) -> None:
         """Raise UserError where a name cannot be stored, or two are one on some file systems."""
@@ -224,7 +243,25 @@ class Recipe:
         networks |= {"supervised": self.labeled_teachers} if self.supervised else {}
         found += [TransferStart(name, (name,), name, of) for name, of in networks.items()]
         found += [TransferStart(m.name, ("selfsup", m.name), "selfsup") for m in self.selfsup]
-        return {start.name: start for start in found}
+        return {start.name: start for start in found if start.name not in self._other_networks}
+
+    @functools.cached_property
+    def _other_networks(self) -> dict[str, str]:
+        """{start: why transfers, which have the recipe's network, cannot start from it}."""
+        names = [f"teacher-{t.name}" for t in self.trained_teachers if t.network is not None]
+        found = dict.fromkeys(names, "the teacher has a network of its own, transfers the recipe's")
+        if self.labelers:
+            found["student"] = (
+                "the first student has the network of labelers[0], transfers the recipe's; "
+                "'rounds' has it too"
+            )
+        return found
+
+    @property
+    def first_student(self) -> Labeler:
+        """Network and initialization of the student that learns from the teachers' labels."""
+        own = Labeler(network=self.network, start=self.student.start)
+        return self.labelers[0] if self.labelers else own
 
     @property
     def trained_teachers(self) -> tuple[Teacher, ...]:

@@ -13,6 +13,33 @@ from must_keras.errors import UserError, expect, expect_each
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.loss_weights import ScalingRule, Weighting
+from must_keras.training.network import Network
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labeler:
+    """A student with a network of its own, which labels for the next student.
+
+    Attributes:
+        network: backbone, size and pyramid.
+        start: initialization of its weights.
+
+    Raises:
+        UserError: a value is of another type.
+
+    Example:
+        large = Network(backbone=ResNet.of_depth(101), size=512)
+        Recipe(..., labelers=(Labeler(network=large),), rounds=2, starts=("random", "rounds"))
+
+    Reference: a large student of all teachers that labels for small ones is an idea of EUPE (arXiv
+    2603.22387); students that grow from round to round are Noisy Student's (arXiv 1911.04252).
+    """
+
+    network: Network
+    start: Start = dataclasses.field(default_factory=FromScratch)
+
+    def __post_init__(self) -> None:
+        expect("a labeler", self, network=Network, start=Start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +91,12 @@ class Student:
             if not isinstance(times, int) or times < 1:
                 problem = "expected a whole number of times, at least 1"
                 raise UserError.of(where, f"repeats[{name!r}]", times, problem)
+
+    def check_dropping(self, num_teachers: int) -> None:
+        """Raise UserError where heads are to be dropped, and there is one alone, which is kept."""
+        if self.drop_heads and num_teachers + len(self.self_labeled) < 2:
+            problem = "there is one head, which is always kept; remove it"
+            raise UserError.of("the student", "drop_heads", self.drop_heads, problem)
 
     def times(self, source: Source) -> int:
         """Return how many times each image of a source comes in an epoch."""

@@ -46,6 +46,7 @@ class AnyTeacher(abc.ABC):
         gate: where its labels are missing, far from its own training images, which only a teacher
             that is trained here has; None: nowhere.
         loss_weight: of the student's head; None: the student's rule gives it.
+        network: its own; None: the recipe's, or no network that a run builds.
         is_trained_here: whether a run trains it.
         predicts: whether it is a model that predicts from images; False: its labels exist.
         has_scores: whether its labels have scores, as a model's do.
@@ -65,6 +66,7 @@ class AnyTeacher(abc.ABC):
     labels_of: tuple[str, ...] | None = None
     gate: DomainGate | None = None
     loss_weight: float | None
+    network: Network | None = None
     is_trained_here: ClassVar[bool] = False
     predicts: ClassVar[bool] = True
     has_scores: ClassVar[bool] = True
@@ -178,8 +180,13 @@ class AnyTeacher(abc.ABC):
         """Return the largest scale of an image in its training."""
         return 1.0
 
-    def replaced_by(self, start: Start) -> Self:
-        """Return the teacher of the next round: a student's head in place of a trained one."""
+    def replaced_by(self, start: Start, network: Network | None) -> Self:
+        """Return the teacher of the next round: a student's head in place of a trained one.
+
+        Args:
+            start: the student's weights.
+            network: of the student; None: the recipe's.
+        """
         return self
 
 
@@ -206,6 +213,7 @@ class Teacher(AnyTeacher):
         gate: see AnyTeacher.
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
+        network: its own; None: the recipe's. A transfer cannot start from another one.
 
     Raises:
         UserError: a value is of another type, or training.steps=0 without weights to keep.
@@ -232,6 +240,7 @@ class Teacher(AnyTeacher):
     gate: DomainGate | None = None
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
+    network: Network | None = None
     is_trained_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -239,21 +248,21 @@ class Teacher(AnyTeacher):
         where = f"teacher {self.name!r}"
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig, start=Start)
         expect(where, self, name=str, loss_weight=Real | None, ignore_from=Real | None)
-        expect(where, self, weight_by_score=bool)
+        expect(where, self, weight_by_score=bool, network=Network | None)
         check_threshold(self)
         check_gate(self)
         self.training.check_heads(where, [self.task])
-        if not self.training.steps and not self.start.has_heads:
+        if self.training.keeps_weights and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 
     def depends_on(self, network: Network, seed: int) -> dict[str, Any]:
         return {
             "seed": seed,
-            "network": network,
+            "network": self.network or network,
             "task": self.task.before_reading(),
             "sets": self.sets,
             "training": self.training,
-            "start": self.start.depends_on(network),
+            "start": self.start.depends_on(self.network or network),
         }
 
     def sha256(self, model_path: pathlib.Path) -> str | None:
@@ -261,13 +270,16 @@ class Teacher(AnyTeacher):
 
     @property
     def resumes(self) -> bool:
-        return self.training.steps > 0
+        return not self.training.keeps_weights
 
     def predictor(
         self, model_path: pathlib.Path, map_size: tuple[int, int] | None = None
     ) -> AnyPredictor:
         remedy = f"delete {model_path.parent} to have it made again"
         return Predictor(load_model(model_path, remedy=remedy), map_size)
+
+    def input_size(self, network: Network) -> int:
+        return (self.network or network).size
 
     def labels_source(self, source: Source, *, is_pool: bool) -> bool:
         """Return True for all but its own training set, which has ground truth."""
@@ -276,9 +288,9 @@ class Teacher(AnyTeacher):
     def largest_scale(self) -> float:
         return self.training.augmentation.largest_scale
 
-    def replaced_by(self, start: Start) -> Self:
-        training = dataclasses.replace(self.training, steps=0)
-        return dataclasses.replace(self, start=start, training=training)
+    def replaced_by(self, start: Start, network: Network | None) -> Self:
+        training = dataclasses.replace(self.training, steps=0, epochs=None)
+        return dataclasses.replace(self, start=start, training=training, network=network)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

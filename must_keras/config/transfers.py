@@ -84,6 +84,14 @@ class Transfer:
             problem = "mode=episodes has no learning rate to choose; leave them out"
             raise UserError.of(where, "learning_rates", self.learning_rates, problem)
 
+    def check_mode(self, mode: Mode) -> None:
+        """Raise UserError where an option of the training would have no effect in a mode."""
+        for name in ("mixing", "stochastic_depth") if mode == "frozen" else ():
+            value = getattr(self.training, name)
+            if value:
+                problem = "mode='frozen' trains a head alone, on whole images; remove one of them"
+                raise UserError.of(f"transfer {self.name!r}", name, value, problem)
+
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates to choose from."""

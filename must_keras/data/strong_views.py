@@ -111,7 +111,13 @@ class StrongViews:
 
         Args:
             is_exempt: [N] bool, whether each example stays as it is.
+
+        Raises:
+            UserError: all of them do.
         """
+        if np.all(is_exempt):
+            problem = "every image of the student has ground truth, and stays as it is; remove them"
+            raise UserError(f"the student: strong_views: {problem}", key="strong_views", value=self)
         with tf.device("CPU"):
             exempt = tf.constant(is_exempt)
 

@@ -53,19 +53,20 @@ def vectors_of(
 
     Args:
         images: the images, without labels; the vectors of an unreadable one are NaN.
-        models: of one input size.
+        models: each with the size of its input.
         batch: images of a batch: all batches are of one shape, and the last one is filled.
         title: beside the progress bar.
     """
-    (side,) = {features.size[0] for features in models.values()}
+    sides = list(dict.fromkeys(features.size[0] for features in models.values()))
     dataset = images_in_sizes(
-        LabeledExamples(images, []), sizes=[side], batch=batch, ranges=[range(len(images))]
+        LabeledExamples(images, []), sizes=sides, batch=batch, ranges=[range(len(images))]
     )
-    for (x,), places in track(dataset, title, len(dataset)):
+    for inputs, places in track(dataset, title, len(dataset)):
         indices = places.numpy()
         indices = indices[indices >= 0]
         is_unreadable = [int(index) in images.unreadable for index in indices]
-        found = {name: features(x)[: len(indices)] for name, features in models.items()}
+        x = dict(zip(sides, inputs, strict=True))
+        found = {name: one(x[one.size[0]])[: len(indices)] for name, one in models.items()}
         for vectors in found.values():
             vectors[is_unreadable] = np.nan
         yield found

@@ -34,6 +34,7 @@ class Predictor:
 
     Attributes:
         heads: the names of the model's tasks.
+        outputs: returns {head: predictions} of one batch's inputs.
 
     Example:
         for predicted in Predictor(model)(evaluation_batches(examples, tasks, ...)):
@@ -42,21 +43,37 @@ class Predictor:
 
     def __init__(self, model: MultiTaskModel, map_size: tuple[int, int] | None = None):
         self.heads = tuple(model.tasks)
-        self._strategy = model.distribute_strategy or tf.distribute.get_strategy()
-        strategy = self._strategy
-
-        @tf.function(autograph=False)
-        def step(x):
-            return strategy.run(lambda inputs: model.decode(inputs, map_size), (x,))
-
-        self._step = step
+        self.outputs = OnReplicas(model, lambda x: model.decode(x, map_size))
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Predicted]:
         """Yield the predictions for batches of `data.pipeline.evaluation_batches`, in order."""
         return predictions(batches, self.outputs)
 
-    def outputs(self, x: dict[str, tf.Tensor]) -> Outputs:
-        """Return {head: predictions} of one batch; all batches have one shape."""
+
+class OnReplicas:
+    """A function of a batch's inputs that runs on the replicas of a model; traced once.
+
+    Args:
+        model: of whose strategy the replicas are.
+        function: returns {name: {key: [B, ...]}} of inputs.
+
+    Example:
+        outputs = OnReplicas(model, lambda x: {"raw": model(x, training=False)})
+        outputs({"image": images, "area": areas})
+    """
+
+    def __init__(self, model: MultiTaskModel, function: Callable[[dict[str, tf.Tensor]], Outputs]):
+        self._strategy = model.distribute_strategy or tf.distribute.get_strategy()
+        strategy = self._strategy
+
+        @tf.function(autograph=False)
+        def step(x):
+            return strategy.run(function, (x,))
+
+        self._step = step
+
+    def __call__(self, x: dict[str, tf.Tensor]) -> Outputs:
+        """Return what the function returns for one batch; all batches have one shape."""
         with self._strategy.scope():
             replicas = local_replicas()
         if replicas == 1:

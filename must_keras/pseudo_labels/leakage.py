@@ -145,7 +145,7 @@ def of_teachers(run: Run) -> list[str]:
         for teacher in recipe.trained_teachers:
             start, source = f"teacher-{teacher.name}", teacher.sets.train.name
             count = found[source].by_set.get(transfer.name) if source in found else None
-            is_start = start in recipe.start_names and teacher.training.steps > 0
+            is_start = start in recipe.start_names and not teacher.training.keeps_weights
             if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
                 sentences.append(
                     f"teacher {teacher.name!r} was trained on {count} images that are also in the "

@@ -118,6 +118,8 @@ class Executor:
                     self._make_stage(stage, run, name)
                     if chief:
                         run.add_seconds(stage.name, time.monotonic() - start)
+                        if any(training.epochs for training in run.recipe.trainings):
+                            run.record()
 
     def _open(self, *, others: bool) -> Run:
         return Run(

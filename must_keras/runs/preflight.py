@@ -27,11 +27,12 @@ _SPLITS = ("train", "validation", "test")
 
 
 class _Set(NamedTuple):
-    """A labeled set of a teacher or a transfer, and the largest scale of its training images."""
+    """A labeled set of a teacher or a transfer, and how large its training images are at most."""
 
     title: str
     task: Task
     sets: Splits
+    size: int
     scale: float
 
 
@@ -48,7 +49,7 @@ def check_data(run: Run) -> None:
     """
     recipe = run.recipe
     recipe.loss_weights()
-    _check_share(run)
+    _check_kinds(run)
     teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():
         for teacher in teachers:
@@ -63,8 +64,15 @@ def check_data(run: Run) -> None:
                 _check_pool(pool, run)
             else:
                 _read_images(pool.source)
+        size = recipe.network.size
         items = [
-            _Set(f"teacher {t.name!r}", t.task, t.sets, t.largest_scale())
+            _Set(
+                f"teacher {t.name!r}",
+                t.task,
+                t.sets,
+                (t.network or recipe.network).size,
+                t.largest_scale(),
+            )
             for t in teachers
             if t.sets is not None
         ]
@@ -72,7 +80,7 @@ def check_data(run: Run) -> None:
             if not (run.path / "transfers" / t.name).exists():
                 # Whole images where no weight is trained.
                 scale = t.training.augmentation.largest_scale if recipe.mode == "full" else 1.0
-                items.append(_Set(f"transfer {t.name!r}", t.task, t.sets, scale))
+                items.append(_Set(f"transfer {t.name!r}", t.task, t.sets, size, scale))
         pairs = list(itertools.product(items, _SPLITS))
         contents: dict[str, dict[str, LabelContents]] = {}
         for item, split in track(pairs, "preflight", len(pairs)):
@@ -116,12 +124,21 @@ def check_folders(run: Run, stages: Sequence[Stage]) -> None:
                 )
 
 
-def _check_share(run: Run) -> None:
-    """Raise UserError where a share of ground truth is asked for and all images are of one kind."""
-    recipe, share = run.recipe, run.recipe.student.ground_truth_share
-    if share is not None and not run.student.folder.exists():
-        parts = [LabeledExamples(source, recipe.tasks) for source in recipe.student_sources]
-        by_ground_truth(ConcatenatedExamples(parts).has_ground_truth, share)
+def _check_kinds(run: Run) -> None:
+    """Raise UserError where an option is for one kind of images, and there is none of it.
+
+    A share of ground truth needs images with it and images without, strong views the latter.
+    """
+    recipe, student = run.recipe, run.recipe.student
+    share, strong_views = student.ground_truth_share, student.strong_views
+    if (share is None and strong_views is None) or run.student.folder.exists():
+        return
+    parts = [LabeledExamples(source, recipe.tasks) for source in recipe.student_sources]
+    has_ground_truth = ConcatenatedExamples(parts).has_ground_truth
+    if share is not None:
+        by_ground_truth(has_ground_truth, share)
+    if strong_views is not None:
+        strong_views.unless(has_ground_truth)
 
 
 def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
@@ -133,7 +150,7 @@ def _check_split(run: Run, item: _Set, split: str) -> LabelContents:
     source, task, recipe = getattr(item.sets, split), item.task, run.recipe
     scale = item.scale if split == "train" else 1.0
     readable = TolerantSource(source, max_skipped=recipe.max_unreadable)
-    found = count(readable, [task], size=recipe.network.size, scale=scale)[task.name]
+    found = count(readable, [task], size=item.size, scale=scale)[task.name]
     if found.is_empty and found.is_certain:
         raise UserError(
             f"source {source.name!r} ({split} of {item.title}): nothing to learn for head "
@@ -152,7 +169,8 @@ def _check_pool(pool: Pool, run: Run) -> None:
     tasks = [task for task in recipe.tasks if task.name in pool.source.label_spaces]
     source = TolerantSource(pool.source)
     scale = recipe.student.training.augmentation.largest_scale
-    counted = count(source, tasks, size=recipe.network.size, scale=scale)
+    size = recipe.first_student.network.size
+    counted = count(source, tasks, size=size, scale=scale)
     for head, found in counted.items():
         if found.is_lost and found.is_certain:
             raise UserError(

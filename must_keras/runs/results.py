@@ -54,6 +54,9 @@ class Reliability(Result):
 class TeacherResult(Result):
     """The result of a teacher; what only a training has is None for others.
 
+    Attributes:
+        steps: of its training, where the recipe gives epochs.
+
     Example:
         run.teacher("shapes").result().metrics["top1"]
     """
@@ -69,6 +72,7 @@ class TeacherResult(Result):
     parameters: int | None
     images_seen: int | None
     model_sha256: str | None
+    steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,8 @@ class StudentResult(Result):
         tasks: {head: its scores}.
         origins: {source: {head: origins of its labels}}.
         untaught: {head: its outputs that no label taught}.
+        steps: of its training, where the recipe gives epochs.
+        self_labeled: {self-labeled head: its scores}, where there are such heads with metrics.
 
     Raises:
         ValueError: a part has no value of a head that another part has.
@@ -108,6 +114,8 @@ class StudentResult(Result):
     tasks: dict[str, Scored]
     origins: dict[str, dict[str, Origins]]
     untaught: dict[str, list[str]]
+    steps: int | None = None
+    self_labeled: dict[str, Scored] | None = None
 
     def __post_init__(self) -> None:
         parts = {name: getattr(self, name) for name in ("tasks", "loss_weights")}
@@ -122,6 +130,9 @@ class StudentResult(Result):
 class RoundScores(Result):
     """The scores of one self-training round's student.
 
+    Attributes:
+        parameters: of the student, where students have different networks.
+
     Example:
         run.rounds.result().rounds[0].mean
     """
@@ -130,6 +141,7 @@ class RoundScores(Result):
     validation: Counts
     mean: float | None
     test: dict[str, Metrics]
+    parameters: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,6 +161,9 @@ class RoundsResult(StudentResult):
 class SelfSupervisedResult(Result):
     """The result of a self-supervised method.
 
+    Attributes:
+        steps: of its training, where the recipe gives epochs.
+
     Example:
         run.self_supervised("simclr").result().metrics["accuracy"]
     """
@@ -159,6 +174,7 @@ class SelfSupervisedResult(Result):
     images: int
     images_seen: int
     model_sha256: str
+    steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A run: a recipe and a directory, and the answers to every question about the two."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Collection
 from typing import Any, Self
@@ -244,7 +245,10 @@ class Run:
     # ---- run.json -------------------------------------------------------------------------------
 
     def record(self) -> None:
-        """Write run.json: the recipe as resolved, versions, and the loss weights' sources."""
+        """Write run.json: the recipe as resolved, versions, and the loss weights' sources.
+
+        Of complete trainings whose length the recipe gives in epochs it has the steps.
+        """
         weights = {k: dataclasses.asdict(w) for k, w in self.recipe.loss_weights().items()}
         student = self.student.result()
         for head, value in student.loss_weights.items() if student else ():
@@ -259,7 +263,23 @@ class Run:
             "versions": versions(),
             "git_commit": git_commit(),
         }
-        write_json(self.path / RUN, value)
+        steps = self._steps()
+        write_json(self.path / RUN, value | ({"steps": steps} if steps else {}))
+
+    def _steps(self) -> dict[str, int]:
+        """Return {folder of a complete artifact whose training is given in epochs: its steps}."""
+        recipe = self.recipe
+        found = [(self.teacher(t.name), t.training) for t in recipe.trained_teachers]
+        found += [(self.student, recipe.student.training)]
+        found += [(self.supervised, one) for one in (recipe.wanted_supervised,) if one]
+        found += [(self.self_supervised(m.name), m.training) for m in recipe.wanted_selfsup]
+        for transfer, protocol in itertools.product(recipe.transfers, recipe.protocols):
+            for start, seed in itertools.product(recipe.start_names, range(recipe.transfer_seeds)):
+                one = self.transfer(transfer.name, start, str(protocol), seed)
+                found.append((one, transfer.training))
+        in_epochs = (one for one, training in found if training.epochs)
+        results = {one.folder.relative_to(self.path): one.result() for one in in_epochs}
+        return {folder.as_posix(): made.steps for folder, made in results.items() if made}
 
 
 def other_runs(path: pathlib.Path, reuse: pathlib.Path | None) -> tuple[pathlib.Path, ...]:

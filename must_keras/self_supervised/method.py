@@ -117,7 +117,7 @@ class SelfSupervised(abc.ABC):
                 f"{where}: accumulate={self.training.accumulate} would compare images with "
                 "microbatches of their batch; choose accumulate=1"
             )
-        if not self.training.steps:
+        if self.training.keeps_weights:
             raise UserError(f"{where}: steps=0 would keep the backbone as it is")
 
     @abc.abstractmethod

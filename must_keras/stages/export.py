@@ -18,7 +18,7 @@ from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import ExportResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
-from must_keras.stages import student
+from must_keras.stages import rounds, student
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import relative_difference
 from must_keras.training import untaught
@@ -37,6 +37,8 @@ VERSION = 2
 class Export(Stage):
     """The export of the student: backbone.keras, neck.keras, and a SavedModel of all heads.
 
+    Where the first student is a labeler, it is the best student of the rounds.
+
     Example:
         Executor((*earlier, Export()), load=load, workdir=path).make("export")
     """
@@ -45,10 +47,11 @@ class Export(Stage):
 
     def artifacts(self, run: Run) -> Iterator[Artifact]:
         def find_inputs() -> dict[str, Any] | None:
-            result = run.student.result()
+            result = _exported(run).result()
             return None if result is None else {"version": VERSION, "student": result}
 
-        needs = (student.artifact(run),)
+        of_rounds = run.recipe.labelers
+        needs = (rounds.best_student(run) if of_rounds else student.artifact(run),)
         yield run.export.declare(
             stage=self.name, find_inputs=find_inputs, needs=needs, restarts=True
         )
@@ -61,9 +64,14 @@ class Export(Stage):
 STAGE = Export()
 
 
+def _exported(run: Run) -> Artifact:
+    """Return the artifact of the student that is exported, to read."""
+    return run.rounds if run.recipe.labelers else run.student
+
+
 def _write(run: Run, artifact: Artifact) -> None:
     """Write the files, reload all of them and compare them with the student."""
-    folder, model = artifact.begin(), load_artifact(run.student)
+    folder, model = artifact.begin(), load_artifact(_exported(run))
     height, width = model.size
     random = np.random.default_rng(0)
     square = random.integers(0, 256, (2, height, width, 3)).astype("float32")

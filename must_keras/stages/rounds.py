@@ -4,7 +4,8 @@ A further round is the same recipe: each teacher that was trained here is the la
 with its weights, and is scored and labels as any teacher does; external models and labels stay. The
 next student has the same first weights, images and order, so that only the pseudo labels differ.
 Ground truth still wins. It ends with the first student that is not better on the teachers'
-validation splits than the one before; test images decide nothing.
+validation splits than the one before; test images decide nothing. Labelers, students with networks
+of their own (config.student.Labeler), come first: they and the student after them are always made.
 """
 
 import dataclasses
@@ -112,18 +113,7 @@ class Rounds(Stage):
                         group="",
                         needs=(student.artifact(last.run), *artifact.needs),
                     )
-        # Other stages make the first student; of complete rounds it may have been deleted since.
-        is_needed = run.student.is_there or not run.rounds.is_there
-        first = [student.artifact(run)] if is_needed else []
-        further = [student.artifact(one.run) for one in begun[1:] if one.run.student.is_there]
-        yield run.rounds.declare(
-            stage=self.name,
-            name="the best student",
-            find_inputs=lambda: _inputs(begun_rounds(run)),
-            needs=(*first, *further),
-            is_renewed=True,
-            restarts=True,
-        )
+        yield best_student(run)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         """Copy the best student, when all rounds are made."""
@@ -148,7 +138,7 @@ class Rounds(Stage):
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with replacing(artifact.model_path) as path:
             shutil.copyfile(origin.model_path, path)
-        rows = [one.scores() for one in rounds]
+        rows = [_with_parameters(one) if run.recipe.labelers else one.scores() for one in rounds]
         of_best = vars(origin.result())
         artifact.finish(RoundsResult(**of_best, rounds=rows, best=best.number, stopped=stopped))
 
@@ -157,6 +147,22 @@ class Rounds(Stage):
 
 
 STAGE = Rounds()
+
+
+def best_student(run: Run) -> Artifact:
+    """Declare the copy of the best student."""
+    # Other stages make the first student; of complete rounds it may have been deleted since.
+    is_needed = run.student.is_there or not run.rounds.is_there
+    first = [student.artifact(run)] if is_needed else []
+    further = [one.run for one in begun_rounds(run)[1:] if one.run.student.is_there]
+    return run.rounds.declare(
+        stage=Rounds.name,
+        name="the best student",
+        find_inputs=lambda: _inputs(begun_rounds(run)),
+        needs=(*first, *map(student.artifact, further)),
+        is_renewed=True,
+        restarts=True,
+    )
 
 
 def begun_rounds(run: Run) -> list[Round]:
@@ -189,12 +195,24 @@ def _inputs(rounds: Sequence[Round]) -> dict[str, Any] | None:
 def _of(run: Run, number: int) -> Round:
     """Return a round after the first; its teachers need not be there yet."""
     last = run if number == 2 else run.round(number - 1, run.recipe)
-    start = FromModel(last.student.model_path)
-    teachers = tuple(teacher.replaced_by(start) for teacher in run.recipe.teachers)
-    recipe = dataclasses.replace(run.recipe, teachers=teachers)
+    start, labelers = FromModel(last.student.model_path), run.recipe.labelers
+    network = labelers[number - 2].network if number - 2 < len(labelers) else None
+    teachers = tuple(teacher.replaced_by(start, network) for teacher in run.recipe.teachers)
+    recipe = dataclasses.replace(run.recipe, teachers=teachers, labelers=labelers[number - 1 :])
     return Round(number=number, run=run.round(number, recipe))
 
 
 def _improves(rounds: Sequence[Round]) -> bool:
-    """Return whether the last of some complete rounds is better than the one before."""
-    return len(rounds) == 1 or rounds[-1].scores().mean > rounds[-2].scores().mean
+    """Return whether the last of some complete rounds is better than the one before.
+
+    Labelers and the first student after them have no other to be compared with.
+    """
+    if len(rounds) <= len(rounds[0].run.recipe.labelers) + 1:
+        return True
+    return rounds[-1].scores().mean > rounds[-2].scores().mean
+
+
+def _with_parameters(one: Round) -> RoundScores:
+    """Return the scores of a complete round, with the size of its student."""
+    parameters = one.run.student.result().parameters
+    return dataclasses.replace(one.scores(), parameters=parameters)

@@ -1,5 +1,6 @@
 """Self-supervised baselines: backbones pretrained on the student's images without labels."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,9 +84,14 @@ STAGE = SelfSupervision()
 
 
 def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
-    recipe, training, size = run.recipe, method.training, run.recipe.network.size
+    recipe, size = run.recipe, run.recipe.network.size
     title = f"self-supervised method {method.name!r}"
     images = training_set.examples(run, recipe.student_sources, (), title=title)
+    training, is_in_epochs = (
+        method.training.for_images(len(images), title=title),
+        method.training.epochs,
+    )
+    method = dataclasses.replace(method, training=training)
     seed = run.seed("selfsup", method.name)
     model = method.build(recipe.network, seed=seed, num_images=len(images))
     training.compile(model)
@@ -109,6 +115,7 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
             images=len(images),
             images_seen=training.images_seen,
             model_sha256=file_sha256(artifact.model_path),
+            steps=training.steps if is_in_epochs else None,
         )
     )
 

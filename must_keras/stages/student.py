@@ -1,5 +1,6 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from must_keras.data.examples import ConcatenatedExamples, count_origins, labele
 from must_keras.errors import warn
 from must_keras.files import file_sha256
 from must_keras.inference import scoring
+from must_keras.inference import self_labeled as self_labeled_scoring
 from must_keras.inference.predictor import Predictor
 from must_keras.log import LOG
 from must_keras.pseudo_labels import gates, leakage, training_set
@@ -20,9 +22,12 @@ from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
+from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.network import Network
 from must_keras.training.strategy import is_chief
 
 # Examples whose label origins are counted.
@@ -36,7 +41,7 @@ VERSION = 3
 
 def artifact(run: Run) -> Artifact:
     """Declare the student."""
-    recipe, sources = run.recipe, run.recipe.student_sources
+    recipe, sources, first = run.recipe, run.recipe.student_sources, run.recipe.first_student
     labels, gated = list(label.STAGE.artifacts(run)), gate.artifacts(run)
 
     def find_inputs() -> dict[str, Any] | None:
@@ -49,12 +54,12 @@ def artifact(run: Run) -> Artifact:
             {
                 "version": VERSION,
                 "seed": recipe.seed,
-                "network": recipe.network,
+                "network": first.network,
                 "tasks": recipe.tasks,
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
                 | recipe.student.options(),
-                "start": recipe.student.start.depends_on(recipe.network),
+                "start": first.start.depends_on(first.network),
                 "loss_weights": recipe.loss_weights(),
                 "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
                 "columns": {
@@ -97,11 +102,13 @@ class Student(Stage):
         yield artifact(run)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
-        images, recipe = training_set.of_student(run), run.recipe
+        images, recipe, first = training_set.of_student(run), run.recipe, run.recipe.first_student
+        student = dataclasses.replace(recipe.student, start=first.start)
+        named = {"network": first.network, "teachers": recipe.teachers, "title": self.name}
         if is_chief():
             label.print_choices(run, recipe.teachers)
         for one in pending:
-            fit_heads(run, one, images, recipe.student, teachers=recipe.teachers, title="student")
+            fit_heads(run, one, images, student, **named)
 
     def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
         # It may have learned its loss weights. A round within a run has no run.json of its own.
@@ -121,6 +128,7 @@ def fit_heads(
     images: ConcatenatedExamples,
     student: StudentConfig,
     *,
+    network: Network,
     teachers: Sequence[AnyTeacher],
     title: str,
 ) -> None:
@@ -133,10 +141,12 @@ def fit_heads(
         artifact: what is made.
         images: what it learns from.
         student: how it is trained.
+        network: its network.
         teachers: whose tasks are learned, and on whose sets they are scored.
         title: of the training; its random numbers are its own.
     """
-    recipe, size, training = run.recipe, run.recipe.network.size, student.training
+    recipe, size = run.recipe, network.size
+    training = student.training.for_images(len(images), title=title)
     tasks = [teacher.task for teacher in teachers]
     self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
     sourced, seed = recipe.loss_weights(), run.seed(title)
@@ -153,7 +163,7 @@ def fit_heads(
     feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **options)
     self_labeled = [task.prepared((size, size), feed.inputs()) for task in self_labeled]
     model = build_model(
-        recipe.network,
+        network,
         tasks,
         seed=seed,
         loss_weights=weights,
@@ -162,7 +172,7 @@ def fit_heads(
     )
     model.learned_weights = student.weighting.learner((*tasks, *self_labeled))
     model.drop_heads = student.drop_heads
-    copied = student.start.apply(model, recipe.network)
+    copied = student.start.apply(model, network)
     origin = student.start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
@@ -186,6 +196,7 @@ def fit_heads(
         trivial = _trivial(run, teacher, scorer, metrics)
         heads[task.name] = Scored(metrics=metrics, trivial=trivial)
         LOG.info(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
+    own = _score_self_labeled(run, model, teachers, training, loggers, title)
     loggers.close()
     artifact.finish(
         StudentResult(
@@ -200,8 +211,35 @@ def fit_heads(
                 for source, heads in origins.items()
             },
             untaught=left_out,
+            steps=training.steps if student.training.epochs else None,
+            self_labeled=own or None,
         )
     )
+
+
+def _score_self_labeled(
+    run: Run,
+    model: MultiTaskModel,
+    teachers: Sequence[AnyTeacher],
+    training: TrainingConfig,
+    loggers: Loggers,
+    title: str,
+) -> dict[str, Scored]:
+    """Return {self-labeled head with metrics: its scores} on the images of the teachers' sets."""
+    sets, found = [teacher.sets for teacher in teachers if teacher.sets is not None], {}
+    shared = {"batch": run.recipe.evaluation_batch, "max_unreadable": run.recipe.max_unreadable}
+    for name, task in model.self_labeled.items():
+        if task.metrics is None:
+            continue
+        scored = self_labeled_scoring.score(
+            model, task, sets, step=training.steps, loggers=loggers, **shared
+        )
+        LOG.info(
+            f"{title}, {name}: {scoring.headline(scored.metrics)} on test "
+            f"(trivial baseline: {scoring.headline(scored.trivial)})"
+        )
+        found[name] = scored
+    return found
 
 
 def _parameters_of(model: MultiTaskModel, tasks: Sequence[SelfLabeledTask]) -> int:

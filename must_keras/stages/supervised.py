@@ -64,8 +64,9 @@ class Supervised(Stage):
             run, recipe.labeled_sources, tasks, title="the supervised baseline"
         )
         student = recipe.student.on_ground_truth(recipe.supervised)
+        named = {"network": recipe.network, "teachers": teachers, "title": self.name}
         for one in pending:
-            fit_heads(run, one, images, student, teachers=teachers, title="supervised")
+            fit_heads(run, one, images, student, **named)
 
     def report(self, run: Run) -> dict[str, Any]:
         return {"supervised": run.supervised.result() if self.is_wanted(run) else None}

@@ -88,21 +88,23 @@ STAGE = Teachers()
 
 
 def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
-    recipe, task, training = run.recipe, teacher.task, teacher.training
+    recipe, task = run.recipe, teacher.task
     title, seed = f"teacher {teacher.name}", run.seed("teacher", teacher.name)
-    model = build_model(recipe.network, [task], seed=seed, **training.of_model())
-    parts = teacher.start.apply(model, recipe.network)
+    images = run.labeled(teacher.sets.train, task)
+    training = teacher.training.for_images(len(images), title=title)
+    network = teacher.network or recipe.network
+    model = build_model(network, [task], seed=seed, **training.of_model())
+    parts = teacher.start.apply(model, network)
     if not training.steps and task.name not in parts:
         raise UserError(
             f"{title}: {teacher.start} has no head {task.name!r} of the same kind and values "
             f"(it has {', '.join(parts)}), and with steps=0 a new one would stay untrained"
         )
     origin = teacher.start.tell(parts)
-    images = run.labeled(teacher.sets.train, task)
     if training.steps:
         untaught.find(model, images, copied=parts, title=title)
         training.compile(model)
-        feed = InputPipeline(images, [task], training, size=recipe.network.size, seed=seed)
+        feed = InputPipeline(images, [task], training, size=network.size, seed=seed)
         loggers = fit(artifact, model, feed, training, title=title, origin=origin)
     else:
         untaught.of_start(model, teacher.start, title=title)
@@ -112,8 +114,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     if not is_chief():
         return
     save_artifact(artifact, trained)
-    size = recipe.network.size
-    scorer = run.scorer(task, teacher.sets, size=size, untaught=left_out)
+    scorer = run.scorer(task, teacher.sets, size=network.size, untaught=left_out)
     metrics = _measure(scorer, Predictor(model), training.steps, loggers, title)
     trivial = scorer.trivial()
     _print_scores(title, metrics, trivial)
@@ -121,6 +122,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
         "parameters": model.count_params(),
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(artifact.model_path),
+        "steps": training.steps if teacher.training.epochs else None,
     }
     counts = _counts(teacher, scorer, artifact)
     artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))

@@ -4,7 +4,7 @@ Ideas of AM-RADIO (arXiv 2312.06709) and UNIC (arXiv 2408.05088); `Head` names w
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -23,8 +23,8 @@ from must_keras.modeling.feature_head import (
 from must_keras.modeling.heads import mean_over_area
 from must_keras.ops import Tensor
 from must_keras.ops.precision import full
-from must_keras.tasks import parts, self_labeled
-from must_keras.tasks.parts import Norm, Size, Tensors
+from must_keras.tasks import evaluation, parts, self_labeled
+from must_keras.tasks.parts import Arrays, Norm, Size, Tensors
 
 # Weights of the two terms of the loss: AM-RADIO's of spatial features, as far as remembered.
 _COSINE, _SMOOTH_L1 = 0.9, 0.1
@@ -112,6 +112,124 @@ class FrozenTeacher:
     network: keras.Model
     statistics: dict[str, tuple[np.ndarray, np.ndarray]]
 
+    @property
+    def size(self) -> Size:
+        """(H, W) of its input in pixels."""
+        return tuple(self.network.input_shape[1:3])
+
+    def directions(self, label: Arrays) -> dict[str, np.ndarray]:
+        """Return the standardized features of a label, each vector scaled to length 1."""
+        moments = self.statistics.items()
+        return {level: _unit((label[level] - mean) / dev) for level, (mean, dev) in moments}
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+class Evaluator(evaluation.Evaluator):
+    """The mean cosine similarity of predicted and standardized features over images, [-1, 1].
+
+    That of an image is the mean over the levels; that of a level with cells, the mean over the
+    cells that are not padding.
+
+    Args:
+        teacher: of a prepared task.
+
+    Example:
+        evaluator = task.metrics.evaluator()
+        evaluator.update(label, prediction)
+        evaluator.result()  # {"cosine_similarity": 0.41}
+    """
+
+    metrics = (evaluation.Metric("cosine_similarity", better="higher", range=(-1.0, 1.0)),)
+
+    def __init__(self, teacher: FrozenTeacher):
+        self._teacher, self._sum, self._count = teacher, 0.0, 0
+
+    def update(self, label: Arrays, prediction: Arrays) -> None:
+        area, found = np.asarray(label["area"]), []
+        for level, wanted in self._teacher.directions(label).items():
+            cosines = np.sum(wanted * _unit(np.asarray(prediction[level])), axis=-1)
+            if level != "C5":
+                means = mean_over_area(cosines[..., None], area, self._teacher.size)
+                cosines = np.asarray(means)[:, 0]
+            found.append(cosines)
+        is_shown = np.all(area[:, 2:] > area[:, :2], axis=1)
+        self._sum += float(np.mean(found, axis=0)[is_shown].sum())
+        self._count += int(is_shown.sum())
+
+    def values(self) -> Sequence[float]:
+        return [self._sum / self._count if self._count else float("nan")]
+
+
+class TrivialBaseline(evaluation.TrivialBaseline):
+    """For each cell the sum of the directions of training images: the best constant prediction.
+
+    Args:
+        teacher: of a prepared task.
+
+    Example:
+        baseline = task.metrics.trivial_baseline()
+        baseline.update(label)
+        baseline.predict(2)["C5"].shape  # (2, 1280)
+    """
+
+    def __init__(self, teacher: FrozenTeacher):
+        self._teacher, self._sums = teacher, dict[str, np.ndarray]()
+
+    def update(self, label: Arrays) -> None:
+        for level, directions in self._teacher.directions(label).items():
+            self._sums[level] = self._sums.get(level, 0.0) + directions.sum(axis=0)
+
+    def prediction(self) -> Mapping[str, np.ndarray]:
+        return self._sums
+
+
+class Metrics(evaluation.Metrics):
+    """The similarity to the features of the frozen network.
+
+    Example:
+        Features(name="lite0", backbone=EfficientNetLite0()).metrics.evaluator().metrics[0].name
+    """
+
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.task.teacher)
+
+    def trivial_baseline(self) -> TrivialBaseline:
+        return TrivialBaseline(self.task.teacher)
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedFeatures(self_labeled.SelfLabeledTask):
+    """The loss of features that a file contains, without the network that computed them.
+
+    Example:
+        task = Features(name="lite0", backbone=EfficientNetLite0()).recorded()
+        task.head.loss(label, prediction, layer, keys)
+    """
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(self)
+
+    @property
+    def head(self) -> Head:
+        return Head(self)
+
+    def recorded(self) -> Self:
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the task of some fields."""
+        return cls(**config)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Features(self_labeled.SelfLabeledTask):
@@ -160,6 +278,13 @@ class Features(self_labeled.SelfLabeledTask):
     @property
     def head(self) -> Head:
         return Head(self)
+
+    @property
+    def metrics(self) -> Metrics:
+        return Metrics(self)
+
+    def recorded(self) -> RecordedFeatures:
+        return RecordedFeatures(name=self.name)
 
     def preflight(self) -> None:
         """Raise UserError where the network cannot be built."""

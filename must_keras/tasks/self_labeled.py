@@ -1,7 +1,8 @@
 """The interface of a self-labeled task: a head whose label is a function of the network's input.
 
-Such a head has no stored labels, no records and no metrics. It shapes the student's backbone while
-it is trained; the saved student is without it.
+Such a head has no stored labels and no records. It shapes the student's backbone while it is
+trained; the saved student is without it. Metrics compare its prediction with the label of the same
+image.
 """
 
 import abc
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 from must_keras.ops import Tensor
+from must_keras.tasks.evaluation import Metrics
 from must_keras.tasks.parts import Head, Part, Size, Tensors
 
 
@@ -67,6 +69,19 @@ class SelfLabeledTask(abc.ABC):
     @abc.abstractmethod
     def head(self) -> Head:
         """The layer that predicts, and its loss."""
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """Scores of the head of a prepared task, from its raw prediction; None: there are none."""
+        return None
+
+    def recorded(self) -> "SelfLabeledTask | None":
+        """Return a task with the same loss of labels that a file contains; None: there is none.
+
+        A step that is not finite is kept with it, so that `replay` computes the loss again. Its
+        class is registered as serializable, and its `labels` need no `label`.
+        """
+        return None
 
     def preflight(self) -> None:  # noqa: B027
         """Check before a run that the task can be prepared.

@@ -1,23 +1,29 @@
 """The values of one training, as a recipe states them."""
 
 import dataclasses
+import fractions
+import math
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, Self
 
 from must_keras.data.augmentation import Augmentation, WholeImages
 from must_keras.data.mixing import Mixing, check_all
 from must_keras.errors import UserError, expect, expect_each
+from must_keras.log import LOG
 from must_keras.tasks.base import Task
 from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
 from must_keras.training.network import BACKBONE, Precision
 from must_keras.training.optimizers import AdamW, Cosine, Optimizer, Schedule
-from must_keras.training.strategy import local_replicas, num_replicas
+from must_keras.training.strategy import is_chief, local_replicas, num_replicas
 
+# Steps of a training without a length.
+_STEPS = 1000
 # Momenta of running averages in long trainings: BatchNormalization's statistics, and weights.
 _MAX_STATISTICS_MOMENTUM, _MAX_WEIGHTS_MOMENTUM = 0.997, 0.9999
-# Fields that `describe` always returns.
+# Fields that `describe` returns where they have a value.
 _ALWAYS = ("steps", "batch", "learning_rate", "optimizer")
 # Fields on which no result depends.
 _NO_INPUTS = ("log_every", "diagnose_every", "save_seconds", "loggers")
@@ -28,7 +34,9 @@ class TrainingConfig:
     """Length, learning rate, optimizer and augmentation of one training.
 
     Attributes:
-        steps: number of optimizer steps; 0 keeps the initial weights.
+        steps: number of optimizer steps; 0 keeps the initial weights. 1000 where there are no
+            epochs; None where there are.
+        epochs: passes over the training images, above 0, in place of steps: see `for_images`.
         batch: images of a step, over all replicas.
         learning_rate: the peak.
         optimizer: AdamW(...), SGD(...) or another Optimizer.
@@ -55,12 +63,16 @@ class TrainingConfig:
         loggers: Logger classes, or functions that return a Logger, of the path of a folder for
             their files; they receive what metrics.jsonl and TensorBoard receive.
 
+    Raises:
+        UserError: a value is of another type or range, or there are both steps and epochs.
+
     Example:
         mk.TrainingConfig(steps=4000, batch=32, optimizer=mk.SGD(), learning_rate=0.05, ema=True)
 
     """
 
-    steps: int = 1000
+    steps: int | None = None
+    epochs: float | None = None
     batch: int = 16
     learning_rate: float = 1e-3
     optimizer: Optimizer = dataclasses.field(default_factory=AdamW)
@@ -81,11 +93,12 @@ class TrainingConfig:
     loggers: Sequence[LoggerFactory] = ()
 
     def __post_init__(self) -> None:
+        self._check_length()
         for name in ("batch", "learning_rate", "log_every", "accumulate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, received {getattr(self, name)}")
         for name in ("steps", "diagnose_every"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UserError(f"{name} must be 0 or more, received {getattr(self, name)}")
         if not 0.0 <= self.stochastic_depth < 1.0:
             raise UserError(f"stochastic_depth must be in [0, 1), received {self.stochastic_depth}")
@@ -97,32 +110,81 @@ class TrainingConfig:
                 f"precision must be 'float32' or 'mixed_bfloat16', received {self.precision!r}"
             )
 
+    def _check_length(self) -> None:
+        """Set the default number of steps.
+
+        Raises:
+            UserError: there are steps and epochs, or epochs are not above 0.
+        """
+        expect("the training", self, epochs=Real | None)
+        if self.epochs is None:
+            object.__setattr__(self, "steps", _STEPS if self.steps is None else self.steps)
+        elif self.steps is not None:
+            problem = f"there are {self.steps} steps, too: give one of them, and steps=None"
+            raise UserError.of("the training", "epochs", self.epochs, problem)
+        elif not 0.0 < self.epochs < math.inf:
+            raise UserError.of("the training", "epochs", self.epochs, "expected a number above 0")
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether there is no step: the weights stay the initial ones."""
+        return self.steps == 0
+
+    def for_images(self, num_images: int, *, title: str | None = None) -> Self:
+        """Return the training with a number of steps: of its epochs, rounded up.
+
+        Args:
+            num_images: of the training set, repetitions of `Student.repeats` counted.
+            title: begins a log line on the steps; None: there is none.
+
+        Example:
+            TrainingConfig(epochs=3, batch=16).for_images(900).steps  # 169
+        """
+        if self.epochs is None:
+            return self
+        exact = fractions.Fraction(repr(float(self.epochs))) * num_images / self.batch
+        found = dataclasses.replace(self, steps=math.ceil(exact), epochs=None)
+        if title is not None and is_chief():
+            LOG.info(
+                f"{title}: {self.epochs:g} epochs of {num_images} images are {found.steps} steps "
+                f"of {self.batch}"
+            )
+        return found
+
+    @property
+    def _known_steps(self) -> int:
+        if self.steps is None:
+            remedy = "call for_images(...) first"
+            problem = f"its steps are not known before its images are counted; {remedy}"
+            raise UserError.of("the training", "epochs", self.epochs, problem, remedy=remedy)
+        return self.steps
+
     def describe(self) -> dict[str, Any]:
         """Return {field: value} of what a result depends on.
 
-        Of all but the first four, where it differs from the default.
+        Of all but length, batch, learning rate and optimizer, where it differs from the default.
         """
         found = {}
         for field in dataclasses.fields(self):
             value, default = getattr(self, field.name), field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            is_input = field.name not in _NO_INPUTS
-            if field.name in _ALWAYS or (is_input and value != default):
+            is_input = field.name not in _NO_INPUTS and value is not None
+            if (is_input and field.name in _ALWAYS) or (is_input and value != default):
                 found[field.name] = value
         return found
 
     @property
     def images_seen(self) -> int:
         """Number of images in all steps, repetitions counted."""
-        return self.steps * self.batch
+        return self._known_steps * self.batch
 
     def norm(self) -> dict[str, float | bool]:
         """Return the keyword arguments of every BatchNormalization of the trained model.
 
         The momentum follows the number of updates: see averaging_momentum.
         """
-        updates = max(self.steps, 1) * self.accumulate
+        updates = max(self._known_steps, 1) * self.accumulate
         momentum = averaging_momentum(updates, _MAX_STATISTICS_MOMENTUM)
         return {"momentum": momentum, "epsilon": 1e-4, "synchronized": num_replicas() > 1}
 
@@ -165,7 +227,7 @@ class TrainingConfig:
             model.stochastic_depth = StochasticDepth(backbone, self.stochastic_depth)
         if self.recompute:
             recompute(model.get_layer(BACKBONE))
-        schedule = self.schedule.build(self.learning_rate, self.steps, self.warmup)
+        schedule = self.schedule.build(self.learning_rate, self._known_steps, self.warmup)
         averaging: dict[str, Any] = {}
         if self.ema:
             momentum = averaging_momentum(max(self.steps, 1), _MAX_WEIGHTS_MOMENTUM)

@@ -155,14 +155,14 @@ def keep_step(
     kept.mkdir(parents=True, exist_ok=True)
     x, y = batch
     arrays = {f"x/{key}": value for key, value in x.items()} | {"keys": y["keys"]}
-    for head, label in y["labels"].items():
+    targets = model.training_targets(x, y)
+    for head, label in targets["labels"].items():
         arrays |= {f"labels/{head}/{key}": value for key, value in label.items()}
-    heads_of_images = model.training_targets(x, y).get("kept", {})
-    arrays |= {f"kept/{head}": heads_of_images[head] for head in y["labels"] if heads_of_images}
+    arrays |= {f"kept/{head}": value for head, value in targets.get("kept", {}).items()}
     with replacing(kept / _BATCH) as path, path.open("wb") as file:
         np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
     unshare(kept / _MODEL)
-    model.without_optimizer().save(kept / _MODEL)
+    model.replayable().save(kept / _MODEL)
     depth = model.stochastic_depth
     about = {"step": step, "ids": list(ids), "bad": list(bad)}
     write_json(kept / _STEP, about | {"stochastic_depth": depth.rate if depth else 0.0})
@@ -221,7 +221,9 @@ class _Step:
 
 
 def replay(kept: pathlib.Path) -> Replayed:
-    """Compute a kept step's losses and gradients again, without self-labeled heads.
+    """Compute a kept step's losses and gradients again.
+
+    Of self-labeled heads those that have a `recorded` loss take part.
 
     Args:
         kept: the folder that `keep_step` returned.
@@ -245,7 +247,7 @@ def replay(kept: pathlib.Path) -> Replayed:
     with model.sampling(y["keys"]), tf.GradientTape(persistent=True) as tape:
         predictions = model(x, training=True)
         losses, weights = {}, {}
-        for name, task in model.tasks.items():
+        for name, task in model.heads.items():
             label, head = y["labels"][name], model.get_layer(name)
             terms = task.head.loss(label, predictions[name], head, y["keys"])
             losses[name] = of_kept(y, task, terms)

@@ -77,6 +77,10 @@ class FittedModel(keras.Model):
         """Return a model of the same layers, in the same precision, without an optimizer."""
         raise NotImplementedError
 
+    def replayable(self) -> keras.Model:
+        """Return `without_optimizer` with all heads whose losses can be computed again."""
+        return self.without_optimizer()
+
     def clean_copy(self) -> keras.Model:
         """Return `without_optimizer` in full precision: the model that is saved."""
         copy = self.without_optimizer()

@@ -13,6 +13,7 @@ from must_keras.data import mixing, pipeline
 from must_keras.data.augmentation import WholeImages
 from must_keras.data.ground_truth_share import interleaved
 from must_keras.data.strong_views import StrongViews
+from must_keras.errors import UserError
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
@@ -111,13 +112,15 @@ class InputPipeline:
         size: pixels a side.
         seed: of order, views and sampling.
         make_views: makes inputs and labels of each image; None: one view with the augmentation.
-        cache: features of the examples, in place of their images; they are not mixed.
-        strong_views: changes of the images without ground truth; not with a cache.
+        cache: features of the examples, in place of their images: without mixing, views of its
+            own, strong views and a share.
+        strong_views: changes of the images without ground truth.
         ground_truth_share: share of the images of a batch that have ground truth; None: all images
-            are equally likely; not with a cache.
+            are equally likely.
 
     Raises:
-        UserError: a share is asked for, and all images have ground truth, or no image has.
+        UserError: a share is asked for, and all images have ground truth, or no image has; there
+            are strong views, and all have; or a cache makes an option one without effect.
 
     Example:
         pipeline = InputPipeline(examples, tasks, training, size=64, seed=0)
@@ -139,6 +142,10 @@ class InputPipeline:
         ground_truth_share: float | None = None,
     ):
         self._examples, self._training, self._seed = examples, training, seed
+        if cache is not None:
+            of_images = {"mixing": training.mixing, "make_views": make_views}
+            of_images |= {"strong_views": strong_views, "ground_truth_share": ground_truth_share}
+            _check_unused(of_images)
         order, recolor = pipeline.uniform_order(len(examples)), None
         if ground_truth_share is not None:
             order = interleaved(examples.has_ground_truth, ground_truth_share)
@@ -196,3 +203,11 @@ class InputPipeline:
         return tf.distribute.get_strategy().distribute_datasets_from_function(
             lambda context: own(share=context.input_pipeline_id, shares=context.num_input_pipelines)
         )
+
+
+def _check_unused(options: Mapping[str, Any]) -> None:
+    """Raise UserError where an option of images is given for cached features."""
+    for name, value in options.items():
+        if value:
+            problem = "features of whole images are cached, which it cannot change; remove it"
+            raise UserError(f"the input: {name}: {problem}", key=name, value=value)

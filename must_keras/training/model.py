@@ -118,11 +118,11 @@ class MultiTaskModel(FittedModel):
         return super().call(ordered, training=training, mask=mask)
 
     def targets(self, x: Inputs, y: Targets) -> Targets:
-        """Return the labels of a batch with those that its inputs determine."""
-        if not self.self_labeled:
+        """Return the labels of a batch with those that its inputs determine and that it lacks."""
+        tasks = {n: task for n, task in self.self_labeled.items() if n not in y["labels"]}
+        if not tasks:
             return y
-        tasks = self.self_labeled.items()
-        own = {name: task.labels.label(x, y["keys"]) for name, task in tasks}
+        own = {name: task.labels.label(x, y["keys"]) for name, task in tasks.items()}
         return {**y, "labels": {**y["labels"], **own}}
 
     def training_targets(self, x: Inputs, y: Targets) -> Targets:
@@ -257,16 +257,30 @@ class MultiTaskModel(FittedModel):
 
         It has no self-labeled heads.
         """
-        outputs = {name: value for name, value in self.output.items() if name in self.tasks}
-        weights = {name: self.task_weights[name] for name in self.tasks}
-        options = (weights, self.clip_norm, self._untaught)
+        return self._with_heads(())
+
+    def replayable(self) -> "MultiTaskModel":
+        return self._with_heads(self._recorded())
+
+    def _recorded(self) -> list[SelfLabeledTask]:
+        found = [task.recorded() for task in self.self_labeled.values()]
+        return [task for task in found if task is not None]
+
+    def _with_heads(self, own: Sequence[SelfLabeledTask]) -> "MultiTaskModel":
+        """Return a model of the same layers with these heads beside those of `tasks`."""
+        names = [*self.tasks, *(task.name for task in own)]
+        outputs = {name: value for name, value in self.output.items() if name in names}
+        weights = {name: self.task_weights[name] for name in names}
+        options = (weights, self.clip_norm, self._untaught, own)
         return MultiTaskModel(self.input, outputs, [*self.tasks.values()], *options)
 
     def get_config(self) -> dict[str, Any]:
         network = keras.Model(self.input, self.output)
-        # Where everything is taught, the bytes are those of a model without this key.
+        # Where everything is taught, the bytes are those of a model without these keys.
         untaught = {name: list(parts) for name, parts in self._untaught.items()}
-        return ({"untaught": untaught} if untaught else {}) | {
+        own = [keras.saving.serialize_keras_object(task) for task in self._recorded()]
+        optional = {"untaught": untaught, "self_labeled": own}
+        return {key: value for key, value in optional.items() if value} | {
             "network": keras.saving.serialize_keras_object(network),
             "tasks": [keras.saving.serialize_keras_object(t) for t in self.tasks.values()],
             "loss_weights": self.task_weights,
@@ -279,7 +293,9 @@ class MultiTaskModel(FittedModel):
         config = dict(config)
         network = keras.saving.deserialize_keras_object(config.pop("network"), custom_objects)
         tasks = [keras.saving.deserialize_keras_object(t) for t in config.pop("tasks")]
-        return cls(network.input, network.output, tasks, **config)
+        own = config.pop("self_labeled", ())
+        own = [keras.saving.deserialize_keras_object(t) for t in own]
+        return cls(network.input, network.output, tasks, self_labeled=own, **config)
 
 
 def _labeled(losses: Losses, counts: Tensor) -> Losses:

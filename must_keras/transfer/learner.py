@@ -47,7 +47,7 @@ def learner(
 
     Args:
         model: with one task.
-        training: its values; where parts are frozen images are seen whole, and not mixed.
+        training: its values; where parts are frozen images are seen whole. It mixes none then.
         parts: of "backbone", "neck"; none: everything is trained.
         is_cached: whether the features of frozen parts are computed beforehand.
     """
@@ -58,7 +58,7 @@ def learner(
             fitted, features = head_model(model, parts), frozen_features(model, parts)
         # Without a gradient there is nothing to recompute.
         views = _views(training)
-        training = dataclasses.replace(training, recompute=False, augmentation=views, mixing=())
+        training = dataclasses.replace(training, recompute=False, augmentation=views)
     training.compile(fitted)
     predictor = Predictor(model)
     return Learner(

@@ -19,6 +19,7 @@ from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import TransferResult
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task
+from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
 from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit
@@ -99,7 +100,7 @@ class TransferTrainer:
             start=one.start.name,
             seed=one.seed,
             images=len(scorer.sets.train),
-            steps=transfer.training.steps,
+            steps=network.training.steps,
             learning_rate=rate,
             metric=metric,
             value=value,
@@ -125,13 +126,14 @@ class TransferTrainer:
         """Return the network with its initial weights, and which of its parts are the start's."""
         seed = self._number(one)
         # The random weights that all starts of a seed share.
-        fresh = self._newest("fresh", seed, lambda: self._build(seed))
+        training = self._training(scorer)
+        fresh = self._newest("fresh", (seed, training.steps), lambda: self._build(seed, training))
         theirs = {layer.name for layer in (trained or fresh).layers}
         wanted = theirs & set(one.start.parts(one.protocol.neck))
         copied = [layer.name for layer in fresh.layers if layer.name in wanted]
         frozen = tuple(copied) or (BACKBONE,)
         parts = frozen if one.protocol.mode == "frozen" else ()
-        network = self._network(parts, fresh, len(scorer.sets.train))
+        network = self._network(parts, fresh, training, len(scorer.sets.train))
         if parts and not copied:
             feed = self._image_pipeline(one, network, scorer)
             batches = (feed.batch_of(step)[0] for step in range(_NUM_STATISTICS_BATCHES))
@@ -154,18 +156,27 @@ class TransferTrainer:
             self._kept[kind] = (key, make())
         return self._kept[kind][1]
 
-    def _build(self, seed: int) -> MultiTaskModel:
-        recipe, transfer = self._recipe, self._transfer
-        options = transfer.training.of_model()
-        return build_model(recipe.network, [transfer.task], seed=seed, **options)
+    def _training(self, scorer: Scorer, title: str | None = None) -> TrainingConfig:
+        """Return the training with its number of steps, which low-shot subsets may change."""
+        return self._transfer.training.for_images(len(scorer.sets.train), title=title)
 
-    def _network(self, parts: tuple[str, ...], fresh: MultiTaskModel, num_images: int) -> Learner:
-        """Return the network of what is frozen, built and traced once."""
-        training = self._transfer.training
+    def _build(self, seed: int, training: TrainingConfig) -> MultiTaskModel:
+        network, options = self._recipe.network, training.of_model()
+        return build_model(network, [self._transfer.task], seed=seed, **options)
+
+    def _network(
+        self,
+        parts: tuple[str, ...],
+        fresh: MultiTaskModel,
+        training: TrainingConfig,
+        num_images: int,
+    ) -> Learner:
+        """Return the network of what is frozen, built and traced once for a number of steps."""
         is_cached = bool(parts) and fits_into_memory(fresh, parts, training, num_images=num_images)
-        key = (parts, is_cached)
+        key = (parts, is_cached, training.steps)
         if key not in self._networks:
-            self._networks[key] = learner(self._build(0), training, parts, is_cached=is_cached)
+            model = self._build(0, training)
+            self._networks[key] = learner(model, training, parts, is_cached=is_cached)
         return self._networks[key]
 
     def _scorer_of(self, one: TransferRun) -> Scorer:
@@ -183,7 +194,9 @@ class TransferTrainer:
         found = untaught(self._run.labeled(sets.train, task), [task])
         tell_untaught(f"transfer {name}", found)
         size, left_out = self._recipe.network.size, found.get(task.name, ())
-        return self._run.scorer(task, sets, size=size, untaught=left_out)
+        scorer = self._run.scorer(task, sets, size=size, untaught=left_out)
+        self._training(scorer, f"transfer {name}")
+        return scorer
 
     def _input(self, one: TransferRun, network: Learner, scorer: Scorer) -> InputPipeline:
         """Return features of whole images where they fit into memory, else images through views."""

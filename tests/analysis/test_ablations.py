@@ -8,8 +8,10 @@ import pytest
 from fakes.few_layers import NETWORK
 from fakes.results import finish
 from must_keras import experiment, stages
+from must_keras.config.recipe import Labeler
 from must_keras.data.sources import ScenesSource
 from must_keras.errors import UserError
+from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.runs import plan
 from must_keras.runs.fingerprint import describe
@@ -55,6 +57,7 @@ STUDENT = {"student", "export"} | {
         ({"weight_by_score": "true"}, STUDENT),
         ({"hard_classes": "true"}, STUDENT),
         ({"union": "false"}, STUDENT),
+        ({"student_epochs": "2"}, STUDENT),
         ({"strong_views": "true"}, STUDENT),
         ({"ground_truth_share": "0.5"}, STUDENT),
         ({"weighting": "equal"}, STUDENT),
@@ -105,6 +108,29 @@ def test_rounds_reuse_the_first_student_too(run, tmp_path):
     assert {"rounds/2/teachers/shapes", "rounds/2/student", "rounds"} <= made
 
 
+def test_inputs_are_those_of_before_where_no_labeler_is_named(run):
+    """A labeler with the recipe's own network and start is the same first student."""
+    plain = student.artifact(run).inputs
+    own = Labeler(network=run.recipe.network, start=run.recipe.student.start)
+    changes = {"labelers": (own,), "rounds": 2, "starts": ("random", "rounds")}
+    same = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **changes))
+    assert student.artifact(same).inputs == plain
+    other = Labeler(network=dataclasses.replace(run.recipe.network, size=96), start=FromScratch())
+    changed = dataclasses.replace(same.recipe, labelers=(other,))
+    found = student.artifact(dataclasses.replace(run, recipe=changed)).inputs
+    assert found["network"].pop("size") == 96 and plain["network"].pop("size") == 64
+    assert found == plain
+
+
+def test_labelers_are_named_by_their_depth():
+    twice = load(labelers="34+18", rounds="3", starts="random+rounds")
+    backbones = [labeler.network.backbone for labeler in twice.labelers]
+    assert backbones == [ResNet.of_depth(34), ResNet.of_depth(18)]
+    assert twice.first_student == twice.labelers[0] and load().first_student.network.size == 64
+    with pytest.raises(UserError, match="published ResNets have 18"):
+        load(labelers="7", rounds="2", starts="random+rounds")
+
+
 def test_a_larger_pool_reuses_the_labels_of_the_smaller_one(run, tmp_path):
     new = {f"labels/{name}/pool_block2" for name in ("shapes", "objects", "surfaces", "distance")}
     made = missing(load(pool_times="4"), run, tmp_path / "mine")
@@ -131,6 +157,14 @@ def test_a_larger_pool_begins_with_the_smaller_one():
 def test_the_students_budget_is_the_same_whatever_the_pool():
     trainings = [load(pool_times=times).student.training for times in ("1", "4", "16")]
     assert trainings[0] == trainings[1] == trainings[2]
+
+
+def test_epochs_are_the_students_alone():
+    recipe = load(student_epochs="2.5")
+    student, default = recipe.student.training, load()
+    assert (student.epochs, student.steps) == (2.5, None)
+    assert dataclasses.replace(student, epochs=None, steps=800) == default.student.training
+    assert recipe.supervised == default.supervised and recipe.selfsup == default.selfsup
 
 
 def test_blocks_of_rendered_images_continue_each_other(tmp_path):
@@ -184,6 +218,11 @@ def test_a_checkpoint_is_a_start_and_teachers_do_without_it(tmp_path):
         ({"box_threshold": "0.01"}, "0.05"),
         ({"rounds": "0"}, "rounds=0"),
         ({"starts": "rounds"}, "starts=rounds"),
+        ({"feature_weight": "2"}, "feature_weight=2.0: it has no effect without feature_teacher"),
+        ({"student_start": "random"}, "student_start='random': .* without checkpoint"),
+        ({"hard_classes": "true", "teachers": "objects"}, "without teachers=shapes"),
+        ({"weight_by_score": "true", "teachers": "shapes"}, "teachers=objects or surfaces"),
+        ({"drop_heads": "0.5", "teachers": "shapes"}, "drop_heads=0.5: there is one head, which"),
     ],
 )
 def test_impossible_values_are_said(arguments, message):

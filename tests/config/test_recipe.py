@@ -5,6 +5,7 @@ import pytest
 
 from must_keras import experiment
 from must_keras.config.recipe import Pool
+from must_keras.data.mixing import MixUp
 from must_keras.data.sources import Concatenated, ImagesOnly, Joined, Relabeled, ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
@@ -103,6 +104,35 @@ def test_alignment_is_the_kind_of_task_unless_the_transfer_says_more(scenes):
     assert [scenes.alignment(boxes, s) for s in starts] == ["none", "none", "task", "task"]
     seen = dataclasses.replace(boxes, aligned={"student": "set"})
     assert scenes.alignment(seen, "student") == "set"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixing": (MixUp(),)}, "transfer 'dev_class': mixing=.* mode='frozen' trains a head"),
+        ({"stochastic_depth": 0.1}, "transfer 'dev_class': stochastic_depth=0.1: mode='frozen'"),
+    ],
+)
+def test_options_of_a_transfer_without_effect_on_frozen_features(scenes, changes, message):
+    first, *others = scenes.transfers
+    changed = dataclasses.replace(first, training=dataclasses.replace(first.training, **changes))
+    transfers = (changed, *others)
+    assert dataclasses.replace(scenes, transfers=transfers).transfers == transfers
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(scenes, transfers=transfers, mode="frozen")
+
+
+def test_a_teacher_with_a_network_of_its_own_is_no_start(scenes):
+    large = dataclasses.replace(scenes.network, size=96)
+    first = dataclasses.replace(scenes.teachers[0], network=large)
+    assert first.input_size(scenes.network) == 96
+    teachers = (first, *scenes.teachers[1:])
+    recipe = dataclasses.replace(scenes, teachers=teachers, starts=("all",))
+    assert "teacher-shapes" not in recipe.start_names and "student" in recipe.start_names
+    with pytest.raises(UserError, match="starts=teacher-shapes: the teacher has a network of its"):
+        dataclasses.replace(scenes, teachers=teachers)
+    with pytest.raises(UserError, match="network is a str, expected a Network or None"):
+        dataclasses.replace(first, network="resnet")
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,11 @@ def test_scores_stand_beside_the_trivial_baseline(tmp_path):
     found = pages.rows(pages.section(heads.scores, whole))
     assert found[0][4:] == ["student", "supervised baseline", "loss weight"]
     assert found[1][4:] == ["0.500", "0.500", "0.500 (formula)"]
+    own = {"metrics": {"cosine_similarity": 0.5}, "trivial": {"cosine_similarity": 0.25}}
+    more["student"] = trained | {"self_labeled": {"seen": own}}
+    seen = pages.rows(pages.section(heads.scores, results(tmp_path, of=teachers, **more)))
+    assert seen[: len(found)] == found and len(seen) == len(found) + 1
+    assert seen[-1] == ["seen", "cosine_similarity", "0.250", "–", "0.500", "–", "–"]
     assert pages.rows(pages.section(heads.baselines, whole))[1:] == [
         ["student", "ground truth and pseudo labels", "8", "9,000", "–", "–"],
         ["supervised", "ground truth", "8", "9,000", "–", "–"],
@@ -253,6 +258,9 @@ def test_the_best_round_is_marked(tmp_path):
     assert cells(found, "1") == [("best", "0.500")] and cells(found, "2") == [("", "0.250")]
     assert "round 1: no better" in pages.texts(found, "p")[0]
     assert pages.section(heads.rounds, results(tmp_path, rounds=None)).find("table") is None
+    report["rounds"]["rounds"] = [one | {"parameters": 9000 // one["round"]} for one in rounds]
+    sized = pages.rows(pages.section(heads.rounds, results(tmp_path, **report)))
+    assert [row[:2] for row in sized] == [["round", "parameters"], ["1", "9,000"], ["2", "4,500"]]
 
 
 def test_the_share_of_predictions_that_a_threshold_keeps():

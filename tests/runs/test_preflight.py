@@ -12,6 +12,7 @@ from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.sources import source as stored
 from must_keras.data.splits import Splits
+from must_keras.data.strong_views import StrongViews
 from must_keras.errors import DataError, UserError
 from must_keras.runs import preflight
 from must_keras.runs.label_contents import LabelContents, search
@@ -314,7 +315,12 @@ def test_a_share_of_ground_truth_needs_images_of_both_kinds(tmp_path, union):
     check(given)
     with pytest.raises(UserError, match="ground_truth_share=0.5: every image of the student has"):
         check(given, ground_truth_share=0.5)
+    with pytest.raises(
+        UserError, match="strong_views: every image of the student has ground truth"
+    ):
+        check(given, strong_views=StrongViews())
     with_pool = recipe(THINGS, fine)
+    check(with_pool, strong_views=StrongViews())
     if union:
         check(with_pool, ground_truth_share=0.5)
     else:

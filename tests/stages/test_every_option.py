@@ -173,9 +173,8 @@ def caught(run):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr(student_stage, "fit", fit)
         patch.setattr(student_stage, "_NUM_COUNTED_EXAMPLES", 20)
-        student_stage.fit_heads(
-            run, run.student, images, recipe.student, teachers=recipe.teachers, title="student"
-        )
+        named = {"network": RESIDUAL, "teachers": recipe.teachers, "title": "student"}
+        student_stage.fit_heads(run, run.student, images, recipe.student, **named)
     return caught["model"], caught["feed"]
 
 
@@ -210,15 +209,16 @@ def test_a_step_is_finite_and_is_replayed_as_it_was(caught, batch, tmp_path):
     gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
     norm = tf.linalg.global_norm([g for g in gradients if g is not None])
     assert np.isfinite([float(norm), *map(float, losses.values())]).all() and float(total) > 0
-    # What is kept is computed again with the same dropped heads, without the features.
+    # What is kept is computed again with the same dropped heads, the features among them.
     kept = diagnostics.keep_step(
         tmp_path, model, (x, y), step=1, ids=feed.ids_of(0), bad=["things"]
     )
     replayed, num_dropped = diagnostics.replay(kept), 0.0
-    for i, (name, task) in enumerate(model.tasks.items()):
+    assert list(replayed.losses) == ["kind", "things", "parts", "seen"]
+    for i, (name, task) in enumerate(model.heads.items()):
         weights = replayed.weights[name]
         assert weights.sum() == pytest.approx(float(counts[i]))
         mean = replayed.losses[name].sum() / max(float(counts[i]), 1.0)
         assert mean == pytest.approx(float(losses[name]), rel=1e-4)
-        num_dropped += np.sum(task.labels.weight(y["labels"][name]) - weights)
+        num_dropped += np.sum(task.labels.weight(targets["labels"][name]) - weights)
     assert num_dropped > 0

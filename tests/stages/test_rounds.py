@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import pages
+from fakes.few_layers import NETWORK, FewLayers
 from fakes.results import finish
 from fakes.tiny_run import draw, make, recipe_with, status
 from must_keras import stages
-from must_keras.config.recipe import Pool
+from must_keras.config.recipe import Labeler, Pool
 from must_keras.errors import DataError, UserError
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs import plan, pools
@@ -22,7 +23,9 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.results import RoundScores, Scored
 from must_keras.runs.run import Run
 from must_keras.stages import rounds
+from must_keras.stages import teacher as teacher_stage
 from must_keras.stages.rounds import Round
+from must_keras.training.network import Network
 
 STARTS = ("random", "student", "rounds")
 STAGES = stages.load()
@@ -140,6 +143,82 @@ def test_a_round_has_the_last_students_heads_as_teachers(recipe, tmp_path):
     again = dataclasses.replace(taught, start=trained.start, training=trained.training)
     assert again == trained and taught.training.steps == 0
     assert first.run is run
+
+
+LARGE = Network(backbone=FewLayers(is_residual=True), size=64, channels=8)
+
+
+OWN = (Labeler(network=LARGE),)
+
+
+@pytest.fixture(scope="module")
+def large(data):
+    """Three rounds, of which the first has a larger student; transfers start from the rounds."""
+    return recipe_with(data, rounds=3, starts=("random", "rounds"), labelers=OWN)
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "number"),
+    [([0.9], None, 2), ([0.9, 0.2], None, 3), ([0.9, 0.2, 0.3], 3, 0), ([0.9, 0.2, 0.1], 2, 0)],
+)
+def test_a_labeler_is_never_the_best_and_ends_nothing(large, tmp_path, values, best, number):
+    run = Run(recipe=large, path=tmp_path)
+    for k, value in enumerate(values, 1):
+        finish_student(run.round(k, large), {"trees": value})
+    following = next_round(run)
+    assert (following and following.path) == (tmp_path / "rounds" / str(number) if number else None)
+    if best:
+        rounds.STAGE.make(run, [the_best(run)])
+        assert run.rounds.result().best == best
+        assert all(one.parameters is not None for one in run.rounds.result().rounds)
+
+
+def test_each_round_has_the_networks_of_its_student_and_of_its_teachers(large, tmp_path):
+    run = Run(recipe=large, path=tmp_path)
+    for k in (1, 2):
+        finish_student(run.round(k, large), {"trees": 0.5})
+    recipes = [one.run.recipe for one in rounds.begun_rounds(run)]
+    assert [one.first_student.network for one in recipes] == [LARGE, NETWORK, NETWORK]
+    assert [one.teachers[0].network for one in recipes] == [None, LARGE, None]
+    assert {one.network for one in recipes} == {NETWORK}, "that of the transfers"
+    (teacher,) = recipes[1].teachers
+    inputs = teacher_stage.artifact(rounds.begun_rounds(run)[1].run, teacher).inputs
+    assert inputs["network"] == describe(LARGE)
+
+
+@pytest.mark.slow
+def test_a_large_student_labels_for_a_small_one(large, tmp_path):
+    """Resumed between the rounds; the small one is exported and transferred."""
+    run = Run(recipe=dataclasses.replace(large, rounds=2), path=tmp_path / "run")
+    for stage in ("teacher", "label", "student"):
+        make(stage, run.recipe, run.path)
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(ZeroDivisionError):
+        killed.setattr("must_keras.stages.student.fit", lambda *a, **k: 1 / 0)
+        make("rounds", run.recipe, run.path)
+    made = {path: path.stat().st_mtime_ns for path in run.path.rglob("finished.json")}
+    for stage in ("rounds", "transfer", "export", "report"):
+        make(stage, run.recipe, run.path)
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    second = second_of(run)
+    models = {
+        one.model_path: keras.saving.load_model(one.model_path)
+        for one in (run.student, second.teacher("trees"), second.student, run.rounds)
+    }
+    assert [model.size for model in models.values()] == [(64, 64), (64, 64), (32, 32), (32, 32)]
+    first, taught, *_ = models.values()
+    assert all(map(np.array_equal, first.get_weights(), taught.get_weights()))
+    result = run.rounds.result()
+    assert result.best == 2
+    sizes = [one.parameters for one in result.rounds]
+    assert sizes == [run.student.result().parameters, second.student.result().parameters]
+    assert sizes[0] > sizes[1]
+    report = json.loads((run.path / "report.json").read_text())
+    assert {row["start"] for row in report["transfers"]} == {"random", "rounds"}
+    exported = keras.saving.load_model(run.path / "export" / "backbone.keras")
+    ours = models[run.rounds.model_path].get_layer("backbone").get_weights()
+    assert all(map(np.array_equal, exported.get_weights(), ours))
+    page = pages.parse((run.path / "report.html").read_text())
+    assert str(sizes[0]) in pages.text(page).replace(",", "")
 
 
 @pytest.fixture
@@ -326,7 +405,17 @@ def test_another_student_names_what_it_has_taught(whole):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"rounds": 0}, "rounds=0: at least 1"), ({"rounds": 1, "starts": STARTS}, "starts=rounds")],
+    [
+        ({"rounds": 0}, "rounds=0: at least 1"),
+        ({"rounds": 1, "starts": STARTS}, "starts=rounds"),
+        ({"labelers": OWN, "starts": ("random",)}, "rounds=1: at least 2 are needed"),
+        ({"labelers": OWN, "starts": ("random",), "rounds": 2}, "add 'rounds'"),
+        (
+            {"labelers": OWN, "starts": STARTS, "rounds": 2},
+            r"starts=student: the first student has the network of labelers\[0\].*'rounds' has it",
+        ),
+        ({"labelers": (LARGE,)}, "labelers contain a Network, expected a Labeler"),
+    ],
 )
 def test_recipes_that_cannot_be(data, changes, message):
     with pytest.raises(UserError, match=message):

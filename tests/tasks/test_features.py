@@ -1,5 +1,6 @@
 """The loss of features: a frozen network's, standardized, without padding."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -10,7 +11,7 @@ from must_keras.errors import UserError
 from must_keras.modeling.backbone import EfficientNetLite0, ResNet
 from must_keras.modeling.feature_head import FeatureHead
 from must_keras.modeling.keras_backbone import KerasBackbone
-from must_keras.tasks.features import Features, distance
+from must_keras.tasks.features import Features, FrozenTeacher, RecordedFeatures, distance
 
 RANDOM = np.random.default_rng(0)
 CHANNELS = {"C3": 3, "C4": 5, "C5": 7}
@@ -137,3 +138,88 @@ def test_a_prepared_task_is_the_same_task(task):
     teacher = types.SimpleNamespace()
     prepared = Features(name="features", backbone=task.backbone, teacher=teacher)
     assert prepared == task and prepared.describe() == task.describe()
+
+
+@pytest.fixture
+def prepared(task):
+    """The task with statistics, and the input's size alone of its network."""
+    statistics = {k: (np.full(n, 0.5), np.full(n, 2.0)) for k, n in CHANNELS.items()}
+    network = types.SimpleNamespace(input_shape=(None, 64, 64, 3))
+    return dataclasses.replace(task, teacher=FrozenTeacher(network, statistics))
+
+
+def cosine(one, other) -> float:
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+def slow_similarity(label, prediction, image) -> float:
+    """Of whole images: the mean over levels of the mean over cells."""
+    found = []
+    for level, channels in CHANNELS.items():
+        targets = ((label[level][image] - 0.5) / 2).reshape(-1, channels)
+        cells = np.broadcast_to(prediction[level], label[level].shape)[image].reshape(-1, channels)
+        found.append(np.mean([cosine(a, b) for a, b in zip(targets, cells, strict=True)]))
+    return float(np.mean(found))
+
+
+WHOLE = np.tile(AREA[:1], (4, 1))
+
+
+def similarity(task, label, prediction) -> float:
+    evaluator = task.metrics.evaluator()
+    evaluator.update(label, prediction)
+    return evaluator.result()["cosine_similarity"]
+
+
+def test_the_metric_is_the_mean_cosine_over_images(prepared):
+    label, prediction = values(2.0) | {"area": WHOLE}, values()
+    wanted = np.mean([slow_similarity(label, prediction, i) for i in range(4)])
+    assert similarity(prepared, label, prediction) == pytest.approx(wanted, rel=1e-4)
+    perfect = {level: (label[level] - 0.5) / 2 for level in CHANNELS}
+    assert similarity(prepared, label, perfect) == pytest.approx(1.0)
+    opposite = {level: -3 * v for level, v in perfect.items()}
+    assert similarity(prepared, label, opposite) == pytest.approx(-1.0)
+    # In batches, the images count the same; nothing that is shown counts nothing.
+    evaluator = prepared.metrics.evaluator()
+    for images in (slice(0, 1), slice(1, 4)):
+        some = ({k: v[images] for k, v in side.items()} for side in (label, prediction))
+        evaluator.update(*some)
+    assert evaluator.result()["cosine_similarity"] == pytest.approx(wanted, rel=1e-4)
+    assert np.isnan(similarity(prepared, label | {"area": np.zeros((4, 4))}, prediction))
+
+
+def test_padding_has_no_effect_on_the_metric(prepared):
+    label, prediction = values(2.0) | {"area": AREA}, values()
+    before = similarity(prepared, label, prediction)
+    label["C3"][1, 4:] = 7.0
+    label["C5"][3] = 7.0
+    assert similarity(prepared, label, prediction) == before
+    label["C3"][1, :4] = 7.0
+    assert similarity(prepared, label, prediction) != before
+
+
+def test_the_trivial_baseline_is_the_best_constant_prediction(prepared):
+    """Of its own training images; zeros have a cosine of 0."""
+    label = values(2.0) | {"area": WHOLE}
+    baseline = prepared.metrics.trivial_baseline()
+    for images in (slice(0, 1), slice(1, 4)):
+        baseline.update({level: v[images] for level, v in label.items()})
+    best = similarity(prepared, label, baseline.predict(4))
+    assert 0.0 < best < 1.0
+    for _ in range(20):
+        changed = {k: v + RANDOM.normal(0, 0.1, v.shape) for k, v in baseline.prediction().items()}
+        constant = {k: np.broadcast_to(v, (4, *v.shape)) for k, v in changed.items()}
+        assert similarity(prepared, label, constant) < best
+    zeros = {level: np.zeros_like(label[level]) for level in CHANNELS}
+    assert similarity(prepared, label, zeros) == 0.0
+
+
+def test_a_recorded_loss_is_that_of_the_task(prepared, head):
+    label, prediction = values(2.0) | {"area": AREA}, values()
+    recorded = prepared.recorded()
+    config = recorded.get_config()
+    assert recorded == RecordedFeatures(**config) and config == {"name": "features"}
+    np.testing.assert_array_equal(
+        recorded.head.loss(label, prediction, head, None),
+        prepared.head.loss(label, prediction, head, None),
+    )

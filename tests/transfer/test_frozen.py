@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from fakes.few_layers import crops
 from fakes.random_examples import (
     ALL,
     KIND,
@@ -19,7 +20,10 @@ from fakes.random_examples import (
     training,
 )
 from must_keras.data.augmentation import Augmentation, WholeImages
+from must_keras.data.mixing import MixUp
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
+from must_keras.data.strong_views import StrongViews
+from must_keras.errors import UserError
 from must_keras.modeling.backbone import ResNet
 from must_keras.tasks import Normals
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
@@ -130,6 +134,22 @@ def test_the_cache_gives_the_batches_of_the_pipeline():
         keys |= set(y["keys"].numpy().tolist())
     mirrored = [bool(views.is_mirrored(keras.ops.convert_to_tensor(k, "int32"))) for k in keys]
     assert 0.2 < np.mean(mirrored) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "name"),
+    [
+        ({"mixing": (MixUp(),)}, {}, "mixing"),
+        ({}, {"strong_views": StrongViews()}, "strong_views"),
+        ({}, {"ground_truth_share": 0.5}, "ground_truth_share"),
+        ({}, {"make_views": crops}, "make_views"),
+    ],
+)
+def test_an_option_of_images_is_no_option_of_cached_features(changes, options, name):
+    run = dataclasses.replace(RUN, **changes)
+    cache = FeatureCache(Wide([KIND]), [KIND], dict, WholeImages(), size=64, batch=6, title="test")
+    with pytest.raises(UserError, match=f"the input: {name}: .* cached, which it cannot change"):
+        InputPipeline(Wide([KIND]), [KIND], run, size=64, seed=7, cache=cache, **options)
 
 
 def test_shares_of_machines_are_those_of_the_pipeline():

@@ -61,6 +61,11 @@ def scores(results: RunResults) -> Iterator[Markup]:
             values = [one.get("metrics", {}).get(metric) for one in scored]
             rows.append([name, html.metric_title(metric), trivial, *values, weight])
             name = weight = ""  # Once for each head.
+    for name, one in (found.get("student", {}).get("self_labeled") or {}).items():
+        for metric, value in one["metrics"].items():
+            values = [one["trivial"][metric], None, value, *[None] * (len(models) - 1)]
+            rows.append([name, html.metric_title(metric), *values, None])
+            name = ""
     if not rows:
         return
     head = ["head", "metric", "trivial baseline", "teacher", *models, "loss weight"]
@@ -110,11 +115,12 @@ def rounds(results: RunResults) -> Iterator[Markup]:
     if not found:
         return
     heads = [teacher.task.name for teacher, _ in results.teachers()]
-    rows = []
+    rows, sizes = [], ["parameters"] if "parameters" in found["rounds"][0] else []
     for made in found["rounds"]:
         mean = html.Cell(made["mean"], "best" if made["round"] == found["best"] else "")
-        rows.append([made["round"], mean, *(made["validation"].get(name) for name in heads)])
-    yield html.table(["round", "mean on validation", *heads], rows)
+        size = [made.get(name) for name in sizes]
+        rows.append([made["round"], *size, mean, *(made["validation"].get(n) for n in heads)])
+    yield html.table(["round", *sizes, "mean on validation", *heads], rows)
     yield html.paragraph(
         "First metric of each head on the teachers' validation splits. The start “rounds” is "
         f"the student of round {found['best']}: {found['stopped']}."
