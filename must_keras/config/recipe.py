@@ -1,18 +1,18 @@
 """A recipe: the values of a whole run, from the first teacher to the last transfer."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Iterable, Mapping
 
 from must_keras import naming
 from must_keras.config.episodes import Episodes
 from must_keras.config.imported_labels import ImportedLabels
+from must_keras.config.pools import Pool
 from must_keras.config.student import Labeler, Student
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.label_checks import check_sets
-from must_keras.data.sources import Source, check_not_empty, pool_name, unlisted
+from must_keras.data.sources import Source, pool_name, unlisted
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
@@ -21,7 +21,7 @@ from must_keras.training.config import TrainingConfig
 from must_keras.training.loss_weights import Weight
 from must_keras.training.network import BACKBONE, Network
 
-# With the kinds of teachers, which have a file of their own.
+# With the parts that have files of their own.
 __all__ = (
     "Aligned", "AnyTeacher", "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe",
     "Student", "Teacher", "Transfer", "distinct",
@@ -29,30 +29,6 @@ __all__ = (
 
 # Names of starts that no self-supervised method can have.
 _OWN_STARTS = ("random", "checkpoint", "student", "rounds", "supervised", "all")
-
-# Names of heads that are so alike are one, mistyped: not depth_metric and depth_relative.
-_TYPO = 0.82
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pool:
-    """Images for the teachers to label.
-
-    Attributes:
-        source: the images; ground-truth labels in it win over pseudo labels.
-        truth: the same images with ground truth for the report alone, which a renderer has.
-
-    Example:
-        mk.Pool(source=mk.ImagesOnly(name="photos", root="photos"))
-
-    """
-
-    source: Source
-    truth: Source | None = None
-
-    def __post_init__(self) -> None:
-        expect("a pool", self, source=Source, truth=Source | None)
-        check_not_empty(self.source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,12 +108,12 @@ class Recipe:
                         f"transfer {transfer.name!r}: aligned names the start {start!r}; "
                         f"{nearest(start, tuple(self._starts))}"
                     )
-            transfer.check_mode(self.mode)
+            transfer.check_mode(self.mode, self.episodes)
         for kind, items in {"teacher": self.teachers, "transfer": self.transfers}.items():
             for item in items:
                 check_sets(f"{kind} {item.name!r}", item.sets, item.task)
         for pool in self.pools:
-            self._check_heads(pool)
+            pool.check_heads([task.name for task in self.tasks])
         for teacher in self.teachers:
             teacher.check_pools([pool.source for pool in self.pools])
             self._check_labels_of(teacher)
@@ -157,8 +133,6 @@ class Recipe:
             method.training.check_heads(f"self-supervised method {method.name!r}", ())
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
-        for transfer in self.transfers if self.mode == "episodes" else ():
-            transfer.check_episodes(self.episodes)
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
             raise UserError(
                 f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
@@ -216,18 +190,6 @@ class Recipe:
                     f"{where}: a self-supervised method cannot be named {method.name!r}, which is "
                     "another start; choose another name"
                 )
-
-    def _check_heads(self, pool: Pool) -> None:
-        """Raise UserError where the head of a pool's labels is likely to be mistyped."""
-        heads = [task.name for task in self.tasks]
-        for source in filter(None, (pool.source, pool.truth)):
-            for head in source.label_spaces:
-                others = [name for name in heads if name not in source.label_spaces]
-                if head not in heads and difflib.get_close_matches(head, others, n=1, cutoff=_TYPO):
-                    raise UserError(
-                        f"pool {source.name!r} has labels of head {head!r}, and the student has "
-                        f"no such head; {nearest(head, others)}"
-                    )
 
     @functools.cached_property
     def _starts(self) -> dict[str, TransferStart]:

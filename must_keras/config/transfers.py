@@ -71,26 +71,26 @@ class Transfer:
         if self.rates_from is not None and not (pathlib.Path(self.rates_from) / RUN).is_file():
             raise UserError(f"{where}: rates_from={self.rates_from!r} is no folder of a run")
 
-    def check_episodes(self, episodes: Episodes) -> None:
-        """Raise UserError where the set cannot be drawn into episodes."""
-        where, num_classes = f"transfer {self.name!r}", self.task.labels.num_groups
-        if num_classes < episodes.ways:
-            raise UserError(
-                f"{where}: mode=episodes needs ways={episodes.ways} classes, and the "
-                f"{self.task.kind} task {self.task.name!r} has {num_classes}; take a set of "
-                "classes, or lower ways"
-            )
-        if self.learning_rates:
-            problem = "mode=episodes has no learning rate to choose; leave them out"
-            raise UserError.of(where, "learning_rates", self.learning_rates, problem)
-
-    def check_mode(self, mode: Mode) -> None:
-        """Raise UserError where an option of the training would have no effect in a mode."""
+    def check_mode(self, mode: Mode, episodes: Episodes) -> None:
+        """Raise UserError where a mode cannot be, or an option would have no effect in it."""
+        where = f"transfer {self.name!r}"
         for name in ("mixing", "stochastic_depth") if mode == "frozen" else ():
             value = getattr(self.training, name)
             if value:
                 problem = "mode='frozen' trains a head alone, on whole images; remove one of them"
-                raise UserError.of(f"transfer {self.name!r}", name, value, problem)
+                raise UserError.of(where, name, value, problem)
+        if mode != "episodes":
+            return
+        num_classes = self.task.labels.num_groups
+        if num_classes < episodes.ways:
+            raise UserError(
+                f"{where}: mode='episodes' needs ways={episodes.ways} classes, and the "
+                f"{self.task.kind} task {self.task.name!r} has {num_classes}; take a set of "
+                "classes, or lower ways"
+            )
+        if self.learning_rates:
+            problem = "mode='episodes' has no learning rate to choose; remove them"
+            raise UserError.of(where, "learning_rates", self.learning_rates, problem)
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -131,7 +131,9 @@ class Protocol:
         if self.shots is not None and self.shots < 1:
             raise UserError.of("", "shots", self.shots, "at least 1, or none for all")
         if self.has_episodes and self.shots is None:
-            raise UserError.of("", "shots", None, "mode=episodes needs a number of images a class")
+            raise UserError.of(
+                "", "shots", None, "mode='episodes' needs a number of images a class"
+            )
 
     def __str__(self) -> str:
         """Return the name of the folder of its transfer runs."""

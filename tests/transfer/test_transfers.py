@@ -174,7 +174,7 @@ def test_a_set_is_drawn_into_the_same_episodes_for_all_starts(run):
 
 
 def test_what_episodes_cannot_have_is_refused(run):
-    with pytest.raises(UserError, match=r"shots=None: mode=episodes needs"):
+    with pytest.raises(UserError, match=r"shots=None: mode='episodes' needs"):
         episodes_of(run, shots=(None,))
     with pytest.raises(UserError, match=r"transfer 'shades': .* the normals task 'facing' has 1"):
         asking(run, FACING, mode="episodes", shots=(1,))
