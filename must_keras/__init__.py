@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from must_keras.config.domain_gate import DomainGate
     from must_keras.config.episodes import Episodes
     from must_keras.config.recipe import (
-        ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher, Transfer,
+        ExternalTeacher, ImportedLabels, Labeler, Pool, Recipe, Student, Teacher, Transfer,
     )  # fmt: skip
     from must_keras.config.self_labeled import SelfLabeled
     from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
@@ -59,7 +59,8 @@ _MODULES = {
     "config.domain_gate": ("DomainGate",),
     "config.episodes": ("Episodes",),
     "config.recipe": (
-        "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student", "Teacher", "Transfer",
+        "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe", "Student", "Teacher",
+        "Transfer",
     ),
     "config.self_labeled": ("SelfLabeled",),
     "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),

@@ -34,7 +34,7 @@ NAMES = {
     "DepthMaps", "NormalMaps", "ImagesOnly", "Concatenated", "Joined", "Relabeled",
     "TfdsSource", "tfds_builder", "class_reading", "box_reading", "map_reading", "depth_reading",
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
-    "split_sequence", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
+    "split_sequence", "Labeler", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
 }  # fmt: skip
 
 

@@ -28,8 +28,9 @@ class Labeler:
         UserError: a value is of another type.
 
     Example:
-        large = Network(backbone=ResNet.of_depth(101), size=512)
-        Recipe(..., labelers=(Labeler(network=large),), rounds=2, starts=("random", "rounds"))
+        large = mk.Network(backbone=mk.ResNet.of_depth(101), size=512)
+        labelers = (mk.Labeler(network=large),)
+        mk.Recipe(..., labelers=labelers, rounds=2, starts=("random", "rounds"))
 
     Reference: a large student of all teachers that labels for small ones is an idea of EUPE (arXiv
     2603.22387); students that grow from round to round are Noisy Student's (arXiv 1911.04252).
