@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Splits, carve_validation, split_by_fraction, split_by_lists, split_sequence,
     )  # fmt: skip
     from must_keras.errors import DataError, UserError
+    from must_keras.exports import LiteRT, Onnx
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
     from must_keras.inspection import inspect, write_recipe
@@ -52,6 +53,7 @@ _MODULES = {
         "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
     ),
     "errors": ("DataError", "UserError"),
+    "exports": ("LiteRT", "Onnx"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
     "inspection": ("inspect", "write_recipe"),

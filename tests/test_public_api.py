@@ -24,7 +24,7 @@ NAMES = {
     "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
-    "FromCheckpoint",
+    "FromCheckpoint", "LiteRT", "Onnx",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
     "NormalMaps", "ImagesOnly", "TfdsSource",

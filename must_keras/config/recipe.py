@@ -13,6 +13,7 @@ from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer,
 from must_keras.data.label_checks import check_sets
 from must_keras.data.sources import Source, check_not_empty, pool_name, unlisted
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
+from must_keras.exports import ExportFormat
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
@@ -80,6 +81,7 @@ class Recipe:
         evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
             or the training and scoring on a labeled set.
+        exports: formats of other runtimes that the student is exported to: Onnx(), LiteRT().
 
     Raises:
         UserError: a value is of another type or range, names clash, or a set does not fit its task.
@@ -107,13 +109,14 @@ class Recipe:
     shots: tuple[int | None, ...] = (None,)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
+    exports: tuple[ExportFormat, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         expect(where, self, network=Network, student=Student, starts=tuple | list)
         expect(where, self, supervised=TrainingConfig | None)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
-        expect_each(where, self, **kinds, selfsup=SelfSupervised)
+        expect_each(where, self, **kinds, selfsup=SelfSupervised, exports=ExportFormat)
         self._check_names(where)
         for transfer in self.transfers:
             for start in transfer.aligned:
@@ -146,6 +149,8 @@ class Recipe:
                 f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
                 "is trained whom a student can stand for"
             )
+        for one in self.exports:
+            one.check_heads([task.name for task in self.tasks])
         if self.transfer_seeds < 1:
             raise UserError.of("", "transfer_seeds", self.transfer_seeds, "at least 1 is needed")
         allowed = (*self._starts, "all")
@@ -167,6 +172,7 @@ class Recipe:
                 naming.check_name(name, f"{where}: {kind}")
             naming.check_distinct(names, where, f"{kind}s")
         naming.check_distinct([p.source.name for p in self.pools], where, "pools")
+        naming.check_distinct([one.name for one in self.exports], where, "exports")
         # Only pools of files grow: see runs.pools.
         growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
         naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)
