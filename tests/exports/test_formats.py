@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import pathlib
 
 import pytest
 import tensorflow as tf
@@ -10,9 +11,12 @@ from must_keras import cli, command
 from must_keras.errors import UserError
 from must_keras.exports import LiteRT, Onnx, frozen
 from must_keras.request import Request, _with_exports
+from must_keras.runs import preflight
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.stages import export
+
+PATH = pathlib.Path("nowhere")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_mistakes_of_a_recipe(recipe):
         with_exports("onnx")
 
 
-def test_a_missing_package_is_named_with_its_extra():
+def test_a_missing_package_is_named_with_its_extra(recipe):
     class Other(Onnx):
         packages = ("numpy", "no_such_package")
 
@@ -55,6 +59,9 @@ def test_a_missing_package_is_named_with_its_extra():
         Other().check_installed()
     assert error.value.value == "no_such_package" and "must-keras[export]" in error.value.remedy
     assert "numpy" not in str(error.value)
+    # Before anything is read or trained.
+    with pytest.raises(UserError, match="no_such_package"):
+        preflight.check_data(Run(recipe=dataclasses.replace(recipe, exports=(Other(),)), path=PATH))
 
 
 def test_formats_are_artifacts_beside_the_export(recipe, tmp_path):
