@@ -25,7 +25,7 @@ $(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) --no-deps --editable .
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-checkpoints.txt requirements-ray.txt requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-dev: requirements-dev.txt requirements-checkpoints.txt requirements-ray.txt requirements-export.txt requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) -r requirements-dev.txt
 	$(PIP) --no-deps --editable .
 	touch $@ $(VENV)/installed

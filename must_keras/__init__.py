@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from must_keras.data.strong_views import StrongViews
     from must_keras.errors import DataError, UserError
+    from must_keras.exports import LiteRT, Onnx
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
     from must_keras.inspection import inspect, write_recipe
@@ -78,6 +79,7 @@ _MODULES = {
     ),
     "data.strong_views": ("StrongViews",),
     "errors": ("DataError", "UserError"),
+    "exports": ("LiteRT", "Onnx"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
     "inspection": ("inspect", "write_recipe"),

@@ -1,15 +1,20 @@
 """The program `must-keras`: a command for each thing that people do with runs and models."""
 
 import argparse
+import dataclasses
 import pathlib
 import sys
+from typing import Any
 
 from must_keras import command, compare, predict, repeat, replay, stages
 from must_keras.api.opened import open_run
 from must_keras.command import Command
+from must_keras.errors import UserError, not_allowed
+from must_keras.exports import LiteRT, Onnx
 from must_keras.request import Request
 
 _STAGES = ", ".join(("all", *stages.NAMES))
+_FORMATS = {form.name: form for form in (Onnx(), LiteRT())}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -59,7 +64,25 @@ def _init(given: argparse.Namespace) -> None:
     init(given.data, given.to)
 
 
-def _request(given: argparse.Namespace, **further: str) -> Request:
+def _of_export(parser: argparse.ArgumentParser) -> None:
+    _of_recipe(parser)
+    add = parser.add_argument
+    formats = ", ".join(_FORMATS)
+    add("--format", type=_names, default=(), help=f"further formats, name,name: {formats}")
+    add("--heads", type=_names, default=(), help="heads that they have, name,name; default is all")
+
+
+def _export(given: argparse.Namespace) -> None:
+    for name in given.format:
+        if name not in _FORMATS:
+            raise not_allowed(f"format={name}", name, _FORMATS, key="format")
+    if given.heads and not given.format:
+        raise UserError.of("", "heads", ",".join(given.heads), "give their format too")
+    forms = [dataclasses.replace(_FORMATS[name], heads=given.heads) for name in given.format]
+    _request(given, exports=tuple(forms)).make("export")
+
+
+def _request(given: argparse.Namespace, **further: Any) -> Request:
     names = ("workdir", "only", "reuse", "data_dir", "trusted")
     return Request.of(given.recipe, **{name: getattr(given, name) for name in names}, **further)
 
@@ -89,6 +112,12 @@ COMMANDS = (
         summary="Make what is not complete of a run; the same command resumes it.",
         add_arguments=_of_run,
         main=_run,
+    ),
+    Command(
+        name="export",
+        summary="Export the student of a run, to ONNX or LiteRT too.",
+        add_arguments=_of_export,
+        main=_export,
     ),
     Command(
         name="status",

@@ -40,6 +40,20 @@ def quiet_import() -> Iterator[None]:
     """
     # Errors of TensorFlow reach Python; what it writes later as such (oneDNN's types) are none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        yield
+    # Its warnings count traces of functions, of which each network has its own.
+    logger = logging.getLogger("tensorflow")
+    if logger.level in (logging.NOTSET, logging.WARNING):
+        logger.setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hide what is written to stderr, by libraries in C++ too; where an error is raised, write it.
+
+    The process must not write to it from another thread.
+    """
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
@@ -52,10 +66,6 @@ def quiet_import() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    # Its warnings count traces of functions, of which each network has its own.
-    logger = logging.getLogger("tensorflow")
-    if logger.level in (logging.NOTSET, logging.WARNING):
-        logger.setLevel(logging.ERROR)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

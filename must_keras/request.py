@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from must_keras import command, experiment, stages
 from must_keras.errors import UserError, nearest, not_allowed
+from must_keras.exports import ExportFormat
 from must_keras.json_files import read_json
 from must_keras.runs.marks import RUN
 
 if TYPE_CHECKING:
+    from must_keras.config.recipe import Recipe
     from must_keras.runs.executor import Executor
 
 
@@ -34,6 +36,7 @@ class Request:
         strategy: see training.strategy.make_strategy.
         label_engine: where labels are made: "local", "ray" or "ray:workers=4".
         data_dir: where TFDS keeps its data sets; None: TFDS's own default.
+        exports: formats to which the student is exported beside those of the recipe.
 
     Example:
         Request(experiment="scenes:seed=1").make("teacher")
@@ -46,6 +49,7 @@ class Request:
     strategy: str = "auto"
     label_engine: str = "local"
     data_dir: str | None = None
+    exports: tuple[ExportFormat, ...] = ()
 
     @classmethod
     def of(cls, text: str, *, trusted: bool = False, **options: Any) -> Self:
@@ -126,6 +130,8 @@ class Request:
 
             all_stages = stages.load()
         load = functools.partial(experiment.load, name, arguments, data_dir=self.data_dir)
+        if self.exports:
+            load = functools.partial(_with_exports, load, self.exports)
         return Executor(
             all_stages,
             load=load,
@@ -136,6 +142,13 @@ class Request:
             make_labeler=_labeler(self.label_engine, load, is_needed=makes),
             experiment=experiment.whole(name, arguments),
         )
+
+
+def _with_exports(load: Callable[[], "Recipe"], exports: tuple[ExportFormat, ...]) -> "Recipe":
+    """Return a recipe with further formats; one of a name that it has replaces it."""
+    recipe = load()
+    named = {one.name: one for one in (*recipe.exports, *exports)}
+    return dataclasses.replace(recipe, exports=tuple(named.values()))
 
 
 def _checks() -> Any:

@@ -14,7 +14,7 @@ from must_keras.request import Request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = (
-    "init", "run", "status", "check", "plan", "verify", "diff", "predict", "compare", "repeat",
+    "init", "run", "export", "status", "check", "plan", "verify", "diff", "predict", "compare", "repeat",
     "replay",
 )  # fmt: skip
 

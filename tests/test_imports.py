@@ -14,7 +14,7 @@ PLAIN = (
     "command", "runs.marks", "runs.fingerprint", "runs.results", "runs.artifact",
 )  # fmt: skip
 ORDER = (
-    "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference",
+    "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference", "exports",
     "config", "inspection", "runs", "pseudo_labels", "transfer", "analysis", "report", "stages", "api", "request",
     "main",
 )  # fmt: skip

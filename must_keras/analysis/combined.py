@@ -34,9 +34,10 @@ class _Run(TypedDict):
     recipe: dict[str, Any]
 
 
-# What runs may differ in: seeds, where learning rates come from, and which starts they have.
+# What runs may differ in: seeds, where learning rates come from, which starts they have, and what
+# their students are exported to.
 SEEDS = ("seed", "data_seed")
-_CHOICES = ("rates_from", "starts")
+_CHOICES = ("rates_from", "starts", "exports")
 
 
 def rows(folders: Sequence[pathlib.Path]) -> list[dict[str, Any]]:

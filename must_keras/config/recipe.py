@@ -14,6 +14,7 @@ from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer,
 from must_keras.data.label_checks import check_sets
 from must_keras.data.sources import Source, pool_name, unlisted
 from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
+from must_keras.exports import ExportFormat
 from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
@@ -63,6 +64,7 @@ class Recipe:
             or the training and scoring on a labeled set.
         data_licenses: {source: the license of its data}, which model cards state; a training set's
             is also that of its other splits, where they have none. None: nothing is stated.
+        exports: formats of other runtimes that the student is exported to: Onnx(), LiteRT().
 
     Raises:
         UserError: a value is of another type or range, names clash, or a set does not fit its task.
@@ -93,13 +95,15 @@ class Recipe:
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
     data_licenses: Mapping[str, str] | None = None
+    exports: tuple[ExportFormat, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name}"
         expect(where, self, network=Network, student=Student, starts=tuple | list)
         expect(where, self, supervised=TrainingConfig | None, episodes=Episodes)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
-        expect_each(where, self, **kinds, selfsup=SelfSupervised, labelers=Labeler)
+        forms = {"labelers": Labeler, "exports": ExportFormat}
+        expect_each(where, self, **kinds, **forms, selfsup=SelfSupervised)
         self._check_names(where)
         for transfer in self.transfers:
             for start in transfer.aligned:
@@ -138,6 +142,8 @@ class Recipe:
                 f"{where}: rounds={self.rounds}: at least 1, and more than 1 only where a teacher "
                 "is trained whom a student can stand for"
             )
+        for one in self.exports:
+            one.check_heads([task.name for task in self.tasks])
         if self.transfer_seeds < 1:
             raise UserError.of("", "transfer_seeds", self.transfer_seeds, "at least 1 is needed")
         allowed = (*self._starts, "all")
@@ -172,6 +178,7 @@ class Recipe:
                 naming.check_name(name, f"{where}: {kind}")
             naming.check_distinct(names, where, f"{kind}s")
         naming.check_distinct([p.source.name for p in self.pools], where, "pools")
+        naming.check_distinct([one.name for one in self.exports], where, "exports")
         # Only pools of files grow: see runs.pools.
         growing = [p.source for p in self.pools if p.truth is None and p.source.file(0) is not None]
         naming.check_blocks([pool_name(s) for s in growing], kinds["source"], where)

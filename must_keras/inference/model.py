@@ -252,9 +252,24 @@ def _back(values: tf.Tensor, area: tf.Tensor, size: tf.Tensor, method: str) -> t
     """Return maps, [B, h, w] or [B, h, w, C], without padding, at the size of the images."""
     edge = tf.cast(tf.round(area[2:]), tf.int32)
     values = values[:, : edge[0], : edge[1]]
+    if method == "nearest":
+        for axis in (1, 2):
+            values = tf.gather(values, _nearest(tf.shape(values)[axis], size[axis - 1]), axis=axis)
+        return values
     flat = values[..., None] if values.shape.rank == 3 else values
     resized = tf.cast(tf.image.resize(flat, size, method=method), values.dtype)
     return resized[..., 0] if values.shape.rank == 3 else resized
+
+
+def _nearest(length: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Return the indices of the nearest of `length` values for each of `count`: [count] int32.
+
+    Those of tf.image.resize, whose operation has no form in LiteRT for bytes, and in ONNX one that
+    is deprecated.
+    """
+    scale = tf.cast(length, tf.float32) / tf.cast(count, tf.float32)
+    places = tf.floor((tf.range(tf.cast(count, tf.float32)) + 0.5) * scale)
+    return tf.minimum(tf.cast(places, tf.int32), length - 1)
 
 
 def export_saved_model(model: MultiTaskModel, folder: str) -> None:

@@ -43,7 +43,8 @@ def letterbox_images(images: tf.Tensor, view: View) -> tf.Tensor:
         for count, step in zip(view.size, (matrix[0], matrix[1]), strict=True)
     )
     shown = (rows[:, None] & columns)[:, :, None]
-    return tf.where(shown, tf.cast(samples, tf.uint8), tf.constant(PADDING_COLOR, tf.uint8))
+    # In float32: LiteRT does not select among bytes.
+    return tf.cast(tf.where(shown, samples, tf.constant(PADDING_COLOR, tf.float32)), tf.uint8)
 
 
 def _whole_numbers(images: tf.Tensor) -> tf.Tensor:

@@ -104,7 +104,7 @@ def leading(exists: Tensor, *, multiple: int) -> Tensor:
     number = ops.sum(ops.cast(exists, "int32"), axis=1, keepdims=True)
     wanted = ops.maximum((number + multiple - 1) // multiple, 1) * multiple
     place = ops.arange(exists.shape[1], dtype="int32")[None, :]
-    return ops.nonzero(ops.reshape(place < wanted, (-1,)))[0]
+    return _positions(ops.reshape(place < wanted, (-1,)))
 
 
 def columns_in_use(used: Tensor) -> Tensor:
@@ -119,7 +119,15 @@ def columns_in_use(used: Tensor) -> Tensor:
     number = used.shape[1]
     if keras.backend.backend() != "tensorflow":
         return ops.arange(number, dtype="int32")
-    return ops.nonzero(ops.any(used, axis=0) | (ops.arange(number) == 0))[0]
+    return _positions(ops.any(used, axis=0) | (ops.arange(number) == 0))
+
+
+def _positions(flags: Tensor) -> Tensor:
+    """Return the positions of the True of [N] bool, on TensorFlow: [M] int32, ascending."""
+    import tensorflow as tf
+
+    # ops.nonzero unstacks, which LiteRT does not do with int64.
+    return tf.cast(tf.where(flags)[:, 0], tf.int32)
 
 
 def spread(values: Tensor, places: Tensor, shape: tuple[Any, Any]) -> Tensor:

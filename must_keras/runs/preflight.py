@@ -45,10 +45,12 @@ def check_data(run: Run) -> None:
 
     Raises:
         UserError: an image or a label cannot be read, or does not fit; names the file. Or nothing
-            can be learned from a set; names the reasons.
+            can be learned from a set; names the reasons. Or an export needs a package.
     """
     recipe = run.recipe
     recipe.loss_weights()
+    for form in recipe.exports:
+        form.check_installed()
     _check_kinds(run)
     teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():

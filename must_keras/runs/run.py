@@ -110,6 +110,10 @@ class Run:
         """export/."""
         return self.artifact("export", result_type=results.ExportResult)
 
+    def export_of(self, name: str) -> Artifact:
+        """export/<name>/: the student in another format."""
+        return self.artifact("export", name, result_type=results.FormatResult)
+
     def artifact(self, *names: str, result_type: type = dict) -> Artifact:
         """Return the artifact of a folder of the run, <path>/<name>/<name>/..."""
         folder = self.path.joinpath(*names)

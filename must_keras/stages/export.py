@@ -1,4 +1,7 @@
-"""Stage 5: the backbone (the method's product), the pyramid, and a SavedModel of all heads."""
+"""Stage 5: the backbone (the method's product), the pyramid, and a SavedModel of all heads.
+
+And the student in formats of other runtimes, where the recipe asks for them.
+"""
 
 import contextlib
 import dataclasses
@@ -11,11 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import DataError
+from must_keras.exports import ExportFormat
+from must_keras.exports.comparison import compared, sample_images
+from must_keras.files import replacing
 from must_keras.inference.model import backbone_of, export_saved_model, neck_of, serve
 from must_keras.json_files import write_json
 from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
-from must_keras.runs.results import ExportResult
+from must_keras.runs.results import ExportResult, HeadLikeness
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import rounds, student
@@ -29,6 +35,8 @@ _TOLERANCE = 1e-4
 # Where such a difference flips a decision, as an argmax, all that follows from it differs. So many
 # decisions must agree.
 _AGREEMENT = 0.99
+# Images on which a format is compared with the student.
+_NUM_COMPARED = 16
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -38,6 +46,7 @@ class Export(Stage):
     """The export of the student: backbone.keras, neck.keras, and a SavedModel of all heads.
 
     Where the first student is a labeler, it is the best student of the rounds.
+    Each of `Recipe.exports` has a folder of its own in export/, and can be added to a complete run.
 
     Example:
         Executor((*earlier, Export()), load=load, workdir=path).make("export")
@@ -55,10 +64,16 @@ class Export(Stage):
         yield run.export.declare(
             stage=self.name, find_inputs=find_inputs, needs=needs, restarts=True
         )
+        for form in run.recipe.exports:
+            yield _artifact(run, form, needs)
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
+        forms = {run.export_of(form.name).folder: form for form in run.recipe.exports}
         for artifact in pending:
-            _write(run, artifact)
+            if artifact.folder in forms:
+                _write_format(run, artifact, forms[artifact.folder])
+            else:
+                _write(run, artifact)
 
 
 STAGE = Export()
@@ -102,12 +117,56 @@ def _write(run: Run, artifact: Artifact) -> None:
         LOG.info(f"export: {folder}, {name}, reloaded: {comparison}")
     for name, reason in skipped.items():
         LOG.info(f"export: {folder}, {name} not written: {reason}")
-    _write_labels(run, folder, model.untaught)
+    _write_labels(run.recipe.tasks, folder, model.untaught)
     for head, outputs in model.untaught.items():
         for output in outputs:
             LOG.info(f"export: {untaught.sentence(head, output)}")
     reloaded = {name: dataclasses.asdict(comparison) for name, comparison in found.items()}
     artifact.finish(ExportResult(reloaded=reloaded, skipped=skipped))
+
+
+def _artifact(run: Run, form: ExportFormat, needs: tuple[Artifact, ...]) -> Artifact:
+    """Declare the student in another format."""
+
+    def find_inputs() -> dict[str, Any] | None:
+        result = _exported(run).result()
+        return None if result is None else {"version": VERSION, "format": form, "student": result}
+
+    return run.export_of(form.name).declare(
+        stage=Export.name,
+        name=form.name,
+        find_inputs=find_inputs,
+        needs=needs,
+        is_renewed=True,
+        restarts=True,
+    )
+
+
+def _write_format(run: Run, artifact: Artifact, form: ExportFormat) -> None:
+    """Write the student in another format, once its predictions are those of the student."""
+    form.check_installed()
+    folder, model = artifact.begin(), load_artifact(_exported(run))
+    tests = [teacher.sets.test for teacher in run.recipe.trained_teachers]
+    images = sample_images(tests or run.recipe.student_sources, _NUM_COMPARED)
+    with _full_precision(), replacing(folder / form.file) as temporary:
+        form.write(model, temporary)
+        result = compared(form, temporary, model, images)
+    for head, like in result.heads.items():
+        LOG.info(f"export: {folder / form.file}, {head}: {_in_words(like)}")
+    tasks = [task for task in run.recipe.tasks if task.name in result.heads]
+    _write_labels(tasks, folder, model.untaught)
+    artifact.finish(result)
+
+
+def _in_words(like: HeadLikeness) -> str:
+    found = f"largest relative difference {like.difference:.1e}"
+    if like.agreement is not None:
+        found += f", equal decisions at least {like.agreement:.1%}"
+    if like.objects is not None:
+        found += (
+            f", {like.matched} of {like.objects} objects match, lowest IoU {like.lowest_iou:.5f}"
+        )
+    return found
 
 
 @contextlib.contextmanager
@@ -200,17 +259,19 @@ def compare(
     )
 
 
-def _write_labels(run: Run, folder: pathlib.Path, left_out: Mapping[str, Sequence[str]]) -> None:
+def _write_labels(
+    tasks: Sequence[Task], folder: pathlib.Path, left_out: Mapping[str, Sequence[str]]
+) -> None:
     """labels.json: {head: {"kind", "unit", "classes"}}, and "untaught" where outputs are left out.
 
     Args:
-        run: the run.
+        tasks: the exported heads.
         folder: of the export.
-        left_out: {head: outputs that no label taught}; the SavedModel does not have them.
+        left_out: {head: outputs that no label taught}; the export does not have them.
     """
     value = {
         task.name: task.meaning()
         | ({"untaught": list(left_out[task.name])} if left_out.get(task.name) else {})
-        for task in run.recipe.tasks
+        for task in tasks
     }
     write_json(folder / "labels.json", value)

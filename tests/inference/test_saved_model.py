@@ -119,6 +119,16 @@ def test_every_operation_has_an_onnx_form(served):
     assert {node.op for node in nodes} <= WITH_AN_ONNX_FORM
 
 
+def test_no_operation_is_of_a_type_that_litert_lacks(served):
+    """It has no selection and no resizing of bytes, and does not unstack 64-bit integers."""
+    lacking = {("SelectV2", tf.uint8), ("ResizeNearestNeighbor", tf.uint8), ("Unpack", tf.int64)}
+    graph = served.graph.as_graph_def()
+    nodes = itertools.chain(graph.node, *(f.node_def for f in graph.library.function))
+    found = {(node.op, node.attr["T"].type) for node in nodes}
+    assert ("SelectV2", tf.float32.as_datatype_enum) in found
+    assert not found & {(name, dtype.as_datatype_enum) for name, dtype in lacking}
+
+
 def test_an_exported_neck_takes_images_of_any_size():
     network = Network(backbone=FewLayers(), size=96, channels=8)
     model = build_model(network, [PARTS], seed=0, norm=NORM)

@@ -29,7 +29,7 @@ HEADS = (
 
 def run_of(path, tasks) -> Run:
     """A run with a complete student, whose recipe has nothing but tasks."""
-    run = Run(recipe=types.SimpleNamespace(tasks=tasks, labelers=()), path=path)
+    run = Run(recipe=types.SimpleNamespace(tasks=tasks, labelers=(), exports=()), path=path)
     run.student.begin()
     build_model(NETWORK, tasks, seed=0, norm=NORM).save(run.student.model_path)
     finish(run.student)
