@@ -109,6 +109,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     else:
         untaught.of_start(model, teacher.start, title=title)
         loggers = Loggers(artifact.begin() if is_chief() else None, training.loggers)
+        loggers.inputs(title, artifact.inputs or {})
     left_out = model.untaught.get(task.name, ())
     trained = model.clean_copy()
     if not is_chief():
@@ -146,7 +147,9 @@ def _score(run: Run, teacher: AnyTeacher, artifact: Artifact) -> None:
         size = teacher.input_size(run.recipe.network)
         scorer = run.scorer(task, teacher.sets, size=size, untaught=left_out)
         if predictor is not None:
-            metrics = _measure(scorer, predictor, 0, Loggers(artifact.folder), title)
+            loggers = Loggers(artifact.folder)
+            loggers.inputs(title, artifact.inputs or {})
+            metrics = _measure(scorer, predictor, 0, loggers, title)
         trivial = scorer.trivial()
         counts = _counts(teacher, scorer, artifact)
     if metrics:

@@ -331,14 +331,13 @@ class Visualization(base.Visualization):
         Segmentation(name="parts", classes=("wall", "floor")).visualization.swatches()
     """
 
+    legend: ClassVar[str] = "black has no label, pale is uncertain"
+
     def swatches(self, *shown: Arrays) -> list[Swatch]:
         return class_swatches(self.task.classes, [one["map"] for one in shown] or None)
 
     def visualize(self, image: np.ndarray, shown: Arrays) -> np.ndarray:
-        """Return the map in colors over the gray image, black where it is ignored.
-
-        The colors of a prediction are the paler, the lower its confidence is.
-        """
+        """Return the map in colors over the gray image: the paler, the less certain."""
         classes, num_classes = np.asarray(shown["map"]), len(self.task.classes)
         colors = palette(num_classes)[np.minimum(classes, num_classes - 1)]
         colors[classes == IGNORE] = 0

@@ -8,7 +8,9 @@ import pytest
 from must_keras.analysis.shortfalls import Evidence, advice, find, kind_of, sentence
 from must_keras.tasks import Classification  # noqa: F401 (declares its metrics)
 
-NONE = Evidence(head="objects", metric="box_ap50", student=0.05, teacher=0.5, trivial=0.0)
+NONE = Evidence(
+    head="objects", metric="box_ap50", student=0.05, teacher=0.5, trivial=0.0, has_objects=True
+)
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,12 @@ def test_a_picture_shows_the_image_and_every_head(out, photos):
     # Enlarged so that the shorter side has at least 160 pixels.
     image = enlarge(read_image(photos / name))
     height, width = image.shape[:2]
-    assert picture.shape == (caption + height, 6 * (width + gap) - gap, 3)
+    assert picture.shape[1:] == (6 * (width + gap) - gap, 3)
+    assert len(picture) > caption + height, "the legends are below"
     columns = [picture[:, i * (width + gap) : i * (width + gap) + width] for i in range(6)]
+    legends = [column[caption + height :] for column in columns]
+    assert (legends[0] == 255).all() and (legends[3] < 255).any() and (legends[4] < 255).any()
+    columns = [column[: caption + height] for column in columns]
     np.testing.assert_array_equal(columns[0][caption:], image)
     for one, other in itertools.combinations(columns, 2):
         assert (one[:caption] != other[:caption]).any()
