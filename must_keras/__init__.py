@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from must_keras.inspection import inspect, write_recipe
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import ResNet
+    from must_keras.modeling.pretrained import Pretrained
+    from must_keras.modeling.torch_resnet import TorchResNet, save_torch_resnet
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
     from must_keras.training.config import TrainingConfig
     from must_keras.training.initialization import FromCheckpoint
@@ -57,6 +59,8 @@ _MODULES = {
     "inspection": ("inspect", "write_recipe"),
     "interruption": ("Interrupted",),
     "modeling.backbone": ("ResNet",),
+    "modeling.pretrained": ("Pretrained",),
+    "modeling.torch_resnet": ("TorchResNet", "save_torch_resnet"),
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation"),
     "training.config": ("TrainingConfig",),
     "training.initialization": ("FromCheckpoint",),

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
     "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
-    "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
+    "Transfer", "Network", "ResNet", "Pretrained", "TorchResNet", "save_torch_resnet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
     "FromCheckpoint",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
