@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from must_keras.errors import UserError, not_allowed, reason
+from must_keras.errors import UserError, expect, not_allowed, reason
 from must_keras.files import file_sha256
 from must_keras.modeling.backbone import Backbone, scaled
 from must_keras.modeling.feature_levels import (
@@ -57,7 +57,8 @@ _ADDRESSES = {
     for name, word in words.items()
 }
 # EfficientNet's file has these as weights of its Normalization, the deviation in the place of the
-# variance; keras.applications mends that for the file that it downloads itself.
+# variance (github.com/tensorflow/tensorflow/issues/49930); keras.applications divides once more by
+# the root of the deviation, but only in the network for which it downloads the file itself.
 _EFFICIENTNET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Pixels a side of the classifiers that are taken apart: every level has a stride of its own.
 _SIDE = 64
@@ -89,6 +90,7 @@ class Pretrained(Backbone):
     weights: str | pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        expect("Pretrained", self, name=str)
         if self.name not in _ADDRESSES:
             problem = (
                 f"keras.applications has no {self.name!r} with feature maps of strides 4, 8, 16 "
@@ -148,6 +150,12 @@ class Pretrained(Backbone):
                 problem = f"does not fit {self.name}: {reason(error)}; {self._remedy}"
                 raise UserError.at(path, problem, key="weights", remedy=self._remedy) from error
             model.set_weights(whole.get_weights()[: len(model.weights)])
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Normalization) and layer.weights:
+                mean, variance, *_ = layer.get_weights()
+                if not np.allclose((mean, variance), _EFFICIENTNET, atol=1e-3):
+                    problem = f"normalizes by {mean} and {variance}, expected {_EFFICIENTNET}"
+                    raise UserError.at(path, f"{problem}; {self._remedy}", key="weights")
         return model
 
     def _file(self) -> pathlib.Path:

@@ -71,7 +71,7 @@ class TorchResNet(Backbone):
         state, model = read_state_dict(path), self.build(None, {})
         remedy = f"give the state dict of torchvision's or timm's resnet{self.depth}"
         for layer, variable, key in _places(model):
-            shape = to_torch(layer, np.empty(variable.shape, np.void)).shape
+            shape = to_torch(layer, np.broadcast_to(0.0, variable.shape)).shape
             if key not in state:
                 begins = f"it contains {listed(list(state))}"
                 raise UserError.at(path, f"has no {key}; {begins}; {remedy}", key=key)

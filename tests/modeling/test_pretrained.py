@@ -10,6 +10,7 @@ import pytest
 import programs
 from fakes.random_examples import KIND, train, training
 from must_keras.errors import UserError
+from must_keras.inference.model import backbone_of
 from must_keras.modeling.loading import load_model
 from must_keras.modeling.pretrained import _ADDRESSES, Pretrained
 from must_keras.runs.fingerprint import describe
@@ -161,7 +162,7 @@ def test_the_file_is_the_one_that_keras_downloads(name, monkeypatch):
     assert asked == [(_ADDRESSES[name].rpartition("/")[2], _ADDRESSES[name])]
 
 
-@pytest.mark.parametrize("name", ["vgg16", "xception", "resnet5", "resnet50v2", 50])
+@pytest.mark.parametrize("name", ["vgg16", "xception", "resnet5", "resnet50v2"])
 def test_a_name_that_does_not_fit(name):
     with pytest.raises(
         UserError, match=f"keras.applications has no {name!r} with feature maps"
@@ -252,6 +253,15 @@ def test_the_file_of_a_whole_classifier(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
+def test_an_efficientnet_that_normalizes_otherwise(tmp_path):
+    """Its features would be those of other pixels."""
+    randomized("EfficientNetB0").save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(UserError, match="own.weights.h5 normalizes by .* expected ") as error:
+        Pretrained("efficientnet_b0", weights=tmp_path / "own.weights.h5").checkpoint()
+    assert error.value.key == "weights"
+
+
 def test_the_file_of_another_classifier(tmp_path):
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save(tmp_path / "other.h5")
@@ -275,6 +285,12 @@ def test_a_student_is_trained_from_it(tmp_path):
         train(model, tmp_path / "run", run, tasks=(KIND,))
     for a, b in zip(before, backbone.checkpoint(), strict=True):
         np.testing.assert_array_equal(a, b)
+    exported = backbone_of(model)
+    found = exported(np.full((1, 101, 67, 3), 99.0, "float32"))
+    assert [found[f"C{i}"].shape[1:3] for i in range(2, 6)] == [(26, 17), (13, 9), (7, 5), (4, 3)]
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    own = model.get_layer(BACKBONE)(image)["C5"]
+    np.testing.assert_allclose(exported(image)["C5"], own, rtol=1e-3, atol=1e-3)
     after = model.get_layer(BACKBONE).get_weights()
     assert all(np.isfinite(w).all() for w in after)
     assert sum(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)) > 200
