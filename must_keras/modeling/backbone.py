@@ -48,8 +48,10 @@ class Backbone(abc.ABC):
     # Arguments of BatchNormalization that the recipe sets: pretrained weights keep their epsilon.
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "synchronized")
 
-    has_checkpoint: ClassVar[bool] = True
-    """Whether it has pretrained weights."""
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it has pretrained weights: a class that has them overrides `checkpoint`."""
+        return type(self).checkpoint is not Backbone.checkpoint
 
     @abc.abstractmethod
     def _features(self, image: Any) -> dict[str, Any]:
@@ -130,7 +132,6 @@ class ResNet(Backbone):
     block_type: BlockType = "block"
 
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "epsilon", "synchronized")
-    has_checkpoint: ClassVar[bool] = False
 
     @classmethod
     def small(cls) -> Self:
