@@ -51,7 +51,9 @@ def pixel_statistics(
             mean, deviation = map(np.asarray, learned)
             x = (x - mean) / deviation
         else:
-            x = keras.ops.convert_to_numpy(layer(x))
+            # In full precision, whatever the network computes in.
+            exact = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+            x = keras.ops.convert_to_numpy(exact(x))
     black, primary = x[0, 0, 0].astype("float64"), x[1:, 0, 0].astype("float64")
     slopes = (primary - black) / 255.0
     is_bgr = bool(slopes[0, 0] == 0.0)

@@ -166,6 +166,25 @@ def test_what_cannot_be_written(resnet18, tmp_path):
         write_state_dict(tmp_path / "x.pth", {})
 
 
+def test_safetensors_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for use in (read_state_dict, lambda path: write_state_dict(path, {})):
+        with pytest.raises(UserError, match="the package safetensors is not installed: ") as error:
+            use(tmp_path / "x.safetensors")
+        assert error.value.remedy == "python -m pip install -r requirements-checkpoints.txt"
+
+
+def test_a_damaged_safetensors_file(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "x.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(
+        UserError, match="x.safetensors cannot be read as a file of PyTorch weights"
+    ):
+        read_state_dict(tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="there is no file .*gone.safetensors"):
+        read_state_dict(tmp_path / "gone.safetensors")
+
+
 def test_saved_it_needs_plain_keras_alone(resnet18, tmp_path):
     resnet18.save(tmp_path / "backbone.keras")
     again = keras.saving.load_model(tmp_path / "backbone.keras")
