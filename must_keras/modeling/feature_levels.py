@@ -18,7 +18,7 @@ class PixelStatistics(NamedTuple):
     """What a network receives for a pixel: (color - mean) / deviation, each [3], in [0, 255].
 
     Example:
-        pixel_statistics(keras.applications.ResNet50, ...).is_bgr  # True
+        PixelStatistics(mean=(127.5,) * 3, deviation=(127.5,) * 3, is_bgr=False)  # -1 to 1
     """
 
     mean: tuple[float, ...]
@@ -140,9 +140,9 @@ def layer_names(model: keras.Model) -> dict[Any, str]:
     """
     names, counts = {}, {}
     for operation in model.operations:
-        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(operation).__name__).lower()
         names[operation] = operation.name
-        if re.fullmatch(rf"{re.sub('_', '_?', kind)}(_\d+)?", operation.name):
+        kind = re.sub(r"_\d+$", "", operation.name)
+        if kind.replace("_", "") == type(operation).__name__.lower():  # Keras chose it.
             counts[kind] = counts.get(kind, 0) + 1
             names[operation] = f"{kind}_{counts[kind]}"
         if isinstance(operation, keras.Sequential):
