@@ -21,6 +21,8 @@ from must_keras.training.network import BACKBONE, Network
 from must_keras.training.strategy import make_strategy
 
 NORM = {"momentum": 0.8, "epsilon": 1e-4, "synchronized": True}
+# Where keras.applications finds what downloads.
+FILE_UTILS = sys.modules[keras.utils.get_file.__module__]
 # The smallest of each family: {name: (function, last layers of C2 to C4)}; C5 is the output.
 FAMILIES = {
     "mobilenet_v3_small": (
@@ -95,8 +97,7 @@ def imagenet_statistics(model):
 def with_published_statistics(model, monkeypatch, tmp_path):
     """The same network as Keras makes it when it downloads the file itself."""
     model.save(tmp_path / "whole.h5")
-    module = sys.modules[keras.applications.EfficientNetB0.__module__]
-    monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: tmp_path / "whole.h5")
+    monkeypatch.setattr(FILE_UTILS, "get_file", lambda *_, **__: tmp_path / "whole.h5")
     return keras.applications.EfficientNetB0(
         include_top=False, weights="imagenet", input_shape=model.input.shape[1:]
     )
@@ -155,10 +156,9 @@ def test_the_file_is_the_one_that_keras_downloads(name, monkeypatch):
         asked.append((fname, origin))
         raise FileNotFoundError
 
-    function = Pretrained(name)._function
-    monkeypatch.setattr(sys.modules[function.__module__].file_utils, "get_file", get_file)
+    monkeypatch.setattr(FILE_UTILS, "get_file", get_file)
     with no_weights(), pytest.raises(FileNotFoundError):
-        function(include_top=False, input_shape=(224, 224, 3))
+        Pretrained(name)._function(include_top=False, input_shape=(224, 224, 3))
     assert asked == [(_ADDRESSES[name].rpartition("/")[2], _ADDRESSES[name])]
 
 
