@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import EfficientNetLite0, ResNet
     from must_keras.modeling.keras_backbone import KerasBackbone
+    from must_keras.modeling.pretrained import Pretrained
+    from must_keras.modeling.torch_resnet import TorchResNet, save_torch_resnet
     from must_keras.self_supervised import MoCo, SimCLR
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, Tags
     from must_keras.tasks.features import Features
@@ -86,6 +88,8 @@ _MODULES = {
     "interruption": ("Interrupted",),
     "modeling.backbone": ("EfficientNetLite0", "ResNet"),
     "modeling.keras_backbone": ("KerasBackbone",),
+    "modeling.pretrained": ("Pretrained",),
+    "modeling.torch_resnet": ("TorchResNet", "save_torch_resnet"),
     "self_supervised": ("MoCo", "SimCLR"),
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation", "Tags"),
     "tasks.features": ("Features",),

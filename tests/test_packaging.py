@@ -36,12 +36,11 @@ def test_the_tried_versions_are_in_the_ranges():
 
 @pytest.mark.parametrize("extra", ["ray", "export", "checkpoints"])
 def test_the_tried_versions_of_extras_are_in_the_ranges(extra):
-    tried, named = pins(f"requirements-{extra}.txt"), set()
-    for text in PROJECT["optional-dependencies"][extra]:
-        requirement = Requirement(text)
-        named.add(requirement.name)
+    tried = pins(f"requirements-{extra}.txt")
+    requirements = [Requirement(text) for text in PROJECT["optional-dependencies"][extra]]
+    assert {requirement.name for requirement in requirements} == tried.keys()
+    for requirement in requirements:
         assert requirement.specifier.contains(tried[requirement.name])
-    assert named == tried.keys()
 
 
 def test_the_lock_has_the_pinned_set_with_hashes():

@@ -36,6 +36,7 @@ NAMES = {
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
     "split_sequence", "Labeler", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
     "LiteRT", "Onnx",
+    "Pretrained", "TorchResNet", "save_torch_resnet",
 }  # fmt: skip
 
 

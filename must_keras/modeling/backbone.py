@@ -9,18 +9,16 @@ from typing import Any, ClassVar, Literal, Self
 
 import keras
 import numpy as np
-from keras import layers
 
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
+from must_keras.modeling.residual import KERAS_CV, BlockType, residual_levels
 from must_keras.modeling.state_dict import read_state_dict
 from must_keras.ops import Tensor
 
-BlockType = Literal["block", "basic_block"]
-
 # Mean and standard deviation of ImageNet's training images, RGB in [0, 255].
-_MEAN = (123.675, 116.28, 103.53)
-_DEVIATION = (58.395, 57.12, 57.375)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
 # He et al. (arXiv 1512.03385), table 1: number of blocks of each stage.
@@ -50,8 +48,10 @@ class Backbone(abc.ABC):
     # Arguments of BatchNormalization that the recipe sets: pretrained weights keep their epsilon.
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "synchronized")
 
-    has_checkpoint: ClassVar[bool] = True
-    """Whether it has pretrained weights."""
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it has pretrained weights: a class that has them overrides `checkpoint`."""
+        return type(self).checkpoint is not Backbone.checkpoint
 
     @abc.abstractmethod
     def _features(self, image: Any) -> dict[str, Any]:
@@ -132,7 +132,6 @@ class ResNet(Backbone):
     block_type: BlockType = "block"
 
     _from_recipe: ClassVar[tuple[str, ...]] = ("momentum", "epsilon", "synchronized")
-    has_checkpoint: ClassVar[bool] = False
 
     @classmethod
     def small(cls) -> Self:
@@ -152,9 +151,9 @@ class ResNet(Backbone):
         return cls(blocks=_PUBLISHED[depth], block_type="basic_block" if depth < 50 else "block")
 
     def _features(self, image: Any) -> dict[str, Any]:
-        inputs = scaled(image, mean=_MEAN, deviation=_DEVIATION)
+        inputs = scaled(image, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
         if keras.backend.backend() != "tensorflow":
-            return self._of_layers(inputs)
+            return residual_levels(inputs, self.filters, self.blocks, self.block_type, KERAS_CV)
         from keras_cv.models import ResNetBackbone
 
         network = ResNetBackbone(
@@ -167,52 +166,6 @@ class ResNet(Backbone):
             input_tensor=inputs,
         )
         return _levels(network)
-
-    def _of_layers(self, x: Tensor) -> dict[str, Tensor]:
-        x = _conv(x, 64, 7, stride=2, name="conv1")
-        x = layers.Activation("relu", name="conv1_relu")(x)
-        x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1_pool")(x)
-        levels = {}
-        for stage, (width, count) in enumerate(zip(self.filters, self.blocks, strict=True)):
-            for block in range(count):
-                first = block == 0
-                stride = 2 if first and stage > 0 else 1
-                # Where stride or channels change, the shortcut is a convolution.
-                projects = first and (stage > 0 or self.block_type == "block")
-                name = f"v2_stack_{stage}_block{block + 1}"
-                x = _block(x, width, self.block_type, stride=stride, projects=projects, name=name)
-            levels[f"C{stage + 2}"] = x
-        return levels
-
-
-# Names, arguments and order of the layers are those of keras-cv 0.9's ResNetBackbone, which needs
-# TensorFlow: the weights of either fit the other, and a seed gives both the same.
-_NORM = {"axis": 3, "epsilon": 1.001e-5}
-
-
-def _block(
-    x: Tensor, filters: int, block_type: BlockType, *, stride: int, projects: bool, name: str
-) -> Tensor:
-    """Add two or three convolutions to their input, or to a projection of it."""
-    sides = (1, 3, 1) if block_type == "block" else (3, 3)
-    widths = (filters, filters, 4 * filters) if block_type == "block" else (filters, filters)
-    shortcut = _conv(x, widths[-1], 1, stride=stride, name=f"{name}_0") if projects else x
-    for place, (side, width) in enumerate(zip(sides, widths, strict=True), 1):
-        x = _conv(x, width, side, stride=stride, name=f"{name}_{place}")
-        if place < len(sides):
-            x = layers.Activation("relu", name=f"{name}_{place}_relu")(x)
-        stride = 1
-    x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.Activation("relu", name=f"{name}_out")(x)
-
-
-def _conv(x: Tensor, filters: int, side: int, *, stride: int, name: str) -> Tensor:
-    """Apply a convolution without bias, and its BatchNormalization."""
-    padding = "same" if side > 1 else "valid"
-    x = layers.Conv2D(
-        filters, side, strides=stride, padding=padding, use_bias=False, name=f"{name}_conv"
-    )(x)
-    return layers.BatchNormalization(**_NORM, name=f"{name}_bn")(x)
 
 
 # The optional package that contains EfficientNet-Lite0's ImageNet weights.

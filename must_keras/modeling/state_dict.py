@@ -1,17 +1,21 @@
-"""PyTorch's weight files, read as arrays without PyTorch; nothing in a file is executed."""
+"""PyTorch's weight files as arrays, without PyTorch; nothing in a file is executed."""
 
 import collections
 import io
 import math
 import os
+import pathlib
 import pickle
+import types
 import zipfile
+from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from must_keras.arrays import check_expansion
 from must_keras.errors import UserError, reason
+from must_keras.files import replacing
 
 _DTYPES = {
     "DoubleStorage": "<f8",
@@ -64,16 +68,25 @@ def _tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> 
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return {name: array} of a file of `torch.save(model.state_dict(), path)`, of both formats.
+    """Return {name: array} of a file of PyTorch weights.
+
+    Args:
+        path: of a .safetensors file, or of one of `torch.save(model.state_dict(), path)`, of both
+            formats that torch.save has had.
 
     Raises:
-        UserError: there is no such file, or it contains anything but a dictionary of dense tensors.
+        UserError: there is no such file, it contains anything but a dictionary of dense tensors,
+            or the package for .safetensors is not installed.
 
     Example:
         read_state_dict("efficientnet_lite0.pth")["_fc.bias"].shape  # (1000,)
 
     """
+    is_safetensors = pathlib.Path(path).suffix == ".safetensors"
+    library = _safetensors() if is_safetensors else None
     try:
+        if library is not None:
+            return library.load_file(path)
         with open(path, "rb") as file:
             tensors, storages = _zipped(file) if zipfile.is_zipfile(file) else _legacy(file)
         return {str(name): _array(tensor, storages) for name, tensor in tensors.items()}
@@ -83,6 +96,32 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except Exception as error:
         problem = f"cannot be read as a file of PyTorch weights: {reason(error)}"
         raise UserError.at(path, problem) from error
+
+
+def write_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write {name: array} as a .safetensors file, which PyTorch's loaders read.
+
+    Raises:
+        UserError: the path has another suffix, or the package is not installed.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError.at(path, "does not end in .safetensors; give such a path")
+    # Its writer takes the bytes as they lie in memory, transposed ones too.
+    dense = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    library = _safetensors()
+    with replacing(path) as temporary:
+        library.save_file(dense, temporary, metadata={"format": "pt"})
+
+
+def _safetensors() -> types.ModuleType:
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError:
+        problem = "the package safetensors is not installed"
+        remedy = "python -m pip install -r requirements-checkpoints.txt"
+        raise UserError(f"{problem}: {remedy}", remedy=remedy) from None
+    return safetensors.numpy
 
 
 def _zipped(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:

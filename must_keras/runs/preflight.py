@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from must_keras.config.recipe import Pool
+from must_keras.config.recipe import Pool, Recipe
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples
 from must_keras.data.ground_truth_share import by_ground_truth
 from must_keras.data.io import notices
@@ -20,6 +20,7 @@ from must_keras.runs.label_contents import LabelContents, count
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.tasks.base import Task
+from must_keras.training.initialization import FromScratch
 
 # Images that are decoded of a pool without labels.
 _MAX_POOL_IMAGES = 8
@@ -52,6 +53,7 @@ def check_data(run: Run) -> None:
     for form in recipe.exports:
         form.check_installed()
     _check_kinds(run)
+    _warn_of_unused_weights(recipe)
     teachers = [t for t in recipe.teachers if not run.teacher(t.name).folder.exists()]
     with notices.gathered():
         for teacher in teachers:
@@ -180,6 +182,17 @@ def _check_pool(pool: Pool, run: Run) -> None:
                 f"labels, which replace the teachers': {found.why_empty()}"
             )
         _report(f"pool {pool.source.name!r}", {"": found})
+
+
+def _warn_of_unused_weights(recipe: Recipe) -> None:
+    trained = (*recipe.trained_teachers, recipe.student, *recipe.wanted_selfsup)
+    used = "checkpoint" in recipe.start_names or any(one.start != FromScratch() for one in trained)
+    if recipe.network.backbone.has_checkpoint and not used:
+        warn(
+            f"the weights of the network's {type(recipe.network.backbone).__name__} are not used: "
+            "every training starts from random weights; set start=FromCheckpoint() of the student "
+            "and the teachers"
+        )
 
 
 def _warn_of_unused_heads(pool: Pool, run: Run) -> None:

@@ -241,7 +241,7 @@ class Features(self_labeled.SelfLabeledTask):
     over the first `num_images` images of the student's training (rounded up to whole batches).
 
     Attributes:
-        backbone: with a checkpoint: KerasBackbone(...) or EfficientNetLite0().
+        backbone: with a checkpoint: Pretrained(...), KerasBackbone(...) or EfficientNetLite0().
         num_images: images that the statistics are taken of.
         teacher: what `prepared` computes; no value of a recipe.
 
@@ -266,7 +266,7 @@ class Features(self_labeled.SelfLabeledTask):
         if not self.backbone.has_checkpoint:
             raise UserError(
                 f"{where}: a {type(self.backbone).__name__} has no checkpoint, and random features "
-                "teach nothing; give a KerasBackbone(...) or EfficientNetLite0()"
+                "teach nothing; give a Pretrained(...), KerasBackbone(...) or EfficientNetLite0()"
             )
         if self.num_images < 2:
             raise UserError.of(where, "num_images", self.num_images, "at least 2 are needed")

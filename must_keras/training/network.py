@@ -27,7 +27,8 @@ class Network:
     """Backbone, input size and pyramid width, which teachers, student and transfers share.
 
     Attributes:
-        backbone: ResNet(...), EfficientNetLite0(...), KerasBackbone(...) or another Backbone.
+        backbone: ResNet(...), Pretrained(...), TorchResNet(...), KerasBackbone(...) or another
+            Backbone.
         size: height and width of the input in pixels, a multiple of 32.
         channels: width of the feature pyramid.
 

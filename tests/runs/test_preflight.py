@@ -14,11 +14,13 @@ from must_keras.data.sources import source as stored
 from must_keras.data.splits import Splits
 from must_keras.data.strong_views import StrongViews
 from must_keras.errors import DataError, UserError
+from must_keras.modeling.pretrained import Pretrained
 from must_keras.runs import preflight
 from must_keras.runs.label_contents import LabelContents, search
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.config import TrainingConfig
+from must_keras.training.initialization import FromCheckpoint, FromScratch
 from must_keras.training.optimizers import AdamW
 
 CLASSES = ("cat", "dog", "cow")
@@ -107,6 +109,26 @@ def warnings_of(tmp_path, capsys, given):
     preflight.check_data(Run(recipe=given, path=tmp_path / "run"))
     lines = capsys.readouterr().err.splitlines()
     return [x for x in lines if x.startswith("warning: ") and "pool 'pool'" not in x]
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_warnings"),
+    [
+        ({}, 1),
+        ({"starts": ("random", "checkpoint")}, 0),
+        ({"student": FromCheckpoint()}, 0),
+        ({"network": NETWORK}, 0),
+    ],
+)
+def test_pretrained_weights_that_nothing_starts_from(changes, num_warnings, capsys):
+    given = recipe(KIND, of_classes(0, 1, 2))
+    network = dataclasses.replace(NETWORK, backbone=Pretrained("mobilenet"))
+    student = dataclasses.replace(given.student, start=changes.pop("student", FromScratch()))
+    given = dataclasses.replace(given, **({"network": network, "student": student} | changes))
+    preflight._warn_of_unused_weights(given)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == num_warnings
+    assert all("the network's Pretrained are not used: every training" in line for line in lines)
 
 
 BIG, SMALL = (100, 100, 200, 200), (100, 100, 108, 200)
