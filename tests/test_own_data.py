@@ -94,6 +94,10 @@ def home(tmp_path_factory):
     (home / "lists").mkdir()
     for name, content in (("train", "0\n1\n2\n3\n"), ("val", "4.jpg\n"), ("test", "5.jpg\n")):
         (home / "lists" / f"{name}.txt").write_text(content)
+    photo(home / "pets" / "images" / "1.jpg")
+    (home / "pets" / "labels").mkdir()
+    (home / "pets" / "labels" / "1.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (home / "pets" / "data.yaml").write_text("names: [cat]\ntrain: images\n")
     voc = home / "voc"
     photo(voc / "JPEGImages" / "1.jpg")
     (voc / "Annotations").mkdir()
@@ -118,7 +122,7 @@ def test_every_source_reads(code, home, monkeypatch):
 def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
-        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
+        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelMaps", "DepthMaps",
         "NormalMaps", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms

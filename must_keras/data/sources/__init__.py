@@ -36,3 +36,4 @@ from must_keras.data.sources.tfds_readings import (
 )
 from must_keras.data.sources.tfds_source import TfdsSource
 from must_keras.data.sources.voc_xml import VocXml
+from must_keras.data.sources.yolo_txt import YoloTxt
