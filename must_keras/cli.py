@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 
-from must_keras import command, compare, predict, repeat, replay, stages
+from must_keras import command, compare, labels, predict, repeat, replay, stages
 from must_keras.api.opened import open_run
 from must_keras.command import Command
 from must_keras.request import Request
@@ -120,6 +120,7 @@ COMMANDS = (
         add_arguments=_of_diff,
         main=lambda given: _request(given).diff(given.other),
     ),
+    labels.EXPORT,
     predict.COMMAND,
     compare.COMMAND,
     repeat.COMMAND,

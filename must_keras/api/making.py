@@ -17,6 +17,7 @@ from must_keras.errors import UserError, not_allowed
 
 if TYPE_CHECKING:
     from must_keras.config.recipe import Recipe
+    from must_keras.pseudo_labels.exporting import Exported
 
 _STAGES = ("all", *stages.NAMES)
 
@@ -79,6 +80,59 @@ def run(
     with interruption.listening(), _hidden_notices():
         executor.make(stage)
     return open_run(folder)
+
+
+def export_labels(
+    recipe: "str | os.PathLike[str] | Recipe",
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    to: str | os.PathLike[str],
+    format: str,
+    threshold: float | tuple[float, ...] | None = None,
+    teacher: str | None = None,
+    pool: str | None = None,
+    least_certain: int | None = None,
+    **arguments: Any,
+) -> "Exported":
+    """Write the pseudo labels of a run for another tool; nothing of the run is changed.
+
+    Args:
+        recipe: as of `run`.
+        workdir: the run's folder; see `run`.
+        to: a new folder: images/ with links to the original images, the files of the format, and
+            certainty.csv, the least certain image first.
+        format: "coco" (JSON with scores, masks as run lengths), "yolo" (text), "maps" (PNG, depth
+            in 16 bits), "label-studio" (pre-annotations) or "csv" (one class an image).
+        threshold: of the scores, one or one for each class; None: that of the recipe.
+        teacher: whose labels; None: the only one whose labels the format takes.
+        pool: of which pool or other source; None: the only pool.
+        least_certain: how many images, the least certain without ground truth; None: all.
+        arguments: as of `run`.
+
+    Raises:
+        UserError: a mistake in the call, or labels that are not complete.
+
+    Example:
+        mk.export_labels("garden.py", to="doubtful", format="label-studio", least_certain=50)
+    """
+    named = _named(recipe, arguments)
+    folder = named.workdir() if workdir is None else pathlib.Path(workdir)
+    with quiet_import():
+        from must_keras.pseudo_labels.exporting import export
+        from must_keras.runs.executor import Executor
+
+        all_stages = stages.load()
+    executor = Executor(all_stages, load=named.load, workdir=folder, experiment=named.text())
+    options = {"format": format, "threshold": threshold, "teacher": teacher, "pool": pool}
+    found: list[Exported] = []
+    with interruption.listening(), _hidden_notices():
+        executor.read(
+            lambda run, _: found.append(
+                export(run, pathlib.Path(to), least_certain=least_certain, **options)
+            ),
+            name="label",
+        )
+    return found[0]
 
 
 @contextlib.contextmanager
