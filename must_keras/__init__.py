@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from must_keras.data.augmentation import Augmentation
     from must_keras.data.sources import (
-        CocoJson, CsvClasses, DepthMaps, FolderPerClass, ImagesOnly, LabelMaps, NormalMaps, Source,
-        TfdsSource, VocXml, YoloTxt,
+        CocoJson, CsvClasses, DepthMaps, FolderPerClass, ImagesOnly, Joined, LabelMaps,
+        LabelStudioJson, NormalMaps, Source, TfdsSource, VocXml, YoloTxt,
     )  # fmt: skip
     from must_keras.data.splits import (
         Splits, carve_validation, split_by_fraction, split_by_lists, split_sequence,
@@ -45,8 +45,8 @@ _MODULES = {
     ),
     "data.augmentation": ("Augmentation",),
     "data.sources": (
-        "CocoJson", "CsvClasses", "DepthMaps", "FolderPerClass", "ImagesOnly", "LabelMaps",
-        "NormalMaps", "Source", "TfdsSource", "VocXml", "YoloTxt",
+        "CocoJson", "CsvClasses", "DepthMaps", "FolderPerClass", "ImagesOnly", "Joined",
+        "LabelMaps", "LabelStudioJson", "NormalMaps", "Source", "TfdsSource", "VocXml", "YoloTxt",
     ),
     "data.splits": (
         "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",

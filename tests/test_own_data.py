@@ -98,6 +98,11 @@ def home(tmp_path_factory):
     (home / "pets" / "labels").mkdir()
     (home / "pets" / "labels" / "1.txt").write_text("0 0.5 0.5 0.25 0.25\n")
     (home / "pets" / "data.yaml").write_text("names: [cat]\ntrain: images\n")
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    value = {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["cat"]}
+    results = [{"type": "rectanglelabels", "value": value, **size}]
+    task = {"id": 1, "data": {"image": "1.jpg"}, "annotations": [{"result": results}]}
+    (home / "pets" / "export.json").write_text(json.dumps([task]))
     voc = home / "voc"
     photo(voc / "JPEGImages" / "1.jpg")
     (voc / "Annotations").mkdir()
@@ -122,7 +127,7 @@ def test_every_source_reads(code, home, monkeypatch):
 def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
-        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelMaps", "DepthMaps",
+        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
         "NormalMaps", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms

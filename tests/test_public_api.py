@@ -26,7 +26,7 @@ NAMES = {
     "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
     "FromCheckpoint",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
-    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelMaps", "DepthMaps",
+    "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "Joined", "LabelMaps", "DepthMaps",
     "NormalMaps", "ImagesOnly", "TfdsSource",
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
 }  # fmt: skip
