@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # The same names, for editors; a test compares the two.
-    from must_keras.api.making import export_labels, run
+    from must_keras.api.making import export_labels, import_labels, run
     from must_keras.api.opened import Run, load_model, open_run
     from must_keras.config.recipe import (
         ExternalTeacher, ImportedLabels, Pool, Recipe, Student, Teacher, Transfer,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # {module: its public names}
 _MODULES = {
-    "api.making": ("export_labels", "run"),
+    "api.making": ("export_labels", "import_labels", "run"),
     "api.opened": ("Run", "load_model", "open_run"),
     "config.recipe": (
         "ExternalTeacher", "ImportedLabels", "Pool", "Recipe", "Student", "Teacher", "Transfer",

@@ -121,6 +121,7 @@ COMMANDS = (
         main=lambda given: _request(given).diff(given.other),
     ),
     labels.EXPORT,
+    labels.IMPORT,
     predict.COMMAND,
     compare.COMMAND,
     repeat.COMMAND,

@@ -116,9 +116,9 @@ def run_one_of(commands: Sequence[Command], argv: Sequence[str] | None = None) -
         if name in named:
             return _run(parsers.choices[name], named[name], argv[len(name.split()) :])
     if words:
-        is_group = any(name.startswith(f"{words[0]} ") for name in named)
-        wanted = " ".join(words[:2]) if is_group else words[0]
-        error = not_allowed(f"there is no command {wanted!r}", wanted, named)
+        group = [name for name in named if name.startswith(f"{words[0]} ")]
+        wanted = " ".join(words[:2]) if group else words[0]
+        error = not_allowed(f"there is no command {wanted!r}", wanted, group or named)
         return _end(2, f"error: {error}")
     # For its help.
     return _status(lambda: parser.parse_args(argv), ())

@@ -1,4 +1,4 @@
-"""Labels for other tools and from them: `must-keras labels export`."""
+"""Labels for other tools and from them: `must-keras labels export|import`."""
 
 import argparse
 import pathlib
@@ -11,7 +11,7 @@ def _of_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recipe", help="the folder of a run, or its recipe with arguments")
     add("--to", type=pathlib.Path, required=True, help="a new folder")
-    add("--teacher", help="whose labels; default is the only one that the format takes")
+    add("--teacher", help="whose labels; default is the only one whose labels the format has")
     add("--pool", help="of which pool or other source; default is the only pool")
     add("--workdir", type=pathlib.Path, help="the run's folder; default is runs/<recipe>")
     add("--data_dir", help="where TFDS keeps its data sets")
@@ -41,4 +41,27 @@ EXPORT = Command(
     summary="Write pseudo labels at a threshold for other tools, with the certainty of each image.",
     add_arguments=_of_export,
     main=_export,
+)
+
+
+def _of_import(parser: argparse.ArgumentParser) -> None:
+    _of_run(parser)
+    add = parser.add_argument
+    add(
+        "corrected", type=pathlib.Path, help="Label Studio's JSON, COCO's JSON, or YOLO's data.yaml"
+    )
+    add("--format", required=True, help="label-studio, coco or yolo")
+    add("--images", type=pathlib.Path, help="folder of the images' names; default is the pool's")
+
+
+def _import(given: argparse.Namespace) -> None:
+    names = ("corrected", "to", "format", "teacher", "pool", "images")
+    _request(given).import_corrected(**{name: getattr(given, name) for name in names})
+
+
+IMPORT = Command(
+    name="labels import",
+    summary="Take labels that people corrected as ground truth of a pool's images.",
+    add_arguments=_of_import,
+    main=_import,
 )

@@ -14,7 +14,7 @@ from must_keras.request import Request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = (
-    "init", "run", "status", "check", "plan", "verify", "diff", "labels export", "predict", "compare", "repeat",
+    "init", "run", "status", "check", "plan", "verify", "diff", "labels export", "labels import", "predict", "compare", "repeat",
     "replay",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ NAMES = (
 def asked(monkeypatch):
     """What is asked of requests, which are not made: (method, request, further arguments)."""
     found = []
-    for name in ("make", "status", "check", "plan", "verify", "diff", "export"):
+    for name in ("make", "status", "check", "plan", "verify", "diff", "export", "import_corrected"):
         monkeypatch.setattr(
             Request,
             name,
@@ -87,12 +87,16 @@ def test_a_view_is_asked_of_a_recipe(name, asked):
     assert asked == [(name, Request(experiment="scenes"))]
 
 
-def test_labels_are_exported_from_a_run(asked):
+def test_labels_leave_a_run_and_come_back(asked):
     words = ["labels", "export", "scenes", "--to=out", "--format=coco", "--threshold=0.5"]
     assert command.run_one_of(cli.COMMANDS, [*words, "--least-certain=50"]) == 0
     request = Request(experiment="scenes")
     to = pathlib.Path("out")
-    assert asked == [("export", request, to, "coco", 0.5, None, None, 50)]
+    assert asked.pop() == ("export", request, to, "coco", 0.5, None, None, 50)
+    words = ["labels", "import", "scenes", "a.json", "--to=out", "--format=coco", "--pool=pile"]
+    assert command.run_one_of(cli.COMMANDS, words) == 0
+    corrected = pathlib.Path("a.json")
+    assert asked == [("import_corrected", request, corrected, to, "coco", None, "pile", None)]
 
 
 def test_a_folder_stands_for_the_recipe_that_it_records(asked, tmp_path):
@@ -140,7 +144,10 @@ def test_folders_that_name_no_recipe(content, tmp_path):
         (["run", "scenez"], "unknown recipe 'scenez'; did you mean 'scenes'?"),
         (["repeat", "scenes:seed=1"], "give seed by seeds instead"),
         (["predict", "x.jpg"], "--model, --out"),
-        (["labels"], "there is no command 'labels'; did you mean 'labels export'?"),
+        (
+            ["labels"],
+            "no command 'labels'; did you mean 'labels import'? allowed are labels export,",
+        ),
         (["labels", "exprt", "x"], "no command 'labels exprt'; did you mean 'labels export'?"),
         (["labels", "export", "scenes"], "required: --to, --format"),
     ],

@@ -21,7 +21,7 @@ from must_keras.runs.artifact import Artifact
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
-    "run", "export_labels", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
+    "run", "export_labels", "import_labels", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "Network", "ResNet", "TrainingConfig", "Augmentation", "AdamW", "SGD",
     "FromCheckpoint",

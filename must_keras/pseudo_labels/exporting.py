@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,14 +97,15 @@ def export(
             the threshold or `least_certain` does not fit the labels.
     """
     writer = _writer(format)
-    found = _teacher(run, teacher, writer)
+    what = f"format={format} has {writer.contents}"
+    found = chosen_teacher(run, teacher, what, writer.takes)
     task, datasets = found.task, _datasets(run, found, pool)
     if threshold is None:
         threshold = run.resolved(found).threshold
     task.records.check_threshold(threshold)
     scored = _ranked(datasets, task, threshold)
     chosen = scored if least_certain is None else _least_certain(scored, task, least_certain)
-    with _new_folder(to) as folder:
+    with new_folder(to) as folder:
         _write_certainty(folder / CERTAINTY, scored)
         writing = writer(folder, task, origin=found.name)
         for one in track(chosen, f"export of {found.name}", len(chosen)):
@@ -148,33 +149,27 @@ def _writer(format: str) -> type[Writer]:
     return found
 
 
-def _teacher(run: Run, name: str | None, writer: type[Writer]) -> AnyTeacher:
-    teachers = run.recipe.teachers
-    if name is not None:
-        found = next((teacher for teacher in teachers if teacher.name == name), None)
-        if found is None:
-            names = [teacher.name for teacher in teachers]
-            raise not_allowed(f"teacher={name}", name, names, key="teacher")
-        check_takes(writer, found.task)
-        return found
-    fitting = [teacher for teacher in teachers if writer.takes(teacher.task)]
-    if len(fitting) != 1:
-        names = [teacher.name for teacher in fitting]
-        problem = f"labels of {len(fitting)} teachers have {writer.contents}: expected one"
-        hint = f"; allowed are {', '.join(names)}" if names else ""
-        text = f"format={writer.name}: {problem}{hint}"
-        key = "teacher" if names else "format"
-        text += ", as in teacher=" + names[0] if names else ""
-        raise UserError(text, key=key, value=writer.name, allowed=names)
-    return fitting[0]
+def chosen_teacher(
+    run: Run, name: str | None, what: str, takes: Callable[[Task], bool]
+) -> AnyTeacher:
+    """Return the teacher that a name means, or the only one that fits.
 
+    Args:
+        run: of the teachers.
+        name: of the teacher; None: the only one that fits.
+        what: begins an error: "format=coco has boxes and masks".
+        takes: whether labels of a task fit.
 
-def check_takes(writer: type[Writer], task: Task) -> None:
-    """Raise UserError where a writer cannot write the labels of a task."""
-    if not writer.takes(task):
-        allowed = [one.name for one in WRITERS if one.takes(task)]
-        what = f"format={writer.name} has {writer.contents}, not labels of kind {task.kind!r}"
-        raise not_allowed(what, writer.name, allowed, key="format")
+    Raises:
+        UserError: there is no such teacher, or several and no name.
+    """
+    fitting = {one.name: one for one in run.recipe.teachers if takes(one.task)}
+    if name is None and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if name not in fitting:
+        own = f"teacher={name}" if name else f"{len(fitting)} teachers have such labels"
+        raise not_allowed(f"{what}; {own}", str(name), fitting, key="teacher")
+    return fitting[name]
 
 
 def chosen_pool(run: Run, teacher: AnyTeacher, name: str | None) -> list[Source]:
@@ -267,9 +262,9 @@ def _write_certainty(path: pathlib.Path, scored: Sequence[_Scored]) -> None:
 
 
 @contextlib.contextmanager
-def _new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yield a folder to write to, which gets its name when the block ends without an error."""
-    check_new(path)
+    _check_new(path)
     path = path.absolute()
     temporary = path.with_name(path.name + TEMPORARY)
     if temporary.exists():
@@ -286,7 +281,7 @@ def _new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     os.rename(temporary, path)
 
 
-def check_new(path: pathlib.Path) -> None:
+def _check_new(path: pathlib.Path) -> None:
     """Raise UserError where something is at the path already: nothing is overwritten."""
     if path.is_dir() and any(path.iterdir()):
         raise UserError.at(path, "is not empty; give a new folder", key="to")

@@ -238,17 +238,17 @@ def test_nothing_is_overwritten(run, tmp_path):
     [
         ({"format": "voc"}, "format=voc; allowed are coco, yolo, maps, label-studio, csv"),
         (
-            {"format": "coco", "teacher": "teacher_thin"},
-            "teacher=teacher_thin; did you mean 'teacher_things'",
+            {"format": "coco", "teacher": "teacher_thing"},
+            "format=coco has boxes and masks; teacher=teacher_thing; did you mean 'teacher_things'?",
         ),
         (
             {"format": "coco", "teacher": "teacher_far"},
-            "format=coco has boxes and masks, not labels of kind 'metric'; allowed are maps",
+            "format=coco has boxes and masks; teacher=teacher_far; did you mean 'teacher_things'?",
         ),
         (
             {"format": "maps"},
-            "format=maps: labels of 3 teachers have maps of classes, depth and normals: expected "
-            "one; allowed are teacher_parts, teacher_far, teacher_facing, as in teacher=teacher_parts",
+            "format=maps has maps of classes, depth and normals; 3 teachers have such labels; allowed "
+            "are teacher_parts, teacher_far, teacher_facing",
         ),
         ({"format": "coco", "pool": "pile"}, "pool=pile; allowed are pool"),
     ],
