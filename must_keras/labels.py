@@ -29,10 +29,11 @@ def _of_export(parser: argparse.ArgumentParser) -> None:
     add("--format", required=True, help="coco, yolo, maps, label-studio or csv")
     add("--threshold", type=float, help="lowest score; default is that of the recipe")
     add("--least-certain", type=int, help="how many images, the least certain ones; default is all")
+    add("--without-images", dest="with_images", action="store_false", help="copy no image")
 
 
 def _export(given: argparse.Namespace) -> None:
-    names = ("to", "format", "threshold", "teacher", "pool", "least_certain")
+    names = ("to", "format", "threshold", "teacher", "pool", "least_certain", "with_images")
     _request(given).export(**{name: getattr(given, name) for name in names})
 
 

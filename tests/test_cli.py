@@ -92,7 +92,7 @@ def test_labels_leave_a_run_and_come_back(asked):
     assert command.run_one_of(cli.COMMANDS, [*words, "--least-certain=50"]) == 0
     request = Request(experiment="scenes")
     to = pathlib.Path("out")
-    assert asked.pop() == ("export", request, to, "coco", 0.5, None, None, 50)
+    assert asked.pop() == ("export", request, to, "coco", 0.5, None, None, 50, True)
     words = ["labels", "import", "scenes", "a.json", "--to=out", "--format=coco", "--pool=pile"]
     assert command.run_one_of(cli.COMMANDS, words) == 0
     corrected = pathlib.Path("a.json")

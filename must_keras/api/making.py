@@ -95,6 +95,7 @@ def export_labels(
     teacher: str | None = None,
     pool: str | None = None,
     least_certain: int | None = None,
+    with_images: bool = True,
     **arguments: Any,
 ) -> "Exported":
     """Write the pseudo labels of a run for another tool; nothing of the run is changed.
@@ -102,7 +103,7 @@ def export_labels(
     Args:
         recipe: as of `run`.
         workdir: the run's folder; see `run`.
-        to: a new folder: images/ with links to the original images, the files of the format, and
+        to: a new folder: images/ with copies of the images, the files of the format, and
             certainty.csv, the least certain image first.
         format: "coco" (JSON with scores, masks as run lengths), "yolo" (text), "maps" (PNG, depth
             in 16 bits), "label-studio" (pre-annotations) or "csv" (one class an image).
@@ -110,6 +111,7 @@ def export_labels(
         teacher: whose labels; None: the only one whose labels the format takes.
         pool: of which pool or other source; None: the only pool.
         least_certain: how many images, the least certain without ground truth; None: all.
+        with_images: whether images are copied.
         arguments: as of `run`.
 
     Raises:
@@ -122,7 +124,7 @@ def export_labels(
         from must_keras.pseudo_labels.exporting import export
 
     options = {"format": format, "threshold": threshold, "teacher": teacher, "pool": pool}
-    options["least_certain"] = least_certain
+    options |= {"least_certain": least_certain, "with_images": with_images}
     return _read(recipe, workdir, arguments, lambda run: export(run, pathlib.Path(to), **options))
 
 

@@ -75,12 +75,13 @@ def export(
     teacher: str | None = None,
     pool: str | None = None,
     least_certain: int | None = None,
+    with_images: bool = True,
 ) -> Exported:
     """Write a pseudo-label dataset in the form of another tool.
 
-    The folder contains images/, with a link to each original image, the files of the format, and
-    certainty.csv: every labeled image with its certainty and its mean score, the least certain
-    first. Coordinates are those of the upright original images.
+    The folder contains images/, a copy of each original image that is exported, the files of the
+    format, and certainty.csv: every labeled image with its certainty and its mean score, the least
+    certain first. Coordinates are those of the upright original images.
 
     Args:
         run: with complete labels.
@@ -91,6 +92,8 @@ def export(
         pool: of which pool, or other source; None: the only pool.
         least_certain: how many images; those that have ground truth for the head are left out.
             None: all.
+        with_images: whether images are copied. Links would not do: tools refuse images that lie
+            elsewhere.
 
     Raises:
         UserError: the folder is not new, a name is not one of the run, labels are not complete, or
@@ -109,9 +112,11 @@ def export(
         _write_certainty(folder / CERTAINTY, scored)
         writing = writer(folder, task, origin=found.name)
         for one in track(chosen, f"export of {found.name}", len(chosen)):
-            name = _link(one.reader.source, one.index, folder / IMAGES)
-            size = original_size(one.reader.source, one.index)
-            label = label_of(task, one.reader.read(one.index), threshold)
+            source, index = one.reader.source, one.index
+            name, size = _image_name(source, index), original_size(source, index)
+            if with_images:
+                _copy(source, index, folder / IMAGES / name)
+            label = label_of(task, one.reader.read(index), threshold)
             image = LabeledImage(name=name, size=size, label=label, certainty=one.certainty)
             writing.add(image)
         writing.close()
@@ -289,19 +294,17 @@ def _check_new(path: pathlib.Path) -> None:
         raise UserError.at(path, "is a file; give a new folder", key="to")
 
 
-def _link(source: Source, index: int, folder: pathlib.Path) -> str:
-    """Link an image below a folder, or write one that has no file; return its path there."""
-    file, name = source.file(index), source.image_id(index)
+def _image_name(source: Source, index: int) -> str:
+    """Return the path of an image below images/: its id; that of one without a file is a PNG."""
+    name = source.image_id(index)
     check_inside([name], f"source {source.name!r}")
-    if file is None and not name.lower().endswith(SUFFIXES):
-        name = f"{name}.png"
-    path = folder / name
+    return name if source.file(index) or name.lower().endswith(SUFFIXES) else f"{name}.png"
+
+
+def _copy(source: Source, index: int, path: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    file = source.file(index)
     if file is None:
         Image.fromarray(source.image(index)).save(path)
-        return name
-    try:
-        path.symlink_to(file.resolve())
-    except OSError:  # Some file systems have no links.
+    else:
         shutil.copyfile(file, path)
-    return name

@@ -193,7 +193,11 @@ def test_the_least_certain_images_come_first_and_may_be_all(run, tmp_path):
     tasks = json.loads((tmp_path / "two/tasks.json").read_text())
     assert [task["data"]["file"] for task in tasks] == ["0.png", "1.png"]
     assert sorted(p.name for p in (tmp_path / "two/images").iterdir()) == ["0.png", "1.png"]
-    assert all(p.is_symlink() and p.is_file() for p in (tmp_path / "two/images").iterdir())
+    originals = run.recipe.pools[0].source.file(0).parent
+    for path in (tmp_path / "two/images").iterdir():
+        assert not path.is_symlink() and path.read_bytes() == (originals / path.name).read_bytes()
+    exported(run, tmp_path / "none", "label-studio", "kind", with_images=False)
+    assert not (tmp_path / "none/images").exists()
 
 
 def test_scores_are_those_at_or_above_the_threshold(run, tmp_path):
