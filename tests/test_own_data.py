@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import OpenEXR
@@ -122,6 +123,15 @@ def test_every_source_reads(code, home, monkeypatch):
     assert len(source) > 0 and source.label_spaces
     assert any(source.labels(i) for i in range(len(source)))
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_pool_in_archives_reads(tmp_path, home, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    with tarfile.open("shards/a.tar", "w") as tar:
+        tar.add(home / "photos" / "1.jpg", "1.jpg")
+    (code,) = blocks("pool")
+    assert eval(code, dict(NAMES)).image(0).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_there_is_a_source_for_every_form():

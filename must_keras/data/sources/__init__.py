@@ -26,6 +26,7 @@ from must_keras.data.sources.source import (
     preflight_indices,
     without_keys,
 )
+from must_keras.data.sources.tar_shards import TarShards
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
