@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from must_keras.data.augmentation import Augmentation
     from must_keras.data.sources import (
         CocoJson, CsvClasses, DepthMaps, FolderPerClass, ImagesOnly, Joined, LabelMaps,
-        LabelStudioJson, NormalMaps, Source, TarShards, TfdsSource, VocXml, YoloTxt,
+        LabelStudioJson, NormalMaps, ParquetImages, Source, TarShards, TfdsSource, VocXml, YoloTxt,
     )  # fmt: skip
     from must_keras.data.splits import (
         Splits, carve_validation, split_by_fraction, split_by_lists, split_sequence,
@@ -46,8 +46,8 @@ _MODULES = {
     "data.augmentation": ("Augmentation",),
     "data.sources": (
         "CocoJson", "CsvClasses", "DepthMaps", "FolderPerClass", "ImagesOnly", "Joined",
-        "LabelMaps", "LabelStudioJson", "NormalMaps", "Source", "TarShards", "TfdsSource",
-        "VocXml", "YoloTxt",
+        "LabelMaps", "LabelStudioJson", "NormalMaps", "ParquetImages", "Source",
+        "TarShards", "TfdsSource", "VocXml", "YoloTxt",
     ),
     "data.splits": (
         "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",

@@ -9,8 +9,10 @@ import tarfile
 
 import numpy as np
 import OpenEXR
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from must_keras import experiment
 from must_keras.data import sources, splits
@@ -104,6 +106,9 @@ def home(tmp_path_factory):
     results = [{"type": "rectanglelabels", "value": value, **size}]
     task = {"id": 1, "data": {"image": "1.jpg"}, "annotations": [{"result": results}]}
     (home / "pets" / "export.json").write_text(json.dumps([task]))
+    (home / "beans").mkdir()
+    rows = {"image": [{"bytes": (home / "photos" / "1.jpg").read_bytes()}], "label": ["rust"]}
+    parquet.write_table(pyarrow.table(rows), home / "beans" / "a.parquet")
     voc = home / "voc"
     photo(voc / "JPEGImages" / "1.jpg")
     (voc / "Annotations").mkdir()
@@ -138,7 +143,7 @@ def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
         "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
-        "NormalMaps", "Concatenated", "Joined", "Relabeled",
+        "NormalMaps", "ParquetImages", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms
 

@@ -27,7 +27,7 @@ NAMES = {
     "FromCheckpoint",
     "Classification", "Detection", "Segmentation", "Depth", "Normals",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "Joined", "LabelMaps", "DepthMaps",
-    "NormalMaps", "ImagesOnly", "TarShards", "TfdsSource",
+    "NormalMaps", "ImagesOnly", "TarShards", "ParquetImages", "TfdsSource",
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_sequence",
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from must_keras.data.sources.composition import (
 from must_keras.data.sources.image_files import ImagesOnly
 from must_keras.data.sources.label_studio import LabelStudioJson
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles, pool_name, unlisted
+from must_keras.data.sources.parquet_images import ParquetImages
 from must_keras.data.sources.pixel_maps import DepthMaps, Diode, LabelMaps, NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import (
