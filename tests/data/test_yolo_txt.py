@@ -220,6 +220,7 @@ YAMLS = {
     "train: images\nnames: [cat, cat]\n": ": two of its 'names' are 'cat', expected different names",
     "train: images\nnames: [cat]\nnc: 2\n": ": nc is 2, but there are 1 'names' ('cat')",
     "train: [\n": ", line 2: not YAML: expected the node content, but found '<stream end>'",
+    "names: !!python/object/apply:os.abort []\n": ", line 1: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.abort'",
     "- train\n": "is ['train'], expected 'names', 'train' and 'val'",
     f"train: other\n{NAMES}": ": train is 'other', which is not in {root}",
     f"train: /etc\n{NAMES}": ": train is '/etc', which is not in {root}; set root= to the folder that all images lie in",

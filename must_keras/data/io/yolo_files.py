@@ -334,7 +334,7 @@ def read_objects(path: Path, dataset: YoloDataset) -> list[YoloObject]:
 
 
 def _object(texts: Sequence[str], where: str, dataset: YoloDataset) -> YoloObject:
-    values = [_number(text, where) for text in texts[1:]]
+    values = _numbers(texts[1:], where)
     index = _class_index(texts[0], where, dataset)
     if dataset.num_keypoint_values and len(values) > _NUM_BOX_VALUES:
         if len(values) != _NUM_BOX_VALUES + dataset.num_keypoint_values:
@@ -350,26 +350,30 @@ def _object(texts: Sequence[str], where: str, dataset: YoloDataset) -> YoloObjec
             raise UserError(f"{where} has the score {score:g}, expected a number from 0 to 1")
     if len(values) < _NUM_BOX_VALUES or len(values) % 2:
         raise UserError(f"{where} has {len(texts)} numbers, {_EXPECTED}")
-    for value in values:
-        if not -_TOLERANCE <= value <= 1 + _TOLERANCE:
-            hint = "; are they pixels? divide x by the width, y by the height" if value > 2 else ""
-            raise UserError(f"{where}: {value:g} lies outside of 0 to 1, {_EXPECTED}{hint}")
+    if not (min(values) >= -_TOLERANCE and max(values) <= 1 + _TOLERANCE):
+        odd = next(v for v in values if not -_TOLERANCE <= v <= 1 + _TOLERANCE)
+        hint = "; are they pixels? divide x by the width, y by the height" if odd > 2 else ""
+        raise UserError(f"{where}: {odd:g} lies outside of 0 to 1, {_EXPECTED}{hint}")
     if len(values) == _NUM_BOX_VALUES:
         x, y, width, height = values
         corners = (y - height / 2, x - width / 2, y + height / 2, x + width / 2)
         return YoloObject(index, corners, None, score, where)
-    points = np.clip(np.reshape(values, (-1, 2)), 0.0, 1.0)
-    if len(np.unique(points, axis=0)) < _MIN_POINTS:
+    if len({*zip(values[::2], values[1::2], strict=True)}) < _MIN_POINTS:
         raise UserError(f"{where} has a polygon of fewer than three different points, {_EXPECTED}")
+    points = np.clip(np.reshape(values, (-1, 2)), 0.0, 1.0)
     (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return YoloObject(index, (top, left, bottom, right), points, score, where)
 
 
-def _number(text: str, where: str) -> float:
-    number = number_of_text(text)
-    if number is None:
-        raise UserError(f"{where} has {text!r}, which is no finite number, {_EXPECTED}")
-    return number
+def _numbers(texts: Sequence[str], where: str) -> list[float]:
+    try:
+        values = list(map(float, texts))
+        if all(map(math.isfinite, values)):
+            return values
+    except ValueError:
+        pass
+    odd = next((text for text in texts if number_of_text(text) is None), texts[0])
+    raise UserError(f"{where} has {odd!r}, which is no finite number, {_EXPECTED}")
 
 
 def _class_index(text: str, where: str, dataset: YoloDataset) -> int:
