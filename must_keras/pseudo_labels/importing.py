@@ -53,26 +53,30 @@ class _Corrected:
 
     Attributes:
         path: of the file.
-        images: the folder that its names of images are relative to.
+        images: the folder that its names of images are relative to; None: `pool`, or that of a
+            form that comes with its images.
+        pool: the folder of the pool.
         task: of the head.
     """
 
     path: pathlib.Path
-    images: pathlib.Path
+    images: pathlib.Path | None
+    pool: pathlib.Path
     task: Task
 
     def coco(self) -> Source:
         named = {"name": "corrected", "head": self.task.name}
-        return CocoJson(**named, images=self.images, annotations=self.path)
+        return CocoJson(**named, images=self.images or self.pool, annotations=self.path)
 
     def yolo(self) -> Source:
-        return YoloTxt(name="corrected", head=self.task.name, data=self.path)
+        named = {"name": "corrected", "head": self.task.name}
+        return YoloTxt(**named, data=self.path, root=self.images)
 
     def label_studio(self) -> Source:
         return LabelStudioJson(
             name="corrected",
             head=self.task.name,
-            images=self.images,
+            images=self.images or self.pool,
             annotations=self.path,
             kind=self.task.kind,
             classes=self.task.labels.classes,
@@ -111,7 +115,8 @@ def import_corrected(
         format: "label-studio", "coco" or "yolo".
         teacher: of the head that was corrected; None: the only one with such labels.
         pool: the pool; None: the only one.
-        images: the folder that the file's names of images are relative to; None: the pool's.
+        images: the folder that the file's names of images are relative to; None: the pool's, and of
+            YOLO that of data.yaml.
 
     Raises:
         UserError: the file cannot be read, is of other images or classes, or has the scores of a
@@ -124,7 +129,7 @@ def import_corrected(
     found = chosen_teacher(run, teacher, what, lambda task: task.kind in kinds)
     blocks, task = chosen_pool(run, found, pool), found.task
     folder = _folder(blocks[0])
-    source = read(_Corrected(path=corrected, images=images or folder, task=task))
+    source = read(_Corrected(path=corrected, images=images, pool=folder, task=task))
     source = _with_classes(source, corrected, task)
     if source.has_scores:
         raise UserError.at(

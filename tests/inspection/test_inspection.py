@@ -318,6 +318,14 @@ def test_splits_of_yolo_that_are_there_and_a_pool_beside_them(data):
     assert one.split.call.positional[0].name == "mk.YoloTxt"
 
 
+def test_other_yaml_is_no_dataset_of_yolo(data):
+    of.photos(data / "photos", 4)
+    (data / "photos/a.yaml").write_text("names: [a]\nlevels: 3\n")
+    (data / "photos/b.yml").write_text("train: 3\nval: 4\n")
+    found = inspect(data)
+    assert not found.questions and not found.sets and len(found.pools) == 1
+
+
 def test_a_mistake_in_a_dataset_of_yolo_is_a_question(data):
     of.yolo(data / "fruit")
     (data / "fruit/labels/train/003.txt").write_text("7 0.5 0.5 0.25 0.5\n")

@@ -133,8 +133,10 @@ def test_yolo_that_was_exported_and_corrected(run, tmp_path):
     export(run, tmp_path / "out", format="yolo", least_certain=2, **THINGS)
     for path in (tmp_path / "out/labels").iterdir():
         path.write_text("1 0.25 0.5 0.3 0.5\n")
-    data = tmp_path / "out/data.yaml"
-    found = import_corrected(run, data, to=tmp_path / "x", format="yolo", **THINGS)
+    data = tmp_path / "data.yaml"
+    (tmp_path / "out/data.yaml").rename(data)
+    named = {"format": "yolo", "images": tmp_path / "out", **THINGS}
+    found = import_corrected(run, data, to=tmp_path / "x", **named)
     source = eval(found.source)
     assert found.num_images == len(source) == 2
     for i in range(2):

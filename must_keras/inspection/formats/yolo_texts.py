@@ -14,7 +14,8 @@ from must_keras.inspection.tree import Tree, split_of
 # A class and four numbers or more, fractions of the image.
 _LINE = re.compile(r"\d+([ \t]+-?\d*\.?\d+(e-?\d+)?){4,}", re.IGNORECASE)
 _MAX_FILES = 5
-_NAMES = re.compile(r"^names\s*[:=]", re.MULTILINE)
+# What a dataset's file has, and files of other programs have not.
+_KEYS = tuple(re.compile(rf"^({keys})\s*[:=]", re.MULTILINE) for keys in ("names", "train|val"))
 _CLASS_FILES = ("classes.txt", "obj.names")
 _KEYPOINTS = "keypoints are not read, boxes are"
 
@@ -30,7 +31,7 @@ class YoloTexts:
         found = Findings()
         for folder in tree:
             for path in folder.files(".yaml", ".yml", ".data"):
-                if _names_classes(path) and answers.of(path, "kind") != "skip":
+                if _is_dataset(path) and answers.of(path, "kind") != "skip":
                     _add(path, found)
         for folder in tree:
             named = [path for path in folder.files(*_CLASS_FILES) if _is_beside_labels(tree, path)]
@@ -93,8 +94,9 @@ def _places(dataset: YoloDataset) -> dict[str, set[pathlib.Path]]:
     return found
 
 
-def _names_classes(path: pathlib.Path) -> bool:
-    return bool(_NAMES.search(path.read_text(encoding="utf-8", errors="replace")))
+def _is_dataset(path: pathlib.Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return all(key.search(text) for key in _KEYS)
 
 
 def _is_beside_labels(tree: Tree, path: pathlib.Path) -> bool:
