@@ -274,3 +274,52 @@ def test_label_studios_yolo(tmp_path):
     source = YoloTxt(name="p", data=tmp_path / "classes.txt")
     assert source.image_id(0) == "1a2b3c4d-a.jpg"
     assert source.labels(0)["p"]["classes"].tolist() == [1]
+
+
+def test_label_studios_own_converter_finds_the_same_boxes(read, tmp_path):
+    """Its COCO and YOLO, read by our sources, beside its JSON."""
+    converter = pytest.importorskip(
+        "label_studio_sdk.converter", reason="label-studio-sdk is not installed"
+    )
+    points = [[10, 10], [60, 10], [60, 90], [10, 90]]
+    results = (rectangle("cat"), rectangle("dog", x=0, y=0, width=20, height=40),
+               result("polygonlabels", "dog", points=points, closed=True))  # fmt: skip
+    for number, one in enumerate(results):
+        one |= {"id": f"r{number}", "from_name": one["type"], "to_name": "image"}
+    photo_ = str(tmp_path / "images" / "a.jpg")
+    source = read(task(photo_, annotation(*results)))
+    ours = source.labels(0)["pets"]
+    config = (
+        '<View><Image name="image" value="$image"/>'
+        '<RectangleLabels name="rectanglelabels" toName="image"><Label value="cat"/>'
+        '<Label value="dog"/></RectangleLabels>'
+        '<PolygonLabels name="polygonlabels" toName="image"><Label value="cat"/>'
+        '<Label value="dog"/></PolygonLabels></View>'
+    )
+    tool = converter.Converter(config, str(tmp_path), download_resources=False)
+    export = str(tmp_path / "export.json")
+    tool.convert_to_coco(export, str(tmp_path / "coco"), is_dir=False)
+    (found,) = json.loads((tmp_path / "coco/result.json").read_text())["images"]
+    coco = CocoJson(
+        name="pets", images=(tmp_path / "coco" / found["file_name"]).resolve().parent,
+        annotations=_renamed(tmp_path / "coco/result.json"),
+    )  # fmt: skip
+    tool.convert_to_yolo(export, str(tmp_path / "yolo"), is_dir=False)
+    photo(tmp_path / "yolo/images/a.jpg")
+    yolo = YoloTxt(name="pets", data=tmp_path / "yolo/classes.txt")
+    for other in (coco, yolo):
+        assert other.label_spaces == source.label_spaces
+        theirs = other.labels(0)["pets"]
+        order = np.lexsort(np.round(theirs["boxes"], 2).T)
+        own = np.lexsort(np.round(ours["boxes"], 2).T)
+        np.testing.assert_allclose(theirs["boxes"][order], ours["boxes"][own], atol=1e-3)
+        assert theirs["classes"][order].tolist() == ours["classes"][own].tolist()
+
+
+def _renamed(path):
+    """COCO's file with the names of images alone: the converter has paths of its own."""
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["file_name"] = image["file_name"].replace("\\", "/").split("/")[-1]
+    path.write_text(json.dumps(content))
+    return path
