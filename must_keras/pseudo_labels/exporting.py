@@ -169,6 +169,8 @@ def chosen_teacher(
         UserError: there is no such teacher, or several and no name.
     """
     fitting = {one.name: one for one in run.recipe.teachers if takes(one.task)}
+    if not fitting:
+        raise UserError(f"{what}; no teacher of this run has such labels", key="format")
     if name is None and len(fitting) == 1:
         return next(iter(fitting.values()))
     if name not in fitting:

@@ -159,6 +159,12 @@ def test_a_list_beside_its_images_in_a_folder_below(tmp_path):
     assert source.image_id(0) == "set/a.jpg" and len(source.labels(0)["p"]["boxes"]) == 1
 
 
+def test_one_folder_for_two_splits_is_read_once(tmp_path):
+    yaml = f"{NAMES}train: images\nval: images/\n"
+    source = YoloTxt(name="p", data=dataset(tmp_path, {"a": "", "b": ""}, yaml))
+    assert [source.image_id(i) for i in range(len(source))] == ["a.jpg", "b.jpg"]
+
+
 def test_the_root_may_be_given(tmp_path):
     data = dataset(
         tmp_path / "x", {"a": "0 .5 .5 .5 .5"}, f"path: /data/pets\n{NAMES}train: images"

@@ -1,6 +1,7 @@
 """Pseudo labels for other tools: by hand, on photos of 40 x 60 pixels (height x width)."""
 
 import csv
+import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
 
@@ -261,6 +262,12 @@ def test_what_a_run_does_not_have(run, arguments, problem, tmp_path):
     with pytest.raises(UserError) as error:
         export(run, tmp_path / "x", **arguments)
     assert problem in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_a_run_without_such_labels(run, tmp_path):
+    few = dataclasses.replace(run.recipe, teachers=run.recipe.teachers[:1])
+    with pytest.raises(UserError, match="has boxes and masks; no teacher of this run has such"):
+        export(dataclasses.replace(run, recipe=few), tmp_path / "x", format="coco")
 
 
 def test_labels_that_are_not_complete(tmp_path):

@@ -97,15 +97,14 @@ class YoloDataset(NamedTuple):
         if not named:
             raise UserError.at(self.path, f"names no images: expected {', '.join(SPLITS[:2])}, ...")
         finder = FileFinder(self.root)
-        places = [
-            (key, self._place(key, text, finder)) for key, texts in named.items() for text in texts
-        ]
-        folders = [place for _, place in places if (self.root / place).is_dir()]
-        if len(places) == len(folders) == 1:
-            root = self.root / folders[0]
+        texts = [(key, text) for key, ones in named.items() for text in ones]
+        # Small sets often name one folder for two splits.
+        places = list(dict.fromkeys(self._place(key, text, finder) for key, text in texts))
+        if len(places) == 1 and (self.root / places[0]).is_dir():
+            root = self.root / places[0]
             return YoloImages(root, picture_files(root))
         files: dict[str, None] = {}
-        for _, place in places:
+        for place in places:
             at = self.root / place
             if at.is_dir():
                 files |= dict.fromkeys(_joined(place, file) for file in picture_files(at))
@@ -165,7 +164,7 @@ class YoloImages(NamedTuple):
     """Images of a dataset.
 
     Attributes:
-        root: the split's folder; the dataset's where lists or several folders name the images.
+        root: the folder of the images; the dataset's where lists or several folders name them.
         files: paths below it.
 
     Example:
