@@ -318,6 +318,14 @@ def test_splits_of_yolo_that_are_there_and_a_pool_beside_them(data):
     assert one.split.call.positional[0].name == "mk.YoloTxt"
 
 
+def test_exports_of_label_studio_are_named(data):
+    of.photos(data / "photos", 4)
+    result = {"original_width": 64, "type": "rectanglelabels", "value": {}}
+    task = {"id": 1, "data": {"image": "000.jpg"}, "annotations": [{"result": [result]}]}
+    (data / "export.json").write_text(json.dumps([task]))
+    assert "LabelStudioJson" in inspect(data).unused[data / "export.json"]
+
+
 def test_other_yaml_is_no_dataset_of_yolo(data):
     of.photos(data / "photos", 4)
     (data / "photos/a.yaml").write_text("names: [a]\nlevels: 3\n")
