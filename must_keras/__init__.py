@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # The same names, for editors; a test compares the two.
-    from must_keras.api.making import run
+    from must_keras.api.making import export_labels, import_labels, run
     from must_keras.api.opened import Run, load_model, open_run
     from must_keras.config.domain_gate import DomainGate
     from must_keras.config.episodes import Episodes
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
     from must_keras.data.sources import (
         CocoJson, CocoPanoptic, Concatenated, CsvClasses, CsvTags, DepthMaps, FolderPerClass,
-        ImagesOnly, Joined, LabelMaps, NormalMaps, Relabeled, Source, TfdsSource, VocXml,
-        box_reading, class_reading, depth_reading, map_reading, tags_reading, tfds_builder,
+        ImagesOnly, Joined, LabelMaps, LabelStudioJson, NormalMaps, ParquetImages, Relabeled,
+        Source, TarShards, TfdsSource, VocXml, YoloTxt, box_reading, class_reading, depth_reading,
+        map_reading, tags_reading, tfds_builder,
     )  # fmt: skip
     from must_keras.data.splits import (
         Splits, carve_validation, split_by_fraction, split_by_lists, split_by_name, split_sequence,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 # {module: its public names}
 _MODULES = {
-    "api.making": ("run",),
+    "api.making": ("export_labels", "import_labels", "run"),
     "api.opened": ("Run", "load_model", "open_run"),
     "config.domain_gate": ("DomainGate",),
     "config.episodes": ("Episodes",),
@@ -71,9 +72,10 @@ _MODULES = {
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
     "data.sources": (
         "CocoJson", "CocoPanoptic", "Concatenated", "CsvClasses", "CsvTags", "DepthMaps",
-        "FolderPerClass", "ImagesOnly", "Joined", "LabelMaps", "NormalMaps", "Relabeled", "Source",
-        "TfdsSource", "VocXml", "box_reading", "class_reading", "depth_reading", "map_reading",
-        "tags_reading", "tfds_builder",
+        "FolderPerClass", "ImagesOnly", "Joined", "LabelMaps", "LabelStudioJson", "NormalMaps",
+        "ParquetImages", "Relabeled", "Source", "TarShards", "TfdsSource", "VocXml", "YoloTxt",
+        "box_reading", "class_reading", "depth_reading", "map_reading", "tags_reading",
+        "tfds_builder",
     ),
     "data.splits": (
         "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import Any
 
-from must_keras import command, compare, predict, repeat, replay, stages
+from must_keras import command, compare, labels, predict, repeat, replay, stages
 from must_keras.api.opened import open_run
 from must_keras.command import Command
 from must_keras.errors import UserError, not_allowed
@@ -149,6 +149,8 @@ COMMANDS = (
         add_arguments=_of_diff,
         main=lambda given: _request(given).diff(given.other),
     ),
+    labels.EXPORT,
+    labels.IMPORT,
     predict.COMMAND,
     compare.COMMAND,
     repeat.COMMAND,

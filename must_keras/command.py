@@ -73,7 +73,7 @@ class Command:
     """A program with arguments of its own: `must-keras NAME ...`.
 
     Attributes:
-        name: of the program.
+        name: of the program; two words in a group of commands: "labels export".
         summary: what it does, a line.
         add_arguments: adds its arguments to a parser, and imports nothing heavy.
         main: does its work with the parsed arguments.
@@ -125,10 +125,15 @@ def run_one_of(commands: Sequence[Command], argv: Sequence[str] | None = None) -
         one.add_arguments(parsers.add_parser(one.name, help=one.summary, description=one.summary))
     argv = sys.argv[1:] if argv is None else argv
     named = {one.name: one for one in commands}
-    if argv and argv[0] in named:
-        return _run(parsers.choices[argv[0]], named[argv[0]], argv[1:])
-    if argv and not argv[0].startswith("-"):
-        error = not_allowed(f"there is no command {argv[0]!r}", argv[0], named)
+    # A name may have two words: "labels export".
+    words = list(itertools.takewhile(lambda text: not text.startswith("-"), argv))
+    for name in (" ".join(words[:2]), *words[:1]):
+        if name in named:
+            return _run(parsers.choices[name], named[name], argv[len(name.split()) :])
+    if words:
+        group = [name for name in named if name.startswith(f"{words[0]} ")]
+        wanted = " ".join(words[:2]) if group else words[0]
+        error = not_allowed(f"there is no command {wanted!r}", wanted, group or named)
         return _end(2, f"error: {error}")
     # For its help.
     return _status(lambda: parser.parse_args(argv), ())
@@ -220,10 +225,11 @@ class _Flags(logging.Formatter):
 
 def _with_option(message: str, key: str | None, options: Collection[str]) -> str:
     """Return a message in which `key=`, of an argument, is written as the option of that name."""
-    if key not in options:
+    option = next((o for o in options if o.replace("-", "_") == key), None)
+    if option is None:
         return message
-    message = re.sub(rf"(?<![\w-]){key}=True\b", f"--{key}", message)
-    return re.sub(rf"(?<![\w-]){key}=", f"--{key}=", message)
+    message = re.sub(rf"(?<![\w-]){key}=True\b", f"--{option}", message)
+    return re.sub(rf"(?<![\w-]){key}=", f"--{option}=", message)
 
 
 def _outside(error: Exception) -> str | None:

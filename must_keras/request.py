@@ -121,6 +121,22 @@ class Request:
         executor, checks = self._executor(), _checks()
         executor.read(lambda run, _: checks.compare(run, other), name="label")
 
+    def export(self, to: pathlib.Path, **options: Any) -> None:
+        """Write pseudo labels for another tool; see pseudo_labels.exporting.export."""
+        executor = self._executor()
+        from must_keras.pseudo_labels.exporting import export
+
+        executor.read(lambda run, _: print(export(run, to, **options)), name="label")
+
+    def import_corrected(self, corrected: pathlib.Path, **options: Any) -> None:
+        """Take labels that people corrected; see pseudo_labels.importing.import_corrected."""
+        executor = self._executor()
+        from must_keras.pseudo_labels.importing import import_corrected
+
+        executor.read(
+            lambda run, _: print(import_corrected(run, corrected, **options)), name="label"
+        )
+
     def _executor(self, *, makes: bool = False) -> "Executor":
         name, arguments = experiment.parse(self.experiment)
         experiment.find(name)

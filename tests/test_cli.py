@@ -14,7 +14,7 @@ from must_keras.request import Request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = (
-    "init", "run", "export", "status", "check", "plan", "verify", "diff", "predict", "compare", "repeat",
+    "init", "run", "export", "status", "check", "plan", "verify", "diff", "labels export", "labels import", "predict", "compare", "repeat",
     "replay",
 )  # fmt: skip
 
@@ -23,8 +23,12 @@ NAMES = (
 def asked(monkeypatch):
     """What is asked of requests, which are not made: (method, request, further arguments)."""
     found = []
-    for name in ("make", "status", "check", "plan", "verify", "diff"):
-        monkeypatch.setattr(Request, name, lambda *given, name=name: found.append((name, *given)))
+    for name in ("make", "status", "check", "plan", "verify", "diff", "export", "import_corrected"):
+        monkeypatch.setattr(
+            Request,
+            name,
+            lambda *given, name=name, **options: found.append((name, *given, *options.values())),
+        )
     return found
 
 
@@ -49,7 +53,7 @@ def test_help_takes_less_than_a_second_and_imports_nothing_heavy():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
-        command.run_one_of(cli.COMMANDS, [name, "--help"])
+        command.run_one_of(cli.COMMANDS, [*name.split(), "--help"])
     assert end.value.code == 0
     assert f"usage: must-keras {name}" in capsys.readouterr().out
 
@@ -81,6 +85,18 @@ def test_options_become_a_request(asked):
 def test_a_view_is_asked_of_a_recipe(name, asked):
     assert command.run_one_of(cli.COMMANDS, [name, "scenes"]) == 0
     assert asked == [(name, Request(experiment="scenes"))]
+
+
+def test_labels_leave_a_run_and_come_back(asked):
+    words = ["labels", "export", "scenes", "--to=out", "--format=coco", "--threshold=0.5"]
+    assert command.run_one_of(cli.COMMANDS, [*words, "--least-certain=50"]) == 0
+    request = Request(experiment="scenes")
+    to = pathlib.Path("out")
+    assert asked.pop() == ("export", request, to, "coco", 0.5, None, None, 50, True)
+    words = ["labels", "import", "scenes", "a.json", "--to=out", "--format=coco", "--pool=pile"]
+    assert command.run_one_of(cli.COMMANDS, words) == 0
+    corrected = pathlib.Path("a.json")
+    assert asked == [("import_corrected", request, corrected, to, "coco", None, "pile", None)]
 
 
 def test_a_folder_stands_for_the_recipe_that_it_records(asked, tmp_path):
@@ -128,6 +144,12 @@ def test_folders_that_name_no_recipe(content, tmp_path):
         (["run", "scenez"], "unknown recipe 'scenez'; did you mean 'scenes'?"),
         (["repeat", "scenes:seed=1"], "give seed by seeds instead"),
         (["predict", "x.jpg"], "--model, --out"),
+        (
+            ["labels"],
+            "no command 'labels'; did you mean 'labels import'? allowed are labels export,",
+        ),
+        (["labels", "exprt", "x"], "no command 'labels exprt'; did you mean 'labels export'?"),
+        (["labels", "export", "scenes"], "required: --to, --format"),
     ],
 )
 def test_mistakes_are_one_line(words, message, capsys):

@@ -19,7 +19,7 @@ ORDER = (
     "main",
 )  # fmt: skip
 # Programs beside main: the commands of must-keras, and it.
-COMMANDS = ("compare", "predict", "repeat", "replay", "cli")
+COMMANDS = ("compare", "labels", "predict", "repeat", "replay", "cli")
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."):
     path for path in sorted(PACKAGE.rglob("*.py"))

@@ -5,11 +5,14 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import OpenEXR
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from must_keras import experiment
 from must_keras.data import sources, splits
@@ -96,6 +99,18 @@ def home(tmp_path_factory):
     (home / "lists").mkdir()
     for name, content in (("train", "0\n1\n2\n3\n"), ("val", "4.jpg\n"), ("test", "5.jpg\n")):
         (home / "lists" / f"{name}.txt").write_text(content)
+    photo(home / "pets" / "images" / "1.jpg")
+    (home / "pets" / "labels").mkdir()
+    (home / "pets" / "labels" / "1.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (home / "pets" / "data.yaml").write_text("names: [cat]\ntrain: images\n")
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    value = {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["cat"]}
+    results = [{"type": "rectanglelabels", "value": value, **size}]
+    task = {"id": 1, "data": {"image": "1.jpg"}, "annotations": [{"result": results}]}
+    (home / "pets" / "export.json").write_text(json.dumps([task]))
+    (home / "beans").mkdir()
+    rows = {"image": [{"bytes": (home / "photos" / "1.jpg").read_bytes()}], "label": ["rust"]}
+    parquet.write_table(pyarrow.table(rows), home / "beans" / "a.parquet")
     voc = home / "voc"
     photo(voc / "JPEGImages" / "1.jpg")
     (voc / "Annotations").mkdir()
@@ -117,11 +132,20 @@ def test_every_source_reads(code, home, monkeypatch):
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_a_pool_in_archives_reads(tmp_path, home, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    with tarfile.open("shards/a.tar", "w") as tar:
+        tar.add(home / "photos" / "1.jpg", "1.jpg")
+    (code,) = blocks("pool")
+    assert eval(code, dict(NAMES)).image(0).shape == (HEIGHT, WIDTH, 3)
+
+
 def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
-        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "LabelMaps", "DepthMaps",
-        "NormalMaps", "Concatenated", "Joined", "Relabeled",
+        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
+        "NormalMaps", "ParquetImages", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms
 

@@ -22,7 +22,7 @@ from must_keras.runs.artifact import Artifact
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = {
-    "run", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
+    "run", "export_labels", "import_labels", "open_run", "load_model", "inspect", "write_recipe", "Run", "Model", "UserError", "DataError", "Interrupted",
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
     "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
@@ -37,6 +37,7 @@ NAMES = {
     "split_sequence", "Labeler", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
     "LiteRT", "Onnx",
     "Pretrained", "TorchResNet", "save_torch_resnet",
+    "YoloTxt", "LabelStudioJson", "TarShards", "ParquetImages",
 }  # fmt: skip
 
 

@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import logging
 
@@ -17,8 +17,12 @@ from must_keras.errors import UserError, not_allowed
 
 if TYPE_CHECKING:
     from must_keras.config.recipe import Recipe
+    from must_keras.pseudo_labels.exporting import Exported
+    from must_keras.pseudo_labels.importing import Imported
+    from must_keras.runs.run import Run as LabeledRun
 
 _STAGES = ("all", *stages.NAMES)
+_T = TypeVar("_T")
 
 
 def run(
@@ -82,6 +86,116 @@ def run(
     with interruption.listening(), _hidden_notices():
         executor.make(stage)
     return open_run(folder)
+
+
+def export_labels(
+    recipe: "str | os.PathLike[str] | Recipe",
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    to: str | os.PathLike[str],
+    format: str,
+    threshold: float | tuple[float, ...] | None = None,
+    teacher: str | None = None,
+    pool: str | None = None,
+    least_certain: int | None = None,
+    with_images: bool = True,
+    **arguments: Any,
+) -> "Exported":
+    """Write the pseudo labels of a run for another tool; nothing of the run is changed.
+
+    Args:
+        recipe: as of `run`.
+        workdir: the run's folder; see `run`.
+        to: a new folder: images/ with copies of the images, the files of the format, and
+            certainty.csv, the least certain image first.
+        format: "coco" (JSON with scores, masks as run lengths), "yolo" (text), "maps" (PNG, depth
+            in 16 bits), "label-studio" (pre-annotations) or "csv" (one class an image).
+        threshold: of the scores, one or one for each class; None: that of the recipe.
+        teacher: whose labels; None: the only one whose labels the format takes.
+        pool: of which pool or other source; None: the only pool.
+        least_certain: how many images, the least certain without ground truth; None: all.
+        with_images: whether images are copied.
+        arguments: as of `run`.
+
+    Raises:
+        UserError: a mistake in the call, or labels that are not complete.
+
+    Example:
+        mk.export_labels("garden.py", to="doubtful", format="label-studio", least_certain=50)
+    """
+    with quiet_import():
+        from must_keras.pseudo_labels.exporting import export
+
+    options = {"format": format, "threshold": threshold, "teacher": teacher, "pool": pool}
+    options |= {"least_certain": least_certain, "with_images": with_images}
+    return _read(recipe, workdir, arguments, lambda run: export(run, pathlib.Path(to), **options))
+
+
+def import_labels(
+    recipe: "str | os.PathLike[str] | Recipe",
+    corrected: str | os.PathLike[str],
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    to: str | os.PathLike[str],
+    format: str,
+    teacher: str | None = None,
+    pool: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+    **arguments: Any,
+) -> "Imported":
+    """Take labels that people corrected as ground truth of a pool's images.
+
+    Nothing of the run is changed: the result is a source, which a recipe joins with the pool.
+
+    Args:
+        recipe: as of `run`.
+        corrected: Label Studio's export as JSON, COCO's JSON (CVAT), or YOLO's data.yaml.
+        workdir: the run's folder; see `run`.
+        to: a new folder.
+        format: "label-studio", "coco" or "yolo".
+        teacher: of the head that was corrected; None: the only one with such labels.
+        pool: the pool; None: the only one.
+        images: the folder that the file's names of images are relative to; None: the pool's.
+        arguments: as of `run`.
+
+    Raises:
+        UserError: a mistake in the call, or a file that is of other images or classes.
+
+    Example:
+        found = mk.import_labels("garden.py", "export.json", to="round1", format="label-studio")
+        found.source  # "mk.CocoJson(name='round1', ...)"
+    """
+    with quiet_import():
+        from must_keras.pseudo_labels.importing import import_corrected
+
+    folder = None if images is None else pathlib.Path(images)
+    options = {"format": format, "teacher": teacher, "pool": pool, "images": folder}
+    return _read(
+        recipe,
+        workdir,
+        arguments,
+        lambda run: import_corrected(run, pathlib.Path(corrected), to=pathlib.Path(to), **options),
+    )
+
+
+def _read(
+    recipe: Any,
+    workdir: str | os.PathLike[str] | None,
+    arguments: dict[str, Any],
+    view: "Callable[[LabeledRun], _T]",
+) -> _T:
+    """Return what a view of a run returns; nothing of the run is made or changed."""
+    named = _named(recipe, arguments)
+    folder = named.workdir() if workdir is None else pathlib.Path(workdir)
+    with quiet_import():
+        from must_keras.runs.executor import Executor
+
+        all_stages = stages.load()
+    executor = Executor(all_stages, load=named.load, workdir=folder, experiment=named.text())
+    found: list[_T] = []
+    with interruption.listening(), _hidden_notices():
+        executor.read(lambda run, _: found.append(view(run)), name="label")
+    return found[0]
 
 
 @contextlib.contextmanager

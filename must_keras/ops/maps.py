@@ -82,6 +82,15 @@ def check_stride(name: str, stride: int, size: tuple[int, int] | None = None) ->
         raise UserError(f"{name}: loss_stride must be a whole number{of}, received {stride}")
 
 
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a map [h, w, ...] in another size: each cell takes the pixel at its center."""
+    rows, columns = (
+        ((np.arange(cells) + 0.5) * length / cells).astype(int)
+        for length, cells in zip(values.shape[:2], size, strict=True)
+    )
+    return values[rows[:, None], columns[None]]
+
+
 def shrink(values: np.ndarray, side: int) -> np.ndarray:
     """Shrink a map [h, w, ...] to a long side of at most ``side``, in its proportions.
 
@@ -90,12 +99,8 @@ def shrink(values: np.ndarray, side: int) -> np.ndarray:
     longest = max(values.shape[:2])
     if longest <= side:
         return values
-    rows, columns = (
-        ((np.arange(cells) + 0.5) * length / cells).astype(int)
-        for length in values.shape[:2]
-        for cells in [max(1, round(length * side / longest))]
-    )
-    return values[rows[:, None], columns[None]]
+    height, width = (max(1, round(length * side / longest)) for length in values.shape[:2])
+    return nearest(values, (height, width))
 
 
 def encode_png(values: np.ndarray) -> bytes:

@@ -133,13 +133,34 @@ def test_joined_boxes_are_those_of_a_picture_of_their_size(photos, tmp_path):
         pool.labels(0)
 
 
+def test_the_last_label_of_a_head_counts(photos, tmp_path):
+    tables = {"first": "a.png,cat\nc.jpg,cat\n", "second": "a.png,dog\ne.webp,\n"}
+    parts = [ImagesOnly(name="photos", root=photos)]
+    for name, rows in tables.items():
+        (tmp_path / f"{name}.csv").write_text(f"file,class\n{rows}")
+        path, classes = tmp_path / f"{name}.csv", ("cat", "dog")
+        parts.append(
+            CsvClasses(name=name, images=photos, csv_file=path, head="animal", classes=classes)
+        )
+    pool = Joined(parts, name="photos")
+    labels = {pool.image_id(i): pool.labels(i) for i in range(len(pool))}
+    found = {k: v["animal"]["probabilities"].tolist() for k, v in labels.items() if v}
+    assert found == {"a.png": [0, 1], "c.jpg": [1, 0]}
+    assert [bool(pool.labeled_heads(i)) for i in range(len(pool))] == [
+        bool(v) for v in labels.values()
+    ]
+
+
 def test_sources_that_cannot_be_joined(photos, tmp_path):
     images = ImagesOnly(name="photos", root=photos)
     tags = CsvClasses(
         name="tags", images=photos, csv_file=table(tmp_path, "file,class\na.png,x\n"), head="h"
     )
-    with pytest.raises(UserError, match="two sources of 'p' label the head 'h'"):
-        Joined([images, tags, tags], name="p")
+    path = tmp_path / "more.csv"
+    path.write_text("file,class\na.png,y\n")
+    more = CsvClasses(name="more", images=photos, csv_file=path, head="h")
+    with pytest.raises(UserError, match="'more' does not fit source 'tags' .* for head 'h'"):
+        Joined([images, tags, more], name="p")
     save(tmp_path / "others" / "z" / "odd.png", PIXELS)
     others = FolderPerClass(name="others", root=tmp_path / "others", head="k")
     with pytest.raises(UserError, match="'others' of 'p' labels 'z/odd.png', which is no image"):

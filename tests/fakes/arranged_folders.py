@@ -73,6 +73,19 @@ def voc(folder: pathlib.Path) -> None:
     (lists / "test.txt").write_text("".join(f"{file[:-4]}\n" for file in files[8:]))
 
 
+def yolo(folder: pathlib.Path, splits=("train", "val"), yaml="data.yaml") -> None:
+    """A box in every image, and a triangle in every second one; "" for no folders of splits."""
+    for number, split in enumerate(splits):
+        for i, file in enumerate(photos(folder / "images" / split, start=10 * number)):
+            path = folder / "labels" / split / f"{file[:-4]}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            triangle = "1 0.1 0.1 0.6 0.1 0.1 0.6\n" if i % 2 else ""
+            path.write_text(f"0 0.5 0.5 0.25 5e-1\n{triangle}")
+    lines = [f"{split or 'train'}: images/{split}" for split in splits]
+    text = "\n".join([*lines, "names:", "  0: apple", "  1: pear"])
+    (folder / yaml).write_text(text if yaml.endswith("yaml") else "apple\npear\n")
+
+
 def maps(images: pathlib.Path, labels: pathlib.Path, values=(0, 1, 2), palette=False) -> None:
     for file in photos(images):
         found = np.uint8(values)[_RANDOM.integers(0, len(values), (HEIGHT, WIDTH))]

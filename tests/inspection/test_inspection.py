@@ -63,6 +63,13 @@ FORMS = {
         "fruit",
     ),
     "VOC": (lambda d: of.voc(d / "cards"), "boxes", "cards"),
+    "YOLO": (lambda d: of.yolo(d / "fruit"), "boxes", "fruit"),
+    "YOLO without splits": (lambda d: of.yolo(d / "fruit", [""]), "boxes", "fruit"),
+    "YOLO of Label Studio": (
+        lambda d: of.yolo(d / "fruit", [""], yaml="classes.txt"),
+        "boxes",
+        "fruit",
+    ),
     "maps": (lambda d: of.maps(d / "street/images", d / "street/labels"), "map", "street"),
     "palettes": (
         lambda d: of.maps(d / "street/images", d / "street/masks", palette=True),
@@ -326,14 +333,53 @@ def test_tables_of_boxes_and_other_columns_are_named(data):
     assert one.name == "b"
 
 
-def test_boxes_of_yolo_are_named(data):
-    for file in of.photos(data / "images/train"):
-        path = data / "labels/train" / f"{file[:-4]}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("0 0.5 0.5 0.25 1e-2\n")
+def test_boxes_of_yolo_without_names_of_classes_are_named(data):
+    of.yolo(data, ["train"])
+    (data / "data.yaml").unlink()
     found = inspect(data)
-    assert "convert them to COCO JSON" in found.unused[data / "labels/train"]
+    assert "no file names their classes: write data.yaml" in found.unused[data / "labels/train"]
     assert len(found.pools[0].source) == 10
+
+
+def test_splits_of_yolo_that_are_there_and_a_pool_beside_them(data):
+    of.yolo(data / "fruit", ("train", "valid"))
+    with (data / "fruit/data.yaml").open("a") as file:
+        file.write("\ntest: ../test/images\nkpt_shape: [1, 2]\n")
+    for path in (data / "fruit/labels").rglob("*.txt"):
+        path.write_text("0 0.5 0.5 0.25 0.5 0.1 0.1\n")
+    of.photos(data / "fruit/more", 4)
+    found = inspect(data)
+    (one,), (pool,) = found.sets, found.pools
+    assert one.counts == (9, 1, 10) and one.found.remarks == ("keypoints are not read, boxes are",)
+    assert pool.place == data / "fruit/more" and not found.questions
+    assert one.split.call.positional[0].name == "mk.YoloTxt"
+
+
+def test_exports_of_label_studio_are_named(data):
+    of.photos(data / "photos", 4)
+    result = {"original_width": 64, "type": "rectanglelabels", "value": {}}
+    task = {"id": 1, "data": {"image": "000.jpg"}, "annotations": [{"result": [result]}]}
+    (data / "export.json").write_text(json.dumps([task]))
+    assert "LabelStudioJson" in inspect(data).unused[data / "export.json"]
+
+
+def test_other_yaml_is_no_dataset_of_yolo(data):
+    of.photos(data / "photos", 4)
+    (data / "photos/a.yaml").write_text("names: [a]\nlevels: 3\n")
+    (data / "photos/b.yml").write_text("train: 3\nval: 4\n")
+    found = inspect(data)
+    assert not found.questions and not found.sets and len(found.pools) == 1
+
+
+def test_a_mistake_in_a_dataset_of_yolo_is_a_question(data):
+    of.yolo(data / "fruit")
+    (data / "fruit/labels/train/003.txt").write_text("7 0.5 0.5 0.25 0.5\n")
+    (question,) = inspect(data).questions
+    assert "003.txt, line 1 has class 7" in str(question)
+    (data / "fruit/data.yaml").write_text("names: 3\ntrain: images/train\n")
+    (question,) = inspect(data).questions
+    assert "has the 'names' 3" in str(question)
+    assert not inspect([data, question.answers[0]]).sets
 
 
 def test_folders_within_classes_are_a_question_of_meaning(data):

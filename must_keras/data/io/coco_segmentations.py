@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from must_keras.data.io.annotation_fields import NUMBERS, Entry, are_finite, shown, whole_numbers
 from must_keras.ops.masks import crop_bitmap, run_lengths
+from must_keras.tasks.detection.labels import masks_of_some
 
 # Polygons, each [x0, y0, x1, y1, ...] in pixels, or COCO's compressed run lengths.
 Segmentation = list[np.ndarray] | bytes
@@ -22,6 +23,8 @@ _MAX_IMAGES_AWAY = 16
 # pycocotools' run lengths have 32 bits.
 _MAX_PIXELS = 2**32 - 1
 _FIELD = "segmentation"
+# Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
+_MASK_SIZE = 56
 
 
 def read_segmentation(entry: Entry, size: tuple[int, int]) -> Segmentation | None:
@@ -136,6 +139,24 @@ def _run_lengths(entry: Entry, value: dict[str, Any], size: tuple[int, int]) -> 
 
 
 # ---- crops ---------------------------------------------------------------------------------------
+
+
+def masks_of(
+    segmentations: Sequence[Segmentation | None], size: tuple[int, int], boxes: np.ndarray
+) -> dict[str, Any]:
+    """Return the arguments "masks" and "has_mask" of `sources.source.objects`.
+
+    Args:
+        segmentations: of each object of an image; None without one.
+        size: (height, width) of the image.
+        boxes: [N, 4] (ymin, xmin, ymax, xmax) in pixels, within the image.
+    """
+    with_mask = [i for i, segmentation in enumerate(segmentations) if segmentation is not None]
+    masks = [rasterized(segmentations[i], size, boxes[i], size=_MASK_SIZE) for i in with_mask]
+    return {
+        "masks": masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
+        "has_mask": [segmentation is not None for segmentation in segmentations],
+    }
 
 
 def rasterized(

@@ -85,22 +85,30 @@ def of_image(image: Image.Image, file: BinaryIO) -> Metadata:
     info = image.info
     if image.format == "PNG":
         # Chunks behind the pixels count too, and Pillow gets to them by decoding.
-        return _png_metadata(lambda offset, size: os.pread(file.fileno(), size, offset))
+        return _png_metadata(_read_at(file))
     xmp = info.get("xmp", b"")
     xmp = xmp if isinstance(xmp, bytes) else str(xmp).encode(errors="replace")
     if image.format == "TIFF":
-        return Metadata(lambda offset, size: os.pread(file.fileno(), size, offset), xmp)
+        return Metadata(_read_at(file), xmp)
     exif = info.get("exif", b"")
     return Metadata(exif if isinstance(exif, bytes) else b"", xmp)
+
+
+def _read_at(file: BinaryIO) -> _Read:
+    """Return what reads a file at any place; the file's position stays."""
+    if isinstance(file, io.BytesIO):
+        return _reader(file.getvalue())
+    return lambda offset, size: os.pread(file.fileno(), size, offset)
 
 
 def without_metadata(file: BinaryIO) -> WithoutMetadata | None:
     """Return the pixels of a JPEG or PNG file alone; None for other files and very large ones."""
     file.seek(0)
     start = file.read(8)
-    if not start.startswith((_JPEG, _PNG)) or os.fstat(file.fileno()).st_size > _MAX_FILE:
+    if not start.startswith((_JPEG, _PNG)) or file.seek(0, os.SEEK_END) > _MAX_FILE:
         return None
-    content = start + file.read()
+    file.seek(0)
+    content = file.read()
     if start.startswith(_JPEG):
         return _jpeg_without_metadata(content)
     read = _reader(content)

@@ -1,6 +1,7 @@
 """Pictures from files: images as upright RGB, and pictures whose values are labels."""
 
 import contextlib
+import io
 import pathlib
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,26 @@ def read_image(
     """
     with _opened(path) as (image, orientation):
         image, bits = pixel_bits.used(image, path, path, bits=bits, notices=notices)
+        return rgb(_upright(image, orientation), bits=bits)
+
+
+def read_image_bytes(
+    data: bytes, where: str, *, bits: int | None = None, notices: Notices | None = None
+) -> np.ndarray:
+    """Return `read_image` of an image's bytes.
+
+    Args:
+        data: the content of an image's file.
+        where: names the image, for errors and notices.
+        bits: see `read_image`.
+        notices: see `read_image`.
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    with _reading(where, "a picture"), _decoded(where, io.BytesIO(data), True) as found:
+        image, orientation = found
+        image, bits = pixel_bits.used(image, data, where, bits=bits, notices=notices)
         return rgb(_upright(image, orientation), bits=bits)
 
 
@@ -243,20 +264,30 @@ def _opened(path: Path, *, decode: bool = True) -> Iterator[tuple[Image.Image, i
         path: of the file.
         decode: whether its pixels are read too.
     """
-    with _reading(path, "a picture"), open_regular(path) as file:
-        try:
-            image = _stored(path, file, decode)
-            metadata = image_metadata.of_image(image, file)
-        except (Image.DecompressionBombError, MemoryError, UserError):
+    with (
+        _reading(path, "a picture"),
+        open_regular(path) as file,
+        _decoded(path, file, decode) as found,
+    ):
+        yield found
+
+
+@contextlib.contextmanager
+def _decoded(path: Path, file: BinaryIO, decode: bool) -> Iterator[tuple[Image.Image, int]]:
+    """Yield the image in a file's bytes; see `_opened`."""
+    try:
+        image = _stored(path, file, decode)
+        metadata = image_metadata.of_image(image, file)
+    except (Image.DecompressionBombError, MemoryError, UserError):
+        raise
+    except Exception:
+        # Metadata that Pillow cannot parse may stand beside good pixels: decode those alone.
+        found = image_metadata.without_metadata(file)
+        if found is None:
             raise
-        except Exception:
-            # Metadata that Pillow cannot parse may stand beside good pixels: decode those alone.
-            found = image_metadata.without_metadata(file)
-            if found is None:
-                raise
-            image, metadata = _stored(path, found.pixels, decode), found.metadata
-        with image:
-            yield image, metadata.orientation()
+        image, metadata = _stored(path, found.pixels, decode), found.metadata
+    with image:
+        yield image, metadata.orientation()
 
 
 def _stored(path: Path, file: BinaryIO, decode: bool) -> Image.Image:

@@ -14,7 +14,9 @@ from must_keras.data.sources.composition import (
     without_labels,
 )
 from must_keras.data.sources.image_files import ImagesOnly
+from must_keras.data.sources.label_studio import LabelStudioJson
 from must_keras.data.sources.listed_files import ListedFile, ListedFiles, pool_name, unlisted
+from must_keras.data.sources.parquet_images import ParquetImages
 from must_keras.data.sources.pixel_maps import DepthMaps, Diode, LabelMaps, NormalMaps
 from must_keras.data.sources.scenes import ScenesSource
 from must_keras.data.sources.source import (
@@ -26,6 +28,7 @@ from must_keras.data.sources.source import (
     without_keys,
 )
 from must_keras.data.sources.tags import CsvTags
+from must_keras.data.sources.tar_shards import TarShards
 from must_keras.data.sources.tfds_readings import (
     Reading,
     box_reading,
@@ -38,3 +41,4 @@ from must_keras.data.sources.tfds_readings import (
 )
 from must_keras.data.sources.tfds_source import TfdsSource
 from must_keras.data.sources.voc_xml import VocXml
+from must_keras.data.sources.yolo_txt import YoloTxt

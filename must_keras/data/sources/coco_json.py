@@ -9,12 +9,7 @@ import numpy as np
 
 from must_keras.data import names
 from must_keras.data.io.annotation_fields import Categories, Entry, entries, few, listed, shown
-from must_keras.data.io.coco_segmentations import (
-    Segmentation,
-    bounds,
-    rasterized,
-    read_segmentation,
-)
+from must_keras.data.io.coco_segmentations import Segmentation, bounds, masks_of, read_segmentation
 from must_keras.data.io.folders import Path, existing_folder
 from must_keras.data.io.images import upright_size
 from must_keras.data.io.notices import Notes
@@ -23,10 +18,7 @@ from must_keras.data.sources.image_files import BoxFiles, BoxTable
 from must_keras.data.sources.source import LabelSpace, spaces
 from must_keras.errors import UserError, warn
 from must_keras.files import file_sha256
-from must_keras.tasks.detection.labels import masks_of_some
 
-# Cells a side of a stored mask: twice what Mask R-CNN's mask head gives.
-_MASK_SIZE = 56
 _NO_BOUNDS = "segmentations have no polygon of three points: their objects have no mask"
 # Empty segmentations, as tools write them.
 _NO_SEGMENTATION = (None, [[]], [], {})
@@ -147,13 +139,8 @@ class CocoJson(BoxFiles):
     def masks_and_scores(self, index: int) -> dict[str, Any]:
         size, rows = self._sizes[index], self._table.rows(index)
         found, boxes = self._segmentations[rows], self._table.boxes[rows]
-        with_mask = [i for i, segmentation in enumerate(found) if segmentation is not None]
-        masks = [rasterized(found[i], size, boxes[i], size=_MASK_SIZE) for i in with_mask]
-        return {
-            "masks": masks_of_some(len(boxes), with_mask, masks, size=_MASK_SIZE),
-            "has_mask": [segmentation is not None for segmentation in found],
-            "scores": self._scores[rows] if self.has_scores else None,
-        }
+        scores = {"scores": self._scores[rows] if self.has_scores else None}
+        return masks_of(found, size, boxes) | scores
 
     def describe_content(self) -> dict[str, str]:
         results = {} if self._of_boxes == self._path else {"results": file_sha256(self._of_boxes)}

@@ -179,14 +179,16 @@ class Joined(_Wrapped):
     """One source's images with the labels of several: some images are labeled for some heads.
 
     A label belongs to the image with the same id; ids are compared as people read them. So a pool
-    brings the ground truth that it has.
+    brings the ground truth that it has. Where several sources label a head of an image, the label
+    of the last of them counts: corrections come behind what they correct.
 
     Args:
         sources: the first provides the images; the others provide labels of some of them.
         name: of the whole.
 
     Raises:
-        UserError: two sources label the same head, or one has an image that the first has not.
+        UserError: two sources have different label spaces for one head, or one has an image that
+            the first has not.
 
     Example:
         mk.Joined([mk.ImagesOnly(name="photos", root="photos"),
@@ -198,13 +200,7 @@ class Joined(_Wrapped):
     def __init__(self, sources: Sequence[Source], *, name: str):
         check_sources(f"Joined {name!r}", sources)
         super().__init__(sources, name=name)
-        spaces: dict[str, LabelSpace] = {}
-        for source in self._sources:
-            for head, space in source.label_spaces.items():
-                if head in spaces:
-                    raise UserError(f"two sources of {name!r} label the head {head!r}")
-                spaces[head] = space
-        self.label_spaces = spaces
+        self.label_spaces = common_spaces(self._sources)
         images = self._sources[0]
         known = names.Names(images.image_id(i) for i in range(len(images)))
         self._places = []

@@ -19,6 +19,7 @@ _MAX_SOUGHT = 20
 _OTHERS = {
     "segments_info": "panoptic annotations are read by CocoPanoptic, which is not written here",
     "caption": "captions are not read",
+    "original_width": "exports of Label Studio are for LabelStudioJson, which is not written here",
 }
 
 

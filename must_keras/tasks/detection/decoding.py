@@ -178,8 +178,11 @@ class Predictions(base.Predictions):
         return {"objects": objects}
 
     def coco(self, prediction: Arrays, size: Size) -> list[dict[str, Any]]:
-        """Return COCO's annotations with a "score" too, and masks as run-length codes."""
-        annotations = []
+        """Return COCO's annotations with a "score" too, and masks as run-length codes.
+
+        Where only some objects have a mask, "has_mask" [N] comes with the prediction.
+        """
+        annotations, has_mask = [], prediction.get("has_mask", np.ones(len(prediction["boxes"])))
         for i in np.flatnonzero(np.asarray(prediction["classes"]) >= 0):
             ymin, xmin, ymax, xmax = (round(float(v), 2) for v in prediction["boxes"][i])
             annotation = {
@@ -189,7 +192,7 @@ class Predictions(base.Predictions):
                 "iscrowd": 0,
                 "score": round(float(prediction["scores"][i]), 4),
             }
-            if "masks" in prediction:
+            if "masks" in prediction and has_mask[i]:
                 inside = paste(prediction["masks"][i], np.asarray(prediction["boxes"][i]), size)
                 counts = encode_rle(inside).decode("ascii")
                 annotation["segmentation"] = {"size": list(size), "counts": counts}
