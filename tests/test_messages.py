@@ -25,7 +25,7 @@ from must_keras.training.strategy import make_strategy
 
 PACKAGE = pathlib.Path(main.__file__).parent
 # What has flags of its own.
-PROGRAMS = ("cli", "command", "compare", "main", "predict", "repeat")
+PROGRAMS = ("cli", "command", "compare", "labels", "main", "predict", "repeat")
 
 
 def model(**changed):

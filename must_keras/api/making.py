@@ -56,7 +56,7 @@ def run(
 
     Example:
         run = mk.run("scenes", seed=1, starts=("random", "student"))
-        mk.run.student.metrics["objects"]["box_ap50"]
+        run.student.metrics["objects"]["box_ap50"]
     """
     if stage not in _STAGES:
         raise not_allowed(f"stage={stage}", stage, _STAGES, key="stage")
