@@ -8,7 +8,7 @@ validation. Another seed repeats everything: rendered worlds, teachers, labels, 
 and transfers; the learning rates are those chosen with the first seed.
 
 Command:   must-keras repeat scenes_benchmark:downstream=final --seeds=0,1,2
-Five seeds of four starts: docs/transfers.md
+Five seeds of four starts: docs/how_to/transfers.md
 Further:   mode=frozen, shots=20 and neck=fpn, on the same finished parts
 To try:    scale=0.25 takes a quarter of all images and steps; settings are tuned on the dev sets
 One seed:  python -m must_keras.main --experiment=scenes_benchmark

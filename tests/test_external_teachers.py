@@ -113,9 +113,9 @@ def test_three_teachers_label_a_folder(arguments, tmp_path):
     assert {weight.source for weight in recipe.loss_weights().values()} == {"given"}
 
 
-# ---- docs/external_teachers.md -------------------------------------------------------------------
+# ---- docs/how_to/external_teachers.md -------------------------------------------------------------------
 
-PAGE = (ROOT / "docs" / "external_teachers.md").read_text()
+PAGE = (ROOT / "docs" / "how_to" / "external_teachers.md").read_text()
 NAMES = vars(sources) | vars(tasks) | {
     "read_class_names": read_class_names,
     "ExternalTeacher": ExternalTeacher,

@@ -1,4 +1,4 @@
-"""docs/own_data.md says what is true: its recipe, its commands and every source in it are run."""
+"""docs/tutorials/own_data.md says what is true: its recipe, its commands and every source in it are run."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ from must_keras.data import sources, splits
 from must_keras.data.io.text_files import read_class_names
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "own_data.md").read_text()
+PAGE = (ROOT / "docs" / "tutorials" / "own_data.md").read_text()
 NAMES = vars(sources) | vars(splits) | {"read_class_names": read_class_names}
 HEIGHT, WIDTH = 48, 64
 RANDOM = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def test_the_public_names_are_these():
 
 
 def test_the_page_uses_public_names():
-    page = (ROOT / "docs" / "python_api.md").read_text()
+    page = (ROOT / "docs" / "reference" / "python_api.md").read_text()
     used = set(re.findall(r"\bmk\.(\w+)", page))
     assert {"run", "open_run", "load_model"} <= used <= NAMES
 
@@ -218,7 +218,7 @@ def test_from_folders_to_predictions(tmp_path):
 
 @pytest.mark.slow
 def test_the_ten_lines_of_the_page(tmp_path, monkeypatch, capsys):
-    page = (ROOT / "docs" / "python_api.md").read_text()
+    page = (ROOT / "docs" / "reference" / "python_api.md").read_text()
     (code,) = re.findall(r"```python folders\n(.*?)```", page, re.DOTALL)
     assert len(list(filter(None, code.splitlines()))) <= 10
     monkeypatch.chdir(tmp_path)
