@@ -20,8 +20,9 @@ What has to be there
             *_normal.npy
         VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets}
         ADEChallengeData2016/{images,annotations}/{training,validation}, objectInfo150.txt
-    A MiDaS in Keras or as a SavedModel (docs/how_to/external_teachers.md): depth_model. What a transfer
-    needs only if it is among transfer_names; DIODE always, since its depth scores the depth.
+    A MiDaS in Keras or as a SavedModel (docs/how_to/external_teachers.md): depth_model. What a
+    transfer needs only if it is among transfer_names; DIODE always, since its depth scores the
+    depth.
 
 Hardware:  8 GPUs of 80 GB, 16 cores for the input (150 to 185 images a second and core at 640 px,
            with maps or classes: benchmarks/README.md), 32 GB of memory

@@ -1,4 +1,4 @@
-"""docs/tutorials/own_data.md says what is true: its recipe, its commands and every source in it are run."""
+"""The tutorial of own data and the page of sources: every recipe, command and source is run."""
 
 import json
 import pathlib
@@ -11,19 +11,22 @@ import OpenEXR
 import pytest
 from PIL import Image
 
+import fenced_blocks
+from fenced_blocks import ROOT
 from must_keras import experiment
 from must_keras.data import sources, splits
 from must_keras.data.io.text_files import read_class_names
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "tutorials" / "own_data.md").read_text()
+TUTORIAL = "docs/tutorials/own_data.md"
+# In this order: the pool grows at last.
+PAGES = (TUTORIAL, "docs/how_to/label_a_pool.md", "docs/how_to/growing_pool.md")
 NAMES = vars(sources) | vars(splits) | {"read_class_names": read_class_names}
 HEIGHT, WIDTH = 48, 64
 RANDOM = np.random.default_rng(0)
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+    return [block.code for block in fenced_blocks.blocks("python", kind)]
 
 
 def save(path: pathlib.Path, pixels: np.ndarray) -> None:
@@ -128,9 +131,10 @@ def test_there_is_a_source_for_every_form():
 def test_every_split_is_a_split(code, home, monkeypatch):
     monkeypatch.chdir(home)
     photos = sources.ImagesOnly(name="photos", root="photos")
-    found = eval(code, dict(NAMES) | {"photos": photos})
+    other = sources.ImagesOnly(name="others", root="street/images")
+    found = eval(code, dict(NAMES) | {"photos": photos, "other_photos": other})
     parts = [
-        {part.image_id(i) for i in range(len(part))}
+        {(part.name == "others", part.image_id(i)) for i in range(len(part))}
         for part in (found.train, found.validation, found.test)
     ]
     assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
@@ -167,16 +171,21 @@ def test_the_shortest_recipe_is_one(home, monkeypatch):
 
 
 def commands() -> list[str]:
-    """The commands of the page from the run on, without the program's name."""
-    whole = PAGE[PAGE.index("## 3. The run") :].replace("\\\n", " ")
-    return re.findall(r"^    must-keras ([^\n]*)", whole, re.MULTILINE)
+    """The commands of the pages, as modules of Python."""
+    found = [
+        command.replace("must-keras", "python -m must_keras.cli")
+        for page in PAGES
+        for block in fenced_blocks.blocks("sh", "garden", page)
+        for command in block.commands()
+    ]
+    return [command.removeprefix("python ") for command in found]
 
 
 def test_the_recipe_is_one(garden, home, monkeypatch):
     monkeypatch.chdir(home)
     recipe = experiment.load("garden.py", {"data": "garden"}, data_dir=None)
     assert [t.name for t in recipe.teachers] == ["species", "fruit", "far"]
-    assert len(commands()) == 5
+    assert len(commands()) == 9
 
 
 @pytest.mark.slow
@@ -188,7 +197,7 @@ def test_the_commands_take_a_newcomer_to_a_report(garden, home):
             found = next((home / "runs").glob("garden-*")).relative_to(home)
             tiny = tiny.replace("runs/garden-<8 digits>", str(found))
         answer = subprocess.run(
-            [sys.executable, "-m", "must_keras.cli", *tiny.split()],
+            [sys.executable, *tiny.split()],
             cwd=home, capture_output=True, text=True, check=False,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
         )  # fmt: skip

@@ -24,7 +24,9 @@ NAMES = {
     "supervised": "ground truth alone",
     "simclr": "SimCLR",
     "moco": "MoCo v2",
-} | {f"teacher-{name}": f"teacher: {name}" for name in ("shapes", "objects", "surfaces", "distance")}
+} | {
+    f"teacher-{name}": f"teacher: {name}" for name in ("shapes", "objects", "surfaces", "distance")
+}
 TEXT, LINE, STUDENT, OTHER = "#7a828c", "#9aa2ab", "#2f81d8", "#8d959e"
 
 
@@ -58,7 +60,9 @@ def main() -> None:
     axes.get_yticklabels()[[start for start, _ in found].index("student")].set_fontweight("bold")
     axes.set_xlim(-0.085, 0.152)
     axes.set_ylim(-0.6, len(found) - 0.1)
-    axes.set_xlabel("mean normalized gain over six downstream sets, with 95 % intervals", color=TEXT)
+    axes.set_xlabel(
+        "mean normalized gain over six downstream sets, with 95 % intervals", color=TEXT
+    )
     axes.tick_params(colors=TEXT, length=0)
     axes.grid(axis="x", color=LINE, alpha=0.25)
     for spine in axes.spines.values():
