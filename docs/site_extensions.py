@@ -25,6 +25,11 @@ def show_example_as_code(app, what, name, found, options, lines: list[str]) -> N
             return
 
 
+def show_factories_as_dots(app, what, name, found, options, signature, returned):
+    """Replace the default `<factory>` of dataclasses, which no parser of signatures reads."""
+    return signature and signature.replace("<factory>", "..."), returned
+
+
 class Commands(Directive):
     """The help text of every command of `must-keras`, from its own parser."""
 
@@ -67,6 +72,7 @@ class Flags(Directive):
 def setup(app):
     """Register all."""
     app.connect("autodoc-process-docstring", show_example_as_code, priority=400)
+    app.connect("autodoc-process-signature", show_factories_as_dots)
     app.add_directive("commands", Commands)
     app.add_directive("flags", Flags)
     return {"parallel_read_safe": True}
