@@ -19,8 +19,9 @@ TINY = {
 def home(tmp_path_factory):
     """A folder with runs/scenes, without transfers, and photos that the tutorial renders."""
     home = tmp_path_factory.mktemp("home")
+    options = TINY | {"data_dir": str(home / "data")}
     for stage in ("teacher", "label", "student", "export"):
-        mk.run("scenes", home / "runs" / "scenes", stage=stage, strategy="one", **TINY)
+        mk.run("scenes", home / "runs" / "scenes", stage=stage, strategy="one", **options)
     return home
 
 
