@@ -1,5 +1,6 @@
 """Short examples of README and site: options of teachers, students and trainings, a new source."""
 
+import dataclasses
 import logging
 
 import pytest
@@ -76,6 +77,16 @@ def restored():
 def test_options_are_accepted(block, names, restored, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(block.code, names)
+
+
+def test_the_new_weighting_weights(names, data):
+    (block,) = (b for b in blocks("python", "options") if "ByNumberOfImages" in b.code)
+    exec(block.code, names)
+    (trees,) = tiny_run.recipe_with(data).teachers
+    half = mk.Splits.with_test(trees.sets.train, trees.sets.test, validation=3)
+    few = dataclasses.replace(trees, task=dataclasses.replace(trees.task, name="few"), sets=half)
+    weights = names["ByNumberOfImages"]().weights(mk.TrainingConfig(), [trees, few])
+    assert {name: weight.value for name, weight in weights.items()} == {"trees": 1.0, "few": 0.5}
 
 
 def test_the_new_source_is_one():

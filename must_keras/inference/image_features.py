@@ -13,7 +13,7 @@ from must_keras.progress import track
 from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
 
-# Of C2 to C5 the level that separates other images best: see docs/how_to/label_a_pool.md.
+# Of C2 to C5 the level that separates other images best: see docs/how_to/domain_gates.md.
 _LEVEL = "C4"
 
 
