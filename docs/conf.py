@@ -1,9 +1,11 @@
 """Settings of the documentation site: `make docs` builds it, strictly and without a network."""
 
+import os
 import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # The Python reference imports TensorFlow.
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 project = "must_keras"
