@@ -25,9 +25,18 @@ $(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) --no-deps --editable .
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-checkpoints.txt requirements-ray.txt requirements-export.txt requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-docs: requirements-docs.txt requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) -r requirements-docs.txt
+	$(PIP) --no-deps --editable .
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-dev: requirements-dev.txt requirements-docs.txt requirements-checkpoints.txt requirements-ray.txt requirements-export.txt requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) -r requirements-dev.txt
 	$(PIP) --no-deps --editable .
 	touch $@ $(VENV)/installed
 
-.PHONY: run test test-slow lint
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+.PHONY: run test test-slow lint docs

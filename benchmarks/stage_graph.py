@@ -1,4 +1,4 @@
-"""The graph of the method as the stages declare it: docs/stages.svg.
+"""The graph of the method as the stages declare it: docs/explanation/stages.svg.
 
     python -m benchmarks.stage_graph
 
@@ -21,7 +21,7 @@ from matplotlib import pyplot
 from must_keras import experiment, stages
 from must_keras.runs.run import Run
 
-PATH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "stages.svg"
+PATH = pathlib.Path(__file__).resolve().parents[1] / "docs" / "explanation" / "stages.svg"
 ARGUMENTS = {"images": "40", "pool_images": "48", "starts": "all", "transfer_seeds": "1"}
 # A folder of a run has this many names after the first, and these are they.
 NAMES = {
@@ -101,7 +101,7 @@ def plot(graph: Graph, path: pathlib.Path) -> None:
 
 
 def main() -> int:
-    """Write docs/stages.svg."""
+    """Write docs/explanation/stages.svg."""
     plot(declared(), PATH)
     print(PATH)
     return 0

@@ -3,7 +3,7 @@
 No teacher is trained here. A depth network with MiDaS's conventions, a detector as TensorFlow's
 object detection API exports them, and boxes that some other tool has already written in COCO's
 JSON label one folder of images; a student learns all three, and its backbone is fine-tuned on
-classes that none of them predicts. docs/external_teachers.md explains every line.
+classes that none of them predicts. docs/how_to/external_teachers.md explains every line.
 
     data/images/**                 the pool
     data/boxes.json                COCO JSON of some of these images, made elsewhere

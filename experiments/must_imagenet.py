@@ -20,8 +20,9 @@ What has to be there
             *_normal.npy
         VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets}
         ADEChallengeData2016/{images,annotations}/{training,validation}, objectInfo150.txt
-    A MiDaS in Keras or as a SavedModel (docs/external_teachers.md): depth_model. What a transfer
-    needs only if it is among transfer_names; DIODE always, since its depth scores the depth.
+    A MiDaS in Keras or as a SavedModel (docs/how_to/external_teachers.md): depth_model. What a
+    transfer needs only if it is among transfer_names; DIODE always, since its depth scores the
+    depth.
 
 Hardware:  8 GPUs of 80 GB, 16 cores for the input (150 to 185 images a second and core at 640 px,
            with maps or classes: benchmarks/README.md), 32 GB of memory
@@ -72,10 +73,10 @@ Not known      every number of steps: ImageNet's 90 epochs of ResNet classificat
                is used as it is. Which classes of COCO: its panoptic 133 are taken. The transfers'
                sets and metrics are remembered and unverified, their steps and rates this project's.
 Options        ours, all off: mixed images, strong views, a share of ground truth, repeated images,
-               features of a frozen network, dropped heads (docs/training.md), ignored boxes, scores
+               features of a frozen network, dropped heads (docs/reference/training_options.md), ignored boxes, scores
                as weights, domain gates, labels of some sources alone, thresholds by precision
-               (docs/labeling.md), fitted anchors, self-training rounds and labelers, epochs
-               (docs/ablations.md). Learned loss weights are the paper's on JFT, as far as
+               (docs/how_to/thresholds.md), fitted anchors, self-training rounds and labelers, epochs
+               (docs/how_to/ablations.md). Learned loss weights are the paper's on JFT, as far as
                remembered, and off. Ours and on: test images of the downstream sets are left out
 Otherwise      Objects365 is its second release (1.74 million images, the one that can be
                downloaded), classes are learned at 640 px too, and CIFAR-100's 32 pixels are made

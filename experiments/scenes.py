@@ -9,7 +9,7 @@ is this recipe's own: the paper's value is not known.
 Command:   python -m must_keras.main
 Arguments: python -m must_keras.main --experiment=scenes:seed=1,student_steps=800
 Baselines: --experiment=scenes:starts=random+student+supervised+simclr+moco
-Ablations: docs/ablations.md, which names the options that are the paper's
+Ablations: docs/how_to/ablations.md, which names the options that are the paper's
 Hardware:  two CPU cores, 2 GB of memory, no GPU
 Time:      about 12 minutes
 Expected:  the student above the random start on at least five of the six downstream sets

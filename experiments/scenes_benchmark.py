@@ -8,7 +8,7 @@ validation. Another seed repeats everything: rendered worlds, teachers, labels, 
 and transfers; the learning rates are those chosen with the first seed.
 
 Command:   must-keras repeat scenes_benchmark:downstream=final --seeds=0,1,2
-Five seeds of four starts: docs/transfers.md
+Five seeds of four starts: docs/how_to/transfers.md
 Further:   mode=frozen, shots=20 and neck=fpn, on the same finished parts
 To try:    scale=0.25 takes a quarter of all images and steps; settings are tuned on the dev sets
 One seed:  python -m must_keras.main --experiment=scenes_benchmark
@@ -16,7 +16,7 @@ Hardware:  two CPU cores, 3 GB of memory, no GPU
 Time:      measured on one core each: 50 minutes for the seed that chooses learning rates (162
            transfers and 54 more), 29 and 33 for two others (54 transfers each), 21 and 20 for two
            more with four starts: two hours and a half of a core, 78 minutes as two processes
-Results:   the table in the README, as it came out; with --to=experiments/results/NAME.jsonl every
+Results:   docs/results/benchmark.md, as it came out; with --to=experiments/results/NAME.jsonl every
            transfer is kept as a line of that file
 """
 

@@ -40,11 +40,13 @@ def quiet_import() -> Iterator[None]:
     """
     # Errors of TensorFlow reach Python; what it writes later as such (oneDNN's types) are none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On its first import TensorFlow lowers its own level to INFO in a notebook.
+    of_tensorflow = set() if "tensorflow" in sys.modules else {logging.INFO}
     with quiet_stderr():
         yield
     # Its warnings count traces of functions, of which each network has its own.
     logger = logging.getLogger("tensorflow")
-    if logger.level in (logging.NOTSET, logging.WARNING):
+    if logger.level in {logging.NOTSET, logging.WARNING} | of_tensorflow:
         logger.setLevel(logging.ERROR)
 
 

@@ -6,7 +6,7 @@ Runs of one recipe with different seeds, each with everything that belongs to it
     must-keras run scenes:seed=1 --workdir=runs/scenes-1
 
 Or runs that differ in one value of the recipe, as a curve: `--over=pool_images`; see
-docs/ablations.md.
+docs/how_to/ablations.md.
 """
 
 import argparse

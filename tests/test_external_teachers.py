@@ -1,4 +1,4 @@
-"""experiments/external_teachers.py and its page: teachers whose right answers are known."""
+"""experiments/external_teachers.py and its pages: teachers whose right answers are known."""
 
 import json
 import pathlib
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fenced_blocks
 from fakes import published_models
 from making import make
 from must_keras import experiment, tasks
@@ -113,9 +114,10 @@ def test_three_teachers_label_a_folder(arguments, tmp_path):
     assert {weight.source for weight in recipe.loss_weights().values()} == {"given"}
 
 
-# ---- docs/external_teachers.md -------------------------------------------------------------------
+# ---- the pages in docs/how_to --------------------------------------------------------------------
 
-PAGE = (ROOT / "docs" / "external_teachers.md").read_text()
+NAME = "docs/how_to/external_teachers.md"
+PAGE = (ROOT / NAME).read_text()
 NAMES = vars(sources) | vars(tasks) | {
     "read_class_names": read_class_names,
     "ExternalTeacher": ExternalTeacher,
@@ -125,7 +127,7 @@ NAMES = vars(sources) | vars(tasks) | {
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+    return [block.code for block in fenced_blocks.blocks("python", kind)]
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_the_page_names_every_form_and_its_command_is_one(arguments):
     forms = {form for head in heads for form in head.external.forms}
     assert len(forms) > len(heads)
     assert all(f'`"{form}"`' in PAGE for form in forms)
-    (command,) = re.findall(r"^    python -m must_keras\.main --experiment=(\S+)$", PAGE, re.M)
+    (command,) = re.findall(r"^python -m must_keras\.main --experiment=(\S+)$", PAGE, re.M)
     name, given = experiment.parse(command)
     assert given.keys() <= arguments.keys()
     assert experiment.load(name, arguments, data_dir=None).name == name

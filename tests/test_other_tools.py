@@ -1,4 +1,4 @@
-"""docs/other_tools.md says what is true: its recipe, its commands and its loop are run."""
+"""docs/how_to/other_tools.md says what is true: its recipe, its commands and its loop are run."""
 
 import argparse
 import json
@@ -10,12 +10,18 @@ import sys
 import pytest
 
 from fakes import arranged_folders
+from fenced_blocks import blocks
 from must_keras import cli, experiment
 from must_keras.data.writers import WRITERS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "other_tools.md").read_text()
-COMMANDS = re.findall(r"^    must-keras ([^\n]*)", PAGE.replace("\\\n", " "), re.MULTILINE)
+PATH = "docs/how_to/other_tools.md"
+PAGE = (ROOT / PATH).read_text()
+COMMANDS = [
+    line.removeprefix("must-keras ")
+    for block in blocks("sh", "loop", PATH)
+    for line in block.commands()
+]
 PARSERS = {one.name: one.add_arguments for one in cli.COMMANDS}
 
 
@@ -23,13 +29,13 @@ PARSERS = {one.name: one.add_arguments for one in cli.COMMANDS}
 def home(tmp_path):
     arranged_folders.coco(tmp_path / "garden/fruit", masks=False)
     arranged_folders.photos(tmp_path / "garden/pile", 12)
-    (code,) = re.findall(r"```python recipe\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "fruit.py").write_text(code)
+    (block,) = blocks("python", "loop", PATH)
+    (tmp_path / "fruit.py").write_text(block.code)
     return tmp_path
 
 
 def test_the_commands_are_understood():
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 4
     for command in COMMANDS:
         words = command.split()
         name = next(n for n in (" ".join(words[:2]), words[0]) if n in PARSERS)
@@ -66,7 +72,7 @@ def test_the_loop_from_labels_to_the_next_student(home):
         assert answer.returncode == 0, f"{tiny}\n{answer.stderr[-3000:]}"
         return answer.stdout
 
-    _, first, export, import_, second = COMMANDS
+    first, export, import_, second = COMMANDS
     run(first)
     assert run(export) == "3 of 12 labeled images: doubtful\n"
     tasks = json.loads((home / "doubtful/tasks.json").read_text())

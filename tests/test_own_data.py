@@ -1,4 +1,4 @@
-"""docs/own_data.md says what is true: its recipe, its commands and every source in it are run."""
+"""The tutorial of own data and the page of sources: every recipe, command and source is run."""
 
 import json
 import pathlib
@@ -14,19 +14,26 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+import fenced_blocks
+from fenced_blocks import ROOT
 from must_keras import experiment
 from must_keras.data import sources, splits
 from must_keras.data.io.text_files import read_class_names
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "own_data.md").read_text()
+TUTORIAL = "docs/tutorials/own_data.md"
+# In this order: the pool grows at last.
+PAGES = (TUTORIAL, "docs/how_to/label_a_pool.md", "docs/how_to/growing_pool.md")
 NAMES = vars(sources) | vars(splits) | {"read_class_names": read_class_names}
 HEIGHT, WIDTH = 48, 64
 RANDOM = np.random.default_rng(0)
+SCENES = {
+    "scene.csv": "file,beach,people\n0.jpg,1,0\n1.jpg,,1\n",
+    "findings.csv": "file,labels\n0.jpg,Edema|Mass\n1.jpg,No Finding\n",
+}
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+    return [block.code for block in fenced_blocks.blocks("python", kind)]
 
 
 def save(path: pathlib.Path, pixels: np.ndarray) -> None:
@@ -96,6 +103,8 @@ def home(tmp_path_factory):
     save(home / "photo_maps" / "3.png", np.zeros((HEIGHT, WIDTH), np.uint8))
     (home / "classes.txt").write_text("elm\nfir\noak\n")
     (home / "tags.csv").write_text("file,species\n0.jpg,oak\n1.jpg,elm\n")
+    for name, lines in SCENES.items():
+        (home / name).write_text(lines)
     (home / "lists").mkdir()
     for name, content in (("train", "0\n1\n2\n3\n"), ("val", "4.jpg\n"), ("test", "5.jpg\n")):
         (home / "lists" / f"{name}.txt").write_text(content)
@@ -144,7 +153,7 @@ def test_a_pool_in_archives_reads(tmp_path, home, monkeypatch):
 def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
-        "FolderPerClass", "CsvClasses", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
+        "FolderPerClass", "CsvClasses", "CsvTags", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
         "NormalMaps", "ParquetImages", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms
@@ -154,9 +163,10 @@ def test_there_is_a_source_for_every_form():
 def test_every_split_is_a_split(code, home, monkeypatch):
     monkeypatch.chdir(home)
     photos = sources.ImagesOnly(name="photos", root="photos")
-    found = eval(code, dict(NAMES) | {"photos": photos})
+    other = sources.ImagesOnly(name="others", root="street/images")
+    found = eval(code, dict(NAMES) | {"photos": photos, "other_photos": other})
     parts = [
-        {part.image_id(i) for i in range(len(part))}
+        {(part.name == "others", part.image_id(i)) for i in range(len(part))}
         for part in (found.train, found.validation, found.test)
     ]
     assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
@@ -193,16 +203,21 @@ def test_the_shortest_recipe_is_one(home, monkeypatch):
 
 
 def commands() -> list[str]:
-    """The commands of the page from the run on, without the program's name."""
-    whole = PAGE[PAGE.index("## 3. The run") :].replace("\\\n", " ")
-    return re.findall(r"^    must-keras ([^\n]*)", whole, re.MULTILINE)
+    """The commands of the pages, as modules of Python."""
+    found = [
+        command.replace("must-keras", "python -m must_keras.cli")
+        for page in PAGES
+        for block in fenced_blocks.blocks("sh", "garden", page)
+        for command in block.commands()
+    ]
+    return [command.removeprefix("python ") for command in found]
 
 
 def test_the_recipe_is_one(garden, home, monkeypatch):
     monkeypatch.chdir(home)
     recipe = experiment.load("garden.py", {"data": "garden"}, data_dir=None)
     assert [t.name for t in recipe.teachers] == ["species", "fruit", "far"]
-    assert len(commands()) == 5
+    assert len(commands()) == 9
 
 
 @pytest.mark.slow
@@ -214,7 +229,7 @@ def test_the_commands_take_a_newcomer_to_a_report(garden, home):
             found = next((home / "runs").glob("garden-*")).relative_to(home)
             tiny = tiny.replace("runs/garden-<8 digits>", str(found))
         answer = subprocess.run(
-            [sys.executable, "-m", "must_keras.cli", *tiny.split()],
+            [sys.executable, *tiny.split()],
             cwd=home, capture_output=True, text=True, check=False,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
         )  # fmt: skip

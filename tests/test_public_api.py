@@ -14,6 +14,7 @@ import pytest
 import must_keras as mk
 from fakes import arranged_folders, tiny_run
 from fakes.results import finish
+from fenced_blocks import blocks
 from must_keras import experiment
 from must_keras.arguments import as_text
 from must_keras.json_files import write_json
@@ -64,7 +65,7 @@ def test_examples_use_public_names_alone(name):
 
 
 def test_the_page_uses_public_names():
-    page = (ROOT / "docs" / "python_api.md").read_text()
+    page = (ROOT / "docs" / "reference" / "python_api.md").read_text()
     used = set(re.findall(r"\bmk\.(\w+)", page))
     assert {"run", "open_run", "load_model"} <= used <= NAMES
 
@@ -236,8 +237,7 @@ def test_from_folders_to_predictions(tmp_path):
 
 @pytest.mark.slow
 def test_the_ten_lines_of_the_page(tmp_path, monkeypatch, capsys):
-    page = (ROOT / "docs" / "python_api.md").read_text()
-    (code,) = re.findall(r"```python folders\n(.*?)```", page, re.DOTALL)
+    (code,) = (block.code for block in blocks("python", "folders"))
     assert len(list(filter(None, code.splitlines()))) <= 10
     monkeypatch.chdir(tmp_path)
     arranged_folders.coco(tmp_path / "garden/fruit")

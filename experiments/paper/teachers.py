@@ -121,10 +121,10 @@ def depth(
 ) -> ExternalTeacher:
     """A depth network that somebody else trained, used as it is: the paper's is MiDaS.
 
-    It takes ImageNet's mean and standard deviation, channels last; docs/external_teachers.md has
-    the other forms of MiDaS. The student's depth is scored on DIODE, after alignment, which MiDaS
-    was not trained on. MiDaS 3.1 was trained on NYU Depth v2 too, a downstream set here; 3.0 and
-    older were not, as its authors list their sets.
+    It takes ImageNet's mean and standard deviation, channels last; docs/how_to/external_teachers.md
+    has the other forms of MiDaS. The student's depth is scored on DIODE, after alignment, which
+    MiDaS was not trained on. MiDaS 3.1 was trained on NYU Depth v2 too, a downstream set here; 3.0
+    and older were not, as its authors list their sets.
 
     Args:
         sets: what it is scored on.

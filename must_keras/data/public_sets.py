@@ -2,7 +2,7 @@
 
 Sets that TFDS provides are prepared by their names, others are read from the folders that their
 archives unpack to. Validation images are carved out of the training set by a seed, at most a tenth
-of it. For other sets see docs/own_data.md.
+of it. For other sets see docs/reference/sources.md.
 
 Arguments that all functions share:
 

@@ -89,7 +89,7 @@ def write_recipe(inspection: Inspection, to: Path) -> None:
     if not inspection.sets:
         raise UserError(
             "no labeled set was found, and a teacher needs one: add a folder with labels, or see "
-            "docs/own_data.md for the ways to store them"
+            "docs/reference/sources.md for the ways to store them"
         )
     text = recipe_text(inspection, name=path.stem)
     try:

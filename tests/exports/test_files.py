@@ -211,9 +211,8 @@ def test_a_student_of_half_precision_is_exported_in_float32(tmp_path):
 @needs_extra
 def test_the_server_of_the_page_answers_with_the_predictions(whole, tmp_path):
     run, _, model = whole
-    page = (ROOT / "docs" / "exports.md").read_text()
-    (code,) = re.findall(r"```python serve\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "serve.py").write_text(code)
+    (block,) = blocks("python", "serve")
+    (tmp_path / "serve.py").write_text(block.code)
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
