@@ -73,10 +73,11 @@ Not known      every number of steps: ImageNet's 90 epochs of ResNet classificat
                is used as it is. Which classes of COCO: its panoptic 133 are taken. The transfers'
                sets and metrics are remembered and unverified, their steps and rates this project's.
 Options        ours, all off: mixed images, strong views, a share of ground truth, repeated images,
-               features of a frozen network, dropped heads (docs/reference/training_options.md), ignored boxes, scores
-               as weights, domain gates, labels of some sources alone, thresholds by precision
-               (docs/how_to/thresholds.md), fitted anchors, self-training rounds and labelers, epochs
-               (docs/how_to/ablations.md). Learned loss weights are the paper's on JFT, as far as
+               features of a frozen network, dropped heads
+               (docs/reference/training_options.md), ignored boxes, scores as weights, domain
+               gates, labels of some sources alone, thresholds by precision
+               (docs/how_to/thresholds.md), fitted anchors, self-training rounds and labelers,
+               epochs (docs/how_to/ablations.md). Learned loss weights are the paper's on JFT, as far as
                remembered, and off. Ours and on: test images of the downstream sets are left out
 Otherwise      Objects365 is its second release (1.74 million images, the one that can be
                downloaded), classes are learned at 640 px too, and CIFAR-100's 32 pixels are made

@@ -19,7 +19,8 @@ class ImageFeatures:
 
     Args:
         model: the model.
-        level: of C2 to C5; C4 separates images of another kind best: see docs/how_to/domain_gates.md.
+        level: of C2 to C5; C4 separates images of another kind best (see
+            docs/how_to/domain_gates.md).
         unit_length: whether vectors are scaled to the length 1.
 
     Example:

@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import pathlib
-import re
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from PIL import Image
 from fakes.few_layers import FewLayers
 from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS
 from fakes.results import finish
+from fenced_blocks import blocks
 from must_keras.errors import DataError
 from must_keras.exports import LiteRT, Onnx, frozen
 from must_keras.exports.comparison import _predicted, compared
