@@ -77,8 +77,9 @@ Options        ours, all off: mixed images, strong views, a share of ground trut
                (docs/reference/training_options.md), ignored boxes, scores as weights, domain
                gates, labels of some sources alone, thresholds by precision
                (docs/how_to/thresholds.md), fitted anchors, self-training rounds and labelers,
-               epochs (docs/how_to/ablations.md). Learned loss weights are the paper's on JFT,
-               as far as remembered, and off. Ours and on: test images of the downstream sets are left out
+               epochs (docs/how_to/ablations.md). Learned loss weights are the paper's on JFT, as
+               far as remembered, and off. Ours and on: test images of the downstream sets are
+               left out
 Otherwise      Objects365 is its second release (1.74 million images, the one that can be
                downloaded), classes are learned at 640 px too, and CIFAR-100's 32 pixels are made
                640: a network has one size here.

@@ -45,7 +45,7 @@ class ParquetImages(Source):
 
     Args:
         name: of the source.
-        files: the files, or a folder with all of them (*.parquet), sorted.
+        files: the files, or a folder whose .parquet files they are, sorted.
         image: the column of images.
         label: the column of labels; None: images alone.
         head: the head that the labels are for; default: the source's name.

@@ -26,7 +26,7 @@ class TarShards(Source):
 
     Args:
         name: of the source.
-        shards: the archives, or a folder with all of them (*.tar), sorted. They are not compressed.
+        shards: the archives, which are not compressed, or a folder whose .tar files they are.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
