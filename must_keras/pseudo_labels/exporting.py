@@ -18,7 +18,7 @@ from must_keras.data.names import check_inside
 from must_keras.data.sources import Source, original_size, pool_name
 from must_keras.data.sources.source import Stored, objects
 from must_keras.data.writers import WRITERS, LabeledImage, Writer
-from must_keras.errors import UserError, not_allowed, warn
+from must_keras.errors import UserError, argument, not_allowed, warn
 from must_keras.files import TEMPORARY
 from must_keras.progress import track
 from must_keras.pseudo_labels.store import PseudoLabelReader
@@ -207,7 +207,8 @@ def _datasets(run: Run, teacher: AnyTeacher, pool: str | None) -> list[PseudoLab
         if not labels.is_there:
             raise UserError.at(
                 labels.folder,
-                f"has no complete labels of teacher {teacher.name!r}: run --stage=label first",
+                f"has no complete labels of teacher {teacher.name!r}: run "
+                f"{argument('stage', 'label')} first",
             )
         readers.append(PseudoLabelReader(labels.folder, source, teacher.task))
     return readers

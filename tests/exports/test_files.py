@@ -58,7 +58,7 @@ class Photos:
 def a_run(path, tasks, *exports):
     """A run with a complete student, whose recipe has nothing but what an export reads."""
     recipe = types.SimpleNamespace(
-        tasks=tasks, exports=exports, trained_teachers=(), student_sources=[Photos()]
+        tasks=tasks, labelers=(), exports=exports, trained_teachers=(), student_sources=[Photos()]
     )
     run = Run(recipe=recipe, path=path)
     run.student.begin()

@@ -352,7 +352,7 @@ def test_splits_of_yolo_that_are_there_and_a_pool_beside_them(data):
     (one,), (pool,) = found.sets, found.pools
     assert one.counts == (9, 1, 10) and one.found.remarks == ("keypoints are not read, boxes are",)
     assert pool.place == data / "fruit/more" and not found.questions
-    assert one.split.call.positional[0].name == "mk.YoloTxt"
+    assert one.split.call.positional[0].body.name == "mk.YoloTxt"
 
 
 def test_exports_of_label_studio_are_named(data):

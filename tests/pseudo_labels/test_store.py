@@ -53,6 +53,9 @@ class FakeTask:
     def __init__(self, name):
         self.name, self.records = name, FakeRecords(name)
 
+    def meaning(self):
+        return {"kind": self.kind, "unit": self.unit, "classes": []}
+
 
 DETECTION = FakeTask("detection")
 
@@ -175,8 +178,8 @@ def test_a_place_outside_is_an_error(whole):
 def test_the_ledger_says_what_the_contract_says(whole):
     ledger = json.loads((whole / "ledger.json").read_text())
     assert list(ledger) == [
-        *("teacher_sha256", "recipe", "versions", "task", "kind", "unit", "floor", "max_stored"),
-        *("records", "empty", "shards"),
+        *("teacher_sha256", "recipe", "versions", "task", "kind", "unit", "classes"),
+        *("floor", "max_stored", "records", "empty", "shards"),
     ]
     assert ledger["teacher_sha256"] == "abc"
     assert ledger["recipe"] == {"size": 64}

@@ -26,6 +26,9 @@ class FakeTask:
     unit: str = "fractions"
     max_stored: int = 100
 
+    def meaning(self):
+        return {"kind": self.kind, "unit": self.unit, "classes": []}
+
     @property
     def labels(self):
         missing = {
