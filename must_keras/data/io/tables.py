@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from must_keras.data.io.annotation_fields import shown
 from must_keras.data.io.text_files import decoded, read_bytes
+from must_keras.data.names import Names
 from must_keras.errors import UserError, not_allowed
 
 _DELIMITERS = (",", ";", "\t")
@@ -96,4 +97,35 @@ class Table:
         except csv.Error as error:
             where = f", line {reader.line_num}: not CSV: {error}"
             raise UserError.at(self._path, where) from None
+        return found
+
+    def by_picture(
+        self, columns: Sequence[str], files: Sequence[str], root: pathlib.Path, *, suffix: str = ""
+    ) -> dict[str, tuple[int, list[str]]]:
+        """Return {picture: (line number, values of the columns after the first)} of all rows.
+
+        Args:
+            columns: the first names the pictures, as people read them: see `names.Names`.
+            files: the pictures, as paths below root.
+            root: their folder.
+            suffix: what their names end with and the table leaves out.
+
+        Raises:
+            UserError: a row names no picture, or one that was named before.
+        """
+        known = Names(files)
+        found: dict[str, tuple[int, list[str]]] = {}
+        for line, (text, *values) in self.rows(columns):
+            where = f"{self._path}, line {line}"
+            try:
+                file = known.find(text + suffix)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+            if file is None:
+                problem = f"{where}: there is no picture {text + suffix!r} in {root}"
+                raise UserError(problem, path=root)
+            if file in found:
+                other = found[file][0]
+                raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
+            found[file] = (line, values)
         return found

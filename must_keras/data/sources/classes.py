@@ -155,25 +155,10 @@ class CsvClasses(_Classified):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
         columns = (file_column, class_column, *(() if split is None else (split_column,)))
-        rows = Table(self._csv, columns).rows(columns)
-        known = names.Names(files)
-        row_of: dict[str, tuple[int, str]] = {}
-        split_of: dict[str, str] = {}
-        for number, (text, class_name, *rest) in rows:
-            where = f"{self._csv}, line {number}"
-            try:
-                file = known.find(text)
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
-            if file is None:
-                raise UserError(f"{where}: there is no picture {text!r} in {root}", path=root)
-            if file in row_of:
-                other = row_of[file][0]
-                raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
-            row_of[file] = (number, class_name)
-            if rest:
-                split_of[file] = rest[0]
+        rows = Table(self._csv, columns).by_picture(columns, files, root)
+        row_of = {file: (line, values[0]) for file, (line, values) in rows.items()}
         if split is not None:
+            split_of = {file: values[1] for file, (_, values) in rows.items()}
             files = [file for file in files if split_of.get(file) == split]
             if not files:
                 found = sorted(set(split_of.values()))

@@ -14,6 +14,8 @@ from must_keras.data.sources.source import LabelSpace, Stored, spaces
 from must_keras.errors import UserError, check_classes, not_allowed
 from must_keras.tasks.tags import UNKNOWN
 
+# {picture: (line number, cells)}
+Rows = Mapping[str, tuple[int, Sequence[str]]]
 # Cells of a tag's own column.
 _CELLS = {"": UNKNOWN, "-1": UNKNOWN, "0": 0.0, "1": 1.0}
 
@@ -71,29 +73,31 @@ class CsvTags(ImageFiles):
         of_tag = classes if tags_column is None and classes is not None else ()
         table = Table(self._csv, [c for c in (file_column, tags_column, *of_tag) if c is not None])
         if tags_column is None:
-            classes, rows = self._columns(table, file_column, classes)
+            columns = (c for c in table.columns if c != file_column) if classes is None else classes
+            classes = tuple(columns)
+            rows = table.by_picture((file_column, *classes), files, root, suffix=suffix)
+            found = self._of_columns(rows, classes)
         else:
-            columns = (file_column, tags_column)
-            words = [
-                (line, file, [word.strip() for word in cell.split(separator)])
-                for line, (file, cell) in table.rows(columns)
-            ]
-            without = {"", names.as_read(no_tag)}
-            classes, rows = self._lists(words, classes, without)
+            rows = table.by_picture((file_column, tags_column), files, root, suffix=suffix)
+            words = {
+                file: (line, [word.strip() for word in cell.split(separator)])
+                for file, (line, [cell]) in rows.items()
+            }
+            classes, found = self._of_lists(words, classes, {"", names.as_read(no_tag)})
         if not classes:
             raise UserError.at(self._csv, "names no tag")
-        self._tags = self._by_file(rows, names.Names(files), suffix, root)
+        # A row in which nothing is known labels nothing.
+        self._tags = {file: has for file, has in found.items() if (has != UNKNOWN).any()}
+        if not self._tags:
+            raise UserError.at(self._csv, "all tags are unknown: no picture is labeled")
         label_spaces = spaces(head, LabelSpace("tags", classes), name=name)
         super().__init__(name=name, root=root, files=files, label_spaces=label_spaces, bits=bits)
 
-    def _columns(
-        self, table: Table, file_column: str, classes: Sequence[str] | None
-    ) -> tuple[tuple[str, ...], list[tuple[int, str, np.ndarray]]]:
-        """Return the tags and (line, file, [K] values) of a table with a column for each tag."""
-        found = tuple(c for c in table.columns if c != file_column) if classes is None else classes
+    def _of_columns(self, rows: Rows, classes: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return {picture: [K] values} of a table with a column for each tag."""
 
         def value(line: int, column: str, cell: str) -> float:
-            text = cell.strip().removesuffix(".0")
+            text = cell.removesuffix(".0")
             if text not in _CELLS:
                 raise UserError(
                     f"{self._csv}, line {line}: {column!r} is {cell!r}; allowed are 1, 0, and "
@@ -101,29 +105,21 @@ class CsvTags(ImageFiles):
                 )
             return _CELLS[text]
 
-        rows = [
-            (
-                line,
-                cells[0],
-                np.float32([value(line, c, x) for c, x in zip(found, cells[1:], strict=True)]),
-            )
-            for line, cells in table.rows((file_column, *found))
-        ]
-        return tuple(found), rows
+        return {
+            file: np.float32([value(line, c, x) for c, x in zip(classes, cells, strict=True)])
+            for file, (line, cells) in rows.items()
+        }
 
-    def _lists(
-        self,
-        rows: Sequence[tuple[int, str, Sequence[str]]],
-        classes: Sequence[str] | None,
-        without: Collection[str],
-    ) -> tuple[tuple[str, ...], list[tuple[int, str, np.ndarray]]]:
-        """Return the tags and (line, file, [K] values) of rows that list the image's tags."""
-        listed = [
-            (line, file, [word for word in words if names.as_read(word) not in without])
-            for line, file, words in rows
-        ]
+    def _of_lists(
+        self, rows: Rows, classes: Sequence[str] | None, without: Collection[str]
+    ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        """Return the tags and {picture: [K] values} of rows that list the image's tags."""
+        listed = {
+            file: (line, [word for word in words if names.as_read(word) not in without])
+            for file, (line, words) in rows.items()
+        }
         if classes is None:
-            every = sorted({word for _, _, words in listed for word in words}, reverse=True)
+            every = sorted({word for _, words in listed.values() for word in words}, reverse=True)
             # One spelling of those that read the same.
             classes = sorted({names.as_read(word): word for word in every}.values())
         known = names.Names(classes)
@@ -137,36 +133,8 @@ class CsvTags(ImageFiles):
                 has[index] = 1.0
             return has
 
-        return tuple(classes), [(line, file, value(line, words)) for line, file, words in listed]
-
-    def _by_file(
-        self,
-        rows: Sequence[tuple[int, str, np.ndarray]],
-        known: names.Names,
-        suffix: str,
-        root: pathlib.Path,
-    ) -> dict[str, np.ndarray]:
-        """Return {picture: [K] values}; of rows in which nothing is known, none."""
-        lines: dict[str, int] = {}
-        found: dict[str, np.ndarray] = {}
-        for line, text, has in rows:
-            where = f"{self._csv}, line {line}"
-            try:
-                file = known.find(text + suffix)
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
-            if file is None:
-                problem = f"{where}: there is no picture {text + suffix!r} in {root}"
-                raise UserError(problem, path=root)
-            if file in lines:
-                problem = f"{where}: {text!r} is also on line {lines[file]}: a picture has one row"
-                raise UserError(problem)
-            lines[file] = line
-            if (has != UNKNOWN).any():
-                found[file] = has
-        if not found:
-            raise UserError.at(self._csv, "all tags are unknown: no picture is labeled")
-        return found
+        found = {file: value(line, words) for file, (line, words) in listed.items()}
+        return tuple(classes), found
 
     def labels(self, index: int) -> dict[str, Stored]:
         found = self._tags.get(self._files[index])
