@@ -49,10 +49,12 @@ TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
 
 
 @pytest.fixture(scope="module")
-def recipe():
+def recipe(tmp_path_factory):
     from must_keras import experiment
 
-    return experiment.load("scenes", TINY, data_dir="nowhere")
+    # Rendered where a test reads images, once for all tests of the process.
+    data_dir = str(tmp_path_factory.getbasetemp() / "scenes")
+    return experiment.load("scenes", TINY, data_dir=data_dir)
 
 
 @pytest.fixture
