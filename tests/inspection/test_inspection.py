@@ -333,6 +333,17 @@ def test_tables_of_boxes_and_other_columns_are_named(data):
     assert one.name == "b"
 
 
+def test_coco_with_keys_that_other_files_have_is_coco(data):
+    of.coco(data / "fruit")
+    path = data / "fruit/instances.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image |= {"original_width": 640, "original_height": 480, "caption": "an apple"}
+    path.write_text(json.dumps(content))
+    found = inspect(data)
+    assert [one.found.form for one in found.sets] == ["COCO JSON"] and not found.unused
+
+
 def test_boxes_of_yolo_without_names_of_classes_are_named(data):
     of.yolo(data, ["train"])
     (data / "data.yaml").unlink()

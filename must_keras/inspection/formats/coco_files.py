@@ -16,10 +16,17 @@ from must_keras.inspection.tree import Tree, split_of
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 # Of its images so many are searched for.
 _MAX_SOUGHT = 20
+# {key of other annotation files: (what of them, whether they lack a part of COCO's)}
 _OTHERS = {
-    "segments_info": "panoptic annotations are read by CocoPanoptic, which is not written here",
-    "caption": "captions are not read",
-    "original_width": "exports of Label Studio are for LabelStudioJson, which is not written here",
+    "segments_info": (
+        "panoptic annotations are read by CocoPanoptic, which is not written here",
+        False,
+    ),
+    "caption": ("captions are not read", True),
+    "original_width": (
+        "exports of Label Studio are for LabelStudioJson, which is not written here",
+        True,
+    ),
 }
 
 
@@ -72,11 +79,14 @@ class CocoFiles:
         if answers.of(path, "kind") == "skip":
             return None
         data = path.read_bytes()
-        for key, why in _OTHERS.items():
-            if f'"{key}"'.encode() in data and b'"annotations"' in data:
+        has_parts = all(f'"{k}"'.encode() in data for k in ("images", "categories", "annotations"))
+        for key, (why, has_no_parts) in _OTHERS.items():
+            # Tools add keys of their own to the images of COCO files.
+            is_other = b'"annotations"' in data and not (has_parts and has_no_parts)
+            if is_other and f'"{key}"'.encode() in data:
                 found.unused[path] = why
                 return None
-        if not all(f'"{key}"'.encode() in data for key in ("images", "categories", "annotations")):
+        if not has_parts:
             if b'"bbox"' in data or b'"shapes"' in data:
                 found.unused[path] = "boxes, but not in COCO's format"
             return None
