@@ -200,15 +200,8 @@ class Metrics(evaluation.Metrics):
         return TrivialBaseline(self.task.teacher)
 
 
-@keras.saving.register_keras_serializable(package="must_keras")
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RecordedFeatures(self_labeled.SelfLabeledTask):
-    """The loss of features that a file contains, without the network that computed them.
-
-    Example:
-        task = Features(name="lite0", backbone=EfficientNetLite0()).recorded()
-        task.head.loss(label, prediction, layer, keys)
-    """
+class _OfFeatures(self_labeled.SelfLabeledTask):
+    """Features as labels, computed in the step or contained in a file."""
 
     @property
     def labels(self) -> Labels:
@@ -217,6 +210,17 @@ class RecordedFeatures(self_labeled.SelfLabeledTask):
     @property
     def head(self) -> Head:
         return Head(self)
+
+
+@keras.saving.register_keras_serializable(package="must_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedFeatures(_OfFeatures):
+    """The loss of features that a file contains, without the network that computed them.
+
+    Example:
+        task = Features(name="lite0", backbone=EfficientNetLite0()).recorded()
+        task.head.loss(label, prediction, layer, keys)
+    """
 
     def recorded(self) -> Self:
         return self
@@ -232,7 +236,7 @@ class RecordedFeatures(self_labeled.SelfLabeledTask):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Features(self_labeled.SelfLabeledTask):
+class Features(_OfFeatures):
     """The features of a frozen backbone, computed in the step from the student's own view.
 
     The teacher receives the pixels that the student receives, at the student's size. Its C3 and C4
@@ -270,14 +274,6 @@ class Features(self_labeled.SelfLabeledTask):
             )
         if self.num_images < 2:
             raise UserError.of(where, "num_images", self.num_images, "at least 2 are needed")
-
-    @property
-    def labels(self) -> Labels:
-        return Labels(self)
-
-    @property
-    def head(self) -> Head:
-        return Head(self)
 
     @property
     def metrics(self) -> Metrics:
