@@ -145,6 +145,11 @@ class LabeledExamples:
         labels, _ = self.labels_and_origins(index, tasks)
         return [(task, labels[task.name]) for task in tasks]
 
+    def group(self, index: int, task: Task) -> int | None:
+        """Return the group of an image (`Labels.group`); None where it is not labeled."""
+        labels, origins = self.labels_and_origins(index)
+        return None if origins[task.name] == "missing" else task.labels.group(labels[task.name])
+
     def labels_and_origins(
         self, index: int, tasks: Sequence[Task] | None = None
     ) -> tuple[dict[str, Stored], dict[str, Origin]]:

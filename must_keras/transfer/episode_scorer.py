@@ -19,11 +19,8 @@ from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import is_chief
 from must_keras.transfer import episodes
 from must_keras.transfer.grid import TransferRun
-from must_keras.transfer.learner import estimate_statistics
+from must_keras.transfer.learner import NUM_STATISTICS_BATCHES, estimate_statistics
 from must_keras.versions import git_commit
-
-# Batches from which the statistics of random weights are estimated.
-_NUM_STATISTICS_BATCHES = 20
 
 
 class EpisodeScorer:
@@ -95,15 +92,9 @@ class EpisodeScorer:
     @functools.cached_property
     def _classes(self) -> np.ndarray:
         """The class of each test image [N]; -1 where it has none."""
-        labels = self._transfer.task.labels
-
-        def of(index: int) -> int:
-            stored, origins = self._images.labels_and_origins(index)
-            name = self._transfer.task.name
-            group = None if origins[name] == "missing" else labels.group(stored[name])
-            return -1 if group is None else group
-
-        return np.array([of(index) for index in range(len(self._images))])
+        indices = range(len(self._images))
+        groups = [self._images.group(index, self._transfer.task) for index in indices]
+        return np.array([-1 if group is None else group for group in groups])
 
     def _features_of(self, one: TransferRun, trained: keras.Model | None) -> np.ndarray:
         """Return C5 of the start's backbone, averaged over each test image: [N, D] float32."""
@@ -129,6 +120,6 @@ class EpisodeScorer:
             ranges, sizes = [range(len(images))], [recipe.network.size]
             batch = recipe.evaluation_batch
             dataset = images_in_sizes(images, sizes=sizes, batch=batch, ranges=ranges)
-            batches = itertools.islice(dataset, _NUM_STATISTICS_BATCHES)
+            batches = itertools.islice(dataset, NUM_STATISTICS_BATCHES)
             estimate_statistics(model.get_layer(BACKBONE), (x["image"] for (x,), _ in batches))
         return model

@@ -16,6 +16,9 @@ from must_keras.training.network import BACKBONE, NECK
 
 _LATERALS = ("C3", "C4", "C5")
 
+NUM_STATISTICS_BATCHES = 20
+"""Batches from which the statistics of random frozen weights are estimated."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner:

@@ -29,11 +29,14 @@ from must_keras.training.strategy import is_chief
 from must_keras.training.untaught import tell as tell_untaught
 from must_keras.transfer import learning_rate_sweep
 from must_keras.transfer.grid import TransferRun
-from must_keras.transfer.learner import Learner, estimate_statistics, fits_into_memory, learner
+from must_keras.transfer.learner import (
+    NUM_STATISTICS_BATCHES,
+    Learner,
+    estimate_statistics,
+    fits_into_memory,
+    learner,
+)
 from must_keras.versions import git_commit
-
-# Training batches from which the statistics of random frozen weights are estimated.
-_NUM_STATISTICS_BATCHES = 20
 
 
 class TransferTrainer:
@@ -136,7 +139,7 @@ class TransferTrainer:
         network = self._network(parts, fresh, training, len(scorer.sets.train))
         if parts and not copied:
             feed = self._image_pipeline(one, network, scorer)
-            batches = (feed.batch_of(step)[0] for step in range(_NUM_STATISTICS_BATCHES))
+            batches = (feed.batch_of(step)[0] for step in range(NUM_STATISTICS_BATCHES))
             estimate_statistics(fresh.get_layer(BACKBONE), (x["image"] for x in batches))
         network.whole.set_weights(fresh.get_weights())
         one.start.initialize(network.whole, trained, copied, self._recipe.network)
@@ -248,10 +251,7 @@ def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
     for index in permutation(source, seed=seed):
         if len(places) == shots * task.labels.num_groups:
             break
-        labels, origins = examples.labels_and_origins(index)
-        if origins[task.name] == "missing":
-            continue
-        group = task.labels.group(labels[task.name])
+        group = examples.group(index, task)
         if group is not None and counts[group] < shots:
             counts[group] += 1
             places.append(index)

@@ -16,17 +16,13 @@ from must_keras.inspection.tree import Tree, split_of
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 # Of its images so many are searched for.
 _MAX_SOUGHT = 20
-# {key of other annotation files: (what of them, whether they lack a part of COCO's)}
-_OTHERS = {
-    "segments_info": (
-        "panoptic annotations are read by CocoPanoptic, which is not written here",
-        False,
-    ),
-    "caption": ("captions are not read", True),
-    "original_width": (
-        "exports of Label Studio are for LabelStudioJson, which is not written here",
-        True,
-    ),
+# {key of other annotation files: what of them}; the second kind lack a part of COCO's.
+_PANOPTIC = {
+    "segments_info": "panoptic annotations are read by CocoPanoptic, which is not written here"
+}
+_WITHOUT_PARTS = {
+    "caption": "captions are not read",
+    "original_width": "exports of Label Studio are for LabelStudioJson, which is not written here",
 }
 
 
@@ -80,10 +76,10 @@ class CocoFiles:
             return None
         data = path.read_bytes()
         has_parts = all(f'"{k}"'.encode() in data for k in ("images", "categories", "annotations"))
-        for key, (why, has_no_parts) in _OTHERS.items():
-            # Tools add keys of their own to the images of COCO files.
-            is_other = b'"annotations"' in data and not (has_parts and has_no_parts)
-            if is_other and f'"{key}"'.encode() in data:
+        # Tools add keys of their own to the images of COCO files.
+        others = _PANOPTIC if has_parts else _PANOPTIC | _WITHOUT_PARTS
+        for key, why in others.items():
+            if f'"{key}"'.encode() in data and b'"annotations"' in data:
                 found.unused[path] = why
                 return None
         if not has_parts:
