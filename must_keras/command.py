@@ -187,7 +187,7 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
         message = as_flags(_with_option(str(error), error.key, options))
         return _end(status, f"error: {message}")
     except interruption.Interrupted as error:
-        return _end(75, f"interrupted: {error}; {_RESUME}")
+        return _end(130 if error.by_keyboard else 75, f"interrupted: {error}; {_RESUME}")
     except Exception as error:
         outside = _outside(error)
         if outside is None:

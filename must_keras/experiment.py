@@ -16,7 +16,7 @@ from typing import Any
 
 from must_keras import naming
 from must_keras.arguments import checked
-from must_keras.errors import DataError, UserError, not_allowed
+from must_keras.errors import DataError, UserError, listed, not_allowed
 
 # An installed package contains the recipes; in a checkout they lie beside it.
 _PACKAGE = "must_keras.recipes"
@@ -146,6 +146,7 @@ def _called(
     function = _function(path)
     signature = inspect.signature(function, eval_str=True)
     allowed = [p for p in signature.parameters if p != "data_dir"]
+    without_default = {p.name for p in signature.parameters.values() if p.default is p.empty}
     values: dict[str, Any] = {}
     for key, given in arguments.items():
         if key not in allowed:
@@ -153,10 +154,11 @@ def _called(
         values[key] = convert(path.stem, key, given, signature.parameters[key])
     if "data_dir" in signature.parameters:
         values["data_dir"] = data_dir
-    try:
-        signature.bind(**values)
-    except TypeError as error:
-        raise UserError.at(path, f": {error}") from None
+    missing = [key for key in allowed if key in without_default and key not in values]
+    if missing:
+        given = ",".join(f"{key}=..." for key in missing)
+        problem = f": {listed(missing)} must be given, as in {path.name}:{given}"
+        raise UserError.at(path, problem, key=missing[0])
     with _mistakes_of(path):
         recipe = function(**values)
     if recipe is None:

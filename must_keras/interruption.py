@@ -1,12 +1,14 @@
-"""SIGTERM: a machine's request to stop soon, which a run follows at a moment that loses no work."""
+"""SIGTERM and Ctrl-C: a request to stop, which a run follows at a moment that loses no work."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_STOPPED = "SIGTERM; complete artifacts are kept"
+_KEPT = "{}; complete artifacts are kept"
+_SAVING = b"\nstopping at the end of this step; Ctrl-C again stops at once\n"
 
 
 class Interrupted(BaseException):
@@ -15,6 +17,9 @@ class Interrupted(BaseException):
     It can rise anywhere, as KeyboardInterrupt can: no `except Exception` may take it for a mistake
     of what it interrupts.
 
+    Attributes:
+        by_keyboard: whether a person pressed Ctrl-C; otherwise SIGTERM came.
+
     Example:
         try:
             mk.run("scenes")
@@ -22,30 +27,35 @@ class Interrupted(BaseException):
             print(f"resume it later: {error}")
     """
 
+    def __init__(self, text: str, *, by_keyboard: bool = False):
+        super().__init__(text)
+        self.by_keyboard = by_keyboard
+
 
 class _State:
-    """Whether SIGTERM has come, and whether it must wait for a good moment."""
+    """The number of the signal that has come, 0: none; and whether it must wait."""
 
-    asked = False
+    asked: int = 0
     postponed = False
 
 
 def listen() -> None:
-    """Let SIGTERM raise Interrupted in the main thread, or wait where it is postponed.
+    """Let SIGTERM and Ctrl-C raise Interrupted in the main thread, or wait where it is postponed.
 
-    A second one ends the process at once.
+    A second signal ends the work at once.
     """
     signal.signal(signal.SIGTERM, _handle)
+    signal.signal(signal.SIGINT, _handle)
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Let SIGTERM raise Interrupted within the block; the handler before it returns at its end.
+    """Listen within the block, see `listen`; the handlers before it return at its end.
 
     Only the main thread of a process can receive signals: in another one nothing changes.
 
     Raises:
-        Interrupted: SIGTERM came, also where a library made another exception of it.
+        Interrupted: a signal came, also where a library made another exception of it.
 
     Example:
         with listening():
@@ -54,36 +64,47 @@ def listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
-    _State.asked = False
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    _State.asked = 0
     listen()
     try:
         yield
     except Exception as error:
-        if _State.asked:
-            raise Interrupted(_STOPPED) from error
+        if asked():
+            raise _by_signal(_KEPT) from error
         raise
     finally:
-        _State.asked = False
-        # None: a handler that is not Python's, which cannot be named here.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        _State.asked = 0
+        for one, handler in before.items():
+            # None: a handler that is not Python's, which cannot be named here.
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
 def stop_listening() -> None:
-    """Let SIGTERM end the process at once until the next `listen`: there is nothing to save."""
+    """Let the next signal end the work at once: there is nothing to save."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     stop_listening()
-    _State.asked = True
+    _State.asked = number
     if not _State.postponed:
-        raise Interrupted(_STOPPED)
+        raise _by_signal(_KEPT)
+    if number == signal.SIGINT:
+        # Python's own streams may be in the middle of a line of their own.
+        os.write(2, _SAVING)
+
+
+def _by_signal(text: str) -> Interrupted:
+    """Return the error of the signal that has come; "{}" in the text stands for its name."""
+    by_keyboard = _State.asked == signal.SIGINT
+    return Interrupted(text.format("Ctrl-C" if by_keyboard else "SIGTERM"), by_keyboard=by_keyboard)
 
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Keep SIGTERM from raising within the block, which calls `stop_if_asked` at good moments."""
+    """Keep signals from raising within the block, which calls `stop_if_asked` at good moments."""
     _State.postponed = True
     try:
         yield
@@ -92,11 +113,16 @@ def postponed() -> Iterator[None]:
 
 
 def stop_if_asked() -> None:
-    """Raise Interrupted where SIGTERM has come and was postponed."""
-    if _State.asked:
-        raise Interrupted(_STOPPED)
+    """Raise Interrupted where a signal has come and was postponed."""
+    if asked():
+        raise _by_signal(_KEPT)
 
 
 def asked() -> bool:
-    """Return whether SIGTERM has come."""
-    return _State.asked
+    """Return whether a signal has come."""
+    return bool(_State.asked)
+
+
+def stopped_at(step: int, of: int) -> Interrupted:
+    """Return the error of a training that is saved at a step, also for another process's signal."""
+    return _by_signal(f"stopped by {{}} at step {step} of {of}, which is saved")

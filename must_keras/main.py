@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
     if stage == "status":
         request.status()
     elif stage == "check":
-        request.check()
+        request.check(as_json=True)
     elif _VERIFY.value:
         request.verify()
     elif _PLAN.value:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,14 +99,20 @@ class Request:
         executor = self._executor()
         from must_keras.stages.status import status
 
-        executor.read(status, new=True, others=True)
+        command = ["must-keras", "run", self.experiment, f"--workdir={executor.workdir}"]
+        for name in ("reuse", "data_dir"):
+            value = getattr(self, name)
+            command += [] if value is None else [f"--{name}={value}"]
+        view = functools.partial(status, command=shlex.join(command))
+        executor.read(view, new=True, others=True)
 
-    def check(self) -> None:
+    def check(self, *, as_json: bool = False) -> None:
         """Print how many of the student's examples have true, pseudo and missing labels."""
         executor = self._executor()
-        from must_keras.stages.check import check
+        from must_keras.stages.check import check, print_table
 
-        executor.read(lambda run, _: check(run))
+        show = (lambda counts: print(json.dumps(counts, indent=2))) if as_json else print_table
+        executor.read(lambda run, _: show(check(run)))
 
     def verify(self) -> None:
         """Read the pseudo-label datasets back, and compare them with their ledgers."""

@@ -110,7 +110,7 @@ def test_a_recipe_file_may_define_dataclasses_and_leave_types_away(tmp_path):
     arguments = {"folder": "x", "names": "ab+cd", "limit": "4"}
     _, folder, names, limit = experiment.load(str(path), arguments, data_dir="d")
     assert (folder, names, limit) == ("x", ["ab", "cd"], 4)
-    with pytest.raises(UserError, match="'folder'") as error:
+    with pytest.raises(UserError, match="own.py:folder=") as error:
         experiment.load(str(path), {}, data_dir=None)
     assert error.value.path == path
 
@@ -177,3 +177,15 @@ def test_arguments_of_other_types_are_the_recipes_own(tmp_path):
     with pytest.raises(UserError, match="workdir") as error:
         as_text({"folder": thing})
     assert error.value.key == "folder"
+
+
+def test_arguments_without_a_default_are_named(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def recipe(data, *, other, steps=3):\n    return 1\n")
+    with pytest.raises(
+        UserError, match=r"other must be given, as in mine.py:other=\.\.\."
+    ) as error:
+        experiment.load(str(file), {"data": "x"}, data_dir=None)
+    assert error.value.key == "other"
+    with pytest.raises(UserError, match=r"data, other must be given, as in mine.py:data=..."):
+        experiment.load(str(file), {}, data_dir=None)

@@ -37,6 +37,25 @@ def test_what_a_library_makes_of_it():
         raise RuntimeError("without a signal")
 
 
+def test_the_keyboard_stops_at_once_where_nothing_is_postponed():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="Ctrl-C; complete") as error, interruption.listening():
+        signal.raise_signal(signal.SIGINT)
+    assert error.value.by_keyboard and signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_keyboard_is_postponed_once(capfd):
+    with pytest.raises(KeyboardInterrupt), interruption.listening(), interruption.postponed():
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.asked()
+        stop = interruption.stopped_at(3, 9)
+        signal.raise_signal(signal.SIGINT)
+    assert str(stop) == "stopped by Ctrl-C at step 3 of 9, which is saved" and stop.by_keyboard
+    assert capfd.readouterr().err == (
+        "\nstopping at the end of this step; Ctrl-C again stops at once\n"
+    )
+
+
 def test_another_thread_changes_no_handler():
     before, seen = signal.getsignal(signal.SIGTERM), []
 

@@ -109,6 +109,8 @@ def test_messages_of_the_library(message, tmp_path):
         (KeyboardInterrupt(), 130, "interrupted; re-run the same command to resume"),
         (interruption.Interrupted("SIGTERM at step 3 of 9, which is saved"), 75,
          "interrupted: SIGTERM at step 3 of 9, which is saved; re-run the same command to resume"),
+        (interruption.Interrupted("Ctrl-C; complete artifacts are kept", by_keyboard=True), 130,
+         "interrupted: Ctrl-C; complete artifacts are kept; re-run the same command to resume"),
         (OSError(28, "No space left on device", "runs/a/x"), 2,
          "error: runs/a/x: No space left on device"),
     ],

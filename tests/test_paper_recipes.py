@@ -241,7 +241,7 @@ def test_the_docstring_gives_a_command_that_is_one(name, home):
     assert found == name and given.keys() <= arguments(name, home).keys()
     for key in given:
         others = {k: v for k, v in arguments(name, home).items() if k != key}
-        with pytest.raises(UserError, match=f"missing a required argument: '{key}'"):
+        with pytest.raises(UserError, match=f"{key} must be given, as in {name}.py:{key}=..."):
             experiment.load(name, others, data_dir=str(home / "tfds"))
 
 

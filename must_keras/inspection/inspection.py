@@ -45,10 +45,10 @@ class InspectedSet:
     """
 
     name: str
-    found: FoundSet
-    split: Split
-    splits: Splits
-    contents: Contents
+    found: FoundSet = dataclasses.field(repr=False)
+    split: Split = dataclasses.field(repr=False)
+    splits: Splits = dataclasses.field(repr=False)
+    contents: Contents = dataclasses.field(repr=False)
     is_downstream: bool = False
 
     @property
@@ -79,9 +79,9 @@ class InspectedPool:
 
     name: str
     place: pathlib.Path
-    call: Call
-    source: Source
-    contents: Contents
+    call: Call = dataclasses.field(repr=False)
+    source: Source = dataclasses.field(repr=False)
+    contents: Contents = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -149,7 +149,7 @@ class LabelContents:
     def _about_classes(self, missing: Sequence[int]) -> str:
         unit = self.task.labels.content_unit
         names = listed([self.classes[index] for index in missing], limit=_MAX_NAMES)
-        of = f"{len(missing)} of {len(self.classes)} classes have no {unit} to learn from ({names})"
+        of = f"{len(missing)} of {len(self.classes)} classes have no usable {unit} ({names})"
         text = f"{of} {self._images('in')}"
         if self.read < self._num_images:
             text += "; the others may have some"

@@ -71,14 +71,14 @@ def sentences(name: str, counts: SetCounts) -> Iterator[str]:
 
     Example:
         >>> list(sentences("rooms", SetCounts(images=400, unlabeled={"parts": 12}, copies={})))
-        ["12 of 400 images of rooms have no label of head 'parts': it does not learn from them"]
+        ["12 of 400 images of rooms have no label of head 'parts': the head leaves them out"]
     """
     for head, number in counts.unlabeled.items():
         is_one = number == 1
         verb, them = ("has", "it") if is_one else ("have", "them")
         yield (
             f"{number:,} of {counts.images:,} images of {name} {verb} no label of head {head!r}: "
-            f"it does not learn from {them}"
+            f"the head leaves {them} out"
         )
     if counts.copies:
         sets = listed([f"{other} ({number:,})" for other, number in counts.copies.items()])

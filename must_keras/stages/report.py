@@ -44,7 +44,8 @@ class Report(Stage):
         report.write(results.RunResults(run=run, report=values), path)
         model_card.write(run, values)
         for found in values["shortfalls"]:
-            warn("\n".join((shortfalls.sentence(found), *shortfalls.advice(found))))
+            causes = (f"  {text}" for text in shortfalls.advice(found))
+            warn("\n".join((shortfalls.sentence(found), *causes)))
         if values["transfers"]:
             LOG.info("\n".join(transfers.verdicts(values)))
         for name, compared in values["comparisons"].items():

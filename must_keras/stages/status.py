@@ -13,12 +13,13 @@ from must_keras.runs.stage import Stage
 _KEEP = Action.KEEP
 
 
-def status(run: Run, stages: Sequence[Stage]) -> None:
+def status(run: Run, stages: Sequence[Stage], *, command: str | None = None) -> None:
     """Print a line for every pool and artifact, what comes next, and what stands in its way.
 
     Args:
         run: with frozen pools (see runs.pools).
         stages: all of them, in order.
+        command: a command line that makes what is left; None: there is none to state.
     """
     _print_pools(run)
     found = plan.of(run, stages)
@@ -39,6 +40,8 @@ def status(run: Run, stages: Sequence[Stage]) -> None:
         LOG.info("all stages are complete")
     if following and not (coming and coming[0].action is Action.BLOCK):
         LOG.info(f"next: {argument('stage', following[0])}")
+        if command is not None:
+            LOG.info(f"all that is left: {command}")
     if found.obstacle is not None:
         LOG.info(f'stage="all" stops: {found.obstacle}')
 

@@ -75,7 +75,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: names head, step and images, and the folder that contains them.
-        Interrupted: SIGTERM was received; the step is saved.
+        Interrupted: SIGTERM or Ctrl-C; the step is saved.
         UserError: a process cannot read the chief's checkpoint.
     """
     folder = artifact.resume() if is_chief() else artifact.folder
@@ -110,7 +110,7 @@ def fit(
             model.fit(batches, steps_per_epoch=left, verbose=0, callbacks=[steps], shuffle=False)
             # A signal during Keras' last moments is not postponed by what follows.
             if _is_interrupted():
-                raise _interrupted(training.steps, training.steps)
+                raise interruption.stopped_at(training.steps, training.steps)
     finally:
         model.release_input()
         checkpoints.wait()
@@ -135,12 +135,8 @@ def _chiefs_newest(checkpoints: Checkpoints) -> Checkpoint | None:
 
 
 def _is_interrupted() -> bool:
-    """Return, in all processes, whether one of them has received SIGTERM."""
+    """Return, in all processes, whether one of them has received a signal to stop."""
     return bool(sum_over_workers([float(interruption.asked())])[0])
-
-
-def _interrupted(step: int, of: int) -> interruption.Interrupted:
-    return interruption.Interrupted(f"stopped by SIGTERM at step {step} of {of}, which is saved")
 
 
 @dataclasses.dataclass(eq=False)
@@ -186,7 +182,7 @@ class _Steps(keras.callbacks.Callback):
             self.checkpoints.save(step, {"rows": self.rows, "files": self.loggers.sizes()})
             self._saved = time.monotonic()
         if stop:
-            raise _interrupted(step, self.training.steps)
+            raise interruption.stopped_at(step, self.training.steps)
 
     def _is_due(self) -> bool:
         seconds = _MIN_SHARE_BETWEEN * self.checkpoints.last_seconds

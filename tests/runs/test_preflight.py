@@ -180,7 +180,7 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
         # The folder of all classes' folders, one level too high.
         (ONE_KIND, [stored.class_label(0, 1)], ["only class is 'images', so there is nothing"]),
         (ONE_PART, [seg(0, 255)], ["only class is 'road', so there is nothing to tell apart"]),
-        (KIND, of_classes(0, 1, 1), ["1 of 3 classes have no image to learn from (cow)"]),
+        (KIND, of_classes(0, 1, 1), ["1 of 3 classes have no usable image (cow)"]),
         (KIND, of_classes(1, 1), ["(cat, cow) in all 2 images; every image is of 'dog'"]),
         (THINGS, [objects(BIG, BIG, BIG, classes=[0, 1, 2])], []),
         (
@@ -196,9 +196,9 @@ def test_nothing_to_learn_stops_with_the_reason(tmp_path, capsys, task, labels, 
         # As many difficult objects as VOC has.
         (THINGS, [objects(*[BIG] * 4, classes=[0, 1, 2, 2], ignore=[False] * 3 + [True])], []),
         (PARTS, [seg(0, 1, 2)], []),
-        (PARTS, [seg(0, 1)], ["1 of 3 classes have no pixel to learn from (cow)"]),
+        (PARTS, [seg(0, 1)], ["1 of 3 classes have no usable pixel (cow)"]),
         # 255 beside several classes is what nobody labeled, as in VOC.
-        (PARTS, [seg(0, 1, 255)], ["1 of 3 classes have no pixel to learn from (cow) in the one"]),
+        (PARTS, [seg(0, 1, 255)], ["1 of 3 classes have no usable pixel (cow) in the one"]),
         # A binary mask of 0 and 255, whose second class is nobody's.
         (PARTS, [seg(0, 255)], ["(dog, cow) in the one image; 0.5 of the pixels are"]),
         (FAR, [depth([0, 2])], []),
@@ -403,7 +403,7 @@ def test_an_image_that_cannot_be_read_is_skipped_and_many_are_not(tmp_path, caps
         return capsys.readouterr().err
 
     err = run(0)
-    assert err.count("skipped: 0.png cannot be read") == 1 and "no image to learn from" not in err
+    assert err.count("skipped: 0.png cannot be read") == 1 and "no usable image" not in err
     with pytest.raises(DataError, match="more than max_unreadable"):
         run(*range(18))
 

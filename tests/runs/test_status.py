@@ -25,8 +25,8 @@ def again(states) -> dict:
 def state_of(capsys):
     """{(stage, name): state} and the lines after them, of what status prints."""
 
-    def read(run):
-        status(run, stages.load())
+    def read(run, **options):
+        status(run, stages.load(), **options)
         lines = capsys.readouterr().out.splitlines()
         end = next(i for i, line in enumerate(lines) if ENDS.match(line))
         states = {(x[:9].strip(), x[10:50].strip()): x[51:] for x in lines[:end]}
@@ -40,12 +40,16 @@ def test_everything_is_complete(run, state_of):
     assert set(states.values()) == {"complete"}
     assert list(states)[-2:] == [("export", ""), ("report", "")]
     assert end == ["all stages are complete"]
+    assert state_of(run, command="must-keras run mine.py") == (states, end)
 
 
 def test_nothing_is_begun(recipe, tmp_path, state_of):
-    states, end = state_of(Run(recipe=recipe, path=tmp_path / "new"))
+    new = Run(recipe=recipe, path=tmp_path / "new")
+    states, end = state_of(new)
     assert set(states.values()) == {"not begun, will be made"}
     assert end == ['next: stage="teacher"']
+    left = "all that is left: must-keras run mine.py"
+    assert state_of(new, command="must-keras run mine.py") == (states, [*end, left])
     assert not (tmp_path / "new").exists()
 
 
