@@ -55,6 +55,10 @@ def test_a_table_labels_some_images(photos, tmp_path):
     assert [name for name, label in labels.items() if label] == ["a.png", "deep/B.PNG"]
     np.testing.assert_array_equal(labels["deep/B.PNG"]["animal"]["probabilities"], [0, 1])
     assert source.image(4).shape == (4, 6, 3)
+    listed = CsvClasses(
+        name="tags", images=photos, csv_file=tmp_path / "tags.csv", head="animal", listed_only=True
+    )
+    assert [listed.image_id(i) for i in range(len(listed))] == ["a.png", "c.jpg", "deep/B.PNG"]
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,19 @@ def test_a_column_of_a_table_gives_the_splits(data, tmp_path):
     assert inspect([data, f"{table}:split=none"]).sets[0].split.is_carved
 
 
+def test_a_table_of_each_split_about_one_folder_of_images(data, tmp_path):
+    table = of.table(data / "leaves")
+    header, *rows = table.read_text().splitlines()
+    table.unlink()
+    for split, some in (("train", rows[:6]), ("val", rows[6:8]), ("test", rows[8:])):
+        (data / "leaves" / f"{split}.csv").write_text("\n".join((header, *some)) + "\n")
+    found = inspect(data)
+    assert found.sets[0].counts == (6, 2, 2) and not found.sets[0].split.is_carved
+    sets = made(found, tmp_path).teachers[0].sets
+    assert [sets.validation.image_id(i) for i in range(2)] == ["006.jpg", "007.jpg"]
+    assert sets.test.label_spaces == sets.train.label_spaces
+
+
 @pytest.mark.parametrize(
     ("further", "text", "answers"),
     [

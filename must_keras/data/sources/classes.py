@@ -128,6 +128,8 @@ class CsvClasses(_Classified):
         split_column: names the split of a picture, where `split` is given.
         split: the pictures whose rows have this text in `split_column`, and no others; the classes
             are those of all rows. None: all pictures.
+        listed_only: whether pictures without a row are left out: a table of each split may be about
+            one folder.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
@@ -150,6 +152,7 @@ class CsvClasses(_Classified):
         class_column: str = "class",
         split_column: str = "split",
         split: str | None = None,
+        listed_only: bool = False,
         bits: int | None = None,
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
@@ -157,6 +160,8 @@ class CsvClasses(_Classified):
         columns = (file_column, class_column, *(() if split is None else (split_column,)))
         rows = Table(self._csv, columns).by_picture(columns, files, root)
         row_of = {file: (line, values[0]) for file, (line, values) in rows.items()}
+        if listed_only:
+            files = [file for file in files if file in row_of]
         if split is not None:
             split_of = {file: values[1] for file, (_, values) in rows.items()}
             files = [file for file in files if split_of.get(file) == split]

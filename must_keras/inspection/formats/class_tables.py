@@ -6,7 +6,7 @@ import itertools
 import pathlib
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from must_keras.data.names import Names, stem
 from must_keras.data.sources import CsvClasses
@@ -53,10 +53,10 @@ class _Table(NamedTuple):
             return []
         return [f"images of rows without a {self.split_column} ({self.unsplit}) are not used"]
 
-    def parts(self, split: str) -> dict[str, Part]:
+    def parts(self, split: str, **arguments: Any) -> dict[str, Part]:
         """Return {split: its source}: those of the split column, or all of the given split."""
         columns = {"file_column": self.file_column, "class_column": self.class_column}
-        source = {"images": self.images, "csv_file": self.path, **columns}
+        source = {"images": self.images, "csv_file": self.path, **columns, **arguments}
         if not self.splits:
             return {split: part(CsvClasses, **source)}
         source["split_column"] = self.split_column
@@ -80,20 +80,15 @@ class ClassTables:
                     groups[named.key][named.split] = table
         for parts in groups.values():
             tables = list(parts.values())
-            if len({table.images for table in tables}) < len(tables):
-                for table in tables:
-                    found.unused[table.path] = (
-                        "several tables are about one folder of images: give the images of each "
-                        "split a folder of their own"
-                    )
-                continue
             found.explained |= {table.images for table in tables}
             if len(tables) > 1:
                 # Each table is a split.
                 tables = [table._replace(split_column="", splits={}, unsplit=0) for table in tables]
+            shares = len({table.images for table in tables}) < len(tables)
+            listed_only = {"listed_only": True} if shares else {}
             sources = {}
             for split, table in zip(parts, tables, strict=True):
-                sources |= table.parts(split)
+                sources |= table.parts(split, **listed_only)
             found.sets.append(
                 FoundSet(
                     kind=Classes(),
