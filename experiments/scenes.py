@@ -27,7 +27,6 @@ from typing import Any, Literal
 from must_keras.config.domain_gate import DomainGate
 from must_keras.config.episodes import Episodes
 from must_keras.config.recipe import Labeler, Pool, Recipe, Student, Teacher, Transfer
-from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.choices import fitted_detection
 from must_keras.data.mixing import CopyPaste, CutMix, MixUp
@@ -48,6 +47,7 @@ from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.random_weights import RandomWeights
+from must_keras.training.self_labeled import SelfLabeled
 
 TEACHERS = ("shapes", "objects", "surfaces", "distance")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from must_keras.config.recipe import (
         ExternalTeacher, ImportedLabels, Labeler, Pool, Recipe, Student, Teacher, Transfer,
     )  # fmt: skip
-    from must_keras.config.self_labeled import SelfLabeled
+    from must_keras.training.self_labeled import SelfLabeled
     from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
     from must_keras.data.choices import fitted_detection
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
@@ -66,7 +66,7 @@ _MODULES = {
         "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe", "Student", "Teacher",
         "Transfer",
     ),
-    "config.self_labeled": ("SelfLabeled",),
+    "training.self_labeled": ("SelfLabeled",),
     "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),
     "data.choices": ("fitted_detection",),
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),

@@ -21,6 +21,7 @@ from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
 from must_keras.training.loss_weights import Weight
 from must_keras.training.network import BACKBONE, Network
+from must_keras.training.self_labeled import SelfLabeled
 
 # With the parts that have files of their own.
 __all__ = (
@@ -128,6 +129,7 @@ class Recipe:
         if self.student.repeats:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
+        self._check_sources_of(self.student.self_labeled)
         self.student.training.check_heads("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))
         if self.supervised:
@@ -135,6 +137,7 @@ class Recipe:
             self.supervised.check_heads("the supervised baseline", heads)
         for method in self.selfsup:
             method.training.check_heads(f"self-supervised method {method.name!r}", ())
+            self._check_sources_of(method.heads)
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
@@ -331,6 +334,21 @@ class Recipe:
         _check_named(asked, self._can_label(teacher), f"{where}: labels_of=", key="labels_of")
         if not asked:
             raise UserError.of(where, "labels_of", asked, "at least one source is needed")
+
+    def _check_sources_of(self, heads: Iterable[SelfLabeled]) -> None:
+        """Raise UserError where self-labeled heads name sources that the student has not."""
+        for head in heads:
+            what = f"self-labeled head {head.name!r}: sources names the source "
+            _check_named(head.sources, self.student_sources, what, key="sources")
+
+    def on_blocks(self, heads: Iterable[SelfLabeled]) -> tuple[SelfLabeled, ...]:
+        """Return heads whose `sources` name every block of the pools that they name."""
+
+        def on_blocks(head: SelfLabeled) -> SelfLabeled:
+            blocks = (s.name for s in self.student_sources if pool_name(s) in head.sources)
+            return dataclasses.replace(head, sources=tuple(blocks))
+
+        return tuple(on_blocks(head) for head in heads)
 
     def loss_weights(self) -> dict[str, Weight]:
         """Return {head: loss weight} of the student before its first step.

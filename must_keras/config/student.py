@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Self
 
-from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.ground_truth_share import check_share
 from must_keras.data.sources import Source, pool_name
 from must_keras.data.strong_views import StrongViews
@@ -14,6 +13,7 @@ from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromScratch, Start
 from must_keras.training.loss_weights import ScalingRule, Weighting
 from must_keras.training.network import Network
+from must_keras.training.self_labeled import SelfLabeled, check_training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ class Student:
         strong_views: changes of the images without ground truth, for the student alone.
         ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
             0.999] (see data.ground_truth_share); None: all images are equally likely.
-        self_labeled: further tasks, whose labels are computed from the images; their heads take
-            part in the training alone.
+        self_labeled: further tasks, whose labels are computed in the step; their heads take part in
+            the training alone.
         drop_heads: probability, [0, 1), with which a head of an image is left out of the loss of a
             step (see training.head_dropping).
 
@@ -85,6 +85,7 @@ class Student:
         expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
         expect(where, self, repeats=Mapping, strong_views=StrongViews | None, drop_heads=Real)
         expect_each(where, self, self_labeled=SelfLabeled)
+        check_training(where, self.training, self.self_labeled)
         check_share(where, self.ground_truth_share)
         if not 0.0 <= self.drop_heads < 1.0:
             raise UserError.of(where, "drop_heads", self.drop_heads, "expected a number in [0, 1)")
@@ -118,7 +119,7 @@ class Student:
         """Return the options that are in use: what its weights depend on beside the others."""
         found = {
             "repeats": self.repeats,
-            "self_labeled": [head.task for head in self.self_labeled],
+            "self_labeled": [head.describe() for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,
             "ground_truth_share": self.ground_truth_share,

@@ -135,6 +135,10 @@ class LabeledExamples:
         labeled = self.source.labeled_heads
         return np.array([not heads.isdisjoint(labeled(int(i))) for i in self._places], bool)
 
+    def is_of(self, sources: Sequence[str]) -> np.ndarray:
+        """Return whether each image is of one of some sources, by name: [N] bool."""
+        return np.full(len(self), self.source.name in sources)
+
     def origin(self, head: str, index: int) -> Origin:
         """Return the origin of the image's label of one head; the others are not read."""
         tasks = [task for task in self.tasks if task.name == head]
@@ -265,6 +269,10 @@ class ConcatenatedExamples:
     def has_ground_truth(self) -> np.ndarray:
         """See LabeledExamples.has_ground_truth."""
         return np.concatenate([part.has_ground_truth for part in self.parts])
+
+    def is_of(self, sources: Sequence[str]) -> np.ndarray:
+        """See LabeledExamples.is_of."""
+        return np.concatenate([part.is_of(sources) for part in self.parts])
 
     def origin(self, head: str, index: int) -> Origin:
         """See LabeledExamples.origin."""

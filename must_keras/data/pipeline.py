@@ -22,13 +22,14 @@ from must_keras.ops.resampling import sample_array
 from must_keras.ops.views import View, mirrored, visible_area
 from must_keras.tasks.base import Task
 from must_keras.tasks.parts import Spec
+from must_keras.tasks.streams import Stream, make_all
 
 _PARALLEL_READS = 4
 
 # {head: label}, as tensors.
 Labels = dict[str, dict[str, tf.Tensor]]
 # What one step of a network consumes: its inputs, and {"labels": {head: label}, "keys": [B] int32
-# or "index": [B] int64}.
+# or "index": [B] int64}; and of heads that do not learn from all sources "kept": {head: [B] bool}.
 TrainingBatch = tuple[dict[str, tf.Tensor], dict[str, Any]]
 # What is seen of one example: inputs, and {head: label}.
 Example = tuple[dict[str, tf.Tensor], Labels]
@@ -237,6 +238,8 @@ def training_batches(
     per_replica: int | None = None,
     order: Order | None = None,
     recolor: Recolor | None = None,
+    streams: Sequence[Stream] = (),
+    limits: Mapping[str, np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of optimizer steps `steps`, or one machine's share of them.
 
@@ -254,11 +257,16 @@ def training_batches(
         per_replica: a machine's share comes as batches of so many images; None: as one.
         order: of the examples; None: `shuffled`.
         recolor: changes the input "image" after `make_views`; None: it stays.
+        streams: further views of each example, made of what `make_views` returns.
+        limits: {head: [N] bool, the examples that it learns from}, of heads that do not learn from
+            all.
 
     Returns:
         A dataset of `TrainingBatch`: (inputs, {"labels": {head: label}, "keys": [B] int32}).
     """
     own, number = batch // shares, len(examples)
+    with tf.device("CPU"):
+        flags = {head: tf.constant(learned) for head, learned in (limits or {}).items()}
 
     def at(place: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
         return example_at(
@@ -274,6 +282,7 @@ def training_batches(
     def see(index: tf.Tensor, key: tf.Tensor) -> Example:
         image, stored = _read(examples, tasks, index)
         x, labels = make_views(image, stored, key)
+        x = x | make_all(streams, image, x, key)
         if recolor is not None:
             x = x | {"image": recolor(x["image"], index, key)}
         return x, labels
@@ -284,7 +293,8 @@ def training_batches(
         if mix is not None:
             partner, its_key = at(place, sampling.derived_seed(seed, "partners"))
             x, labels = mix((x, labels), lambda: see(partner, its_key), key, (index, partner))
-        return x, {"labels": labels, "keys": key}
+        kept = {"kept": {head: learned[index] for head, learned in flags.items()}} if flags else {}
+        return x, {"labels": labels, "keys": key} | kept
 
     places = tf.data.Dataset.range(steps.start * own, steps.stop * own)
     return _batched(places, build, per_replica or own)
@@ -321,6 +331,7 @@ def evaluation_batches(
     batch: int,
     ranges: Sequence[range],
     mirror: bool = False,
+    streams: Sequence[Stream] = (),
 ) -> tf.data.Dataset:
     """Return the whole of each image, letterboxed, in order; the last batch of a range is filled.
 
@@ -331,6 +342,7 @@ def evaluation_batches(
         batch: images of a batch: all batches are of one shape.
         ranges: of indices; no batch contains images of two.
         mirror: whether all images are mirrored left to right.
+        streams: further views of each image, whose key is its index.
 
     Returns:
         A dataset of `TrainingBatch`: ({"image", "area"}, {"labels": {head: label}, "index": [B]
@@ -341,6 +353,7 @@ def evaluation_batches(
         image, stored = _read(examples, tasks, tf.maximum(place, 0))
         view = letterbox(tf.shape(image)[:2], (size, size))
         x, labels = _through(mirrored(view) if mirror else view, image, stored, tasks)
+        x = x | make_all(streams, image, x, tf.cast(place, tf.int32))
         return x, {"labels": labels, "index": place}
 
     return _batched(_places(batch, ranges), build, batch)

@@ -1,6 +1,7 @@
 """Metrics of self-labeled heads, from images alone: the label is computed from the same inputs."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -51,13 +52,15 @@ def score(
     """
 
     def both(x: dict[str, tf.Tensor]) -> Outputs:
-        keys = tf.zeros(tf.shape(x["image"])[:1], tf.int32)
+        shown = tf.ones_like(x["keys"], tf.bool)
         return {
-            "label": task.labels.label(x, keys),
-            "prediction": model(x, training=False)[task.name],
+            "label": task.labels.label({**x, "shown": shown}, x["keys"]),
+            "prediction": model.predictions(x, training=False)[task.name],
         }
 
-    outputs, metrics, options = OnReplicas(model, both), {}, {"size": model.size[0], "batch": batch}
+    outputs, metrics = OnReplicas(model, both), {}
+    options = {"size": model.size[0], "batch": batch}
+    options |= {"streams": model.streams.streams if model.streams else ()}
 
     def batches(split: str) -> Iterator[Predicted]:
         sources = {one.name: one for one in (getattr(of_set, split) for of_set in sets)}
@@ -82,12 +85,19 @@ def score(
 
 
 def _readable(
-    images: TolerantSource, outputs: OnReplicas, *, size: int, batch: int, title: str
+    images: TolerantSource, outputs: OnReplicas, *, title: str, **options: Any
 ) -> Iterator[Predicted]:
-    """Yield the outputs for the images of a source that can be read."""
-    dataset = evaluation_batches(
-        LabeledExamples(images, []), (), size=size, batch=batch, ranges=[range(len(images))]
-    )
+    """Yield the outputs for the images of a source that can be read; an image's key is its index.
+
+    Args:
+        images: the source.
+        outputs: of the inputs of a batch and their "keys".
+        title: beside the progress bar.
+        **options: of `evaluation_batches`.
+    """
+    examples, ranges = LabeledExamples(images, []), [range(len(images))]
+    dataset = evaluation_batches(examples, (), ranges=ranges, **options)
+    dataset = dataset.map(lambda x, y: (x | {"keys": tf.cast(y["index"], tf.int32)}, y))
     for found in predictions(track(dataset, title, len(dataset)), outputs):
         keep = ~np.isin(found.y["index"], list(images.unreadable))
         yield Predicted(*tf.nest.map_structure(lambda v, k=keep: v[k], tuple(found)))

@@ -163,6 +163,7 @@ class SelfSupervisedResult(Result):
 
     Attributes:
         steps: of its training, where the recipe gives epochs.
+        self_labeled: {self-labeled head: its scores}, of a method with such heads.
 
     Example:
         run.self_supervised("simclr").result().metrics["accuracy"]
@@ -175,6 +176,7 @@ class SelfSupervisedResult(Result):
     images_seen: int
     model_sha256: str
     steps: int | None = None
+    self_labeled: dict[str, Scored] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from keras import ops
 
 from must_keras.ops import Tensor
 from must_keras.ops.precision import full
-from must_keras.self_supervised.method import PairModel, SelfSupervised
+from must_keras.self_supervised.pairs import PairMethod, PairModel
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.config import averaging_momentum
 from must_keras.training.layer_calls import fuse
@@ -30,7 +30,7 @@ _VIEWS = RandomViews(least_area=0.2, brightness=0.4, contrast=0.4, saturation=0.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MoCo(SelfSupervised):
+class MoCo(PairMethod):
     """MoCo v2 with its published augmentation, head, loss and momentum encoder.
 
     Adapted to short trainings and small sets: the momentum follows the number of steps (see

@@ -8,12 +8,12 @@ import dataclasses
 
 from keras import ops
 
-from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.ops.sampling import fold
-from must_keras.self_supervised.method import PairModel, SelfSupervised
+from must_keras.self_supervised.pairs import PairMethod, PairModel
 from must_keras.self_supervised.views import RandomViews
 from must_keras.training.network import Network
+from must_keras.training.self_labeled import check_comparing
 from must_keras.training.strategy import gather_over_replicas, replica_index
 
 # A logit below all others.
@@ -21,7 +21,7 @@ _NEVER = -1e9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SimCLR(SelfSupervised):
+class SimCLR(PairMethod):
     """SimCLR with its published augmentation, projection head and loss.
 
     The optimizer is the recipe's: the paper's LARS is for batches of 4096. The projection head is
@@ -43,11 +43,7 @@ class SimCLR(SelfSupervised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.training.batch < 2:
-            raise UserError(
-                f"self-supervised method {self.name!r}: batch=1 has no image to compare with; "
-                "choose batch=2 or more"
-            )
+        check_comparing(self.where, self.training)
 
     def build(self, network: Network, *, seed: int, num_images: int) -> PairModel:
         return _Model(self, self.encoder(network, seed=seed))
@@ -61,19 +57,48 @@ class _Model(PairModel):
     def contrast(self, x: dict[str, Tensor], targets: None) -> tuple[Tensor, Tensor]:
         # One pass, as published: BatchNormalization normalizes both views of all images together.
         both = self(ops.concatenate([x["image"], x["other"]]), training=True)
-        anchors = ops.normalize(both, axis=-1)
-        sides = ops.split(anchors, 2)
-        everyone = ops.concatenate([gather_over_replicas(side) for side in sides])
-        half, number = everyone.shape[0] // 2, sides[0].shape[0]
-        first = replica_index() * number + ops.arange(number, dtype="int32")
-        own = ops.concatenate([first, first + half])
-        partner = ops.concatenate([first + half, first])
-        temperature = self.method.temperature
-        return nt_xent(anchors, everyone, own=own, partner=partner, temperature=temperature)
+        return compare_views(ops.normalize(both, axis=-1), temperature=self.method.temperature)
+
+
+def compare_views(
+    views: Tensor, *, temperature: float, shown: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of each view against the views of the batch of all replicas: `nt_xent`.
+
+    Args:
+        views: [2 B, D], of length 1: the first views of this replica's images, then the others.
+        temperature: of the softmax.
+        shown: [B] bool, the images that are compared; the losses of the others mean nothing. None:
+            all.
+
+    Returns:
+        [2 B] losses and [2 B] bool, whether the other view of the image is the most similar one.
+    """
+    everyone = _of_all_replicas(views)
+    half, number = everyone.shape[0] // 2, views.shape[0] // 2
+    first = replica_index() * number + ops.arange(number, dtype="int32")
+    own = ops.concatenate([first, first + half])
+    partner = ops.concatenate([first + half, first])
+    among = None
+    if shown is not None:
+        among = _of_all_replicas(ops.tile(ops.cast(shown, views.dtype), (2,))) > 0.5
+    options = {"own": own, "partner": partner, "temperature": temperature}
+    return nt_xent(views, everyone, among=among, **options)
+
+
+def _of_all_replicas(views: Tensor) -> Tensor:
+    """Return the first views of all replicas, then the others, from those of this one."""
+    return ops.concatenate([gather_over_replicas(side) for side in ops.split(views, 2)])
 
 
 def nt_xent(
-    anchors: Tensor, everyone: Tensor, *, own: Tensor, partner: Tensor, temperature: float
+    anchors: Tensor,
+    everyone: Tensor,
+    *,
+    own: Tensor,
+    partner: Tensor,
+    temperature: float,
+    among: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the normalized temperature-scaled cross-entropy (arXiv 2002.05709, equation 1).
 
@@ -86,6 +111,7 @@ def nt_xent(
         own: [A] int, index of each anchor in `everyone`.
         partner: [A] int, index of the other view of its image.
         temperature: t.
+        among: [C] bool, the views k; None: all.
 
     Returns:
         [A] losses and [A] bool, whether the partner is the most similar one.
@@ -93,6 +119,7 @@ def nt_xent(
     logits = ops.matmul(anchors, ops.transpose(everyone)) / temperature
     places = ops.arange(everyone.shape[0], dtype="int32")
     itself = places[None] == ops.cast(own, "int32")[:, None]
-    logits = ops.where(itself, ops.cast(_NEVER, logits.dtype), logits)
+    is_left_out = itself if among is None else itself | ~among[None]
+    logits = ops.where(is_left_out, ops.cast(_NEVER, logits.dtype), logits)
     losses = ops.sparse_categorical_crossentropy(partner, logits, from_logits=True)
     return losses, ops.argmax(logits, axis=-1) == ops.cast(partner, "int32")

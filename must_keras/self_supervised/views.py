@@ -62,14 +62,22 @@ def two_views(views: RandomViews, *, size: int) -> MakeViews:
 
     def make(image: Tensor, stored: Any, key: Tensor) -> Any:
         keys = [fold(key[None], number)[0] for number in (1, 2)]
-        first, second = (_one(image, k, views, size) for k in keys)
+        first, second = (random_view(image, k, views, (size, size)) for k in keys)
         return {"image": first, "other": second}, {}
 
     return make
 
 
-def _one(image: Tensor, key: Tensor, views: RandomViews, size: int) -> Tensor:
-    view = random_crop(ops.shape(image)[:2], (size, size), key, least_area=views.least_area)
+def random_view(image: Tensor, key: Tensor, views: RandomViews, size: tuple[int, int]) -> Tensor:
+    """Return one view of an image, without padding: [H, W, 3] uint8.
+
+    Args:
+        image: [h, w, 3] uint8.
+        key: int32 scalar.
+        views: ranges and probabilities.
+        size: (H, W) in pixels.
+    """
+    view = random_crop(ops.shape(image)[:2], size, key, least_area=views.least_area)
     changed = distorted(ops.cast(sample_image(image, view), "float32"), key, views)
     return ops.cast(ops.round(changed), "uint8")
 

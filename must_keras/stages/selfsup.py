@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from must_keras.data.sources import without_labels
-from must_keras.errors import damaged
+from must_keras.errors import damaged, listed
 from must_keras.files import file_sha256
 from must_keras.log import LOG
 from must_keras.pseudo_labels import leakage, training_set
@@ -15,7 +15,7 @@ from must_keras.runs.results import SelfSupervisedResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.self_supervised import SelfSupervised
-from must_keras.self_supervised.views import two_views
+from must_keras.stages.student import score_self_labeled
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loop import fit, save_artifact
@@ -92,21 +92,23 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
         method.training.epochs,
     )
     method = dataclasses.replace(method, training=training)
-    seed = run.seed("selfsup", method.name)
+    seed, heads = run.seed("selfsup", method.name), recipe.on_blocks(method.heads)
+    options = {"make_views": method.make_views(size=size), "self_labeled": heads}
+    feed = InputPipeline(images, (), training, size=size, seed=seed, **options)
+    method = method.prepared((size, size), feed.inputs())
     model = method.build(recipe.network, seed=seed, num_images=len(images))
     training.compile(model)
-    feed = InputPipeline(
-        images, (), training, size=size, seed=seed, make_views=two_views(method.views, size=size)
-    )
     origin = str(method.start)
     loggers = fit(artifact, model, feed, training, title=method.name, origin=origin)
     encoder = model.clean_copy()
     if not is_chief():
         return
     save_artifact(artifact, encoder)
+    options = {"step": training.steps, "loggers": loggers, "title": method.name}
+    scores = score_self_labeled(run, model, recipe.teachers, **options) if heads else None
     loggers.close()
-    metrics = _last_metrics(artifact)
-    LOG.info(f"{method.name}: loss {metrics['loss']:.3f}, accuracy {metrics['accuracy']:.1%}")
+    metrics = _last_metrics(artifact, method.metrics)
+    LOG.info(f"{method.name}: {', '.join(f'{key} {value:.3f}' for key, value in metrics.items())}")
     artifact.finish(
         SelfSupervisedResult(
             method=type(method).__name__,
@@ -116,15 +118,17 @@ def _train(run: Run, method: SelfSupervised, artifact: Artifact) -> None:
             images_seen=training.images_seen,
             model_sha256=file_sha256(artifact.model_path),
             steps=training.steps if is_in_epochs else None,
+            self_labeled=scores,
         )
     )
 
 
-def _last_metrics(artifact: Artifact) -> dict[str, Any]:
-    """Return {"loss", "accuracy"}: means of the last steps, as logged."""
-    rows = [row.values for row in read_metrics(artifact.folder) if "accuracy" in row.values]
+def _last_metrics(artifact: Artifact, names: Sequence[str]) -> dict[str, Any]:
+    """Return {name: mean of the last steps, as logged}."""
+    logged = [row.values for row in read_metrics(artifact.folder)]
+    rows = [values for values in logged if all(name in values for name in names)]
     if not rows:
         path = artifact.folder / "metrics.jsonl"
         remedy = f"delete {artifact.folder} to train it again"
-        raise damaged(path, "it has no line with an accuracy", remedy=remedy)
-    return {key: rows[-1].get(key) for key in ("loss", "accuracy")}
+        raise damaged(path, f"it has no line with {listed(names)}", remedy=remedy)
+    return {name: rows[-1][name] for name in names}

@@ -9,8 +9,7 @@ from must_keras.config.teachers import AnyTeacher
 from must_keras.data.examples import ConcatenatedExamples, count_origins, labeled_shares
 from must_keras.errors import warn
 from must_keras.files import file_sha256
-from must_keras.inference import scoring
-from must_keras.inference import self_labeled as self_labeled_scoring
+from must_keras.inference import scoring, self_labeled
 from must_keras.inference.predictor import Predictor
 from must_keras.log import LOG
 from must_keras.pseudo_labels import gates, leakage, training_set
@@ -22,12 +21,12 @@ from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
-from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit, save_artifact
 from must_keras.training.model import MultiTaskModel, build_model
 from must_keras.training.network import Network
+from must_keras.training.self_labeled import limits_of
 from must_keras.training.strategy import is_chief
 
 # Examples whose label origins are counted.
@@ -147,30 +146,26 @@ def fit_heads(
     """
     recipe, size = run.recipe, network.size
     training = student.training.for_images(len(images), title=title)
-    tasks = [teacher.task for teacher in teachers]
-    self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
+    tasks, heads = [teacher.task for teacher in teachers], recipe.on_blocks(student.self_labeled)
     sourced, seed = recipe.loss_weights(), run.seed(title)
-    weights = {task.name: sourced[task.name].value for task in (*tasks, *self_labeled)}
+    weights = {task.name: sourced[task.name].value for task in (*tasks, *heads)}
     share = {"ground_truth_share": student.ground_truth_share}
     origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
-    shares = {task.name: 1.0 for task in self_labeled} | warned_shares(origins)
+    limits = limits_of(heads, images)
+    shares = {h.name: float(limits[h.name].mean()) if h.sources else 1.0 for h in heads}
+    shares |= warned_shares(origins)
     for name, value in weights.items():
         LOG.info(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labeled"
         )
-    options = {"strong_views": student.strong_views} | share
+    options = {"strong_views": student.strong_views, "self_labeled": heads} | share
     feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **options)
-    self_labeled = [task.prepared((size, size), feed.inputs()) for task in self_labeled]
+    own = [head.task.prepared((size, size), feed.inputs()) for head in heads]
     model = build_model(
-        network,
-        tasks,
-        seed=seed,
-        loss_weights=weights,
-        **training.of_model(),
-        self_labeled=self_labeled,
+        network, tasks, seed=seed, loss_weights=weights, **training.of_model(), self_labeled=own
     )
-    model.learned_weights = student.weighting.learner((*tasks, *self_labeled))
+    model.learned_weights = student.weighting.learner((*tasks, *own))
     model.drop_heads = student.drop_heads
     copied = student.start.apply(model, network)
     origin = student.start.tell(copied)
@@ -181,11 +176,11 @@ def fit_heads(
     if not is_chief():
         return
     save_artifact(artifact, trained)
-    predictor, heads = Predictor(model), {}
+    predictor, scores = Predictor(model), {}
     for teacher in teachers:
         task, step = teacher.task, training.steps
         if teacher.sets is None:
-            heads[task.name] = Scored(metrics={}, trivial={})
+            scores[task.name] = Scored(metrics={}, trivial={})
             LOG.info(f"{title}, {task.name}: not scored, no labeled set is given")
             continue
         outputs = left_out.get(task.name, ())
@@ -194,46 +189,56 @@ def fit_heads(
         scorer.visualize(predictor, step=step, loggers=loggers)
         scorer.print_warnings(f"{title}, {task.name}")
         trivial = _trivial(run, teacher, scorer, metrics)
-        heads[task.name] = Scored(metrics=metrics, trivial=trivial)
+        scores[task.name] = Scored(metrics=metrics, trivial=trivial)
         LOG.info(f"{title}, {task.name}: {scoring.headline(metrics)} on test")
-    own = _score_self_labeled(run, model, teachers, training, loggers, title)
+    of_own = score_self_labeled(
+        run, model, teachers, step=training.steps, loggers=loggers, title=title
+    )
     loggers.close()
     artifact.finish(
         StudentResult(
             loss_weights={task.name: model.task_weights[task.name] for task in tasks},
             loss_weight_sources={task.name: sourced[task.name].source for task in tasks},
-            parameters=model.count_params() - _parameters_of(model, self_labeled),
+            parameters=model.count_params() - _parameters_of(model, own),
             images_seen=training.images_seen,
             model_sha256=file_sha256(artifact.model_path),
-            tasks=heads,
+            tasks=scores,
             origins={
                 source: {head: Origins(**counts) for head, counts in heads.items()}
                 for source, heads in origins.items()
             },
             untaught=left_out,
             steps=training.steps if student.training.epochs else None,
-            self_labeled=own or None,
+            self_labeled=of_own or None,
         )
     )
 
 
-def _score_self_labeled(
+def score_self_labeled(
     run: Run,
     model: MultiTaskModel,
     teachers: Sequence[AnyTeacher],
-    training: TrainingConfig,
+    *,
+    step: int,
     loggers: Loggers,
     title: str,
 ) -> dict[str, Scored]:
-    """Return {self-labeled head with metrics: its scores} on the images of the teachers' sets."""
+    """Return {self-labeled head with metrics: its scores} on the images of the teachers' sets.
+
+    Args:
+        run: the run.
+        model: trained, with its self-labeled heads.
+        teachers: on whose sets they are scored.
+        step: of the log.
+        loggers: of the model's artifact.
+        title: begins log lines.
+    """
     sets, found = [teacher.sets for teacher in teachers if teacher.sets is not None], {}
     shared = {"batch": run.recipe.evaluation_batch, "max_unreadable": run.recipe.max_unreadable}
     for name, task in model.self_labeled.items():
         if task.metrics is None:
             continue
-        scored = self_labeled_scoring.score(
-            model, task, sets, step=training.steps, loggers=loggers, **shared
-        )
+        scored = self_labeled.score(model, task, sets, step=step, loggers=loggers, **shared)
         LOG.info(
             f"{title}, {name}: {scoring.headline(scored.metrics)} on test "
             f"(trivial baseline: {scoring.headline(scored.trivial)})"

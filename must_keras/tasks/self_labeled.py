@@ -1,8 +1,8 @@
-"""The interface of a self-labeled task: a head whose label is a function of the network's input.
+"""The interface of a self-labeled task: a head whose label is computed in the training step.
 
-Such a head has no stored labels and no records. It shapes the student's backbone while it is
-trained; the saved student is without it. Metrics compare its prediction with the label of the same
-image.
+From the network's input, from how a stream has changed it, or from the batch. Such a head has no
+stored labels and no records. It shapes the backbone while it is trained; the saved network is
+without it. Metrics compare its prediction with the label of the same image.
 """
 
 import abc
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from must_keras.ops import Tensor
 from must_keras.tasks.evaluation import Metrics
 from must_keras.tasks.parts import Head, Part, Size, Tensors
+from must_keras.tasks.streams import PLAIN, Stream
 
 
 class SelfLabels(Part, abc.ABC):
@@ -32,8 +33,10 @@ class SelfLabels(Part, abc.ABC):
         """Return the label of a batch, without gradients.
 
         Args:
-            x: the inputs that the student receives: {"image": [B, H, W, 3], "area": [B, 4]}.
-            keys: [B] int32, the only source of randomness (see ops/sampling.py).
+            x: the inputs of the plain view, {"image": [B, H, W, 3], "area": [B, 4]}, and "shown":
+                [B] bool, False for images of sources that the head does not learn from.
+            keys: [B] int32, the only source of randomness (see ops/sampling.py); streams get the
+                same ones.
         """
 
     @abc.abstractmethod
@@ -59,6 +62,18 @@ class SelfLabeledTask(abc.ABC):
 
     version: ClassVar[int] = 1
     """Raised when the same inputs would give other labels or losses than before."""
+
+    compares_images: ClassVar[bool] = False
+    """Whether the loss of an image depends on the other images of the batch."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The copies of the input that the head receives.
+
+        The head's layer is called on each. Its prediction is the layer's output, of several streams
+        a list of these.
+        """
+        return (PLAIN,)
 
     @property
     @abc.abstractmethod

@@ -76,7 +76,9 @@ def _of_replica(model: MultiTaskModel, data: Any) -> dict[str, tf.Tensor]:
             with model.sampling(some_y["keys"]):
                 with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                     tape.watch(kernels)
-                    found = model.losses_over(some_y, model(some_x, training=True), counts)
+                    found = model.losses_over(
+                        some_y, model.predictions(some_x, training=True), counts
+                    )
                     found = model.weighted_losses(found)
                 for name, loss in found.items():
                     parts = tape.gradient(loss, kernels, unconnected_gradients=zeros)

@@ -13,7 +13,7 @@ from keras import ops
 
 from must_keras.ops import Tensor, sampling
 from must_keras.ops.precision import to_full
-from must_keras.training.network import AnyTask
+from must_keras.training.network import AnyTask, of_kept
 
 # Purposes of the random numbers.
 _ALWAYS, _DROPPED = 211, 212
@@ -30,7 +30,8 @@ def kept(heads: Mapping[str, AnyTask], y: Mapping[str, Any], rate: float) -> dic
         y: {"labels": {head: label}, "keys": [B] int32}.
         rate: [0, 1).
     """
-    weights = [task.labels.weight(to_full(y["labels"][name])) for name, task in heads.items()]
+    labels = {name: to_full(y["labels"][name]) for name in heads}
+    weights = [of_kept(y, task, task.labels.weight(labels[n])) for n, task in heads.items()]
     is_labeled = ops.stack([weight > 0.0 for weight in weights], axis=1)
     found = sample(is_labeled, y["keys"], rate)
     return {name: found[:, i] for i, name in enumerate(heads)}

@@ -17,6 +17,7 @@ from must_keras.errors import UserError
 from must_keras.progress import track
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
+from must_keras.training.self_labeled import SelfLabeled, limits_of, streams_of
 from must_keras.training.strategy import num_replicas
 
 # Bytes of features and labels that a process may keep.
@@ -117,6 +118,8 @@ class InputPipeline:
         strong_views: changes of the images without ground truth.
         ground_truth_share: share of the images of a batch that have ground truth; None: all images
             are equally likely.
+        self_labeled: heads whose streams are made, and whose sources are marked; those of some
+            sources need the examples' `is_of`, see data.examples.
 
     Raises:
         UserError: a share is asked for, and all images have ground truth, or no image has; there
@@ -140,11 +143,13 @@ class InputPipeline:
         cache: FeatureCache | None = None,
         strong_views: StrongViews | None = None,
         ground_truth_share: float | None = None,
+        self_labeled: Sequence[SelfLabeled] = (),
     ):
         self._examples, self._training, self._seed = examples, training, seed
         if cache is not None:
             of_images = {"mixing": training.mixing, "make_views": make_views}
             of_images |= {"strong_views": strong_views, "ground_truth_share": ground_truth_share}
+            of_images |= {"self_labeled": self_labeled}
             _check_unused(of_images)
         order, recolor = pipeline.uniform_order(len(examples)), None
         if ground_truth_share is not None:
@@ -162,6 +167,8 @@ class InputPipeline:
             order=order,
             recolor=recolor,
             mix=mix,
+            streams=streams_of(self_labeled),
+            limits=limits_of(self_labeled, examples),
         )
         self._order = order
         batches = images if cache is None else cache.batches

@@ -9,13 +9,23 @@ from keras import ops
 
 from must_keras.errors import UserError
 from must_keras.ops.precision import policy
+from must_keras.tasks import streams
 from must_keras.tasks.base import Task
 from must_keras.tasks.self_labeled import SelfLabeledTask
+from must_keras.tasks.streams import PLAIN
 from must_keras.training import head_dropping
 from must_keras.training.fitted import FittedModel, Gradients, Inputs, Losses, Targets
 from must_keras.training.loss_weights import LearnedWeights
-from must_keras.training.network import Network, Precision, connect, losses_over, valid_counts
+from must_keras.training.network import (
+    BACKBONE,
+    Network,
+    NetworkLayers,
+    Precision,
+    losses_over,
+    valid_counts,
+)
 from must_keras.training.strategy import num_replicas, sum_over_replicas
+from must_keras.training.stream_networks import StreamNetworks
 
 Tensor = Any
 # {task name: decoded prediction}
@@ -46,8 +56,10 @@ class MultiTaskModel(FittedModel):
         clip_norm: see FittedModel.
         untaught: {task name: keys of its predictions (Labels.teachable) that no label has taught};
             they are left out of `decode`, and so of everything that the model predicts.
-        self_labeled: tasks whose labels are computed from the inputs; each has an output too. Their
-            heads take part in the loss alone: they predict nothing, and no saved model has them.
+        self_labeled: tasks whose labels are computed in the step. Those that receive the plain view
+            have an output too. Their heads take part in the loss alone: they predict nothing, and
+            no saved model has them.
+        streams: the passes of the other ones; None: there are none.
 
     Attributes:
         heads: {name: task} of all outputs: `tasks`, then `self_labeled`.
@@ -73,6 +85,7 @@ class MultiTaskModel(FittedModel):
         clip_norm: float | None = None,
         untaught: Mapping[str, Sequence[str]] | None = None,
         self_labeled: Sequence[SelfLabeledTask] = (),
+        streams: StreamNetworks | None = None,
         **kwargs: Any,
     ):
         super().__init__(inputs, outputs, clip_norm, **kwargs)
@@ -80,6 +93,12 @@ class MultiTaskModel(FittedModel):
         self.tasks = {task.name: task for task in tasks}
         self.self_labeled = {task.name: task for task in self_labeled}
         self.heads = {**self.tasks, **self.self_labeled}
+        self.streams = streams
+        # Layers that the plain view does not reach: tracked here.
+        known = {id(layer) for layer in self.layers}
+        networks = streams.networks if streams else ()
+        found = {layer.name: layer for n in networks for layer in n.layers if layer.weights}
+        self.stream_layers = [layer for layer in found.values() if id(layer) not in known]
         self.drop_heads = 0.0
         self._fixed_weights = {name: 1.0 for name in self.heads} | dict(loss_weights or {})
         self.learned_weights: LearnedWeights | None = None
@@ -117,12 +136,33 @@ class MultiTaskModel(FittedModel):
         ordered = {key: inputs[key] for key in self.input}
         return super().call(ordered, training=training, mask=mask)
 
+    def predictions(self, x: Inputs, *, training: bool) -> dict[str, Any]:
+        """Return the predictions of all heads: `call`, and those of streams."""
+        if self.streams is None:
+            return self(x, training=training)
+        is_plain = bool(self.heads.keys() & self.output.keys())
+        plain = self(x, training=training) if is_plain else {}
+        reached = self.layers if is_plain else ()
+        return plain | self.streams.predictions(x, plain, reached, training=training)
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
+        """Return a layer by its name, a head that receives streams alone among them, or its place.
+
+        See keras.Model.get_layer.
+        """
+        own = (layer for layer in self.stream_layers if name is not None and layer.name == name)
+        return next(own, None) or super().get_layer(name, index)
+
     def targets(self, x: Inputs, y: Targets) -> Targets:
         """Return the labels of a batch with those that its inputs determine and that it lacks."""
         tasks = {n: task for n, task in self.self_labeled.items() if n not in y["labels"]}
         if not tasks:
             return y
-        own = {name: task.labels.label(x, y["keys"]) for name, task in tasks.items()}
+        kept, everywhere = y.get("kept", {}), ops.ones_like(y["keys"], dtype="bool")
+        own = {
+            name: task.labels.label({**x, "shown": kept.get(name, everywhere)}, y["keys"])
+            for name, task in tasks.items()
+        }
         return {**y, "labels": {**y["labels"], **own}}
 
     def training_targets(self, x: Inputs, y: Targets) -> Targets:
@@ -200,7 +240,9 @@ class MultiTaskModel(FittedModel):
                 some_x, some_y = self.microbatch((x, y), index)
             with self.sampling(some_y["keys"]):
                 with tf.GradientTape() as tape:
-                    found = self.losses_over(some_y, self(some_x, training=True), counts)
+                    found = self.losses_over(
+                        some_y, self.predictions(some_x, training=True), counts
+                    )
                     loss = self._weighted(found, counts, self.accumulate)
                     scaled = self.optimizer.scale_loss(loss)
                 gradients = tape.gradient(scaled, [v.value for v in variables])
@@ -221,7 +263,8 @@ class MultiTaskModel(FittedModel):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         y = self.targets(x, y)
         counts = self.valid_counts(y)
-        logs = self._summed(self.losses_over(y, self(x, training=False), counts), counts)
+        predictions = self.predictions(x, training=False)
+        logs = self._summed(self.losses_over(y, predictions, counts), counts)
         self.add_to_means(logs)
         return {mean.name: mean.result() for mean in self.metrics if mean.name in logs}
 
@@ -252,15 +295,19 @@ class MultiTaskModel(FittedModel):
         image = ops.cast(image, "float32")
         return {"image": image, "area": ops.tile(area, (ops.shape(image)[0], 1))}
 
-    def without_optimizer(self) -> "MultiTaskModel":
+    def without_optimizer(self) -> keras.Model:
         """Return a model of the same layers, in the same precision, without an optimizer.
 
-        It has no self-labeled heads.
+        It has no self-labeled heads; where there are no others, it is of the backbone alone.
         """
-        return self._with_heads(())
+        if self.tasks:
+            return self._with_heads(())
+        image = self.input["image"]
+        return keras.Model(image, self.get_layer(BACKBONE)(image), name=self.name)
 
-    def replayable(self) -> "MultiTaskModel":
-        return self._with_heads(self._recorded())
+    def replayable(self) -> keras.Model:
+        recorded = self._recorded()
+        return self._with_heads(recorded) if self.tasks or recorded else self.without_optimizer()
 
     def _recorded(self) -> list[SelfLabeledTask]:
         found = [task.recorded() for task in self.self_labeled.values()]
@@ -328,7 +375,8 @@ def build_model(
         self_labeled: prepared tasks; their heads are built after the others.
 
     Raises:
-        UserError: the images are too small for this precision.
+        UserError: the images are too small for this precision, or the backbone cannot be called for
+            a second stream.
 
     Example:
         network = Network(backbone=ResNet.small(), size=64)
@@ -343,7 +391,10 @@ def build_model(
         )
     keras.utils.set_random_seed(seed)
     with policy(precision):
-        inputs, outputs = connect(network, (*tasks, *self_labeled), norm)
-        return MultiTaskModel(
-            inputs, outputs, tasks, loss_weights, clip_norm, self_labeled=self_labeled
-        )
+        layers = NetworkLayers(network, norm)
+        plain = [task for task in self_labeled if PLAIN in task.streams]
+        inputs, outputs = layers.connect((*tasks, *plain))
+        has_streams = bool(streams.distinct(s for task in self_labeled for s in task.streams))
+        own = {"self_labeled": self_labeled}
+        own |= {"streams": StreamNetworks(layers, self_labeled)} if has_streams else {}
+        return MultiTaskModel(inputs, outputs, tasks, loss_weights, clip_norm, **own)

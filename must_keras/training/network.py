@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from must_keras.errors import UserError, expect
+from must_keras.errors import UserError, expect, reason
 from must_keras.modeling.backbone import Backbone, ResNet
 from must_keras.modeling.fpn import build_neck
 from must_keras.ops.precision import full, to_full
@@ -47,6 +47,77 @@ class Network:
             raise UserError(f"size must be a multiple of 32 pixels, received {self.size}")
 
 
+class NetworkLayers:
+    """The layers of a network, each built with random weights when it is first needed.
+
+    Args:
+        network: backbone, pyramid and size.
+        norm: keyword arguments of every BatchNormalization.
+
+    Attributes:
+        heads: {task name: layer}, those that are built.
+
+    Example:
+        layers = NetworkLayers(network, norm)
+        model = keras.Model(*layers.connect(tasks))
+        same_weights = keras.Model(*layers.connect([task]))
+
+    """
+
+    def __init__(self, network: Network, norm: Mapping[str, Any]):
+        self._network, self._norm = network, norm
+        self._size = (network.size, network.size)
+        self._backbone: keras.Model | None = None
+        self._neck: keras.Model | None = None
+        self.heads: dict[str, keras.Layer] = {}
+
+    def connect(self, tasks: Sequence[AnyTask]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return symbolic inputs and outputs, connected by the layers: see `connect`.
+
+        Without tasks the outputs are the backbone's features, {"C2", ..., "C5"}.
+
+        Raises:
+            UserError: the backbone cannot be called again.
+        """
+        image = keras.Input((*self._size, 3), name="image")
+        area = keras.Input((4,), name="area")
+        features = self._features(image)
+        inputs = {"image": image, "area": area}
+        if any(level in _PYRAMID for task in tasks for level in task.head.features):
+            if self._neck is None:
+                options = {"channels": self._network.channels, "norm": self._norm, "name": NECK}
+                self._neck = build_neck(features, **options)
+            features |= self._neck({level: features[level] for level in ("C3", "C4", "C5")})
+        outputs = {}
+        for task in tasks:
+            if task.name not in self.heads:
+                self.heads[task.name] = task.head.build(self._size, self._norm)
+            head = self.heads[task.name]
+            outputs[task.name] = head(
+                {key: features[key] for key in task.head.features} | {"area": area}
+            )
+        return inputs, outputs or features
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        if self._backbone is None:
+            self._backbone = self._network.backbone.build(self._size, self._norm, name=BACKBONE)
+            return dict(self._backbone(image))
+        weights = len(self._backbone.weights)
+        try:
+            features = dict(self._backbone(image))
+        except Exception as error:  # Of a layer of anybody.
+            raise self._cannot_be_called_again(reason(error)) from error
+        if len(self._backbone.weights) != weights:
+            raise self._cannot_be_called_again("each call makes weights of its own")
+        return features
+
+    def _cannot_be_called_again(self, why: str) -> UserError:
+        return UserError(
+            f"the network: {type(self._network.backbone).__name__} cannot be called for a second "
+            f"stream ({why}); remove the self-labeled heads that have one"
+        )
+
+
 def connect(
     network: Network, tasks: Sequence[AnyTask], norm: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -67,19 +138,7 @@ def connect(
         model = keras.Model(inputs, outputs)
 
     """
-    size = (network.size, network.size)
-    image = keras.Input((*size, 3), name="image")
-    area = keras.Input((4,), name="area")
-    backbone = network.backbone.build(size, norm, name=BACKBONE)
-    features = dict(backbone(image))
-    if any(level in _PYRAMID for task in tasks for level in task.head.features):
-        neck = build_neck(features, channels=network.channels, norm=norm, name=NECK)
-        features |= neck({level: features[level] for level in ("C3", "C4", "C5")})
-    outputs = {}
-    for task in tasks:
-        inputs = {key: features[key] for key in task.head.features} | {"area": area}
-        outputs[task.name] = task.head.build(size, norm)(inputs)
-    return {"image": image, "area": area}, outputs
+    return NetworkLayers(network, norm).connect(tasks)
 
 
 def valid_counts(tasks: Iterable[AnyTask], y: Mapping[str, Any]) -> Tensor:
@@ -87,8 +146,8 @@ def valid_counts(tasks: Iterable[AnyTask], y: Mapping[str, Any]) -> Tensor:
 
     Args:
         tasks: the heads.
-        y: {"labels": {task name: label}, "keys": [B] int32}; and with dropped heads (see
-            head_dropping.py) {"kept": {task name: [B] bool}}.
+        y: {"labels": {task name: label}, "keys": [B] int32}; and with heads that are dropped (see
+            head_dropping.py) or do not learn from all sources {"kept": {task name: [B] bool}}.
     """
     labels = [(task, to_full(y["labels"][task.name])) for task in tasks]
     counts = [ops.sum(of_kept(y, task, task.labels.weight(label))) for task, label in labels]
@@ -96,16 +155,15 @@ def valid_counts(tasks: Iterable[AnyTask], y: Mapping[str, Any]) -> Tensor:
 
 
 def of_kept(y: Mapping[str, Any], task: AnyTask, values: Tensor) -> Tensor:
-    """Return one value of each image, [B]; 0 for an image of which the head is dropped.
+    """Return one value of each image, [B]; 0 for an image from which the head does not learn.
 
     Args:
         y: see `valid_counts`.
         task: the head.
         values: [B].
     """
-    if "kept" not in y:
-        return values
-    return ops.where(y["kept"][task.name], values, ops.zeros_like(values))
+    kept = y.get("kept", {}).get(task.name)
+    return values if kept is None else ops.where(kept, values, ops.zeros_like(values))
 
 
 def losses_over(

@@ -7,11 +7,11 @@ import pytest
 from fakes.few_layers import FewLayers, Pretrained
 from fakes.random_examples import NORM
 from must_keras import experiment
-from must_keras.config.self_labeled import SelfLabeled
 from must_keras.errors import UserError
 from must_keras.runs.fingerprint import describe
 from must_keras.stages import student as student_stage
 from must_keras.tasks.features import Features
+from must_keras.training.self_labeled import SelfLabeled
 
 TINY = {"images": "40", "pool_images": "48", "transfer_seeds": "1"}
 

@@ -11,7 +11,6 @@ from fakes.random_examples import KIND, PARTS, RESIDUAL, THINGS, RandomExamples,
 from fakes.results import finish
 from must_keras.config.domain_gate import DomainGate
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher
-from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.mixing import CopyPaste, CutMix, MixUp
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.data.splits import Splits
@@ -23,6 +22,7 @@ from must_keras.stages import student as student_stage
 from must_keras.tasks.features import Features
 from must_keras.training import diagnostics
 from must_keras.training.loss_weights import Uncertainty
+from must_keras.training.self_labeled import SelfLabeled
 
 TASKS = (KIND, THINGS, PARTS)
 COUNT, SIZE = 8, (64, 64)
