@@ -11,13 +11,12 @@ argument `rates_from`. Every transfer becomes a line of --to; then the runs are 
 
 import argparse
 import json
-import operator
 import pathlib
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from must_keras import command, experiment
 from must_keras.errors import UserError
@@ -26,10 +25,13 @@ from must_keras.json_files import json_lines
 
 # What identifies a transfer run.
 _CELL = ("run_seed", "set", "start", "mode", "neck", "shots", "seed")
-_cell = operator.itemgetter(*_CELL)
 # Options of a run that each run gets.
 _PASSED = ("strategy", "data_dir", "label_engine")
-_Kept = TypedDict("_Kept", dict.fromkeys((*_CELL, "value"), Any))
+_Kept = TypedDict("_Kept", dict.fromkeys((*_CELL, "value"), Any) | {"samples": NotRequired[int]})
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return *(row[key] for key in _CELL), row.get("samples")
 
 
 def repeat(

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from must_keras.analysis import comparison
 from must_keras.data.sources.source import without_keys
@@ -16,10 +16,13 @@ _REPORT = "report.json"
 
 
 # Keys by which transfer runs of two runs are matched.
-_KEYS = ("set", "start", "mode", "neck", "shots", "seed", "metric")
+_KEYS = ("set", "start", "mode", "neck", "shots", "samples", "seed", "metric")
 # What is read of a transfer run, with its types.
 _TYPES = get_type_hints(TransferResult)
-_Row = TypedDict("_Row", {key: _TYPES[key] for key in (*_KEYS, "aligned", "value")})
+_Row = TypedDict(
+    "_Row",
+    {key: _TYPES[key] for key in (*_KEYS, "aligned", "value")} | {"samples": NotRequired[int]},
+)
 
 
 class _Report(TypedDict):
@@ -86,7 +89,7 @@ def check_same(sides: Mapping[pathlib.Path, Any], problem: str) -> None:
 def _check_complete(sides: Mapping[pathlib.Path, Sequence[Mapping[str, Any]]]) -> None:
     """Raise UserError where one of two runs lacks a transfer run of the other."""
     keys = {
-        folder: {tuple(r[key] for key in _KEYS) for r in side} for folder, side in sides.items()
+        folder: {tuple(r.get(key) for key in _KEYS) for r in side} for folder, side in sides.items()
     }
     for folder in reversed(keys):
         missing = set.union(*keys.values()) - keys[folder]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from scipy.special import stdtrit
 
+from must_keras.runs.results import size_name
 from must_keras.tasks.evaluation import find_metric
 
 # Values of report.json; pages and tables have words of their own (see `sentences`). "unclear": the
@@ -89,8 +90,8 @@ def by_protocol(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     """Return {protocol: its rows}; a protocol is named as the folder of its transfer runs."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        shots = "all" if row["shots"] is None else row["shots"]
-        found.setdefault(f"{row['mode']}-{row['neck']}-{shots}", []).append(row)
+        size = size_name(row["shots"], row.get("samples"))
+        found.setdefault(f"{row['mode']}-{row['neck']}-{size}", []).append(row)
     return found
 
 

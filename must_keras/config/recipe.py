@@ -59,6 +59,7 @@ class Recipe:
         neck: see Protocol.
         mode: see Protocol.
         shots: numbers of labeled images of transfers, one protocol each: see Protocol.
+        samples: numbers of labeled images in all, further protocols before those of `shots`.
         episodes: of the mode "episodes".
         evaluation_batch: number of images in a batch of an evaluation.
         max_unreadable: share of a source's images that may be unreadable; more end the labeling,
@@ -92,6 +93,7 @@ class Recipe:
     neck: Neck = "fpn"
     mode: Mode = "full"
     shots: tuple[int | None, ...] = (None,)
+    samples: tuple[int, ...] = ()
     episodes: Episodes = dataclasses.field(default_factory=Episodes)
     evaluation_batch: int = 32
     max_unreadable: float = 0.1
@@ -103,6 +105,7 @@ class Recipe:
         expect(where, self, network=Network, student=Student, starts=tuple | list)
         expect(where, self, supervised=TrainingConfig | None, episodes=Episodes)
         kinds = {"teachers": AnyTeacher, "pools": Pool, "transfers": Transfer, "shots": int | None}
+        kinds["samples"] = int
         forms = {"labelers": Labeler, "exports": ExportFormat}
         expect_each(where, self, **kinds, **forms, selfsup=SelfSupervised)
         self._check_names(where)
@@ -114,6 +117,7 @@ class Recipe:
                         f"{nearest(start, tuple(self._starts))}"
                     )
             transfer.check_mode(self.mode, self.episodes)
+            transfer.check_samples(self.samples)
         for kind, items in {"teacher": self.teachers, "transfer": self.transfers}.items():
             for item in items:
                 check_sets(f"{kind} {item.name!r}", item.sets, item.task)
@@ -138,6 +142,8 @@ class Recipe:
         for method in self.selfsup:
             method.training.check_heads(f"self-supervised method {method.name!r}", ())
             self._check_sources_of(method.heads)
+        if len(set(self.samples)) < len(self.samples):
+            raise UserError.of(where, "samples", self.samples, "different numbers are needed")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise UserError.of(where, "shots", self.shots, "different numbers, at least one")
         if self.rounds < 1 or (self.rounds > 1 and not self.trained_teachers):
@@ -274,7 +280,9 @@ class Recipe:
     def protocols(self) -> tuple[Protocol, ...]:
         """The rules of the transfers; every set is transferred to by each of them."""
         common = {"mode": self.mode, "neck": self.neck, "episodes": self.episodes}
-        return tuple(Protocol(shots=shots, **common) for shots in self.shots)
+        sizes = [{"samples": count} for count in self.samples]
+        sizes += [{"shots": count} for count in self.shots]
+        return tuple(Protocol(**size, **common) for size in sizes)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

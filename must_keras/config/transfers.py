@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import keras
 
@@ -12,6 +12,7 @@ from must_keras.config.teachers import AnyTeacher, named_by_task
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError, expect, expect_each, nearest
 from must_keras.runs.marks import RUN
+from must_keras.runs.results import size_name
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromCheckpoint, copy_parts
@@ -92,6 +93,18 @@ class Transfer:
             problem = "mode='episodes' has no learning rate to choose; remove them"
             raise UserError.of(where, "learning_rates", self.learning_rates, problem)
 
+    def check_samples(self, samples: Sequence[int]) -> None:
+        """Raise UserError where numbers of training images are larger than the set."""
+        count = len(self.sets.train)
+        for number in samples:
+            if number > count:
+                self.refuse_samples(number, count)
+
+    def refuse_samples(self, samples: int, count: int) -> NoReturn:
+        """Raise UserError: `samples` are asked for, and `count` training images have a label."""
+        problem = f"its training set has {count} labeled images; lower it, or leave it out"
+        raise UserError.of(f"transfer {self.name!r}", "samples", samples, problem)
+
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates to choose from."""
@@ -110,6 +123,8 @@ class Protocol:
         neck: "fpn" copies the pyramid too where the start has one; "backbone" never does.
         shots: labeled images of each class for classification, in all for other tasks, and at
             most as many again for choosing a learning rate; None: all that there are.
+        samples: labeled images in all, whatever their classes, and at most as many again for
+            choosing a learning rate; None: as many as `shots` are. One of both is given at most.
         episodes: how those of the mode "episodes" are drawn, which needs shots.
 
     Example:
@@ -120,6 +135,7 @@ class Protocol:
     mode: Mode = "full"
     neck: Neck = "fpn"
     shots: int | None = None
+    samples: int | None = None
     episodes: Episodes = dataclasses.field(default_factory=Episodes)
 
     def __post_init__(self) -> None:
@@ -128,8 +144,16 @@ class Protocol:
             raise UserError.of("", "mode", self.mode, allowed)
         if self.neck not in ("fpn", "backbone"):
             raise UserError.of("", "neck", self.neck, "allowed are fpn, backbone")
-        if self.shots is not None and self.shots < 1:
-            raise UserError.of("", "shots", self.shots, "at least 1, or none for all")
+        for name in ("shots", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError.of("", name, value, "at least 1, or none for all")
+        if self.samples is not None and self.shots is not None:
+            problem = f"shots={self.shots} of each class exclude a number in all; give one of them"
+            raise UserError.of("", "samples", self.samples, problem)
+        if self.samples is not None and self.has_episodes:
+            problem = "mode='episodes' takes shots of each class; remove samples"
+            raise UserError.of("", "samples", self.samples, problem)
         if self.has_episodes and self.shots is None:
             raise UserError.of(
                 "", "shots", None, "mode='episodes' needs a number of images a class"
@@ -137,7 +161,12 @@ class Protocol:
 
     def __str__(self) -> str:
         """Return the name of the folder of its transfer runs."""
-        return f"{self.mode}-{self.neck}-{'all' if self.shots is None else self.shots}"
+        return f"{self.mode}-{self.neck}-{size_name(self.shots, self.samples)}"
+
+    @property
+    def is_low_shot(self) -> bool:
+        """Whether images are chosen of the training set."""
+        return self.shots is not None or self.samples is not None
 
     @property
     def has_episodes(self) -> bool:
@@ -154,12 +183,13 @@ class Protocol:
             )
         mode = {"full": "full fine-tuning", "frozen": "frozen backbone"}[self.mode]
         shots = "all images" if self.shots is None else f"{self.shots} shots"
+        shots = shots if self.samples is None else f"{self.samples} images in all"
         neck = "pyramid copied where there is one" if self.neck == "fpn" else "fresh pyramid"
         return f"{mode}, {neck}, {shots}"
 
     def differs(self) -> dict[str, Any]:
         """Return what a transfer run depends on beyond full fine-tuning on all images."""
-        usual = {"mode": "full", "shots": None}
+        usual = {"mode": "full", "shots": None, "samples": None}
         found = {name: value for name in usual if (value := getattr(self, name)) != usual[name]}
         return found | ({"episodes": self.episodes} if self.has_episodes else {})
 

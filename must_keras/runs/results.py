@@ -313,10 +313,23 @@ class TransferResult(Result):
     sweep: list[Tried] | None = None
     validation_images: int | None = None
     episodes: EpisodesResult | None = None
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if self.sweep and self.validation_images is None:
             raise ValueError("its result has no 'validation_images'")
+
+
+def size_name(shots: int | None, samples: int | None) -> str:
+    """Return how many images a transfer run may see, as its folder's name ends.
+
+    Example:
+        >>> size_name(5, None), size_name(None, 100), size_name(None, None)
+        ('5', '100samples', 'all')
+    """
+    if samples is not None:
+        return f"{samples}samples"
+    return "all" if shots is None else str(shots)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

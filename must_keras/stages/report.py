@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from must_keras.analysis import comparison, shortfalls
+from must_keras.analysis import combined, comparison, shortfalls
 from must_keras.errors import warn
 from must_keras.json_files import write_json
 from must_keras.log import LOG
@@ -50,6 +50,8 @@ class Report(Stage):
             LOG.info("\n".join(transfers.verdicts(values)))
         for name, compared in values["comparisons"].items():
             several = f"{name}: " if len(values["comparisons"]) > 1 else ""
+            if several:
+                LOG.info(f"{name}\n\n{combined.table(compared)}\n")
             LOG.info("\n".join(f"{several}{text}" for text in comparison.sentences(compared)))
         LOG.info(f"report: {path}")
 

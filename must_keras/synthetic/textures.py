@@ -7,7 +7,7 @@ A pattern takes points [3, K] float32 (an object's unit space, or meters on a wa
 import numpy as np
 
 
-def _unordered(cells):
+def unordered(cells):
     """Return numbers in [0, 1) that depend on whole numbers [K] without visible order."""
     mixed = cells.astype(np.int32).view(np.uint32) * np.uint32(0x9E3779B1)
     mixed = (mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA77)
@@ -63,7 +63,7 @@ def marble(points, scale, phase):
 def speckle(points, scale, phase):
     """Return a gray value of its own for each small cell, without order."""
     x, y, z = np.floor(points * (4 * scale) + phase)
-    return 2 * _unordered(x + 57 * y + 3571 * z) - 1
+    return 2 * unordered(x + 57 * y + 3571 * z) - 1
 
 
 def mottle(points, scale, phase):
@@ -77,7 +77,7 @@ def planks(points, scale, phase):
     """Return boards of slightly unequal gray with dark seams."""
     boards = points[0] * (1.5 * scale) + phase
     board = np.floor(boards)
-    return np.where(boards - board < 0.07, -1.0, 0.8 * _unordered(board) - 0.2).astype("f4")
+    return np.where(boards - board < 0.07, -1.0, 0.8 * unordered(board) - 0.2).astype("f4")
 
 
 def tiles(points, scale, phase):

@@ -1,6 +1,5 @@
 """Training of the transfer runs of one downstream set: built and traced once for all starts."""
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -9,16 +8,14 @@ from typing import Any
 import keras
 
 from must_keras.config.recipe import Transfer
-from must_keras.data.examples import LabeledExamples, untaught
-from must_keras.data.sources import Source, Subset, TolerantSource
-from must_keras.data.splits import Splits, permutation
-from must_keras.errors import UserError
+from must_keras.config.transfers import Protocol
+from must_keras.data.examples import untaught
+from must_keras.data.splits import Splits
 from must_keras.inference.scoring import Scorer, headline
 from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import TransferResult
 from must_keras.runs.run import Run
-from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
 from must_keras.training.loggers import Loggers
@@ -27,7 +24,7 @@ from must_keras.training.model import MultiTaskModel, build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import is_chief
 from must_keras.training.untaught import tell as tell_untaught
-from must_keras.transfer import learning_rate_sweep
+from must_keras.transfer import learning_rate_sweep, low_shot
 from must_keras.transfer.grid import TransferRun
 from must_keras.transfer.learner import (
     NUM_STATISTICS_BATCHES,
@@ -114,6 +111,7 @@ class TransferTrainer:
             neck=protocol.neck,
             copied=copied,
             shots=protocol.shots,
+            samples=protocol.samples,
             split="test",
             git_commit=git_commit(),
             sweep=tried or None,
@@ -183,16 +181,12 @@ class TransferTrainer:
         return self._networks[key]
 
     def _scorer_of(self, one: TransferRun) -> Scorer:
-        shots = one.protocol.shots
-        key = None if shots is None else (shots, one.seed)
-        return self._newest("scorer", key, lambda: self._new_scorer(shots, one.seed))
+        protocol = one.protocol
+        key = (protocol, one.seed) if protocol.is_low_shot else None
+        return self._newest("scorer", key, lambda: self._new_scorer(protocol, one.seed))
 
-    def _new_scorer(self, shots: int | None, seed: int) -> Scorer:
-        task, sets, name = self._transfer.task, self._transfer.sets, self._transfer.name
-        if shots is not None:
-            options = {"shots": shots, "seed": self._run.seed("shots", name, str(seed))}
-            train, validation = (few(s, task, **options) for s in (sets.train, sets.validation))
-            sets = Splits(train=train, validation=validation, test=sets.test)
+    def _new_scorer(self, protocol: Protocol, seed: int) -> Scorer:
+        task, name, sets = self._transfer.task, self._transfer.name, self._sets(protocol, seed)
         # The head is fresh: what these labels do not teach, nothing does.
         found = untaught(self._run.labeled(sets.train, task), [task])
         tell_untaught(f"transfer {name}", found)
@@ -201,11 +195,30 @@ class TransferTrainer:
         self._training(scorer, f"transfer {name}")
         return scorer
 
+    def _sets(self, protocol: Protocol, seed: int) -> Splits:
+        """Return the set with as many training and validation images as a protocol allows.
+
+        Raises:
+            UserError: there are fewer training images with a label than it asks for in all.
+        """
+        task, sets, name = self._transfer.task, self._transfer.sets, self._transfer.name
+        if not protocol.is_low_shot:
+            return sets
+        options = {"seed": self._run.seed("shots", name, str(seed))}
+        if protocol.samples is None:
+            choose = functools.partial(low_shot.few, shots=protocol.shots, **options)
+        else:
+            choose = functools.partial(low_shot.first, samples=protocol.samples, **options)
+        train, validation = choose(sets.train, task), choose(sets.validation, task)
+        if protocol.samples is not None and len(train) < protocol.samples:
+            self._transfer.refuse_samples(protocol.samples, len(train))
+        return Splits(train=train, validation=validation, test=sets.test)
+
     def _input(self, one: TransferRun, network: Learner, scorer: Scorer) -> InputPipeline:
         """Return features of whole images where they fit into memory, else images through views."""
         if network.features is None:
             return self._image_pipeline(one, network, scorer)
-        is_of_seed = one.protocol.shots is not None or one.start.is_random
+        is_of_seed = one.protocol.is_low_shot or one.start.is_random
         key = (one.protocol, one.start.name, one.seed if is_of_seed else None)
         recipe, task, views = self._recipe, self._transfer.task, network.training.augmentation
         images = self._run.labeled(scorer.sets.train, task)
@@ -227,34 +240,3 @@ class TransferTrainer:
         task, size, seed = self._transfer.task, self._recipe.network.size, self._number(one)
         images = self._run.labeled(scorer.sets.train, task)
         return InputPipeline(images, [task], network.training, size=size, seed=seed, cache=cache)
-
-
-def few(source: Source, task: Task, *, shots: int, seed: int) -> Subset:
-    """Return as many images of each group of a task (`Labels.group`): of each class, or in all.
-
-    The order of images is a function of their ids and the seed, so that 20 shots contain the 10
-    shots. Images without a label for the task are skipped; of a group with fewer images, all are
-    taken.
-
-    Args:
-        source: the set.
-        task: the meaning of its labels.
-        shots: images of each group, at least 1.
-        seed: of the order.
-
-    Raises:
-        UserError: no image is labeled for the task.
-    """
-    examples = LabeledExamples(TolerantSource(source, labels=True), [task])
-    places: list[int] = []
-    counts: collections.Counter[int] = collections.Counter()
-    for index in permutation(source, seed=seed):
-        if len(places) == shots * task.labels.num_groups:
-            break
-        group = examples.group(index, task)
-        if group is not None and counts[group] < shots:
-            counts[group] += 1
-            places.append(index)
-    if not places:
-        raise UserError(f"source {source.name!r}: no image is labeled for head {task.name!r}")
-    return Subset(source, sorted(places), name=source.name)

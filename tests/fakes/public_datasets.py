@@ -64,6 +64,22 @@ def lost_and_found(data_dir: pathlib.Path) -> None:
     _prepare("lost_and_found", data_dir, {"train": 3, "test": 2}, _lost_and_found)
 
 
+def mocked(name: str, data_dir: pathlib.Path) -> list[dict]:
+    """Prepares a set of ten training and eight validation images that TFDS mocks.
+
+    Returns:
+        The training images, in the order in which TFDS stores them.
+    """
+    with tfds.testing.mock_data(num_examples=18):
+        builder = tfds.builder(name, data_dir=str(data_dir / "mock"))
+        examples = list(tfds.as_numpy(builder.as_dataset(split="train")))
+    stored = iter(examples)
+    splits = {"train": 10, "validation": 8} if name.startswith("so2sat") else {"train": 10}
+    _prepare(name, data_dir, splits, lambda _: next(stored))
+    builder = tfds.builder(name, data_dir=str(data_dir))
+    return list(tfds.as_numpy(builder.as_dataset(split="train", shuffle_files=False)))
+
+
 def _prepare(name: str, data_dir: pathlib.Path, splits: dict[str, int], example) -> None:
     """Lets TFDS's own builder write examples of ours: its features check and encode them."""
     builder = tfds.builder(name, data_dir=str(data_dir))

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from must_keras.data.sources import LabelSpace, Source
+from must_keras.data.splits import permutation
 from must_keras.errors import UserError
 from must_keras.tasks import Classification, Depth
-from must_keras.transfer.trainer import few
+from must_keras.transfer.low_shot import few, first
 
 KIND = Classification(name="kind", classes=("a", "b", "c"))
 FAR = Depth(name="far")
@@ -76,5 +77,22 @@ def test_the_seed_chooses_and_nothing_else():
 
 
 def test_a_set_without_labels_is_an_error():
-    with pytest.raises(UserError, match="no image is labeled for head 'far'"):
-        few(Numbered(KIND), FAR, shots=3, seed=0)
+    for choose in (
+        lambda s: few(s, FAR, shots=3, seed=0),
+        lambda s: first(s, FAR, samples=3, seed=0),
+    ):
+        with pytest.raises(UserError, match="no image is labeled for head 'far'"):
+            choose(Numbered(KIND))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_are_a_prefix_of_one_order_whatever_their_classes(seed):
+    source = Numbered()
+    order = [i for i in permutation(source, seed=seed) if i % 5 < 4]
+    for samples in (1, 10, 40):
+        assert chosen(first(source, KIND, samples=samples, seed=seed)) == sorted(order[:samples])
+    assert len(first(source, KIND, samples=1000, seed=seed)) == 72
+    # Of one group, samples are shots.
+    far = Numbered(FAR)
+    same = chosen(few(far, FAR, shots=9, seed=seed))
+    assert chosen(first(far, FAR, samples=9, seed=seed)) == same

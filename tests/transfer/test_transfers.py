@@ -145,7 +145,13 @@ def test_full_fine_tuning_on_all_images_depends_on_what_it_always_did(run):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"mode": "frozen"}, {"shots": (5,)}, {"learning_rates": (1e-3, 1e-2)}, {"seed": 1}],
+    [
+        {"mode": "frozen"},
+        {"shots": (5,)},
+        {"samples": (5,)},
+        {"learning_rates": (1e-3, 1e-2)},
+        {"seed": 1},
+    ],
     ids=str,
 )
 def test_what_is_used_is_depended_on(run, changes):
@@ -176,6 +182,8 @@ def test_a_set_is_drawn_into_the_same_episodes_for_all_starts(run):
 def test_what_episodes_cannot_have_is_refused(run):
     with pytest.raises(UserError, match=r"shots=None: mode='episodes' needs"):
         episodes_of(run, shots=(None,))
+    with pytest.raises(UserError, match=r"samples=4: .* takes shots of each class; remove samples"):
+        episodes_of(run, samples=(4,))
     with pytest.raises(UserError, match=r"transfer 'shades': .* the normals task 'facing' has 1"):
         asking(run, FACING, mode="episodes", shots=(1,))
     with pytest.raises(UserError, match=r"'shades': learning_rates=.* no learning rate to choose"):
@@ -211,6 +219,50 @@ def test_all_starts_see_the_same_few_images_and_no_more_for_choosing(run):
         (few, more) = (next(iter(found[shots, seed])) for shots in (2, 3))
         assert few[0] < more[0] and few[1] < more[1]
     assert found[2, 0] != found[2, 1]
+
+
+def test_samples_in_all_are_the_same_for_all_starts_and_nested(run):
+    run = asking(run, samples=(3, 7), shots=(None,), transfer_seeds=2)
+    of_set = TransferTrainer(run, run.recipe.transfers[0])
+    found: dict = {}
+    for one in all_of(run):
+        sets = of_set._scorer_of(one).sets
+        ids = tuple(
+            frozenset(part.image_id(i) for i in range(len(part)))
+            for part in (sets.train, sets.validation)
+        )
+        found.setdefault((one.protocol.samples, one.seed), set()).add(ids)
+    assert list(found) == [(n, k) for n in (3, 7, None) for k in (0, 1)]
+    assert all(len(of_starts) == 1 for of_starts in found.values())
+    for seed in (0, 1):
+        few, more, every = (next(iter(found[n, seed])) for n in (3, 7, None))
+        assert [tuple(map(len, sizes)) for sizes in (few, more, every)] == [
+            (3, 3),
+            (7, 7),
+            (16, 12),
+        ]
+        assert few[0] < more[0] < every[0] and few[1] < more[1] < every[1]
+    assert found[3, 0] != found[3, 1]
+
+
+class Partly(Shades):
+    """Every other image has no label."""
+
+    def labels(self, index):
+        return super().labels(index) if index % 2 else {}
+
+
+def test_more_samples_than_labeled_images_are_refused(run):
+    with pytest.raises(UserError, match=r"'shades': samples=17: .* has 16 labeled images; lower"):
+        asking(run, samples=(17,))
+    partly = dataclasses.replace(SETS, train=Partly("s", 16, 0))
+    transfer = dataclasses.replace(run.recipe.transfers[0], sets=partly)
+    run = asking(run, samples=(8, 9), shots=(), transfers=(transfer,))
+    of_set = TransferTrainer(run, transfer)
+    enough, *_, too_many = all_of(run)
+    assert len(of_set._scorer_of(enough).sets.train) == 8
+    with pytest.raises(UserError, match=r"'shades': samples=9: .* has 8 labeled images"):
+        of_set._scorer_of(too_many)
 
 
 def test_the_sweep_looks_at_validation_and_once_at_test(run, monkeypatch):
@@ -317,6 +369,9 @@ def test_frozen_transfers_of_every_start(run, task, monkeypatch):
         ({"shots": (5, 5)}, "different numbers"),
         ({"shots": ()}, "at least one"),
         ({"shots": 5}, "shots is no tuple"),
+        ({"samples": (0,)}, "samples=0: at least 1"),
+        ({"samples": (5, 5)}, "samples=.*different numbers"),
+        ({"samples": ("5",)}, "samples"),
         ({"learning_rates": (1e-3, 1e-3)}, "different ones"),
         ({"learning_rates": (0.0,)}, "positive"),
     ],
@@ -332,3 +387,7 @@ def test_a_protocol_names_its_folder():
     other = dataclasses.replace(Protocol(), mode="frozen", neck="backbone", shots=10)
     assert str(other) == "frozen-backbone-10" and other.differs() == {"mode": "frozen", "shots": 10}
     assert Protocol(neck="backbone").differs() == {}
+    some = Protocol(samples=100)
+    assert str(some) == "full-fpn-100samples" and some.differs() == {"samples": 100}
+    with pytest.raises(UserError, match="samples=100: shots=5 of each class exclude"):
+        Protocol(shots=5, samples=100)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from must_keras.analysis import comparison, curves
 from must_keras.report import html
 from must_keras.report.results import RunResults
+from must_keras.runs.results import size_name
 from must_keras.tasks.evaluation import find_metric
 from must_keras.training.network import NECK
 
@@ -247,7 +248,7 @@ def _cell(rows: Rows, is_best: bool, several: bool, gain: float | None) -> html.
         f"{len(values)} seed(s), {first['images']} images, {first['steps']} steps, learning rate "
         f"{first['learning_rate']:g}, normalized gain {html.number(gain)}, aligned: "
         f"{first['aligned']}, copied: {_named(first['copied']) or 'nothing'}, {first['mode']}, "
-        f"neck {first['neck']}, shots {first['shots'] or 'all'}"
+        f"neck {first['neck']}, shots {size_name(first['shots'], first.get('samples'))}"
     )
     return html.Cell(text, " ".join(classes), hint)
 
