@@ -132,7 +132,7 @@ def measure_precision() -> dict[str, Any]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    from must_keras.tasks.detection.metrics import AveragePrecision
+    from must_keras.tasks.detection.average_precision import AveragePrecision
 
     random = np.random.default_rng(0)
 

@@ -85,6 +85,7 @@ def test_siblings_do_not_import_each_other():
             "tasks",
             {
                 "base",
+                "details",
                 "evaluation",
                 "mixtures",
                 "parts",

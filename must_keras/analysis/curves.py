@@ -4,6 +4,7 @@ import io
 import pathlib
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from must_keras.training.loggers import read_metrics
@@ -11,8 +12,8 @@ from must_keras.training.loggers import read_metrics
 # (step, value), in the order of the steps.
 Series = list[tuple[int, float]]
 
-# A bar chart with more classes is not legible.
-_MAX_CLASSES = 24
+# A chart with more classes is not legible.
+MAX_CLASSES = 24
 # Of one chart, inches, and dots per inch.
 _WIDTH, _HEIGHT, _DPI = 4.2, 2.6, 110
 
@@ -91,7 +92,7 @@ def classes(title: str, heights: dict[str, dict[str, float]], y: str) -> Figure:
         y: the title of the axis.
     """
     first = next(iter(heights.values()))
-    shown = sorted(first, key=lambda name: -first[name])[:_MAX_CLASSES]
+    shown = sorted(first, key=lambda name: -first[name])[:MAX_CLASSES]
     more = len(first) - len(shown)
     figure, axes = _chart(title, f"{more} more classes" if more else "", y)
     width = 0.8 / len(heights)
@@ -167,6 +168,33 @@ def precision_recall(
     axes.scatter(places, heights, s=14, color="crimson", label=label, zorder=3)
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     return _finished(figure)
+
+
+def confusion(title: str, names: list[str], counts: np.ndarray) -> Figure:
+    """Plot for each true class, a line, the share of it that is predicted as each class.
+
+    Args:
+        title: of the chart.
+        names: of K classes.
+        counts: [K, K] of (true, predicted class).
+    """
+    figure = Figure(figsize=(_WIDTH, _WIDTH), dpi=_DPI)
+    axes = figure.subplots()
+    _label(axes, title, "predicted as", "ground truth")
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axes.grid(False)
+    size = 7 if len(names) <= 12 else 5
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    for true, predicted in np.argwhere(shares >= 0.005):
+        share = shares[true, predicted]
+        color = "white" if share > 0.5 else "black"
+        text = f"{share:.2f}".lstrip("0") if share < 1 else "1"
+        axes.text(predicted, true, text, ha="center", va="center", fontsize=size, color=color)
+    figure.tight_layout()
+    return figure
 
 
 def panels(

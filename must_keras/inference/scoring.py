@@ -1,6 +1,7 @@
 """What every training stage measures of a trained model: metrics, calibration, a visualization."""
 
 import math
+import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.errors import warn
 from must_keras.inference import visualization
+from must_keras.inference.details import WorstImages
+from must_keras.inference.details import write as write_details
 from must_keras.inference.predictor import Predicted, Predictor, predictions
 from must_keras.progress import track
 from must_keras.tasks.base import Task
+from must_keras.tasks.evaluation import Evaluator
 from must_keras.tasks.thresholds import PredictionCounts
 from must_keras.training.loggers import Loggers
 
@@ -137,24 +141,52 @@ class Scorer:
         self.prediction_counts = PredictionCounts(len(task.classes)) if has_threshold else None
 
     def score(
-        self, predictor: Predictor, *, step: int, loggers: Loggers, splits: Sequence[str] = _SCORED
+        self,
+        predictor: Predictor,
+        *,
+        step: int,
+        loggers: Loggers,
+        splits: Sequence[str] = _SCORED,
+        details: pathlib.Path | None = None,
     ) -> dict[str, float | None]:
         """Log the metrics of each split, and return those of the last one.
 
         See Logger.metrics for the names under which they are logged.
+
+        Args:
+            predictor: of the model.
+            step: of the log.
+            loggers: of the model's artifact.
+            splits: which are scored, in this order.
+            details: the folder that gets the details of the last split (inference/details.py);
+                None: they are not written.
         """
         name, is_only = self._task.name, len(predictor.heads) == 1
         metrics: dict[str, float] = {}
         for split in splits:
             tracked = _tracked(self._batches(split), f"{name} on {split}")
             evaluator = self._task.metrics.evaluator()
+            is_detailed = details is not None and split == splits[-1]
+            worst = WorstImages(self._task)
             for predicted in self._predicted(predictor, tracked):
                 if split == "validation":
                     self._count(predicted)
                 evaluator.update(predicted.y["labels"][name], predicted.outputs[name])
+                if is_detailed:
+                    worst.add(predicted)
             metrics, self.warnings = evaluator.result(), evaluator.warnings()
             loggers.metrics(step, split, name, metrics, is_only=is_only)
+            if is_detailed:
+                self._write_details(details, split, evaluator, worst)
         return finite(metrics)
+
+    def _write_details(
+        self, folder: pathlib.Path, split: str, evaluator: Evaluator, worst: WorstImages
+    ) -> None:
+        task, size = self._task, self._options["size"]
+        shown = worst.save(folder, getattr(self.sets, split))
+        found = evaluator.details(task.labels.classes, size=size)
+        write_details(folder, task, split, found, shown)
 
     def trivial(self) -> dict[str, float | None]:
         """Return the metrics, on test, of the trivial baseline fitted on train; computed once."""

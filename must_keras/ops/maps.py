@@ -168,3 +168,9 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
         solvable, covariance / ops.where(solvable, variance, 1.0), ops.zeros_like(variance)
     )
     return scale, mean_target - scale * mean_value, solvable
+
+
+def as_byte(confidence: np.ndarray) -> np.ndarray:
+    """Return confidences in [0, 1] as records store them: floor(255 c), uint8."""
+    # A float32 softmax can be a rounding error above 1.
+    return np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)

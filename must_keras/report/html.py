@@ -82,6 +82,11 @@ def table(
     ).format(titles, lines, last)
 
 
+def sortable_table(head: Sequence[str], rows: Iterable[Sequence[Value | Cell]]) -> Markup:
+    """Return a `table` that a click on a column's title sorts by that column."""
+    return Markup('<div class="sortable">{}</div>\n').format(table(head, rows))
+
+
 def _cells(row: Sequence[Value | Cell]) -> Markup:
     return Markup().join(map(_cell, row))
 

@@ -2,17 +2,36 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from must_keras.config.recipe import AnyTeacher, Recipe
-from must_keras.errors import reason, warn_once
+from must_keras.errors import DataError, UserError, reason, warn_once
+from must_keras.inference import details
+from must_keras.inference.details import EvaluationDetails
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task
 from must_keras.transfer.grid import TransferRun, transfer_runs
+
+
+class Evaluated(NamedTuple):
+    """A model whose evaluation on a head's own set has details.
+
+    Attributes:
+        title: of the model, for people.
+        folder: of its artifact.
+        details: of the head.
+
+    Example:
+        results.evaluated(teacher)[0].details.by_class["cat"]
+    """
+
+    title: str
+    folder: pathlib.Path
+    details: EvaluationDetails
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +90,13 @@ class RunResults:
         folders = {title: artifact.folder for title, artifact in found.items()}
         return {t: folder for t, folder in folders.items() if (folder / "metrics.jsonl").is_file()}
 
+    def evaluated(self, teacher: AnyTeacher) -> list[Evaluated]:
+        """Return the models with details of a teacher's head: teacher, student, baseline."""
+        models = {"teacher": self.run.teacher(teacher.name), "student": self.run.student}
+        models["supervised baseline"] = self.run.supervised
+        found = ((k, one.folder, saved_details(one, teacher.task)) for k, one in models.items())
+        return [Evaluated(*one) for one in found if one[2] is not None]
+
     def transfer_runs(self) -> list[TransferRun]:
         """Return all transfer runs of the recipe."""
         return [one for item in self.recipe.transfers for one in transfer_runs(self.run, item)]
@@ -78,6 +104,18 @@ class RunResults:
     def picture(self, artifact: Artifact, task: Task) -> Image.Image | None:
         """Return the visualization of a head that a stage saved; None where there is none."""
         return saved_picture(artifact.folder / "pictures" / f"{task.name}.png")
+
+
+def saved_details(artifact: Artifact, task: Task) -> EvaluationDetails | None:
+    """Return the details of a complete artifact's head; None, with a warning, where damaged.
+
+    Artifacts of versions before there were details have none.
+    """
+    try:
+        return details.read(artifact.folder, task.name) if artifact.is_there else None
+    except (DataError, UserError) as error:
+        warn_once(f"details of an evaluation are left out: {error}")
+        return None
 
 
 def saved_picture(path: pathlib.Path) -> Image.Image | None:

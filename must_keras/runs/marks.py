@@ -19,6 +19,8 @@ RUN = "run.json"
 PREDICTION_COUNTS = "answers.npz"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
+# Details of a head's evaluation (inference/details.py), in the folder of what was scored.
+DETAILS = "details"
 # Files of further loggers (TrainingConfig.loggers).
 LOGGERS = "loggers"
 # Files of a stage under names of its own, in an artifact's folder.
@@ -48,6 +50,7 @@ _ARTIFACT = (
 # {folder of an artifact: files in it and below it}.
 _BELOW = {
     "pictures": r".*\.png",
+    DETAILS: r".*\.json",
     CHECKPOINTS: _CHECKPOINT,
     LOGGERS: r".*",
     FILES: r".*",

@@ -185,7 +185,7 @@ def fit_heads(
             continue
         outputs = left_out.get(task.name, ())
         scorer = run.scorer(task, teacher.sets, size=size, untaught=outputs)
-        metrics = scorer.score(predictor, step=step, loggers=loggers)
+        metrics = scorer.score(predictor, step=step, loggers=loggers, details=artifact.folder)
         scorer.visualize(predictor, step=step, loggers=loggers)
         scorer.print_warnings(f"{title}, {task.name}")
         trivial = _trivial(run, teacher, scorer, metrics)

@@ -178,7 +178,7 @@ def _result(
 def _measure(
     scorer: scoring.Scorer, predictor: Any, step: int, loggers: Loggers, title: str
 ) -> dict[str, float | None]:
-    metrics = scorer.score(predictor, step=step, loggers=loggers)
+    metrics = scorer.score(predictor, step=step, loggers=loggers, details=loggers.folder)
     scorer.visualize(predictor, step=step, loggers=loggers)
     loggers.close()
     scorer.print_warnings(title)

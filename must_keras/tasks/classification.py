@@ -1,7 +1,9 @@
 """Classification of images, hard or soft; `Classification`, at the end, lists its parts."""
 
+import collections
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -12,12 +14,16 @@ from PIL import Image, ImageDraw
 from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
+from must_keras.tasks.details import Details, Disagreement, ratio
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.typed import ClassProbabilities
 from must_keras.tasks.visualization import enlarge, font, letter_size
+
+# A probability of 0 would have no finite cross-entropy.
+_SMALLEST = 1e-7
 
 
 class Labels(base.Labels):
@@ -208,6 +214,8 @@ class Accuracy(Evaluator):
         self._right = dict.fromkeys((1, 5) if num_classes > 5 else (1,), 0)
         self.metrics = Accuracy.metrics[: len(self._right)]
         self._all = 0
+        self._num_classes = num_classes
+        self._confused = collections.Counter[tuple[int, int]]()
 
     def update(self, label: Arrays, prediction: Arrays) -> None:
         # Pseudo labels may be missing; predictions of a head never are.
@@ -219,6 +227,17 @@ class Accuracy(Evaluator):
         for count in self._right:
             self._right[count] += int((order[:, :count] == true[:, None]).sum())
         self._all += int(labeled.sum())
+        self._confused.update(zip(true.tolist(), order[:, 0].tolist(), strict=True))
+
+    def details(self, classes: Sequence[str], *, size: int) -> Details:
+        """Return the images of each class, the share that is right, precision, and confusions."""
+        true, predicted, right = (np.zeros(self._num_classes, np.int64) for _ in range(3))
+        for (one, other), count in self._confused.items():
+            true[one] += count
+            predicted[other] += count
+            right[one] += count * (one == other)
+        columns = {"images": true, "top1": ratio(right, true), "precision": ratio(right, predicted)}
+        return Details.of_classes(classes, columns, confused=self._confused)
 
     def values(self) -> list[float]:
         return [n / self._all if self._all else math.nan for n in self._right.values()]
@@ -261,6 +280,19 @@ class Metrics(base.Metrics):
         probabilities = prediction["probabilities"][known]
         true, predicted = label["probabilities"][known].argmax(-1), probabilities.argmax(-1)
         return ScoredPredictions.of(probabilities.max(-1), predicted, true, len(self.task.classes))
+
+    def disagreements(self, label: Arrays, prediction: Arrays) -> list[Disagreement | None]:
+        """Return the cross-entropy of each image, without label smoothing."""
+        truth, outputs = (np.asarray(s["probabilities"], float) for s in (label, prediction))
+        losses = -(truth * np.log(np.maximum(outputs, _SMALLEST))).sum(-1)
+        classes, disagreements = self.task.classes, list[Disagreement | None]()
+        for known, loss, of, by in zip(label["labelled"], losses, truth, outputs, strict=True):
+            true, likely = int(of.argmax()), int(by.argmax())
+            named = dict.fromkeys((true, likely))
+            text = ", ".join(f"{classes[k]} {by[k]:.2f}" for k in named)
+            found = Disagreement(float(loss), f"loss {loss:.3g}: {text}")
+            disagreements.append(found if known > 0 else None)
+        return disagreements
 
     def trivial_baseline(self) -> TrivialBaseline:
         return ClassFrequency(num_classes=len(self.task.classes))

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from must_keras.errors import UserError, nearest
+from must_keras.tasks.details import Details, Disagreement
 from must_keras.tasks.parts import Arrays, Part, subclasses
 from must_keras.tasks.summaries import ScoredPredictions
 
@@ -81,6 +82,15 @@ class Evaluator(abc.ABC):
         """Return {name of the metric: value}; the first is the headline."""
         values = zip(self.metrics, self.values(), strict=True)
         return {metric.name: float(value) for metric, value in values}
+
+    def details(self, classes: Sequence[str], *, size: int) -> Details:
+        """Return what it has found beyond its metrics; here nothing.
+
+        Args:
+            classes: the names of the task's classes, () without any.
+            size: pixels of the longer side of the images, as the network receives them.
+        """
+        return Details()
 
     def warnings(self) -> list[str]:
         """Return, with figures and remedy, what all predictions get wrong, as inverted depth."""
@@ -155,6 +165,24 @@ class Metrics(Part, abc.ABC):
         Predictions where nothing is labeled are left out. None for a task without right and wrong.
         """
         return None
+
+    def disagreements(self, label: Arrays, prediction: Arrays) -> list[Disagreement | None]:
+        """Return how far each image's prediction is from its label; None where nothing is labeled.
+
+        Here by the first metric of the image alone: how much its value lacks of the best one.
+        """
+        found: list[Disagreement | None] = []
+        for image in range(len(next(iter(label.values())))):
+            evaluator = self.evaluator()
+            one = slice(image, image + 1)
+            evaluator.update(
+                *({k: v[one] for k, v in part.items()} for part in (label, prediction))
+            )
+            metric, value = evaluator.metrics[0], float(evaluator.values()[0])
+            is_known, best = math.isfinite(value), metric.range[metric.better == "higher"]
+            text = f"{metric.name} {value:.3f}"
+            found.append(Disagreement(abs(best - value), text) if is_known else None)
+        return found
 
     @abc.abstractmethod
     def trivial_baseline(self) -> TrivialBaseline:

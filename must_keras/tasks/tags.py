@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -9,9 +10,11 @@ import numpy as np
 from keras import ops
 from PIL import Image, ImageDraw
 
+from must_keras.errors import listed
 from must_keras.modeling.heads import ImageHead
 from must_keras.ops.views import View
 from must_keras.tasks import base
+from must_keras.tasks.details import Details, Disagreement, ratio
 from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Norm, Size, Spec, Stored, Tensor, Tensors
 from must_keras.tasks.summaries import Framing, LabelContent, Ranking, Sketch
@@ -215,6 +218,28 @@ class TagScores(Evaluator):
         self._scores.append(scores)
 
     def values(self) -> list[float]:
+        precisions, right, found, asked = self._of_tags()
+        is_asked = asked > 0
+        if not is_asked.any():
+            return [math.nan] * 3
+        of_each = 2.0 * right[is_asked] / (found + asked)[is_asked]
+        micro = 2.0 * right.sum() / (found.sum() + asked.sum())
+        return [float(np.nanmean(precisions)), float(micro), float(of_each.mean())]
+
+    def details(self, classes: Sequence[str], *, size: int) -> Details:
+        """Return the images of each tag, average precision, F1, precision and recall at 0.5."""
+        precisions, right, found, asked = self._of_tags()
+        columns = {
+            "images": asked,
+            "average_precision": np.array(precisions),
+            "f1": np.where(asked > 0, ratio(2.0 * right, found + asked), math.nan),
+            "precision": ratio(right, found),
+            "recall": ratio(right, asked),
+        }
+        return Details.of_classes(classes, columns)
+
+    def _of_tags(self) -> tuple[list[float], np.ndarray, np.ndarray, np.ndarray]:
+        """Return each tag's average precision, and numbers at 0.5: right, predicted, true; [K]."""
         true, scores = np.concatenate(self._true), np.concatenate(self._scores)
         known, positive = _known(true), true >= 0.5
         precisions = [
@@ -222,15 +247,8 @@ class TagScores(Evaluator):
             for k in range(true.shape[1])
         ]
         predicted = known & (scores >= 0.5)
-        right, found, asked = (
-            x.sum(axis=0) for x in (predicted & positive, predicted, known & positive)
-        )
-        is_asked = asked > 0
-        if not is_asked.any():
-            return [math.nan] * 3
-        of_each = 2.0 * right[is_asked] / (found + asked)[is_asked]
-        micro = 2.0 * right.sum() / (found.sum() + asked.sum())
-        return [float(np.nanmean(precisions)), float(micro), float(of_each.mean())]
+        counted = (predicted & positive, predicted, known & positive)
+        return precisions, *(x.sum(axis=0) for x in counted)
 
 
 class TagFrequency(TrivialBaseline):
@@ -275,6 +293,17 @@ class Metrics(base.Metrics):
             correct=has,
             num_true=np.bincount(classes[has], minlength=len(self.task.classes)),
         )
+
+    def disagreements(self, label: Arrays, prediction: Arrays) -> list[Disagreement | None]:
+        """Return the sum over an image's known tags of |label - probability|."""
+        true, scores = (np.asarray(part["tags"], float) for part in (label, prediction))
+        distances = np.where(_known(true), np.abs(true - scores), 0.0)
+        found: list[Disagreement | None] = []
+        for known, of_image in zip(_known(true).any(-1), distances, strict=True):
+            wrong = [self.task.classes[k] for k in np.argsort(-of_image) if of_image[k] > 0.5]
+            text = f"wrong: {listed(wrong, limit=4)}" if wrong else "all tags right"
+            found.append(Disagreement(float(of_image.sum()), text) if known else None)
+        return found
 
     def trivial_baseline(self) -> TrivialBaseline:
         return TagFrequency(num_classes=len(self.task.classes))

@@ -10,7 +10,8 @@ from PIL import Image
 from fakes.few_layers import NETWORK
 from must_keras.data.sources.source import LabelSpace, Source, class_label
 from must_keras.errors import DataError, UserError
-from must_keras.inference.predictor import Predictor
+from must_keras.inference import details
+from must_keras.inference.predictor import Predicted, Predictor
 from must_keras.inference.scoring import Reliability, Scorer, labeled
 from must_keras.tasks import Classification
 from must_keras.training.loggers import Loggers
@@ -66,6 +67,39 @@ def test_metrics_of_every_split_are_logged(predictor, tmp_path, capsys):
     assert "kind on test: 2/2" in capsys.readouterr().err
     # Of the six validation images alone.
     assert sum(scorer.reliability.result()["answers"]) == 6
+
+
+def test_details_of_the_last_split_have_the_worst_images_and_their_pictures(predictor, tmp_path):
+    loggers, scorer = Loggers(tmp_path), Scorer(KIND, sets(), **OPTIONS)
+    found = scorer.score(predictor, step=7, loggers=loggers, details=tmp_path)
+    loggers.close()
+    read = details.read(tmp_path, "kind")
+    assert read.split == "test" and list(read.by_class) == ["a", "b", "c"]
+    assert [one["images"] for one in read.by_class.values()] == [2, 2, 2]
+    right = sum(read.confusion.get(name, {}).get(name, 0) for name in "abc")
+    assert found["top1"] == pytest.approx(right / 6)
+    amounts = [one.amount for one in read.worst]
+    assert len(amounts) == 4 and amounts == sorted(amounts, reverse=True)
+    assert {one.image for one in read.worst} <= {f"pictures/{i}.png" for i in range(6)}
+    for one in read.worst:
+        index = int(one.image.removeprefix("pictures/").removesuffix(".png"))
+        picture = np.asarray(Image.open(tmp_path / "pictures" / one.picture))
+        assert (picture[:, : picture.shape[1] // 4] == 40 * index).all()
+    assert details.read(tmp_path, "shape") is None
+
+
+def test_of_equal_images_the_first_is_the_worse_one():
+    def batch(first, probabilities):
+        count = len(probabilities)
+        label = {"probabilities": np.eye(3)[[0] * count], "labelled": np.ones(count)}
+        x = {"image": np.zeros((count, 32, 32, 3)), "area": np.tile([0, 0, 32, 32], (count, 1))}
+        y = {"labels": {"kind": label}, "index": first + np.arange(count)}
+        return Predicted(x, y, {"kind": {"probabilities": np.float32(probabilities)}})
+
+    worst = details.WorstImages(KIND, count=3)
+    worst.add(batch(0, [[0.5, 0.5, 0], [1, 0, 0], [0.5, 0, 0.5]]))
+    worst.add(batch(3, [[0.1, 0.9, 0], [0.5, 0.5, 0]]))
+    assert [one.index for one in worst._kept] == [3, 0, 2]
 
 
 def test_metrics_of_one_of_several_heads_have_its_name(tmp_path):

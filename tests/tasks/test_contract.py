@@ -13,6 +13,7 @@ from must_keras.errors import UserError
 from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.views import View
 from must_keras.tasks.base import Task
+from must_keras.tasks.details import BACKGROUND
 from must_keras.tasks.parts import Spec
 from must_keras.tasks.thresholds import DROPPED
 from tasks.edges import Edges
@@ -302,6 +303,18 @@ def test_metrics_leave_missing_labels_out(subject):
     assert nothing.result().keys() == alone.result().keys()
     assert np.isnan(list(nothing.result().values())).all()
     assert np.isnan(list(task.metrics.evaluator().result().values())).all()
+
+
+def test_an_image_disagrees_with_its_label_where_it_has_one(subject):
+    task, label = subject.task, subject.label("mirrored", "missing")
+    found, missing = task.metrics.disagreements(label, subject.outputs)
+    assert missing is None and found.text and 0 <= found.amount < math.inf
+    evaluator, classes = task.metrics.evaluator(), task.labels.classes
+    without_images = evaluator.details(classes, size=64)
+    evaluator.update(label, subject.outputs)
+    for details in (without_images, evaluator.details(classes, size=64)):
+        assert set(details.by_class) in (set(), set(classes))
+        assert details.confusion.keys() <= {*classes, BACKGROUND}
 
 
 def test_the_trivial_baseline_is_scored_like_a_prediction(subject):

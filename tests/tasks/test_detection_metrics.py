@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from must_keras.tasks.details import BACKGROUND
 from must_keras.tasks.detection import Detection
 
 TASK = Detection(name="objects", classes=("cat", "dog", "owl"), max_detections=50, mask_region=2)
@@ -77,7 +78,14 @@ def drawn(box, mask):
 
 
 def reference(truth, found, masks=None):
-    """pycocotools as its own demonstration uses it; masks: those of truth and found, in order."""
+    """AP and AP50 by pycocotools as its own demonstration uses it."""
+    evaluation = by_pycocotools(truth, found, masks)
+    evaluation.summarize()
+    return evaluation.stats[0], evaluation.stats[1]
+
+
+def by_pycocotools(truth, found, masks=None, areas=None):
+    """The accumulated evaluation; masks: those of truth and found, in order; areas: four ranges."""
     annotations, detections = [], []
     masks = [None, None] if masks is None else [iter(each) for each in masks]
     kind = "segm" if masks[0] else "bbox"
@@ -108,10 +116,10 @@ def reference(truth, found, masks=None):
         }
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(detections), kind)
+        evaluation.params.areaRng = areas or evaluation.params.areaRng
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats[0], evaluation.stats[1]
+    return evaluation
 
 
 def test_equals_pycocotools_with_a_crowd():
@@ -143,6 +151,96 @@ def test_equals_pycocotools_on_random_boxes():
     box_ap, box_ap50 = reference(truth, found)
     assert metrics["box_ap"] == pytest.approx(box_ap)
     assert metrics["box_ap50"] == pytest.approx(box_ap50)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_value_by_size_and_class_is_that_of_pycocotools_on_random_cases(seed):
+    rng = np.random.default_rng(seed)
+    truth, found = [], []
+    for _ in range(30):
+        objects, predicted = [], []
+        for _ in range(rng.integers(0, ROOM // 2 + 1)):
+            corner = rng.integers(0, 50, 2)
+            box = np.concatenate([corner, corner + rng.integers(2, 45, 2)]).tolist()
+            objects.append((box, int(rng.integers(3)), bool(rng.random() < 0.15)))
+            for _ in range(rng.integers(0, 3)):
+                moved = (np.array(box) + rng.integers(-2, 3, 4)).clip(0).tolist()
+                category = objects[-1][1] if rng.random() < 0.8 else int(rng.integers(3))
+                # Equal scores: their order decides.
+                predicted.append((moved, category, float(np.float32(rng.integers(1, 9) / 8))))
+        truth.append(objects)
+        found.append(predicted)
+    evaluator = Detection(
+        name="objects", classes=TASK.classes, with_masks=False
+    ).metrics.evaluator()
+    label, outputs = label_of(truth), outputs_of(found)
+    label["has_mask"][:] = False
+    evaluator.update(label, outputs)
+    # In an image of 100 pixels small objects have 5 a side, large ones 15.
+    details = evaluator.details(TASK.classes, size=100)
+    areas = [[0, 1e10], [0, 25], [25, 225], [225, 1e10]]
+    evaluation = by_pycocotools(truth, found, areas=areas)
+    precision, recall = evaluation.eval["precision"][..., -1], evaluation.eval["recall"][..., -1]
+
+    def mean(values):
+        return values[values > -1].mean() if (values > -1).any() else math.nan
+
+    expected = {"box_ap75": mean(precision[5, :, :, 0]), "box_ar": mean(recall[:, :, 0])}
+    for place, which in enumerate(("small", "medium", "large"), start=1):
+        expected[f"box_ap_{which}"] = mean(precision[..., place])
+    assert details.values == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert len({round(v, 3) for v in details.values.values()}) > 3
+    for k, name in enumerate(TASK.classes):
+        real = [one for image in truth for one in image if one[1] == k and not one[2]]
+        assert details.by_class[name] == pytest.approx(
+            {
+                "objects": len(real),
+                "box_ap50": mean(precision[0, :, k, 0]),
+                "box_ap": mean(precision[:, :, k, 0]),
+                "box_ar": mean(recall[:, k, 0]),
+            },
+            abs=1e-6,
+        )
+
+
+def test_confusions_have_missed_and_false_objects_by_hand():
+    truth = [
+        [([0, 0, 20, 20], 0, False), ([30, 30, 50, 50], 1, False), ([60, 0, 90, 90], 1, True)],
+        [([0, 0, 20, 20], 2, False)],
+        [([0, 0, 20, 20], 2, False)],
+    ]
+    found = [
+        [
+            ([0, 0, 20, 18], 0, 0.9),  # right
+            ([0, 0, 20, 20], 0, 0.8),  # a second one: false
+            ([30, 30, 50, 48], 2, 0.95),  # an owl where a dog is
+            ([62, 5, 80, 40], 1, 0.9),  # in the ignored region: neither
+            ([62, 5, 80, 40], 0, 0.3),  # below a score of 0.5
+        ],
+        [],
+        [([0, 0, 20, 20], 0, 0.9), ([0, 0, 20, 20], 2, 0.6)],  # its own class is taken first
+    ]
+    evaluator = TASK.metrics.evaluator()
+    evaluator.update(label_of(truth), outputs_of(found))
+    assert evaluator.details(TASK.classes, size=100).confusion == {
+        "cat": {"cat": 1},
+        "dog": {"owl": 1},
+        "owl": {"owl": 1, BACKGROUND: 1},
+        BACKGROUND: {"cat": 2},
+    }
+    found_by = TASK.metrics.disagreements(label_of(truth, [1, 1, 0]), outputs_of(found))
+    assert found_by == [(2.0, "objects: 1 false, 1 confused"), (1.0, "objects: 1 missed"), None]
+
+
+def test_the_size_of_an_object_is_its_masks_as_in_coco():
+    truth = label_of([[([0, 0, 40, 40], 0, False)]])
+    truth["masks"][0, 0] = np.diag([0, 0, 0, 1])  # A corner of 10 x 10 pixels.
+    found = outputs_of([[([0, 0, 40, 40], 0, 0.9)]])
+    evaluator = TASK.metrics.evaluator()
+    evaluator.update(truth, found)
+    values = evaluator.details(TASK.classes, size=640).values
+    assert values["box_ap_small"] == pytest.approx(1.0) and math.isnan(values["box_ap_medium"])
+    assert values["mask_ap_small"] == 0.0  # The mask of the detection is the whole box.
 
 
 def test_mask_ap_equals_pycocotools_on_random_masks():

@@ -1,6 +1,6 @@
 """The sections of report.html, in their order: functions that yield its HTML."""
 
-from must_keras.report.sections import heads, labels, transfers
+from must_keras.report.sections import details, heads, labels, transfers
 
 # (heading, function that yields the HTML), in their order; a section without any is left out.
 SECTIONS = (
@@ -12,6 +12,7 @@ SECTIONS = (
     ("Baselines", heads.baselines),
     ("Self-training rounds: each student labels for the next", heads.rounds),
     ("Each head", heads.each_head),
+    ("Sizes, classes, confusions and worst images", details.of_heads),
     ("Pseudo-label datasets", labels.datasets),
     ("Where the student's labels come from", labels.label_origins),
     ("Images without a label, and images that repeat", labels.odd_sets),

@@ -1,7 +1,6 @@
 """Semantic segmentation: a class for every pixel; `Segmentation`, at the end, lists its parts."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import keras
@@ -12,14 +11,13 @@ from must_keras.errors import UserError, check_classes
 from must_keras.ops import maps
 from must_keras.ops.views import View, sample
 from must_keras.tasks import base, pixel_maps
-from must_keras.tasks.evaluation import Evaluator, ScoredPredictions, TrivialBaseline, share
 from must_keras.tasks.parts import Arrays, Size, Spec, Stored, Tensor, Tensors
+from must_keras.tasks.segmentation.metrics import IGNORE, Metrics
 from must_keras.tasks.summaries import Lost, Pixels, Sketch
 from must_keras.tasks.thresholds import Threshold
 from must_keras.tasks.typed import ClassMap
 from must_keras.tasks.visualization import Swatch, class_swatches, palette
 
-IGNORE = 255
 # The byte of a confidence of 1.
 CERTAIN = 255
 
@@ -183,7 +181,7 @@ class Records(pixel_maps.MapRecords):
         """Return the record; the pixels of a label made elsewhere are certain."""
         classes = found["map"].astype(np.uint8)
         certain = np.ones(classes.shape, np.float32)
-        confidence = _byte(found.get("confidence", certain).astype(np.float32))
+        confidence = maps.as_byte(found.get("confidence", certain).astype(np.float32))
         return {"map": maps.encode_png(classes), "confidence": maps.encode_png(confidence)}
 
     def to_label(self, record: Stored, threshold: Threshold) -> dict[str, np.ndarray]:
@@ -206,122 +204,6 @@ class Records(pixel_maps.MapRecords):
         confidence = maps.decode_png(record["confidence"])
         pixels = Pixels(classes=maps.decode_png(record["map"]), confidence=confidence)
         return Sketch(certainty=float(confidence.mean() / 255.0), pixels=pixels)
-
-
-def _byte(confidence: np.ndarray) -> np.ndarray:
-    """Return a confidence in [0, 1] as a record stores it."""
-    # A float32 softmax can be a rounding error above 1.
-    return np.floor(255.0 * np.minimum(confidence, 1.0)).astype(np.uint8)
-
-
-class MeanIou(Evaluator):
-    """miou over the set's summed confusion, and the share of pixels with the right class.
-
-    Classes that are neither in ground truth nor in predictions are left out.
-
-    Example:
-        iou = MeanIou(2)
-        iou.update({"map": np.uint8([[[0, 1]]])}, {"map": np.uint8([[[0, 0]]])})
-        iou.result()  # {"miou": 0.25, "pixel_accuracy": 0.5}
-    """
-
-    metrics = (share("miou"), share("pixel_accuracy"))
-
-    def __init__(self, num_classes: int):
-        # Counts of (true class, predicted class) over all pixels that have a true class.
-        self._counts = np.zeros((num_classes, num_classes), np.int64)
-
-    def update(self, label: Arrays, prediction: Arrays) -> None:
-        true, predicted = np.asarray(label["map"]), np.asarray(prediction["map"])
-        num_classes = len(self._counts)
-        known = (true != IGNORE) & (predicted < num_classes)
-        pairs = true[known].astype(np.int64) * num_classes + predicted[known]
-        counts = np.bincount(pairs, minlength=num_classes**2)
-        self._counts += counts.reshape(self._counts.shape)
-
-    def values(self) -> list[float]:
-        counts = self._counts
-        if not counts.any():
-            return [math.nan, math.nan]
-        both = np.diag(counts)
-        either = counts.sum(0) + counts.sum(1) - both
-        ious = both[either > 0] / either[either > 0]
-        return [float(ious.mean()), float(np.trace(counts) / counts.sum())]
-
-
-class MapQuality(Evaluator):
-    """The same over the pixels that have a pseudo label, and the share of these pixels.
-
-    Example:
-        quality = MapQuality(2)
-        quality.update({"map": np.uint8([[[0, 1]]])}, {"map": np.uint8([[[0, 255]]])})
-        quality.result()["labelled_share"]  # 0.5
-    """
-
-    metrics = (*MeanIou.metrics, share("labelled_share"))
-
-    def __init__(self, num_classes: int):
-        self._labeled = MeanIou(num_classes)
-        self._num_known = self._num_labeled = 0
-
-    def update(self, label: Arrays, prediction: Arrays) -> None:
-        self._labeled.update(label, prediction)
-        known = np.asarray(label["map"]) != IGNORE
-        self._num_known += int(known.sum())
-        self._num_labeled += int((known & (np.asarray(prediction["map"]) != IGNORE)).sum())
-
-    def values(self) -> list[float]:
-        labeled = self._num_labeled / self._num_known if self._num_known else math.nan
-        return [*self._labeled.values(), labeled]
-
-
-class PixelFrequency(TrivialBaseline):
-    """The most frequent class of each pixel of the input.
-
-    Example:
-        baseline = PixelFrequency(2)
-        baseline.update({"map": np.uint8([[[0, 1]]])})
-        baseline.predict(1)["map"]  # [[[0, 1]]]
-    """
-
-    def __init__(self, num_classes: int):
-        self._num_classes = num_classes
-        self._counts: Any = 0
-
-    def update(self, label: Arrays) -> None:
-        classes = np.asarray(label["map"])
-        # Class by class: all at once would be K times the size of the batch.
-        counts = [(classes == k).sum(0, dtype=np.int32) for k in range(self._num_classes)]
-        self._counts = self._counts + np.stack(counts, axis=-1)
-
-    def prediction(self) -> dict[str, np.ndarray]:
-        most = self._counts.argmax(-1).astype(np.uint8)
-        frequency = self._counts.max(-1) / np.maximum(self._counts.sum(-1), 1)
-        return {"map": most, "confidence": frequency.astype(np.float32)}
-
-
-class Metrics(base.Metrics):
-    """Mean IoU, compared with the most frequent class of each pixel.
-
-    Example:
-        Segmentation(name="parts", classes=("wall", "floor")).metrics.evaluator()
-    """
-
-    def evaluator(self) -> Evaluator:
-        return MeanIou(len(self.task.classes))
-
-    def quality(self) -> Evaluator:
-        return MapQuality(len(self.task.classes))
-
-    def scored_predictions(self, label: Arrays, prediction: Arrays) -> ScoredPredictions:
-        """Return the class of every pixel that is labeled."""
-        known = np.asarray(label["map"]) != IGNORE
-        true, predicted = np.asarray(label["map"])[known], np.asarray(prediction["map"])[known]
-        scores = _byte(np.asarray(prediction["confidence"])[known]) / np.float32(255)
-        return ScoredPredictions.of(scores, predicted, true, len(self.task.classes))
-
-    def trivial_baseline(self) -> TrivialBaseline:
-        return PixelFrequency(len(self.task.classes))
 
 
 class Visualization(base.Visualization):
