@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from must_keras.exports import LiteRT, Onnx
     from must_keras.inference.external import ExternalModel
     from must_keras.inference.model import Model
+    from must_keras.inference.onnx_model import OnnxModel
     from must_keras.inspection import inspect, write_recipe
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import EfficientNetLite0, ResNet
@@ -86,6 +87,7 @@ _MODULES = {
     "exports": ("LiteRT", "Onnx"),
     "inference.external": ("ExternalModel",),
     "inference.model": ("Model",),
+    "inference.onnx_model": ("OnnxModel",),
     "inspection": ("inspect", "write_recipe"),
     "interruption": ("Interrupted",),
     "modeling.backbone": ("EfficientNetLite0", "ResNet"),

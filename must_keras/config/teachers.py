@@ -15,7 +15,7 @@ from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
 from must_keras.files import file_sha256, json_sha256
-from must_keras.inference.external import ExternalModel, ExternalPredictor
+from must_keras.inference.external import AnyExternalModel, ExternalPredictor
 from must_keras.inference.predictor import Predictor
 from must_keras.modeling.loading import load_model
 from must_keras.runs.fingerprint import describe
@@ -315,13 +315,13 @@ class ExternalTeacher(AnyTeacher):
     Example:
         mk.ExternalTeacher(
             name="depth", task=mk.Depth(name="distance"), loss_weight=1.0,
-            model=mk.ExternalModel(path="midas", size=256, form="relative_inverse"),
+            model=mk.ExternalModel(model="midas", size=256, form="relative_inverse"),
         )
     """
 
     name: str
     task: Task
-    model: ExternalModel
+    model: AnyExternalModel
     loss_weight: float
     threshold: Threshold | AtPrecision = None
     ignore_from: float | None = None
@@ -332,7 +332,7 @@ class ExternalTeacher(AnyTeacher):
 
     def __post_init__(self) -> None:
         where = f"teacher {self.name!r}"
-        expect(where, self, task=Task, model=ExternalModel, sets=Splits | None)
+        expect(where, self, task=Task, model=AnyExternalModel, sets=Splits | None)
         expect(where, self, name=str, loss_weight=Real, ignore_from=Real | None)
         expect(where, self, weight_by_score=bool)
         check_threshold(self)

@@ -1,5 +1,6 @@
 """A model that was trained elsewhere as a teacher: the form of its images and predictions."""
 
+import abc
 import dataclasses
 import hashlib
 import os
@@ -19,22 +20,17 @@ from must_keras.modeling.loading import load_model
 from must_keras.tasks.base import Task
 
 Colors = tuple[float, float, float]
+Shape = tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExternalModel:
-    """A model that was trained elsewhere.
+class AnyExternalModel(abc.ABC):
+    """A model that was trained elsewhere: the form of its images and predictions.
 
     Its input is the whole image, letterboxed with padding in the mean color, as
-    [B, size, size, 3] float32 of (image - offset) / scale. Images are rounded to uint8, and
-    predicted one by one, where a SavedModel's signature requires that.
-
-    A SavedModel is a program: it runs with the rights of the user, because the recipe, which is
-    trusted code itself, names it. A .keras file is read as data; see modeling/loading.py.
+    [B, size, size, 3] float32 of (image - offset) / scale.
 
     Attributes:
-        model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
-            default signature), or a function of a batch of images.
         size: pixels a side, a multiple of what the model needs.
         form: of its predictions, one of the forms of the task (`Task.external.forms`).
         offset: of each color, in the order R, G, B.
@@ -45,19 +41,19 @@ class ExternalModel:
         class_ids: a detector's number of each of the task's classes, in their order; detections
             of other numbers are skipped. None: 0, 1, ..., or from 1 on in the form
             "tf2_detection".
-        output: name or index of one of several outputs. None: there is only one.
-        version: of a function, whose code is not compared. Files are compared by their bytes.
+        output: name or index of one of several outputs, or {key: name or index} for a form with
+            several: {"boxes": "dets", "scores": "scores", "classes": "labels"}. None: there is
+            only one, or they have the names of the form.
 
     Raises:
         UserError: an argument has another type, or a value that is not allowed; has it as `key`
             and `value`.
 
     Example:
-        mk.ExternalModel(model="midas.keras", size=256, form="relative_inverse",
-                         offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
+        mk.OnnxModel("depth.onnx", size=518, form="relative_inverse")
     """
 
-    model: str | os.PathLike[str] | Callable[[tf.Tensor], Any]
+    model: Any
     size: int
     form: str
     offset: Colors = (0.0, 0.0, 0.0)
@@ -65,8 +61,7 @@ class ExternalModel:
     colors: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["channels_last", "channels_first"] = "channels_last"
     class_ids: tuple[int, ...] | None = None
-    output: str | int | None = None
-    version: str = ""
+    output: str | int | Mapping[str, str | int] | None = None
 
     def __post_init__(self) -> None:
         where, hints = "an external model", typing.get_type_hints(type(self))
@@ -75,8 +70,6 @@ class ExternalModel:
             if value not in allowed:
                 raise not_allowed(f"{where}: {key}={value!r}", value, allowed, key=key)
         expect(where, self, size=Integral, form=str, offset=tuple | list, scale=tuple | list)
-        if not callable(self.model):
-            expect(where, self, model=str | os.PathLike)
         for key in ("offset", "scale"):
             value = getattr(self, key)
             if len(value) != 3:
@@ -85,25 +78,120 @@ class ExternalModel:
             raise UserError.of(where, "size", self.size, "expected at least 1")
         if not all(self.scale):
             raise UserError.of(where, "scale", self.scale, "expected no 0")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the labels depend on: the content of a file, not its path."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return fields | {"model": self.sha256()}
+
+    @abc.abstractmethod
+    def sha256(self) -> str:
+        """Return the SHA-256 of what predicts.
+
+        Raises:
+            UserError: there is no such file; has it as `path`.
+        """
+
+    @abc.abstractmethod
+    def load(self) -> Callable[[tf.Tensor], Any]:
+        """Return the model as a function from a batch of images, in its form, to predictions.
+
+        Raises:
+            UserError: it cannot be read, or takes images of another size; has its `path`.
+        """
+
+    def check_input(self, path: pathlib.Path, shape: Shape, dtype: np.dtype | None) -> None:
+        """Raise UserError where a file declares that it takes other images.
+
+        Args:
+            path: of the file.
+            shape: of a batch, None where any; () where it is not declared.
+            dtype: of the values; None where it is not declared.
+        """
+        changed = any(self.offset) or any(value != 1.0 for value in self.scale)
+        if dtype is not None and np.issubdtype(dtype, np.integer) and changed:
+            problem = f"takes images as {dtype.name}, 0 to 255: leave out offset and scale"
+            raise UserError.at(path, problem, key="scale", value=self.scale)
+        sides = (self.size, self.size)
+        given = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
+        pairs = zip(shape[1:], given, strict=False)
+        if not all(number in (None, side) for number, side in pairs):
+            shown = ", ".join("None" if number is None else str(number) for number in shape)
+            problem = (
+                f"takes images of the shape ({shown}), and size={self.size} with layout="
+                f"{self.layout!r} gives ({', '.join(map(str, ('batch', *given)))})"
+            )
+            raise UserError.at(path, problem, key="size", value=self.size)
+
+    def select(self, outputs: Any) -> Any:
+        """Return the output that the argument `output` selects, or {key: output} of several.
+
+        Raises:
+            UserError: there is none of that name or index; has the `allowed` ones.
+        """
+        several = dict(enumerate(outputs)) if isinstance(outputs, list | tuple) else outputs
+        if not isinstance(several, Mapping):
+            several = {}
+
+        def named(name: str | int) -> Any:
+            try:
+                return outputs[name]
+            except (KeyError, IndexError, TypeError):
+                message = f"the model has no output {name!r}"
+                raise not_allowed(message, name, several, key="output") from None
+
+        if isinstance(self.output, Mapping):
+            return {key: named(name) for key, name in self.output.items()}
+        if self.output is not None:
+            return named(self.output)
+        return next(iter(several.values())) if len(several) == 1 else outputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExternalModel(AnyExternalModel):
+    """A model of Keras or TensorFlow, or any function.
+
+    Images are rounded to uint8, and predicted one by one, where a SavedModel's signature requires
+    that.
+
+    A SavedModel is a program: it runs with the rights of the user, because the recipe, which is
+    trusted code itself, names it. A .keras file is read as data; see modeling/loading.py.
+
+    Attributes:
+        model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
+            default signature), or a function of a batch of images.
+        version: of a function, whose code is not compared. Files are compared by their bytes.
+
+    Raises:
+        UserError: see AnyExternalModel, which has the other attributes.
+
+    Example:
+        mk.ExternalModel(model="midas.keras", size=256, form="relative_inverse",
+                         offset=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
+    """
+
+    model: str | os.PathLike[str] | Callable[[tf.Tensor], Any]
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        where = "an external model"
+        if not callable(self.model):
+            expect(where, self, model=str | os.PathLike)
         if callable(self.model) and not self.version:
             problem = "a function needs a version; another version labels again"
             raise UserError.of(where, "version", self.version, problem)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the labels depend on: the content of a file, not its path."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields = super().describe()
         # Fields that were added later count where they are set: earlier labels stay valid.
         for name, default in (("layout", "channels_last"), ("class_ids", None)):
             if fields[name] == default:
                 del fields[name]
-        return fields | {"model": self.sha256()}
+        return fields
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the file, of a SavedModel's files, or of a function's version.
-
-        Raises:
-            UserError: there is no such file; has it as `path`.
-        """
+        """Return the SHA-256 of the file, of a SavedModel's files, or of a function's version."""
         if callable(self.model):
             name = getattr(self.model, "__qualname__", type(self.model).__qualname__)
             return hashlib.sha256(f"{name} {self.version}".encode()).hexdigest()
@@ -117,11 +205,6 @@ class ExternalModel:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def load(self) -> Callable[[tf.Tensor], Any]:
-        """Return the model as a function from a batch of images, in its form, to predictions.
-
-        Raises:
-            UserError: it cannot be read, or takes images of another size; has its `path`.
-        """
         if callable(self.model):
             return self.model
         path = pathlib.Path(self.model)
@@ -137,41 +220,9 @@ class ExternalModel:
             remedy = "check the folder, or give another model"
             problem = f"cannot be read as a model: {reason(error)}; {remedy}"
             raise UserError.at(path, problem, remedy=remedy) from error
-        self._check_fits(saved, path)
+        dtype = None if saved.dtype is None else np.dtype(saved.dtype.as_numpy_dtype)
+        self.check_input(path, saved.shape, dtype)
         return saved
-
-    def _check_fits(self, saved: "SavedFunction", path: pathlib.Path) -> None:
-        """Raise UserError where a SavedModel's signature requires other images."""
-        changed = any(self.offset) or any(value != 1.0 for value in self.scale)
-        if saved.dtype is not None and saved.dtype.is_integer and changed:
-            problem = f"takes images as {saved.dtype.name}, 0 to 255: leave out offset and scale"
-            raise UserError.at(path, problem, key="scale", value=self.scale)
-        sides = (self.size, self.size)
-        given = (3, *sides) if self.layout == "channels_first" else (*sides, 3)
-        pairs = zip(saved.shape[1:], given, strict=False)
-        if not all(number in (None, side) for number, side in pairs):
-            problem = (
-                f"takes images of the shape {saved.shape}, and size={self.size} with layout="
-                f"{self.layout!r} gives ({', '.join(map(str, ('batch', *given)))})"
-            )
-            raise UserError.at(path, problem, key="size", value=self.size)
-
-    def select(self, outputs: Any) -> Any:
-        """Return the output that the argument `output` selects.
-
-        Raises:
-            UserError: there is none of that name or index; has the `allowed` ones.
-        """
-        several = dict(enumerate(outputs)) if isinstance(outputs, list | tuple) else outputs
-        if not isinstance(several, Mapping):
-            several = {}
-        if self.output is None:
-            return next(iter(several.values())) if len(several) == 1 else outputs
-        try:
-            return outputs[self.output]
-        except (KeyError, IndexError, TypeError):
-            message = f"the model has no output {self.output!r}"
-            raise not_allowed(message, self.output, several, key="output") from None
 
 
 class ExternalPredictor:
@@ -190,7 +241,7 @@ class ExternalPredictor:
         predictor.check()  # ("depth",)
     """
 
-    def __init__(self, model: ExternalModel, task: Task, map_size: tuple[int, int]):
+    def __init__(self, model: AnyExternalModel, task: Task, map_size: tuple[int, int]):
         self.heads = (task.name,)
         self._model, self._task, self._map_size = model, task, map_size
         self._function = model.load()
@@ -287,7 +338,7 @@ class SavedFunction:
             raise UserError.at(path, f"takes several tensors ({names}), expected images alone")
         self.dtype: tf.DType | None = specs[0].dtype if specs else None
         known = specs and specs[0].shape.rank is not None
-        self.shape: tuple[int | None, ...] = tuple(specs[0].shape) if known else ()
+        self.shape: Shape = tuple(specs[0].shape) if known else ()
 
     def __call__(self, images: tf.Tensor) -> Any:
         """Return the predictions for [B, ...] images."""

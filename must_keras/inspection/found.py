@@ -3,8 +3,9 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from must_keras.data.sources import ImagesOnly
 from must_keras.inspection.answers import Answers, Question
 from must_keras.inspection.code import Call
 from must_keras.inspection.kinds import Kind
@@ -63,13 +64,38 @@ class FoundSet:
         object.__setattr__(self, "parts", ordered)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoundPool:
+    """Images without labels.
+
+    Attributes:
+        place: the folder that names them and that answers are about.
+        part: their source.
+        form: how they are stored, for a person.
+        remarks: what a person should know, sentences without their full stops.
+
+    Example:
+        FoundPool.of_folder(pathlib.Path("photos"))
+    """
+
+    place: pathlib.Path
+    part: Part
+    form: str = "images"
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of_folder(cls, path: pathlib.Path) -> Self:
+        """Return the images of a folder and of those below."""
+        return cls(place=path, part=part(ImagesOnly, root=path))
+
+
 @dataclasses.dataclass
 class Findings:
     """What one format found below a root, or all formats together.
 
     Attributes:
         sets: labeled sets.
-        pools: folders of images without labels.
+        pools: images without labels.
         questions: what only a person can answer.
         unused: {path: why it is not used}.
         explained: folders that no other format needs to explain.
@@ -80,7 +106,7 @@ class Findings:
     """
 
     sets: list[FoundSet] = dataclasses.field(default_factory=list)
-    pools: list[pathlib.Path] = dataclasses.field(default_factory=list)
+    pools: list[FoundPool] = dataclasses.field(default_factory=list)
     questions: list[Question] = dataclasses.field(default_factory=list)
     unused: dict[pathlib.Path, str] = dataclasses.field(default_factory=dict)
     explained: set[pathlib.Path] = dataclasses.field(default_factory=set)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from must_keras.data import names
 from must_keras.data.io import notices
-from must_keras.data.sources import ImagesOnly, Source
+from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, Path, UserError
 from must_keras.inspection import table
@@ -18,7 +18,7 @@ from must_keras.inspection.code import Call
 from must_keras.inspection.contents import Contents
 from must_keras.inspection.duplicates import repeated
 from must_keras.inspection.formats import FORMATS, tfds_names
-from must_keras.inspection.found import Findings, FoundSet
+from must_keras.inspection.found import Findings, FoundPool, FoundSet
 from must_keras.inspection.set_names import names_of, pool_name
 from must_keras.inspection.splitting import Split, split_of_set
 from must_keras.inspection.tree import Tree
@@ -64,11 +64,11 @@ class InspectedSet:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InspectedPool:
-    """A folder of images without labels.
+    """Images without labels, read.
 
     Attributes:
         name: of the source.
-        place: the folder.
+        found: where and how they are stored.
         call: makes the source.
         source: the images.
         contents: of them.
@@ -78,10 +78,15 @@ class InspectedPool:
     """
 
     name: str
-    place: pathlib.Path
+    found: FoundPool = dataclasses.field(repr=False)
     call: Call = dataclasses.field(repr=False)
     source: Source = dataclasses.field(repr=False)
     contents: Contents = dataclasses.field(repr=False)
+
+    @property
+    def place(self) -> pathlib.Path:
+        """The folder that names them."""
+        return self.found.place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,10 +125,11 @@ class Inspection:
             rows.append((one.name, use, counts, one.labels, one.found.form, str(one.found.place)))
         for pool in self.pools:
             count = str(len(pool.source))
-            rows.append((pool.name, "pool", count, "none", "images", str(pool.place)))
+            rows.append((pool.name, "pool", count, "none", pool.found.form, str(pool.place)))
         yield from table.aligned(rows) if len(rows) > 1 else ()
         carved = [f"{one.name}: {one.split.reason}" for one in self.sets if one.split.is_carved]
-        remarks = [f"{one.name}: {remark}" for one in self.sets for remark in one.found.remarks]
+        everything = (*self.sets, *self.pools)
+        remarks = [f"{one.name}: {remark}" for one in everything for remark in one.found.remarks]
         yield from table.titled("splits that are made here", carved)
         yield from table.titled("notes", remarks)
         yield from table.titled("warnings", self.warnings)
@@ -167,10 +173,10 @@ def inspect(paths: Path | Sequence[Path]) -> Inspection:
         with _reading(one.place, questions, warnings):
             sets.append(_read_set(one, name))
     pools: list[InspectedPool] = []
-    for place in findings.pools:
-        taken = [*(one.name for one in sets), *(one.name for one in pools)]
-        with _reading(place, questions, warnings):
-            pools.append(_read_pool(place, pool_name(place, request.roots, taken)))
+    for one in findings.pools:
+        taken = [*(known.name for known in sets), *(known.name for known in pools)]
+        with _reading(one.place, questions, warnings):
+            pools.append(_read_pool(one, pool_name(one.place, request.roots, taken)))
     sets = _with_downstream(sets, answers)
     answers.check_used()
     if not (sets or pools or questions or findings.unused):
@@ -217,11 +223,11 @@ def _read_set(found: FoundSet, name: str) -> InspectedSet:
     return InspectedSet(name=name, found=found, split=split, splits=splits, contents=contents)
 
 
-def _read_pool(place: pathlib.Path, name: str) -> InspectedPool:
-    call = Call(ImagesOnly, {"name": name, "root": place})
+def _read_pool(found: FoundPool, name: str) -> InspectedPool:
+    call = found.part(name, name)
     source = call.evaluate()
     contents = Contents.of(source, None)
-    return InspectedPool(name=name, place=place, call=call, source=source, contents=contents)
+    return InspectedPool(name=name, found=found, call=call, source=source, contents=contents)
 
 
 def _with_downstream(sets: Sequence[InspectedSet], answers: Answers) -> list[InspectedSet]:

@@ -7,7 +7,7 @@ from must_keras.data.choices import Chosen, choose_detection, choose_max_boxes, 
 from must_keras.data.sources import LabelSpace, Source
 from must_keras.errors import listed
 from must_keras.inspection.contents import Contents
-from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, Tags
 from must_keras.tasks.base import Task
 
 _MAX_NAMES = 6
@@ -66,6 +66,27 @@ class Classes:
 
     def summary(self, space: LabelSpace, contents: Contents) -> str:
         return _classes(space)
+
+
+class ImageTags:
+    """Any number of tags an image.
+
+    Example:
+        ImageTags().summary(LabelSpace("tags", ("beach", "people")), contents)
+    """
+
+    noun = "tags"
+    task = Tags
+    teacher: ClassVar[Mapping[str, Chosen[Any]]] = {
+        "threshold": Chosen(0.8, "a pseudo label's tag of a probability of 0.2 to 0.8 is unknown")
+    }
+    widths: ClassVar[Mapping[str, int]] = {}
+
+    def fields(self, source: Source, head: str, size: int) -> dict[str, Chosen[Any]]:
+        return {}
+
+    def summary(self, space: LabelSpace, contents: Contents) -> str:
+        return _named(space, "tag", "tags")
 
 
 class Boxes:
@@ -152,6 +173,11 @@ class SurfaceNormals(_Maps):
 
 
 def _classes(space: LabelSpace) -> str:
+    return _named(space, "class", "classes")
+
+
+def _named(space: LabelSpace, one: str, several: str) -> str:
+    """Return a number of names, and the first of them."""
     count = len(space.classes)
     names = listed(space.classes, limit=_MAX_NAMES)
-    return f"{count} class{'' if count == 1 else 'es'} ({names})"
+    return f"{count} {one if count == 1 else several} ({names})"

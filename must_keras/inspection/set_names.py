@@ -13,7 +13,8 @@ from must_keras.inspection.tree import split_of
 
 _GENERIC = re.compile(
     r"(images?|imgs?|pictures?|photos?|annotations?|annots?|labels?|instances?|masks?|maps?|rgb|"
-    r"colou?rs?|gt|depths?|normals?|data|dataset|jpegimages|lossy|classes|train|val|test|all|coco|voc)"
+    r"colou?rs?|gt|depths?|normals?|data|dataset|jpegimages|lossy|classes|tags|train|val|test|all|"
+    r"coco|voc|parquet|shards|tars?)"
     r"([-_.]?\d+)?",
     re.IGNORECASE,
 )

@@ -45,7 +45,7 @@ _COLUMN = r"labels-.*\.tfrecord-.*|index-.*\.npy|ledger\.json|features\.json|dat
 _ARTIFACT = (
     rf"finished\.json|begun\.json|started\.json|progress\.json|validated\.json|metrics\.jsonl|"
     rf"model\.keras|answers\.npz|statistics\.npz|distances\.npy|duplicates\.jsonl|quarantine\.jsonl|{_COLUMN}|"
-    rf"backbone\.keras|neck\.keras|labels\.json|model\.onnx|model\.tflite|{_OF_KERAS}"
+    rf"backbone\.keras|neck\.keras|labels\.json|export\.json|model\.onnx|model\.tflite|{_OF_KERAS}"
 )
 # {folder of an artifact: files in it and below it}.
 _BELOW = {

@@ -21,6 +21,8 @@ from must_keras.inference.model import backbone_of, export_saved_model, neck_of,
 from must_keras.json_files import write_json
 from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.fingerprint import describe
+from must_keras.runs.marks import FINISHED
 from must_keras.runs.results import ExportResult, HeadLikeness
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
@@ -37,6 +39,9 @@ _TOLERANCE = 1e-4
 _AGREEMENT = 0.99
 # Images on which a format is compared with the student.
 _NUM_COMPARED = 16
+
+# Beside the files: how like the student each of them is.
+_COMPARISONS = "export.json"
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -75,8 +80,37 @@ class Export(Stage):
             else:
                 _write(run, artifact)
 
+    def conclude(self, run: Run, stages: Sequence[Stage]) -> None:
+        write_json(run.export.folder / _COMPARISONS, describe(made(run)))
+
+    def report(self, run: Run) -> dict[str, Any]:
+        found = made(run)
+        return {"exports": found} if found else {}
+
 
 STAGE = Export()
+
+
+def made(run: Run) -> dict[str, Any]:
+    """Return how like the student all of its complete exports are.
+
+    Returns:
+        {"reloaded", "skipped": of the export itself, see `ExportResult`; "formats": {name:
+        `FormatResult`}}, the formats that a command has added too; {} before the export is
+        complete. What was made of an earlier student is left out.
+    """
+    student, plain = describe(_exported(run).result()), run.export.result()
+    if plain is None or _student_of(run.export) != student:
+        return {}
+    folders = sorted(path.parent for path in run.export.folder.glob(f"*/{FINISHED}"))
+    formats = [run.export_of(folder.name) for folder in folders]
+    found = {one.folder.name: one.result() for one in formats if _student_of(one) == student}
+    return plain.describe() | {"formats": found}
+
+
+def _student_of(artifact: Artifact) -> Any:
+    """Return the result of the student that a complete artifact exports."""
+    return artifact.made_from().get("student")
 
 
 def _exported(run: Run) -> Artifact:

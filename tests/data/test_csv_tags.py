@@ -84,3 +84,15 @@ def test_another_table_is_another_source(photos):
     one = source(photos, "file,beach\na.png,1\n").describe()
     other = source(photos, "file,beach\na.png,0\n").describe()
     assert one != other
+
+
+def test_the_images_of_a_split_have_the_tags_of_all_rows(photos):
+    text = "file,tags,part\na.png,sea|sand,train\nb.png,sea,test\nc.png,hill,test\nd.png,sea,\n"
+    given = {"tags_column": "tags", "split_column": "part"}
+    read = source(photos, text, split="test", **given)
+    assert read.label_spaces["scene"].classes == ("hill", "sand", "sea")
+    assert found(read) == {"b": [0, 0, 1], "c": [1, 0, 0]} and len(read) == 2
+    with pytest.raises(UserError, match="no picture is of split=val.*allowed are , test, train"):
+        source(photos, text, split="val", **given)
+    columns = "file,beach,part\na.png,1,train\nb.png,0,test\n"
+    assert found(source(photos, columns, split_column="part", split="train")) == {"a": [1]}

@@ -133,7 +133,7 @@ def test_files_without_images_are_one_clear_line(tmp_path):
     problem(r"there is no file .*a\.parquet")
     problem("holds no Parquet file", files=tmp_path)
     problem("there is no folder", files=tmp_path / "gone")
-    problem("expected at least one file", files=[])
+    problem("expected at least one Parquet file", files=[])
     problem("two files have this name", files=["a/x.parquet", "b/x.parquet"])
 
 

@@ -58,6 +58,14 @@ def test_pictures_are_read_in_any_order(shards, tmp_path):
         source.image(3)
 
 
+def test_a_pattern_names_some_archives_of_a_folder(shards):
+    archive(shards / "other-0.tar", {"d.png": picture(4)})
+    assert len(TarShards(name="web", shards=shards)) == 4
+    assert len(TarShards(name="web", shards=shards / "pool-*.tar")) == 3
+    with pytest.raises(UserError, match=r"holds no archive \(train-\*\.tar\)"):
+        TarShards(name="web", shards=f"{shards}/train-*.tar")
+
+
 def test_archives_may_be_listed(shards):
     listed = TarShards(name="web", shards=[shards / "pool-1.tar", shards / "pool-0.tar"])
     assert listed.image_id(0) == "pool-1/c.jpg"

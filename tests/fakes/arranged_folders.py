@@ -1,11 +1,15 @@
 """Folders of data as people arrange them, made of tiny images."""
 
+import io
 import json
 import pathlib
+import tarfile
 
 import numpy as np
 import OpenEXR
+import pyarrow as pa
 from PIL import Image
+from pyarrow import parquet
 
 HEIGHT, WIDTH = 48, 64
 _RANDOM = np.random.default_rng(0)
@@ -140,3 +144,46 @@ def table(folder: pathlib.Path, header: str = "image,species,place", further=Non
     path = folder / "labels.csv"
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
+
+
+def tag_table(folder: pathlib.Path, text: str, *, suffix: str = ".jpg") -> pathlib.Path:
+    """A CSV of tags: a header, and a row of text behind each image's name."""
+    header, *rows = text.split()
+    names = [file.removesuffix(".jpg") + suffix for file in photos(folder / "images", len(rows))]
+    lines = [f"{name},{row.replace('_', ' ')}" for name, row in zip(names, rows, strict=True)]
+    path = folder / "tags.csv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def encoded() -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(_RANDOM.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def shards(folder: pathlib.Path, names=("web-0.tar", "web-1.tar"), labels: bool = True) -> None:
+    """Archives of three images each, and of their classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with tarfile.open(folder / name, "w") as tar:
+            for i in range(3):
+                for suffix, data in ((".png", encoded()), (".cls", b"3"))[: 1 + labels]:
+                    member = tarfile.TarInfo(f"{i:03}{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+
+
+def parquets(folder: pathlib.Path, names, *, classes=("elm", "oak"), image="image", **columns):
+    """Parquet files of ten rows as Hugging Face writes them; without classes images alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        rows = pa.array(
+            [{"bytes": encoded(), "path": None} for _ in range(10)],
+            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+        )
+        labels = {"label": [i % len(classes) for i in range(10)]} if classes else {}
+        table = pa.table({image: rows} | labels | {k: v * 5 for k, v in columns.items()})
+        features = {"label": {"names": list(classes), "_type": "ClassLabel"}} if classes else {}
+        info = {"huggingface": json.dumps({"info": {"features": features}})}
+        parquet.write_table(table.replace_schema_metadata(info), folder / name)

@@ -5,7 +5,9 @@ import pathlib
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from tensorflow_datasets.core import constants
 
 from fakes import arranged_folders as of
@@ -69,6 +71,39 @@ FORMS = {
         lambda d: of.yolo(d / "fruit", [""], yaml="classes.txt"),
         "boxes",
         "fruit",
+    ),
+    "tags in columns": (
+        lambda d: of.tag_table(d / "scene", "image,beach,people 1,0 0,1 1,1 ,1 0,0 1,1.0"),
+        "tags",
+        "scene",
+    ),
+    "tags in a list": (
+        lambda d: of.tag_table(d / "scene", "image,tags beach|sea sea beach beach|sea sea sea"),
+        "tags",
+        "scene",
+    ),
+    "tags of words, without suffixes": (
+        lambda d: of.tag_table(d / "scene", "id,tags b_s s b b_s s b", suffix=""),
+        "tags",
+        "scene",
+    ),
+    "Parquet": (
+        lambda d: of.parquets(d / "beans/data", ["a.parquet", "b.parquet"]),
+        "classes",
+        "beans",
+    ),
+    "Parquet in splits": (
+        lambda d: of.parquets(
+            d / "beans/data",
+            [f"{s}-{i}.parquet" for s in ("train", "valid", "test") for i in (0, 1)],
+        ),
+        "classes",
+        "beans",
+    ),
+    "Parquet in folders of splits": (
+        lambda d: [of.parquets(d / "beans" / s, ["0000.parquet"]) for s in ("train", "test")],
+        "classes",
+        "beans",
     ),
     "maps": (lambda d: of.maps(d / "street/images", d / "street/labels"), "map", "street"),
     "palettes": (
@@ -662,3 +697,115 @@ def test_init_states_open_questions_once(data, tmp_path, capsys):
         init([data], tmp_path / "asked.py")
     assert capsys.readouterr().out.count("near/depth:unit=millimeters") == 1
     assert not (tmp_path / "asked.py").exists()
+
+
+# ---- tags, archives and Parquet ----------------------------------------------------------------
+
+
+def test_tags_have_the_values_of_their_table(data, tmp_path):
+    header = "image,beach,people,place,usage"
+    of.tag_table(data / "scene", f"{header} 1,0,x,train ,1,y,train 0,1,z,val 1,1,x,test")
+    found = inspect(data)
+    (one,) = found.sets
+    assert one.counts == (2, 1, 1) and one.labels == "2 tags (beach, people)"
+    assert "its columns place are not read" in str(found)
+    sets = made(found, tmp_path).teachers[0].sets
+    assert [sets.train.labels(i)["scene"]["tags"].tolist() for i in (0, 1)] == [[1, 0], [-1, 1]]
+    assert sets.test.image_id(0) == "003.jpg"
+    assert "threshold=0.8" in (tmp_path / "written.py").read_text()
+
+
+def test_a_table_of_exactly_one_tag_is_remarked(data):
+    of.tag_table(data / "scene", "image,beach,people 1,0 0,1 0,1")
+    (one,) = inspect(data).sets
+    assert "exactly one of its tags" in one.found.remarks[0]
+
+
+def test_words_of_one_name_each_are_classes_and_no_tags(data):
+    of.table(data / "leaves", header="image,labels,place")
+    found = inspect(data)
+    assert not found.sets and "none of which is called" in found.unused[data / "leaves/labels.csv"]
+    stated = inspect([data, f"{data}/leaves/labels.csv:class=labels"])
+    assert [one.found.form for one in stated.sets] == ["CSV of classes"]
+    # A list in a column of any name is tags, once it is named.
+    path = of.tag_table(data / "chest", "image,Finding edema|mass edema mass|edema")
+    (tags,) = inspect([data / "chest", f"{path}:class=Finding"]).sets
+    assert tags.labels == "2 tags (edema, mass)"
+
+
+def test_archives_are_pools(data, tmp_path):
+    of.classes(data / "trees")
+    of.shards(data / "web")
+    found = inspect(data)
+    (pool,) = found.pools
+    assert (pool.name, pool.found.form, len(pool.source)) == ("web", "tar archives", 6)
+    assert "web: what its archives have beside images (.cls) is not read" in str(found)
+    (source,) = [one.source for one in made(found, tmp_path).pools]
+    assert source.image_id(5) == "web-1/002.png"
+
+
+def test_archives_of_splits(data, tmp_path):
+    of.classes(data / "trees")
+    of.shards(data / "web", [f"web-{s}-{i}.tar" for s in ("train", "val") for i in (0, 1)])
+    found = inspect(data)
+    assert [len(pool.source) for pool in found.pools] == [6]
+    assert "of a split for tests" in found.unused[data / "web/web-val-0.tar"]
+    made(found, tmp_path)
+    assert 'web-train-*.tar"' in (tmp_path / "written.py").read_text()
+    asked = inspect([data, f"{data}/web:kind=images"])
+    assert [len(pool.source) for pool in asked.pools] == [6, 6]
+
+
+def test_archives_that_cannot_be_used(data):
+    of.classes(data / "trees")
+    of.shards(data / "trees", ["trees.tar"], labels=False)
+    of.shards(data / "web", ["web-0.tar"])
+    path = data / "web/web-0.tar"
+    path.write_bytes(path.read_bytes()[:3000])
+    (data / "packed").mkdir()
+    (data / "packed/a.tar.gz").write_bytes(b"")
+    found = inspect(data)
+    assert "beside images" in found.unused[data / "trees/trees.tar"] and not found.pools
+    assert "decompress it" in found.unused[data / "packed/a.tar.gz"]
+    (question,) = found.questions
+    assert "unexpected end of data" in question.text and question.values == ("skip",)
+    assert not inspect([data, question.answers[0]]).questions
+
+
+def test_splits_of_parquet_are_given(data, tmp_path):
+    names = [f"{s}-0000{i}-of-00002.parquet" for s in ("train", "test") for i in (0, 1)]
+    of.parquets(data / "beans/data", [*names, "validation-00000-of-00001.parquet"])
+    found = inspect(data)
+    assert found.sets[0].counts == (20, 10, 20) and not found.sets[0].split.is_carved
+    made(found, tmp_path)
+    text = (tmp_path / "written.py").read_text()
+    assert 'label="label"' in text and "train-*.parquet" in text
+
+
+def test_questions_about_parquet(data):
+    def question():
+        (one,) = inspect(data).questions
+        return one
+
+    of.parquets(data, ["a.parquet"], classes=(), label=[0, 1])
+    assert "numbers without names" in question().text and question().values == ("images",)
+    assert len(inspect(f"{data}:kind=images").pools[0].source) == 10
+    of.parquets(data, ["a.parquet"], classes=(), species=["elm", "oak"], kind=["a", "b"])
+    assert question().answers == (f"{data}:class=species", f"{data}:class=kind")
+    assert inspect(question().answers[0]).sets[0].labels == "2 classes (elm, oak)"
+    with pytest.raises(UserError, match="no such column"):
+        inspect(f"{data}:class=spices")
+    of.parquets(data, ["a.parquet"], other=[b"x", b"y"], image="photo")
+    assert "which of its columns photo, other is the image?" in question().text
+    (data / "a.parquet").write_bytes(b"PAR1")
+    assert "cannot be read as Parquet" in question().text
+
+
+def test_parquet_without_labels_is_a_pool(data):
+    of.parquets(data / "web", ["train-0.parquet", "test-0.parquet"], classes=(), caption=["a", "b"])
+    found = inspect(data)
+    assert [len(pool.source) for pool in found.pools] == [10]
+    assert "of a split for tests" in found.unused[data / "web/test-0.parquet"]
+    (data / "tables").mkdir()
+    parquet.write_table(pa.table({"a": [1]}), data / "tables/a.parquet")
+    assert "no column of encoded images" in inspect(data).unused[data / "tables/a.parquet"]

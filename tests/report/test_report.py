@@ -18,7 +18,7 @@ from must_keras.inference import visualization
 from must_keras.report import html
 from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
-from must_keras.report.sections import heads, labels, transfers
+from must_keras.report.sections import exports, heads, labels, transfers
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Segmentation
 from must_keras.tasks.visualization import palette
@@ -501,3 +501,30 @@ def test_a_damaged_picture_is_left_out_with_a_warning(tmp_path, capsys):
     assert str(path) in capsys.readouterr().err
     Image.new("RGB", (34, 8)).save(path)
     assert list(pages.section(heads.each_head, run).iter("img"))
+
+
+# ---- exports -----------------------------------------------------------------------------------
+
+
+def test_every_exported_file_is_shown_with_its_largest_difference(tmp_path):
+    assert not list(exports.comparisons(results(tmp_path)))
+    found = {
+        "reloaded": {"backbone.keras": {"difference": 2.5e-6, "agreement": 1.0}},
+        "skipped": {"neck.keras": "no head reads the pyramid"},
+        "formats": {
+            "onnx": {
+                "file": "model.onnx", "images": 16,
+                "heads": {
+                    "far": {"difference": 3.4e-7},
+                    "things": {"difference": 1e-5, "objects": 1093, "matched": 1093},
+                },
+            }
+        },
+    }  # fmt: skip
+    page = pages.section(exports.comparisons, results(tmp_path, exports=found))
+    plain = [text for _, text in cells(page, "backbone.keras")]
+    assert plain == ["all", "2.5e-06", "100.0%", "–"]
+    far = [text for _, text in cells(page, "onnx/model.onnx (16 images)")]
+    assert far == ["far", "3.4e-07", "–", "–"]
+    assert pages.rows(page)[-1] == ["", "things", "1.0e-05", "–", "1,093 of 1,093"]
+    assert "neck.keras is not written: no head reads the pyramid." in pages.text(page)

@@ -9,8 +9,11 @@ import pytest
 import tensorflow as tf
 
 from fakes.random_examples import NETWORK
-from fakes.results import finish
+from fakes.results import a_result, finish
 from must_keras.errors import DataError
+from must_keras.json_files import write_json
+from must_keras.runs import marks, results
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.stages import export
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
@@ -73,6 +76,35 @@ def test_a_student_that_says_nan_is_not_exported(tmp_path):
     with pytest.raises(DataError, match="is not finite everywhere"):
         make(run)
     assert run.export.result() is None
+
+
+def test_export_json_compares_what_was_made_of_the_current_student(tmp_path):
+    run = Run(recipe=types.SimpleNamespace(labelers=()), path=tmp_path)
+    run.student.begin()
+    finish(run.student)
+    current = run.student.result()
+    assert export.STAGE.report(run) == {}
+    plain = a_result(
+        results.ExportResult, reloaded={"neck.keras": {"difference": 1e-6, "agreement": 1.0}}
+    )
+    like = results.HeadLikeness(difference=4e-7, agreement=0.998)
+    onnx = a_result(results.FormatResult, file="model.onnx", heads={"parts": like})
+    made = {run.export: plain, run.export_of("onnx"): onnx, run.export_of("phone"): onnx}
+    for artifact, result in made.items():
+        student = "an earlier one" if artifact.folder.name == "phone" else current
+        one = artifact.declare(find_inputs=lambda student=student: {"student": student})
+        one.begin()
+        one.finish(result)
+    export.STAGE.conclude(run, ())
+    found = json.loads((tmp_path / "export" / "export.json").read_text())
+    assert found["reloaded"] == plain.reloaded and list(found["formats"]) == ["onnx"]
+    assert found["formats"]["onnx"]["heads"] == {"parts": {"difference": 4e-7, "agreement": 0.998}}
+    assert describe(export.STAGE.report(run)) == {"exports": found}
+    marks.check_own(tmp_path / "export")
+    # Of another student nothing is shown.
+    path = run.student.folder / "finished.json"
+    write_json(path, {"inputs": {}, "result": describe(current) | {"parameters": 7}})
+    assert export.STAGE.report(run) == {}
 
 
 def outputs(num_images: int = 2, num_boxes: int = 100, seed: int = 0) -> dict[str, np.ndarray]:

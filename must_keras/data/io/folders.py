@@ -75,6 +75,35 @@ def existing_folder(path: Path) -> pathlib.Path:
     return path
 
 
+def files_of(
+    given: Path | Sequence[Path], *, suffix: str, noun: str, key: str
+) -> list[pathlib.Path]:
+    """Return the files that an argument names: those of a folder or a pattern, sorted, or given.
+
+    Args:
+        given: a file, several, a folder, or a pattern of the names in one: "shards/train-*.tar".
+        suffix: of the files: ".tar".
+        noun: what they are: "archive".
+        key: the argument.
+
+    Raises:
+        UserError: there is no such folder, or no file in it.
+    """
+    if isinstance(given, list | tuple):
+        if not given:
+            raise UserError.of("", key, given, f"expected at least one {noun}")
+        return [pathlib.Path(path) for path in given]
+    path = pathlib.Path(given)
+    if path.suffix == suffix and not path.is_dir() and "*" not in path.name:
+        return [path]
+    is_pattern = "*" in path.name and not path.exists()
+    folder, pattern = (path.parent, path.name) if is_pattern else (path, f"*{suffix}")
+    found = sorted(existing_folder(folder).glob(pattern))
+    if not found:
+        raise UserError.at(folder, f"holds no {noun} ({pattern})")
+    return found
+
+
 def picture_files(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:
     """Return the pictures in a folder and below, as sorted relative paths ("a/b.jpg").
 

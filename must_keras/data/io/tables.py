@@ -5,7 +5,7 @@ import csv
 import io
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from must_keras.data.io.annotation_fields import shown
 from must_keras.data.io.text_files import decoded, read_bytes
@@ -129,3 +129,23 @@ class Table:
                 raise UserError(f"{where}: {text!r} is also on line {other}: a picture has one row")
             found[file] = (line, values)
         return found
+
+    def of_split(
+        self, split: str, column: str, rows: Mapping[str, tuple[int, Sequence[str]]]
+    ) -> list[str]:
+        """Return the pictures whose rows are of a split, in the order of their names.
+
+        Args:
+            split: the text that stands for it.
+            column: names the splits.
+            rows: of `by_picture`, whose last value is that column's.
+
+        Raises:
+            UserError: there is none.
+        """
+        split_of = {file: values[-1] for file, (_, values) in rows.items()}
+        files = sorted(file for file, text in split_of.items() if text == split)
+        if not files:
+            where = f"{self._path}, column {column!r}: no picture is of split={split}"
+            raise not_allowed(where, split, sorted(set(split_of.values())), key="split")
+        return files

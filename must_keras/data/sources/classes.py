@@ -158,17 +158,14 @@ class CsvClasses(_Classified):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
         columns = (file_column, class_column, *(() if split is None else (split_column,)))
-        rows = Table(self._csv, columns).by_picture(columns, files, root)
+        table = Table(self._csv, columns)
+        rows = table.by_picture(columns, files, root)
         row_of = {file: (line, values[0]) for file, (line, values) in rows.items()}
         if listed_only:
             files = [file for file in files if file in row_of]
         if split is not None:
-            split_of = {file: values[1] for file, (_, values) in rows.items()}
-            files = [file for file in files if split_of.get(file) == split]
-            if not files:
-                found = sorted(set(split_of.values()))
-                where = f"{self._csv}, column {split_column!r}: no picture is of split={split}"
-                raise not_allowed(where, split, found, key="split")
+            kept = set(table.of_split(split, split_column, rows))
+            files = [file for file in files if file in kept]
         named = {file: row for file, row in row_of.items() if row[1]}
         if classes is not None:
             check_classes(f"source {name!r}", classes)

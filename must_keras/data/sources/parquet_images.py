@@ -1,26 +1,24 @@
 """Images in Parquet files, as Hugging Face datasets are stored."""
 
 import collections
-import contextlib
-import json
 import pathlib
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_keras.data.io.folders import Path, existing_folder
+from must_keras.data.io.folders import Path, files_of
 from must_keras.data.io.images import read_image_bytes
 from must_keras.data.io.notices import Notices
+from must_keras.data.io.parquet_files import class_names, image_columns, opened
 from must_keras.data.io.pixel_bits import check_bits
 from must_keras.data.sources.source import LabelSpace, Source, Stored, class_label, spaces
-from must_keras.errors import UserError, check_classes, listed, not_allowed, reason
+from must_keras.errors import UserError, check_classes, listed, not_allowed
 from must_keras.files import list_sha256
 
 # Groups of rows that are kept: neighbors in a file are often read one after the other.
 _MAX_GROUPS = 2
-_HUGGING_FACE = b"huggingface"
 
 
 class _Group(NamedTuple):
@@ -45,7 +43,8 @@ class ParquetImages(Source):
 
     Args:
         name: of the source.
-        files: the files, or a folder whose .parquet files they are, sorted.
+        files: the files, a folder whose .parquet files they are, sorted, or a pattern of their
+            names: "beans/train-*.parquet".
         image: the column of images.
         label: the column of labels; None: images alone.
         head: the head that the labels are for; default: the source's name.
@@ -79,7 +78,7 @@ class ParquetImages(Source):
         counts, labels, names = [], [], None
         self._paths = _paths(files)
         for path in self._paths:
-            with _opened(path) as file:
+            with opened(path) as file:
                 _check_column(path, file.schema_arrow, image)
                 first = 0
                 for number in range(file.num_row_groups):
@@ -89,7 +88,7 @@ class ParquetImages(Source):
                 if label is not None:
                     _check_has(path, file.schema_arrow, label, "label")
                     labels += file.read(columns=[label]).column(0).to_pylist()
-                    names = names or _class_names(file.schema_arrow, label)
+                    names = names or class_names(file.schema_arrow, label)
         self._firsts = np.cumsum([0, *counts])
         if not len(self):
             raise UserError.at(self._paths[0], "has no row")
@@ -153,7 +152,7 @@ class ParquetImages(Source):
                 self._kept.move_to_end(group)
                 return self._kept[group]
         path, number, _ = self._groups[group]
-        with _opened(path) as file:
+        with opened(path) as file:
             rows = file.read_row_group(number, columns=[self._image]).column(0).to_pylist()
         with self._lock:
             self._kept[group] = rows
@@ -183,22 +182,6 @@ class ParquetImages(Source):
         } | bits
 
 
-@contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
-    """Yield a Parquet file; what reading it raises is a UserError of one line."""
-    # Imported here: it takes a third of a second, and most runs read no Parquet.
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}", path=path) from None
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError.at(path, f"cannot be read as Parquet: {reason(error)}") from None
-
-
 def _check_has(path: pathlib.Path, schema: Any, column: str, key: str) -> None:
     if column not in schema.names:
         raise not_allowed(f"{path} has no column {column!r}", column, schema.names, key=key)
@@ -206,17 +189,7 @@ def _check_has(path: pathlib.Path, schema: Any, column: str, key: str) -> None:
 
 def _check_column(path: pathlib.Path, schema: Any, column: str) -> None:
     """Raise UserError unless a column holds encoded images."""
-    from pyarrow import types
-
-    def is_bytes(kind: Any) -> bool:
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    def is_image(kind: Any) -> bool:
-        names = [kind.field(i).name for i in range(kind.num_fields)]
-        has_bytes = types.is_struct(kind) and "bytes" in names
-        return is_bytes(kind) or (has_bytes and is_bytes(kind.field(names.index("bytes")).type))
-
-    images = [field.name for field in schema if is_image(field.type)]
+    images = image_columns(schema)
     if column in images:
         return
     found = f"images are in {listed(images)}; set image=" if images else "none has images"
@@ -231,29 +204,8 @@ def _check_column(path: pathlib.Path, schema: Any, column: str) -> None:
     )
 
 
-def _class_names(schema: Any, column: str) -> list[str] | None:
-    """Return the names that Hugging Face's ClassLabel has for a column, or None."""
-    text = (schema.metadata or {}).get(_HUGGING_FACE)
-    try:
-        names = json.loads(text)["info"]["features"][column]["names"]
-    except (TypeError, KeyError, ValueError):
-        return None
-    # Older files have {"0": name, "1": name, ...}.
-    return [names[str(i)] for i in range(len(names))] if isinstance(names, dict) else names
-
-
 def _paths(files: Path | Sequence[Path]) -> list[pathlib.Path]:
-    if not isinstance(files, list | tuple):
-        path = pathlib.Path(files)
-        if path.suffix == ".parquet" and not path.is_dir():
-            return [path]
-        found = sorted(existing_folder(path).glob("*.parquet"))
-        if not found:
-            raise UserError.at(path, "holds no Parquet file (*.parquet)")
-        return found
-    if not files:
-        raise UserError.of("", "files", files, "expected at least one file")
-    paths = [pathlib.Path(path) for path in files]
+    paths = files_of(files, suffix=".parquet", noun="Parquet file", key="files")
     names = [path.name for path in paths]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -32,18 +32,23 @@ class CsvTags(ImageFiles):
         images: the images' folder.
         csv_file: the table; a picture without a row is not labeled.
         head: the head that the tags label; default: the source's name; None: images alone.
-        classes: names of the tags in the order of the indices; None: the columns beside
-            `file_column`, in their order, or the names in `tags_column`, sorted.
+        classes: names of the tags in the order of the indices; None: the columns beside those of
+            files and of splits, in their order, or the names in `tags_column`, sorted.
         file_column: names a picture by its path relative to `images`.
         suffix: what pictures' names end with and the table leaves out (".jpg").
         tags_column: the column with all tags of the image; None: a column for each.
         separator: between the tags of that column.
         no_tag: what that column says where the image has none, beside nothing.
+        split_column: names the split of a picture, where `split` is given.
+        split: the pictures whose rows have this text in `split_column`, and no others; the tags
+            are those of all rows. None: all pictures.
+        listed_only: whether pictures without a row are left out: a table of each split may be about
+            one folder.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
         UserError: the file cannot be read or lacks a column; a row names no picture, one that was
-            named before, or no tag; a cell is no value.
+            named before, or no tag; a cell is no value; no row is of the split.
 
     Example:
         mk.CsvTags(name="scene", images="photos", csv_file="scene.csv", tags_column="tags")
@@ -64,33 +69,41 @@ class CsvTags(ImageFiles):
         tags_column: str | None = None,
         separator: str = "|",
         no_tag: str = "",
+        split_column: str = "split",
+        split: str | None = None,
+        listed_only: bool = False,
         bits: int | None = None,
     ):
         root, self._csv = existing_folder(images), pathlib.Path(csv_file)
         files = picture_files(root)
         if classes is not None:
             check_classes(f"source {name!r}", classes)
-        of_tag = classes if tags_column is None and classes is not None else ()
-        table = Table(self._csv, [c for c in (file_column, tags_column, *of_tag) if c is not None])
+        of_split = () if split is None else (split_column,)
+        given = (classes or ()) if tags_column is None else (tags_column,)
+        table = Table(self._csv, (file_column, *given, *of_split))
+        others = tuple(c for c in table.columns if c not in (file_column, *of_split))
+        of_tags = given or others
+        rows = table.by_picture((file_column, *of_tags, *of_split), files, root, suffix=suffix)
         if tags_column is None:
-            columns = (c for c in table.columns if c != file_column) if classes is None else classes
-            classes = tuple(columns)
-            rows = table.by_picture((file_column, *classes), files, root, suffix=suffix)
-            found = self._of_columns(rows, classes)
+            classes, found = of_tags, self._of_columns(rows, of_tags)
         else:
-            rows = table.by_picture((file_column, tags_column), files, root, suffix=suffix)
             words = {
-                file: (line, [word.strip() for word in cell.split(separator)])
-                for file, (line, [cell]) in rows.items()
+                file: (line, [word.strip() for word in cells[0].split(separator)])
+                for file, (line, cells) in rows.items()
             }
             classes, found = self._of_lists(words, classes, {"", names.as_read(no_tag)})
+        if listed_only:
+            files = [file for file in files if file in rows]
+        if split is not None:
+            kept = set(table.of_split(split, split_column, rows))
+            files = [file for file in files if file in kept]
         if not classes:
             raise UserError.at(self._csv, "names no tag")
         # A row in which nothing is known labels nothing.
         self._tags = {file: has for file, has in found.items() if (has != UNKNOWN).any()}
         if not self._tags:
             raise UserError.at(self._csv, "all tags are unknown: no picture is labeled")
-        label_spaces = spaces(head, LabelSpace("tags", classes), name=name)
+        label_spaces = spaces(head, LabelSpace("tags", tuple(classes)), name=name)
         super().__init__(name=name, root=root, files=files, label_spaces=label_spaces, bits=bits)
 
     def _of_columns(self, rows: Rows, classes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -106,7 +119,7 @@ class CsvTags(ImageFiles):
             return _CELLS[text]
 
         return {
-            file: np.float32([value(line, c, x) for c, x in zip(classes, cells, strict=True)])
+            file: np.float32([value(line, c, x) for c, x in zip(classes, cells, strict=False)])
             for file, (line, cells) in rows.items()
         }
 

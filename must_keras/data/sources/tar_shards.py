@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from must_keras.data.io.folders import SUFFIXES, Path, existing_folder
+from must_keras.data.io.folders import SUFFIXES, Path, files_of
 from must_keras.data.io.images import read_image_bytes
 from must_keras.data.io.notices import Notices
 from must_keras.data.io.pixel_bits import check_bits
@@ -26,7 +26,8 @@ class TarShards(Source):
 
     Args:
         name: of the source.
-        shards: the archives, which are not compressed, or a folder whose .tar files they are.
+        shards: the archives, which are not compressed, a folder whose .tar files they are, or a
+            pattern of their names: "shards/train-*.tar".
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:
@@ -41,7 +42,8 @@ class TarShards(Source):
         check_bits(f"source {name!r}", bits)
         self.name, self.label_spaces, self._bits = name, {}, bits
         self._notices = Notices(f"source {name!r}")
-        self._shards = [TarIndex(path, _is_picture) for path in _paths(shards)]
+        paths = files_of(shards, suffix=".tar", noun="archive", key="shards")
+        self._shards = [TarIndex(path, _is_picture) for path in paths]
         self._stems = [shard.path.name.removesuffix(".tar") for shard in self._shards]
         twice = next((s for s in self._stems if self._stems.count(s) > 1), None)
         if twice is not None:
@@ -91,17 +93,3 @@ class TarShards(Source):
 def _is_picture(name: str) -> bool:
     is_hidden = posixpath.basename(name).startswith(".")
     return name.lower().endswith(SUFFIXES) and not is_hidden
-
-
-def _paths(shards: Path | Sequence[Path]) -> list[pathlib.Path]:
-    if not isinstance(shards, list | tuple):
-        folder = pathlib.Path(shards)
-        if folder.suffix == ".tar" and not folder.is_dir():
-            return [folder]
-        found = sorted(existing_folder(folder).glob("*.tar"))
-        if not found:
-            raise UserError.at(folder, "holds no archive (*.tar)")
-        return found
-    if not shards:
-        raise UserError.of("", "shards", shards, "expected at least one archive")
-    return [pathlib.Path(path) for path in shards]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from must_keras.data.sources import FolderPerClass
 from must_keras.errors import listed
 from must_keras.inspection.answers import Answers, Question
-from must_keras.inspection.found import Findings, FoundSet, part
+from must_keras.inspection.found import Findings, FoundPool, FoundSet, part
 from must_keras.inspection.kinds import Classes
 from must_keras.inspection.tree import Tree, split_of
 
@@ -44,7 +44,7 @@ class ClassFolders:
                 continue
             stated = answers.at(folder.path, "kind")
             if stated == "images":
-                found.pools.append(folder.path)
+                found.pools.append(FoundPool.of_folder(folder.path))
             elif stated != "classes":
                 if not self._are_classes(tree, folder.path):
                     continue

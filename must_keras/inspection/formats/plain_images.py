@@ -1,8 +1,23 @@
 """Images that nothing labels: a pool."""
 
+import pathlib
+
 from must_keras.inspection.answers import Answers
-from must_keras.inspection.found import TEST, VALIDATION, Findings
+from must_keras.inspection.found import TEST, VALIDATION, Findings, FoundPool
 from must_keras.inspection.tree import Folder, Tree, split_of
+
+
+def for_tests(path: pathlib.Path, what: str) -> str:
+    """Return why unlabeled images of a split for tests are no pool.
+
+    Args:
+        path: that the answer is about.
+        what: the images, and what their name is, to precede "that of a split for tests".
+    """
+    return (
+        f"{what} that of a split for tests, which no training may see; {path}:kind=images makes "
+        "it a pool"
+    )
 
 
 class PlainImages:
@@ -23,13 +38,10 @@ class PlainImages:
             tests = [one for one in tree.below(path) if _is_for_tests(tree, one, answers)]
             if not is_shared and not tests:
                 if tree.num_pictures(path):
-                    found.pools.append(path)
+                    found.pools.append(FoundPool.of_folder(path))
                 found.explained.add(path)
             elif folder in tests:
-                found.unused[path] = (
-                    "its images are unlabeled, and its name is that of a split for tests, which no "
-                    f"training may see; {path}:kind=images makes it a pool"
-                )
+                found.unused[path] = for_tests(path, "its images are unlabeled, and its name is")
                 found.explained.add(path)
             elif folder.pictures:
                 found.unused[path] = (

@@ -1,6 +1,6 @@
 """The sections of report.html, in their order: functions that yield its HTML."""
 
-from must_keras.report.sections import details, heads, labels, transfers
+from must_keras.report.sections import details, exports, heads, labels, transfers
 
 # (heading, function that yields the HTML), in their order; a section without any is left out.
 SECTIONS = (
@@ -17,6 +17,7 @@ SECTIONS = (
     ("Where the student's labels come from", labels.label_origins),
     ("Images without a label, and images that repeat", labels.odd_sets),
     ("Data leakage: training images that are also in test splits", labels.left_out_images),
+    ("Exported files beside the student", exports.comparisons),
     ("Training curves", heads.training_curves),
     ("Downstream predictions", transfers.downstream_predictions),
     ("Samples of every set", labels.samples),

@@ -208,13 +208,16 @@ class External(base.External):
     (ymin, xmin, ymax, xmax): "yxyx", or (xmin, ymin, xmax, ymax): "xyxy". The form
     "tf2_detection" is that of the TensorFlow object detection API: {"detection_boxes" (ymin, xmin,
     ymax, xmax) as fractions of the input, "detection_scores", "detection_classes" from 1 on,
-    "num_detections" [B], "detection_masks"}, all float32.
+    "num_detections" [B], "detection_masks"}, all float32. The form "detr" is that of RT-DETR and
+    D-FINE: {"logits" [B, Q, K] of sigmoids, "pred_boxes" [B, Q, 4] of (center x, center y, width,
+    height) as fractions of the input}; of all pairs of a query and a class the Q with the highest
+    scores are detections.
 
     Example:
         Detection(name="objects", classes=("cat", "dog")).external.forms
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("yxyx", "xyxy", "tf2_detection")
+    forms: ClassVar[tuple[str, ...]] = ("yxyx", "xyxy", "tf2_detection", "detr")
 
     def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
         """Raise UserError unless every class has a number of its own."""
@@ -242,6 +245,8 @@ class External(base.External):
             UserError: something is absent, of another shape, or of an unknown class.
         """
         task = self.task
+        if form == "detr":
+            values = self._of_queries(values, size)
         is_tf2 = form == "tf2_detection"
         prefix = "detection_" if is_tf2 else ""
         names = {key: f"{prefix}{key}" for key in ("boxes", "scores", "classes", "masks")}
@@ -269,6 +274,27 @@ class External(base.External):
         order = np.argsort(-found["scores"], axis=1, kind="stable")
         images = np.arange(len(order))[:, None]
         return {key: value[images, order] for key, value in found.items()}
+
+    def _of_queries(self, values: Any, size: Size) -> dict[str, np.ndarray]:
+        """Return the predictions of the form "detr" in the form "yxyx"."""
+        given = set(values) if isinstance(values, Mapping) else set()
+        absent = {"logits", "pred_boxes"} - given
+        if absent:
+            raise self.task.error(f"an external model does not return {sorted(absent)}")
+        logits, boxes = (np.asarray(values[key], np.float32) for key in ("logits", "pred_boxes"))
+        self.check_shape(logits, (None, None), "detr")
+        count, num_classes = logits.shape[1:]
+        self.check_shape(boxes, (count, 4), "detr")
+        flat = logits.reshape(len(logits), -1)
+        best = np.argsort(-flat, axis=1, kind="stable")[:, :count]
+        images = np.arange(len(flat))[:, None]
+        center, sides = boxes[..., [1, 0]], boxes[..., [3, 2]]
+        corners = np.concatenate([center - sides / 2, center + sides / 2], axis=-1)
+        return {
+            "boxes": (corners * np.tile(np.float32(size), 2))[images, best // num_classes],
+            "scores": ops.convert_to_numpy(ops.sigmoid(flat[images, best])),
+            "classes": best % num_classes,
+        }
 
     def _indices(
         self, numbers: np.ndarray, nothing: np.ndarray, class_ids: ClassIds, *, first: int
