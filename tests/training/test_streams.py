@@ -30,16 +30,9 @@ PAIRS = Contrast(views=CROPS, dimensions=4)
 HEADS = tuple(SelfLabeled(task=task, loss_weight=0.5) for task in (TURNED, AGAIN, PAIRS))
 
 
-class Examples(RandomExamples):
-    """Random images, of which the first half is of the source "pool"."""
-
-    def is_of(self, sources):
-        return (np.arange(len(self)) < len(self) // 2) & ("pool" in sources)
-
-
 def pipeline_of(run, heads=HEADS, **options):
     return InputPipeline(
-        Examples(TASKS), TASKS, run, size=64, seed=5, self_labeled=heads, **options
+        RandomExamples(TASKS), TASKS, run, size=64, seed=5, self_labeled=heads, **options
     )
 
 
