@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from must_keras.config.recipe import (
         ExternalTeacher, ImportedLabels, Labeler, Pool, Recipe, Student, Teacher, Transfer,
     )  # fmt: skip
-    from must_keras.training.self_labeled import SelfLabeled
     from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
     from must_keras.data.choices import fitted_detection
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
@@ -43,7 +42,9 @@ if TYPE_CHECKING:
     from must_keras.modeling.keras_backbone import KerasBackbone
     from must_keras.modeling.pretrained import Pretrained
     from must_keras.modeling.torch_resnet import TorchResNet, save_torch_resnet
-    from must_keras.self_supervised import MoCo, SimCLR
+    from must_keras.self_supervised import (
+        Contrast, Jigsaw, MoCo, RandomViews, Rotation, SelfLabeling, SimCLR,
+    )  # fmt: skip
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, Tags
     from must_keras.tasks.features import Features
     from must_keras.tasks.thresholds import AtPrecision
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD, AdamW, Cosine, Steps
     from must_keras.training.random_weights import RandomWeights
+    from must_keras.training.self_labeled import SelfLabeled
 
 # {module: its public names}
 _MODULES = {
@@ -67,7 +69,6 @@ _MODULES = {
         "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe", "Student", "Teacher",
         "Transfer",
     ),
-    "training.self_labeled": ("SelfLabeled",),
     "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),
     "data.choices": ("fitted_detection",),
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
@@ -94,7 +95,9 @@ _MODULES = {
     "modeling.keras_backbone": ("KerasBackbone",),
     "modeling.pretrained": ("Pretrained",),
     "modeling.torch_resnet": ("TorchResNet", "save_torch_resnet"),
-    "self_supervised": ("MoCo", "SimCLR"),
+    "self_supervised": (
+        "Contrast", "Jigsaw", "MoCo", "RandomViews", "Rotation", "SelfLabeling", "SimCLR",
+    ),
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation", "Tags"),
     "tasks.features": ("Features",),
     "tasks.thresholds": ("AtPrecision",),
@@ -105,6 +108,7 @@ _MODULES = {
     "training.network": ("Network",),
     "training.optimizers": ("AdamW", "Cosine", "SGD", "Steps"),
     "training.random_weights": ("RandomWeights",),
+    "training.self_labeled": ("SelfLabeled",),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _MODULES.items() for name in names}
 

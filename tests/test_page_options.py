@@ -3,15 +3,19 @@
 import dataclasses
 import logging
 
+import numpy as np
 import pytest
 
 import must_keras as mk
 from fakes import tiny_run
+from fakes.random_examples import KIND, NETWORK, RandomExamples, training
 from fenced_blocks import blocks
 from must_keras.data.mixing import CutMix, MixUp
 from must_keras.log import LOG
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.tasks.thresholds import DROPPED, AtPrecision
+from must_keras.training.input_pipeline import InputPipeline
+from must_keras.training.model import build_model
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,7 @@ def names(data):
             mk.Recipe, name="mine", teachers=recipe.teachers, pools=(mk.Pool(source=images),),
             transfers=recipe.transfers,
         ),
+        "mk": mk,
         "training": mk.TrainingConfig(),
         "student_training": mk.TrainingConfig(),
         "unlabeled": mk.TrainingConfig(),
@@ -99,3 +104,26 @@ def test_the_new_source_is_one():
     assert task.classes == ("dark", "bright")
     labels = [source.labels(i)["light"]["probabilities"].argmax() for i in range(10)]
     assert labels == [0] * 5 + [1] * 5
+
+
+def test_the_new_self_labeled_task_is_trained():
+    """Of at most 30 lines; its head receives the hidden half, its label is of the plain view."""
+    (block,) = blocks("python", "self_labeled")
+    assert sum(bool(line.strip()) for line in block.code.splitlines()) <= 30
+    found = {}
+    exec(block.code, found)
+    head = found["SelfLabeled"](task=found["Inpainting"](name="hidden"), loss_weight=1.0)
+    run = training(1)
+    pipeline = InputPipeline(
+        RandomExamples([KIND]), [KIND], run, size=64, seed=5, self_labeled=[head]
+    )
+    x, y = pipeline.batch_of(0)
+    shown, hidden = np.asarray(x["image_0"]), np.asarray(x["image"])
+    assert (shown[:, :, :32] == 0).all() and (shown[:, :, 32:] == hidden[:, :, 32:]).all()
+    model = build_model(NETWORK, [KIND], seed=3, self_labeled=[head.task], **run.of_model())
+    y = model.targets(x, y)
+    colors = hidden[:, :, :32].mean((1, 2)) / 255
+    np.testing.assert_allclose(y["labels"]["hidden"]["color"], colors, rtol=1e-4)
+    predictions = model.predictions(x, training=False)
+    wanted = np.mean(np.square(predictions["hidden"]["logits"] - colors))
+    assert float(model.losses_by_task(y, predictions)["hidden"]) == pytest.approx(wanted, rel=1e-4)

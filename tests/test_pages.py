@@ -35,6 +35,7 @@ RUNNERS = {
     ("sh", "loop"): "test_other_tools.py",
     ("python", "options"): "test_page_options.py",
     ("python", "new_source"): "test_page_options.py",
+    ("python", "self_labeled"): "test_page_options.py",
 }
 # Text, and what the site's generator reads.
 NOT_CODE = re.compile(r"text|json|mermaid|\{.*\}")

@@ -36,7 +36,7 @@ NAMES = {
     "TfdsSource", "tfds_builder", "class_reading", "box_reading", "map_reading", "depth_reading",
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
     "split_sequence", "Labeler", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
-    "LiteRT", "Onnx",
+    "LiteRT", "Onnx", "Contrast", "Jigsaw", "Rotation", "RandomViews", "SelfLabeling",
     "Pretrained", "TorchResNet", "save_torch_resnet",
     "YoloTxt", "LabelStudioJson", "TarShards", "ParquetImages",
 }  # fmt: skip

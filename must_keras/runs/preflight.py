@@ -21,6 +21,8 @@ from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.tasks.base import Task
 from must_keras.training.initialization import FromScratch
+from must_keras.training.self_labeled import streams_of
+from must_keras.training.stream_networks import check_backbone
 
 # Images that are decoded of a pool without labels.
 _MAX_POOL_IMAGES = 8
@@ -58,8 +60,7 @@ def check_data(run: Run) -> None:
     with notices.gathered():
         for teacher in teachers:
             teacher.preflight()
-        for head in () if run.student.folder.exists() else recipe.student.self_labeled:
-            head.task.preflight()
+        _check_self_labeled(run)
         for pool in recipe.pools:
             _warn_of_unused_heads(pool, run)
             if run.student.folder.exists():
@@ -182,6 +183,22 @@ def _check_pool(pool: Pool, run: Run) -> None:
                 f"labels, which replace the teachers': {found.why_empty()}"
             )
         _report(f"pool {pool.source.name!r}", {"": found})
+
+
+def _check_self_labeled(run: Run) -> None:
+    """Raise UserError where self-labeled heads that are still to be trained cannot be."""
+    recipe, student = run.recipe, run.recipe.first_student
+    trained = (
+        [] if run.student.folder.exists() else [(student.network, recipe.student.self_labeled)]
+    )
+    for method in recipe.wanted_selfsup:
+        if not run.self_supervised(method.name).folder.exists():
+            trained.append((recipe.network, method.heads))
+    for network, heads in trained:
+        for head in heads:
+            head.task.preflight()
+        if streams_of(heads):
+            check_backbone(network)
 
 
 def _warn_of_unused_weights(recipe: Recipe) -> None:

@@ -38,7 +38,7 @@ class RandomViews:
         blur_share: share of the views that are blurred.
 
     Example:
-        SimCLR(training=training, views=RandomViews(least_area=0.2, blur_share=0.0))
+        mk.SimCLR(training=training, views=mk.RandomViews(least_area=0.2, blur_share=0.0))
 
     """
 

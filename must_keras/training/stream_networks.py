@@ -10,7 +10,14 @@ from must_keras.tasks import streams
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.tasks.streams import PLAIN
 from must_keras.training.layer_calls import fuse
-from must_keras.training.network import NetworkLayers
+from must_keras.training.network import Network, NetworkLayers
+
+
+def check_backbone(network: Network) -> None:
+    """Raise UserError where a network's backbone cannot be called for a second stream."""
+    layers = NetworkLayers(network, {})
+    for _ in range(2):
+        layers.connect(())
 
 
 class StreamNetworks:

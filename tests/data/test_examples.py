@@ -126,6 +126,15 @@ def test_a_union_is_its_parts_in_order():
     assert union.locate(6) == (parts[1], 0)
 
 
+def test_images_of_some_sources_are_found_by_their_names():
+    one, other = (LabeledExamples(Partly(), [KIND, PARTS]) for _ in range(2))
+    other.source.name = "other"
+    union, count = ConcatenatedExamples([one, other, one]), len(one)
+    wanted = [False] * count + [True] * count + [False] * count
+    assert union.is_of(("other", "nowhere")).tolist() == wanted
+    assert union.is_of((one.source.name, "other")).all()
+
+
 def test_other_classes_are_an_error():
     with pytest.raises(
         UserError, match="'partly' does not fit head 'kind'.*2 classes, the other 3"

@@ -37,6 +37,25 @@ class Pretrained(FewLayers):
         return [random.uniform(*(kernels if len(s) == 4 else others), s) for s in shapes]
 
 
+class OnlyOnce(FewLayers):
+    """A backbone whose model can be called once."""
+
+    def build(self, size, norm, name="backbone"):
+        return Once(super().build(size, norm), name=name)
+
+
+class Once(keras.Model):
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network, self.calls = network, 0
+
+    def call(self, image, training=None):
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("its state is that of one image")
+        return self.network(image, training=training)
+
+
 NETWORK = Network(backbone=FewLayers(), size=32, channels=8)
 
 

@@ -49,6 +49,10 @@ class RandomExamples:
     def has_ground_truth(self):
         return np.arange(self._count) % 3 == 0
 
+    def is_of(self, sources):
+        """The first half of the images is of the source "pool"."""
+        return (np.arange(self._count) < self._count // 2) & ("pool" in sources)
+
     def origin(self, head, index):
         place = [task.name for task in self._tasks].index(head)
         if not (index + place) % 3:

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fakes.random_examples import NETWORK
+from fakes.few_layers import OnlyOnce
+from fakes.random_examples import NETWORK, training
 from must_keras.config.recipe import Pool, Recipe, Student, Teacher
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.examples import LabeledExamples
@@ -18,10 +19,13 @@ from must_keras.modeling.pretrained import Pretrained
 from must_keras.runs import preflight
 from must_keras.runs.label_contents import LabelContents, search
 from must_keras.runs.run import Run
+from must_keras.self_supervised import Rotation, SelfLabeling
 from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromCheckpoint, FromScratch
+from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
+from must_keras.training.self_labeled import SelfLabeled
 
 CLASSES = ("cat", "dog", "cow")
 KIND = Classification(name="kind", classes=CLASSES)
@@ -322,6 +326,26 @@ def test_a_pool_is_not_read_again_where_the_student_is_begun(tmp_path):
     run.student.begin()
     preflight.check_data(run)
     assert not pool.images_read and not pool.labels_read
+
+
+@pytest.mark.parametrize("is_method", [True, False])
+def test_a_backbone_is_called_twice_before_a_head_needs_it(tmp_path, is_method):
+    fine = [objects(BIG, BIG, BIG, classes=[0, 1, 2])]
+    given = recipe(THINGS, fine, pools=(Pool(source=Given(THINGS, fine, name="pool")),))
+    given = dataclasses.replace(given, network=Network(backbone=OnlyOnce(), size=64, channels=8))
+    preflight._check_self_labeled(Run(recipe=given, path=tmp_path / "run"))
+    heads = (SelfLabeled(task=Rotation(), loss_weight=1.0),)
+    if is_method:
+        method = SelfLabeling(name="pretext", training=training(1), tasks=heads)
+        given = dataclasses.replace(given, selfsup=(method,), starts=("random", "pretext"))
+    else:
+        student = dataclasses.replace(given.student, self_labeled=heads)
+        given = dataclasses.replace(given, student=student)
+    run = Run(recipe=given, path=tmp_path / "run")
+    with pytest.raises(UserError, match="OnlyOnce cannot be called for a second stream"):
+        preflight._check_self_labeled(run)
+    (run.self_supervised("pretext") if is_method else run.student).begin()
+    preflight._check_self_labeled(run)
 
 
 @pytest.mark.parametrize("union", [True, False])

@@ -5,7 +5,8 @@ TF_CONFIG set); each writes FOLDER/<layout><index>.npz: each step's losses and t
 Several folders, joined by os.pathsep, are trained into one after the other. The kind is "equal"
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
 stochastic depth, dropped heads, weights by a dynamic average, a frozen network's features, diagnostics, labels with weights,
-mixed images, strong views and a share of ground truth) or "killed" (two tasks, many steps, a checkpoint after each).
+mixed images, strong views and a share of ground truth), "streams" (two tasks with rotation, jigsaw, and contrast of
+some images; 10 steps) or "killed" (two tasks, many steps, a checkpoint after each).
 """
 
 import dataclasses
@@ -35,12 +36,15 @@ from must_keras.data.mixing import CopyPaste, CutMix, MixUp
 from must_keras.data.pipeline import evaluation_batches, one_view, training_batches
 from must_keras.data.strong_views import StrongViews
 from must_keras.inference.predictor import Predictor
+from must_keras.self_supervised import Contrast, Jigsaw, RandomViews, Rotation
 from must_keras.tasks.features import Features
+from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty
 from must_keras.training.model import build_model
+from must_keras.training.self_labeled import SelfLabeled
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
 
 EVERY_OPTION = {
@@ -56,6 +60,7 @@ WEIGHTED = tuple(dataclasses.replace(t, weighted=t.records.why_unweighted is Non
 KINDS = {
     "equal": (ALL, 20, 60.0, {"diagnose_every": 0}),
     "every option": (WEIGHTED, 20, 60.0, EVERY_OPTION | MIXED),
+    "streams": ((KIND, PARTS), 10, 60.0, EVERY_OPTION | {"accumulate": 1, "diagnose_every": 5}),
     "killed": ((KIND, PARTS), 30, 0.0, EVERY_OPTION | {"recompute": False}),
 }
 TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]
@@ -66,16 +71,23 @@ RUN = training(
     save_seconds=SAVE_SECONDS, precision=PRECISION, **OPTIONS,
 )  # fmt: skip
 
+CROPS = RandomViews(jitter_share=0.0, gray_share=0.0, blur_share=0.0)
+CONTRAST = Contrast(views=CROPS, dimensions=4)
+HEADS = (
+    SelfLabeled(task=Rotation(), loss_weight=1.0),
+    SelfLabeled(task=Jigsaw(grid=2, orders=8), loss_weight=1.0),
+    SelfLabeled(task=CONTRAST, loss_weight=1.0, sources=("pool",)),
+)
+OF_INPUT = {
+    "every option": {"strong_views": StrongViews(), "ground_truth_share": 0.5},
+    "streams": {"self_labeled": HEADS},
+}.get(sys.argv[3], {})
 
-OF_INPUT = {}
-if sys.argv[3] == "every option":
-    OF_INPUT = {"strong_views": StrongViews(), "ground_truth_share": 0.5}
 
-
-def features() -> list[Features]:
-    """Return a frozen network's features where every option is used."""
+def own_tasks() -> list[SelfLabeledTask]:
+    """Return the self-labeled tasks: a frozen network's features where every option is used."""
     if sys.argv[3] != "every option":
-        return []
+        return [head.task for head in OF_INPUT.get("self_labeled", ())]
     examples, options = RandomExamples(TASKS), {"size": SIZE, "seed": 5} | OF_INPUT
     images = InputPipeline(examples, TASKS, RUN, **options).inputs()
     task = Features(name="seen", backbone=Pretrained(), num_images=8)
@@ -107,7 +119,7 @@ def means_of_keras(model) -> list[float]:
 
 def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> None:
     index = json.loads(os.environ.get("TF_CONFIG", '{"task": {}}'))["task"].get("index", 0)
-    own = features()
+    own = own_tasks()
     model = build(TASKS, own)
     model.drop_heads = 0.3 if own else 0.0
     if sys.argv[3] != "killed":

@@ -66,6 +66,21 @@ def test_every_option_is_equal(tmp_path):
 
 
 @pytest.mark.slow
+def test_streams_are_equal(tmp_path):
+    """Views of all replicas are compared; running averages are those of the plain view."""
+    found = run_all(tmp_path, "float64", "streams")
+    for layout in ("mirrored0", "worker0", "worker1"):
+        ours, wanted = weights(found[layout]), weights(found["one0"])
+        for one, other in zip(ours, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+    for layout in ("mirrored0", "worker0"):
+        ours, wanted = found[layout]["losses"], found["one0"]["losses"]
+        assert wanted.shape == (10, 1 + 2 + 3) and (wanted > 0).all()
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-8)
+        check_numbers(found, layout, "looks", (2, 5 + 5 + 10))
+
+
+@pytest.mark.slow
 def test_float32_begins_equal(tmp_path):
     """Later a proposal that flips at 1e-7 may change everything."""
     found = run_all(tmp_path, "float32")

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fakes.few_layers import FewLayers
+from fakes.few_layers import OnlyOnce
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, artifact_in, training
 from must_keras import interruption
 from must_keras.data.mixing import CutMix, MixUp
@@ -21,6 +20,7 @@ from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.self_labeled import SelfLabeled
 from must_keras.training.strategy import make_strategy
+from must_keras.training.stream_networks import check_backbone
 
 TASKS = (KIND, PARTS)
 # Crops alone: views that are traced in a moment.
@@ -30,16 +30,9 @@ PAIRS = Contrast(views=CROPS, dimensions=4)
 HEADS = tuple(SelfLabeled(task=task, loss_weight=0.5) for task in (TURNED, AGAIN, PAIRS))
 
 
-class Examples(RandomExamples):
-    """Random images, of which the first half is of the source "pool"."""
-
-    def is_of(self, sources):
-        return (np.arange(len(self)) < len(self) // 2) & ("pool" in sources)
-
-
 def pipeline_of(run, heads=HEADS, **options):
     return InputPipeline(
-        Examples(TASKS), TASKS, run, size=64, seed=5, self_labeled=heads, **options
+        RandomExamples(TASKS), TASKS, run, size=64, seed=5, self_labeled=heads, **options
     )
 
 
@@ -150,25 +143,6 @@ def test_a_head_learns_from_its_sources_alone(batch, model):
     assert not (dropped & ~kept).any()
 
 
-class OnlyOnce(FewLayers):
-    """A backbone whose model can be called once."""
-
-    def build(self, size, norm, name="backbone"):
-        return Once(super().build(size, norm), name=name)
-
-
-class Once(keras.Model):
-    def __init__(self, network, **kwargs):
-        super().__init__(**kwargs)
-        self.network, self.calls = network, 0
-
-    def call(self, image, training=None):
-        self.calls += 1
-        if self.calls > 2:  # Keras' own call for the shapes is one.
-            raise RuntimeError("its state is that of one image")
-        return self.network(image, training=training)
-
-
 def test_a_backbone_that_cannot_be_called_twice_is_named():
     network = Network(backbone=OnlyOnce(), size=64, channels=16)
     message = (
@@ -177,6 +151,9 @@ def test_a_backbone_that_cannot_be_called_twice_is_named():
     )
     with pytest.raises(UserError, match=message):
         build(RUN, network=network)
+    with pytest.raises(UserError, match=message):
+        check_backbone(network)
+    check_backbone(NETWORK)
 
 
 @dataclasses.dataclass(frozen=True)

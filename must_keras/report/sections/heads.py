@@ -103,6 +103,15 @@ def baselines(results: RunResults) -> Iterator[Markup]:
         "other view of an image is the most similar of all candidates. The baselines are "
         "starts of the transfer runs."
     )
+    methods = {start: result for start, result in found.items() if start not in trained_on}
+    own = [
+        [start, head, html.metric_title(metric), one["trivial"][metric], value]
+        for start, result in methods.items()
+        for head, one in (result.get("self_labeled") or {}).items()
+        for metric, value in one["metrics"].items()
+    ]
+    if own:
+        yield html.table(["start", "self-labeled head", "metric", "trivial baseline", "score"], own)
 
 
 def rounds(results: RunResults) -> Iterator[Markup]:
