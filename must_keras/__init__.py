@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from must_keras.training.config import TrainingConfig
     from must_keras.training.dynamic_weights import DynamicAverage
     from must_keras.training.initialization import (
-        FromBackbone, FromCheckpoint, FromModel, FromScratch,
+        FromBackbone, FromCheckpoint, FromModel, FromScratch, FromTeacher,
     )  # fmt: skip
     from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
     from must_keras.training.network import Network
@@ -98,7 +98,9 @@ _MODULES = {
     "tasks.thresholds": ("AtPrecision",),
     "training.config": ("TrainingConfig",),
     "training.dynamic_weights": ("DynamicAverage",),
-    "training.initialization": ("FromBackbone", "FromCheckpoint", "FromModel", "FromScratch"),
+    "training.initialization": (
+        "FromBackbone", "FromCheckpoint", "FromModel", "FromScratch", "FromTeacher",
+    ),
     "training.loss_weights": ("ScalingRule", "Uncertainty", "Uniform"),
     "training.network": ("Network",),
     "training.optimizers": ("AdamW", "Cosine", "SGD", "Steps"),

@@ -28,7 +28,7 @@ NAMES = {
     "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
     "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
     "TrainingConfig", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
-    "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "MoCo", "SimCLR",
+    "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "FromTeacher", "MoCo", "SimCLR",
     "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",
     "Classification", "Detection", "Segmentation", "Depth", "Normals", "fitted_detection",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "CocoPanoptic", "VocXml", "LabelMaps",

@@ -13,9 +13,8 @@ _NUM_EXAMPLES = 1000
 def check(run: Run) -> None:
     """Print {source: {head: {"true", "pseudo", "missing"}}} as JSON."""
     examples, seed = training_set.of_student(run), run.seed("check")
-    share = run.recipe.student.ground_truth_share
     counts = count_origins(
-        examples, num_examples=_NUM_EXAMPLES, seed=seed, ground_truth_share=share
+        examples, num_examples=_NUM_EXAMPLES, seed=seed, **run.recipe.student.shares
     )
     warned_shares(counts)
     print(json.dumps(counts, indent=2))
