@@ -42,12 +42,15 @@ from must_keras.tasks import Classification, Depth, Detection, Normals, Segmenta
 from must_keras.tasks.features import Features
 from must_keras.training.config import TrainingConfig
 from must_keras.training.dynamic_weights import DynamicAverage
+from must_keras.training.grad_norm import GradNorm
+from must_keras.training.hypervolume import Hypervolume
 from must_keras.training.initialization import FromCheckpoint, FromScratch
 from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.random_weights import RandomWeights
 from must_keras.training.self_labeled import SelfLabeled
+from must_keras.training.softmax_weights import SoftmaxWeights
 
 TEACHERS = ("shapes", "objects", "surfaces", "distance")
 
@@ -73,7 +76,9 @@ def recipe(
     learning_rates: tuple[float, ...] = (),
     rates_from: str | None = None,
     downstream: Literal["dev", "final"] = "dev",
-    weighting: Literal["formula", "equal", "uncertainty", "dynamic", "random"] = "formula",
+    weighting: Literal[
+        "formula", "equal", "uncertainty", "dynamic", "random", "gradnorm", "softmax", "hypervolume"
+    ] = "formula",
     depth_weight: float = 1.0,
     fitted_anchors: bool = False,
     teachers: tuple[str, ...] = TEACHERS,
@@ -166,6 +171,9 @@ def recipe(
         "uncertainty": Uncertainty(),
         "dynamic": DynamicAverage(),
         "random": RandomWeights(),
+        "gradnorm": GradNorm(),
+        "softmax": SoftmaxWeights(),
+        "hypervolume": Hypervolume(),
     }
     backbone = KerasBackbone(path=checkpoint) if checkpoint else ResNet.small()
     first = FromCheckpoint() if checkpoint and student_start == "checkpoint" else FromScratch()

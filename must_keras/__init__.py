@@ -50,14 +50,17 @@ if TYPE_CHECKING:
     from must_keras.tasks.thresholds import AtPrecision
     from must_keras.training.config import TrainingConfig
     from must_keras.training.dynamic_weights import DynamicAverage
+    from must_keras.training.grad_norm import GradNorm
+    from must_keras.training.hypervolume import Hypervolume
     from must_keras.training.initialization import (
-        FromBackbone, FromCheckpoint, FromModel, FromScratch,
+        FromBackbone, FromCheckpoint, FromModel, FromScratch, FromTeacher,
     )  # fmt: skip
     from must_keras.training.loss_weights import ScalingRule, Uncertainty, Uniform
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD, AdamW, Cosine, Steps
     from must_keras.training.random_weights import RandomWeights
     from must_keras.training.self_labeled import SelfLabeled
+    from must_keras.training.softmax_weights import SoftmaxWeights
 
 # {module: its public names}
 _MODULES = {
@@ -103,12 +106,17 @@ _MODULES = {
     "tasks.thresholds": ("AtPrecision",),
     "training.config": ("TrainingConfig",),
     "training.dynamic_weights": ("DynamicAverage",),
-    "training.initialization": ("FromBackbone", "FromCheckpoint", "FromModel", "FromScratch"),
+    "training.grad_norm": ("GradNorm",),
+    "training.hypervolume": ("Hypervolume",),
+    "training.initialization": (
+        "FromBackbone", "FromCheckpoint", "FromModel", "FromScratch", "FromTeacher",
+    ),
     "training.loss_weights": ("ScalingRule", "Uncertainty", "Uniform"),
     "training.network": ("Network",),
     "training.optimizers": ("AdamW", "Cosine", "SGD", "Steps"),
     "training.random_weights": ("RandomWeights",),
     "training.self_labeled": ("SelfLabeled",),
+    "training.softmax_weights": ("SoftmaxWeights",),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -63,7 +63,7 @@ def names(data):
         "training": mk.TrainingConfig(),
         "student_training": mk.TrainingConfig(),
         "unlabeled": mk.TrainingConfig(),
-    } | {kind.__name__: kind for kind in (CutMix, MixUp, SimCLR, MoCo, AtPrecision)} | {
+    } | {kind.__name__: kind for kind in (CutMix, MixUp, SimCLR, MoCo, AtPrecision, mk.FromTeacher)} | {
         "DROPPED": DROPPED
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from must_keras import naming
 from must_keras.config.episodes import Episodes
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.pools import Pool
-from must_keras.config.student import Labeler, Student
+from must_keras.config.student import Labeler, Student, check_start
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.label_checks import check_sets
@@ -136,6 +136,10 @@ class Recipe:
         self._check_sources_of(self.student.self_labeled)
         self.student.training.check_heads("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))
+        if self.student.equal_sources:
+            self.student.check_sources(_names(self.student_sources))
+        for one in (self.student, *self.labelers):
+            check_start(one.start, self.trained_teachers, rounds=self.rounds)
         if self.supervised:
             heads = [teacher.task for teacher in self.labeled_teachers]
             self.supervised.check_heads("the supervised baseline", heads)

@@ -233,13 +233,18 @@ class ReadableExamples(LabeledExamples):
 class ConcatenatedExamples:
     """Several labeled sources one after the other; all images are equally likely.
 
+    Args:
+        parts: the sources.
+        names: of each part's source, which several may share, as blocks of a pool; None: their own.
+
     Example:
         examples = ConcatenatedExamples([LabeledExamples(s, tasks) for s in sources])
         part, index = examples.locate(len(examples) - 1)
     """
 
-    def __init__(self, parts: Sequence[LabeledExamples]):
+    def __init__(self, parts: Sequence[LabeledExamples], *, names: Sequence[str] | None = None):
         self.parts = tuple(parts)
+        self._names = [part.source.name for part in self.parts] if names is None else [*names]
         self._firsts = np.cumsum([0, *map(len, self.parts)])
 
     def __len__(self) -> int:
@@ -273,6 +278,14 @@ class ConcatenatedExamples:
     def is_of(self, sources: Sequence[str]) -> np.ndarray:
         """See LabeledExamples.is_of."""
         return np.concatenate([part.is_of(sources) for part in self.parts])
+
+    @property
+    def source_numbers(self) -> np.ndarray:
+        """Number of each example's source, [N]: of sources with images, in their order."""
+        sized = [(name, len(part)) for name, part in zip(self._names, self.parts, strict=True)]
+        names, counts = zip(*(pair for pair in sized if pair[1]), strict=True)
+        known = list(dict.fromkeys(names))
+        return np.repeat([known.index(name) for name in names], counts)
 
     def origin(self, head: str, index: int) -> Origin:
         """See LabeledExamples.origin."""
@@ -325,6 +338,7 @@ def count_origins(
     num_examples: int,
     seed: int,
     ground_truth_share: float | None = None,
+    equal_sources: bool = False,
 ) -> dict[str, dict[str, collections.Counter]]:
     """Return {source: {head: {origin: count}}} of randomly sampled examples.
 
@@ -333,9 +347,14 @@ def count_origins(
         num_examples: how many are sampled.
         seed: of the choice.
         ground_truth_share: share of them that have ground truth; None: all are equally likely.
+        equal_sources: whether each source has an equal share of them.
     """
     random = np.random.default_rng(seed)
-    if ground_truth_share is None:
+    if equal_sources:
+        numbers = examples.source_numbers
+        groups = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+        indices = [random.choice(groups[i % len(groups)]) for i in range(num_examples)]
+    elif ground_truth_share is None:
         indices = random.integers(len(examples), size=num_examples)
     else:
         known, others = by_ground_truth(examples.has_ground_truth, ground_truth_share)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, PseudoLabels
-from must_keras.data.sources import Source, TolerantSource
+from must_keras.data.sources import Source, TolerantSource, pool_name
 from must_keras.errors import UserError
 from must_keras.pseudo_labels import gates, leakage
 from must_keras.pseudo_labels.store import PseudoLabelReader
@@ -38,11 +38,12 @@ def of_student(run: Run) -> ConcatenatedExamples:
     tasks = [teacher.student_task for teacher in recipe.teachers]
     union = examples(run, sources, tasks, title="the student", pseudo=pseudo)
     repeated = [
-        part
+        (part, pool_name(source))
         for part, source in zip(union.parts, sources, strict=True)
         for _ in range(recipe.student.times(source))
     ]
-    return ConcatenatedExamples(repeated)
+    parts, names = zip(*repeated, strict=True)
+    return ConcatenatedExamples(parts, names=names)
 
 
 def examples(

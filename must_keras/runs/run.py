@@ -21,6 +21,7 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import PREDICTION_COUNTS, RUN
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Choice, PredictionCounts
+from must_keras.training.initialization import FromTeacher, Start
 from must_keras.versions import git_commit, versions
 
 _SECONDS = "seconds.json"
@@ -183,6 +184,14 @@ class Run:
         """Return the digest of what a teacher predicts with; None before it is there."""
         made = self.teacher(teacher.name)
         return teacher.sha256(made.model_path) if made.is_there else None
+
+    def initialization(self, start: Start | FromTeacher) -> Start:
+        """Return a student's initialization, whose weights may be those of a teacher of the run."""
+        return start.of_run(lambda name: self.teacher(name).model_path)
+
+    def can_start(self, start: Start | FromTeacher) -> bool:
+        """Return whether a student's initialization is known."""
+        return start.teacher is None or self.teacher(start.teacher).is_there
 
     def is_resolvable(self, teacher: AnyTeacher) -> bool:
         """Return whether a teacher's thresholds are given, or can be chosen."""

@@ -17,9 +17,8 @@ Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
 def check(run: Run) -> Counts:
     """Return how many of the student's examples have a label of each head, by its origin."""
     examples, seed = training_set.of_student(run), run.seed("check")
-    share = run.recipe.student.ground_truth_share
     counts = count_origins(
-        examples, num_examples=_NUM_EXAMPLES, seed=seed, ground_truth_share=share
+        examples, num_examples=_NUM_EXAMPLES, seed=seed, **run.recipe.student.shares
     )
     warned_shares(counts)
     return counts

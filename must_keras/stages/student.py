@@ -19,6 +19,7 @@ from must_keras.runs.results import Origins, Scored, StudentResult
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import gate, label
+from must_keras.stages.teacher import artifact as artifact_of_teacher
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
 from must_keras.training.input_pipeline import InputPipeline
@@ -46,7 +47,9 @@ def artifact(run: Run) -> Artifact:
     def find_inputs() -> dict[str, Any] | None:
         is_known = all(one.is_there for one in labels) and leakage.is_known(run, sources)
         is_known = is_known and all(one.result_of(one.inputs) for one in gated)
-        if not is_known or not all(run.is_resolvable(t) for t in recipe.teachers):
+        if not (is_known and run.can_start(first.start)) or not all(
+            run.is_resolvable(t) for t in recipe.teachers
+        ):
             return None
         resolved = [run.resolved(teacher) for teacher in recipe.teachers]
         return (
@@ -58,7 +61,7 @@ def artifact(run: Run) -> Artifact:
                 "sources": sources,
                 "student": {"training": recipe.student.training, "union": recipe.student.union}
                 | recipe.student.options(),
-                "start": first.start.depends_on(first.network),
+                "start": run.initialization(first.start).depends_on(first.network),
                 "loss_weights": recipe.loss_weights(),
                 "thresholds": {teacher.name: teacher.threshold for teacher in resolved},
                 "columns": {
@@ -70,8 +73,14 @@ def artifact(run: Run) -> Artifact:
             | gates.inputs(run)
         )
 
-    needs = (*labels, *leakage.artifacts(run, sources), *gated)
+    needs = (*labels, *leakage.artifacts(run, sources), *gated, *starting_teacher(run))
     return run.student.declare(stage=Student.name, find_inputs=find_inputs, needs=needs)
+
+
+def starting_teacher(run: Run) -> tuple[Artifact, ...]:
+    """Declare the teacher that the student starts from, if it does."""
+    name = run.recipe.first_student.start.teacher
+    return () if name is None else (artifact_of_teacher(run, run.recipe.teacher(name)),)
 
 
 def _options(teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
@@ -102,7 +111,7 @@ class Student(Stage):
 
     def make(self, run: Run, pending: Sequence[Artifact]) -> None:
         images, recipe, first = training_set.of_student(run), run.recipe, run.recipe.first_student
-        student = dataclasses.replace(recipe.student, start=first.start)
+        student = dataclasses.replace(recipe.student, start=run.initialization(first.start))
         named = {"network": first.network, "teachers": recipe.teachers, "title": self.name}
         if is_chief():
             label.print_choices(run, recipe.teachers)
@@ -149,8 +158,7 @@ def fit_heads(
     tasks, heads = [teacher.task for teacher in teachers], recipe.on_blocks(student.self_labeled)
     sourced, seed = recipe.loss_weights(), run.seed(title)
     weights = {task.name: sourced[task.name].value for task in (*tasks, *heads)}
-    share = {"ground_truth_share": student.ground_truth_share}
-    origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **share)
+    origins = count_origins(images, num_examples=_NUM_COUNTED_EXAMPLES, seed=seed, **student.shares)
     limits = limits_of(heads, images)
     shares = {h.name: float(limits[h.name].mean()) if h.sources else 1.0 for h in heads}
     shares |= warned_shares(origins)
@@ -159,7 +167,7 @@ def fit_heads(
             f"{title}: loss weight of {name}: {value:.4g} ({sourced[name].source}), "
             f"{shares[name]:.0%} of images labeled"
         )
-    options = {"strong_views": student.strong_views, "self_labeled": heads} | share
+    options = {"strong_views": student.strong_views, "self_labeled": heads} | student.shares
     feed = InputPipeline(images, images.tasks, training, size=size, seed=seed, **options)
     own = [head.task.prepared((size, size), feed.inputs()) for head in heads]
     model = build_model(

@@ -1,5 +1,6 @@
 """The fully supervised baseline: the student's network, trained on ground truth alone."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
-from must_keras.stages.student import fit_heads
+from must_keras.stages.student import fit_heads, starting_teacher
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -18,7 +19,7 @@ def artifact(run: Run) -> Artifact:
     recipe, sources = run.recipe, run.recipe.labeled_sources
 
     def find_inputs() -> dict[str, Any] | None:
-        if not leakage.is_known(run, sources):
+        if not leakage.is_known(run, sources) or not run.can_start(recipe.student.start):
             return None
         tasks, weights = [t.task for t in recipe.labeled_teachers], recipe.loss_weights()
         return {
@@ -28,11 +29,11 @@ def artifact(run: Run) -> Artifact:
             "tasks": [task.before_reading() for task in tasks],
             "sources": sources,
             "training": recipe.supervised,
-            "start": recipe.student.start.depends_on(recipe.network),
+            "start": run.initialization(recipe.student.start).depends_on(recipe.network),
             "loss_weights": {task.name: weights[task.name] for task in tasks},
         } | training_set.inputs(run, sources)
 
-    needs = leakage.artifacts(run, sources)
+    needs = (*leakage.artifacts(run, sources), *starting_teacher(run))
     return run.supervised.declare(stage=Supervised.name, find_inputs=find_inputs, needs=needs)
 
 
@@ -64,6 +65,7 @@ class Supervised(Stage):
             run, recipe.labeled_sources, tasks, title="the supervised baseline"
         )
         student = recipe.student.on_ground_truth(recipe.supervised)
+        student = dataclasses.replace(student, start=run.initialization(student.start))
         named = {"network": recipe.network, "teachers": teachers, "title": self.name}
         for one in pending:
             fit_heads(run, one, images, student, **named)

@@ -6,7 +6,7 @@ A new one is a subclass of Start; nothing lists them.
 import abc
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -24,6 +24,7 @@ class Start(abc.ABC):
 
     Attributes:
         has_heads: whether it may have weights of heads, beside those of the backbone.
+        teacher: name of the teacher of the same run whose weights it needs; None: of none.
 
     Example:
         parts = FromModel("runs/mine/student/model.keras").apply(model, network)
@@ -32,6 +33,15 @@ class Start(abc.ABC):
     """
 
     has_heads: ClassVar[bool] = False
+    teacher: ClassVar[str | None] = None
+
+    def of_run(self, model_of: Callable[[str], pathlib.Path]) -> "Start":
+        """Return the initialization in a run; here itself, see FromTeacher.
+
+        Args:
+            model_of: returns the path of a teacher's model.keras by the teacher's name.
+        """
+        return self
 
     @abc.abstractmethod
     def apply(self, model: keras.Model, network: Network) -> list[str]:
@@ -188,6 +198,29 @@ class FromBackbone(_FromFile):
         found = self._load()
         layers = {layer.name: layer for layer in found.layers}
         return copy_layers(model, {BACKBONE: layers.get(BACKBONE, found)})
+
+
+@dataclasses.dataclass(frozen=True)
+class FromTeacher:
+    """The backbone of a teacher of the same run, for its student alone.
+
+    It is no Start, since it has no weights before the run has trained the teacher: `of_run` returns
+    the initialization. Heads and pyramid are fresh.
+
+    Attributes:
+        teacher: its name.
+
+    Example:
+        mk.Student(training=training, start=mk.FromTeacher("shapes"))
+
+    Reference: the student of STARTUP (arXiv 2010.07734) begins with its teacher's backbone.
+    """
+
+    teacher: str
+
+    def of_run(self, model_of: Callable[[str], pathlib.Path]) -> Start:
+        """Return the teacher's backbone; see Start.of_run."""
+        return FromBackbone(model_of(self.teacher))
 
 
 def copy_parts(model: keras.Model, start: keras.Model, parts: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from must_keras.data import mixing, pipeline
 from must_keras.data.augmentation import WholeImages
+from must_keras.data.equal_sources import taking_turns
 from must_keras.data.ground_truth_share import interleaved
 from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError
@@ -118,6 +119,8 @@ class InputPipeline:
         strong_views: changes of the images without ground truth.
         ground_truth_share: share of the images of a batch that have ground truth; None: all images
             are equally likely.
+        equal_sources: whether every source has an equal share of a batch; needs the examples'
+            `source_numbers`.
         self_labeled: heads whose streams are made, and whose sources are marked; those of some
             sources need the examples' `is_of`, see data.examples.
 
@@ -144,16 +147,19 @@ class InputPipeline:
         strong_views: StrongViews | None = None,
         ground_truth_share: float | None = None,
         self_labeled: Sequence[SelfLabeled] = (),
+        equal_sources: bool = False,
     ):
         self._examples, self._training, self._seed = examples, training, seed
         if cache is not None:
             of_images = {"mixing": training.mixing, "make_views": make_views}
             of_images |= {"strong_views": strong_views, "ground_truth_share": ground_truth_share}
-            of_images |= {"self_labeled": self_labeled}
+            of_images |= {"self_labeled": self_labeled, "equal_sources": equal_sources}
             _check_unused(of_images)
         order, recolor = pipeline.uniform_order(len(examples)), None
         if ground_truth_share is not None:
             order = interleaved(examples.has_ground_truth, ground_truth_share)
+        if equal_sources:
+            order = taking_turns(examples.source_numbers)
         if strong_views is not None:
             recolor = strong_views.unless(examples.has_ground_truth)
         make_batches, augmentation = pipeline.training_batches, training.augmentation

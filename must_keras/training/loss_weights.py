@@ -6,7 +6,7 @@ A new way is a subclass of Weighting; nothing lists them.
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import keras
 from keras import ops
@@ -52,12 +52,18 @@ class LearnedWeights(keras.Layer):
 
     Variables of one axis are not decayed (see optimizers.py).
 
+    Attributes:
+        uses_gradients: whether `update_by_gradients` is called too, which costs one more backward
+            pass through each head.
+
     Example:
         learned = Uncertainty().learner(tasks)
         total = sum(learned.factors()[name] * loss for name, loss in losses.items())
         total += learned.penalty(labeled)
 
     """
+
+    uses_gradients: ClassVar[bool] = False
 
     def factors(self) -> dict[str, Tensor]:
         """Return {head: factor of its loss}, scalars."""
@@ -77,6 +83,21 @@ class LearnedWeights(keras.Layer):
         Args:
             losses: {head: loss of the batch of all replicas}, scalars.
             labeled: as in `penalty`.
+        """
+
+    def update_by_gradients(
+        self,
+        losses: Mapping[str, Tensor],
+        labeled: Mapping[str, Tensor],
+        norms: Mapping[str, Tensor],
+    ) -> None:
+        """Take in the gradients of a step, where `uses_gradients`; here nothing is done.
+
+        Args:
+            losses: as in `update`.
+            labeled: as in `penalty`.
+            norms: {head: norm of the gradient of its unweighted loss with respect to the
+                backbone's last kernel}, of the whole batch of all replicas; 0 where there is none.
         """
 
 

@@ -1,7 +1,7 @@
 """The multi-task network: one backbone, one pyramid, a head for every task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -214,13 +214,17 @@ class MultiTaskModel(FittedModel):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         y = self.training_targets(x, y)
         counts = self.valid_counts(y)
-        losses, pairs = self._gradients(x, y, counts)
+        losses, pairs, of_heads = self._gradients(x, y, counts)
         logs = self._summed(losses, counts)
         if self.learned_weights is not None:
             factors = self.learned_weights.factors()
             logs |= {f"{name}_weight": tf.identity(value) for name, value in factors.items()}
             summed = {name: logs[f"{name}_loss"] for name in losses}
             self.learned_weights.update(summed, _labeled(losses, counts))
+            if self.learned_weights.uses_gradients:
+                norms = {k: tf.norm(g) for k, g in sum_over_replicas(of_heads).items()}
+                labeled = _labeled(losses, counts)
+                self.learned_weights.update_by_gradients(summed, labeled, norms)
         return self.optimize(pairs, logs)
 
     def _summed(self, losses: Losses, counts: Tensor) -> dict[str, Tensor]:
@@ -228,10 +232,12 @@ class MultiTaskModel(FittedModel):
         logs = {f"{name}_loss": value for name, value in losses.items()}
         return sum_over_replicas(logs | {"loss": self._weighted(losses, counts)})
 
-    def _gradients(self, x: Inputs, y: Targets, counts: Tensor) -> tuple[Losses, Gradients]:
-        """Return this replica's losses and (gradient, variable), summed over its microbatches."""
+    def _gradients(self, x: Inputs, y: Targets, counts: Tensor) -> "_Gradients":
+        """Return this replica's losses and gradients, summed over its microbatches."""
         variables = self.trainable_weights
+        shared = self._shared_kernel()
         losses: Losses = {}
+        of_heads: dict[str, Tensor] = {}
         total: list[Tensor | None] = [None] * len(variables)
         for index in range(self.accumulate):
             # A microbatch waits for the gradients of the one before: their features need not
@@ -239,7 +245,7 @@ class MultiTaskModel(FittedModel):
             with tf.control_dependencies([tf.group(*(g for g in total if g is not None))]):
                 some_x, some_y = self.microbatch((x, y), index)
             with self.sampling(some_y["keys"]):
-                with tf.GradientTape() as tape:
+                with tf.GradientTape(persistent=shared is not None) as tape:
                     found = self.losses_over(
                         some_y, self.predictions(some_x, training=True), counts
                     )
@@ -249,8 +255,17 @@ class MultiTaskModel(FittedModel):
             gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = [g if t is None else t + g for t, g in zip(total, gradients, strict=True)]
             losses = {name: losses.get(name, 0.0) + value for name, value in found.items()}
+            for name, value in found.items() if shared is not None else ():
+                gradient = tape.gradient(value, shared.value, unconnected_gradients="zero")
+                of_heads[name] = of_heads.get(name, 0.0) + tf.cast(gradient, tf.float32)
         pairs = zip(total, variables, strict=True)
-        return losses, [(g, v) for g, v in pairs if g is not None]
+        return _Gradients(losses, [(g, v) for g, v in pairs if g is not None], of_heads)
+
+    def _shared_kernel(self) -> keras.Variable | None:
+        """Return the backbone's last kernel, where the loss weights depend on its gradients."""
+        if self.learned_weights is None or not self.learned_weights.uses_gradients:
+            return None
+        return [v for v in self.get_layer(BACKBONE).trainable_variables if len(v.shape) > 1][-1]
 
     def microbatch(self, batch: Any, index: int) -> Any:
         """Return one of the `accumulate` microbatches of a replica's batch."""
@@ -343,6 +358,20 @@ class MultiTaskModel(FittedModel):
         own = config.pop("self_labeled", ())
         own = [keras.saving.deserialize_keras_object(t) for t in own]
         return cls(network.input, network.output, tasks, self_labeled=own, **config)
+
+
+class _Gradients(NamedTuple):
+    """The losses of a replica, its (gradient, variable), and each head's shared gradient, if any.
+
+    Attributes:
+        losses: {task name: scalar}.
+        pairs: of the weighted sum of the losses.
+        of_heads: {task name: gradient of its unweighted loss with respect to `_shared_kernel`}.
+    """
+
+    losses: Losses
+    pairs: Gradients
+    of_heads: dict[str, Tensor]
 
 
 def _labeled(losses: Losses, counts: Tensor) -> Losses:

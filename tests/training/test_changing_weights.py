@@ -2,15 +2,22 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from fakes.random_examples import ALL, NETWORK, NORM, train, training
+from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.errors import UserError
 from must_keras.training.dynamic_weights import DynamicAverage
+from must_keras.training.grad_norm import GradNorm
+from must_keras.training.hypervolume import Hypervolume
+from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
+from must_keras.training.loss_weights import LearnedWeights
 from must_keras.training.model import build_model
 from must_keras.training.random_weights import RandomWeights, drawn
+from must_keras.training.softmax_weights import SoftmaxWeights
 from must_keras.training.strategy import make_strategy
 
 NAMES = [task.name for task in ALL]
@@ -87,8 +94,124 @@ def test_random_weights_are_the_softmax_of_normal_numbers():
         learner.update({}, {})
 
 
+def two(weighting):
+    learner = weighting.learner(ALL[:2])
+
+    def step(losses, *, known=(1.0, 1.0), norms=None):
+        found, labeled = (dict(zip(NAMES[:2], x, strict=True)) for x in (losses, known))
+        learner.update(found, labeled)
+        if norms is not None:
+            learner.update_by_gradients(found, labeled, dict(zip(NAMES[:2], norms, strict=True)))
+        return [float(value) for value in learner.factors().values()]
+
+    return learner, step
+
+
+def test_softmax_weights_are_those_of_the_losses_of_the_step_before():
+    learner, step = two(SoftmaxWeights(temperature=0.5))
+    assert [float(value) for value in learner.factors().values()] == [1.0, 1.0]
+    # exp(0.5 * 2) and exp(0.5 * 4): 2.718282 and 7.389056, of 10.107338; times 2.
+    assert step([2.0, 4.0]) == pytest.approx([0.537883, 1.462117], abs=1e-5)
+    assert step([3.0, 3.0]) == pytest.approx([1.0, 1.0])
+
+
+def test_the_hypervolume_weighs_by_the_distance_from_the_bound():
+    _, step = two(Hypervolume(delta=1.25))
+    # The bound is 1.25 * 4 = 5: 1 / (5 - 2) and 1 / (5 - 4), 1/3 and 1 of 4/3; times 2.
+    assert step([2.0, 4.0]) == pytest.approx([0.5, 1.5], abs=1e-5)
+
+
+@pytest.mark.parametrize("delta", [1.05, 3.0])
+def test_they_are_the_gradient_of_the_hypervolume(delta):
+    losses = np.array([0.7, 1.9])
+    bound = delta * losses.max() + 1e-6
+
+    def volume(x):
+        return -np.log(bound - x).sum()
+
+    steps = 1e-5 * np.eye(2)
+    gradient = np.array([(volume(losses + e) - volume(losses - e)) / 2e-5 for e in steps])
+    found = two(Hypervolume(delta=delta))[1](losses.astype(np.float32))
+    np.testing.assert_allclose(found, 2 * gradient / gradient.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("weighting", [SoftmaxWeights(), Hypervolume()], ids=str)
+def test_a_loss_that_is_unknown_keeps_the_last_one(weighting):
+    _, step = two(weighting)
+    assert step([2.0, 4.0], known=(1.0, 0.0)) == [1.0, 1.0], "the second head had no loss yet"
+    expected = step([2.0, 1.0])
+    assert expected[0] > 1.0
+    assert step([9.0, math.nan], known=(0.0, 1.0)) == expected
+
+
+def test_grad_norm_is_the_published_algorithm():
+    learner, step = two(GradNorm(alpha=1.0, rate=0.1))
+    # Both losses are the first ones: equal rates. Gradients 3 and 1 have the mean 2, so the first
+    # weight falls by 0.1 * 3 / 2 and the second rises by 0.1 * 1 / 2; 0.85 + 1.05 become 2.
+    assert step([2.0, 4.0], norms=[3.0, 1.0]) == pytest.approx([0.894737, 1.105263], abs=1e-5)
+    # The first loss is halved: rates 2/3 and 4/3. Gradients 1.789474 and 2.210526, mean 2, have the
+    # targets 1.333 and 2.667; the weights move by 0.1 * 2 / 2 each.
+    assert step([1.0, 4.0], norms=[2.0, 2.0]) == pytest.approx([0.794737, 1.205263], abs=1e-5)
+    assert learner.uses_gradients and not LearnedWeights.uses_gradients
+
+
+def test_grad_norm_with_one_known_head_changes_nothing_but_the_first_loss():
+    _, step = two(GradNorm())
+    assert step([2.0, 0.0], known=(1.0, 0.0), norms=[3.0, 0.0]) == [1.0, 1.0]
+    assert step([2.0, math.nan], norms=[3.0, 1.0]) == [1.0, 1.0]
+    # A kernel without influence on a head.
+    assert step([2.0, 1.0], norms=[3.0, 0.0]) == [1.0, 1.0]
+    assert step([2.0, 1.0], norms=[3.0, 1.0])[0] < 1.0
+
+
+def test_grad_norm_keeps_weights_positive():
+    _, step = two(GradNorm(rate=5.0))
+    found = step([1.0, 1.0], norms=[9.0, 1.0])
+    assert 0.0 < found[0] < 0.01 and sum(found) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SoftmaxWeights(temperature=0.0), "SoftmaxWeights.*temperature=0.0"),
+        (lambda: Hypervolume(delta=1.0), "Hypervolume.*delta=1.0: a number above 1"),
+        (lambda: GradNorm(alpha=-1.0), "GradNorm.*alpha=-1.0: 0 or more"),
+        (lambda: GradNorm(rate=math.nan), "GradNorm.*rate=nan: a positive"),
+    ],
+)
+def test_values_that_are_none_are_named(make, words):
+    with pytest.raises(UserError, match=words):
+        make()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("weighting", [DynamicAverage(window=2), RandomWeights()], ids=str)
+def test_a_step_passes_the_norms_of_its_heads_on_the_last_kernel():
+    tasks, run = (KIND, PARTS), training(4, batch=4, learning_rate=0.01)
+    with make_strategy("one").scope():
+        model = build_model(NETWORK, tasks, seed=3, **(run.of_model() | {"norm": NORM}))
+        model.learned_weights = GradNorm(alpha=1.0, rate=0.1).learner(tasks)
+        run.compile(model)
+        x, y = InputPipeline(RandomExamples(tasks), tasks, run, size=64, seed=0).batch_of(0)
+        kernel = [v for v in model.get_layer("backbone").trainable_variables if len(v.shape) > 1][
+            -1
+        ]
+        with keras.StatelessScope(), tf.GradientTape(persistent=True) as tape:
+            losses = model.losses_by_task(y, model(x, training=True))
+        norms = [float(tf.norm(tape.gradient(loss, kernel.value))) for loss in losses.values()]
+        model.distribute_strategy.run(model.train_step, ((x, y),))
+    mean = sum(norms) / 2
+    moved = [1.0 - 0.1 * math.copysign(norm / mean, norm - mean) for norm in norms]
+    expected = [2 * value / sum(moved) for value in moved]
+    found = [model.task_weights[task.name] for task in tasks]
+    assert min(norms) > 0.0 and found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "weighting",
+    [DynamicAverage(window=2), RandomWeights(), SoftmaxWeights(), Hypervolume(), GradNorm()],
+    ids=str,
+)
 def test_changing_weights_are_used_and_logged(weighting, tmp_path):
     run = training(6, batch=4, learning_rate=0.01, log_every=1)
     with make_strategy("one").scope():
