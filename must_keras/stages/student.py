@@ -69,10 +69,19 @@ def artifact(run: Run) -> Artifact:
             | _options(resolved)
             | training_set.inputs(run, sources)
             | gates.inputs(run)
+            | validation_inputs(recipe.student.training, recipe.teachers)
         )
 
     needs = (*labels, *leakage.artifacts(run, sources), *gated)
     return run.student.declare(stage=Student.name, find_inputs=find_inputs, needs=needs)
+
+
+def validation_inputs(training: TrainingConfig, teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
+    """Return the validation images of the heads where the best weights on them are kept."""
+    if training.keep_best is None:
+        return {}
+    sets = {teacher.name: teacher.sets for teacher in teachers if teacher.sets is not None}
+    return {"validation": {name: one.validation for name, one in sets.items()}}
 
 
 def _options(teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
@@ -176,7 +185,10 @@ def fit_heads(
     origin = student.start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
-    loggers = fit(artifact, model, feed, training, title=title, origin=origin)
+    best = run.best_weights(model, teachers, training, title=title)
+    loggers = fit(artifact, model, feed, training, title=title, origin=origin, best=best)
+    kept = None if best is None else best.kept()
+    training = training if kept is None else dataclasses.replace(training, steps=kept.trained)
     trained = model.clean_copy()
     if not is_chief():
         return
@@ -213,6 +225,7 @@ def fit_heads(
             untaught=left_out,
             steps=training.steps if student.training.epochs else None,
             self_labeled=own or None,
+            kept=kept,
         )
     )
 
