@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from must_keras.tasks import Classification, Depth, Detection, Normals, Segmentation, Tags
     from must_keras.tasks.features import Features
     from must_keras.tasks.thresholds import AtPrecision
+    from must_keras.training.best import KeepBest
     from must_keras.training.config import TrainingConfig
     from must_keras.training.dynamic_weights import DynamicAverage
     from must_keras.training.grad_norm import GradNorm
@@ -104,6 +105,7 @@ _MODULES = {
     "tasks": ("Classification", "Depth", "Detection", "Normals", "Segmentation", "Tags"),
     "tasks.features": ("Features",),
     "tasks.thresholds": ("AtPrecision",),
+    "training.best": ("KeepBest",),
     "training.config": ("TrainingConfig",),
     "training.dynamic_weights": ("DynamicAverage",),
     "training.grad_norm": ("GradNorm",),

@@ -27,7 +27,7 @@ NAMES = {
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
     "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
-    "TrainingConfig", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
+    "TrainingConfig", "KeepBest", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
     "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "FromTeacher", "MoCo", "SimCLR",
     "GradNorm", "Hypervolume", "SoftmaxWeights",
     "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",

@@ -59,6 +59,9 @@ class Transfer:
         expect(where, self, task=Task, sets=Splits, training=TrainingConfig)
         expect(where, self, rates_from=str | None, aligned=Mapping, name=str)
         self.training.check_heads(where, [self.task])
+        if self.training.keep_best is not None:
+            problem = "every start has the same steps, whose last weights are compared; remove it"
+            raise UserError.of(where, "keep_best", self.training.keep_best, problem)
         expect_each(where, self, learning_rates=float)
         for start, value in self.aligned.items():
             if value not in get_args(Aligned):

@@ -140,6 +140,12 @@ class Scorer:
         has_threshold = task.records.takes_threshold
         self.prediction_counts = PredictionCounts(len(task.classes)) if has_threshold else None
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of the metrics, without those of untaught outputs."""
+        evaluator = self._task.metrics.evaluator()
+        return tuple(metric.name for metric in evaluator.metrics)
+
     def score(
         self,
         predictor: Predictor,

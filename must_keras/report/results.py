@@ -82,6 +82,23 @@ class RunResults:
         made["rounds"] = made.get("student", {})
         return made.get(start, {}).get("images_seen")
 
+    def kept(self) -> list[str]:
+        """Return a sentence for each training that kept its best weights."""
+        found = {f"teacher {teacher.name}": result for teacher, result in self.teachers()}
+        found |= {
+            k: self.baselines()[k] for k in ("student", "supervised") if k in self.baselines()
+        }
+        sentences = []
+        for title, result in found.items():
+            if (kept := result.get("kept")) is not None:
+                stopped = kept.get("stopped")
+                why = f"It stopped: {stopped}." if stopped else "It was not stopped early."
+                sentences.append(
+                    f"{title}: the weights of step {kept['step']} of {kept['trained']} are kept "
+                    f"({kept['metric']} {kept['value']:.4f} on validation images). {why}"
+                )
+        return sentences
+
     def trainings(self) -> dict[str, pathlib.Path]:
         """Return {title: folder} of the trainings with a metrics.jsonl, in the order of stages."""
         found = {f"teacher {t.name}": self.run.teacher(t.name) for t in self.recipe.teachers}

@@ -51,11 +51,26 @@ class Reliability(Result):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept(Result):
+    """The weights that a training with `keep_best` kept: of `step` of `trained` steps.
+
+    Example:
+        Kept(step=400, metric="top1", value=0.53, trained=600, stopped="no better in 2 evaluations")
+    """
+
+    step: int
+    metric: str
+    value: float
+    trained: int
+    stopped: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherResult(Result):
     """The result of a teacher; what only a training has is None for others.
 
     Attributes:
-        steps: of its training, where the recipe gives epochs.
+        steps, kept: of its training, where the recipe gives epochs, or `keep_best`.
 
     Example:
         run.teacher("shapes").result().metrics["top1"]
@@ -73,6 +88,7 @@ class TeacherResult(Result):
     images_seen: int | None
     model_sha256: str | None
     steps: int | None = None
+    kept: Kept | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +112,7 @@ class StudentResult(Result):
         tasks: {head: its scores}.
         origins: {source: {head: origins of its labels}}.
         untaught: {head: its outputs that no label taught}.
-        steps: of its training, where the recipe gives epochs.
+        steps, kept: of its training, where the recipe gives epochs, or `keep_best`.
         self_labeled: {self-labeled head: its scores}, where there are such heads with metrics.
 
     Raises:
@@ -116,6 +132,7 @@ class StudentResult(Result):
     untaught: dict[str, list[str]]
     steps: int | None = None
     self_labeled: dict[str, Scored] | None = None
+    kept: Kept | None = None
 
     def __post_init__(self) -> None:
         parts = {name: getattr(self, name) for name in ("tasks", "loss_weights")}

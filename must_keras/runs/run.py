@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
 from must_keras.config.recipe import Recipe
@@ -12,7 +12,9 @@ from must_keras.data.examples import LabeledExamples
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, argument, damaged, warn_once
+from must_keras.inference.predictor import Predictor
 from must_keras.inference.scoring import Scorer, labeled
+from must_keras.inference.validation import ValidationMetric
 from must_keras.json_files import find_json, write_json
 from must_keras.ops.sampling import derived_seed
 from must_keras.runs import results
@@ -21,7 +23,10 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import PREDICTION_COUNTS, RUN
 from must_keras.tasks.base import Task
 from must_keras.tasks.thresholds import Choice, PredictionCounts
+from must_keras.training.best import BestWeights
+from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromTeacher, Start
+from must_keras.training.model import MultiTaskModel
 from must_keras.versions import git_commit, versions
 
 _SECONDS = "seconds.json"
@@ -222,6 +227,38 @@ class Run:
             max_unreadable=recipe.max_unreadable,
             untaught=untaught,
         )
+
+    def best_weights(
+        self,
+        model: MultiTaskModel,
+        teachers: Sequence[AnyTeacher],
+        training: TrainingConfig,
+        *,
+        title: str,
+    ) -> BestWeights | None:
+        """Return what keeps the best weights of a training; None where that is not asked for.
+
+        Args:
+            model: what is trained.
+            teachers: of its heads; those with sets are evaluated on validation images.
+            training: its config.
+            title: of the training.
+        """
+        rule = training.keep_best
+        if rule is None:
+            return None
+        scorers = {
+            teacher.task.name: self.scorer(
+                teacher.task,
+                teacher.sets,
+                size=model.size[0],
+                untaught=model.untaught.get(teacher.task.name, ()),
+            )
+            for teacher in teachers
+            if teacher.sets is not None
+        }
+        measure = ValidationMetric(Predictor(model), scorers, rule, title=title)
+        return BestWeights(rule, measure, title=title)
 
     def labeled(self, source: Source, task: Task) -> LabeledExamples:
         """Return a labeled set for one task; see inference.scoring.labeled."""

@@ -71,6 +71,7 @@ def artifact(run: Run) -> Artifact:
             | _options(resolved)
             | training_set.inputs(run, sources)
             | gates.inputs(run)
+            | validation_inputs(recipe.student.training, recipe.teachers)
         )
 
     needs = (*labels, *leakage.artifacts(run, sources), *gated, *starting_teacher(run))
@@ -81,6 +82,14 @@ def starting_teacher(run: Run) -> tuple[Artifact, ...]:
     """Declare the teacher that the student starts from, if it does."""
     name = run.recipe.first_student.start.teacher
     return () if name is None else (artifact_of_teacher(run, run.recipe.teacher(name)),)
+
+
+def validation_inputs(training: TrainingConfig, teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
+    """Return the validation images of the heads where the best weights on them are kept."""
+    if training.keep_best is None:
+        return {}
+    sets = {teacher.name: teacher.sets for teacher in teachers if teacher.sets is not None}
+    return {"validation": {name: one.validation for name, one in sets.items()}}
 
 
 def _options(teachers: Sequence[AnyTeacher]) -> dict[str, Any]:
@@ -179,7 +188,10 @@ def fit_heads(
     origin = student.start.tell(copied)
     left_out = untaught.find(model, images, copied=copied, title=title)
     training.compile(model)
-    loggers = fit(artifact, model, feed, training, title=title, origin=origin)
+    best = run.best_weights(model, teachers, training, title=title)
+    loggers = fit(artifact, model, feed, training, title=title, origin=origin, best=best)
+    kept = None if best is None else best.kept()
+    training = training if kept is None else dataclasses.replace(training, steps=kept.trained)
     trained = model.clean_copy()
     if not is_chief():
         return
@@ -218,6 +230,7 @@ def fit_heads(
             untaught=left_out,
             steps=training.steps if student.training.epochs else None,
             self_labeled=of_own or None,
+            kept=kept,
         )
     )
 

@@ -8,7 +8,7 @@ from must_keras.pseudo_labels import leakage, training_set
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
-from must_keras.stages.student import fit_heads, starting_teacher
+from must_keras.stages.student import fit_heads, starting_teacher, validation_inputs
 
 # Raised when the same inputs would give something else than before.
 VERSION = 2
@@ -22,16 +22,21 @@ def artifact(run: Run) -> Artifact:
         if not leakage.is_known(run, sources) or not run.can_start(recipe.student.start):
             return None
         tasks, weights = [t.task for t in recipe.labeled_teachers], recipe.loss_weights()
-        return {
-            "version": VERSION,
-            "seed": recipe.seed,
-            "network": recipe.network,
-            "tasks": [task.before_reading() for task in tasks],
-            "sources": sources,
-            "training": recipe.supervised,
-            "start": run.initialization(recipe.student.start).depends_on(recipe.network),
-            "loss_weights": {task.name: weights[task.name] for task in tasks},
-        } | training_set.inputs(run, sources)
+        validation = validation_inputs(recipe.supervised, recipe.labeled_teachers)
+        return (
+            validation
+            | {
+                "version": VERSION,
+                "seed": recipe.seed,
+                "network": recipe.network,
+                "tasks": [task.before_reading() for task in tasks],
+                "sources": sources,
+                "training": recipe.supervised,
+                "start": run.initialization(recipe.student.start).depends_on(recipe.network),
+                "loss_weights": {task.name: weights[task.name] for task in tasks},
+            }
+            | training_set.inputs(run, sources)
+        )
 
     needs = (*leakage.artifacts(run, sources), *starting_teacher(run))
     return run.supervised.declare(stage=Supervised.name, find_inputs=find_inputs, needs=needs)

@@ -1,5 +1,6 @@
 """Stage 1: a specialized teacher for every task, each on the set that is labeled for it."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,12 +106,17 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
         untaught.find(model, images, copied=parts, title=title)
         training.compile(model)
         feed = InputPipeline(images, [task], training, size=network.size, seed=seed)
-        loggers = fit(artifact, model, feed, training, title=title, origin=origin)
+        best = run.best_weights(model, [teacher], training, title=title)
+        told = {"title": title, "origin": origin, "best": best}
+        loggers = fit(artifact, model, feed, training, **told)
     else:
         untaught.of_start(model, teacher.start, title=title)
+        best = None
         loggers = Loggers(artifact.begin() if is_chief() else None, training.loggers)
         loggers.inputs(title, artifact.inputs or {})
     left_out = model.untaught.get(task.name, ())
+    kept = None if best is None else best.kept()
+    training = training if kept is None else dataclasses.replace(training, steps=kept.trained)
     trained = model.clean_copy()
     if not is_chief():
         return
@@ -124,6 +130,7 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
         "images_seen": training.images_seen,
         "model_sha256": file_sha256(artifact.model_path),
         "steps": training.steps if teacher.training.epochs else None,
+        "kept": kept,
     }
     counts = _counts(teacher, scorer, artifact)
     artifact.finish(_result(task, metrics, trivial, left_out, counts | of_training))

@@ -17,7 +17,7 @@ from must_keras.files import replacing
 from must_keras.runs.marks import CHECKPOINTS
 
 _KEPT = 3
-_STATE = "state"
+_STATE, _MORE = "state", "more-"
 _NAME = re.compile(r"step-[0-9]{8,18}\.npz")
 
 
@@ -28,6 +28,7 @@ class Checkpoint(NamedTuple):
         step: number of optimizer steps that were made.
         arrays: values of the variables, in their order.
         state: plain data beside them.
+        more: further arrays, as the best weights so far.
 
     Example:
         Checkpoints(folder, model.variables).newest().step  # 120
@@ -37,6 +38,7 @@ class Checkpoint(NamedTuple):
     step: int
     arrays: list[np.ndarray]
     state: dict[str, Any]
+    more: Sequence[np.ndarray] = ()
 
 
 class Checkpoints:
@@ -98,18 +100,21 @@ class Checkpoints:
             raise damaged(path, what, remedy=remedy) from None
         if not isinstance(state, dict):
             raise damaged(path, f"its {_STATE} is {state!r}, expected an object", remedy=remedy)
+        more = [found.pop(name) for name in sorted(found) if name.startswith(_MORE)]
         shapes = {name: tuple(v.shape) for name, v in self._variables.items()}
         if {name: array.shape for name, array in found.items()} != shapes:
             raise UserError.at(path, "belongs to another network: delete it to start afresh")
-        return Checkpoint(step=step, arrays=[found[name] for name in shapes], state=state)
+        return Checkpoint(
+            step=step, arrays=[found[name] for name in shapes], state=state, more=more
+        )
 
     def restore(self, saved: Checkpoint) -> None:
         """Assign the saved values to the variables."""
         for variable, array in zip(self._variables.values(), saved.arrays, strict=True):
             variable.assign(array)
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Copy the variables now and write them in a thread.
+    def save(self, step: int, state: Mapping[str, Any], more: Sequence[np.ndarray] = ()) -> None:
+        """Copy the variables now and write them in a thread, with further arrays.
 
         Raises:
             OSError: the checkpoint before could not be written.
@@ -117,6 +122,7 @@ class Checkpoints:
         self.wait()
         # A copy: on a CPU a variable's numpy view is the variable itself.
         arrays = {name: np.array(v) for name, v in self._variables.items()}
+        arrays |= {f"{_MORE}{i:06d}": array for i, array in enumerate(more)}
         arrays[_STATE] = np.array(json.dumps(state))
         self._writing = self._thread.submit(self._write, step, arrays)
 

@@ -12,6 +12,7 @@ from must_keras.data.mixing import Mixing, check_all
 from must_keras.errors import UserError, expect, expect_each
 from must_keras.log import LOG
 from must_keras.tasks.base import Task
+from must_keras.training.best import KeepBest
 from must_keras.training.fitted import FittedModel
 from must_keras.training.layer_calls import StochasticDepth, recompute
 from must_keras.training.loggers import LoggerFactory
@@ -44,6 +45,9 @@ class TrainingConfig:
         schedule: of the learning rate after the warm-up: Cosine(), Steps(at=...) or another
             Schedule.
         clip_norm: largest global norm of the gradients; None: unlimited.
+        keep_best: evaluation of the model on validation images meanwhile, whose best weights are
+            the result, and early stopping; for teachers, the student and the supervised baseline.
+            None: the result is the last weights.
         ema: whether the result is a running average of the weights over the last steps.
         augmentation: views and colors.
         mixing: ways to combine an image with another one, of which each image gets one at most:
@@ -79,6 +83,7 @@ class TrainingConfig:
     warmup: float = 0.05
     schedule: Schedule = dataclasses.field(default_factory=Cosine)
     clip_norm: float | None = 10.0
+    keep_best: KeepBest | None = None
     ema: bool = False
     augmentation: Augmentation | WholeImages = dataclasses.field(default_factory=Augmentation)
     mixing: tuple[Mixing, ...] = ()
@@ -103,6 +108,7 @@ class TrainingConfig:
         if not 0.0 <= self.stochastic_depth < 1.0:
             raise UserError(f"stochastic_depth must be in [0, 1), received {self.stochastic_depth}")
         expect("the training", self, optimizer=Optimizer, schedule=Schedule)
+        expect("the training", self, keep_best=KeepBest | None)
         expect_each("the training", self, mixing=Mixing)
         check_all("the training", self.mixing)
         if self.precision not in (None, "float32", "mixed_bfloat16"):
@@ -193,9 +199,14 @@ class TrainingConfig:
         return {"norm": self.norm(), "clip_norm": self.clip_norm, "precision": self.precision}
 
     def check_heads(self, where: str, tasks: Sequence[Task]) -> None:
-        """Raise UserError where a mixing leaves no label for any of the heads that are trained."""
+        """Raise UserError where values do not fit any of the heads that are trained.
+
+        A mixing leaves no label for any of them, or none reports the metric of `keep_best`.
+        """
         for mixing in self.mixing:
             mixing.check(where, tasks)
+        if self.keep_best is not None:
+            self.keep_best.check(where, tasks)
 
     def check_devices(self) -> None:
         """Raise UserError where the current distribution strategy cannot run this training."""

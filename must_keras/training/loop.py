@@ -15,6 +15,7 @@ from must_keras.modeling.loading import load_model
 from must_keras.progress import Progress
 from must_keras.runs.artifact import Artifact
 from must_keras.training import diagnostics
+from must_keras.training.best import BestWeights
 from must_keras.training.checkpoints import Checkpoint, Checkpoints
 from must_keras.training.config import TrainingConfig
 from must_keras.training.fitted import FittedModel
@@ -55,6 +56,7 @@ def fit(
     *,
     title: str,
     origin: str,
+    best: BestWeights | None = None,
 ) -> Loggers:
     """Train an artifact's compiled model, from its newest checkpoint where there is one.
 
@@ -68,6 +70,8 @@ def fit(
         training: its values; optimizer, warm-up and clipping are the compiled ones.
         title: beside the progress bar; begins log lines.
         origin: of the initial weights, for the log.
+        best: what evaluates the model meanwhile and keeps its best weights; None: the result is
+            the last weights.
 
     Returns:
         The loggers of the artifact, for its evaluation; without any in processes that are not the
@@ -91,6 +95,8 @@ def fit(
         checkpoints.restore(saved)
         origin = f"its own checkpoint at step {saved.step} of {training.steps}"
     first, state = (saved.step, saved.state) if saved else (0, {})
+    if best is not None and saved is not None:
+        best.restore(state.get("best", {}), saved.more)
     loggers.rewind(state.get("files", {}))
     if is_chief():
         LOG.info(f"{title}: starts from {origin}")
@@ -98,12 +104,16 @@ def fit(
             loggers.inputs(title, artifact.inputs or {})
     if not training.steps:
         return loggers
-    if first == training.steps:
+    if first == training.steps or (best is not None and best.has_stopped):
         model.optimizer.finalize_variable_values(model.trainable_variables)
+        if best is not None:
+            best.apply(variables)
         return loggers
     progress = Progress(title, training.steps, folder, done=first) if is_chief() else None
     rows = state.get("rows", [])
-    steps = _Steps(first, model, pipeline, training, checkpoints, loggers, progress, rows)
+    steps = _Steps(
+        first, model, pipeline, training, checkpoints, loggers, progress, rows, best, variables
+    )
     try:
         with interruption.postponed():
             batches, left = pipeline.batches(first), training.steps - first
@@ -111,6 +121,8 @@ def fit(
             # A signal during Keras' last moments is not postponed by what follows.
             if _is_interrupted():
                 raise interruption.stopped_at(training.steps, training.steps)
+            if best is not None:
+                best.apply(variables)
     finally:
         model.release_input()
         checkpoints.wait()
@@ -152,6 +164,8 @@ class _Steps(keras.callbacks.Callback):
         loggers: of the artifact.
         progress: of the chief; None: another process, which takes part in what all compute.
         rows: the numbers of the steps since the last log line.
+        best: of the training, or None.
+        variables: of the model, which `best` keeps.
     """
 
     first: int
@@ -162,6 +176,8 @@ class _Steps(keras.callbacks.Callback):
     loggers: Loggers
     progress: Progress | None
     rows: list[dict[str, float]]
+    best: BestWeights | None
+    variables: Sequence[keras.Variable]
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -175,20 +191,39 @@ class _Steps(keras.callbacks.Callback):
         bad = diagnostics.bad_names(numbers)
         if bad:
             raise self._keep(step, bad)
-        self._log(step, numbers)
+        is_last = self._evaluate(step)
+        self._log(step, numbers, is_last=is_last)
         self._diagnose(step)
         stop = _is_interrupted()
-        if self.progress is not None and (stop or step == self.training.steps or self._is_due()):
-            self.checkpoints.save(step, {"rows": self.rows, "files": self.loggers.sizes()})
+        if self.progress is not None and (stop or is_last or self._is_due()):
+            state = {"rows": self.rows, "files": self.loggers.sizes()}
+            if self.best is None:
+                self.checkpoints.save(step, state)
+            else:
+                state["best"] = self.best.state()
+                self.checkpoints.save(step, state, self.best.arrays)
             self._saved = time.monotonic()
         if stop:
             raise interruption.stopped_at(step, self.training.steps)
+        # Keras stops by itself after the last of all steps.
+        self.trained.stop_training = is_last and step < self.training.steps
+
+    def _evaluate(self, step: int) -> bool:
+        """Evaluate the model where that is due; return whether the training ends with this step."""
+        best, num_steps = self.best, self.training.steps
+        if best is not None and best.is_due(step, num_steps):
+            start = time.monotonic()
+            best.evaluate(step, self.trained, self.variables, self.loggers)
+            self._since += time.monotonic() - start
+            if best.has_stopped:
+                return True
+        return step == num_steps
 
     def _is_due(self) -> bool:
         seconds = _MIN_SHARE_BETWEEN * self.checkpoints.last_seconds
         return time.monotonic() - self._saved >= max(self.training.save_seconds, seconds)
 
-    def _log(self, step: int, numbers: dict[str, float]) -> None:
+    def _log(self, step: int, numbers: dict[str, float], *, is_last: bool) -> None:
         if self.progress is None:
             return
         self.rows.append(numbers)
@@ -196,7 +231,7 @@ class _Steps(keras.callbacks.Callback):
         now = time.monotonic()
         speed = self._steps_since * self.training.batch / max(now - self._since, 1e-9)
         self.progress.advance(note=f"{_losses(numbers)}, {speed:.3g} images/s")
-        if step % self.training.log_every and step != self.training.steps:
+        if step % self.training.log_every and not is_last:
             return
         means = {key: sum(row[key] for row in self.rows) / len(self.rows) for key in numbers}
         rate = float(self.trained.optimizer._learning_rate(step - 1))

@@ -111,8 +111,11 @@ def artifact_in(folder) -> Artifact:
     return Artifact(folder=folder, find_inputs=lambda: {"test": 1})
 
 
-def train(model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS), **options):
+def train(
+    model, folder, run: TrainingConfig, seed: int = 5, tasks=(KIND, PARTS), best=None, **options
+):
     """Fit a model on random images, with further options of their InputPipeline."""
     examples, options = RandomExamples(tasks), {"size": model.size[0], "seed": seed} | options
     pipeline = InputPipeline(examples, tasks, run, **options)
-    fit(artifact_in(folder), model, pipeline, run, title="test", origin="scratch").close()
+    told = {"title": "test", "origin": "scratch", "best": best}
+    fit(artifact_in(folder), model, pipeline, run, **told).close()

@@ -77,7 +77,7 @@ def test_many_classes_open_on_a_click(results, monkeypatch):
     monkeypatch.setattr(details, "_MAX_ROWS", 2)
     monkeypatch.setattr(curves, "MAX_CLASSES", 2)
     found = pages.section(details.of_heads, results)
-    assert pages.texts(found, "summary") == ["values of 3 classes"]
+    assert pages.texts(found, "summary") == ["values of 3 classes", "most frequent confusions"]
     assert len(list(found.iter("img"))) == 2, "worst images alone"
 
 

@@ -215,7 +215,7 @@ def test_confusions_have_missed_and_false_objects_by_hand():
             ([0, 0, 20, 20], 0, 0.8),  # a second one: false
             ([30, 30, 50, 48], 2, 0.95),  # an owl where a dog is
             ([62, 5, 80, 40], 1, 0.9),  # in the ignored region: neither
-            ([62, 5, 80, 40], 0, 0.3),  # below a score of 0.5
+            ([62, 5, 80, 40], 0, 0.2),  # below a score of 0.25
         ],
         [],
         [([0, 0, 20, 20], 0, 0.9), ([0, 0, 20, 20], 2, 0.6)],  # its own class is taken first

@@ -6,7 +6,8 @@ Several folders, joined by os.pathsep, are trained into one after the other. The
 (all tasks, 20 steps), "every option" (the same with recomputed features, two microbatches,
 stochastic depth, dropped heads, weights by a dynamic average, a frozen network's features, diagnostics, labels with weights,
 mixed images, strong views and a share of ground truth), "streams" (two tasks with rotation, jigsaw, and contrast of
-some images; 10 steps) or "killed" (two tasks, many steps, a checkpoint after each).
+some images; 10 steps), "killed" (two tasks, many steps, a checkpoint after each) or "best" (two tasks, the best weights
+by a number of the model's own predictions).
 """
 
 import dataclasses
@@ -39,6 +40,7 @@ from must_keras.inference.predictor import Predictor
 from must_keras.self_supervised import Contrast, Jigsaw, RandomViews, Rotation
 from must_keras.tasks.features import Features
 from must_keras.tasks.self_labeled import SelfLabeledTask
+from must_keras.training.best import BestWeights, KeepBest
 from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
@@ -62,7 +64,9 @@ KINDS = {
     "every option": (WEIGHTED, 20, 60.0, EVERY_OPTION | MIXED),
     "streams": ((KIND, PARTS), 10, 60.0, EVERY_OPTION | {"accumulate": 1, "diagnose_every": 5}),
     "killed": ((KIND, PARTS), 30, 0.0, EVERY_OPTION | {"recompute": False}),
+    "best": ((KIND, PARTS), 14, 0.0, {}),
 }
+PLAIN = ("killed", "best")
 TASKS, STEPS, SAVE_SECONDS, OPTIONS = KINDS[sys.argv[3]]
 PRECISION = "mixed_bfloat16" if sys.argv[2] == "mixed_bfloat16" else None
 SIZE = 128 if PRECISION else NETWORK.size
@@ -108,6 +112,20 @@ def predicted_of_six(model) -> np.ndarray:
     return np.concatenate([p.outputs["kind"]["probabilities"] for p in Predictor(model)(batches)])
 
 
+class Doubt:
+    """How unsure a model is of six images: a number that rises and falls as it trains."""
+
+    name = "doubt"
+
+    def __init__(self, model):
+        self._model = model
+
+    def __call__(self, step, loggers) -> float:
+        value = 1.0 - float(predicted_of_six(self._model).max(axis=-1).mean())
+        loggers.scalars(step, "validation", {"doubt": value})
+        return value
+
+
 def means_of_keras(model) -> list[float]:
     """Return what Keras' own evaluate returns."""
     four = training_batches(
@@ -122,14 +140,19 @@ def run(folder: pathlib.Path, layout: str, strategy: tf.distribute.Strategy) -> 
     own = own_tasks()
     model = build(TASKS, own)
     model.drop_heads = 0.3 if own else 0.0
-    if sys.argv[3] != "killed":
+    if sys.argv[3] not in PLAIN:
         weighting = DynamicAverage(window=4) if own else Uncertainty()
         model.learned_weights = weighting.learner((*TASKS, *own))
     RUN.compile(model)
     found = {"replicas": num_replicas()}
     work = folder / f"work-{layout}"
-    train(model, work, RUN, tasks=TASKS, **OF_INPUT)
-    if layout != "worker" and sys.argv[3] != "killed":
+    best = None
+    if sys.argv[3] == "best":
+        best = BestWeights(KeepBest(every=2), Doubt(model), title="best")
+    train(model, work, RUN, tasks=TASKS, best=best, **OF_INPUT)
+    if best is not None:
+        found |= {"kept": best.kept().step, "value": best.kept().value}
+    if layout != "worker" and sys.argv[3] not in PLAIN:
         small = build([KIND])
         RUN.compile(small)
         found |= {"predicted": predicted_of_six(small), "means": means_of_keras(small)}

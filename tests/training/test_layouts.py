@@ -87,3 +87,16 @@ def test_float32_begins_equal(tmp_path):
     for layout in ("mirrored0", "worker0"):
         ours, wanted = found[layout]["losses"][:3], found["one0"]["losses"][:3]
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_all_layouts_keep_the_same_step(tmp_path):
+    """The chief alone predicts; the weights of the step are those of every process."""
+    found = run_all(tmp_path, "float64", "best")
+    one = found["one0"]
+    assert 0 < int(one["kept"]) < 14, "else the test proves little"
+    for layout in ("mirrored0", "worker0", "worker1"):
+        assert int(found[layout]["kept"]) == int(one["kept"])
+        assert found[layout]["value"] == pytest.approx(float(one["value"]), abs=1e-8)
+        for ours, wanted in zip(weights(found[layout]), weights(one), strict=True):
+            np.testing.assert_allclose(ours, wanted, rtol=1e-7, atol=1e-7)

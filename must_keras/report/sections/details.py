@@ -80,7 +80,8 @@ def _confusions(models: Sequence[Evaluated]) -> Markup:
             share = f"{count / counts[true].sum():.0%}"
             rows.append([names[true], names[predicted], model.title, count, share])
     head = ["ground truth", "predicted as", "model", "count", "of the ground truth"]
-    return html.charts(charts) + (html.sortable_table(head, rows) if rows else "")
+    table = html.folded("most frequent confusions", html.sortable_table(head, rows))
+    return html.charts(charts) + (table if rows else "")
 
 
 def _worst(model: Evaluated) -> Markup:

@@ -153,11 +153,12 @@ def each_head(results: RunResults) -> Iterator[Markup]:
 
 
 def training_curves(results: RunResults) -> Iterator[Markup]:
-    """Yield the losses of every training, and how the student's heads share the network.
+    """Yield kept steps and losses of every training, and how the student's heads share it.
 
     Example:
         list(training_curves(RunResults(run=run, report=report)))
     """
+    yield html.bullets(results.kept())
     paths = results.trainings()
     series = {title: curves.read(path) for title, path in paths.items()}
     yield html.charts(

@@ -8,8 +8,8 @@ from must_keras.tasks.detection.records import ranked
 from must_keras.tasks.parts import Arrays
 
 _MATCHED_IOU, _IGNORED_COVERAGE = 0.5, 0.5
-# Detections with lower scores are no mistakes: those of a low score are kept for AP.
-_MIN_SCORE = 0.5
+# Ultralytics' value for confusions: detections with lower scores are kept for AP alone.
+_MIN_SCORE = 0.25
 BACKGROUND = -1
 """In a pair of `confusions`: no object."""
 
@@ -57,7 +57,7 @@ def is_covered(box: np.ndarray, ignored: list[tuple]) -> bool:
 def confusions(label: Arrays, prediction: Arrays) -> list[tuple[int, int]]:
     """Return the pairs (true class, predicted class) of one image's objects and detections.
 
-    Detections with a score of at least 0.5 take, by descending score, the free object of their
+    Detections with a score of at least 0.25 take, by descending score, the free object of their
     class that they overlap most, by an IoU of at least 0.5; then those that are left take a free
     object of any class likewise. BACKGROUND is the true class of a detection that takes none, and
     the predicted class of an object that none takes. A detection that lies in an ignored region by
