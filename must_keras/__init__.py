@@ -34,12 +34,18 @@ if TYPE_CHECKING:
     from must_keras.errors import DataError, UserError
     from must_keras.exports import LiteRT, Onnx
     from must_keras.inference.external import ExternalModel
+    from must_keras.inference.keras_hub_tasks import (
+        KerasHubDepth,
+        KerasHubDetector,
+        KerasHubSegmenter,
+    )
     from must_keras.inference.model import Model
     from must_keras.inference.onnx_model import OnnxModel
     from must_keras.inspection import inspect, write_recipe
     from must_keras.interruption import Interrupted
     from must_keras.modeling.backbone import EfficientNetLite0, ResNet
     from must_keras.modeling.keras_backbone import KerasBackbone
+    from must_keras.modeling.keras_hub_backbone import KerasHub
     from must_keras.modeling.pretrained import Pretrained
     from must_keras.modeling.torch_resnet import TorchResNet, save_torch_resnet
     from must_keras.self_supervised import (
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     from must_keras.training.random_weights import RandomWeights
     from must_keras.training.self_labeled import SelfLabeled
     from must_keras.training.softmax_weights import SoftmaxWeights
+    from must_keras.training.tracking import MlflowLogger, WandbLogger
 
 # {module: its public names}
 _MODULES = {
@@ -91,12 +98,14 @@ _MODULES = {
     "errors": ("DataError", "UserError"),
     "exports": ("LiteRT", "Onnx"),
     "inference.external": ("ExternalModel",),
+    "inference.keras_hub_tasks": ("KerasHubDepth", "KerasHubDetector", "KerasHubSegmenter"),
     "inference.model": ("Model",),
     "inference.onnx_model": ("OnnxModel",),
     "inspection": ("inspect", "write_recipe"),
     "interruption": ("Interrupted",),
     "modeling.backbone": ("EfficientNetLite0", "ResNet"),
     "modeling.keras_backbone": ("KerasBackbone",),
+    "modeling.keras_hub_backbone": ("KerasHub",),
     "modeling.pretrained": ("Pretrained",),
     "modeling.torch_resnet": ("TorchResNet", "save_torch_resnet"),
     "self_supervised": (
@@ -119,6 +128,7 @@ _MODULES = {
     "training.random_weights": ("RandomWeights",),
     "training.self_labeled": ("SelfLabeled",),
     "training.softmax_weights": ("SoftmaxWeights",),
+    "training.tracking": ("MlflowLogger", "WandbLogger"),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _MODULES.items() for name in names}
 

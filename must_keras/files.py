@@ -139,6 +139,17 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_sha256(folder: pathlib.Path) -> str | None:
+    """Return the SHA-256 of the names and contents of all files below a folder; None without any.
+
+    Args:
+        folder: whose own name does not count.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
+
+
 def json_sha256(value: Any) -> str:
     """Return the SHA-256 of plain data as JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -34,7 +34,9 @@ def test_the_tried_versions_are_in_the_ranges():
     assert named == tried.keys()
 
 
-@pytest.mark.parametrize("extra", ["ray", "docs", "export", "onnx", "checkpoints"])
+@pytest.mark.parametrize(
+    "extra", ["ray", "docs", "export", "hub", "onnx", "tracking", "checkpoints"]
+)
 def test_the_tried_versions_of_extras_are_in_the_ranges(extra):
     tried = pins(f"requirements-{extra}.txt")
     requirements = [Requirement(text) for text in PROJECT["optional-dependencies"][extra]]

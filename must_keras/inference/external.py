@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_keras.errors import UserError, expect, not_allowed, reason
-from must_keras.files import file_sha256
+from must_keras.files import file_sha256, files_sha256, json_sha256
 from must_keras.inference.predictor import Predicted, predictions
 from must_keras.modeling.loading import load_model
 from must_keras.tasks.base import Task
@@ -159,8 +159,10 @@ class ExternalModel(AnyExternalModel):
 
     Attributes:
         model: a .keras file of built-in layers, a folder with a SavedModel (its `serve`, or its
-            default signature), or a function of a batch of images.
-        version: of a function, whose code is not compared. Files are compared by their bytes.
+            default signature), or a function of a batch of images, a `KerasHubDetector` for
+            example.
+        version: of a function, whose code is not compared. Files are compared by their bytes, and
+            objects by what their method `describe` returns.
 
     Raises:
         UserError: see AnyExternalModel, which has the other attributes.
@@ -178,7 +180,7 @@ class ExternalModel(AnyExternalModel):
         where = "an external model"
         if not callable(self.model):
             expect(where, self, model=str | os.PathLike)
-        if callable(self.model) and not self.version:
+        if callable(self.model) and not (self.version or hasattr(self.model, "describe")):
             problem = "a function needs a version; another version labels again"
             raise UserError.of(where, "version", self.version, problem)
 
@@ -192,17 +194,16 @@ class ExternalModel(AnyExternalModel):
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file, of a SavedModel's files, or of a function's version."""
+        if hasattr(self.model, "describe"):
+            return json_sha256({"model": self.model.describe(), "version": self.version})
         if callable(self.model):
             name = getattr(self.model, "__qualname__", type(self.model).__qualname__)
             return hashlib.sha256(f"{name} {self.version}".encode()).hexdigest()
         path = pathlib.Path(self.model)
-        if path.is_file():
-            return file_sha256(path)
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        if not files:
+        found = file_sha256(path) if path.is_file() else files_sha256(path)
+        if found is None:
             raise UserError(f"there is no model {path}", path=path, key="model")
-        lines = [f"{p.relative_to(path).as_posix()} {file_sha256(p)}" for p in files]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return found
 
     def load(self) -> Callable[[tf.Tensor], Any]:
         if callable(self.model):

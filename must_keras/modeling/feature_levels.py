@@ -150,6 +150,21 @@ def layer_names(model: keras.Model) -> dict[Any, str]:
     return names
 
 
+def copied_weights(model: keras.Model, copy: keras.Model) -> list[np.ndarray]:
+    """Return the weights of a copy of some layers of a model, as `copy_levels` makes them.
+
+    Args:
+        model: from which the weights are.
+        copy: of its layers under their names, with other weights; is changed.
+    """
+    found = layer_names(model).items()
+    weights = {name: one.get_weights() for one, name in found if isinstance(one, keras.Layer)}
+    for layer in copy.layers:
+        if layer.name in weights:
+            layer.set_weights(weights[layer.name])
+    return copy.get_weights()
+
+
 def copy_levels(model: keras.Model, image: Tensor, levels: dict[str, str]) -> dict[str, Tensor]:
     """Return the maps of some layers of a copy of a model, with new random weights.
 

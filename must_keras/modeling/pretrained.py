@@ -12,9 +12,9 @@ from must_keras.errors import UserError, expect, not_allowed, reason
 from must_keras.files import file_sha256
 from must_keras.modeling.backbone import Backbone, scaled
 from must_keras.modeling.feature_levels import (
+    copied_weights,
     copy_levels,
     find_levels,
-    layer_names,
     pixel_statistics,
 )
 
@@ -103,14 +103,7 @@ class Pretrained(Backbone):
         return {"type": "Pretrained", "name": self.name}
 
     def checkpoint(self) -> list[np.ndarray]:
-        trained = self._trained()
-        found = layer_names(trained).items()
-        weights = {name: one.get_weights() for one, name in found if isinstance(one, keras.Layer)}
-        model = self.build(None, {})
-        for layer in model.layers:
-            if layer.name in weights:
-                layer.set_weights(weights[layer.name])
-        return model.get_weights()
+        return copied_weights(self._trained(), self.build(None, {}))
 
     def checkpoint_sha256(self) -> str:
         return file_sha256(self._file())
