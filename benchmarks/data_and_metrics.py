@@ -69,7 +69,7 @@ def measure_columns() -> list[dict[str, Any]]:
 
     from experiments import scenes
     from must_keras.inference.predictor import Predictor
-    from must_keras.training.model import build_model
+    from must_keras.training.building import build_model
 
     recipe = scenes.recipe(size=64)
     norm = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}

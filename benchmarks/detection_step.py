@@ -37,9 +37,9 @@ def measure(size: int, batch: int, *, all_masks: bool) -> dict[str, Any]:
 
     from must_keras.modeling.backbone import ResNet
     from must_keras.tasks.detection import head as detection_head
+    from must_keras.training.building import build_model
     from must_keras.training.config import TrainingConfig
     from must_keras.training.input_pipeline import InputPipeline
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
     from must_keras.training.strategy import make_strategy

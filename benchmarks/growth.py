@@ -33,9 +33,9 @@ _UNITS = {"size": "pixels a side", "batch": "images", "tasks": "heads", "objects
 def measure(size: int, batch: int, tasks: int, objects: int) -> dict[str, float]:
     """Median seconds of a step, of the first one, and the process's peak memory in GiB."""
     from must_keras.modeling.backbone import ResNet
+    from must_keras.training.building import build_model
     from must_keras.training.config import TrainingConfig
     from must_keras.training.input_pipeline import InputPipeline
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
 

@@ -68,7 +68,7 @@ def measure(name: str, folder: pathlib.Path) -> dict[str, Any]:
     from must_keras.pseudo_labels.labeler import Labeler, Range
     from must_keras.pseudo_labels.store import PseudoLabelWriter
     from must_keras.runs.run import Run
-    from must_keras.training.model import build_model
+    from must_keras.training.building import build_model
 
     batch = 8 if name == "large" else 32
     count = BATCHES[name] * batch

@@ -66,8 +66,8 @@ class _Noise:
 
 def _model_and_batch(depth: str, tasks: dict[str, Any], batch: int) -> tuple[Any, Any]:
     from experiments.paper.setting import STUDENT, Setting, resnet
+    from must_keras.training.building import build_model
     from must_keras.training.input_pipeline import InputPipeline
-    from must_keras.training.model import build_model
 
     setting = Setting(
         backbone=resnet(depth),

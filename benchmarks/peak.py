@@ -29,8 +29,8 @@ _CONVOLUTION = 2 * 8 * 32 * 32 * 256 * 256 * 9
 def _student() -> tuple[Any, Any]:
     """The network and its batch."""
     from must_keras.modeling.backbone import ResNet
+    from must_keras.training.building import build_model
     from must_keras.training.config import TrainingConfig
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
 

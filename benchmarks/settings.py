@@ -184,8 +184,8 @@ def student_on(setting: str, *, steps: int) -> tuple[Any, Any, Any]:
     from experiments import scenes
     from must_keras.data.examples import LabeledExamples
     from must_keras.modeling.backbone import ResNet
+    from must_keras.training.building import build_model
     from must_keras.training.input_pipeline import InputPipeline
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
 
     size = {"small": 64, "large": 256}[setting]

@@ -28,8 +28,8 @@ _SHARED = ("backbone", "neck")
 def _networks() -> dict[str, tuple[Any, Any]]:
     """{name: (model, its training)}: the student, and a teacher for each of its tasks."""
     from must_keras.modeling.backbone import ResNet
+    from must_keras.training.building import build_model
     from must_keras.training.config import TrainingConfig
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.optimizers import SGD
 

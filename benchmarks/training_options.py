@@ -37,9 +37,9 @@ def measure(size: int, options: dict[str, Any]) -> dict[str, float]:
     from must_keras.data.examples import LabeledExamples
     from must_keras.data.sources import ScenesSource
     from must_keras.modeling.backbone import ResNet
+    from must_keras.training.building import build_model
     from must_keras.training.checkpoints import Checkpoints
     from must_keras.training.input_pipeline import InputPipeline
-    from must_keras.training.model import build_model
     from must_keras.training.network import Network
     from must_keras.training.strategy import make_strategy
 

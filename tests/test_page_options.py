@@ -14,8 +14,8 @@ from must_keras.data.mixing import CutMix, MixUp
 from must_keras.log import LOG
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.tasks.thresholds import DROPPED, AtPrecision
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.model import build_model
 
 
 @pytest.fixture(scope="module")

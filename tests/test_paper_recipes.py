@@ -21,9 +21,9 @@ from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.run import Run
+from must_keras.training.building import build_model
 from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.model import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = ("must_imagenet", "must_cross_dataset", "must_strong_checkpoint")

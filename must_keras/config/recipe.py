@@ -8,14 +8,14 @@ from must_keras import naming
 from must_keras.config.episodes import Episodes
 from must_keras.config.imported_labels import ImportedLabels
 from must_keras.config.pools import Pool
+from must_keras.config.source_names import check_named, distinct, names_of
 from must_keras.config.student import Labeler, Student, check_start
 from must_keras.config.teachers import AnyTeacher, ExternalTeacher, Teacher
 from must_keras.config.transfers import Aligned, Mode, Neck, Protocol, Transfer, TransferStart
 from must_keras.data.label_checks import check_sets
-from must_keras.data.sources import Source, pool_name, unlisted
-from must_keras.errors import UserError, expect, expect_each, nearest, not_allowed
+from must_keras.data.sources import Source, pool_name
+from must_keras.errors import UserError, expect, expect_each, nearest
 from must_keras.exports import ExportFormat
-from must_keras.runs.fingerprint import describe
 from must_keras.self_supervised import SelfSupervised
 from must_keras.tasks.base import Task
 from must_keras.training.config import TrainingConfig
@@ -26,7 +26,7 @@ from must_keras.training.self_labeled import SelfLabeled
 # With the parts that have files of their own.
 __all__ = (
     "Aligned", "AnyTeacher", "ExternalTeacher", "ImportedLabels", "Labeler", "Pool", "Recipe",
-    "Student", "Teacher", "Transfer", "distinct",
+    "Student", "Teacher", "Transfer",
 )  # fmt: skip
 
 # Names of starts that no self-supervised method can have.
@@ -129,15 +129,15 @@ class Recipe:
         if self.data_licenses is not None:
             expect(where, self, data_licenses=Mapping)
             what = f"{where}: data_licenses names the source "
-            _check_named(self.data_licenses, self.sources, what, key="data_licenses")
+            check_named(self.data_licenses, self.sources, what, key="data_licenses")
         if self.student.repeats:
             what = "the student: repeats names the source "
-            _check_named(self.student.repeats, self.student_sources, what, key="repeats")
+            check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self._check_sources_of(self.student.self_labeled)
         self.student.training.check_heads("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))
         if self.student.equal_sources:
-            self.student.check_sources(_names(self.student_sources))
+            self.student.check_sources(names_of(self.student_sources))
         for one in (self.student, *self.labelers):
             check_start(one.start, self.trained_teachers, rounds=self.rounds)
         if self.supervised:
@@ -180,7 +180,7 @@ class Recipe:
     def _check_names(self, where: str) -> None:
         """Raise UserError where a name cannot be stored, or two are one on some file systems."""
         trained = [t.sets.train.name for t in self.trained_teachers]
-        pools = _names(pool.source for pool in self.pools)
+        pools = names_of(pool.source for pool in self.pools)
         kinds = {
             "teacher": [t.name for t in self.teachers],
             "transfer": [t.name for t in self.transfers],
@@ -343,15 +343,17 @@ class Recipe:
         if asked is None:
             return
         expect_each(where, teacher, labels_of=str)
-        _check_named(asked, self._can_label(teacher), f"{where}: labels_of=", key="labels_of")
-        if not asked:
-            raise UserError.of(where, "labels_of", asked, "at least one source is needed")
+        check_named(asked, self._can_label(teacher), f"{where}: labels_of=", key="labels_of")
+        has_ground_truth = self.student.union and teacher.is_trained_here
+        if not asked and not has_ground_truth:
+            problem = "at least one source is needed: the student has no other label of its head"
+            raise UserError.of(where, "labels_of", asked, problem)
 
     def _check_sources_of(self, heads: Iterable[SelfLabeled]) -> None:
         """Raise UserError where self-labeled heads name sources that the student has not."""
         for head in heads:
             what = f"self-labeled head {head.name!r}: sources names the source "
-            _check_named(head.sources, self.student_sources, what, key="sources")
+            check_named(head.sources, self.student_sources, what, key="sources")
 
     def on_blocks(self, heads: Iterable[SelfLabeled]) -> tuple[SelfLabeled, ...]:
         """Return heads whose `sources` name every block of the pools that they name."""
@@ -376,34 +378,3 @@ class Recipe:
         if start in transfer.aligned:
             return transfer.aligned[start]
         return self.start(start).aligned(transfer.task)
-
-
-def _names(sources: Iterable[Source]) -> list[str]:
-    """Return the names of sources in order, that of a pool once for all of its blocks."""
-    return list(dict.fromkeys(map(pool_name, sources)))
-
-
-def _check_named(asked: Iterable[str], sources: Iterable[Source], what: str, *, key: str) -> None:
-    """Raise UserError where a name is of none of some sources; `what` comes before the name."""
-    allowed = _names(sources)
-    for name in asked:
-        if name not in allowed:
-            raise not_allowed(f"{what}{name!r}", name, allowed, key=key)
-
-
-def distinct(sources: Iterable[Source]) -> list[Source]:
-    """Return each source once, in order; a pool with a list of its files stands for the source.
-
-    Raises:
-        UserError: two different sources share a name.
-    """
-    found: dict[str, Source] = {}
-    for source in sources:
-        one, other = unlisted(source), unlisted(found.get(source.name, source))
-        if other is not one and describe(other) != describe(one):
-            raise UserError(
-                f"two different sources of the student are named {source.name!r}: "
-                "a name stands for one source's pseudo-label datasets"
-            )
-        found[source.name] = source
-    return list(found.values())

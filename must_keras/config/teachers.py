@@ -42,7 +42,8 @@ class AnyTeacher(abc.ABC):
         weight_by_score: whether the student's loss of each pseudo box, or of each pixel of a
             pseudo map, is multiplied by its score (see tasks/detection/loss.py and, for maps, the
             head of Segmentation); classes, depth and normals refuse it.
-        labels_of: names of the sources that it labels; None: all that it can label.
+        labels_of: names of the sources that it labels; None: all that it can label; (): none, so
+            that the student has the head's ground truth alone.
         gate: where its labels are missing, far from its own training images, which only a teacher
             that is trained here has; None: nowhere.
         loss_weight: of the student's head; None: the student's rule gives it.

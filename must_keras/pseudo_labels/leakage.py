@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from must_keras.config.recipe import Recipe, distinct
+from must_keras.config.recipe import Recipe
+from must_keras.config.source_names import distinct
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
 from must_keras.inference import visualization

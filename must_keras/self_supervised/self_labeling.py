@@ -8,7 +8,8 @@ from must_keras.errors import UserError, expect_each
 from must_keras.naming import check_distinct
 from must_keras.self_supervised.method import SelfSupervised
 from must_keras.tasks.parts import Size, Tensors
-from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.building import build_model
+from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import Network
 from must_keras.training.self_labeled import SelfLabeled, check_training
 

@@ -22,11 +22,12 @@ from must_keras.stages import gate, label
 from must_keras.stages.teacher import artifact as artifact_of_teacher
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training import untaught
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit, save_artifact
-from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import Network
 from must_keras.training.self_labeled import limits_of
 from must_keras.training.strategy import is_chief

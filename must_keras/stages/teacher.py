@@ -19,10 +19,10 @@ from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.tasks.base import Task
 from must_keras.training import untaught
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit, save_artifact
-from must_keras.training.model import build_model
 from must_keras.training.strategy import broadcast_from_chief, is_chief
 
 # Raised when the same inputs would give something else than before.

@@ -14,7 +14,8 @@ from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import EpisodesResult, TransferResult
 from must_keras.runs.run import Run
-from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.building import build_model
+from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import is_chief
 from must_keras.transfer import episodes

@@ -16,11 +16,12 @@ from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.results import TransferResult
 from must_keras.runs.run import Run
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
 from must_keras.training.loggers import Loggers
 from must_keras.training.loop import fit
-from must_keras.training.model import MultiTaskModel, build_model
+from must_keras.training.model import MultiTaskModel
 from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import is_chief
 from must_keras.training.untaught import tell as tell_untaught

@@ -289,6 +289,13 @@ def test_a_teacher_labels_what_it_is_asked_for(scenes):
     assert after == before | {"objects": ["pool"]}
     several = with_objects(scenes, labels_of=("pool", "single"))
     assert labeled(several)["objects"] == ["single", "pool"], "in the order of the sources"
+    assert labeled(with_objects(scenes, labels_of=()))["objects"] == []
+
+
+def test_a_head_has_labels_of_some_source(scenes):
+    alone = dataclasses.replace(scenes, student=dataclasses.replace(scenes.student, union=False))
+    with pytest.raises(UserError, match=r"labels_of=\(\): at least one source is needed"):
+        with_objects(alone, labels_of=())
 
 
 @pytest.mark.parametrize(
@@ -299,7 +306,6 @@ def test_a_teacher_labels_what_it_is_asked_for(scenes):
             "labels_of='pol'; did you mean 'pool'\\? allowed are single, rooms, depth, pool",
         ),
         (("crowd",), "labels_of='crowd'; .*allowed are single, rooms, depth, pool"),
-        ((), r"labels_of=\(\): at least one source is needed"),
         ("pool", "labels_of is no tuple; with one str: "),
         ((3,), "labels_of contain an int, expected a str"),
     ],

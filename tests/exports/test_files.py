@@ -28,7 +28,7 @@ from must_keras.inference.model import export_saved_model, serve
 from must_keras.modeling.loading import load_model
 from must_keras.runs.run import Run
 from must_keras.stages import export
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 from must_keras.training.network import Network
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

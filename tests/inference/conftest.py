@@ -6,7 +6,7 @@ import pytest
 from fakes.random_examples import ALL, NETWORK, NORM
 from must_keras.inference.model import export_saved_model
 from must_keras.json_files import write_json
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 
 
 @pytest.fixture(scope="session")

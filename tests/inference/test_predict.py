@@ -27,7 +27,7 @@ from must_keras.inference import image_paths
 from must_keras.inference.model import Model
 from must_keras.inference.results import Results
 from must_keras.tasks.visualization import enlarge
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MAPS = ("parts", "far", "facing")

@@ -13,7 +13,7 @@ from must_keras.inference.model import neck_of, serve
 from must_keras.inference.predictor import Predictor
 from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.views import visible_area
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 from must_keras.training.network import Network
 
 # Those of tf2onnx 1.17 at opset 18; among the others are ScaleAndTranslate and Bitcast.

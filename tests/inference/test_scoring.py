@@ -14,8 +14,8 @@ from must_keras.inference import details
 from must_keras.inference.predictor import Predicted, Predictor
 from must_keras.inference.scoring import Reliability, Scorer, labeled
 from must_keras.tasks import Classification
+from must_keras.training.building import build_model
 from must_keras.training.loggers import Loggers
-from must_keras.training.model import build_model
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 KIND = Classification(name="kind", classes=("a", "b", "c"))

@@ -12,8 +12,8 @@ from must_keras.data.splits import Splits
 from must_keras.errors import DataError
 from must_keras.inference import self_labeled
 from must_keras.tasks.features import Features
+from must_keras.training.building import build_model
 from must_keras.training.loggers import Loggers, read_metrics
-from must_keras.training.model import build_model
 
 UNREADABLE = 3
 

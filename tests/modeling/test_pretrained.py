@@ -14,9 +14,9 @@ from must_keras.inference.model import backbone_of
 from must_keras.modeling.loading import load_model
 from must_keras.modeling.pretrained import _ADDRESSES, Pretrained
 from must_keras.runs.fingerprint import describe
+from must_keras.training.building import build_model
 from must_keras.training.initialization import FromCheckpoint
 from must_keras.training.layer_calls import StochasticDepth
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, Network
 from must_keras.training.strategy import make_strategy
 

@@ -18,9 +18,9 @@ from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.results import Scored
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Depth
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 
 FAR = Depth(name="far", channels=16, num_convs=1)

@@ -30,7 +30,7 @@ from must_keras.stages import gate, label, rounds, student, teacher
 from must_keras.stages.check import check as check_origins
 from must_keras.stages.status import status
 from must_keras.tasks import Classification
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 
 RUN = training(3, batch=4, learning_rate=0.01)
 FAR = (1, 4)

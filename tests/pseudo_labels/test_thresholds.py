@@ -25,9 +25,9 @@ from must_keras.runs.run import Run
 from must_keras.stages import student as student_stage
 from must_keras.tasks import Depth, Segmentation
 from must_keras.tasks.thresholds import DROPPED, AtPrecision, check_threshold
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 
 TRAINING = TrainingConfig(steps=2, batch=2, learning_rate=1e-3, optimizer=AdamW())

@@ -14,10 +14,10 @@ from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.self_supervised import MoCo, SimCLR
 from must_keras.training import diagnostics, loop
+from must_keras.training.building import build_model
 from must_keras.training.initialization import FromBackbone, FromModel, copy_parts
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loop import fit
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy

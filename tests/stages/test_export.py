@@ -17,7 +17,7 @@ from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.stages import export
 from must_keras.tasks import Classification, Depth, Detection, Segmentation
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}
 KIND = Classification(name="kind", classes=("a", "b", "c"))

@@ -11,7 +11,7 @@ from must_keras.ops.letterboxing import letterbox
 from must_keras.ops.views import View
 from must_keras.tasks.depth import Depth, to_relative
 from must_keras.tasks.summaries import Framing
-from must_keras.training.model import build_model
+from must_keras.training.building import build_model
 
 METRIC = Depth(name="depth", kind="metric", loss_stride=1)
 RELATIVE = Depth(name="depth", kind="relative_inverse", loss_stride=1)

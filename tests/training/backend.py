@@ -34,7 +34,7 @@ def on_tensorflow(folder):
     from fakes.random_examples import FOUR, NORM, RandomExamples
     from must_keras.data.augmentation import Augmentation
     from must_keras.data.pipeline import one_view, training_batches
-    from must_keras.training.model import build_model
+    from must_keras.training.building import build_model
 
     look = one_view(FOUR, size=NETWORK.size, augmentation=Augmentation())
     examples = training_batches(

@@ -41,11 +41,11 @@ from must_keras.self_supervised import Contrast, Jigsaw, RandomViews, Rotation
 from must_keras.tasks.features import Features
 from must_keras.tasks.self_labeled import SelfLabeledTask
 from must_keras.training.best import BestWeights, KeepBest
+from must_keras.training.building import build_model
 from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty
-from must_keras.training.model import build_model
 from must_keras.training.self_labeled import SelfLabeled
 from must_keras.training.strategy import is_chief, lost_workers, make_strategy, num_replicas
 

@@ -13,9 +13,9 @@ from must_keras.errors import UserError
 from must_keras.inference.validation import ValidationMetric
 from must_keras.training import loop
 from must_keras.training.best import BestWeights, KeepBest
+from must_keras.training.building import build_model
 from must_keras.training.checkpoints import Checkpoints
 from must_keras.training.loggers import Loggers, read_metrics
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
 

@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.errors import UserError
+from must_keras.training.building import build_model
 from must_keras.training.dynamic_weights import DynamicAverage
 from must_keras.training.grad_norm import GradNorm
 from must_keras.training.hypervolume import Hypervolume
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import LearnedWeights
-from must_keras.training.model import build_model
 from must_keras.training.random_weights import RandomWeights, drawn
 from must_keras.training.softmax_weights import SoftmaxWeights
 from must_keras.training.strategy import make_strategy

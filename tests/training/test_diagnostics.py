@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, train, training
 from must_keras.errors import UserError
+from must_keras.training.building import build_model
 from must_keras.training.diagnostics import measure, shared_kernels
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import read_metrics
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, THINGS, RandomExamples, training
 from must_keras.errors import UserError
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.layer_calls import fuse, recompute
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.strategy import make_strategy
 

@@ -10,6 +10,7 @@ from must_keras.inference.model import backbone_of
 from must_keras.modeling.backbone import ResNet
 from must_keras.modeling.keras_backbone import KerasBackbone
 from must_keras.tasks import Classification, Segmentation
+from must_keras.training.building import build_model
 from must_keras.training.initialization import (
     FromBackbone,
     FromCheckpoint,
@@ -17,7 +18,6 @@ from must_keras.training.initialization import (
     FromScratch,
     copy_parts,
 )
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, NECK, Network
 
 NORM = {"momentum": 0.9, "epsilon": 1e-4, "synchronized": False}

@@ -16,11 +16,11 @@ from must_keras.inference.predictor import Predictor
 from must_keras.inference.scoring import Scorer
 from must_keras.runs.artifact import Artifact
 from must_keras.training import loop
+from must_keras.training.building import build_model
 from must_keras.training.hyperparameters import hyperparameters
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Logger, Loggers, read_metrics
 from must_keras.training.loop import fit
-from must_keras.training.model import build_model
 from must_keras.training.strategy import make_strategy
 
 

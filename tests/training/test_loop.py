@@ -26,12 +26,12 @@ from must_keras import interruption
 from must_keras.errors import UserError
 from must_keras.runs.artifact import Artifact
 from must_keras.training import diagnostics, loop
+from must_keras.training.building import build_model
 from must_keras.training.checkpoints import Checkpoints
 from must_keras.training.config import averaging_momentum
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loggers import Loggers, read_metrics
 from must_keras.training.loop import fit
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
 

@@ -11,9 +11,9 @@ from fakes.random_examples import ALL, KIND, NETWORK, NORM, train, training
 from must_keras import interruption
 from must_keras.tasks import Depth
 from must_keras.training import loop
+from must_keras.training.building import build_model
 from must_keras.training.loggers import read_metrics
 from must_keras.training.loss_weights import Uncertainty, Uniform
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
 

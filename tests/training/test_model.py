@@ -9,8 +9,8 @@ from fakes.random_examples import ALL, KIND, NETWORK, NORM, PARTS, RandomExample
 from must_keras.data.augmentation import Augmentation
 from must_keras.data.pipeline import one_view, training_batches
 from must_keras.inference.model import serve
+from must_keras.training.building import build_model
 from must_keras.training.loggers import read_metrics
-from must_keras.training.model import build_model
 
 
 def look(tasks):

@@ -17,9 +17,9 @@ from must_keras.modeling.heads import ImageHead
 from must_keras.tasks import parts, self_labeled
 from must_keras.tasks.features import Features
 from must_keras.training import loop
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.loss_weights import Uncertainty
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy
 

@@ -12,9 +12,9 @@ from must_keras.errors import UserError
 from must_keras.modeling.backbone import EfficientNetLite0, ResNet
 from must_keras.ops import sampling
 from must_keras.training import loop
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.layer_calls import StochasticDepth
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE
 from must_keras.training.optimizers import AdamW
 from must_keras.training.strategy import make_strategy

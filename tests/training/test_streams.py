@@ -14,8 +14,8 @@ from must_keras.errors import UserError
 from must_keras.self_supervised import Contrast, RandomViews, Rotation
 from must_keras.tasks.streams import PLAIN, Stream, distinct
 from must_keras.training import loop
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.model import build_model
 from must_keras.training.network import Network
 from must_keras.training.optimizers import AdamW
 from must_keras.training.self_labeled import SelfLabeled

@@ -24,9 +24,9 @@ from must_keras.pseudo_labels.store import PseudoLabelReader
 from must_keras.runs.run import Run
 from must_keras.stages import rounds
 from must_keras.tasks import Depth
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
 from must_keras.training.initialization import FromModel
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.training.untaught import find, of_start
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fakes.random_examples import NETWORK, NORM, PARTS, THINGS, RandomExamples, training
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
-from must_keras.training.model import build_model
 from must_keras.training.network import losses_over, valid_counts
 
 TASKS = (PARTS, THINGS)

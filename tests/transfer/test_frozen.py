@@ -26,9 +26,9 @@ from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError
 from must_keras.modeling.backbone import ResNet
 from must_keras.tasks import Normals
+from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import FeatureCache, InputPipeline
 from must_keras.training.loop import fit
-from must_keras.training.model import build_model
 from must_keras.training.network import BACKBONE, NECK, Network
 from must_keras.transfer import learner as learners
 from must_keras.transfer.learner import (

@@ -22,8 +22,8 @@ from must_keras.ops.sampling import derived_seed
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification, Normals
+from must_keras.training.building import build_model
 from must_keras.training.config import TrainingConfig
-from must_keras.training.model import build_model
 from must_keras.training.optimizers import AdamW
 from must_keras.transfer.grid import transfer_runs
 from must_keras.transfer.trainer import TransferTrainer
