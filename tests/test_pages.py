@@ -29,6 +29,8 @@ RUNNERS = {
     ("python", "tfds"): "test_own_data.py",
     ("python", "folders"): "test_public_api.py",
     ("python", "teacher"): "test_external_teachers.py",
+    ("python", "onnx_teacher"): "inference/test_onnx_model.py",
+    ("python", "hub_teacher"): "inference/test_keras_hub_tasks.py",
     ("python", "labels"): "test_external_teachers.py",
     ("python", "serve"): "exports/test_files.py",
     ("python", "loop"): "test_other_tools.py",

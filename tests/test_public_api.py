@@ -38,7 +38,8 @@ NAMES = {
     "Splits", "carve_validation", "split_by_fraction", "split_by_lists", "split_by_name",
     "split_sequence", "Labeler", "Tags", "CsvTags", "tags_reading", "Episodes", "DynamicAverage", "RandomWeights",
     "LiteRT", "Onnx", "Contrast", "Jigsaw", "Rotation", "RandomViews", "SelfLabeling",
-    "Pretrained", "TorchResNet", "save_torch_resnet",
+    "Pretrained", "TorchResNet", "save_torch_resnet", "KerasHub",
+    "OnnxModel", "KerasHubDepth", "KerasHubDetector", "KerasHubSegmenter", "MlflowLogger", "WandbLogger",
     "YoloTxt", "LabelStudioJson", "TarShards", "ParquetImages",
 }  # fmt: skip
 

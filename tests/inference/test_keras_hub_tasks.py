@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import fenced_blocks
+from must_keras import tasks
+from must_keras.config.recipe import ExternalTeacher
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalModel, ExternalPredictor
 from must_keras.inference.keras_hub_tasks import KerasHubDepth, KerasHubDetector, KerasHubSegmenter
@@ -30,6 +33,30 @@ def test_without_keras_hub_the_extra_is_named(monkeypatch, tmp_path):
     assert len(digests) == 4
     with pytest.raises(UserError, match="preset is an int"):
         KerasHubDepth(3)
+
+
+def test_the_teachers_of_the_page_are_teachers():
+    kinds = (KerasHubDepth, KerasHubDetector, KerasHubSegmenter, ExternalModel, ExternalTeacher)
+    names = vars(tasks) | {kind.__name__: kind for kind in kinds}
+    names["read_class_names"] = lambda path: ("road", "sky")
+    found = [eval(b.code, dict(names)) for b in fenced_blocks.blocks("python", "hub_teacher")]
+    presets = [teacher.model.model.preset for teacher in found]
+    assert presets == [
+        "depth_anything_v2_small", "dfine_small_coco", "retinanet_resnet50_fpn_coco",
+        "segformer_b0_cityscapes_1024",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_presets_of_the_page_are_those_of_keras_hub(hub):
+    for kind, base in (
+        (KerasHubDepth, hub.models.DepthEstimator),
+        (KerasHubDetector, hub.models.ObjectDetector),
+        (KerasHubSegmenter, hub.models.ImageSegmenter),
+    ):
+        named = [b.code.partition(f"{kind.__name__}(")[2].split('"')[1]
+                 for b in fenced_blocks.blocks("python", "hub_teacher") if kind.__name__ in b.code]  # fmt: skip
+        assert named and set(named) <= base.presets.keys()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import fenced_blocks
+from must_keras import tasks
 from must_keras.config.recipe import ExternalTeacher
 from must_keras.errors import UserError
 from must_keras.inference.external import ExternalPredictor
@@ -134,3 +136,39 @@ def test_without_onnx_runtime_the_extra_is_named(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="needs onnxruntime: pip install onnxruntime") as error:
         OnnxModel(tmp_path / "a.onnx", size=8, form="logits").load()
     assert "must-keras[onnx]" in error.value.remedy
+
+
+# ---- docs/how_to/ready_teachers.md --------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Files with the inputs and outputs of published ones."""
+    monkeypatch.chdir(tmp_path)
+    onnx_files.depth("depth_anything_v2_small.onnx")
+    queries = {
+        "logits": np.full((1, 300, 80), -5, np.float32),
+        "pred_boxes": np.full((1, 300, 4), 0.5, np.float32),
+    }
+    queries["logits"][0, 7, 16] = 3.0
+    onnx_files.detector("rtdetr_r18vd_coco_o365.onnx", queries, size=640)
+    suppressed = {
+        "boxes": np.float32([[[64, 0, 640, 320]]]), "scores": np.float32([[0.75]]),
+        "labels": np.int64([[1]]),
+    }  # fmt: skip
+    onnx_files.detector("suppressed.onnx", suppressed, size=640)
+
+
+def test_every_teacher_of_the_page_labels(published):
+    names = vars(tasks) | {"ExternalTeacher": ExternalTeacher, "OnnxModel": OnnxModel}
+    blocks = fenced_blocks.blocks("python", "onnx_teacher")
+    found = [eval(block.code, dict(names)) for block in blocks]
+    assert [teacher.name for teacher in found] == ["depth_anything", "detector", "suppressed"]
+    for teacher in found:
+        teacher.preflight()
+    for teacher, box in zip(found[1:], ([160, 160, 480, 480], [0, 64, 320, 640]), strict=True):
+        predictor = ExternalPredictor(teacher.model, teacher.task, MAP)
+        image = tf.fill((1, 640, 640, 3), 128.0)
+        objects = predictor.outputs({"image": image})[teacher.task.name]
+        assert objects["classes"][0, 0] == 1  # The dog.
+        assert objects["boxes"][0, 0].tolist() == box and objects["scores"][0, 0] > 0.7
