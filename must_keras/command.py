@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags
@@ -199,6 +199,17 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
 def _end(status: int, message: str) -> int:
     print(message, file=sys.stderr)
     return status
+
+
+def run_line(recipe: str, options: Mapping[str, Any]) -> str:
+    """Return the command line that makes what is left of a run.
+
+    Example:
+        >>> run_line("mine.py:data=garden", {"workdir": "runs/mine", "reuse": None})
+        'must-keras run mine.py:data=garden --workdir=runs/mine'
+    """
+    flags = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return shlex.join(["must-keras", "run", recipe, *flags])
 
 
 def as_flags(message: str) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -99,12 +98,9 @@ class Request:
         executor = self._executor()
         from must_keras.stages.status import status
 
-        command = ["must-keras", "run", self.experiment, f"--workdir={executor.workdir}"]
-        for name in ("reuse", "data_dir"):
-            value = getattr(self, name)
-            command += [] if value is None else [f"--{name}={value}"]
-        view = functools.partial(status, command=shlex.join(command))
-        executor.read(view, new=True, others=True)
+        options = {"workdir": executor.workdir, "reuse": self.reuse, "data_dir": self.data_dir}
+        line = command.run_line(self.experiment, options)
+        executor.read(functools.partial(status, command=line), new=True, others=True)
 
     def check(self, *, as_json: bool = False) -> None:
         """Print how many of the student's examples have true, pseudo and missing labels."""

@@ -19,7 +19,7 @@ from must_keras.exports.matching import Matches
 from must_keras.files import file_sha256
 from must_keras.inference.model import serve
 from must_keras.inference.visualization import spread
-from must_keras.runs.results import FormatResult, HeadLikeness
+from must_keras.runs.export_results import FormatResult, HeadLikeness
 from must_keras.tasks.base import Task
 from must_keras.training.model import MultiTaskModel
 

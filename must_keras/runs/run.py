@@ -17,7 +17,7 @@ from must_keras.inference.scoring import Scorer, labeled
 from must_keras.inference.validation import ValidationMetric
 from must_keras.json_files import find_json, write_json
 from must_keras.ops.sampling import derived_seed
-from must_keras.runs import results
+from must_keras.runs import export_results, results
 from must_keras.runs.artifact import Artifact
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import PREDICTION_COUNTS, RUN
@@ -114,7 +114,7 @@ class Run:
     @property
     def export(self) -> Artifact:
         """export/."""
-        return self.artifact("export", result_type=results.ExportResult)
+        return self.artifact("export", result_type=export_results.ExportResult)
 
     def export_of(self, name: str) -> Artifact:
         """export/<name>/: the student in another format."""

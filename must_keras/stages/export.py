@@ -21,9 +21,9 @@ from must_keras.inference.model import backbone_of, export_saved_model, neck_of,
 from must_keras.json_files import write_json
 from must_keras.log import LOG
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.export_results import ExportResult, HeadLikeness
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.marks import FINISHED
-from must_keras.runs.results import ExportResult, HeadLikeness
 from must_keras.runs.run import Run
 from must_keras.runs.stage import Stage
 from must_keras.stages import rounds, student

@@ -6,7 +6,7 @@ import pytest
 from fakes.random_examples import ALL, KIND, PARTS, THINGS
 from must_keras.errors import DataError, UserError
 from must_keras.exports.comparison import _together, likeness, sample_images
-from must_keras.runs.results import HeadLikeness
+from must_keras.runs.export_results import HeadLikeness
 
 
 def prediction(task):
