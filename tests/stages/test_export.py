@@ -12,7 +12,7 @@ from fakes.random_examples import NETWORK
 from fakes.results import a_result, finish
 from must_keras.errors import DataError
 from must_keras.json_files import write_json
-from must_keras.runs import marks, results
+from must_keras.runs import export_results, marks
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.stages import export
@@ -85,10 +85,10 @@ def test_export_json_compares_what_was_made_of_the_current_student(tmp_path):
     current = run.student.result()
     assert export.STAGE.report(run) == {}
     plain = a_result(
-        results.ExportResult, reloaded={"neck.keras": {"difference": 1e-6, "agreement": 1.0}}
+        export_results.ExportResult, reloaded={"neck.keras": {"difference": 1e-6, "agreement": 1.0}}
     )
-    like = results.HeadLikeness(difference=4e-7, agreement=0.998)
-    onnx = a_result(results.FormatResult, file="model.onnx", heads={"parts": like})
+    like = export_results.HeadLikeness(difference=4e-7, agreement=0.998)
+    onnx = a_result(export_results.FormatResult, file="model.onnx", heads={"parts": like})
     made = {run.export: plain, run.export_of("onnx"): onnx, run.export_of("phone"): onnx}
     for artifact, result in made.items():
         student = "an earlier one" if artifact.folder.name == "phone" else current
