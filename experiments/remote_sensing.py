@@ -79,7 +79,7 @@ def recipe(
     pool_images: int = 1000,
     teacher_steps: int = 800,
     student_steps: int = 800,
-    transfer_steps: int = 150,
+    transfer_steps: int = 300,
     transfer_seeds: int = 1,
     samples: tuple[int | None, ...] = (100, 1000, None),
     starts: tuple[str, ...] = (),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
     from must_keras.data.sources import (
         CocoJson, CocoPanoptic, Concatenated, CsvClasses, CsvTags, DepthMaps, FolderPerClass,
-        ImagesOnly, Joined, LabelMaps, LabelStudioJson, NormalMaps, ParquetImages, Relabeled,
+        FolderPerTag, ImagesOnly, Joined, LabelMaps, LabelStudioJson, NormalMaps, ParquetImages,
+        Relabeled,
         Source, TarShards, TfdsSource, VocXml, YoloTxt, box_reading, class_reading, depth_reading,
         map_reading, tags_reading, tfds_builder,
     )  # fmt: skip
@@ -85,9 +86,9 @@ _MODULES = {
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
     "data.sources": (
         "CocoJson", "CocoPanoptic", "Concatenated", "CsvClasses", "CsvTags", "DepthMaps",
-        "FolderPerClass", "ImagesOnly", "Joined", "LabelMaps", "LabelStudioJson", "NormalMaps",
-        "ParquetImages", "Relabeled", "Source", "TarShards", "TfdsSource", "VocXml", "YoloTxt",
-        "box_reading", "class_reading", "depth_reading", "map_reading", "tags_reading",
+        "FolderPerClass", "FolderPerTag", "ImagesOnly", "Joined", "LabelMaps", "LabelStudioJson",
+        "NormalMaps", "ParquetImages", "Relabeled", "Source", "TarShards", "TfdsSource", "VocXml",
+        "YoloTxt", "box_reading", "class_reading", "depth_reading", "map_reading", "tags_reading",
         "tfds_builder",
     ),
     "data.splits": (

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -100,6 +101,11 @@ def home(tmp_path_factory):
         )
     for i in range(6):
         photo(home / "parts" / ("train", "val", "test")[i % 3] / ("oak", "elm")[i % 2] / f"{i}.jpg")
+    photo(home / "scenes" / "beach" / "1.jpg")
+    for tag in ("people", "none"):
+        (home / "scenes" / tag).mkdir()
+    shutil.copy(home / "scenes" / "beach" / "1.jpg", home / "scenes" / "people" / "1.jpg")
+    photo(home / "scenes" / "none" / "2.jpg")
     save(home / "photo_maps" / "3.png", np.zeros((HEIGHT, WIDTH), np.uint8))
     (home / "classes.txt").write_text("elm\nfir\noak\n")
     (home / "tags.csv").write_text("file,species\n0.jpg,oak\n1.jpg,elm\n")
@@ -153,7 +159,7 @@ def test_a_pool_in_archives_reads(tmp_path, home, monkeypatch):
 def test_there_is_a_source_for_every_form():
     named = {code.split("(")[0] for code in blocks("source")}
     forms = {
-        "FolderPerClass", "CsvClasses", "CsvTags", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
+        "FolderPerClass", "CsvClasses", "CsvTags", "FolderPerTag", "CocoJson", "VocXml", "YoloTxt", "LabelStudioJson", "LabelMaps", "DepthMaps",
         "NormalMaps", "ParquetImages", "Concatenated", "Joined", "Relabeled",
     }  # fmt: skip
     assert named == forms

@@ -29,7 +29,7 @@ NAMES = {
     "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
     "TrainingConfig", "KeepBest", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
     "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "FromTeacher", "MoCo", "SimCLR",
-    "GradNorm", "Hypervolume", "SoftmaxWeights",
+    "GradNorm", "Hypervolume", "SoftmaxWeights", "FolderPerTag",
     "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",
     "Classification", "Detection", "Segmentation", "Depth", "Normals", "fitted_detection",
     "Source", "FolderPerClass", "CsvClasses", "CocoJson", "CocoPanoptic", "VocXml", "LabelMaps",

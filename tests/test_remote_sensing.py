@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fakes import public_datasets
 from must_keras import experiment
 from must_keras.config.transfers import Protocol
 from must_keras.errors import UserError
@@ -45,6 +46,17 @@ def test_a_student_of_all_other_sets():
     recipe = load(sets="all", upstream="suburb+harvest+zones+mosaic")
     (other,) = (t for t in recipe.transfers if not t.aligned)
     assert other.name == "on_gazetteer" and len(recipe.transfers) == 5
+
+
+def test_public_sets_by_tfds_with_their_published_splits(tmp_path):
+    for name in ("eurosat/rgb", "bigearthnet/rgb"):
+        public_datasets.mocked(name, tmp_path)
+    given = {"collection": "public", "sets": "eurosat+bigearthnet", "samples": "3+none"}
+    recipe = experiment.load("remote_sensing", given, data_dir=str(tmp_path))
+    assert [t.name for t in recipe.teachers] == ["eurosat"] and not recipe.pools
+    (transfer,) = recipe.transfers
+    assert isinstance(transfer.task, Tags) and len(transfer.task.classes) == 43
+    assert [len(s) for s in vars(transfer.sets).values()] == [6, 2, 2]
 
 
 def test_a_checkpoint_is_a_start_and_begins_the_teachers(tmp_path):

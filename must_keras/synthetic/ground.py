@@ -20,9 +20,9 @@ _ROOFS = ((0.62, 0.32, 0.24), (0.45, 0.34, 0.29), (0.52, 0.52, 0.54), (0.74, 0.6
 _CARS = ((0.85, 0.86, 0.88), (0.12, 0.12, 0.14), (0.60, 0.14, 0.14), (0.20, 0.28, 0.50))
 
 
-def _about(rng: np.random.Generator, color: Sequence[float], spread: float = 0.12) -> np.ndarray:
+def _about(rng: np.random.Generator, color: Sequence[float], spread: float = 0.3) -> np.ndarray:
     """Return a color [3] near a given one, lighter or darker and slightly of another hue."""
-    change = rng.uniform(-spread, spread) + rng.uniform(-spread, spread, 3) / 3.0
+    change = rng.uniform(-spread, spread) + rng.uniform(-spread, spread, 3) / 2.0
     return (np.array(color) * (1.0 + change)).astype(np.float32)
 
 

@@ -32,7 +32,7 @@ class TileSet:
         max_covers: covers of a tile at most; with more than one, its labels are tags.
         tint: factors of the colors red, green and blue.
         contrast: of the colors around their mean.
-        haze: share of white light.
+        haze: share of white light, on average.
         noise: standard deviation of the sensor's noise, of 255.
         label_noise: share of training and validation tiles with a label at random.
 
@@ -47,7 +47,7 @@ class TileSet:
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 1.0
     haze: float = 0.0
-    noise: float = 3.0
+    noise: float = 6.0
     label_noise: float = 0.0
 
     @property
@@ -77,14 +77,14 @@ TILE_SETS: dict[str, TileSet] = {
             "crops", "factory", "forest", "greenhouses", "highway", "housing", "orchard", "pasture",
             "river", "water",
         ),
-        meters=(8.0, 8.0), tint=(0.92, 1.0, 1.1), haze=0.1, noise=4.0,
+        meters=(8.0, 8.0), tint=(0.92, 1.0, 1.1), haze=0.15, noise=8.0,
     ),
     "zones": TileSet(
         classes=(
             "apartments", "bare", "factory", "forest", "housing", "panels", "parking", "pasture",
             "tanks", "water",
         ),
-        meters=(5.0, 5.0), size=32, contrast=0.7, haze=0.2, noise=6.0, label_noise=0.2,
+        meters=(5.0, 5.0), size=32, contrast=0.7, haze=0.2, noise=10.0, label_noise=0.2,
     ),
     "mosaic": TileSet(
         classes=(
@@ -94,7 +94,7 @@ TILE_SETS: dict[str, TileSet] = {
         meters=(6.0, 6.0), max_covers=3, tint=(0.95, 1.05, 1.0), label_noise=0.05,
     ),
     # Without a test of its own: what the teachers label.
-    "survey": TileSet(classes=tuple(COVERS), meters=(0.5, 8.0), noise=4.0),
+    "survey": TileSet(classes=tuple(COVERS), meters=(0.5, 8.0)),
 }  # fmt: skip
 """The five sets, and images without labels of all covers and resolutions."""
 
@@ -183,8 +183,10 @@ def _sensed(family: TileSet, colors: np.ndarray, rng: np.random.Generator) -> np
     """Return what the set's sensor makes of colors [n H, n W, 3]: [H, W, 3] uint8."""
     side = family.size
     pixels = colors.reshape(side, _SAMPLES, side, _SAMPLES, 3).mean(axis=(1, 3))
-    light = np.float32(rng.uniform(0.85, 1.15)) * np.float32(family.tint)
-    pixels = 0.45 + (pixels * light - 0.45) * np.float32(family.contrast)
-    pixels = (1.0 - family.haze) * pixels + family.haze * 0.8
+    # The light of a day and a season, whatever the ground.
+    light = rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3) * family.tint
+    contrast, haze = rng.uniform(0.6, 1.2) * family.contrast, rng.uniform(0.0, 2.0) * family.haze
+    pixels = 0.45 + (pixels * light.astype(np.float32) - 0.45) * np.float32(contrast)
+    pixels = (1.0 - haze) * pixels + haze * 0.8
     noise = np.float32(family.noise) * rng.standard_normal(pixels.shape, np.float32)
     return np.clip(pixels * 255.0 + noise, 0.0, 255.0).round().astype(np.uint8)

@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def test_digits():
     other = few_shot_sets.unlabeled_fifth(source, seed=1).unlabeled
     assert {other.image_id(i) for i in range(len(other))} != ids[0]
     assert (parts.unlabeled.name, parts.rest.name) == ("digits_unlabeled", "digits")
+
+
+def test_digits_need_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    few_shot_sets._loaded_digits.cache_clear()
+    with pytest.raises(UserError, match="is not installed: pip install scikit-learn"):
+        few_shot_sets.digits(HEAD)
 
 
 @pytest.fixture

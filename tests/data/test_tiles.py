@@ -47,12 +47,17 @@ def test_training_labels_have_the_noise_of_the_set_and_test_labels_none(monkeypa
 
 
 def test_a_cover_has_its_size_on_the_ground():
-    """Rows of a field are 1.5 m apart: seen at 0.25 m a pixel, a mean color at 3 m."""
-    along = ((np.arange(48) + 0.5) * 0.25).astype(np.float32)
-    u, v = np.meshgrid(along, along)
-    fine = COVERS["crops"](u, v, np.random.default_rng(3))[..., 1]
-    coarse = fine.reshape(4, 12, 4, 12).mean(axis=(1, 3))
-    assert fine.std() > 0.02 and coarse.std() < 0.5 * fine.std()
+    """Rows of a field are 1.5 m apart, along u or v: 0.75 m farther is another color."""
+
+    def change(meters):
+        along = (np.arange(64) * 0.25).astype(np.float32)
+        u, v = np.meshgrid(along, along)
+        moved = ((u + meters, v), (u, v + np.float32(meters)))
+        here = COVERS["crops"](u, v, np.random.default_rng(1))
+        there = [COVERS["crops"](*place, np.random.default_rng(1)) for place in moved]
+        return max(np.median(np.abs(colors - here)) for colors in there)
+
+    assert change(np.float32(1.5)) < 0.3 * change(np.float32(0.75))
 
 
 @pytest.mark.parametrize("name", LABELED)

@@ -27,6 +27,7 @@ from must_keras.data.sources.source import (
     preflight_indices,
     without_keys,
 )
+from must_keras.data.sources.tag_folders import FolderPerTag
 from must_keras.data.sources.tags import CsvTags
 from must_keras.data.sources.tar_shards import TarShards
 from must_keras.data.sources.tfds_readings import (
