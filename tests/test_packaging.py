@@ -35,7 +35,7 @@ def test_the_tried_versions_are_in_the_ranges():
 
 
 @pytest.mark.parametrize(
-    "extra", ["ray", "docs", "export", "hub", "onnx", "tracking", "checkpoints"]
+    "extra", ["ray", "docs", "export", "hub", "onnx", "tracking", "checkpoints", "digits"]
 )
 def test_the_tried_versions_of_extras_are_in_the_ranges(extra):
     tried = pins(f"requirements-{extra}.txt")

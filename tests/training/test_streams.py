@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fakes.few_layers import OnlyOnce
+from fakes.few_layers import OnlyOnce, Pretrained
 from fakes.random_examples import KIND, NETWORK, NORM, PARTS, RandomExamples, artifact_in, training
 from must_keras import interruption
 from must_keras.data.mixing import CutMix, MixUp
 from must_keras.errors import UserError
 from must_keras.self_supervised import Contrast, RandomViews, Rotation
+from must_keras.tasks.features import Features
 from must_keras.tasks.streams import PLAIN, Stream, distinct
-from must_keras.training import loop
+from must_keras.training import diagnostics, loop
 from must_keras.training.building import build_model
 from must_keras.training.input_pipeline import InputPipeline
 from must_keras.training.network import Network
@@ -141,6 +142,35 @@ def test_a_head_learns_from_its_sources_alone(batch, model):
     dropped = np.asarray(model.training_targets(x, y)["kept"]["contrast"])
     model.drop_heads = 0.0
     assert not (dropped & ~kept).any()
+
+
+def test_a_kept_step_is_replayed_without_heads_of_streams(batch, model, tmp_path):
+    ids = [f"image {i}" for i in range(4)]
+    found = {"step": 1, "ids": ids, "bad": ["contrast"]}
+    kept = diagnostics.keep_step(tmp_path / "student", model, batch, **found)
+    replayed, losses = (
+        diagnostics.replay(kept),
+        model.losses_by_task(model.targets(*batch), model.predictions(batch[0], training=True)),
+    )
+    assert list(replayed.losses) == ["kind", "parts"]
+    for name in replayed.losses:
+        mean = replayed.losses[name].sum() / max(replayed.weights[name].sum(), 1.0)
+        assert mean == pytest.approx(float(losses[name]), rel=1e-4)
+    alone = build(RUN, tasks=(), heads=HEADS[:1])
+    kept = diagnostics.keep_step(tmp_path / "alone", alone, batch, **found)
+    with pytest.raises(UserError, match="of a self-supervised method"):
+        diagnostics.replay(kept)
+
+
+def test_features_and_a_stream_pretrain_together(batch):
+    task = Features(name="seen", backbone=Pretrained(), num_images=4)
+    head = SelfLabeled(task=task, loss_weight=1.0)
+    head = head.prepared((64, 64), iter([batch[0]]))
+    model = build(RUN, tasks=(), heads=(HEADS[0], head))
+    assert list(model.predictions(batch[0], training=True)) == ["seen", "rotation"]
+    losses = model.losses_by_task(model.targets(*batch), model.predictions(batch[0], training=True))
+    assert list(losses) == ["rotation", "seen"] and all(float(v) > 0 for v in losses.values())
+    assert sorted(model.clean_copy().output) == ["C2", "C3", "C4", "C5"]
 
 
 def test_a_backbone_that_cannot_be_called_twice_is_named():
