@@ -144,8 +144,7 @@ class WandbLogger(ServiceLogger):
     """Logs to Weights & Biases: a run for each training.
 
     Numbers are "<split>/<name>" of a step. Log in with `wandb login`; without a network set
-    mode="offline" (or WANDB_MODE), and append the files to the run later, with wandb's command
-    `sync`.
+    mode="offline" (or WANDB_MODE), and append the files to the run later: `wandb sync`.
 
     Args:
         folder: for its files: loggers/ in the artifact's folder.

@@ -52,15 +52,15 @@ def classifier(path):
     )
 
 
-def detector(path, answers, size=8):
-    """[1, 3, S, S] to fixed answers {output: value}, whatever the image."""
+def detector(path, answers, size=8, *, more=True):
+    """[1, 3, S, S] to fixed answers {output: value}, whatever the image; and to the image."""
     nodes = [("Identity", [f"{name}_value"], [name], {}) for name in answers]
     kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in answers.items()}
     return write(
         path,
-        [*nodes, ("Identity", ["image"], ["unused"], {})],
+        [*nodes, *([("Identity", ["image"], ["unused"], {})] if more else [])],
         {"image": (FLOAT, [1, 3, size, size])},
         {name: (kinds[name], list(value.shape)) for name, value in answers.items()}
-        | {"unused": (FLOAT, [1, 3, size, size])},
+        | ({"unused": (FLOAT, [1, 3, size, size])} if more else {}),
         [(f"{name}_value", value) for name, value in answers.items()],
     )

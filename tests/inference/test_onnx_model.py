@@ -90,6 +90,23 @@ def test_queries_are_boxes_of_the_best_classes(tmp_path):
         THINGS.external.decode({"logits": answers["logits"]}, "detr", MAP, size=MAP)
 
 
+def test_rows_of_a_suppressed_yolo_are_objects(tmp_path):
+    rows = np.float32([[[2, 1, 4, 3, 0.25, 0], [0, 0, 4, 8, 0.75, 1], [0, 0, 0, 0, 0, 0]]])
+    path = onnx_files.detector(tmp_path / "yolo.onnx", {"output0": rows})
+    model = OnnxModel(path, size=SIZE, form="yolo", output="output0")
+    found = outputs(model, THINGS, count=1)
+    assert found["boxes"][0, :2].tolist() == [[0, 0, 8, 4], [1, 2, 3, 4]]
+    assert found["classes"][0, :2].tolist() == [1, 0]
+    assert found["scores"].tolist() == [[0.75, 0.25, 0.0]]
+    record = THINGS.records.from_prediction(
+        {key: value[0] for key, value in found.items()}, np.float32([0, 0, 8, 8]), MAP
+    )
+    assert len(record["boxes"]) == 2  # The empty row is below the floor.
+    raw = np.zeros((1, 84, 8400), np.float32)
+    with pytest.raises(UserError, match=r"shape \(1, 84, 8400\); yolo are \(batch, any, 6\)"):
+        THINGS.external.decode(raw, "yolo", MAP, size=MAP)
+
+
 def test_labels_depend_on_the_file_and_on_weights_beside_it(tmp_path):
     path = onnx_files.depth(tmp_path / "depth.onnx")
     model = OnnxModel(str(path), size=SIZE, form="relative_inverse")
@@ -157,16 +174,25 @@ def published(tmp_path, monkeypatch):
         "labels": np.int64([[1]]),
     }  # fmt: skip
     onnx_files.detector("suppressed.onnx", suppressed, size=640)
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = (64, 0, 640, 320, 0.75, 16)
+    onnx_files.detector("yolo11n.onnx", {"output0": rows}, size=640, more=False)
 
 
 def test_every_teacher_of_the_page_labels(published):
     names = vars(tasks) | {"ExternalTeacher": ExternalTeacher, "OnnxModel": OnnxModel}
     blocks = fenced_blocks.blocks("python", "onnx_teacher")
     found = [eval(block.code, dict(names)) for block in blocks]
-    assert [teacher.name for teacher in found] == ["depth_anything", "detector", "suppressed"]
+    assert [teacher.name for teacher in found] == [
+        "depth_anything",
+        "detector",
+        "suppressed",
+        "yolo",
+    ]
     for teacher in found:
         teacher.preflight()
-    for teacher, box in zip(found[1:], ([160, 160, 480, 480], [0, 64, 320, 640]), strict=True):
+    boxes = ([160, 160, 480, 480], [0, 64, 320, 640], [0, 64, 320, 640])
+    for teacher, box in zip(found[1:], boxes, strict=True):
         predictor = ExternalPredictor(teacher.model, teacher.task, MAP)
         image = tf.fill((1, 640, 640, 3), 128.0)
         objects = predictor.outputs({"image": image})[teacher.task.name]

@@ -44,7 +44,7 @@ class ParquetImages(Source):
     Args:
         name: of the source.
         files: the files, a folder whose .parquet files they are, sorted, or a pattern of their
-            names: "beans/train-*.parquet".
+            names, `beans/train-*.parquet`.
         image: the column of images.
         label: the column of labels; None: images alone.
         head: the head that the labels are for; default: the source's name.

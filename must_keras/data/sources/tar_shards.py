@@ -27,7 +27,7 @@ class TarShards(Source):
     Args:
         name: of the source.
         shards: the archives, which are not compressed, a folder whose .tar files they are, or a
-            pattern of their names: "shards/train-*.tar".
+            pattern of their names, `shards/train-*.tar`.
         bits: bits that are used of pixels with more than 8; see images.read_image.
 
     Raises:

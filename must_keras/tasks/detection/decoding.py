@@ -211,13 +211,14 @@ class External(base.External):
     "num_detections" [B], "detection_masks"}, all float32. The form "detr" is that of RT-DETR and
     D-FINE: {"logits" [B, Q, K] of sigmoids, "pred_boxes" [B, Q, 4] of (center x, center y, width,
     height) as fractions of the input}; of all pairs of a query and a class the Q with the highest
-    scores are detections.
+    scores are detections. The form "yolo" is that of YOLO's exports that suppress inside: [B, N, 6]
+    of (xmin, ymin, xmax, ymax, score, class) in pixels of the input, score 0 where there is none.
 
     Example:
         Detection(name="objects", classes=("cat", "dog")).external.forms
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("yxyx", "xyxy", "tf2_detection", "detr")
+    forms: ClassVar[tuple[str, ...]] = ("yxyx", "xyxy", "tf2_detection", "detr", "yolo")
 
     def check_class_ids(self, class_ids: tuple[int, ...]) -> None:
         """Raise UserError unless every class has a number of its own."""
@@ -246,7 +247,12 @@ class External(base.External):
         """
         task = self.task
         if form == "detr":
-            values = self._of_queries(values, size)
+            values, form = self._of_queries(values, size), "yxyx"
+        if form == "yolo":
+            self.check_shape(values, (None, 6), form)
+            rows = np.asarray(values, np.float32)
+            values = {"boxes": rows[..., :4], "scores": rows[..., 4], "classes": rows[..., 5]}
+            form = "xyxy"
         is_tf2 = form == "tf2_detection"
         prefix = "detection_" if is_tf2 else ""
         names = {key: f"{prefix}{key}" for key in ("boxes", "scores", "classes", "masks")}
