@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from must_keras.config.self_labeled import SelfLabeled
     from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
     from must_keras.data.choices import fitted_detection
+    from must_keras.data.class_weights import balanced_class_weights
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
+    from must_keras.data.repeat_factors import RepeatFactors
     from must_keras.data.sources import (
         CocoJson, CocoPanoptic, Concatenated, CsvClasses, CsvTags, DepthMaps, FolderPerClass,
         ImagesOnly, Joined, LabelMaps, LabelStudioJson, NormalMaps, ParquetImages, Relabeled,
@@ -70,7 +72,9 @@ _MODULES = {
     "config.self_labeled": ("SelfLabeled",),
     "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),
     "data.choices": ("fitted_detection",),
+    "data.class_weights": ("balanced_class_weights",),
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
+    "data.repeat_factors": ("RepeatFactors",),
     "data.sources": (
         "CocoJson", "CocoPanoptic", "Concatenated", "CsvClasses", "CsvTags", "DepthMaps",
         "FolderPerClass", "ImagesOnly", "Joined", "LabelMaps", "LabelStudioJson", "NormalMaps",

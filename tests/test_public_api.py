@@ -27,7 +27,7 @@ NAMES = {
     "Recipe", "Teacher", "ExternalTeacher", "ExternalModel", "ImportedLabels", "Pool", "Student",
     "Transfer", "SelfLabeled", "Features", "DomainGate", "AtPrecision",
     "Network", "ResNet", "EfficientNetLite0", "KerasBackbone",
-    "TrainingConfig", "KeepBest", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
+    "TrainingConfig", "KeepBest", "RepeatFactors", "balanced_class_weights", "AdamW", "SGD", "Cosine", "Steps", "ScalingRule", "Uniform", "Uncertainty",
     "FromScratch", "FromCheckpoint", "FromModel", "FromBackbone", "MoCo", "SimCLR",
     "Augmentation", "RandAugment", "WholeImages", "StrongViews", "CutMix", "MixUp", "CopyPaste",
     "Classification", "Detection", "Segmentation", "Depth", "Normals", "fitted_detection",

@@ -129,6 +129,8 @@ class Recipe:
             what = "the student: repeats names the source "
             _check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self.student.training.check_heads("the student", self.tasks)
+        if self.student.repeat_factors is not None:
+            self.student.repeat_factors.check("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))
         if self.supervised:
             heads = [teacher.task for teacher in self.labeled_teachers]

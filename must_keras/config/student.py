@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from must_keras.config.self_labeled import SelfLabeled
 from must_keras.data.ground_truth_share import check_share
+from must_keras.data.repeat_factors import RepeatFactors
 from must_keras.data.sources import Source, pool_name
 from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError, expect, expect_each
@@ -54,6 +55,7 @@ class Student:
         weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
         repeats: {source: how many times each of its images comes in an epoch}; once, where it is
             not named, so that all images are equally likely.
+        repeat_factors: images with rare classes come more often in an epoch: see RepeatFactors.
         strong_views: changes of the images without ground truth, for the student alone.
         ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
             0.999] (see data.ground_truth_share); None: all images are equally likely.
@@ -75,6 +77,7 @@ class Student:
     start: Start = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    repeat_factors: RepeatFactors | None = None
     strong_views: StrongViews | None = None
     ground_truth_share: float | None = None
     self_labeled: tuple[SelfLabeled, ...] = ()
@@ -84,6 +87,7 @@ class Student:
         where = "the student"
         expect(where, self, training=TrainingConfig, start=Start, weighting=Weighting)
         expect(where, self, repeats=Mapping, strong_views=StrongViews | None, drop_heads=Real)
+        expect(where, self, repeat_factors=RepeatFactors | None)
         expect_each(where, self, self_labeled=SelfLabeled)
         check_share(where, self.ground_truth_share)
         if not 0.0 <= self.drop_heads < 1.0:
@@ -118,6 +122,7 @@ class Student:
         """Return the options that are in use: what its weights depend on beside the others."""
         found = {
             "repeats": self.repeats,
+            "repeat_factors": self.repeat_factors,
             "self_labeled": [head.task for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,

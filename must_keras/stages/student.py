@@ -155,6 +155,9 @@ def fit_heads(
         title: of the training; its random numbers are its own.
     """
     recipe, size = run.recipe, network.size
+    if student.repeat_factors is not None:
+        options = {"seed": run.seed("repeat_factors", title), "title": title}
+        images = student.repeat_factors.repeated(images, **options)
     training = student.training.for_images(len(images), title=title)
     tasks = [teacher.task for teacher in teachers]
     self_labeled: Sequence[SelfLabeledTask] = [head.task for head in student.self_labeled]
