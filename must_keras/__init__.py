@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from must_keras.data.augmentation import Augmentation, RandAugment, WholeImages
     from must_keras.data.choices import fitted_detection
+    from must_keras.data.class_weights import balanced_class_weights
     from must_keras.data.mixing import CopyPaste, CutMix, MixUp
+    from must_keras.data.repeat_factors import RepeatFactors
     from must_keras.data.sources import (
         CocoJson, CocoPanoptic, Concatenated, CsvClasses, CsvTags, DepthMaps, FolderPerClass,
         FolderPerTag, ImagesOnly, Joined, LabelMaps, LabelStudioJson, NormalMaps, ParquetImages,
@@ -83,7 +85,9 @@ _MODULES = {
     ),
     "data.augmentation": ("Augmentation", "RandAugment", "WholeImages"),
     "data.choices": ("fitted_detection",),
+    "data.class_weights": ("balanced_class_weights",),
     "data.mixing": ("CopyPaste", "CutMix", "MixUp"),
+    "data.repeat_factors": ("RepeatFactors",),
     "data.sources": (
         "CocoJson", "CocoPanoptic", "Concatenated", "CsvClasses", "CsvTags", "DepthMaps",
         "FolderPerClass", "FolderPerTag", "ImagesOnly", "Joined", "LabelMaps", "LabelStudioJson",

@@ -135,6 +135,8 @@ class Recipe:
             check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self._check_sources_of(self.student.self_labeled)
         self.student.training.check_heads("the student", self.tasks)
+        if self.student.repeat_factors is not None:
+            self.student.repeat_factors.check("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))
         if self.student.equal_sources:
             self.student.check_sources(names_of(self.student_sources))

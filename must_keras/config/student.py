@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from must_keras.config.teachers import Teacher
 from must_keras.data.ground_truth_share import check_share
+from must_keras.data.repeat_factors import RepeatFactors
 from must_keras.data.sources import Source, pool_name
 from must_keras.data.strong_views import StrongViews
 from must_keras.errors import UserError, expect, expect_each, not_allowed
@@ -76,6 +77,7 @@ class Student:
         weighting: weights of the heads' losses: ScalingRule(), Uniform() or Uncertainty().
         repeats: {source: how many times each of its images comes in an epoch}; once, where it is
             not named, so that all images are equally likely.
+        repeat_factors: images with rare classes come more often in an epoch: see RepeatFactors.
         strong_views: changes of the images without ground truth, for the student alone.
         ground_truth_share: share of a batch's images that have ground truth of a head, [0.001,
             0.999] (see data.ground_truth_share); None: all images are equally likely.
@@ -99,6 +101,7 @@ class Student:
     start: Start | FromTeacher = dataclasses.field(default_factory=FromScratch)
     weighting: Weighting = dataclasses.field(default_factory=ScalingRule)
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    repeat_factors: RepeatFactors | None = None
     strong_views: StrongViews | None = None
     ground_truth_share: float | None = None
     equal_sources: bool = False
@@ -110,6 +113,7 @@ class Student:
         expect(where, self, training=TrainingConfig, weighting=Weighting)
         expect(where, self, start=Start | FromTeacher, equal_sources=bool)
         expect(where, self, repeats=Mapping, strong_views=StrongViews | None, drop_heads=Real)
+        expect(where, self, repeat_factors=RepeatFactors | None)
         expect_each(where, self, self_labeled=SelfLabeled)
         check_training(where, self.training, self.self_labeled)
         check_share(where, self.ground_truth_share)
@@ -163,6 +167,7 @@ class Student:
         """Return the options that are in use: what its weights depend on beside the others."""
         found = {
             "repeats": self.repeats,
+            "repeat_factors": self.repeat_factors,
             "self_labeled": [head.describe() for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,

@@ -11,6 +11,7 @@ import numpy as np
 
 from must_keras.config.domain_gate import DomainGate, check_gate
 from must_keras.data.examples import PseudoLabels, Records
+from must_keras.data.repeat_factors import RepeatFactors
 from must_keras.data.sources import Source
 from must_keras.data.splits import Splits
 from must_keras.errors import DataError, UserError, expect
@@ -215,6 +216,7 @@ class Teacher(AnyTeacher):
         loss_weight: of the student's head; None: the student's rule (training/loss_weights).
         start: initialization of its weights; with training.steps=0 they stay as they are.
         network: its own; None: the recipe's. A transfer cannot start from another one.
+        repeat_factors: images with rare classes come more often in an epoch: see RepeatFactors.
 
     Raises:
         UserError: a value is of another type, or training.steps=0 without weights to keep.
@@ -242,6 +244,7 @@ class Teacher(AnyTeacher):
     loss_weight: float | None = None
     start: Start = dataclasses.field(default_factory=FromScratch)
     network: Network | None = None
+    repeat_factors: RepeatFactors | None = None
     is_trained_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -253,6 +256,9 @@ class Teacher(AnyTeacher):
         check_threshold(self)
         check_gate(self)
         self.training.check_heads(where, [self.task])
+        expect(where, self, repeat_factors=RepeatFactors | None)
+        if self.repeat_factors is not None:
+            self.repeat_factors.check(where, [self.task])
         if self.training.keeps_weights and not self.start.has_heads:
             raise UserError(f"{where}: steps=0 needs a start with a trained head: FromModel(...)")
 
@@ -264,7 +270,7 @@ class Teacher(AnyTeacher):
             "sets": self.sets,
             "training": self.training,
             "start": self.start.depends_on(self.network or network),
-        }
+        } | ({"repeat_factors": self.repeat_factors} if self.repeat_factors else {})
 
     def sha256(self, model_path: pathlib.Path) -> str | None:
         return file_sha256(model_path) if model_path.is_file() else None

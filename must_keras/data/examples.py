@@ -7,7 +7,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
@@ -110,6 +110,11 @@ class LabeledExamples:
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Stored]]:
         """Return the image, [h, w, 3] uint8, and {head: stored label}."""
         return self.source.image(self._place(index)), self.labels(index)
+
+    def repeated(self, times: Sequence[int]) -> Self:
+        """Return the same examples, the i-th of them times[i] times in a row."""
+        places = np.repeat(np.asarray(self._places, np.int64), times)
+        return type(self)(self.source, self.tasks, self._pseudo, indices=places)
 
     def image_id(self, index: int) -> str:
         """Return "<name of the source>/<the image's id there>"."""

@@ -165,6 +165,9 @@ def fit_heads(
         title: of the training; its random numbers are its own.
     """
     recipe, size = run.recipe, network.size
+    if student.repeat_factors is not None:
+        options = {"seed": run.seed("repeat_factors", title), "title": title}
+        images = student.repeat_factors.repeated(images, **options)
     training = student.training.for_images(len(images), title=title)
     tasks, heads = [teacher.task for teacher in teachers], recipe.on_blocks(student.self_labeled)
     sourced, seed = recipe.loss_weights(), run.seed(title)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from must_keras.config.teachers import AnyTeacher, Teacher
-from must_keras.data.examples import LabeledExamples, count_classes
+from must_keras.data.examples import ConcatenatedExamples, LabeledExamples, count_classes
 from must_keras.data.sources import TolerantSource
 from must_keras.errors import UserError
 from must_keras.files import file_sha256
@@ -92,6 +92,10 @@ def _train(run: Run, teacher: Teacher, artifact: Artifact) -> None:
     recipe, task = run.recipe, teacher.task
     title, seed = f"teacher {teacher.name}", run.seed("teacher", teacher.name)
     images = run.labeled(teacher.sets.train, task)
+    if teacher.repeat_factors is not None and not teacher.training.keeps_weights:
+        options = {"seed": run.seed("repeat_factors", teacher.name), "title": title}
+        once = ConcatenatedExamples([images])
+        (images,) = teacher.repeat_factors.repeated(once, **options).parts
     training = teacher.training.for_images(len(images), title=title)
     network = teacher.network or recipe.network
     model = build_model(network, [task], seed=seed, **training.of_model())

@@ -10,6 +10,8 @@ A label has four forms, and a task names the keys of each:
 
 import abc
 import dataclasses
+import math
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -129,6 +131,9 @@ class Task(abc.ABC):
     name: str
     weighted: bool = False
 
+    added: ClassVar[tuple[str, ...]] = ("weighted",)
+    """Fields that are no inputs at their defaults: artifacts without them stay valid."""
+
     version: ClassVar[int] = 1
     """Raised when the same inputs would give other labels, losses or scores than before."""
 
@@ -191,6 +196,19 @@ class Task(abc.ABC):
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise self.error(f"classes must be distinct, received {self.classes}")
 
+    def check_class_weights(self, weights: tuple[float, ...] | None) -> None:
+        """Raise UserError where there are weights that are not a positive number of each class."""
+        if weights is None:
+            return
+        if len(weights) != len(self.labels.classes):
+            raise self.error(
+                f"class_weights has {len(weights)} numbers, expected one for each of the "
+                f"{len(self.labels.classes)} classes in their order"
+            )
+        for name, weight in zip(self.labels.classes, weights, strict=True):
+            if not (isinstance(weight, Real) and 0.0 < weight < math.inf):
+                raise self.error(f"class_weights: {weight!r} of {name!r}, expected above 0")
+
     def describe(self) -> dict[str, Any]:
         """Return the fields and the version: what an artifact made with the task depends on."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -249,8 +267,10 @@ class Task(abc.ABC):
         return self._without_default(dataclasses.asdict(self))
 
     def _without_default(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return fields without `weighted` where it is False, as before there was this field."""
-        return fields if self.weighted else {k: v for k, v in fields.items() if k != "weighted"}
+        """Return fields without those that were added and have their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        unused = {name for name in self.added if getattr(self, name) == defaults[name]}
+        return {name: value for name, value in fields.items() if name not in unused}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

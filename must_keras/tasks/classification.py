@@ -125,6 +125,8 @@ class Head(base.Head):
             is_hard = ops.max(target, axis=-1, keepdims=True) == 1.0
             smoothed = target * (1.0 - smooth) + smooth / len(self.task.classes)
             target = ops.where(is_hard, smoothed, target)
+        if self.task.class_weights is not None:
+            target = target * ops.convert_to_tensor(self.task.class_weights, target.dtype)
         entropy = -ops.sum(target * ops.log_softmax(prediction["logits"], axis=-1), axis=-1)
         return ops.where(self.task.labels.weight(label) > 0.0, entropy, 0.0)
 
@@ -357,6 +359,8 @@ class Classification(base.Task):
             uncertainty, and the teacher was trained on smoothed labels already.
         top_k: how many probabilities a pseudo-label dataset stores; None: all of them.
         hard: whether a pseudo label is the teacher's first class instead of its distribution.
+        class_weights: factor of each class's term of the cross-entropy, in ground truth and pseudo
+            labels; losses are not divided by it. None: 1 each. See balanced_class_weights.
 
     Example:
         mk.Classification(name="species", classes=("ant", "bee"), label_smoothing=0.1)
@@ -366,13 +370,16 @@ class Classification(base.Task):
     label_smoothing: float = 0.0
     top_k: int | None = None
     hard: bool = False
+    class_weights: tuple[float, ...] | None = None
 
+    added: ClassVar[tuple[str, ...]] = (*base.Task.added, "class_weights")
     kind: ClassVar[str] = "classes"
     hub_task: ClassVar[str] = "image-classification"
     parts = (Labels, Head, Predictions, Records, Metrics, Visualization, External, Mixtures)
 
     def __post_init__(self) -> None:
         self.check_distinct()
+        self.check_class_weights(self.class_weights)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise self.error(f"label_smoothing must be in [0, 1), received {self.label_smoothing}")
         if self.top_k is not None and self.top_k < 1:

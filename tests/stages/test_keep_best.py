@@ -1,4 +1,4 @@
-"""A tiny run whose teacher and student keep their best weights: results, report, refusals."""
+"""A tiny run with repeat factors and best weights kept: results, report, inputs, refusals."""
 
 import json
 
@@ -8,6 +8,7 @@ import pages
 from fakes.random_examples import training
 from fakes.tiny_run import draw, make, recipe_with
 from must_keras.config.recipe import Student, Teacher
+from must_keras.data.repeat_factors import RepeatFactors
 from must_keras.errors import UserError
 from must_keras.report.results import RunResults
 from must_keras.report.sections import heads
@@ -29,8 +30,9 @@ def data(tmp_path_factory):
 def recipe_of(data, run=RUN):
     plain = recipe_with(data)
     (teacher,) = plain.teachers
-    with_best = Teacher(name="trees", task=teacher.task, sets=teacher.sets, training=run)
-    return recipe_with(data, teachers=(with_best,), student=Student(training=run))
+    options = {"training": run, "repeat_factors": RepeatFactors(threshold=1.0)}
+    with_best = Teacher(name="trees", task=teacher.task, sets=teacher.sets, **options)
+    return recipe_with(data, teachers=(with_best,), student=Student(**options))
 
 
 @pytest.mark.slow
@@ -57,8 +59,11 @@ def test_teacher_and_student_keep_their_best_step_and_the_report_states_it(data,
     )
     assert [text.split(":")[0] for text in sentences] == ["teacher trees", "student"]
     assert f"the weights of step {kept['step']} of {kept['trained']} are kept" in sentences[1]
-    assert f"student: step {kept['trained']}: top1" in capsys.readouterr().out
-    assert "Worst images of the student" in (run.path / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert f"student: step {kept['trained']}: top1" in printed
+    # Half of the teacher's images have each class: sqrt(2).
+    assert "teacher trees: repeat factors up to 1.41: " in printed
+    assert "student: repeat factors up to 1." in printed
 
 
 def test_validation_images_are_an_input_only_where_they_choose_the_weights(data):
@@ -66,6 +71,14 @@ def test_validation_images_are_an_input_only_where_they_choose_the_weights(data)
     assert student.validation_inputs(training(6), recipe.teachers) == {}
     found = student.validation_inputs(recipe.student.training, recipe.teachers)
     assert found == {"validation": {"trees": recipe.teachers[0].sets.validation}}
+
+
+def test_repeat_factors_are_an_input_only_where_they_are_given(data):
+    plain, recipe = recipe_with(data), recipe_of(data)
+    for one, is_given in ((plain, False), (recipe, True)):
+        assert ("repeat_factors" in one.student.options()) is is_given
+        depends = one.teachers[0].depends_on(one.network, one.seed)
+        assert ("repeat_factors" in depends) is is_given
 
 
 def test_transfers_refuse_it_since_all_starts_have_the_same_steps(data):

@@ -126,6 +126,9 @@ class Head(pixel_maps.MapHead):
         target = ops.where(valid, target, 0)
         log_likelihood = ops.log_softmax(logits, axis=-1)
         entropy = -ops.take_along_axis(log_likelihood, target[..., None], axis=-1)[..., 0]
+        if self.task.class_weights is not None:
+            of_classes = ops.convert_to_tensor(self.task.class_weights, entropy.dtype)
+            entropy = entropy * ops.take(of_classes, target, axis=0)
         if "weight" in label:
             weights = maps.at_stride(label["weight"], stride)
             entropy = entropy * (ops.cast(weights, entropy.dtype) / CERTAIN)
@@ -258,13 +261,17 @@ class Segmentation(pixel_maps.MapTask):
         loss_stride: pixels between two that the loss reads; 4 is the head's own resolution.
         channels: of the head's hidden convolutions.
         num_convs: how many of them.
+        class_weights: factor of the cross-entropy of each class's pixels, in ground truth and
+            pseudo labels; losses are not divided by it. None: 1 each. See balanced_class_weights.
 
     Example:
         mk.Segmentation(name="parts", classes=("wall", "floor"), loss_stride=8)
     """
 
     classes: tuple[str, ...]
+    class_weights: tuple[float, ...] | None = None
 
+    added: ClassVar[tuple[str, ...]] = (*base.Task.added, "class_weights")
     kind: ClassVar[str] = "map"
     hub_task: ClassVar[str] = "image-segmentation"
     parts = (
@@ -278,3 +285,4 @@ class Segmentation(pixel_maps.MapTask):
         if not 1 <= len(self.classes) <= IGNORE:
             raise self.error(f"1 to {IGNORE} classes, received {len(self.classes)}")
         self.check_distinct()
+        self.check_class_weights(self.class_weights)
