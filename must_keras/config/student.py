@@ -119,7 +119,7 @@ class Student:
         """Return the options that are in use: what its weights depend on beside the others."""
         found = {
             "repeats": self.repeats,
-            "self_labeled": [head.describe() for head in self.self_labeled],
+            "self_labeled": [head.without_weight() for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,
             "ground_truth_share": self.ground_truth_share,
