@@ -168,7 +168,7 @@ class Student:
         found = {
             "repeats": self.repeats,
             "repeat_factors": self.repeat_factors,
-            "self_labeled": [head.describe() for head in self.self_labeled],
+            "self_labeled": [head.without_weight() for head in self.self_labeled],
             "drop_heads": self.drop_heads,
             "strong_views": self.strong_views,
             "ground_truth_share": self.ground_truth_share,

@@ -187,14 +187,13 @@ def _check_pool(pool: Pool, run: Run) -> None:
 
 def _check_self_labeled(run: Run) -> None:
     """Raise UserError where self-labeled heads that are still to be trained cannot be."""
-    recipe, student = run.recipe, run.recipe.first_student
-    trained = (
-        [] if run.student.folder.exists() else [(student.network, recipe.student.self_labeled)]
-    )
+    recipe = run.recipe
+    trained = [(recipe.first_student.network, recipe.student.self_labeled, run.student)]
     for method in recipe.wanted_selfsup:
-        if not run.self_supervised(method.name).folder.exists():
-            trained.append((recipe.network, method.heads))
-    for network, heads in trained:
+        trained.append((recipe.network, method.heads, run.self_supervised(method.name)))
+    for network, heads, artifact in trained:
+        if artifact.folder.exists():
+            continue
         for head in heads:
             head.task.preflight()
         if streams_of(heads):

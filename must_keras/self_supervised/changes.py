@@ -6,6 +6,7 @@ never shows padding, whose place would give a rotation away.
 
 import abc
 import dataclasses
+import zlib
 from typing import Any, ClassVar
 
 from keras import ops
@@ -61,12 +62,17 @@ class Changed(Stream):
 
     def choose(self, keys: Tensor) -> Tensor:
         """Return which of the K ways is each image's: [B] int32 of keys [B] int32."""
-        numbers = uniform(keys, 1, purpose=_CHOICE)[:, 0]
+        numbers = uniform(self._own(keys), 1, purpose=_CHOICE)[:, 0]
         return ops.cast(numbers * len(self.classes), "int32")
+
+    def _own(self, keys: Tensor) -> Tensor:
+        """Return keys with which each kind of change is sampled independently of the others."""
+        return fold(keys, zlib.crc32(type(self).__name__.encode()) % 2**31)
 
     def view(self, original: Tensor, x: Tensors, key: Tensor) -> dict[str, Tensor]:
         size = tuple(x["image"].shape[:2])
-        image = random_view(original, fold(key[None], _CROP)[0], self.views, size)
+        own = fold(self._own(key[None]), _CROP)[0]
+        image = random_view(original, own, self.views, size)
         image = self.change(image, self.choose(key[None])[0])
         return {"image": ops.reshape(image, (*size, 3)), "area": whole(size)}
 

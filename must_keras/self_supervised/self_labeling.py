@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Self
 
+from must_keras import naming
 from must_keras.errors import UserError, expect_each
-from must_keras.naming import check_distinct
 from must_keras.self_supervised.method import SelfSupervised
 from must_keras.tasks.parts import Size, Tensors
 from must_keras.training.building import build_model
@@ -44,7 +44,11 @@ class SelfLabeling(SelfSupervised):
         expect_each(self.where, self, tasks=SelfLabeled)
         if not self.tasks:
             raise UserError.of(self.where, "tasks", self.tasks, "at least one is needed")
-        check_distinct([head.name for head in self.tasks], self.where, "heads")
+        heads = [head.name for head in self.tasks]
+        for head in heads:
+            naming.check_head(head, self.where)
+        naming.check_distinct(heads, self.where, "heads")
+        naming.check_pairs(heads, self.where)
         check_training(self.where, self.training, self.tasks)
 
     @property

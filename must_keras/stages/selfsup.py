@@ -26,21 +26,29 @@ VERSION = 2
 
 
 def artifact(run: Run, method: SelfSupervised) -> Artifact:
-    """Declare a pretrained backbone: it depends on images, and on neither labels nor pyramid."""
+    """Declare a pretrained backbone: it depends on images, and not on labels.
+
+    Only where heads are trained with it does it depend on the pyramid, which they may read.
+    """
     recipe, sources = run.recipe, run.recipe.student_sources
 
     def find_inputs() -> dict[str, Any] | None:
         if not leakage.is_known(run, sources):
             return None
         network = recipe.network
-        return {
-            "version": VERSION,
-            "seed": recipe.seed,
-            "backbone": network.backbone,
-            "size": network.size,
-            "method": describe(method) | {"start": method.start.depends_on(network)},
-            "images": [without_labels(source) for source in sources],
-        } | training_set.inputs(run, sources)
+        pyramid = {"channels": network.channels} if method.heads else {}
+        return (
+            {
+                "version": VERSION,
+                "seed": recipe.seed,
+                "backbone": network.backbone,
+                "size": network.size,
+                "method": describe(method) | {"start": method.start.depends_on(network)},
+                "images": [without_labels(source) for source in sources],
+            }
+            | pyramid
+            | training_set.inputs(run, sources)
+        )
 
     return run.self_supervised(method.name).declare(
         stage=SelfSupervision.name,

@@ -54,8 +54,8 @@ class SelfLabeled:
         """Return the head with its task ready for a training: see SelfLabeledTask.prepared."""
         return dataclasses.replace(self, task=self.task.prepared(size, inputs))
 
-    def describe(self) -> Any:
-        """Return what a student depends on beside the loss weight: the task, and the sources."""
+    def without_weight(self) -> Any:
+        """Return what a student depends on beside its loss weights: the task, and the sources."""
         return {"task": self.task, "sources": self.sources} if self.sources else self.task
 
 

@@ -20,7 +20,7 @@ from must_keras.report.html import paragraph
 from must_keras.report.results import RunResults
 from must_keras.report.sections import exports, heads, labels, transfers
 from must_keras.runs.run import Run
-from must_keras.tasks import Classification, Segmentation
+from must_keras.tasks import Classification, Segmentation, features
 from must_keras.tasks.visualization import palette
 
 SCORED = {"metrics": {"top1": 0.75, "rmse": 12.25}, "trivial": {"top1": 0.25, "rmse": None}}
@@ -237,15 +237,23 @@ def test_scores_stand_beside_the_trivial_baseline(tmp_path):
     found = pages.rows(pages.section(heads.scores, whole))
     assert found[0][4:] == ["student", "supervised baseline", "loss weight"]
     assert found[1][4:] == ["0.500", "0.500", "0.500 (formula)"]
-    own = {"metrics": {"cosine_similarity": 0.5}, "trivial": {"cosine_similarity": 0.25}}
+    name = features.Evaluator.metrics[0].name
+    own = {"metrics": {name: 0.5}, "trivial": {name: 0.25}}
     more["student"] = trained | {"self_labeled": {"seen": own}}
     seen = pages.rows(pages.section(heads.scores, results(tmp_path, of=teachers, **more)))
     assert seen[: len(found)] == found and len(seen) == len(found) + 1
-    assert seen[-1] == ["seen", "cosine_similarity", "0.250", "–", "0.500", "–", "–"]
+    assert seen[-1] == ["seen", name, "0.250", "–", "0.500", "–", "–"]
     assert pages.rows(pages.section(heads.baselines, whole))[1:] == [
         ["student", "ground truth and pseudo labels", "8", "9,000", "–", "–"],
         ["supervised", "ground truth", "8", "9,000", "–", "–"],
         ["moco", "11 images without labels (MoCo)", "12", "1", "3.500", "–"],
+    ]
+    scored = {"rotation": {"metrics": {"top1": 0.5}, "trivial": {"top1": 0.25}}}
+    more["selfsup"] = {"pretext": moco | {"method": "SelfLabeling", "self_labeled": scored}}
+    pretrained = pages.section(heads.baselines, results(tmp_path, of=teachers, **more))
+    assert pages.rows(pretrained)[-2:] == [
+        ["start", "self-labeled head", "metric", "trivial baseline", "score"],
+        ["pretext", "rotation", "top1", "0.250", "0.500"],
     ]
 
 

@@ -99,15 +99,16 @@ def test_the_label_is_the_change_of_the_view(task):
     np.testing.assert_array_equal(task.labels.weight(label), np.ones(20))
     for key, choice in zip(keys[:6], choices, strict=False):
         view = stream.view(ORIGINAL, X, key)
-        crop = random_view(ORIGINAL, fold(key[None], 122)[0], CROPS, (16, 16))
+        crop = random_view(ORIGINAL, fold(stream._own(key[None]), 122)[0], CROPS, (16, 16))
         np.testing.assert_array_equal(view["image"], stream.change(crop, choice))
         np.testing.assert_array_equal(view["area"], [0, 0, 16, 16])
 
 
-def test_each_change_is_as_likely_as_the_others():
-    choices = np.asarray(Rotated().choose(tf.range(4000)))
-    shares = np.bincount(choices) / 4000
-    np.testing.assert_allclose(shares, 0.25, atol=0.03)
+def test_each_change_is_as_likely_as_the_others_and_independent_of_other_kinds():
+    kinds = (Rotated(), Shuffled(grid=2, orders=4))
+    rotated, shuffled = (np.asarray(kind.choose(tf.range(8000))) for kind in kinds)
+    shares = np.bincount(4 * rotated + shuffled, minlength=16) / 8000
+    np.testing.assert_allclose(shares, 1 / 16, atol=0.01)
 
 
 def test_metrics_are_against_chance():

@@ -11,9 +11,9 @@ import pages
 from fakes.tiny_run import RUN, draw, make, recipe_with
 from must_keras.config.recipe import Student
 from must_keras.errors import UserError
+from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.self_supervised import Contrast, Jigsaw, RandomViews, Rotation, SelfLabeling
-from must_keras.stages import selfsup
 from must_keras.training.self_labeled import SelfLabeled
 
 CROPS = RandomViews(jitter_share=0.0, gray_share=0.0, blur_share=0.0)
@@ -96,15 +96,18 @@ def test_every_loss_is_logged(whole):
             assert np.isfinite(row["loss"])
 
 
-def test_inputs_are_tasks_weights_and_sources(data, tmp_path):
-    def inputs(*tasks):
-        method = SelfLabeling(name="pretext", training=RUN, tasks=tasks)
-        run = Run(recipe=recipe_of(data, selfsup=(method,)), path=tmp_path)
-        return selfsup.artifact(run, method).find_inputs
-
-    # Sources are not compared with the test split yet, so that nothing is known.
-    assert inputs(ROTATION)() is None
+def test_inputs_are_tasks_weights_and_sources():
     limited = dataclasses.replace(ROTATION, sources=("pile",))
+    heavier = dataclasses.replace(ROTATION, loss_weight=2.0)
+
+    def inputs(*tasks):
+        return describe(SelfLabeling(name="pretext", training=RUN, tasks=tasks))
+
+    (found,) = inputs(ROTATION)["tasks"]
+    assert found["loss_weight"] == 0.5 and found["task"] == describe(ROTATION.task)
+    others = [inputs(head) for head in (limited, heavier, JIGSAW)]
+    assert all(inputs(ROTATION) != other for other in others)
+    # The loss weights of a student are inputs of their own.
     student = Student(training=RUN, self_labeled=(ROTATION,))
     assert student.options() == {"self_labeled": [ROTATION.task]}
     student = dataclasses.replace(student, self_labeled=(limited,))
@@ -151,6 +154,12 @@ UNKNOWN = dataclasses.replace(ROTATION, sources=("pail",))
         (
             lambda _: SelfLabeling(training=RUN, tasks=(JIGSAW.task,)),
             "tasks contain a Jigsaw, expected a SelfLabeled",
+        ),
+        (
+            lambda _: SelfLabeling(
+                training=RUN, tasks=(dataclasses.replace(JIGSAW, task=Jigsaw(name="a b")),)
+            ),
+            "'a b'",
         ),
         (lambda _: dataclasses.replace(ROTATION, sources="pile"), "sources is no tuple"),
     ],
