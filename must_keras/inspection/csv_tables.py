@@ -150,10 +150,12 @@ def find_sets(
     return found
 
 
-def image_table(tree: Tree, path: pathlib.Path, found: Findings) -> ImageTable | None:
+def image_table(
+    tree: Tree, path: pathlib.Path, answers: Answers, found: Findings
+) -> ImageTable | None:
     """Return a table that names images; None for others, of which those of boxes are noted."""
     rows = _rows(path)
-    if len(rows) < 2:
+    if len(rows) < 2 or answers.at(path, "kind") == "skip":
         return None
     header, columns = [name.strip() for name in rows[0]], list(zip(*rows[1:], strict=False))
     if set(map(str.lower, header)) & set(_BOX_COLUMNS):

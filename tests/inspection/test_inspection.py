@@ -715,6 +715,13 @@ def test_tags_have_the_values_of_their_table(data, tmp_path):
     assert "threshold=0.8" in (tmp_path / "written.py").read_text()
 
 
+def test_a_table_can_be_left_out(data):
+    path = of.tag_table(data / "birds", "image,is_train,is_clear 1,0 0,1 1,1")
+    assert inspect(data).sets[0].labels == "2 tags (is_train, is_clear)"
+    found = inspect([data, f"{path}:kind=skip"])
+    assert not found.sets and [len(pool.source) for pool in found.pools] == [3]
+
+
 def test_a_table_of_exactly_one_tag_is_remarked(data):
     of.tag_table(data / "scene", "image,beach,people 1,0 0,1 0,1")
     (one,) = inspect(data).sets

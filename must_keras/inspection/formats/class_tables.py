@@ -28,7 +28,7 @@ class ClassTables:
 
 def _table(tree: Tree, path: pathlib.Path, answers: Answers, found: Findings) -> LabelTable | None:
     """Return a table of classes; None for others, of which those about images are noted."""
-    images = image_table(tree, path, found)
+    images = image_table(tree, path, answers, found)
     if images is None:
         return None
     if images.suffix:

@@ -43,7 +43,7 @@ class TagTables:
 
 def _table(tree: Tree, path: pathlib.Path, answers: Answers, found: Findings) -> LabelTable | None:
     """Return a table of tags; None for others."""
-    images = image_table(tree, path, found)
+    images = image_table(tree, path, answers, found)
     if images is None:
         return None
     named = {"file_column": images.file_column, "suffix": images.suffix}
