@@ -95,6 +95,17 @@ def test_a_transfer_keeps_the_commit_that_made_it(tmp_path):
     assert [(row["run_seed"], row["git_commit"]) for row in kept] == [(3, "older"), (3, "abc")]
 
 
+def test_transfers_that_differ_in_their_number_of_images_are_kept_both(tmp_path):
+    cell = {
+        "set": "a", "start": "random", "mode": "full", "neck": "fpn", "shots": None, "seed": 0,
+    }  # fmt: skip
+    rows = [cell | {"value": 0.5}, cell | {"value": 0.4, "samples": 100}]
+    for _ in range(2):
+        repeat._keep(rows, tmp_path, 3, tmp_path / "all.jsonl")
+    kept = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [(row.get("samples"), row["value"]) for row in kept] == [(None, 0.5), (100, 0.4)]
+
+
 def test_a_run_that_fails_ends_it_with_its_status(asked):
     with pytest.raises(SystemExit) as end:
         repeat.repeat("mine.py", ["9", "1"])

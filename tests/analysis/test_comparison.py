@@ -27,6 +27,13 @@ def runs(gains: list[dict[str, float]], **more) -> list[dict]:
     ]
 
 
+def test_numbers_of_images_in_all_are_protocols_of_their_own():
+    rows = [row("a", "random", 0.2), row("a", "random", 0.1, samples=100)]
+    rows += [row("a", "student", 0.3, samples=100), row("a", "random", 0.1, shots=100)]
+    found = {name: len(some) for name, some in comparison.by_protocol(rows).items()}
+    assert found == {"full-fpn-all": 1, "full-fpn-100samples": 2, "full-fpn-100": 1}
+
+
 def test_the_interval_is_that_of_a_t_test():
     values = np.random.default_rng(0).normal(0.1, 0.2, 7).tolist()
     found = comparison.t_interval(values)
