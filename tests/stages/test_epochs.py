@@ -56,7 +56,7 @@ def test_a_teacher_is_trained_for_the_steps_of_its_set(recipe, tmp_path, monkeyp
     class StoppedError(Exception):
         pass
 
-    def fit(artifact, model, feed, training, *, title, origin):
+    def fit(artifact, model, feed, training, *, title, origin, best):
         assert training.steps == 3 and training.epochs is None
         assert int(model.optimizer._learning_rate.num_steps.numpy()) == 3
         raise StoppedError

@@ -165,7 +165,7 @@ def caught(run):
     """The student's model and input, as they come to the training."""
     caught = {}
 
-    def fit(artifact, model, feed, training, *, title, origin):
+    def fit(artifact, model, feed, training, *, title, origin, best):
         caught.update(model=model, feed=feed)
         raise StoppedError
 
