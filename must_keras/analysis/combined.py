@@ -170,8 +170,10 @@ def table(compared: Mapping[str, Any]) -> str:
         ("with_task", "mean normalized gain"),
         ("without_task", "the same without sets marked *"),
     ):
-        gains = [_number(compared["means"][start][key], "+.3f") for start in starts]
-        lines.append([f"{title} ({len(compared[f'sets_{key}'])})", "", *gains])
+        count = len(compared[f"sets_{key}"])
+        if count:
+            gains = [_number(compared["means"][start][key], "+.3f") for start in starts]
+            lines.append([f"{title} ({count})", "", *gains])
     return markdown(lines)
 
 
