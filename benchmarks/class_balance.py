@@ -25,7 +25,7 @@ import must_keras as mk
 from experiments import scenes
 from must_keras.analysis.comparison import t_interval
 from must_keras.data.sources import Subset
-from must_keras.inference import details
+from must_keras.runs import details
 
 TAIL, STEPS, RARE = 0.6, 200, 4
 VALUES = ("top1", "rare")

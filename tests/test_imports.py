@@ -11,7 +11,7 @@ PACKAGE = ROOT / "must_keras"
 # Each entry may import itself and what stands above it: modules, or folders with all they contain.
 PLAIN = (
     "errors", "files", "json_files", "log", "naming", "pages", "arguments", "arrays", "experiment", "interruption", "progress", "versions",
-    "command", "runs.marks", "runs.fingerprint", "runs.results", "runs.export_results", "runs.artifact",
+    "command", "runs.marks", "runs.fingerprint", "runs.results", "runs.export_results", "runs.details", "runs.artifact",
 )  # fmt: skip
 ORDER = (
     "ops", "modeling", "tasks", "synthetic", "data", "training", "self_supervised", "inference", "exports",

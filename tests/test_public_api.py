@@ -107,6 +107,7 @@ def test_what_is_recorded_of_a_run(run):
     assert list(opened.teachers) == [teacher.name for teacher in run.recipe.teachers]
     assert opened.teachers["shapes"].metrics == run.teacher("shapes").result().metrics
     assert opened.student.is_complete and opened.student.metrics == {}
+    assert opened.student.details == {} and opened.teachers["shapes"].details is None
     states = dict(opened.status())
     assert set(states.values()) == {"complete"} and "labels/shapes/pool" in states
     assert next(iter(states)).startswith("teachers/") and list(states)[-1] == "report.json"
@@ -225,6 +226,10 @@ def test_from_folders_to_predictions(tmp_path):
     assert run.path == tmp_path / "two" and all(s == "complete" for _, s in run.status())
     assert 0 <= run.teachers["trees"].metrics["top1"] <= 1
     assert 0 <= run.student.metrics["trees"]["top1"] <= 1
+    assert (
+        run.student.details["trees"].by_class.keys()
+        == run.teachers["trees"].details.by_class.keys()
+    )
     assert {row["start"] for row in run.transfers} == {"random", "student"}
     one, two = (mk.load_model(tmp_path / f).keras_model.get_weights() for f in ("one", "two"))
     for first, second in zip(one, two, strict=True):

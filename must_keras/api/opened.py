@@ -12,8 +12,9 @@ from must_keras import stages
 from must_keras.command import quiet_import
 from must_keras.errors import UserError, nearest
 from must_keras.json_files import find_json, read_json
-from must_keras.runs import results
+from must_keras.runs import details, results
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.details import EvaluationDetails
 from must_keras.runs.marks import FINISHED, MARKS, RUN
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ class _RunNetwork:
             raise UserError.at(self.path, "is not complete: call mk.run with the same recipe")
         return found
 
+    def _details(self, head: str) -> EvaluationDetails | None:
+        return details.read(self.path, head)
+
     def load(self) -> "Model":
         """Load the network.
 
@@ -134,6 +138,11 @@ class RunTeacher(_RunNetwork):
         """{metric: value} on the test split, the headline first; None where it is not defined."""
         return self.result.metrics
 
+    @property
+    def details(self) -> EvaluationDetails | None:
+        """Values by class and size, confusions and worst images of the test split; None: none."""
+        return self._details(self.result.task)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunStudent(_RunNetwork):
@@ -148,6 +157,12 @@ class RunStudent(_RunNetwork):
     def metrics(self) -> dict[str, results.Metrics]:
         """{head: {metric: value}} on the test split of each head's set."""
         return {head: scored.metrics for head, scored in self.result.tasks.items()}
+
+    @property
+    def details(self) -> dict[str, EvaluationDetails]:
+        """{head: values by class and size, confusions and worst images}, where there are any."""
+        found = {head: self._details(head) for head in self.result.tasks}
+        return {head: one for head, one in found.items() if one is not None}
 
 
 class ArtifactState(NamedTuple):

@@ -14,10 +14,11 @@ from must_keras.data.sources import Source, Subset, TolerantSource
 from must_keras.data.splits import Splits
 from must_keras.errors import warn
 from must_keras.inference import visualization
-from must_keras.inference.details import WorstImages
-from must_keras.inference.details import write as write_details
 from must_keras.inference.predictor import Predicted, Predictor, predictions
+from must_keras.inference.worst_images import WorstImages
 from must_keras.progress import track
+from must_keras.runs.details import EvaluationDetails
+from must_keras.runs.details import write as write_details
 from must_keras.tasks.base import Task
 from must_keras.tasks.evaluation import Evaluator
 from must_keras.tasks.thresholds import PredictionCounts
@@ -164,7 +165,7 @@ class Scorer:
             step: of the log.
             loggers: of the model's artifact.
             splits: which are scored, in this order.
-            details: the folder that gets the details of the last split (inference/details.py);
+            details: the folder that gets the details of the last split (runs/details.py);
                 None: they are not written.
         """
         name, is_only = self._task.name, len(predictor.heads) == 1
@@ -191,8 +192,8 @@ class Scorer:
     ) -> None:
         task, size = self._task, self._options["size"]
         shown = worst.save(folder, getattr(self.sets, split))
-        found = evaluator.details(task.labels.classes, size=size)
-        write_details(folder, task, split, found, shown)
+        found = vars(evaluator.details(task.labels.classes, size=size))
+        write_details(folder, task.name, EvaluationDetails(split=split, worst=shown, **found))
 
     def trivial(self) -> dict[str, float | None]:
         """Return the metrics, on test, of the trivial baseline fitted on train; computed once."""

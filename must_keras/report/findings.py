@@ -22,7 +22,7 @@ def of(run: Run) -> dict[str, Any]:
         before the student is complete,
         "odd_sets": {source: images without a label, and copies}, see runs.set_counts,
         "details": {"teachers": {name: details of its head}, "student" and "supervised": {head:
-        details}}, see inference.details; what has none is absent}.
+        details}}, see runs.details; what has none is absent}.
     """
     counts, odd = _label_counts(run), set_counts.of_recipe(run.recipe)
     return {

@@ -8,9 +8,9 @@ from PIL import Image
 
 from must_keras.config.recipe import AnyTeacher, Recipe
 from must_keras.errors import DataError, UserError, reason, warn_once
-from must_keras.inference import details
-from must_keras.inference.details import EvaluationDetails
+from must_keras.runs import details
 from must_keras.runs.artifact import Artifact
+from must_keras.runs.details import EvaluationDetails
 from must_keras.runs.fingerprint import describe
 from must_keras.runs.run import Run
 from must_keras.tasks.base import Task

@@ -19,7 +19,7 @@ RUN = "run.json"
 PREDICTION_COUNTS = "answers.npz"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
-# Details of a head's evaluation (inference/details.py), in the folder of what was scored.
+# Details of a head's evaluation (runs/details.py), in the folder of what was scored.
 DETAILS = "details"
 # Files of further loggers (TrainingConfig.loggers).
 LOGGERS = "loggers"

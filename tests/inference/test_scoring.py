@@ -10,9 +10,10 @@ from PIL import Image
 from fakes.few_layers import NETWORK
 from must_keras.data.sources.source import LabelSpace, Source, class_label
 from must_keras.errors import DataError, UserError
-from must_keras.inference import details
 from must_keras.inference.predictor import Predicted, Predictor
 from must_keras.inference.scoring import Reliability, Scorer, labeled
+from must_keras.inference.worst_images import WorstImages
+from must_keras.runs import details
 from must_keras.tasks import Classification
 from must_keras.training.building import build_model
 from must_keras.training.loggers import Loggers
@@ -96,7 +97,7 @@ def test_of_equal_images_the_first_is_the_worse_one():
         y = {"labels": {"kind": label}, "index": first + np.arange(count)}
         return Predicted(x, y, {"kind": {"probabilities": np.float32(probabilities)}})
 
-    worst = details.WorstImages(KIND, count=3)
+    worst = WorstImages(KIND, count=3)
     worst.add(batch(0, [[0.5, 0.5, 0], [1, 0, 0], [0.5, 0, 0.5]]))
     worst.add(batch(3, [[0.1, 0.9, 0], [0.5, 0.5, 0]]))
     assert [one.index for one in worst._kept] == [3, 0, 2]

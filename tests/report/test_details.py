@@ -10,15 +10,14 @@ import pages
 from fakes import results as finished
 from must_keras import report
 from must_keras.analysis import curves
-from must_keras.inference import details as on_disk
 from must_keras.inference import visualization
-from must_keras.inference.details import WorstImage
 from must_keras.report import findings
 from must_keras.report.results import RunResults, saved_details
 from must_keras.report.sections import details
+from must_keras.runs import details as on_disk
+from must_keras.runs.details import EvaluationDetails, WorstImage
 from must_keras.runs.run import Run
 from must_keras.tasks import Classification
-from must_keras.tasks.details import Details
 
 KIND = Classification(name="kind", classes=("ant", "bee", "cat"))
 SCORED = {"metrics": {"top1": 0.75}, "trivial": {"top1": 0.25}}
@@ -35,12 +34,14 @@ def results(tmp_path):
         picture = visualization.grid([[np.full((8, 10, 3), k, np.uint8) for k in (0, 90, 180)]])
         visualization.save(artifact.folder / "pictures" / "kind-worst-1.png", picture)
         worst = WorstImage(image="set/<7>", amount=2.0, text="loss 2", picture="kind-worst-1.png")
-        found = Details(
+        found = EvaluationDetails(
+            split="test",
+            worst=[worst],
             values={"ece": 0.125},
             by_class={k: {"images": n, "top1": v + plus} for k, (n, v) in BY_CLASS.items()},
             confusion={"ant": {"ant": 2, "bee": 2}, "bee": {"bee": 250, "cat": 750}},
         )
-        on_disk.write(artifact.folder, KIND, "test", found, [worst])
+        on_disk.write(artifact.folder, "kind", found)
     finished.finish(run.teacher("t"), **SCORED)
     finished.finish(run.student, tasks={"kind": SCORED})
     return RunResults(run=run, report={})

@@ -124,27 +124,36 @@ def test_a_training_stops_when_its_patience_ends(tmp_path, model):
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 8
 
 
+@pytest.fixture(scope="module")
+def alone(strategy, whole, tmp_path_factory):
+    """A training that stops by itself after step 8 and is not interrupted."""
+    with strategy.scope():
+        folder, model = tmp_path_factory.mktemp("alone"), whole.model
+        model.set_weights(whole.before)
+        kept = best(model, FALLING, patience=2)
+        train(model, folder, RUN, tasks=(KIND,), best=kept)
+        return types.SimpleNamespace(kept=kept.kept(), after=model.get_weights(), rows=rows(folder))
+
+
 @pytest.mark.parametrize("step", [3, 5, 8])
-def test_a_resumed_training_keeps_the_same_step_and_bits(tmp_path, whole, model, monkeypatch, step):
+def test_a_resumed_training_keeps_the_same_step_and_bits(
+    tmp_path, whole, alone, model, monkeypatch, step
+):
     """Before the best step, after it, and when the training has stopped."""
-    alone = best(model, FALLING, patience=2)
-    train(model, tmp_path / "alone", RUN, tasks=(KIND,), best=alone)
-    after = model.get_weights()
     model.set_weights(whole.before)
     sums, asked = loop.sum_over_workers, iter(range(1, 13))
     monkeypatch.setattr(
         loop, "sum_over_workers", lambda v: [1.0] if next(asked) == step else sums(v)
     )
-    folder = tmp_path / "resumed"
     with pytest.raises(interruption.Interrupted):
         options = {"tasks": (KIND,), "best": best(model, FALLING, patience=2)}
-        train(model, folder, RUN, **options)
+        train(model, tmp_path, RUN, **options)
     monkeypatch.undo()
     model.set_weights([weights + 1 for weights in whole.before])
     resumed = best(model, FALLING, patience=2)
-    train(model, folder, RUN, tasks=(KIND,), best=resumed)
-    assert resumed.kept() == alone.kept() and equal(model.get_weights(), after)
-    assert rows(folder) == rows(tmp_path / "alone")
+    train(model, tmp_path, RUN, tasks=(KIND,), best=resumed)
+    assert resumed.kept() == alone.kept and equal(model.get_weights(), alone.after)
+    assert rows(tmp_path) == alone.rows
     # What was evaluated before is not evaluated again.
     assert min(resumed._measure.kernels, default=10) > step - 1
 
