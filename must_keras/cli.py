@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib.metadata
 import pathlib
 import sys
 from typing import Any
@@ -160,6 +161,9 @@ COMMANDS = (
 
 def main() -> int:
     """Run the command that the command line names; return its exit status."""
+    if sys.argv[1:] == ["--version"]:
+        print(importlib.metadata.version("must_keras"))
+        return 0
     return command.run_one_of(COMMANDS)
 
 

@@ -178,7 +178,7 @@ def _status(work: Callable[[], None], options: Collection[str], *, quiet: bool =
     if quiet:
         absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs every file.
     try:
-        with interruption.listening(), formatted(_Flags()):
+        with interruption.listening(exits=True), formatted(_Flags()):
             work()
     except KeyboardInterrupt:
         return _end(130, f"interrupted; {_RESUME}")

@@ -9,6 +9,7 @@ from types import FrameType
 
 _KEPT = "{}; complete artifacts are kept"
 _SAVING = b"\nstopping at the end of this step; Ctrl-C again stops at once\n"
+_AT_ONCE = b"\nstopped at once; re-run the same command to resume\n"
 
 
 class Interrupted(BaseException):
@@ -33,10 +34,14 @@ class Interrupted(BaseException):
 
 
 class _State:
-    """The number of the signal that has come, 0: none; and whether it must wait."""
+    """The number of the signal that has come, 0: none.
+
+    Beside it, whether it must wait, and whether a thread sees it too.
+    """
 
     asked: int = 0
     postponed = False
+    is_watched = False
 
 
 def listen() -> None:
@@ -49,10 +54,14 @@ def listen() -> None:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def listening(*, exits: bool = False) -> Iterator[None]:
     """Listen within the block, see `listen`; the handlers before it return at its end.
 
     Only the main thread of a process can receive signals: in another one nothing changes.
+
+    Args:
+        exits: whether a second Ctrl-C ends the process, of a program at a terminal. It does also
+            while a library computes, where no handler of Python runs for minutes.
 
     Raises:
         Interrupted: a signal came, also where a library made another exception of it.
@@ -68,7 +77,8 @@ def listening() -> Iterator[None]:
     _State.asked = 0
     listen()
     try:
-        yield
+        with _watching() if exits else contextlib.nullcontext():
+            yield
     except Exception as error:
         if asked():
             raise _by_signal(_KEPT) from error
@@ -91,9 +101,41 @@ def _handle(number: int, frame: FrameType | None) -> None:
     _State.asked = number
     if not _State.postponed:
         raise _by_signal(_KEPT)
-    if number == signal.SIGINT:
+    if number == signal.SIGINT and not _State.is_watched:
         # Python's own streams may be in the middle of a line of their own.
         os.write(2, _SAVING)
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[None]:
+    """Let a thread see each Ctrl-C at once: the second one ends the process."""
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
+    _State.is_watched = True
+    thread = threading.Thread(target=_watch, args=(received,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        _State.is_watched = False
+        os.close(sent)  # The thread reads the end of the pipe.
+        thread.join()
+        os.close(received)
+
+
+def _watch(received: int) -> None:
+    """Read the numbers of signals from a pipe until it is closed."""
+    count = 0
+    while numbers := os.read(received, 64):
+        for _ in range(numbers.count(signal.SIGINT)):
+            count += 1
+            if count > 1:
+                os.write(2, _AT_ONCE)
+                os._exit(128 + signal.SIGINT)
+            if _State.postponed:
+                os.write(2, _SAVING)
 
 
 def _by_signal(text: str) -> Interrupted:

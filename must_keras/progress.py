@@ -59,7 +59,10 @@ class Progress:
             self._last_line = now
             each = (now - self._start) / (self._step - self._done)
             left = each * (self._total - self._step)
-            line = f"{self._title}: {self._step}/{self._total}, {left:.0f} s left  {note}"
+            # The first step traces the network: it says nothing about those after it.
+            is_first = self._step - self._done <= 1 < self._total - self._done
+            text = "" if is_first else f", {left:.0f} s left"
+            line = f"{self._title}: {self._step}/{self._total}{text}  {note}"
             print(line, file=sys.stderr, flush=True)
 
     def record(self) -> None:

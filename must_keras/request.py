@@ -98,7 +98,7 @@ class Request:
         executor = self._executor()
         from must_keras.stages.status import status
 
-        options = {"workdir": executor.workdir, "reuse": self.reuse, "data_dir": self.data_dir}
+        options = {"workdir": self.workdir, "reuse": self.reuse, "data_dir": self.data_dir}
         line = command.run_line(self.experiment, options)
         executor.read(functools.partial(status, command=line), new=True, others=True)
 

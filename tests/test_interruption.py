@@ -1,13 +1,18 @@
 """Handlers of signals that a call from Python installs, and removes again."""
 
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from must_keras import interruption
 from must_keras.interruption import Interrupted
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def terminate():
@@ -54,6 +59,31 @@ def test_the_keyboard_is_postponed_once(capfd):
     assert capfd.readouterr().err == (
         "\nstopping at the end of this step; Ctrl-C again stops at once\n"
     )
+
+
+def test_a_second_ctrl_c_ends_a_program_that_computes_in_c():
+    code = (
+        "import hashlib, os, signal, threading, time\n"
+        "from must_keras import interruption\n"
+        "def send():\n"
+        "    for _ in range(2):\n"
+        "        os.kill(os.getpid(), signal.SIGINT); time.sleep(0.3)\n"
+        "with interruption.listening(exits=True), interruption.postponed():\n"
+        "    threading.Timer(0.3, send).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # No handler of Python runs meanwhile.
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert answer.returncode == 130 and not answer.stdout
+    assert answer.stderr.splitlines()[1::2] == [
+        b"stopping at the end of this step; Ctrl-C again stops at once",
+        b"stopped at once; re-run the same command to resume",
+    ]
+
+
+def test_one_ctrl_c_is_as_in_a_library():
+    with pytest.raises(Interrupted), interruption.listening(exits=True):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_another_thread_changes_no_handler():

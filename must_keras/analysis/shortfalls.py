@@ -216,8 +216,9 @@ def _is_weak(evidence: Evidence) -> bool:
 def _weak_teacher(evidence: Evidence) -> Cause | None:
     if not _is_weak(evidence):
         return None
+    how = "hardly" if _gain(evidence, evidence.teacher) > 0 else "not"
     text = (
-        f"its teacher is hardly better than the trivial baseline ({evidence.teacher:.3f} and "
+        f"its teacher is {how} better than the trivial baseline ({evidence.teacher:.3f} and "
         f"{evidence.trivial:.3f}), so its pseudo labels teach little"
     )
     return Cause("weak_teacher", text, "train the teacher longer, or on more labeled images")

@@ -29,10 +29,10 @@ def print_table(counts: Counts) -> None:
 
     Example:
         >>> print_table({"garden": {"objects": {"true": 700, "pseudo": 0, "missing": 300}}})
-        source  head     true  pseudo  missing
-        garden  objects   700       0      300
+        source  head     ground truth  pseudo  missing
+        garden  objects           700       0      300
     """
-    lines = [("source", "head", *_ORIGINS)]
+    lines = [("source", "head", "ground truth", "pseudo", "missing")]
     for source, heads in counts.items():
         for head, found in heads.items():
             lines.append((source, head, *(f"{found[origin]:,}" for origin in _ORIGINS)))

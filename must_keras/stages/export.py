@@ -195,7 +195,7 @@ def _write_format(run: Run, artifact: Artifact, form: ExportFormat) -> None:
 def _in_words(like: HeadLikeness) -> str:
     found = f"largest relative difference {like.difference:.1e}"
     if like.agreement is not None:
-        found += f", equal decisions at least {like.agreement:.1%}"
+        found += f", {like.agreement:.1%} of the decisions are equal"
     if like.objects is not None:
         found += (
             f", {like.matched} of {like.objects} objects match, lowest IoU {like.lowest_iou:.5f}"
@@ -225,7 +225,7 @@ class Comparison:
 
     Example:
         >>> str(Comparison(difference=2e-6, agreement=1.0))
-        'largest relative difference 2.0e-06, equal decisions at least 100.0%'
+        'largest relative difference 2.0e-06, 100.0% of the decisions are equal'
     """
 
     difference: float
@@ -234,7 +234,7 @@ class Comparison:
     def __str__(self) -> str:
         return (
             f"largest relative difference {self.difference:.1e}, "
-            f"equal decisions at least {self.agreement:.1%}"
+            f"{self.agreement:.1%} of the decisions are equal"
         )
 
 

@@ -204,6 +204,8 @@ class _Steps(keras.callbacks.Callback):
                 self.checkpoints.save(step, state, self.best.arrays)
             self._saved = time.monotonic()
         if stop:
+            if self.progress is not None:
+                self.progress.record()
             raise interruption.stopped_at(step, self.training.steps)
         # Keras stops by itself after the last of all steps.
         self.trained.stop_training = is_last and step < self.training.steps

@@ -51,7 +51,7 @@ def overview(results: RunResults) -> Iterator[Markup]:
     ]
     runs = f"{len(report['transfers'])} on {comparison.plural(len(sets), 'downstream set')}"
     steps = {
-        "labeled sets": [", ".join(result["task"] for _, result in teachers)],
+        "labels of": [", ".join(result["task"] for _, result in teachers)],
         "1 teachers": [_headline(result, result) for _, result in teachers],
         "2 pseudo labels": counts,
         "3 student": made,
