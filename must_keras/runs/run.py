@@ -118,7 +118,7 @@ class Run:
 
     def export_of(self, name: str) -> Artifact:
         """export/<name>/: the student in another format."""
-        return self.artifact("export", name, result_type=results.FormatResult)
+        return self.artifact("export", name, result_type=export_results.FormatResult)
 
     def artifact(self, *names: str, result_type: type = dict) -> Artifact:
         """Return the artifact of a folder of the run, <path>/<name>/<name>/..."""
