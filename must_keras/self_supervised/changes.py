@@ -21,7 +21,7 @@ from must_keras.tasks.parts import Arrays, Tensors
 from must_keras.tasks.streams import Stream, whole
 
 # Purposes of the random numbers of one key.
-_CHOICE, _CROP = 121, 122
+_CHOICE, _CROP = 131, 132
 # Crops alone, colors as they are.
 CROPS = RandomViews(least_area=0.3, jitter_share=0.0, gray_share=0.0, blur_share=0.0)
 

@@ -99,7 +99,7 @@ def test_the_label_is_the_change_of_the_view(task):
     np.testing.assert_array_equal(task.labels.weight(label), np.ones(20))
     for key, choice in zip(keys[:6], choices, strict=False):
         view = stream.view(ORIGINAL, X, key)
-        crop = random_view(ORIGINAL, fold(stream._own(key[None]), 122)[0], CROPS, (16, 16))
+        crop = random_view(ORIGINAL, fold(stream._own(key[None]), 132)[0], CROPS, (16, 16))
         np.testing.assert_array_equal(view["image"], stream.change(crop, choice))
         np.testing.assert_array_equal(view["area"], [0, 0, 16, 16])
 
