@@ -27,11 +27,11 @@ class GradNorm(Weighting):
 
         r_i = (L_i(t) / L_i(0)) / mean_j (L_j(t) / L_j(0)),
 
-    each step moves the weights along the gradient of sum_i |G_i - G r_i^alpha|, in which the target
-    is constant, divided by G so that `rate` has no unit; then they are made to add up to K, the
-    number of heads. L(0) is a head's first loss. Heads without a label in the batch, or on which
-    the kernel has no influence, keep their weight but for that sum. A teacher's `loss_weight` is
-    not used. A step takes one more backward pass through each head.
+    each step moves the weights along the gradient of sum_i abs(G_i - G r_i^alpha), in which the
+    target is constant, divided by G so that `rate` has no unit; then they are made to add up to K,
+    the number of heads. L(0) is a head's first loss. Heads without a label in the batch, or on
+    which the kernel has no influence, keep their weight but for that sum. A teacher's `loss_weight`
+    is not used. A step takes one more backward pass through each head.
 
     Attributes:
         alpha: how strongly heads that train slowly are favored; 0 makes all gradients equal.
