@@ -9,6 +9,8 @@ from types import FrameType
 
 _KEPT = "{}; complete artifacts are kept"
 _SAVING = b"\nstopping at the end of this step; Ctrl-C again stops at once\n"
+# A number that no signal has.
+_END = 0
 _AT_ONCE = b"\nstopped at once; re-run the same command to resume\n"
 
 
@@ -113,6 +115,8 @@ def _watching() -> Iterator[None]:
     os.set_blocking(sent, False)
     before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
     _State.is_watched = True
+    # The keyboard signals a forked process too, which must not be counted as a second time.
+    os.register_at_fork(after_in_child=_forget)
     thread = threading.Thread(target=_watch, args=(received,), daemon=True)
     thread.start()
     try:
@@ -120,21 +124,28 @@ def _watching() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         _State.is_watched = False
-        os.close(sent)  # The thread reads the end of the pipe.
+        os.write(sent, bytes([_END]))
         thread.join()
+        os.close(sent)
         os.close(received)
 
 
+def _forget() -> None:
+    """Let no signal of a forked process reach the pipe of the one that forked it."""
+    if _State.is_watched:
+        signal.set_wakeup_fd(-1)
+
+
 def _watch(received: int) -> None:
-    """Read the numbers of signals from a pipe until it is closed."""
+    """Read the numbers of signals from a pipe until the end is among them."""
     count = 0
-    while numbers := os.read(received, 64):
+    while _END not in (numbers := os.read(received, 64)):
         for _ in range(numbers.count(signal.SIGINT)):
             count += 1
             if count > 1:
                 os.write(2, _AT_ONCE)
                 os._exit(128 + signal.SIGINT)
-            if _State.postponed:
+            if _State.postponed and _State.asked in (0, signal.SIGINT):
                 os.write(2, _SAVING)
 
 

@@ -80,6 +80,26 @@ def test_a_second_ctrl_c_ends_a_program_that_computes_in_c():
     ]
 
 
+def test_a_forked_process_is_not_counted():
+    """A terminal signals both processes."""
+    code = (
+        "import os, signal, time\n"
+        "from must_keras import interruption\n"
+        "with interruption.listening(exits=True), interruption.postponed():\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        signal.signal(signal.SIGINT, lambda *_: None); time.sleep(0.5); os._exit(0)\n"
+        "    time.sleep(0.2)\n"
+        "    for process in (child, os.getpid()):\n"
+        "        os.kill(process, signal.SIGINT)\n"
+        "    os.waitpid(child, 0)\n"
+        "    assert interruption.asked()\n"
+        "print('saved')\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert (answer.returncode, answer.stdout) == (0, b"saved\n"), answer.stderr
+
+
 def test_one_ctrl_c_is_as_in_a_library():
     with pytest.raises(Interrupted), interruption.listening(exits=True):
         signal.raise_signal(signal.SIGINT)

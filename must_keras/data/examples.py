@@ -284,6 +284,10 @@ class ConcatenatedExamples:
         """See LabeledExamples.is_of."""
         return np.concatenate([part.is_of(sources) for part in self.parts])
 
+    def of_parts(self, parts: Sequence[LabeledExamples]) -> Self:
+        """Return other examples of the same sources, one part for each of these, in their order."""
+        return type(self)(parts, names=self._names)
+
     @property
     def source_numbers(self) -> np.ndarray:
         """Number of each example's source, [N]: of sources with images, in their order."""

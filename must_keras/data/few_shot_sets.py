@@ -73,13 +73,20 @@ def published_fifth(source: Source, unlabeled: Path, rest: Path) -> Parts:
         rest: the same of the images to score: <domain>_labeled_80.csv.
 
     Raises:
-        UserError: a table cannot be read, or names an image that the source does not have.
+        UserError: a table cannot be read; or names an image that the source does not have, or has
+            twice in different folders; or an image is in both.
 
     Example:
         published_fifth(isic("isic", head="target"), "ISIC_unlabeled_20.csv", "ISIC_labeled_80.csv")
     """
-    places = {_bare(source.image_id(index)): index for index in range(len(source))}
-    found = []
+    places: dict[str, int] = {}
+    for index in range(len(source)):
+        place = places.setdefault(_bare(source.image_id(index)), index)
+        if place != index:
+            ids = " and ".join(source.image_id(i) for i in (place, index))
+            problem = f"source {source.name!r} has {ids}: lists name images without their folders"
+            raise UserError(problem, path=unlabeled)
+    found: list[list[int]] = []
     for path in (pathlib.Path(unlabeled), pathlib.Path(rest)):
         rows = Table(path, ("img_path",)).rows(("img_path",))
         for line, (name,) in rows:
@@ -87,6 +94,9 @@ def published_fifth(source: Source, unlabeled: Path, rest: Path) -> Parts:
                 problem = f"{path}, line {line}: source {source.name!r} has no image {name!r}"
                 raise UserError(problem, path=path, value=name)
         found.append([places[_bare(name)] for _, (name,) in rows])
+    both = set(found[0]) & set(found[1])
+    if both:
+        raise UserError.at(rest, f"and {unlabeled} both list {source.image_id(min(both))}")
     return _parts(source, *found)
 
 

@@ -76,7 +76,7 @@ class RepeatFactors:
             f"{title}: repeat factors up to {factors.max():.3g}: {np.count_nonzero(times > 1)} of "
             f"{len(times)} images come more than once, {times.sum()} in an epoch"
         )
-        return ConcatenatedExamples(parts)
+        return examples.of_parts(parts)
 
     def _present(self, examples: ConcatenatedExamples, title: str) -> tuple[np.ndarray, np.ndarray]:
         """Return which classes of all heads each image shows, and which it is labeled for."""

@@ -143,7 +143,7 @@ class Scorer:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The names of the metrics, without those of untaught outputs."""
+        """The names of the metrics; some may be absent, where their output is untaught."""
         evaluator = self._task.metrics.evaluator()
         return tuple(metric.name for metric in evaluator.metrics)
 

@@ -58,7 +58,7 @@ class ValidationMetric:
         values = []
         for head, (scorer, name) in self._measured.items():
             options = {"step": step, "loggers": loggers, "splits": ("validation",)}
-            value = scorer.score(self._predictor, **options)[name]
+            value = scorer.score(self._predictor, **options).get(name)
             if value is None:
                 source = scorer.sets.validation.name
                 raise UserError(

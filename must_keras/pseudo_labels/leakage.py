@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from must_keras.config.recipe import Recipe
+from must_keras.config.recipe import Recipe, Teacher
 from must_keras.config.source_names import distinct
 from must_keras.data.sources import Source, without_labels
 from must_keras.errors import DataError, UserError, damaged
@@ -144,16 +144,25 @@ def of_teachers(run: Run) -> list[str]:
     recipe, found, sentences = run.recipe, results(run), []
     for transfer in recipe.transfers:
         for teacher in recipe.trained_teachers:
-            start, source = f"teacher-{teacher.name}", teacher.sets.train.name
+            source = teacher.sets.train.name
             count = found[source].by_set.get(transfer.name) if source in found else None
-            is_start = start in recipe.start_names and not teacher.training.keeps_weights
-            if count and is_start and recipe.alignment(transfer, start) not in ("images", "set"):
-                sentences.append(
-                    f"teacher {teacher.name!r} was trained on {count} images that are also in the "
-                    f"test split of {transfer.name!r}: the score from {start} there is too high; "
-                    f'mark it in the recipe, aligned={{"{start}": "images"}}'
-                )
+            for start in _starts_of(recipe, teacher) if count else ():
+                if recipe.alignment(transfer, start) not in ("images", "set"):
+                    sentences.append(
+                        f"teacher {teacher.name!r} was trained on {count} images that are also in "
+                        f"the test split of {transfer.name!r}: the score from {start} there is too "
+                        f'high; mark it in the recipe, aligned={{"{start}": "images"}}'
+                    )
     return sentences
+
+
+def _starts_of(recipe: Recipe, teacher: Teacher) -> list[str]:
+    """Return the starts of transfers that have the backbone of a teacher, or begin with it."""
+    if teacher.training.keeps_weights:
+        return []
+    begins = recipe.first_student.start.teacher == teacher.name
+    starts = (f"teacher-{teacher.name}", *(("student", "supervised") if begins else ()))
+    return [start for start in starts if start in recipe.start_names]
 
 
 def sentence(name: str, result: LeakageResult, *, see: pathlib.Path) -> str:

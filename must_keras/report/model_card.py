@@ -143,9 +143,11 @@ def _transfers(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _training(run: Run, student: Mapping[str, Any]) -> str:
     training, size = run.recipe.student.training, run.recipe.network.size
+    # The recipe may give epochs, and the training may have stopped early.
+    steps = student["images_seen"] // training.batch
     lines = [
         f"- {student['parameters']:,} parameters; inputs of {size} x {size} pixels",
-        f"- {training.steps:,} steps of {training.batch} images: {student['images_seen']:,} images",
+        f"- {steps:,} steps of {training.batch} images: {student['images_seen']:,} images",
         f"- peak learning rate {training.learning_rate:g}, {type(training.optimizer).__name__}",
         f"- seed {run.recipe.seed}",
     ]

@@ -188,7 +188,8 @@ def _check_pool(pool: Pool, run: Run) -> None:
 def _check_self_labeled(run: Run) -> None:
     """Raise UserError where self-labeled heads that are still to be trained cannot be."""
     recipe = run.recipe
-    trained = [(recipe.first_student.network, recipe.student.self_labeled, run.student)]
+    networks = (*(one.network for one in recipe.labelers), recipe.network)
+    trained = [(network, recipe.student.self_labeled, run.student) for network in networks]
     for method in recipe.wanted_selfsup:
         trained.append((recipe.network, method.heads, run.self_supervised(method.name)))
     for network, heads, artifact in trained:

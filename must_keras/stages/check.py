@@ -17,6 +17,10 @@ Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
 def check(run: Run) -> Counts:
     """Return how many of the student's examples have a label of each head, by its origin."""
     examples, seed = training_set.of_student(run), run.seed("check")
+    factors = run.recipe.student.repeat_factors
+    if factors is not None:
+        options = {"seed": run.seed("repeat_factors", run.student.folder.name), "title": "check"}
+        examples = factors.repeated(examples, **options)
     counts = count_origins(
         examples, num_examples=_NUM_EXAMPLES, seed=seed, **run.recipe.student.shares
     )

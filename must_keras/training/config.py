@@ -207,6 +207,9 @@ class TrainingConfig:
             mixing.check(where, tasks)
         if self.keep_best is not None:
             self.keep_best.check(where, tasks)
+            if self.steps == 0:
+                problem = "without a step there are no weights to choose from; remove it"
+                raise UserError.of(where, "keep_best", self.keep_best, problem)
 
     def check_devices(self) -> None:
         """Raise UserError where the current distribution strategy cannot run this training."""

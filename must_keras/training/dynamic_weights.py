@@ -74,6 +74,7 @@ class _Ratios(LearnedWeights):
         self.sums, self.counts = state("sums", "zeros"), state("counts", "zeros")
         # Equal means, as before there are two of them.
         self.last, self.before = state("last", "ones"), state("before", "ones")
+        self.has_mean = state("has_mean", "zeros")
 
     def factors(self) -> dict[str, Tensor]:
         ratios = ops.softmax(self.last / self.before / self._temperature)
@@ -87,11 +88,11 @@ class _Ratios(LearnedWeights):
         is_full = ops.equal(ops.mod(steps, self._window), 0.0)
         is_new = ops.logical_and(is_full, counts > 0.0)
         mean = sums / ops.maximum(counts, 1.0)
-        # The first mean has none before it: its ratio is 1.
-        is_first = steps <= self._window
-        before = ops.where(is_first, mean, self.last)
+        # A head's first mean has none before it: its ratio is 1.
+        before = ops.where(self.has_mean > 0.0, self.last, mean)
         self.before.assign(ops.where(is_new, before, self.before))
         self.last.assign(ops.where(is_new, mean, self.last))
+        self.has_mean.assign(ops.where(is_new, 1.0, self.has_mean))
         self.sums.assign(ops.where(is_full, 0.0, sums))
         self.counts.assign(ops.where(is_full, 0.0, counts))
         self.steps.assign(steps)

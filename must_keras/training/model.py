@@ -9,6 +9,7 @@ from keras import ops
 
 from must_keras.tasks.base import Task
 from must_keras.tasks.self_labeled import SelfLabeledTask
+from must_keras.tasks.streams import PLAIN
 from must_keras.training import head_dropping
 from must_keras.training.fitted import FittedModel, Gradients, Inputs, Losses, Targets
 from must_keras.training.loss_weights import LearnedWeights
@@ -311,7 +312,9 @@ class MultiTaskModel(FittedModel):
         return self._with_heads(recorded) if self.tasks or recorded else self.without_optimizer()
 
     def _recorded(self) -> list[SelfLabeledTask]:
-        found = [task.recorded() for task in self.self_labeled.values()]
+        # A model that is saved has the plain view alone.
+        plain = [task for task in self.self_labeled.values() if task.streams == (PLAIN,)]
+        found = [task.recorded() for task in plain]
         return [task for task in found if task is not None]
 
     def _with_heads(self, own: Sequence[SelfLabeledTask]) -> "MultiTaskModel":

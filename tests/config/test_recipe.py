@@ -4,12 +4,14 @@ import dataclasses
 import pytest
 
 from must_keras import experiment
-from must_keras.config.recipe import Pool
+from must_keras.config.recipe import ExternalTeacher, Pool
 from must_keras.data.mixing import MixUp
 from must_keras.data.sources import Concatenated, ImagesOnly, Joined, Relabeled, ScenesSource
 from must_keras.data.splits import Splits
 from must_keras.errors import UserError
+from must_keras.inference.external import ExternalModel
 from must_keras.tasks import Classification, Detection, Segmentation
+from must_keras.training.best import KeepBest
 
 TINY = {"images": "40", "pool_images": "48"}
 
@@ -329,6 +331,20 @@ def test_what_cannot_be_repeated_is_named(scenes, repeats, message):
     with pytest.raises(UserError, match=f"the student: {message}"):
         student = dataclasses.replace(scenes.student, repeats=repeats)
         dataclasses.replace(scenes, student=student)
+
+
+def test_the_best_weights_need_a_step_and_a_head_with_validation_images(scenes):
+    def kept(**values):
+        training = dataclasses.replace(scenes.student.training, keep_best=KeepBest(), **values)
+        return dataclasses.replace(scenes.student, training=training)
+
+    with pytest.raises(UserError, match="the student: keep_best=.*without a step"):
+        dataclasses.replace(scenes, student=kept(steps=0))
+    model = ExternalModel(model=lambda images: images, version="1", size=64, form="meters")
+    teacher = scenes.teacher("distance")
+    teacher = ExternalTeacher(name="distance", task=teacher.task, model=model, loss_weight=1.0)
+    with pytest.raises(UserError, match="the student: keep_best=.*without heads"):
+        dataclasses.replace(scenes, teachers=(teacher,), student=kept(), starts=("random",))
 
 
 @pytest.mark.parametrize(

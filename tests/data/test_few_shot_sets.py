@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from must_keras.data import few_shot_sets
+from must_keras.data.sources import FolderPerClass
 from must_keras.errors import UserError
 
 HEAD = "target"
@@ -98,3 +99,16 @@ def test_chest_xray_takes_images_with_one_finding(tmp_path):
     (tmp_path / "Data_Entry_2017.csv").write_text("Image Index,Finding Labels\na.png,Hernia\n")
     with pytest.raises(UserError, match="has no image with one of Atelectasis"):
         few_shot_sets.chest_xray(tmp_path, head=HEAD)
+
+
+def test_lists_that_do_not_say_which_image(isic, tmp_path):
+    for file in ("a.csv", "b.csv"):
+        (tmp_path / file).write_text("img_path\nISIC_0024308\n")
+    source = few_shot_sets.isic(isic, head=HEAD)
+    with pytest.raises(UserError, match="both list ISIC_0024308.jpg"):
+        few_shot_sets.published_fifth(source, tmp_path / "a.csv", tmp_path / "b.csv")
+    for name in ("x", "y"):
+        photos(tmp_path / "classes" / name, ["0.png"])
+    twice = FolderPerClass(name="c", root=tmp_path / "classes", head=HEAD)
+    with pytest.raises(UserError, match="has x/0.png and y/0.png: lists name images without"):
+        few_shot_sets.published_fifth(twice, tmp_path / "a.csv", tmp_path / "b.csv")

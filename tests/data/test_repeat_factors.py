@@ -37,6 +37,15 @@ class Eight(Source):
         return {}
 
 
+def test_blocks_of_a_pool_stay_one_source():
+    parts = [LabeledExamples(Eight(), [KIND]) for _ in range(3)]
+    names = ["train", "pool", "pool"]
+    repeated = RepeatFactors(threshold=0.5).repeated(
+        ConcatenatedExamples(parts, names=names), seed=0, title="t"
+    )
+    assert set(repeated.source_numbers) == {0, 1}
+
+
 class OfTeacher:
     """Records of the class b for the last image, of a for the others; a ball in images 0 and 7."""
 

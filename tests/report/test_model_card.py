@@ -10,6 +10,7 @@ from must_keras.errors import UserError
 from must_keras.report import model_card
 from must_keras.runs.marks import check_own, is_signed, signed
 from must_keras.runs.run import Run
+from must_keras.training.config import TrainingConfig
 
 HEADS = ("shapes", "objects", "surfaces", "distance")
 FIRST = dict(zip(HEADS, ("top1", "box_ap50", "miou", "delta1"), strict=True))
@@ -58,6 +59,17 @@ REPORT = {
         for start, value in (("random", 0.25), ("student", 0.375))
     ],
 }  # fmt: skip
+
+
+def test_the_length_of_a_training_is_that_of_its_images(run):
+    student = dataclasses.replace(
+        run.recipe.student, training=dataclasses.replace(TrainingConfig(), steps=None, epochs=2)
+    )
+    recipe = dataclasses.replace(run.recipe, student=student)
+    of_epochs = dataclasses.replace(run, recipe=recipe)
+    images = REPORT["student"]["images_seen"]
+    steps = images // student.training.batch
+    assert f"- {steps:,} steps of" in model_card.text(of_epochs, REPORT, of="student")
 
 
 def test_a_card_states_what_the_run_has_recorded(run):

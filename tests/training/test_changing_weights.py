@@ -72,6 +72,15 @@ def test_a_step_without_a_label_or_a_finite_loss_is_in_no_mean():
     np.testing.assert_allclose(values(learner), len(NAMES) * shares / shares.sum(), rtol=1e-5)
 
 
+def test_a_head_that_is_labeled_late_has_the_ratio_of_its_own_means():
+    learner = DynamicAverage(window=2, temperature=1.0).learner(ALL)
+    first, *others = NAMES
+    for step in range(4):
+        known = dict.fromkeys(NAMES, 1.0) | {first: float(step >= 2)}
+        learner.update({first: 5.0} | dict.fromkeys(others, 6.0), known)
+    np.testing.assert_allclose(values(learner), 1.0)
+
+
 def test_bad_values_are_named():
     with pytest.raises(UserError, match="DynamicAverage.*window=0"):
         DynamicAverage(window=0)
