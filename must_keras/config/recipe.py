@@ -134,10 +134,8 @@ class Recipe:
             what = "the student: repeats names the source "
             check_named(self.student.repeats, self.student_sources, what, key="repeats")
         self._check_sources_of(self.student.self_labeled)
-        self.student.training.check_heads("the student", self.tasks)
-        if self.student.training.keep_best is not None:
-            measured = [teacher.task for teacher in self.teachers if teacher.sets is not None]
-            self.student.training.keep_best.check("the student", measured)
+        measured = [teacher.task for teacher in self.teachers if teacher.sets is not None]
+        self.student.training.check_heads("the student", self.tasks, measured=measured)
         if self.student.repeat_factors is not None:
             self.student.repeat_factors.check("the student", self.tasks)
         self.student.check_dropping(len(self.teachers))

@@ -1,6 +1,7 @@
 """Repeat-factor sampling: images with rare classes come more often in an epoch."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from numbers import Real
 
@@ -58,7 +59,7 @@ class RepeatFactors:
             raise UserError.of(where, "repeat_factors", self, "no head has classes; remove it")
 
     def repeated(
-        self, examples: ConcatenatedExamples, *, seed: int, title: str
+        self, examples: ConcatenatedExamples, *, seed: int, title: str, level: int = logging.INFO
     ) -> ConcatenatedExamples:
         """Return the examples in which images with rare classes come several times.
 
@@ -66,15 +67,17 @@ class RepeatFactors:
             examples: each image once.
             seed: of the rounding.
             title: of the training; begins a log line.
+            level: of that line.
         """
         factors = image_factors(*self._present(examples, title), threshold=self.threshold)
         times = rounded(factors, np.random.default_rng(seed))
         ends = np.cumsum([len(part) for part in examples.parts])[:-1]
         of_parts = zip(examples.parts, np.split(times, ends), strict=True)
         parts = [part.repeated(of_part) for part, of_part in of_parts]
-        LOG.info(
+        LOG.log(
+            level,
             f"{title}: repeat factors up to {factors.max():.3g}: {np.count_nonzero(times > 1)} of "
-            f"{len(times)} images come more than once, {times.sum()} in an epoch"
+            f"{len(times)} images come more than once, {times.sum()} in an epoch",
         )
         return examples.of_parts(parts)
 

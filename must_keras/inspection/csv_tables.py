@@ -103,7 +103,8 @@ class LabelTable(NamedTuple):
 
 def find_sets(
     tree: Tree,
-    read: Callable[[pathlib.Path, Findings], LabelTable | None],
+    answers: Answers,
+    read: Callable[[Tree, pathlib.Path, Answers, Findings], LabelTable | None],
     *,
     kind: Kind,
     form: str,
@@ -112,17 +113,18 @@ def find_sets(
 
     Args:
         tree: the folders.
+        answers: of the user.
         read: returns the table of a file, called with the findings to add to; None for others.
         kind: of the labels.
         form: how they are stored, for a person.
 
     Example:
-        find_sets(tree, read, kind=Classes(), form="CSV of classes").sets
+        find_sets(tree, answers, read, kind=Classes(), form="CSV of classes").sets
     """
     found, groups = Findings(), dict[str, dict[str, LabelTable]]()
     for folder in tree:
         for path in folder.files(".csv", ".tsv"):
-            table = read(path, found)
+            table = read(tree, path, answers, found)
             if table is not None:
                 named = split_of(tree.relative(path))
                 groups.setdefault(named.key, {})[named.split] = table

@@ -188,16 +188,16 @@ def _check_pool(pool: Pool, run: Run) -> None:
 def _check_self_labeled(run: Run) -> None:
     """Raise UserError where self-labeled heads that are still to be trained cannot be."""
     recipe = run.recipe
-    networks = (*(one.network for one in recipe.labelers), recipe.network)
-    trained = [(network, recipe.student.self_labeled, run.student) for network in networks]
+    of_students = (*(one.network for one in recipe.labelers), recipe.network)
+    trained = [(of_students, recipe.student.self_labeled, run.student)]
     for method in recipe.wanted_selfsup:
-        trained.append((recipe.network, method.heads, run.self_supervised(method.name)))
-    for network, heads, artifact in trained:
+        trained.append(((recipe.network,), method.heads, run.self_supervised(method.name)))
+    for networks, heads, artifact in trained:
         if artifact.folder.exists():
             continue
         for head in heads:
             head.task.preflight()
-        if streams_of(heads):
+        for network in networks if streams_of(heads) else ():
             check_backbone(network)
 
 

@@ -1,11 +1,12 @@
 """The check of a run: the origin of the labels of 1,000 student examples."""
 
+import logging
 from collections.abc import Mapping
 
 from must_keras.data.examples import count_origins
 from must_keras.pseudo_labels import training_set
 from must_keras.runs.run import Run
-from must_keras.stages.student import warned_shares
+from must_keras.stages.student import Student, repeated, warned_shares
 
 _NUM_EXAMPLES = 1000
 _ORIGINS = ("true", "pseudo", "missing")
@@ -17,10 +18,8 @@ Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
 def check(run: Run) -> Counts:
     """Return how many of the student's examples have a label of each head, by its origin."""
     examples, seed = training_set.of_student(run), run.seed("check")
-    factors = run.recipe.student.repeat_factors
-    if factors is not None:
-        options = {"seed": run.seed("repeat_factors", run.student.folder.name), "title": "check"}
-        examples = factors.repeated(examples, **options)
+    # What is printed may be read as JSON: no line of a log.
+    examples = repeated(run, run.recipe.student, examples, title=Student.name, level=logging.DEBUG)
     counts = count_origins(
         examples, num_examples=_NUM_EXAMPLES, seed=seed, **run.recipe.student.shares
     )

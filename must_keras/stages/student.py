@@ -1,6 +1,7 @@
 """Stage 3: one student with all heads, on ground truth where there is any and pseudo labels."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -141,6 +142,29 @@ class Student(Stage):
 STAGE = Student()
 
 
+def repeated(
+    run: Run,
+    student: StudentConfig,
+    images: ConcatenatedExamples,
+    *,
+    title: str,
+    level: int = logging.INFO,
+) -> ConcatenatedExamples:
+    """Return the images of a training of the student, those with rare classes several times.
+
+    Args:
+        run: the run.
+        student: how it is trained.
+        images: each once.
+        title: of the training; its random numbers are its own.
+        level: of the line that is logged.
+    """
+    if student.repeat_factors is None:
+        return images
+    seed = run.seed("repeat_factors", title)
+    return student.repeat_factors.repeated(images, seed=seed, title=title, level=level)
+
+
 def fit_heads(
     run: Run,
     artifact: Artifact,
@@ -165,9 +189,7 @@ def fit_heads(
         title: of the training; its random numbers are its own.
     """
     recipe, size = run.recipe, network.size
-    if student.repeat_factors is not None:
-        options = {"seed": run.seed("repeat_factors", title), "title": title}
-        images = student.repeat_factors.repeated(images, **options)
+    images = repeated(run, student, images, title=title)
     training = student.training.for_images(len(images), title=title)
     tasks, heads = [teacher.task for teacher in teachers], recipe.on_blocks(student.self_labeled)
     sourced, seed = recipe.loss_weights(), run.seed(title)

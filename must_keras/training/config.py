@@ -198,15 +198,22 @@ class TrainingConfig:
         """Return the keyword arguments of `build_model` that this training determines."""
         return {"norm": self.norm(), "clip_norm": self.clip_norm, "precision": self.precision}
 
-    def check_heads(self, where: str, tasks: Sequence[Task]) -> None:
+    def check_heads(
+        self, where: str, tasks: Sequence[Task], *, measured: Sequence[Task] | None = None
+    ) -> None:
         """Raise UserError where values do not fit any of the heads that are trained.
 
         A mixing leaves no label for any of them, or none reports the metric of `keep_best`.
+
+        Args:
+            where: begins the message.
+            tasks: the heads.
+            measured: those with validation images; None: all.
         """
         for mixing in self.mixing:
             mixing.check(where, tasks)
         if self.keep_best is not None:
-            self.keep_best.check(where, tasks)
+            self.keep_best.check(where, tasks if measured is None else measured)
             if self.steps == 0:
                 problem = "without a step there are no weights to choose from; remove it"
                 raise UserError.of(where, "keep_best", self.keep_best, problem)

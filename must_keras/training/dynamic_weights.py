@@ -9,12 +9,11 @@ from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.ops.precision import full
 from must_keras.tasks.base import Task
-from must_keras.training.config import TrainingConfig
-from must_keras.training.loss_weights import Head, LearnedWeights, Weight, Weighting
+from must_keras.training.loss_weights import LearnedWeighting, LearnedWeights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DynamicAverage(Weighting):
+class DynamicAverage(LearnedWeighting):
     """More weight for the heads whose losses fall more slowly (dynamic weight average).
 
     With L_k(w), head k's mean loss in window w, the ratio r_k = L_k(w - 1) / L_k(w - 2), and K
@@ -46,9 +45,6 @@ class DynamicAverage(Weighting):
             if not getattr(self, name) > 0:
                 value = getattr(self, name)
                 raise UserError.of("DynamicAverage", name, value, "a positive number is needed")
-
-    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
         names = [task.name for task in tasks]

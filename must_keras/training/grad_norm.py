@@ -9,8 +9,7 @@ from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.ops.precision import full
 from must_keras.tasks.base import Task
-from must_keras.training.config import TrainingConfig
-from must_keras.training.loss_weights import Head, LearnedWeights, Weight, Weighting
+from must_keras.training.loss_weights import LearnedWeighting, LearnedWeights
 
 # Weights stay above it before they are made to add up to the number of heads.
 _LOWEST = 0.01
@@ -19,7 +18,7 @@ _EPSILON = 1e-8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GradNorm(Weighting):
+class GradNorm(LearnedWeighting):
     """Weights that make each head's gradient as large as its training rate asks for.
 
     With g_i, the norm of head i's gradient on the backbone's last kernel, G_i = w_i g_i, its mean
@@ -55,9 +54,6 @@ class GradNorm(Weighting):
             raise UserError.of("GradNorm", "alpha", self.alpha, "0 or more is needed")
         if not 0.0 < self.rate < float("inf"):
             raise UserError.of("GradNorm", "rate", self.rate, "a positive number is needed")
-
-    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
         return _Balanced([task.name for task in tasks], alpha=self.alpha, rate=self.rate)

@@ -9,16 +9,15 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.tasks.base import Task
-from must_keras.training.config import TrainingConfig
 from must_keras.training.last_losses import LastLosses
-from must_keras.training.loss_weights import Head, LearnedWeights, Weight, Weighting
+from must_keras.training.loss_weights import LearnedWeighting, LearnedWeights
 
 # As in the public code: no loss is at the bound.
 _EPSILON = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hypervolume(Weighting):
+class Hypervolume(LearnedWeighting):
     """Weights in proportion to 1 / (eta - L_i), where eta = delta max_j L_j.
 
     Maximizing the volume sum_i log(eta - L_i) between the losses L of K heads and a bound eta has
@@ -45,9 +44,6 @@ class Hypervolume(Weighting):
     def __post_init__(self) -> None:
         if not 1.0 < self.delta < float("inf"):
             raise UserError.of("Hypervolume", "delta", self.delta, "a number above 1 is needed")
-
-    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
         rule = functools.partial(_slopes, delta=self.delta)

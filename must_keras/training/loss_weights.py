@@ -129,6 +129,21 @@ class Weighting(abc.ABC):
         return None
 
 
+class LearnedWeighting(Weighting):
+    """Weights that begin at 1 and follow the training, as the subclass's `learner` says.
+
+    Example:
+        @dataclasses.dataclass(frozen=True)
+        class Drawn(LearnedWeighting):
+            def learner(self, tasks):
+                return DrawnWeights([task.name for task in tasks])
+
+    """
+
+    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
+        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
+
+
 @dataclasses.dataclass(frozen=True)
 class ScalingRule(Weighting):
     """The paper's weights, or the `loss_weight` that the recipe gives a teacher.

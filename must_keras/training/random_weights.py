@@ -9,15 +9,14 @@ from keras import ops
 from must_keras.ops import Tensor, sampling
 from must_keras.ops.precision import full
 from must_keras.tasks.base import Task
-from must_keras.training.config import TrainingConfig
-from must_keras.training.loss_weights import Head, LearnedWeights, Weight, Weighting
+from must_keras.training.loss_weights import LearnedWeighting, LearnedWeights
 
 # Purpose of the random numbers.
 _WEIGHTS = 221
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomWeights(Weighting):
+class RandomWeights(LearnedWeighting):
     """K times the softmax of K standard normal numbers, other ones in every step.
 
     The baseline of Lin et al., in which weights add up to 1; here they add up to the number of
@@ -28,9 +27,6 @@ class RandomWeights(Weighting):
 
     Reference: Reasonable Effectiveness of Random Weighting (arXiv 2111.10603).
     """
-
-    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
         return _Drawn([task.name for task in tasks])

@@ -9,13 +9,12 @@ from keras import ops
 from must_keras.errors import UserError
 from must_keras.ops import Tensor
 from must_keras.tasks.base import Task
-from must_keras.training.config import TrainingConfig
 from must_keras.training.last_losses import LastLosses
-from must_keras.training.loss_weights import Head, LearnedWeights, Weight, Weighting
+from must_keras.training.loss_weights import LearnedWeighting, LearnedWeights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SoftmaxWeights(Weighting):
+class SoftmaxWeights(LearnedWeighting):
     """K times the softmax of the K heads' losses L of the step before: exp(t L_i) / sum exp(t L_j).
 
     PASE+ weights the losses of the same step, and its weights add up to 1. A teacher's
@@ -39,9 +38,6 @@ class SoftmaxWeights(Weighting):
         if not 0.0 < self.temperature < float("inf"):
             problem = "a positive number is needed"
             raise UserError.of("SoftmaxWeights", "temperature", self.temperature, problem)
-
-    def weights(self, student: TrainingConfig, heads: Sequence[Head]) -> dict[str, Weight]:
-        return {head.task.name: Weight(value=1.0, source="learned") for head in heads}
 
     def learner(self, tasks: Sequence[Task]) -> LearnedWeights:
         rule = functools.partial(_softmax, temperature=self.temperature)

@@ -20,10 +20,7 @@ class ClassTables:
     """
 
     def find(self, tree: Tree, answers: Answers) -> Findings:
-        def read(path: pathlib.Path, found: Findings) -> LabelTable | None:
-            return _table(tree, path, answers, found)
-
-        return find_sets(tree, read, kind=Classes(), form="CSV of classes")
+        return find_sets(tree, answers, _table, kind=Classes(), form="CSV of classes")
 
 
 def _table(tree: Tree, path: pathlib.Path, answers: Answers, found: Findings) -> LabelTable | None:

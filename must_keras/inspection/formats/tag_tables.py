@@ -35,10 +35,7 @@ class TagTables:
     """
 
     def find(self, tree: Tree, answers: Answers) -> Findings:
-        def read(path: pathlib.Path, found: Findings) -> LabelTable | None:
-            return _table(tree, path, answers, found)
-
-        return find_sets(tree, read, kind=ImageTags(), form="CSV of tags")
+        return find_sets(tree, answers, _table, kind=ImageTags(), form="CSV of tags")
 
 
 def _table(tree: Tree, path: pathlib.Path, answers: Answers, found: Findings) -> LabelTable | None:
